@@ -1,0 +1,60 @@
+# Everything a fresh machine needs is set up on the way: `make demo` or `make test` is the whole installation.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+# Named after the folder, since an environment that was moved or copied along with it still runs the code of the old place.
+READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
+PYTEST_ARGS ?=
+
+.PHONY: help
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: demo
+demo: $(READY)  ## four peers learn to read digits, and one is killed half-way
+	@$(BIN)/learnae demo
+
+.PHONY: test
+test: $(READY)  ## all tests; the last lines say what this machine could not run
+	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+
+.PHONY: quick
+quick: $(READY)  ## the tests that take no more than a few seconds each
+	@$(BIN)/pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(READY)  ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(READY)  ## put the code in the agreed form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: reference
+reference: $(READY)  ## write docs/reference/ from the code
+	$(BIN)/python tools/reference.py
+
+.PHONY: constraints
+constraints: $(READY)  ## take the newest versions of everything we build on
+	$(BIN)/uv pip compile pyproject.toml tools/bootstrap.in --extra torch --extra demo --group dev --python-version 3.11 --upgrade \
+		--no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
+	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
+	@rm constraints.new && mv constraints.both constraints.txt
+
+.PHONY: setup
+setup: $(READY)  ## only the environment in .venv
+
+$(READY): pyproject.toml constraints.txt tools/bootstrap.in tools/set-up
+	@tools/set-up $@
+
+.PHONY: clean
+clean:  ## remove the environment and all that tools left behind
+	rm -rf .venv .*_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,120 @@
+"""What holds for every test: no trace outside its own folder, no process left behind, nothing skipped in silence."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis
+import psutil
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers that each take all cores slow each other down
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+IN_CI = bool(os.environ.get("CI"))
+GRACE_SECONDS = 5.0
+
+# No deadline: on a busy machine it measures the neighbours.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("ci" if IN_CI else "here")
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder of this test alone, with a path short enough for a Unix socket in it."""
+    folder = tmp_path_factory.mktemp("s")
+    for name in [name for name in os.environ if name.startswith("LEARNAE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_process_left(state_home: Path) -> Iterator[None]:
+    """Fail a test that leaves a process running, also one that its parent has abandoned."""
+    before = set(psutil.pids())
+    yield
+    suspects = [process for pid in set(psutil.pids()) - before if (process := _started_with(pid, str(state_home)))]
+    _, left = psutil.wait_procs(suspects, timeout=GRACE_SECONDS)
+    lines = [_describe(process) for process in left]
+    for process in left:
+        process.kill()
+    if lines:
+        pytest.fail("left running: " + "; ".join(lines), pytrace=False)
+
+
+def _started_with(pid: int, state_home: str) -> psutil.Process | None:
+    """The process, if it inherited the state folder of this test and is more than a zombie."""
+    try:
+        process = psutil.Process(pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE and _environment(process).get("XDG_STATE_HOME") == state_home
+        helper = "multiprocessing" in " ".join(process.cmdline())  # Python keeps its resource tracker until it ends
+    except psutil.Error:
+        return None
+    return process if alive and not helper else None
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """What it was started with; for an instant, while a program replaces the one that forked it, the kernel shows nothing."""
+    for _ in range(100):
+        environment = process.environ()
+        if environment:
+            return environment
+        time.sleep(0.001)
+    return {}
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return f"{process.pid} (just ended)"
+
+
+# A skip whose reason begins with "needs" is about this machine: no Go, no daemon, no second core. The last lines of a run name
+# them all, and in CI, where the set-up must have brought everything, they are failures.
+NEEDS = "needs "
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _strict((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _strict((yield))
+
+
+def _strict(report: Report) -> Report:
+    if IN_CI and (reason := _need(report)):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though everything must run in CI: {reason}"
+    return report
+
+
+def _need(report: Any) -> str | None:
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return None
+    reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+    return reason if reason.startswith(NEEDS) else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    yield  # pytest's own summary comes first
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    needs = Counter(reason for report in reporter.stats.get("skipped", ()) if (reason := _need(report)))
+    if needs:
+        reporter.write_line(f"This machine could not run {needs.total()} of the tests:", yellow=True)
+    for reason, count in sorted(needs.items()):
+        reporter.write_line(f"  {count:4} {reason}", yellow=True)

@@ -1,0 +1,130 @@
+"""tools/set-up on machines that lack something, played by small programs in front of the real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+
+SET_UP = Path(__file__).parents[2] / "tools" / "set-up"
+
+# Makes an environment whose `pip` and `uv` are the two programs beside it.
+PYTHON = """
+case "$*" in
+  -V) echo "Python {version}" ;;
+  *"sys.version_info < "*) {new_enough} ;;
+  *ensurepip*) {has_venv} ;;
+  *"%d.%d"*) echo 3.11 ;;
+  "-m venv .venv") mkdir -p .venv/bin; cp "$MACHINE"/python3 .venv/bin/python; cp "$MACHINE"/{{pip,uv}} .venv/bin ;;
+  *) echo "python $*" >> called ;;
+esac
+"""
+
+
+@attrs.frozen
+class Machine:
+    """A checkout, and the programs that this machine has."""
+
+    checkout: Path
+    programs: Path
+
+    def has(self, name: str, script: str) -> None:
+        program = self.programs / name
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+
+    def has_python(self, version: str = "3.11.2", *, new_enough: str = "true", has_venv: str = "true") -> None:
+        for name in ("python3", *(f"python3.{minor}" for minor in range(11, 15))):
+            self.has(name, PYTHON.format(version=version, new_enough=new_enough, has_venv=has_venv))
+
+    def set_up(self) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PATH": f"{self.programs}:/usr/bin:/bin", "MACHINE": str(self.programs)}
+        command = [str(SET_UP), ".venv/ready-1"]
+        return subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, text=True, check=False)
+
+    @property
+    def ready(self) -> bool:
+        return (self.checkout / ".venv" / "ready-1").exists()
+
+    def calls(self) -> str:
+        return (self.checkout / "called").read_text()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path / "checkout", tmp_path / "programs")
+    made.checkout.mkdir()
+    made.programs.mkdir()
+    made.has("apt-get", 'echo "apt-get $*" >> called')
+    made.has("id", "echo 0")
+    made.has("uv", 'echo "uv $*" >> called')
+    made.has("pip", 'echo "pip $*" >> called')
+    made.has_python()
+    return made
+
+
+def test_a_machine_that_has_everything_is_set_up(machine: Machine) -> None:
+    result = machine.set_up()
+    assert result.returncode == 0, result.stderr
+    assert machine.ready
+    assert "uv pip install --python .venv/bin/python --quiet --constraint constraints.txt" in machine.calls()
+    assert "apt-get" not in machine.calls()
+
+
+def test_an_old_python_is_refused_by_its_version(machine: Machine) -> None:
+    machine.has_python("3.9.2", new_enough="false")
+    result = machine.set_up()
+    assert result.returncode == 1
+    assert "needs Python 3.11 or newer; this is Python 3.9.2" in result.stderr
+    assert not (machine.checkout / ".venv").exists()
+
+
+def test_root_gets_the_package_that_debian_keeps_apart(machine: Machine) -> None:
+    machine.has_python(has_venv="false")
+    assert machine.set_up().returncode == 0
+    assert "apt-get install -y -qq --no-install-recommends python3.11-venv" in machine.calls()
+
+
+def test_others_are_told_what_to_type(machine: Machine) -> None:
+    machine.has("id", "echo 1000")
+    machine.has_python(has_venv="false")
+    result = machine.set_up()
+    assert result.returncode == 1
+    assert "    sudo apt-get update && sudo apt-get install -y python3.11-venv\n" in result.stderr
+    assert not (machine.checkout / "called").exists()
+
+
+def test_what_uv_cannot_pip_does(machine: Machine) -> None:
+    machine.has("uv", "exit 2")
+    assert machine.set_up().returncode == 0
+    assert "pip install --quiet --constraint constraints.txt" in machine.calls()
+
+
+def test_a_failed_set_up_starts_anew_the_next_time(machine: Machine) -> None:
+    machine.has("uv", "exit 2")
+    machine.has("pip", "exit 2")
+    assert machine.set_up().returncode == 2
+    assert not machine.ready
+    (machine.checkout / ".venv" / "half-built").touch()
+    machine.has("pip", "true")
+    assert machine.set_up().returncode == 0
+    assert not (machine.checkout / ".venv" / "half-built").exists()
+
+
+def test_an_environment_that_was_ready_is_kept_and_brought_up_to_date(machine: Machine) -> None:
+    machine.set_up()
+    (machine.checkout / ".venv" / "kept").touch()
+    assert machine.set_up().returncode == 0
+    assert (machine.checkout / ".venv" / "kept").exists()
+    assert machine.calls().count("uv pip install") == 2
+
+
+def test_an_environment_of_another_folder_is_made_anew(machine: Machine) -> None:
+    machine.set_up()
+    (machine.checkout / ".venv" / "ready-1").rename(machine.checkout / ".venv" / "ready-2")
+    (machine.checkout / ".venv" / "kept").touch()
+    assert machine.set_up().returncode == 0
+    assert not (machine.checkout / ".venv" / "kept").exists()

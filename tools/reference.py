@@ -1,0 +1,149 @@
+"""Writes docs/reference/ from the code, so that it cannot say anything else. With --check: says what is out of date."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import itertools
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import learnae
+from learnae import hookspecs
+from learnae.config.choices import KINDS
+from learnae.config.describe import Key, describe_tables
+from learnae.plugins.manager import PluginManager
+from learnae.plugins.offers import Offer
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
+
+CLASSES = ("Strategy", "Service", "Storage", "Announcer", "Selector", "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec")
+HANDED_OVER = (
+    "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
+    "Encoded", "Decoded", "RoundReport", "UpdateVerdict",
+)  # fmt: skip
+
+
+def plugins() -> Iterator[str]:
+    """The page for authors of plugins."""
+    yield "# Plugins: hooks and base classes"
+    yield GENERATED
+    yield (
+        "All names below come from `learnae`; [Your first plugin](../plugins.md) shows how they fit together. Hooks are called with "
+        "keyword arguments, and an implementation may leave out those that it does not need."
+    )
+    yield "## Hooks"
+    yield from (_hook(hook) for name, hook in vars(hookspecs).items() if name.startswith("learnae_"))
+    yield "## Base classes"
+    for name in CLASSES:
+        yield from _class(getattr(learnae, name))
+    yield "## What they take and return"
+    for name in HANDED_OVER:
+        yield f"### {name}\n\n```python\n{inspect.getsource(getattr(learnae, name)).rstrip()}\n```"
+
+
+def _hook(hook: Callable[..., Any]) -> str:
+    return f"### {hook.__name__}\n\n```python\n{_signature(hook)}\n```\n\n{inspect.getdoc(hook)}"
+
+
+def _class(cls: type) -> Iterator[str]:
+    bases = ", ".join(base.__name__ for base in cls.__bases__ if base.__name__ not in ("object", "ABC"))
+    yield f"### {cls.__name__}"
+    yield f"{inspect.getdoc(cls)}" + (f" Base: {bases}." if bases else "")
+    attributes = [line for line in _body(cls) if isinstance(line, ast.AnnAssign)]
+    if attributes:
+        yield "```python\n" + "\n".join(map(ast.unparse, attributes)) + "\n```"
+    for name, member in vars(cls).items():
+        if inspect.isfunction(member) and not name.startswith("__") and member.__doc__:
+            yield f"```python\n{_signature(member)}\n```"
+            yield inspect.getdoc(member) or ""
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """The `def` line of a function, as written."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)
+    tree.body, tree.decorator_list = [ast.Expr(ast.Constant(...))], []
+    return ast.unparse(tree).removesuffix("\n    ...").removesuffix(":")
+
+
+def _body(cls: type) -> list[ast.stmt]:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    return tree.body
+
+
+def configuration() -> Iterator[str]:
+    """The page for authors of a peer's file."""
+    yield "# Configuration: every key of a peer's file"
+    yield GENERATED
+    yield (
+        "A peer's file is TOML. All tables may be left out. A key that is not listed here is an error, and all errors of a file are "
+        "reported at once: `learnae check learnae.toml`."
+    )
+    manager = PluginManager.discover(only=())
+    for table, keys in itertools.groupby(describe_tables(), key=lambda key: key.table):
+        yield f"## {_heading(table)}"
+        if table in KINDS:
+            yield _about_kind(table)
+        yield _table(keys)
+        if table in KINDS:
+            yield from itertools.chain.from_iterable(map(_strategy, manager.offers(table).values()))
+
+
+def _strategy(offer: Offer) -> Iterator[str]:
+    """One strategy of ours, with its own keys."""
+    yield f"### {offer.kind}: {offer.name}"
+    yield offer.doc
+    if keys := offer.options():
+        yield _table(keys)
+
+
+def _heading(table: str) -> str:
+    return f"[[{table}]]" if table in KINDS and KINDS[table].many else f"[{table}]"
+
+
+def _about_kind(table: str) -> str:
+    default = " and ".join(f"`{name}`" for name in KINDS[table].default) or "none"
+    several = " May stand several times." if KINDS[table].many else ""
+    return f"The keys of the chosen strategy stand beside these. Default: {default}.{several}"
+
+
+def _table(keys: Iterable[Key]) -> str:
+    return "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *map(_row, keys)])
+
+
+def _row(key: Key) -> str:
+    must = f" Must be {' and '.join(key.bounds)}." if key.bounds else ""
+    cells = (f"`{key.key}`", key.type, _default(key), key.doc + must)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(key: Key) -> str:
+    return key.default if key.default in ("", "required", "computed") else f"`{key.default}`"
+
+
+PAGES = {"configuration.md": configuration, "plugins.md": plugins}
+
+
+def main(check: bool) -> int:
+    """Write all pages, or print how they differ. Returns the exit status."""
+    stale = 0
+    for name, page in PAGES.items():
+        path, text = FOLDER / name, "\n\n".join(page()) + "\n"
+        before = path.read_text() if path.exists() else ""
+        stale += before != text
+        if check:
+            sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), text.splitlines(True), f"{path} now", "as it should be"))
+        else:
+            path.write_text(text)
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))
