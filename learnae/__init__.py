@@ -1,0 +1,103 @@
+"""Learnae: unequal, unreliable machines train one PyTorch model together, with nobody in charge.
+
+All that a user or a plugin author needs is imported from here. Importing this module needs neither torch nor numpy.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.hookspecs import hookimpl
+from learnae.records import (
+    Block,
+    Candidate,
+    Cid,
+    Decoded,
+    Encoded,
+    Heard,
+    Judged,
+    Kind,
+    LocalModel,
+    Merged,
+    PeerId,
+    Received,
+    RoundReport,
+    State,
+    TensorSpec,
+    Update,
+    UpdateVerdict,
+    Verdict,
+    View,
+)
+from learnae.strategies import (
+    Announcer,
+    Codec,
+    Context,
+    ElementwiseMerge,
+    Gate,
+    Merge,
+    NoOptions,
+    Outer,
+    Selector,
+    Service,
+    Storage,
+    Strategy,
+)
+
+if TYPE_CHECKING:
+    from learnae.trainer.join import join
+    from learnae.trainer.loop import Trainer
+    from learnae.trainer.swarm import Swarm
+
+__all__ = [
+    "Announcer",
+    "Block",
+    "Candidate",
+    "Cid",
+    "Codec",
+    "ConfigError",
+    "Context",
+    "Decoded",
+    "ElementwiseMerge",
+    "Encoded",
+    "Gate",
+    "Heard",
+    "Judged",
+    "Kind",
+    "LearnaeError",
+    "LocalModel",
+    "Merge",
+    "Merged",
+    "NoOptions",
+    "Outer",
+    "PeerId",
+    "PluginError",
+    "Problem",
+    "Received",
+    "RoundReport",
+    "Selector",
+    "Service",
+    "State",
+    "Storage",
+    "Strategy",
+    "Swarm",
+    "TensorSpec",
+    "Trainer",
+    "Unavailable",
+    "Update",
+    "UpdateRejected",
+    "UpdateVerdict",
+    "Verdict",
+    "View",
+    "hookimpl",
+    "join",
+]
+
+_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.loop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module 'learnae' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_NEED_TORCH[name]), name)

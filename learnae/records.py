@@ -1,0 +1,284 @@
+"""The values that pass between the core, the strategies and the network. All immutable, all without behaviour of their own."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NewType
+
+import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+Cid = NewType("Cid", str)
+"""A CIDv1 (sha2-256) in its base32 text form, `bafkrei...` for raw blocks and `bafyrei...` for dag-cbor."""
+
+PeerId = NewType("PeerId", str)
+"""An Ed25519 public key as 64 hexadecimal digits."""
+
+State = Mapping[str, Any]
+"""What a strategy remembers between rounds: arrays, numbers and text by name. Immutable to the strategy."""
+
+Octets = bytes
+"""The type, where a field is called `bytes`."""
+
+BLOCK_BYTES = 512 * 1024
+"""The largest block: what every implementation of bitswap moves."""
+
+MEGABYTE = 1 << 20
+
+
+@attrs.frozen
+class Block:
+    """At most 512 KiB of bytes with their CID."""
+
+    cid: Cid
+    data: bytes
+
+
+@attrs.frozen
+class Heard:
+    """A message as an announcer received it; `backlog` if it was there before this listener looked."""
+
+    message: bytes
+    backlog: bool = False
+
+
+@attrs.frozen
+class TensorSpec:
+    """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def floating(self) -> bool:
+        """Whether it is averaged (and float32 in the node); all else is merged by maximum (and int64 in the node)."""
+        return self.dtype.startswith(("float", "bfloat"))
+
+
+class Kind(enum.IntEnum):
+    """What an announcement is about. Numbers are counted for each kind on its own."""
+
+    UPDATE = 1
+    SLICE = 2
+    SAMPLE = 3
+    PRESENT = 4
+    LEAVING = 5
+
+
+@attrs.frozen
+class Update:
+    """One published version of a peer's weights. All of it is claimed by the sender; nothing but the root is checked by hashing."""
+
+    root: Cid
+    bytes: int
+    lineage: Octets  # 8 bytes
+    signature: Octets  # 8 bytes, over names and shapes
+    age: int  # optimiser steps in the history of the model
+    young: bool
+    own_steps: int
+    samples: int
+    step_seconds: float
+    codec: str
+    base: Cid | None = None
+    loss: float | None = None
+    sketch: Octets = b""  # count sketch, 200 x float16
+
+
+@attrs.frozen
+class Slice:
+    """A published piece of training data."""
+
+    root: Cid
+    bytes: int
+    schema: Octets
+    rows: int
+    labels: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Sample:
+    """A few readings of a small device."""
+
+    payload: bytes
+
+
+@attrs.frozen
+class Present:
+    """Here I am: where my stores can be reached, by the storage's name."""
+
+    hints: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    role: str = "trainer"
+    versions: tuple[int, ...] = (1,)
+
+
+@attrs.frozen
+class Leaving:
+    """Goodbye."""
+
+
+Body = Update | Slice | Sample | Present | Leaving
+
+
+@attrs.frozen
+class Announcement:
+    """A small signed message: "number n of this kind from me is this"."""
+
+    swarm: bytes  # 16 bytes
+    peer: PeerId
+    number: int
+    body: Body
+
+    @property
+    def kind(self) -> Kind:
+        return _KINDS[type(self.body)]
+
+
+_KINDS: dict[type, Kind] = {
+    Update: Kind.UPDATE,
+    Slice: Kind.SLICE,
+    Sample: Kind.SAMPLE,
+    Present: Kind.PRESENT,
+    Leaving: Kind.LEAVING,
+}
+
+
+@attrs.frozen
+class Encoded:
+    """One tensor as a codec made it: bytes for the blocks, numbers and text for the meta."""
+
+    data: bytes
+    meta: Mapping[str, int | float | str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Decoded:
+    """One tensor as a codec read it: float32, and a mask of the coordinates that came (`None`: all did)."""
+
+    array: Array
+    mask: NDArray[np.bool_] | None = None
+
+
+@attrs.frozen
+class LocalModel:
+    """The own model as a strategy sees it: read-only arrays, float32 for floating tensors and int64 for the others.
+
+    `start` is the last merged model, without later drift; `current` is the snapshot that is being merged.
+    """
+
+    start: Mapping[str, Array]
+    current: Mapping[str, Array]
+    age: int = 0
+    samples: int = 0
+    loss: float | None = None
+
+
+@attrs.frozen
+class Received:
+    """A fetched update. `tensors` decodes on access and never raises; `masks` holds only what came in part."""
+
+    peer: PeerId
+    update: Update
+    tensors: Mapping[str, Array]
+    masks: Mapping[str, NDArray[np.bool_]] = attrs.field(factory=dict)
+    staleness: float = 0.0  # how old the announcement is, in typical rounds
+    weight: float = 1.0  # what the gates before left of it
+
+
+@attrs.frozen
+class Verdict:
+    """A gate's word on one update: a weight from 0 (refused) to 1, a scale for the displacement, and why."""
+
+    weight: float = 1.0
+    scale: float = 1.0
+    reason: str = ""
+
+
+@attrs.frozen
+class Judged:
+    """One verdict for each received update, in order; `state=None` leaves the gate's state as it was."""
+
+    verdicts: Sequence[Verdict]
+    state: State | None = None
+
+
+@attrs.frozen
+class Merged:
+    """A merged model: (name, tensor) pairs, consumed once and one at a time; a tensor of `None` is unchanged, so is a state of `None`."""
+
+    tensors: Iterable[tuple[str, Array | None]]
+    state: State | None = None
+
+
+@attrs.frozen
+class Candidate:
+    """One fresh update of the own lineage that could be fetched in this round."""
+
+    peer: PeerId
+    kind: Kind
+    bytes: int
+    age: int
+    staleness: float
+    sketch: Octets = b""
+    bytes_per_second: float | None = None  # measured; None before the first transfer
+    last_tried: int | None = None  # own round in which this peer was last tried
+    failures: int = 0  # in a row
+    ever_accepted: bool = False
+
+
+@attrs.frozen
+class View:
+    """What a selector sees: the own state, how many it may choose and within how many bytes, and from whom."""
+
+    round: int
+    age: int
+    count: int
+    budget_bytes: int
+    candidates: Sequence[Candidate]
+
+
+@attrs.frozen
+class UpdateVerdict:
+    """The fate of one update in one round, as it is kept, shown and handed to watchers."""
+
+    round: int
+    peer: PeerId
+    number: int
+    root: Cid
+    merged: bool
+    weight: float
+    scale: float
+    stage: str  # "fetch", "decode", the name of the gate, or "merge"
+    reason: str
+
+
+@attrs.frozen
+class RoundReport:
+    """One round of one node."""
+
+    round: int
+    seconds: float
+    lineage: bytes
+    age: int
+    published: Cid | None
+    published_bytes: int
+    fetched_bytes: int
+    heard: int  # peers with a fresh update
+    chosen: int
+    merged: int
+    refused: int
+    failed: int
+    outcome: str  # "merged", "alone", "founded", "joined", "moved"
+    verdicts: tuple[UpdateVerdict, ...] = ()
+    splits: tuple[bytes, ...] = ()  # other grown lineages under the same name

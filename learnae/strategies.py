@@ -1,0 +1,210 @@
+"""The seven kinds of strategies: the contract between Learnae and whoever writes a plugin.
+
+A function is async if and only if it can block. Options are an attrs class: its fields are the keys of the strategy's TOML table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+
+import attrs
+
+from learnae.records import (
+    Block,
+    Candidate,
+    Cid,
+    Decoded,
+    Encoded,
+    Heard,
+    Judged,
+    LocalModel,
+    Merged,
+    PeerId,
+    Received,
+    State,
+    TensorSpec,
+    View,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from structlog.typing import FilteringBoundLogger
+
+    from learnae.records import Array
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class NoOptions:
+    """A strategy without keys of its own."""
+
+
+class RunInThread(Protocol):
+    """Runs a blocking function in a worker thread; under virtual time it runs it inline."""
+
+    def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
+
+
+@attrs.frozen
+class Context:
+    """What the core hands to every strategy: use these, never a global."""
+
+    home: Path  # a folder of this strategy's own inside the peer's home, made on first use
+    meeting: Path  # where peers of this machine meet without a network, by swarm
+    swarm: str
+    peer: PeerId
+    secret: Callable[[str], bytes | None]  # a key for this purpose, from the swarm's key; None in an open swarm
+    share: Callable[[type[R]], R]  # the one instance of that type that all strategies of this run share
+    clock: Callable[[], float]  # seconds, monotonic, arbitrary start
+    rng: np.random.Generator  # a seeded stream of this strategy's own
+    log: FilteringBoundLogger
+    in_thread: RunInThread
+
+
+class Strategy:
+    """A named choice of one of seven kinds."""
+
+    Options: ClassVar[type] = NoOptions
+
+    def __init__(self, options: Any, context: Context) -> None:
+        self.options = options
+        self.context = context
+
+
+class Service(Strategy):
+    """A strategy with a connection: entered before its first call, left after its last."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+
+class Storage(Service, ABC):
+    """A store of blocks by CID. The core computes and checks every CID; a storage may be asked for anything."""
+
+    @abstractmethod
+    async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        """Keep these blocks, durably, before returning. A block lives while any put root names it.
+
+        Putting a root again replaces its blocks by the new ones. Raises Unavailable, and then keeps nothing of this root.
+        """
+
+    @abstractmethod
+    async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        """Deliver each block as it comes, in any order. Raises Unavailable with `missing` after delivering what there is."""
+
+    @abstractmethod
+    async def drop(self, root: Cid) -> None:
+        """Forget this root; blocks that no other root names may go. An unknown root is no error."""
+
+    @abstractmethod
+    async def roots(self) -> Sequence[Cid]:
+        """What this peer has put and not dropped, also in earlier runs: for the clean-up after a crash."""
+
+    def hints(self) -> Sequence[str]:
+        """At most 8 short texts that tell others where this store can be reached."""
+        return ()
+
+
+class Announcer(Service, ABC):
+    """A medium for small messages. It may lose, repeat, reorder and invent messages: the core checks all of them."""
+
+    max_bytes: ClassVar[int]
+    leaves_machine: ClassVar[bool] = True
+
+    @abstractmethod
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        """Send; `replaces` is the key of what this message supersedes. Raises Unavailable; ValueError above `max_bytes`."""
+
+    @abstractmethod
+    async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        """Deliver messages until cancelled. What the first complete look brings, also after an outage, is backlog.
+
+        Raises Unavailable when the medium is gone; the core calls again with back-off.
+        """
+
+
+class Selector(Strategy, ABC):
+    """Chooses which candidates to fetch."""
+
+    @abstractmethod
+    def select(self, view: View) -> Sequence[Candidate]:
+        """At most `view.count` of `view.candidates`, the most wanted first."""
+
+
+class Gate(Strategy, ABC):
+    """Judges fetched updates before they are merged."""
+
+    @abstractmethod
+    def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
+        """One verdict for each received update, in order. The core applies weight and scale."""
+
+
+class Merge(Strategy, ABC):
+    """Turns the own model and the accepted ones into one."""
+
+    library: ClassVar[str] = "numpy"
+
+    @abstractmethod
+    def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
+        """Every tensor of `local.current` once, same shape, float32 (int64 for integer tensors), arguments untouched."""
+
+
+class ElementwiseMerge(Merge):
+    """A merge that treats every coordinate alike: what most authors write. Integer tensors are merged by maximum."""
+
+    CHUNK: ClassVar[int] = 1 << 16
+
+    @abstractmethod
+    def combine(self, stacked: Any, weights: Any) -> Any:
+        """Combine `stacked` (float32, n x shape; row 0 is the own model) into one array of that shape.
+
+        `weights` (float32, n) sums to 1. Coordinates that did not come are filled with the own ones.
+        Called for pieces of tensors, so nothing may depend on the shape.
+        """
+
+    def weigh(self, local: LocalModel, received: Sequence[Received]) -> Sequence[float]:
+        """The unnormalised weight of each received update, relative to 1 for the own model."""
+        return [item.weight for item in received]
+
+    def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
+        from learnae.elementwise import combine_all
+
+        return Merged(combine_all(self, local, received))
+
+
+class Outer(Strategy, ABC):
+    """A second stage behind any merge: takes the step from the last merged model to the new one."""
+
+    @abstractmethod
+    def step(
+        self,
+        local: LocalModel,
+        merged: Iterator[tuple[str, Array | None]],
+        masks: Mapping[str, Any],
+        state: State,
+    ) -> Merged:
+        """`merged` yields what the merge made, once; `masks` names the coordinates that were really merged."""
+
+
+class Codec(Strategy, ABC):
+    """Turns floating tensors into bytes and back."""
+
+    @abstractmethod
+    def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
+        """Bytes and meta for one float32 tensor; the same tensor, base and random stream give the same bytes."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
+        """The tensor again. Raises UpdateRejected for bytes or meta that do not fit `like`, whatever they are."""
+
+    def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
+        """Raises UpdateRejected where `decode` would; override it where that is cheaper than decoding."""
+        self.decode(encoded, like, base)
