@@ -1,0 +1,41 @@
+"""Where things lie that the user did not name. Nothing is made here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from learnae.errors import ConfigError, Problem
+
+
+def state_folder() -> Path:
+    """`$XDG_STATE_HOME/learnae`; a variable that is not an absolute path counts as not set, as its standard says. Raises ConfigError."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(named):
+        return Path(named) / "learnae"
+    try:
+        return Path.home() / ".local" / "state" / "learnae"
+    except RuntimeError as error:
+        raise ConfigError(
+            Problem("XDG_STATE_HOME", "is not set, and this user has no home folder", "set it to a folder to write to")
+        ) from error
+
+
+def meeting_folder() -> Path:
+    """Where the peers of this machine meet without a network."""
+    return state_folder() / "meeting"
+
+
+def default_home(swarm: str) -> Path:
+    """The folder in which the homes of this swarm's peers lie."""
+    return state_folder() / "homes" / folder_name(swarm)
+
+
+def folder_name(swarm: str) -> str:
+    """A name for a folder, on any file system; different swarms get different ones, also where upper and lower case are one."""
+    if re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", swarm):
+        return swarm
+    readable = re.sub("[^a-z0-9_-]+", "-", swarm.lower()).strip("-")[:40]
+    return f"{readable}+{hashlib.sha256(swarm.encode()).hexdigest()[:12]}"

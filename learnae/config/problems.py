@@ -1,0 +1,80 @@
+"""All problems at once, in the order of the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from learnae.errors import ConfigError, PluginError, Problem
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def join_key(table: str, name: str) -> str:
+    """The full key of `name` in `table`, quoted as in TOML where that is needed."""
+    spelled = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return f"{table}.{spelled}" if table else spelled
+
+
+@attrs.define
+class Problems:
+    """Collects what fails, so that the rest can be checked as well."""
+
+    found: list[Problem] = attrs.field(factory=list)
+    broken: list[tuple[Problem, PluginError]] = attrs.field(factory=list)
+
+    def add(self, key: str, message: str, suggestion: str | None = None) -> None:
+        self.found.append(Problem(key, message, suggestion))
+
+    @contextmanager
+    def collected(self, at: str | None = None) -> Iterator[None]:
+        """Keeps what a block raises, and goes on after it; problems that others found are said to stand `at` a key."""
+        try:
+            yield
+        except ConfigError as error:
+            self.found.extend(attrs.evolve(problem, key=at or problem.key) for problem in error.problems)
+        except PluginError as error:
+            self.broken.append((Problem(at or error.plugin, str(error)), error))
+
+    def raise_any(self, arrange: Callable[[Iterable[Problem]], Iterable[Problem]] = list) -> None:
+        """Raises ConfigError if there are problems, or PluginError if all else is fine."""
+        if self.found:
+            raise ConfigError(arrange([*self.found, *(problem for problem, _ in self.broken)]))
+        for _, error in self.broken:
+            raise error
+
+
+def in_file_order(problems: Iterable[Problem], document: Mapping[str, Any]) -> list[Problem]:
+    """Sorted by where their keys stand in the document; a missing key stands at the head of its table."""
+    places = {key: place for place, key in enumerate(_walk("", document))}
+
+    def place(problem: Problem) -> int:
+        return max((places[key] for key in _enclosing(problem.key, places)), default=-1)
+
+    return sorted(problems, key=place)
+
+
+def from_command_line(problem: Problem, overridden: Collection[str]) -> Problem:
+    """The problem with `--set` before its key, if that is where the value came from."""
+    if any(_enclosing(problem.key, overridden)):
+        return attrs.evolve(problem, key=f"--set {problem.key}")
+    return problem
+
+
+def _walk(key: str, value: Any) -> Iterator[str]:
+    yield key
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _walk(join_key(key, str(name)), item)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _walk(f"{key}[{index}]", item)
+
+
+def _enclosing(key: str, known: Iterable[str]) -> Iterator[str]:
+    return (other for other in known if other and (key == other or key.startswith((f"{other}.", f"{other}["))))

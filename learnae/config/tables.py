@@ -1,0 +1,152 @@
+"""Every key of a peer's file, with its default, its bounds and its documentation: the only place that says so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs.validators import and_, ge, gt, in_, le, max_len, min_len, optional
+
+from learnae.records import MEGABYTE
+
+DAY = 86_400.0  # seconds
+YEAR = 365 * DAY  # longer is for ever
+
+
+def key(default: Any, doc: str, validator: Any = None) -> Any:
+    """A documented key of a TOML table."""
+    return attrs.field(default=default, validator=validator, metadata={"doc": doc})
+
+
+@attrs.frozen
+class Matches:
+    """A validator for text, or for each text of a list; `meaning` is read after "must be"."""
+
+    pattern: str
+    meaning: str
+
+    def __call__(self, _: Any, field: Any, value: str | tuple[str, ...]) -> None:
+        texts = (value,) if isinstance(value, str) else value
+        if not all(re.fullmatch(self.pattern, text) for text in texts):
+            raise ValueError(f"must be {self.meaning}")
+
+
+PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits, as in `learnae id`")
+ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
+LINEAGE = optional(Matches("[0-9a-f]{16}", "16 lower-case hexadecimal digits"))
+DURATION = and_(gt(0.0), le(YEAR))
+
+
+@attrs.frozen(kw_only=True)
+class SwarmTable:
+    """Which peers train together."""
+
+    name: str = key("default", "Peers with the same name (and key) train the same model.", and_(min_len(1), max_len(200)))
+    key_env: str | None = key(None, "The environment variable that holds the key of a private swarm.")
+    key_file: Path | None = key(None, "The file that holds the key of a private swarm.")
+    open: bool = key(False, "Consent to train with whoever comes, over media that leave this machine.")
+
+
+@attrs.frozen(kw_only=True)
+class PeerTable:
+    """This peer: where it lives and what it bears."""
+
+    home: Path | None = key(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
+    allow: tuple[str, ...] = key((), "The public keys that are heard; none named: everyone is.", PUBLIC_KEYS)
+    deny: tuple[str, ...] = key((), "Public keys that are never heard.", PUBLIC_KEYS)
+    relay: bool = key(False, "Pass announcements and blocks on between the media that this peer uses.")
+    max_update_bytes: int = key(4096 * MEGABYTE, "The largest update that is fetched when no own model sets the limit.", gt(0))
+    quota_bytes: int = key(4096 * MEGABYTE, "The disk space for own updates; the newest is kept whatever it takes.", gt(0))
+    seed: int | None = key(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
+
+
+@attrs.frozen(kw_only=True)
+class TrainTable:
+    """The training loop and its contact with the node."""
+
+    entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.Trainer`.', ENTRY)
+    local_steps: int = key(20, "Optimiser steps between two snapshots.", gt(0))
+    patience: float = key(
+        0.05, "The share of a round's time that the trainer may wait for its merged model; 0 never waits.", and_(ge(0.0), le(1.0))
+    )
+    save_seconds: float = key(30.0, "Time between two checkpoints of `learnae run`.", DURATION)
+
+
+@attrs.frozen(kw_only=True)
+class ModelTable:
+    """Which tensors are shared."""
+
+    keep_local: tuple[str, ...] = key((), 'Patterns of tensors that stay local, such as "*.running_*".')
+
+
+@attrs.frozen(kw_only=True)
+class JoinTable:
+    """How a peer without a lineage finds one."""
+
+    wait_seconds: float = key(2.0, "How long a newcomer listens before it founds a lineage.", and_(ge(0.0), le(DAY)))
+    settle_rounds: int = key(10, "Rounds in a lineage after which a peer is grown.", ge(0))
+    settle_seconds: float = key(
+        10.0, "Seconds in a lineage after which a peer is grown; at least three times wait_seconds.", and_(ge(0.0), le(YEAR))
+    )
+    on_split: str = key("report", 'What a grown peer does about another grown lineage: "report".', in_(("report",)))
+    lineage: str | None = key(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
+    fresh: bool = key(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
+
+
+@attrs.frozen(kw_only=True)
+class NodeTable:
+    """The node's pace and limits."""
+
+    fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
+    round_seconds: float = key(10.0, "Time between two rounds where there is no trainer.", DURATION)
+    fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
+    inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))
+    save_seconds: float = key(30.0, "Time between two writes of the strategies' state.", DURATION)
+
+
+@attrs.frozen(kw_only=True)
+class PluginsTable:
+    """Which plugins are loaded."""
+
+    disable: tuple[str, ...] = key((), "Distributions or plugin names that are not loaded.")
+
+
+@attrs.frozen
+class Choice:
+    """One strategy as the file chose it: its name and its own options."""
+
+    use: str = attrs.field(metadata={"doc": "The name of the strategy; `learnae plugins` lists them."})
+    options: Any
+
+
+@attrs.frozen
+class StorageChoice(Choice):
+    write: bool = key(True, "Whether own updates are put here; reads try all storages in order.")
+
+
+@attrs.frozen
+class SelectorChoice(Choice):
+    count: int = key(2, "How many updates are fetched in a round.", gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A peer's whole file, checked."""
+
+    swarm: SwarmTable = attrs.field(factory=SwarmTable)
+    peer: PeerTable = attrs.field(factory=PeerTable)
+    train: TrainTable = attrs.field(factory=TrainTable)
+    model: ModelTable = attrs.field(factory=ModelTable)
+    join: JoinTable = attrs.field(factory=JoinTable)
+    node: NodeTable = attrs.field(factory=NodeTable)
+    plugins: PluginsTable = attrs.field(factory=PluginsTable)
+    storage: tuple[StorageChoice, ...]
+    announcer: tuple[Choice, ...]
+    selector: SelectorChoice
+    gate: tuple[Choice, ...]
+    merge: Choice
+    codec: Choice
+    outer: Choice | None = None
+    folder: Path = attrs.field(factory=Path.cwd)  # where the file lies: relative paths and `my_file:MyMerge` start here

@@ -1,0 +1,115 @@
+"""`--set key=value`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from learnae.config.choices import OptionsOf
+from learnae.config.load import disabled, load_document
+from learnae.config.tables import Config
+
+Problems = Callable[..., list[str]]
+Read = Callable[..., Config]
+
+TWO_GATES = '[[gate]]\nuse = "sane"\n[[gate]]\nuse = "clip"\n'
+
+
+def test_a_value_is_toml(read: Read) -> None:
+    config = read("", "train.local_steps=7", "peer.relay=true", 'model.keep_local=["a", "b"]', "join.wait_seconds = 0.5")
+    assert (config.train.local_steps, config.peer.relay, config.model.keep_local) == (7, True, ("a", "b"))
+    assert config.join.wait_seconds == 0.5
+
+
+@pytest.mark.parametrize("value", ["digits", '"digits"', "'digits'"])
+def test_a_value_that_is_not_toml_is_text(read: Read, value: str) -> None:
+    assert read("", f"swarm.name={value}").swarm.name == "digits"
+
+
+def test_a_value_may_hold_anything_after_the_first_equals_sign(read: Read) -> None:
+    assert read("", "swarm.name=a=b").swarm.name == "a=b"
+    assert read("", "swarm.name=1\nopen = true").swarm.name == "1\nopen = true"
+
+
+def test_it_wins_over_the_file_and_the_last_one_wins(read: Read) -> None:
+    assert read("[train]\nlocal_steps = 1", "train.local_steps=2", "train.local_steps=3").train.local_steps == 3
+
+
+def test_an_index_leads_into_a_list_of_tables(read: Read) -> None:
+    config = read(TWO_GATES, "gate[1].trim=0.3")
+    assert config.gate[1].options.trim == 0.3
+
+
+def test_the_next_index_makes_a_table(read: Read) -> None:
+    assert [gate.use for gate in read(TWO_GATES, "gate[2].use=clip", "gate[2].trim=0.1").gate] == ["sane", "clip", "clip"]
+    assert [gate.use for gate in read('[gate]\nuse = "sane"', "gate[1].use=clip").gate] == ["sane", "clip"]
+
+
+def test_the_only_one_of_a_kind_needs_no_index(read: Read) -> None:
+    for text in ('[gate]\nuse = "clip"', '[[gate]]\nuse = "clip"'):
+        assert read(text, "gate.trim=0.3").gate[0].options.trim == 0.3
+        assert read(text, "gate[0].trim=0.3").gate[0].options.trim == 0.3
+
+
+def test_the_defaults_can_be_changed_like_what_stands_in_the_file(read: Read) -> None:
+    config = read("", "storage.write=false", "gate[1].trim=0.4", "merge.use=between", "merge.high=3")
+    assert config.storage[0].write is False
+    assert config.gate[1].options.trim == 0.4
+    assert config.merge.options.high == 3.0
+
+
+def test_an_entry_of_a_list_can_be_set(read: Read) -> None:
+    assert read('[model]\nkeep_local = ["a", "b"]', "model.keep_local[1]=c").model.keep_local == ("a", "c")
+
+
+def test_the_document_is_left_as_it_was(options_of: OptionsOf, tmp_path: Path) -> None:
+    document = tomllib.loads("[train]\nlocal_steps = 1")
+    load_document(document, folder=tmp_path, overrides=["train.local_steps=2", "merge.use=average"], options_of=options_of)
+    assert document == {"train": {"local_steps": 1}}
+
+
+def test_a_problem_names_the_command_line_if_the_value_came_from_there(problems: Problems) -> None:
+    assert problems("[train]\npatience = 2", "train.local_steps=x") == [
+        "train.patience: must be at most 1.0, not 2.0",
+        '--set train.local_steps: must be an integer, not "x"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.local_steps", "is not of the form key=value"),
+        ("=3", "is not of the form key=value"),
+        ("gate[].trim=3", "is not of the form key=value"),
+        ("gate[-1].trim=3", "is not of the form key=value"),
+        ("a..b=3", "is not of the form key=value"),
+        (f"{'.'.join('a' * 3000)}=3", "is not of the form key=value"),
+        ("gate.trim=0.3", "gate has 2 entries (name one, such as gate[0])"),
+        ("gate[3].trim=0.3", "gate has only 2 entries (the next one is gate[2])"),
+    ],
+)
+def test_one_that_cannot_be_applied_is_a_problem(problems: Problems, override: str, words: str) -> None:
+    (problem,) = problems(TWO_GATES, override)
+    assert problem.startswith(f"--set {override}: {words}")
+
+
+def test_a_key_below_what_is_no_table_is_a_problem(problems: Problems) -> None:
+    assert '--set swarm.name.x=1: swarm.name is no table and no list, but "a"' in problems('[swarm]\nname = "a"', "swarm.name.x=1")
+
+
+def test_an_unknown_key_is_a_problem_with_a_suggestion(problems: Problems) -> None:
+    assert problems("", "train.local_step=3") == ['--set train.local_step: is not a key of this table (did you mean "local_steps"?)']
+
+
+def test_a_caller_may_name_the_swarm(options_of: OptionsOf, tmp_path: Path) -> None:
+    config = load_document({"swarm": {"name": "x", "open": True}}, folder=tmp_path, name='3 "quoted"', options_of=options_of)
+    assert (config.swarm.name, config.swarm.open) == ('3 "quoted"', True)
+
+
+def test_the_disabled_plugins_are_known_before_all_else_is_checked() -> None:
+    assert disabled({"plugins": {"disable": ["a", 3]}, "nonsense": 1}) == ("a",)
+    assert disabled({}, ['plugins.disable=["b"]', "nonsense"]) == ("b",)
+    assert disabled({"plugins": 3}) == ()
