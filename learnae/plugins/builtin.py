@@ -1,0 +1,52 @@
+"""What Learnae itself offers, registered like any other plugin. Names only: nothing is imported before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from learnae.hookspecs import hookimpl
+
+
+@hookimpl
+def learnae_register_storage() -> Mapping[str, str]:
+    return {
+        "directory": "learnae.plugins.storage.directory:DirectoryStorage",
+        "memory": "learnae.plugins.storage.memory:MemoryStorage",
+    }
+
+
+@hookimpl
+def learnae_register_announcer() -> Mapping[str, str]:
+    return {
+        "directory": "learnae.plugins.announcer.directory:DirectoryAnnouncer",
+        "memory": "learnae.plugins.announcer.memory:MemoryAnnouncer",
+    }
+
+
+@hookimpl
+def learnae_register_selector() -> Mapping[str, str]:
+    return {
+        "least-recently-tried": "learnae.plugins.selector.least_recently_tried:LeastRecentlyTried",
+        "uniform": "learnae.plugins.selector.uniform:Uniform",
+    }
+
+
+@hookimpl
+def learnae_register_gate() -> Mapping[str, str]:
+    return {
+        "clip": "learnae.plugins.gate.clip:Clip",
+        "sane": "learnae.plugins.gate.sane:Sane",
+    }
+
+
+@hookimpl
+def learnae_register_merge() -> Mapping[str, str]:
+    return {"average": "learnae.plugins.merge.average:Average"}
+
+
+@hookimpl
+def learnae_register_codec() -> Mapping[str, str]:
+    return {
+        "fp32": "learnae.plugins.codec.fp32:Fp32",
+        "int8": "learnae.plugins.codec.int8:Int8",
+    }

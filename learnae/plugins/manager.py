@@ -1,0 +1,148 @@
+"""Which strategies there are, and who watches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import structlog
+
+from learnae.config.words import did_you_mean
+from learnae.errors import ConfigError, PluginError, Problem
+from learnae.plugins import builtin
+from learnae.plugins.hooks import REGISTER, WATCH, Hook, Plugin, hooks_of, offers_in
+from learnae.plugins.installed import Installed, installed, unknown
+from learnae.plugins.local import LocalFiles
+from learnae.plugins.offers import BASES, Offer
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+ONLY = "LEARNAE_PLUGINS"  # the names of the only third-party plugins that are loaded
+TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
+
+
+@attrs.frozen
+class PluginManager:
+    """The plugins of one run. `broken` are those that could not be loaded, with the reason; `left_out` those that were not wanted."""
+
+    log: FilteringBoundLogger = attrs.field(factory=structlog.get_logger)
+    trace: bool = False
+    plugins: list[Plugin] = attrs.field(factory=list, init=False)
+    broken: dict[str, PluginError] = attrs.field(factory=dict, init=False)
+    left_out: list[str] = attrs.field(factory=list, init=False)
+    _offers: dict[str, dict[str, Offer]] = attrs.field(factory=lambda: {kind: {} for kind in BASES}, init=False)
+    _watchers: list[Hook] = attrs.field(factory=list, init=False)
+    _files: LocalFiles = attrs.field(factory=LocalFiles, init=False)
+
+    @classmethod
+    def discover(cls, disable: Iterable[str] = (), only: Iterable[str] | None = None, log: FilteringBoundLogger | None = None) -> Self:
+        """The built-in plugins and the installed ones: without `disable`, and `only` these, or those in LEARNAE_PLUGINS, if given.
+
+        One that cannot be loaded is a warning. Raises PluginError if two offer the same name of the same kind.
+        """
+        manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1")
+        manager.register(builtin, Plugin("learnae", "learnae", _own_version()))
+        for one in manager._wanted(tuple(disable), _only() if only is None else tuple(only)):
+            manager._try(one)
+        return manager
+
+    def register(self, module: object, plugin: Plugin) -> None:
+        """Adds a plugin, or nothing of it. Raises PluginError if it breaks its contract or offers a name that is taken."""
+        self._accept(plugin, *self._read(module, plugin))
+
+    def offers(self, kind: str) -> Mapping[str, Offer]:
+        """All strategies of a kind, by name."""
+        return MappingProxyType(self._offers[kind])
+
+    def find(self, kind: str, use: str, folder: Path) -> Offer:
+        """What `use` names: an offer, or a class in a file of this folder. Raises ConfigError for what is not there."""
+        if ":" in use:
+            file, found = self._files.find(use, folder)
+            return Offer(kind, use, file, found)
+        offers = self._offers[kind]
+        if use not in offers:
+            raise ConfigError(Problem("use", "; ".join([f'no {kind} is called "{use}"', *self._absent()]), did_you_mean(use, offers)))
+        return offers[use]
+
+    def options_of(self, folder: Path) -> Callable[[str, str], type]:
+        """The options class of a strategy by kind and name, as `learnae.config.load` asks for it."""
+        return lambda kind, use: self.find(kind, use, folder).load().Options
+
+    def watchers(self, hook: str) -> Sequence[Hook]:
+        """Who watches this hook."""
+        if hook not in WATCH:
+            raise ValueError(f"{hook} is not a hook of watchers: {WATCH}")
+        return [watcher for watcher in self._watchers if watcher.name == hook]
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Calls each watcher; one that raises is logged and changes nothing. May block for as long as a plugin does."""
+        for watcher in self.watchers(hook):
+            try:
+                self._call(watcher, **arguments)
+            except Exception as error:
+                self.log.warning("watcher.failed", plugin=watcher.plugin.name, hook=hook, error=str(error))
+
+    def _wanted(self, disable: Sequence[str], only: Sequence[str] | None) -> list[Installed]:
+        found = installed()
+        for name in unknown((*disable, *(only or ())), found):
+            self.log.warning("plugin.unknown", name=name, advice=f"no installed plugin is called so: mend {ONLY} or [plugins] disable")
+        wanted = [one for one in found if not any(map(one.is_called, disable)) and (only is None or any(map(one.is_called, only)))]
+        self.left_out.extend(one.plugin.name for one in found if one not in wanted)
+        return wanted
+
+    def _try(self, one: Installed) -> None:
+        try:
+            hooks, offers = self._read(one.load(), one.plugin)
+        except PluginError as error:
+            self.broken[one.plugin.name] = error
+            self.log.warning("plugin.broken", plugin=one.plugin.name, distribution=one.plugin.distribution, error=str(error))
+        else:
+            self._accept(one.plugin, hooks, offers)
+
+    def _read(self, module: object, plugin: Plugin) -> tuple[list[Hook], list[Offer]]:
+        hooks = hooks_of(plugin, module)
+        return hooks, [offer for hook in hooks if hook.name in REGISTER for offer in offers_in(hook, self._call(hook))]
+
+    def _accept(self, plugin: Plugin, hooks: Iterable[Hook], offers: Iterable[Offer]) -> None:
+        new = list(offers)
+        for offer in new:
+            if other := self._offers[offer.kind].get(offer.name):
+                raise _taken(offer, other)
+        for offer in new:
+            self._offers[offer.kind][offer.name] = offer
+        self._watchers.extend(hook for hook in hooks if hook.name in WATCH)
+        self.plugins.append(plugin)
+
+    def _call(self, hook: Hook, **arguments: Any) -> Any:
+        returned = hook(**arguments)
+        if self.trace:
+            self.log.info("hook.called", plugin=hook.plugin.name, hook=hook.name, arguments=arguments, returned=returned)
+        return returned
+
+    def _absent(self) -> list[str]:
+        """Why a name that should be there might not be."""
+        out = [f"not loaded, because of [plugins] disable or {ONLY}: {', '.join(self.left_out)}"] if self.left_out else []
+        return [*map(str, self.broken.values()), *out]
+
+
+def _taken(offer: Offer, other: Offer) -> PluginError:
+    cause = f"plugin {other.plugin!r} of {other.distribution} offers it already; leave one out with [plugins] disable"
+    return PluginError(offer.plugin, f"offering the {offer.kind} {offer.name!r}", cause)
+
+
+def _only() -> Sequence[str] | None:
+    named = os.environ.get(ONLY)
+    return None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+
+
+def _own_version() -> str | None:
+    try:
+        return metadata.version("learnae")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return None

@@ -1,0 +1,43 @@
+"""A failure names the plugin and the action, and says no more than that it failed."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from learnae import ConfigError, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.plugins.calls import naming
+
+
+def test_what_a_strategy_raises_becomes_a_plugin_error_with_its_cause() -> None:
+    with (
+        pytest.raises(PluginError, match=r"plugin 'p' failed while merging: ZeroDivisionError: division by zero") as caught,
+        naming("p", "merging"),
+    ):
+        1 / 0  # noqa: B018
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_exception_without_words_is_named_by_its_type() -> None:
+    with pytest.raises(PluginError, match=r"failed while merging: StopIteration$"), naming("p", "merging"):
+        raise StopIteration
+
+
+OURS = [Unavailable("no daemon"), UpdateRejected("nan"), ConfigError(Problem("a", "b")), PluginError("q", "x", "y")]
+
+
+@pytest.mark.parametrize("error", [*OURS, KeyboardInterrupt(), SystemExit()], ids=lambda error: type(error).__name__)
+def test_our_own_errors_and_interrupts_pass_as_they_are(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, naming("p", "merging"):
+        raise error
+    assert caught.value is error
+
+
+def test_cancellation_passes() -> None:
+    async def main() -> bool:
+        with trio.move_on_after(1) as scope, naming("p", "fetching"):
+            await trio.sleep_forever()
+        return scope.cancelled_caught
+
+    assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
