@@ -1,0 +1,71 @@
+"""Content identifiers: CIDv1, sha2-256, raw or dag-cbor. Nothing else is ever made or believed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import libipld
+
+from learnae.errors import UpdateRejected
+from learnae.records import BLOCK_BYTES, Block, Cid
+
+CID_BYTES = 36
+RAW = b"\x01\x55\x12\x20"  # version 1, codec raw, sha2-256, 32 bytes
+DAG = b"\x01\x71\x12\x20"  # the same for dag-cbor
+
+_TEXT_LENGTH = 59  # "b" and 58 base32 digits
+
+
+def raw_cid(data: bytes | memoryview) -> Cid:
+    """The CID of a block of plain bytes."""
+    return _text(RAW + hashlib.sha256(data).digest())
+
+
+def dag_cid(data: bytes | memoryview) -> Cid:
+    """The CID of a dag-cbor block."""
+    return _text(DAG + hashlib.sha256(data).digest())
+
+
+def is_dag(cid: Cid) -> bool:
+    """Whether a CID names a dag-cbor block; if not, it names a raw one."""
+    return cid.startswith("bafyrei")
+
+
+def cid_bytes(cid: Cid) -> bytes:
+    """The 36 bytes of a CID. Raises UpdateRejected if it is none of ours."""
+    return _bytes(parse_cid(cid))
+
+
+def cid_text(data: object) -> Cid:
+    """The CID in what must be its 36 bytes. Raises UpdateRejected if it is none of ours."""
+    if not isinstance(data, bytes) or len(data) != CID_BYTES or not data.startswith((RAW, DAG)):
+        raise UpdateRejected("cid", "not 36 bytes of a CIDv1 with sha2-256")
+    return _text(data)
+
+
+def parse_cid(text: object) -> Cid:
+    """The CID in what must be its text, exactly as we would write it. Raises UpdateRejected."""
+    if not isinstance(text, str) or len(text) != _TEXT_LENGTH:
+        raise UpdateRejected("cid", "not the base32 text of a CIDv1 with sha2-256")
+    try:
+        data = _bytes(text)
+    except ValueError as error:
+        raise UpdateRejected("cid", str(error)) from None
+    if cid_text(data) != text:
+        raise UpdateRejected("cid", "not written in its usual form")
+    return Cid(text)
+
+
+def check(block: Block) -> bool:
+    """Whether a block is within the size bound and has the CID that it is named by."""
+    if len(block.data) > BLOCK_BYTES:
+        return False
+    return block.cid == (dag_cid(block.data) if is_dag(block.cid) else raw_cid(block.data))
+
+
+def _text(data: bytes) -> Cid:
+    return Cid(libipld.encode_cid(data))
+
+
+def _bytes(text: str) -> bytes:
+    return libipld.decode_multibase(text)[1]

@@ -1,0 +1,120 @@
+"""From blocks back to encoded tensors. Every count and length is checked before anything is fetched or allocated by it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
+
+import attrs
+
+from learnae.content.cids import is_dag
+from learnae.content.limits import Limits
+from learnae.content.meta import Meta, TensorEntry, decode_meta
+from learnae.content.places import block_lengths
+from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
+from learnae.content.seals import OPEN, Seal, room
+from learnae.errors import Unavailable, UpdateRejected
+from learnae.records import Cid, Encoded
+
+Read = Callable[[Sequence[Cid]], Awaitable[Mapping[Cid, bytes]]]
+"""Brings all of these blocks, each with the hash that it is named by, or raises."""
+
+
+@attrs.frozen
+class Manifest:
+    """What an update or slice consists of, known before its data is fetched."""
+
+    meta: Meta
+    data_cids: tuple[Cid, ...]
+    bytes: int  # all its blocks, each counted once
+
+    @classmethod
+    async def read(cls, root: Cid, read: Read, limit: int, seal: Seal = OPEN) -> Manifest:
+        """Read root, parts and meta, in two or three steps.
+
+        Raises UpdateRejected: for anything but what `pack` makes, or if all its blocks are more than `limit` bytes.
+        """
+        limits = Limits(limit)
+        blocks = dict(await read(_dag([root])))
+        top = decode_root(blocks[root], limits.parts)
+        blocks |= await read([*_dag(top.parts), top.meta])
+        pages = _page_cids(top.meta, blocks[top.meta], limits)
+        if pages != (top.meta,):
+            blocks |= await read(pages)
+        meta = decode_meta([seal.open(blocks[page]) for page in (_raw(pages) if seal.overhead else _dag(pages))], limits)
+        data = _raw(decode_parts([blocks[part] for part in top.parts]))
+        total = sum(map(len, blocks.values())) + _data_bytes(meta, data, seal)
+        if total > limit:
+            raise UpdateRejected("too-large", f"{total} bytes, {limit} expected at most")
+        return cls(meta, tuple(data), total)
+
+
+@attrs.frozen
+class Content:
+    """An update or slice that was fetched: its tensors as the codec made them, by name."""
+
+    meta: Meta
+    data_cids: tuple[Cid, ...]
+    blocks: Mapping[Cid, bytes]
+    seal: Seal = OPEN
+    _opened: dict[Cid, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+
+    def check(self) -> None:
+        """See to it that `encoded` raises for no tensor of the meta.
+
+        Raises UpdateRejected if places and blocks do not fit, Unavailable if blocks are missing.
+        """
+        missing = [cid for cid in self.data_cids if cid not in self.blocks]
+        if missing:
+            raise Unavailable(f"{len(missing)} of {len(self.data_cids)} blocks are missing", missing)
+        lengths = block_lengths([entry.place for entry in self.meta.tensors], len(self.data_cids), room(self.seal))
+        for cid, length in zip(self.data_cids, lengths, strict=True):
+            if len(self._open(cid)) != length:
+                raise UpdateRejected("place", f"a block of {len(self._open(cid))} bytes where the meta places {length}")
+
+    def encoded(self, name: str) -> Encoded:
+        """One tensor; copies at most once. Raises KeyError for a name that the meta has not."""
+        entry = self._entries[name]
+        return Encoded(self._bytes(entry), entry.meta)
+
+    @cached_property
+    def _entries(self) -> Mapping[str, TensorEntry]:
+        return {entry.spec.name: entry for entry in self.meta.tensors}
+
+    def _bytes(self, entry: TensorEntry) -> bytes:
+        spans = [(self._open(self.data_cids[block]), start, stop) for block, start, stop in entry.place.spans(room(self.seal))]
+        if len(spans) == 1:
+            data, start, stop = spans[0]
+            return data[start:stop]  # of a whole block: no copy
+        return b"".join(memoryview(data)[start:stop] for data, start, stop in spans)
+
+    def _open(self, cid: Cid) -> bytes:
+        if cid not in self._opened:
+            self._opened[cid] = self.seal.open(self.blocks[cid])
+        return self._opened[cid]
+
+
+def _page_cids(meta: Cid, data: bytes, limits: Limits) -> tuple[Cid, ...]:
+    if not (is_dag(meta) and is_part(data)):
+        return (meta,)
+    pages = decode_part(data)
+    if not 1 < len(pages) <= limits.pages:
+        raise UpdateRejected("malformed", f"a meta of {len(pages)} pages")
+    return pages
+
+
+def _dag(cids: Sequence[Cid]) -> Sequence[Cid]:
+    if not all(map(is_dag, cids)):
+        raise UpdateRejected("cid", "a raw block where dag-cbor belongs")
+    return cids
+
+
+def _raw(cids: Sequence[Cid]) -> Sequence[Cid]:
+    if any(map(is_dag, cids)):
+        raise UpdateRejected("cid", "a dag-cbor block where a raw one belongs")
+    return cids
+
+
+def _data_bytes(meta: Meta, data: Sequence[Cid], seal: Seal) -> int:
+    lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(seal))
+    return sum(length + seal.overhead for length in dict(zip(data, lengths, strict=True)).values())
