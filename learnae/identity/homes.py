@@ -1,0 +1,172 @@
+"""A peer's folder, locked by the peer that uses it.
+
+The lock is `flock` on `home/lock`. It belongs to the open file, which trainer and node share: it lives while either process lives,
+and no crash leaves it behind. The file names the processes that hold it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+from learnae.errors import ConfigError, Problem
+
+_RETRY_SECONDS = 0.05
+_MOST_HOMES = 1000
+_LOCK_BYTES = 4096
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@attrs.define
+class Home:
+    """A folder that is this peer's alone, until `close`. Also a context manager."""
+
+    path: Path
+    lock_fd: int  # -1 once closed. Hand it to a child by `subprocess.Popen(..., pass_fds=[home.lock_fd])`
+
+    @classmethod
+    def inherit(cls, path: Path, fd: int) -> Home:
+        """The same home in a child that was handed the descriptor. Raises ConfigError if that does not hold this home's lock."""
+        try:
+            if not _is_file_of(fd, path / "lock"):
+                raise _problem(path, "the descriptor that was handed over is not of its lock", "start the node through learnae.join()")
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        except BlockingIOError:
+            raise _in_use(path) from None
+        except OSError as error:
+            raise _unusable(path, error) from error
+        os.set_inheritable(fd, False)
+        return cls(path, fd)
+
+    @property
+    def key_path(self) -> Path:
+        return self.path / "key"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.sqlite"
+
+    @property
+    def blocks_path(self) -> Path:
+        return self.path / "blocks"
+
+    def strategy_folder(self, name: str) -> Path:
+        """A folder of this strategy's own, made on first use. Raises ConfigError."""
+        folder = self.path / "strategies" / _file_name(name)
+        _make_folder(folder)
+        return folder
+
+    def close(self) -> None:
+        """Let go of the lock; another process that holds it keeps it."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)  # never LOCK_UN: that would unlock it for the other process too
+            self.lock_fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def claim(path: Path, *, wait_seconds: float = 0) -> Home:
+    """Make and lock this home, waiting that long for another peer to leave it. Raises ConfigError with the pid of who is in it."""
+    _make_folder(path)
+    deadline = time.monotonic() + wait_seconds
+    while (home := _try_claim(path)) is None:
+        if time.monotonic() >= deadline:
+            raise _in_use(path)
+        time.sleep(_RETRY_SECONDS)
+    return home
+
+
+def claim_free(parent: Path) -> Home:
+    """Make and lock the first of `parent/peer-1`, `parent/peer-2`, ... that nobody uses. Raises ConfigError."""
+    for number in range(1, _MOST_HOMES + 1):
+        path = parent / f"peer-{number}"
+        _make_folder(path)
+        if home := _try_claim(path):
+            return home
+    raise _problem(parent, f"all of its {_MOST_HOMES} homes are in use", "end some peers, or name a home of its own for this one")
+
+
+def holders(path: Path) -> tuple[int, ...]:
+    """The living processes that the lock of this home names: who is in it, if it is locked."""
+    try:
+        named = (path / "lock").read_bytes()[:_LOCK_BYTES].split()
+    except OSError:
+        return ()
+    return tuple(int(pid) for pid in named if pid.isdigit() and _alive(int(pid)))
+
+
+def _try_claim(path: Path) -> Home | None:
+    try:
+        fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    home = Home(path, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_file_of(fd, path / "lock"):  # somebody has removed it meanwhile
+            home.close()
+            return _try_claim(path)
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+    except BlockingIOError:
+        home.close()
+        return None
+    except OSError as error:
+        home.close()
+        raise _unusable(path, error) from error
+    return home
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _is_file_of(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def _file_name(name: str) -> str:
+    usual = _UNUSUAL.sub("-", name)
+    return usual if usual == name and name.strip(".") else f"{usual}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _in_use(path: Path) -> ConfigError:
+    pids = ", ".join(map(str, holders(path)))
+    return _problem(path, f"another peer uses this home (process {pids or 'unknown'})", "end that one, or name another home")
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    return _problem(path, f"this home cannot be used: {error.strerror}", "name a home in a folder of your own, on a disk with room")
+
+
+def _problem(path: Path, message: str, remedy: str) -> ConfigError:
+    return ConfigError(Problem(f"peer.home {path}", message, remedy))

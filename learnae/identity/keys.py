@@ -1,0 +1,90 @@
+"""A peer's identity: an Ed25519 key, kept in one small file that nobody else may read."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from learnae.errors import ConfigError, Problem
+from learnae.records import PeerId
+
+SIGNATURE_BYTES = 64
+PUBLIC_KEY_BYTES = 32
+SEED_BYTES = 32
+
+_FILE = re.compile(r"[0-9a-f]{64}\n")  # the seed: 64 hexadecimal digits and a line end
+
+
+@attrs.frozen
+class Identity:
+    """Signs as one peer."""
+
+    _key: Ed25519PrivateKey = attrs.field(repr=False)
+    peer: PeerId
+
+    @classmethod
+    def generate(cls, seed: bytes | None = None) -> Identity:
+        """A new identity; the same 32 bytes of seed always give the same one."""
+        key = Ed25519PrivateKey.from_private_bytes(secrets.token_bytes(SEED_BYTES) if seed is None else seed)
+        return cls(key, PeerId(key.public_key().public_bytes_raw().hex()))
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Identity:
+        """The identity in this file, made if there is none. Raises ConfigError for a file that is damaged or that others may read."""
+        try:
+            if not path.exists():
+                _create(path)
+            return cls.generate(_read(path))
+        except OSError as error:
+            raise _problem(path, f"no key can be made or read: {error.strerror}", "check who owns this folder, and its disk") from error
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of the signature."""
+        return self._key.sign(message)
+
+
+def verify(peer: PeerId, signature: bytes, message: bytes) -> bool:
+    """Whether this peer signed this message. Never raises, whatever it is given as signature or key."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(peer)).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _create(path: Path) -> None:
+    """Whole or not at all; where two processes create it, one file wins and both read that."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(SEED_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        content = file.read(2 * SEED_BYTES + 2)
+    if mode & 0o077:
+        raise _problem(path, f"others on this machine may read this key (mode {mode:o})", f"chmod 600 {path}")
+    if not _FILE.fullmatch(content.decode("ascii", "replace")):
+        remedy = "put the file back from a copy, or delete it: this peer then gets a new key, and others take it for a new peer"
+        raise _problem(path, "this is no key of a peer: 64 hexadecimal digits on one line", remedy)
+    return bytes.fromhex(content.decode())
+
+
+def _problem(path: Path, message: str, remedy: str) -> ConfigError:
+    return ConfigError(Problem(str(path), message, remedy))
