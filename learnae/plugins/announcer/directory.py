@@ -1,0 +1,90 @@
+"""Messages in any folder that the peers share; needs no daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import attrs
+import trio
+from attrs.validators import gt
+
+from learnae.config.tables import key
+from learnae.errors import Unavailable
+from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
+from learnae.plugins.announcer.folder_events import FolderEvents
+from learnae.records import Heard
+from learnae.strategies import Announcer, Context
+
+T = TypeVar("T")
+
+_BLIND_SECONDS = 0.1  # between two looks where the system has no file-system events
+
+
+@attrs.frozen
+class DirectoryAnnouncerOptions:
+    path: Path | None = key(None, "The folder; without it one that all peers of this swarm on this machine share.")
+    poll_seconds: float = key(2.0, "Time between two looks at a folder without file-system events, such as a network share.", gt(0.0))
+
+
+class DirectoryAnnouncer(Announcer):
+    """Keeps the newest message of each key in a file. Listeners are woken by file-system events, and look now and then besides."""
+
+    Options = DirectoryAnnouncerOptions
+    max_bytes: ClassVar[int] = 4096
+    leaves_machine: ClassVar[bool] = False
+
+    def __init__(self, options: DirectoryAnnouncerOptions, context: Context) -> None:
+        super().__init__(options, context)
+        self.folder = options.path or context.meeting / "announcements"
+
+    async def __aenter__(self) -> Self:
+        await self._on_disk(lambda: self.folder.mkdir(parents=True, exist_ok=True))
+        return self
+
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        if len(message) > self.max_bytes:
+            raise ValueError(f"a message of {len(message)} bytes; at most {self.max_bytes} fit")
+        await self._on_disk(post, channel_folder(self.folder, channel), replaces, message)
+
+    async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        reader = Reader([channel_folder(self.folder, channel) for channel in channels], self.max_bytes)
+        await self._on_disk(reader.prepare)
+        with ExitStack() as stack:
+            events = self._events(reader.folders, stack)
+            for message in await self._on_disk(reader.look):
+                deliver(Heard(message, backlog=True))
+            while True:
+                for message in await self._next(reader, events):
+                    deliver(Heard(message))
+
+    def _events(self, folders: Sequence[Path], stack: ExitStack) -> FolderEvents | None:
+        try:
+            return stack.enter_context(FolderEvents(folders))
+        except OSError as error:
+            self.context.log.info("announcer.without_events", folder=str(self.folder), cause=str(error))
+            return None
+
+    async def _next(self, reader: Reader, events: FolderEvents | None) -> list[bytes]:
+        """The messages of the next wake-up, if any."""
+        if events is None:
+            await trio.sleep(min(_BLIND_SECONDS, self.options.poll_seconds))
+            return await self._on_disk(reader.look)
+        arrivals: list[Path] | None = None
+        with trio.move_on_after(self.options.poll_seconds):
+            arrivals = await self._arrivals(events)
+        return await self._on_disk(reader.look) if arrivals is None else await self._on_disk(reader.read, map(str, arrivals))
+
+    async def _arrivals(self, events: FolderEvents) -> list[Path] | None:
+        try:
+            return await events.arrivals()
+        except OSError as error:
+            raise Unavailable(f"{self.folder} has gone") from error
+
+    async def _on_disk(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self.context.in_thread(function, *args)
+        except OSError as error:
+            raise Unavailable(f"cannot use {self.folder}: {error.strerror or error}") from error

@@ -1,0 +1,199 @@
+"""Blocks in a folder that any number of processes share; needs no daemon."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import attrs
+import trio
+
+from learnae.config.tables import key
+from learnae.content.cids import check
+from learnae.errors import Unavailable
+from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid, sync_folder
+from learnae.records import MEGABYTE, Block, Cid
+from learnae.strategies import Context, Storage
+
+T = TypeVar("T")
+
+_BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long as a cancellation may have to wait
+_INDEXES = 8  # parsed indexes kept in memory
+_LOOKS = 3
+_ORPHAN_SECONDS = 86_400.0
+_NEW = "new"
+
+
+@attrs.frozen
+class DirectoryStorageOptions:
+    path: Path | None = key(None, "The folder; without it one that all peers of this swarm on this machine share.")
+
+
+class DirectoryStorage(Storage):
+    """Keeps each root's blocks in one file, named by root and peer. Durable on return, whole or absent after a crash."""
+
+    Options = DirectoryStorageOptions
+
+    def __init__(self, options: DirectoryStorageOptions, context: Context) -> None:
+        super().__init__(options, context)
+        self.folder = options.path or context.meeting / "blocks"
+        self._indexes: OrderedDict[str, tuple[object, Mapping[Cid, Place]]] = OrderedDict()
+        self._reported: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._on_disk(self._prepare)
+        return self
+
+    async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        writer = await self._on_disk(PackWriter, self._path(root), self.folder / f"{_NEW}.{self.context.peer}.{secrets.token_hex(6)}")
+        try:
+            remaining = iter(blocks)
+            while batch := await self.context.in_thread(_take, remaining):
+                await self._on_disk(writer.add_all, batch)
+            await self._on_disk(writer.commit)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.context.in_thread(writer.discard)
+            raise
+
+    async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        wanted = dict.fromkeys(cids)
+        batches = self._batches(tuple(wanted))
+        try:
+            while batch := await self._on_disk(next, batches, None, missing=wanted):
+                for block in batch:
+                    del wanted[block.cid]
+                    deliver(block)
+        finally:
+            batches.close()
+        if wanted:
+            raise Unavailable(f"{len(wanted)} of {len(cids)} blocks are not in {self.folder}", wanted)
+
+    async def drop(self, root: Cid) -> None:
+        if is_cid(root):
+            await self._on_disk(self._unlink, self._path(root))
+
+    async def roots(self) -> Sequence[Cid]:
+        names = await self._on_disk(self._packs)
+        return [root for root, peer in map(_parts, names) if peer == self.context.peer]
+
+    async def _on_disk(self, function: Callable[..., T], *args: Any, missing: Collection[Cid] = ()) -> T:
+        try:
+            return await self.context.in_thread(function, *args)
+        except OSError as error:
+            raise Unavailable(f"cannot use {self.folder}: {error.strerror or error}", missing) from error
+
+    def _path(self, root: Cid) -> Path:
+        if not is_cid(root):
+            raise ValueError(f"not a CID: {root!r}")
+        return self.folder / f"{root}.{self.context.peer}"
+
+    def _prepare(self) -> None:
+        """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.glob(f"{_NEW}.*"):
+            if _parts(path.name)[1].startswith(f"{self.context.peer}.") or _age(path) > _ORPHAN_SECONDS:
+                path.unlink(missing_ok=True)
+        for name in self._packs():
+            if _parts(name)[1] == self.context.peer and not self._is_whole(name):
+                self._unlink(self.folder / name)
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            with Pack(self.folder / name) as pack:
+                pack.index()
+        except BrokenPackError as error:
+            self._report(name, str(error))
+            return False
+        return True
+
+    def _unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        sync_folder(self.folder)
+
+    def _packs(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if is_cid(_parts(path.name)[0])]
+
+    def _batches(self, cids: Sequence[Cid]) -> Generator[list[Block], None, None]:
+        """The blocks that there are, some megabytes at a time. Runs in threads, never in two at once."""
+        left = dict.fromkeys(cids)
+        for _ in range(_LOOKS):
+            gone = False
+            for name in self._search_order(left):
+                try:
+                    yield from self._from_pack(name, left)
+                except FileNotFoundError:
+                    gone = True  # dropped since the look: by now another root may name its blocks
+                except OSError as error:  # one file that cannot be read does not hide the others
+                    self._report(name, error.strerror or str(error))
+                if not left:
+                    return
+            if not gone:
+                return
+
+    def _search_order(self, cids: Mapping[Cid, None]) -> list[str]:
+        """Packs named after a wanted root first, then those that were read last."""
+        names = self._packs()
+        self._reported.intersection_update(names)
+        return sorted(names, key=lambda name: (_parts(name)[0] not in cids, name not in self._indexes))
+
+    def _from_pack(self, name: str, left: dict[Cid, None]) -> Iterator[list[Block]]:
+        """Take out of `left` what this pack has, and yield it."""
+        with Pack(self.folder / name) as pack:
+            index = self._index(name, pack)
+            blocks = (pack.read(cid, index[cid]) for cid in [cid for cid in left if cid in index])
+            while batch := _take(blocks):
+                sound = [block for block in batch if check(block)]
+                if len(sound) < len(batch):
+                    self._report(name, f"{len(batch) - len(sound)} damaged blocks")
+                for block in sound:
+                    del left[block.cid]
+                if sound:
+                    yield sound
+
+    def _index(self, name: str, pack: Pack) -> Mapping[Cid, Place]:
+        """The index of an open pack, remembered while the file stays the same; empty if the pack is broken."""
+        version, index = self._indexes.pop(name, (None, {}))
+        if version != pack.version:
+            try:
+                index = pack.index()
+            except BrokenPackError as error:
+                self._report(name, str(error))
+                return {}
+        self._indexes[name] = pack.version, index
+        while len(self._indexes) > _INDEXES:
+            self._indexes.popitem(last=False)
+        return index
+
+    def _report(self, name: str, problem: str) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
+            self.context.log.warning("storage.damaged", folder=str(self.folder), file=name, problem=problem)
+
+
+def _parts(name: str) -> tuple[Cid, str]:
+    """The root and the peer that a pack's name says."""
+    root, _, peer = name.partition(".")
+    return Cid(root), peer
+
+
+def _take(blocks: Iterator[Block]) -> list[Block]:
+    """The next few megabytes of blocks."""
+    batch, size = [], 0
+    for block in blocks:
+        batch.append(block)
+        size += len(block.data)
+        if size >= _BATCH_BYTES:
+            break
+    return batch
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

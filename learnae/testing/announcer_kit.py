@@ -1,0 +1,286 @@
+"""What every announcer must do."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import pytest
+import trio
+
+from learnae.records import Heard
+from learnae.strategies import Announcer
+from learnae.testing.ear import Ear
+from learnae.testing.kit import Kit, in_trio, needs
+
+OpenAnnouncer = Callable[[str], Announcer]
+"""Makes an announcer, not yet entered, for a peer of this name; all that one test makes use the same medium."""
+
+
+class AnnouncerConformance(Kit):
+    """Subclass, and give the fixture `announcer`. The medium may bring other messages besides those of the test."""
+
+    keeps_backlog: ClassVar[bool] = True
+    """Whether a newcomer hears the newest message of each key that was sent before it came."""
+
+    survives_reopen: ClassVar[bool] = True
+    """Whether that is so when all announcers were closed in between."""
+
+    max_messages_per_second: ClassVar[float] = math.inf
+    """What the medium bears from all peers of a test together."""
+
+    resend_seconds: ClassVar[float] = 0.05
+    """The pause before a message is sent again where a test waits for a listener to begin."""
+
+    @pytest.fixture
+    def announcer(self) -> OpenAnnouncer:
+        raise NotImplementedError("give your subclass a fixture `announcer`: a function from a peer's name to a new, closed announcer")
+
+    async def send(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
+        """Announce, no faster than the medium bears; each message has a key of its own unless one is given."""
+        await trio.sleep(1 / self.max_messages_per_second)
+        await announcer.announce(message, channel=channel, replaces=message[:32] if replaces is None else replaces)
+
+    async def keep(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
+        """Announce, and wait until the medium shows it."""
+        await self.send(announcer, message, channel, replaces)
+        async with self.listening(announcer, channel) as ear:
+            await ear.hears(message)
+
+    @asynccontextmanager
+    async def listening(self, announcer: Announcer, *channels: str) -> AsyncIterator[Ear]:
+        """An ear at an announcer, for a while."""
+        ear = Ear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(announcer.listen, channels or ("c",), ear.deliver)
+            yield ear
+            nursery.cancel_scope.cancel()
+
+    async def live(self, announcer: Announcer, ear: Ear, channel: str = "c") -> None:
+        """Wait until this ear hears live, by sending probes until one comes as such."""
+        number = 0
+        while not any(heard.message.startswith(b"probe") and not heard.backlog for heard in ear.heard):
+            number += 1
+            await self.send(announcer, b"probe %d" % number, channel, b"probe")
+            await trio.sleep(self.resend_seconds)
+
+    @in_trio
+    async def test_a_message_reaches_another_peer(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            await self.send(a, b"hello")
+            await ear.hears(b"hello")
+
+    @in_trio
+    async def test_messages_go_both_ways(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(a) as ear_a, self.listening(b) as ear_b:
+            await self.live(a, ear_b)
+            await self.live(b, ear_a)
+            await self.send(a, b"from a")
+            await self.send(b, b"from b")
+            await ear_b.hears(b"from a")
+            await ear_a.hears(b"from b")
+
+    @in_trio
+    async def test_all_listeners_hear(self, announcer: OpenAnnouncer) -> None:
+        async with (
+            announcer("a") as a,
+            announcer("b") as b,
+            announcer("c") as c,
+            announcer("d") as d,
+            self.listening(b) as ear_b,
+            self.listening(c) as ear_c,
+            self.listening(d) as ear_d,
+        ):
+            for ear in (ear_b, ear_c, ear_d):
+                await self.live(a, ear)
+            await self.send(a, b"to all")
+            for ear in (ear_b, ear_c, ear_d):
+                await ear.hears(b"to all")
+
+    @in_trio
+    async def test_messages_arrive_intact(self, announcer: OpenAnnouncer) -> None:
+        rng = random.Random(0)
+        messages = [b"\0", b"\n", bytes(range(256)), "\N{SNOWMAN}".encode(), *(rng.randbytes(size) for size in (2, 100, 1090))]
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            for message in messages:
+                await self.send(a, message)
+            for message in messages:
+                await ear.hears(message)
+
+    @in_trio
+    async def test_the_largest_message_arrives_intact(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            message = random.Random(0).randbytes(min(a.max_bytes, 1 << 20))
+            await self.send(a, message)
+            await ear.hears(message)
+
+    @in_trio
+    async def test_a_message_beyond_the_bound_is_refused(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a:
+            assert a.max_bytes >= 1090, "an envelope has up to 1,090 bytes"
+            with pytest.raises(ValueError, match=str(a.max_bytes)):
+                await a.announce(bytes(a.max_bytes + 1), channel="c", replaces=b"k")
+
+    @in_trio
+    async def test_channels_are_kept_apart(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b, "c") as ear:
+            await self.live(a, ear)
+            await self.send(a, b"elsewhere", channel="other")
+            await self.send(a, b"elsewhere too", channel="c/../other", replaces=b"probe")
+            await self.send(a, b"here", channel="c")
+            await ear.hears(b"here")
+            await self.send(a, b"and here", channel="c")
+            await ear.hears(b"and here")
+            assert not ear.has(b"elsewhere")
+            assert not ear.has(b"elsewhere too")
+
+    @in_trio
+    async def test_several_channels_are_heard_at_once(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b, "c", "d", "\N{SNOWMAN}") as ear:
+            await self.live(a, ear)
+            for message, channel in ((b"on c", "c"), (b"on d", "d"), (b"on the third", "\N{SNOWMAN}")):
+                await self.send(a, message, channel, replaces=b"the same key in each channel")
+            for message in (b"on c", b"on d", b"on the third"):
+                await ear.hears(message)
+
+    @in_trio
+    async def test_a_message_sent_while_listening_is_live(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            await self.send(a, b"live")
+            assert await ear.hears(b"live") == Heard(b"live", backlog=False)
+
+    @in_trio
+    async def test_nothing_is_backlog_after_the_first_live_message(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            await self.send(a, b"early")
+            async with self.listening(b) as ear:
+                await self.live(a, ear)
+                for number in range(5):
+                    await self.send(a, b"later %d" % number)
+                await ear.hears(b"later 4")
+        kinds = [heard.backlog for heard in ear.heard]
+        assert kinds == sorted(kinds, reverse=True)
+
+    @needs("keeps_backlog")
+    @in_trio
+    async def test_what_was_sent_before_listening_is_backlog(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            await self.keep(a, b"one", replaces=b"1")
+            await self.keep(a, b"two", replaces=b"2")
+            async with self.listening(b) as ear:
+                assert await ear.hears(b"one") == Heard(b"one", backlog=True)
+                assert await ear.hears(b"two") == Heard(b"two", backlog=True)
+
+    @needs("keeps_backlog")
+    @in_trio
+    async def test_the_backlog_holds_the_newest_of_each_key(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            await self.keep(a, b"old", replaces=b"k")
+            await self.keep(a, b"other", replaces=b"another key")
+            await self.keep(a, b"new", replaces=b"k")
+            async with self.listening(b) as ear:
+                await ear.hears(b"new")
+                await ear.hears(b"other")
+                await self.live(a, ear)
+                assert not ear.has(b"old", backlog=False)
+
+    @needs("keeps_backlog")
+    @in_trio
+    async def test_a_key_on_another_channel_is_another_key(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            await self.keep(a, b"on c", "c", replaces=b"dk")
+            await self.keep(a, b"on d", "d", replaces=b"dk")
+            await self.keep(a, b"on cd", "cd", replaces=b"k")
+            async with self.listening(b, "c", "d", "cd") as ear:
+                for message in (b"on c", b"on d", b"on cd"):
+                    await ear.hears(message)
+
+    @needs("keeps_backlog")
+    @in_trio
+    async def test_a_second_listen_brings_the_backlog_again(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            async with self.listening(b) as first:
+                await self.live(a, first)
+                await self.send(a, b"hello")
+                await first.hears(b"hello")
+            async with self.listening(b) as second:
+                assert await second.hears(b"hello") == Heard(b"hello", backlog=True)
+
+    @needs("keeps_backlog")
+    @needs("survives_reopen")
+    @in_trio
+    async def test_the_backlog_outlives_the_announcers(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a:
+            await self.keep(a, b"hello")
+        async with announcer("a") as again, self.listening(again) as own, announcer("b") as b, self.listening(b) as others:
+            assert await own.hears(b"hello") == Heard(b"hello", backlog=True)
+            assert await others.hears(b"hello") == Heard(b"hello", backlog=True)
+
+    @in_trio
+    async def test_the_newest_of_a_key_is_heard_in_the_end(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            for number in range(20 if self.max_messages_per_second > 20 else 3):
+                await self.send(a, b"number %d" % number, replaces=b"k")
+            await self.send(a, b"the last", replaces=b"k")
+            await ear.hears(b"the last")
+
+    @in_trio
+    async def test_peers_that_send_at_once_are_all_heard(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, announcer("c") as c, self.listening(c) as ear:
+            await self.live(a, ear)
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(self.send, a, b"a %d" % number)
+                    nursery.start_soon(self.send, b, b"b %d" % number)
+            for number in range(4):
+                await ear.hears(b"a %d" % number)
+                await ear.hears(b"b %d" % number)
+
+    @in_trio
+    async def test_a_silent_medium_is_waited_at_until_cancelled(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("b") as b:
+            with trio.move_on_after(0.2) as scope:
+                await b.listen(["nobody is here"], lambda heard: None)
+            assert scope.cancelled_caught, "listen returned"
+
+    @in_trio
+    async def test_a_cancelled_listener_ends_and_hears_no_more(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as control:
+            async with self.listening(b) as ear:
+                await self.live(a, ear)
+            count = len(ear.heard)
+            await self.live(a, control)
+            await self.send(a, b"hello")
+            await control.hears(b"hello")
+            assert len(ear.heard) == count
+
+    @in_trio
+    async def test_sending_to_nobody_is_no_error(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a:
+            await self.send(a, b"is anybody there?", channel="nobody is here")
+
+    @in_trio
+    async def test_garbage_on_the_medium_does_no_harm(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b:
+            try:
+                await self.garbage(a)
+            except NotImplementedError:
+                pytest.skip("this kit does not know how to put garbage on this medium: define `garbage`")
+            async with self.listening(b) as ear:
+                await self.live(a, ear)
+                await self.garbage(a)
+                await self.send(a, b"hello")
+                await ear.hears(b"hello")
+        assert all(len(heard.message) <= b.max_bytes for heard in ear.heard)
+
+    async def garbage(self, announcer: Announcer) -> None:
+        """Define: put on the medium of channel "c" what no announcer would. Oversized, empty and senseless things come from strangers."""
+        raise NotImplementedError

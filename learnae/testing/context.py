@@ -1,0 +1,68 @@
+"""A context for strategies under test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import structlog
+import trio
+
+from learnae.records import PeerId
+from learnae.strategies import Context, RunInThread
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Shared:
+    """One instance of each type, for all strategies that get this object: `make_context(..., shared=shared)`."""
+
+    def __init__(self) -> None:
+        self._instances: dict[type, Any] = {}
+
+    def __call__(self, kind: type[R]) -> R:
+        if kind not in self._instances:
+            self._instances[kind] = kind()
+        instance: R = self._instances[kind]
+        return instance
+
+
+def peer_named(name: str) -> PeerId:
+    """A peer's public key (64 hexadecimal digits) for tests that call peers by a name."""
+    return PeerId(hashlib.sha256(name.encode()).hexdigest())
+
+
+def make_context(
+    home: Path,
+    *,
+    peer: str = "a",
+    swarm: str = "test",
+    meeting: Path | None = None,
+    shared: Callable[[type[Any]], Any] | None = None,
+    clock: Callable[[], float] = trio.current_time,
+    seed: int = 0,
+    secret: Callable[[str], bytes | None] = lambda purpose: None,
+    in_thread: RunInThread | None = None,
+) -> Context:
+    """What the core would hand to a strategy of this peer. Peers that are to meet share `shared` and `meeting` (without one: `home`)."""
+    return Context(
+        home=home,
+        meeting=meeting or home,
+        swarm=swarm,
+        peer=peer_named(peer),
+        secret=secret,
+        share=shared or Shared(),
+        clock=clock,
+        rng=np.random.default_rng(seed),
+        log=structlog.get_logger().bind(peer=peer),
+        in_thread=in_thread or run_in_thread,
+    )
+
+
+async def run_in_thread(function: Callable[..., T], /, *args: Any) -> T:
+    """Run in a worker thread, to the end even when cancelled."""
+    return await trio.to_thread.run_sync(function, *args)

@@ -1,0 +1,100 @@
+"""The base of all conformance kits: inherited tests cannot be dropped silently, and async ones run themselves."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+
+import pytest
+import trio
+
+P = ParamSpec("P")
+K = TypeVar("K", bound="Kit")
+
+
+class Kit:
+    """Subclass a kit, name the subclass `Test...`, give it its fixture, inherit the tests.
+
+    What a plugin cannot do is said by the kit's capabilities (class attributes). A test that must fail none the less is named
+    in `waived` with the reason: it still runs, and must fail. Overriding an inherited test, or setting it to None, is a TypeError.
+    """
+
+    timeout_seconds: ClassVar[float] = 30.0
+    """The longest that one async test may take."""
+
+    waived: ClassVar[Mapping[str, str]] = {}
+    """Names of inherited tests that are expected to fail, each with the reason."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = {name for base in cls.__mro__[1:] for name in vars(base) if name.startswith("test_")}
+        if dropped := sorted(inherited & vars(cls).keys()):
+            raise TypeError(f"{cls.__name__} replaces tests of its kit: {', '.join(dropped)}; name them in `waived` with a reason instead")
+        for name, reason in vars(cls).get("waived", {}).items():
+            if name not in inherited or not reason:
+                raise TypeError(f"{cls.__name__}.waived: {name!r} needs to be a test of the kit, and to have a reason")
+            setattr(cls, name, _expected_to_fail(getattr(cls, name), reason))
+
+    def clock(self) -> trio.abc.Clock | None:
+        """The clock of each async test; None is the real one."""
+        return None
+
+
+def _expected_to_fail(test: Callable[..., None], reason: str) -> Callable[..., None]:
+    @functools.wraps(test)
+    def waived(*args: Any, **kwargs: Any) -> None:
+        test(*args, **kwargs)
+
+    marked: Callable[..., None] = pytest.mark.xfail(reason=reason, strict=True)(waived)
+    return marked
+
+
+def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Concatenate[K, P], None]:
+    """Make a plain test of an async one: it runs trio itself, and for no longer than the kit's `timeout_seconds`."""
+
+    @functools.wraps(test)
+    def plain(self: K, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        async def bounded() -> None:
+            with trio.move_on_after(self.timeout_seconds) as scope:
+                await test(self, *args, **kwargs)
+            if scope.cancel_called:  # also when it ended late, and of itself: `fail_after` would not mind
+                raise trio.TooSlowError(f"longer than {self.timeout_seconds} seconds")
+
+        trio.run(bounded, clock=self.clock())
+
+    return plain
+
+
+def needs(capability: str) -> Callable[[Callable[Concatenate[K, P], None]], Callable[Concatenate[K, P], None]]:
+    """Skip a test, visibly, where the class attribute `capability` is false."""
+
+    def decorate(test: Callable[Concatenate[K, P], None]) -> Callable[Concatenate[K, P], None]:
+        @functools.wraps(test)
+        def checked(self: K, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            if not getattr(self, capability):
+                pytest.skip(f"{type(self).__name__} says {capability} = False")
+            test(self, *args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def standard_tests(kit: type[Kit]) -> dict[str, Callable[..., None]]:
+    """The tests of a kit by name."""
+    return {name: member for name, member in inspect.getmembers(kit, inspect.isfunction) if name.startswith("test_")}
+
+
+def failing(kit: Kit, *fixtures: Callable[[], Any]) -> dict[str, BaseException]:
+    """Run all tests of a kit without pytest, each with fresh fixtures; return what failed, by the name of the test."""
+    failures: dict[str, BaseException] = {}
+    for name, test in standard_tests(type(kit)).items():
+        try:
+            test(kit, *(fixture() for fixture in fixtures))
+        except (Exception, pytest.fail.Exception) as error:
+            failures[name] = error
+        except pytest.skip.Exception:
+            pass
+    return failures

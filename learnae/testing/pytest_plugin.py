@@ -1,0 +1,31 @@
+"""Fixtures for plugin authors; pytest finds them by itself once Learnae is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from learnae.strategies import Context
+
+
+@pytest.fixture
+def learnae_contexts(tmp_path: Path) -> Callable[[str], Context]:
+    """Makes contexts of peers, by name, that share a meeting folder and all that `share` gives."""
+    from learnae.testing.context import Shared, make_context
+
+    shared = Shared()
+
+    def context_of(peer: str = "a") -> Context:
+        return make_context(tmp_path / peer, peer=peer, shared=shared, meeting=tmp_path / "meeting")
+
+    return context_of
+
+
+@pytest.fixture
+def learnae_context(learnae_contexts: Callable[[str], Context]) -> Context:
+    """The context of one peer, with a home of its own."""
+    return learnae_contexts("a")
