@@ -1,0 +1,132 @@
+"""What all elementwise merges share: each tensor in pieces that fit the cache, stacked in one reused scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from learnae.records import Array, LocalModel, Received
+    from learnae.strategies import ElementwiseMerge
+
+    Mask = NDArray[np.bool_] | None
+
+PIECE = 1 << 16
+"""Elements in a piece: 256 KiB of float32, so that a few rows stay in the cache of a core."""
+
+
+def pieces(count: int, size: int = PIECE) -> Iterator[slice]:
+    """Cut `count` elements into consecutive slices of at most `size`."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> Iterator[tuple[str, Array | None]]:
+    """Merge one tensor after the other: floating ones by `merge.combine`, the others by maximum.
+
+    Reads each received tensor once. An update of weight 0 does not take part; where none does, every tensor is unchanged (None).
+    Raises ValueError if `weigh` or `combine` breaks its contract.
+    """
+    taking, weights = _taking_part(merge, local, received)
+    if not taking:
+        yield from ((name, None) for name in local.current)
+        return
+    longest = max((tensor.size for tensor in local.current.values()), default=0)
+    scratch = np.empty(len(weights) * min(merge.CHUNK, longest), np.float32)
+    combine = _checked_combine(merge, weights)
+    for name, own in local.current.items():
+        theirs = _Theirs([item.tensors[name] for item in taking], [item.masks.get(name) for item in taking])
+        floating = np.issubdtype(own.dtype, np.floating)
+        result = _combined(own, theirs, scratch, combine, merge.CHUNK) if floating else _maximum(own, theirs)
+        del theirs  # or the tensors of this name would live until those of the next are decoded
+        yield name, result
+
+
+class _Theirs:
+    """One tensor of every update that takes part, with the mask of what came of it."""
+
+    def __init__(self, tensors: Sequence[Array], masks: Sequence[Mask]) -> None:
+        self.flat = [(tensor.reshape(-1), None if mask is None else mask.reshape(-1)) for tensor, mask in zip(tensors, masks, strict=True)]
+
+
+def _taking_part(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> tuple[list[Received], Array]:
+    """The updates of positive weight, and the weights of the own model and of them: they sum to 1."""
+    present = [item for item in received if item.weight > 0]
+    claimed = np.array([1.0, *merge.weigh(local, present)], np.float64)
+    if len(claimed) != 1 + len(present):
+        raise ValueError(f"{type(merge).__name__}.weigh returned {len(claimed) - 1} weights for {len(present)} updates")
+    relative = np.where(np.isfinite(claimed) & (claimed > 0), claimed, 0.0)
+    relative /= relative.max()  # the sum of very large weights must not overflow
+    taking = [item for item, weight in zip(present, relative[1:], strict=True) if weight > 0]
+    kept = relative[np.concatenate([[True], relative[1:] > 0])]
+    return taking, (kept / kept.sum()).astype(np.float32)
+
+
+def _combined(own: Array, theirs: _Theirs, scratch: Array, combine: Callable[[Array], Array], chunk: int) -> Array:
+    result = np.empty(own.size, np.float32)
+    flat = own.reshape(-1)
+    for piece in pieces(own.size, chunk):
+        result[piece] = combine(_stacked(flat, theirs, piece, scratch))
+    return result.reshape(own.shape)
+
+
+def _stacked(own: Array, theirs: _Theirs, piece: slice, scratch: Array) -> Array:
+    """One piece of every model, n x piece, row 0 the own; what did not come is filled with the own values."""
+    size, count = piece.stop - piece.start, 1 + len(theirs.flat)
+    rows = scratch[: count * size].reshape(count, size)
+    rows[0] = own[piece]
+    for row, (values, mask) in zip(rows[1:], theirs.flat, strict=True):
+        if mask is None:
+            row[:] = values[piece]
+        else:
+            row[:] = own[piece]
+            np.copyto(row, values[piece], where=mask[piece])
+    return rows
+
+
+def _maximum(own: Array, theirs: _Theirs) -> Array:
+    result = own.reshape(-1).copy()
+    for values, mask in theirs.flat:
+        np.maximum(result, values, out=result, where=True if mask is None else mask)
+    return result.reshape(own.shape)
+
+
+def _checked_combine(merge: ElementwiseMerge, weights: Array) -> Callable[[Array], Array]:
+    who, call = f"{type(merge).__name__}.combine", _caller(merge, weights)
+
+    def combine(rows: Array) -> Array:
+        result = call(rows)
+        if not isinstance(result, np.ndarray):
+            raise ValueError(f"{who} returned {type(result).__name__}, expected one array of library {merge.library!r}")
+        if result.shape != rows.shape[1:]:
+            raise ValueError(f"{who} returned the shape {result.shape} for {rows.shape}, expected {rows.shape[1:]}")
+        if result.dtype != np.float32:
+            raise ValueError(f"{who} returned {result.dtype}, expected float32")
+        if np.may_share_memory(result, rows):
+            raise ValueError(f"{who} returned a view of its argument, expected an array of its own: return a copy")
+        return result
+
+    return combine
+
+
+def _caller(merge: ElementwiseMerge, weights: Array) -> Callable[[Array], Any]:
+    """`combine` in the library that it is written for; its weights are a copy each time, since it is called for every piece."""
+    if merge.library == "numpy":
+        return lambda rows: merge.combine(rows, weights.copy())
+    if merge.library == "torch":
+        return _torch_caller(merge, weights)
+    raise ValueError(f"{type(merge).__name__}.library is {merge.library!r}, expected 'numpy' or 'torch'")
+
+
+def _torch_caller(merge: ElementwiseMerge, weights: Array) -> Callable[[Array], Any]:
+    import torch
+
+    def call(rows: Array) -> Any:
+        result = merge.combine(torch.from_numpy(rows), torch.from_numpy(weights.copy()))
+        return result.detach().numpy() if isinstance(result, torch.Tensor) else result
+
+    return call

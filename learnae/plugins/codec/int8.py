@@ -1,0 +1,136 @@
+"""The default codec: one byte per value and a scale for each block of 64."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learnae.elementwise import PIECE, pieces
+from learnae.errors import UpdateRejected
+from learnae.records import Decoded, Encoded, TensorSpec
+from learnae.strategies import Codec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from learnae.records import Array
+
+    Scales = NDArray[np.float16]
+
+BLOCK = 64
+LEVELS = 127
+SCALE = np.dtype("<f2")
+LARGEST_SCALE = float(np.finfo(np.float32).max) / LEVELS * (1 - 2**-10)  # rounded up to float16 it still decodes to a finite value
+LOWEST_EXPONENT, HIGHEST_EXPONENT = -126, 127  # so that the power of two is a normal float32
+
+
+class Int8(Codec):
+    """Blockwise absolute maximum: value = q * scale, q in -127..127 rounded half to even, scale = absmax / 127 of 64 values.
+
+    Bytes: the scales as little-endian float16, then the q as int8, in C order. Scales are stored over a power of two, one per tensor
+    ("exponent" in the meta), that puts the largest into [2^14, 2^15): models of any magnitude fit.
+    Error: half a scale per value, absmax / 254 of its block, and 0.05 % of that. Blocks 2^-29 times smaller than the largest of
+    their tensor lose precision, and those 2^-39 times smaller vanish.
+    A block with a value that is not finite comes back as NaN, so that the gates of others refuse it.
+    """
+
+    def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
+        values = np.asarray(tensor, np.float32).reshape(-1)
+        stored, exponent = _stored(_largest(values) / LEVELS)
+        scales = _scales(stored, exponent)
+        data = io.BytesIO()  # hands its bytes over without another copy
+        data.write(stored.data)
+        for piece, blocks, scratch in _blocks(values):
+            levels = _quantised(blocks, scales[_rows(piece)], scratch).reshape(-1)
+            data.write(levels[: piece.stop - piece.start].data)
+        return Encoded(data.getvalue(), {"exponent": exponent})
+
+    def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
+        blocks = -(-like.count // BLOCK)
+        expected = blocks * SCALE.itemsize + like.count
+        if len(encoded.data) != expected:
+            raise UpdateRejected("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
+        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), _exponent(encoded, like))
+        levels = np.frombuffer(encoded.data, np.int8, offset=blocks * SCALE.itemsize)
+        return Decoded(_dequantised(levels, scales).reshape(like.shape))
+
+
+def _rows(piece: slice) -> slice:
+    """The blocks of a piece (which starts with a whole block)."""
+    return slice(piece.start // BLOCK, -(-piece.stop // BLOCK))
+
+
+def _blocks(values: Array) -> Iterator[tuple[slice, Array, Array]]:
+    """Pieces as rows of 64, the last row filled up with zeros, each with the same scratch of that shape."""
+    scratch = np.empty(min(PIECE, values.size + BLOCK), np.float32)
+    for piece in pieces(values.size):
+        blocks = _filled_up(values[piece])
+        yield piece, blocks, scratch[: blocks.size].reshape(-1, BLOCK)
+
+
+def _filled_up(part: Array) -> Array:
+    if part.size % BLOCK == 0:
+        return part.reshape(-1, BLOCK)
+    filled = np.zeros((part.size // BLOCK + 1, BLOCK), np.float32)
+    filled.reshape(-1)[: part.size] = part
+    return filled
+
+
+def _largest(values: Array) -> NDArray[np.float64]:
+    """The largest absolute value of each block; NaN where one is not finite."""
+    largest = np.zeros(-(-values.size // BLOCK), np.float64)
+    for piece, blocks, scratch in _blocks(values):
+        flat = np.abs(blocks, out=scratch).reshape(-1)
+        largest[_rows(piece)] = np.maximum.reduceat(flat, np.arange(0, flat.size, BLOCK))  # twice as fast as max(axis=1)
+    largest[np.isinf(largest)] = np.nan
+    return largest
+
+
+def _stored(scales: NDArray[np.float64]) -> tuple[Scales, int]:
+    """The scales over a power of two, as float16, and its exponent."""
+    scales = np.minimum(scales, LARGEST_SCALE)
+    largest = float(np.max(scales, initial=0.0, where=np.isfinite(scales)))
+    exponent = max(int(np.frexp(largest)[1]) - 15, LOWEST_EXPONENT) if largest else 0
+    with np.errstate(under="ignore"):
+        return np.ldexp(scales, -exponent).astype(SCALE), exponent
+
+
+def _scales(stored: Scales, exponent: int) -> Array:
+    """What encoder and decoder multiply with: float32, one per block."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a peer may send signalling NaNs
+        return stored.astype(np.float32) * np.float32(2.0**exponent)
+
+
+def _quantised(blocks: Array, scales: Array, scratch: Array) -> NDArray[np.int8]:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        np.divide(blocks, scales[:, None], out=scratch)
+    np.rint(scratch, out=scratch)
+    np.clip(scratch, -LEVELS, LEVELS, out=scratch)  # a scale near the smallest float16 may be rounded by up to a half
+    scratch[~(scales > 0)] = 0.0
+    return scratch.astype(np.int8)
+
+
+def _dequantised(levels: NDArray[np.int8], scales: Array) -> Array:
+    values = np.empty(levels.size, np.float32)
+    for piece in pieces(levels.size):
+        part = values[piece]
+        part[:] = levels[piece]
+        _scale(part, scales[_rows(piece)])
+    return values
+
+
+def _scale(part: Array, scales: Array) -> None:
+    whole = part.size // BLOCK
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        part[: whole * BLOCK].reshape(-1, BLOCK)[...] *= scales[:whole, None]
+        part[whole * BLOCK :] *= scales[whole:]  # the last block, if it is not full
+
+
+def _exponent(encoded: Encoded, like: TensorSpec) -> int:
+    exponent: Any = encoded.meta.get("exponent")
+    if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
+        raise UpdateRejected("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
+    return exponent

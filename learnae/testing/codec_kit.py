@@ -1,0 +1,198 @@
+"""What every codec must do, as tests to inherit.
+
+class TestHalf(CodecConformance):
+    @pytest.fixture
+    def codec(self, learnae_context):
+        return Half(NoOptions(), learnae_context)
+
+    def error_bound(self, tensor):
+        return np.abs(tensor) / 2048
+"""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from learnae.elementwise import PIECE
+from learnae.errors import UpdateRejected
+from learnae.records import Decoded, Encoded, TensorSpec
+from learnae.strategies import Codec
+from learnae.testing.kit import Kit
+from learnae.testing.properties import inherited
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from learnae.records import Array
+
+
+HOSTILE: tuple[Any, ...] = (
+    -1,
+    0,
+    1,
+    2**31,
+    2**40,
+    2**63,
+    -(2**63),
+    10**400,
+    -1.5,
+    1e308,
+    math.nan,
+    math.inf,
+    True,
+    None,
+    "",
+    "x",
+    "9" * 99,
+    b"",
+    [],
+    {},
+)
+ALLOWANCE_BYTES = 1 << 20
+
+shapes = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)
+tensors = arrays.arrays(np.float32, shapes, elements=st.floats(allow_nan=False, allow_infinity=False, width=32))
+
+
+class CodecConformance(Kit):
+    """Give the fixture `codec`, and either `lossless = True` or `error_bound`."""
+
+    lossless: ClassVar[bool] = False
+
+    @pytest.fixture
+    def codec(self) -> Codec:
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture `codec` that returns the codec under test")
+
+    def error_bound(self, tensor: Array) -> Array | NDArray[np.float64]:
+        """The largest absolute error of each value of this tensor."""
+        if self.lossless:
+            return np.zeros_like(tensor)
+        raise NotImplementedError(f"{type(self).__name__} needs `lossless = True` or a method `error_bound`")
+
+    @inherited
+    @given(tensor=tensors)
+    def test_a_tensor_comes_back_within_the_declared_error(self, codec: Codec, tensor: Array) -> None:
+        self._assert_within(tensor, _decode(codec, _encode(codec, tensor), tensor.shape))
+
+    @pytest.mark.parametrize("count", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 65])
+    def test_a_large_tensor_comes_back_to_its_last_value(self, codec: Codec, count: int) -> None:
+        tensor = np.random.default_rng(0).standard_normal(count).astype(np.float32)
+        self._assert_within(tensor, _decode(codec, _encode(codec, tensor), tensor.shape))
+
+    @inherited
+    @given(tensor=tensors)
+    def test_the_same_tensor_gives_the_same_bytes(self, codec: Codec, tensor: Array) -> None:
+        first = _encode(codec, tensor)
+        _encode(codec, np.ones(5, np.float32))
+        assert _encode(codec, tensor) == first
+
+    def test_the_tensor_is_left_alone(self, codec: Codec) -> None:
+        tensor = _example()
+        _encode(codec, tensor)
+        np.testing.assert_array_equal(tensor, _example())
+
+    def test_data_is_bytes_and_meta_numbers_and_text(self, codec: Codec) -> None:
+        encoded = _encode(codec, _example())
+        assert type(encoded.data) is bytes
+        for name, value in encoded.meta.items():
+            assert type(name) is str
+            assert type(value) in (int, float, str), f"meta {name!r} is a {type(value).__name__}: dag-cbor gets numbers and text only"
+            assert not isinstance(value, float) or math.isfinite(value), f"meta {name!r} is {value}, which dag-cbor refuses"
+            assert not isinstance(value, int) or abs(value) < 2**63
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_a_value_that_is_not_finite_does_not_come_back_finite(self, codec: Codec, value: float) -> None:
+        tensor = np.array(_example())
+        tensor[7, 3] = value
+        try:
+            encoded = _encode(codec, tensor)
+        except ValueError:
+            return  # to refuse is as good: nothing false is published
+        assert not np.isfinite(_decode(codec, encoded, tensor.shape).array[7, 3])
+
+    @pytest.mark.parametrize("shape", [(), (0,), (1,), (13, 11)])
+    def test_bytes_that_are_too_few_or_too_many_are_rejected(self, codec: Codec, shape: tuple[int, ...]) -> None:
+        encoded = _encode(codec, np.ones(shape, np.float32))
+        for data in (encoded.data[:-1], encoded.data + b"\0", encoded.data * 2, b""):
+            if data != encoded.data:
+                with pytest.raises(UpdateRejected):
+                    _decode(codec, attrs.evolve(encoded, data=data), shape)
+
+    @pytest.mark.parametrize("shape", [(), (0,), (13, 10), (13, 12), (1000, 1000)])
+    def test_another_number_of_values_is_rejected(self, codec: Codec, shape: tuple[int, ...]) -> None:
+        encoded = _encode(codec, _example())
+        with pytest.raises(UpdateRejected):
+            _decode(codec, encoded, shape)
+
+    @inherited
+    @given(data=st.data())
+    def test_hostile_bytes_are_rejected_or_give_a_tensor_of_that_shape(self, codec: Codec, data: st.DataObject) -> None:
+        encoded = _encode(codec, _example())
+        size = len(encoded.data)
+        mutated = data.draw(st.binary(min_size=size, max_size=size) | st.binary(max_size=2 * size) | _flipped(encoded.data))
+        self._assert_harmless(codec, attrs.evolve(encoded, data=mutated))
+
+    @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: f"{value!r:.20}")
+    def test_hostile_meta_is_rejected_or_gives_a_tensor_of_that_shape(self, codec: Codec, value: Any) -> None:
+        encoded = _encode(codec, _example())
+        for name in (*encoded.meta, "unknown"):
+            self._assert_harmless(codec, attrs.evolve(encoded, meta={**encoded.meta, name: value}))
+
+    def test_missing_meta_is_rejected_or_gives_a_tensor_of_that_shape(self, codec: Codec) -> None:
+        encoded = _encode(codec, _example())
+        for missing in encoded.meta:
+            self._assert_harmless(codec, attrs.evolve(encoded, meta={name: encoded.meta[name] for name in encoded.meta if name != missing}))
+
+    def _assert_within(self, tensor: Array, decoded: Decoded) -> None:
+        came = np.ones(tensor.shape, bool) if decoded.mask is None else decoded.mask
+        error = np.abs(decoded.array.astype(np.float64) - tensor)[came]
+        excess = error - np.broadcast_to(self.error_bound(tensor), tensor.shape)[came]
+        assert (excess <= 0).all(), f"an error of {error[np.argmax(excess)]:.6g}, {np.max(excess):.3g} more than declared"
+
+    def _assert_harmless(self, codec: Codec, encoded: Encoded) -> None:
+        """Rejected, or a tensor of the right shape (`_decode` checks it), and never much memory."""
+        tracemalloc.start()
+        try:
+            _decode(codec, encoded, _example().shape)
+        except UpdateRejected:
+            pass
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert peak < ALLOWANCE_BYTES, f"{peak} bytes allocated for a tensor of {_example().nbytes}"
+
+
+def _example() -> Array:
+    """13 x 11 values between -1 and 1, read-only."""
+    tensor = np.sin(np.arange(143, dtype=np.float32)).reshape(13, 11)
+    tensor.flags.writeable = False
+    return tensor
+
+
+def _encode(codec: Codec, tensor: Array) -> Encoded:
+    return codec.encode("layer.weight", tensor, None, np.random.default_rng(0))
+
+
+def _decode(codec: Codec, encoded: Encoded, shape: tuple[int, ...]) -> Decoded:
+    decoded = codec.decode(encoded, TensorSpec("layer.weight", "float32", shape), None)
+    assert (decoded.array.shape, decoded.array.dtype) == (shape, np.dtype(np.float32))
+    assert decoded.mask is None or (decoded.mask.shape, decoded.mask.dtype) == (shape, np.dtype(np.bool_))
+    return decoded
+
+
+@st.composite
+def _flipped(draw: st.DrawFn, data: bytes) -> bytes:
+    """These bytes with a few of them changed."""
+    changed = bytearray(data)
+    for index in draw(st.lists(st.integers(0, len(data) - 1), min_size=1, max_size=8)):
+        changed[index] = draw(st.integers(0, 255))
+    return bytes(changed)
