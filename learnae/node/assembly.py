@@ -1,0 +1,114 @@
+"""The strategies of one node, made from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from learnae.config.tables import Choice, Config, StorageChoice
+from learnae.errors import LearnaeError, UpdateRejected
+from learnae.plugins.calls import naming
+from learnae.records import PeerId
+from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
+
+if TYPE_CHECKING:
+    from learnae.node.surroundings import Surroundings
+    from learnae.plugins.manager import PluginManager
+
+S = TypeVar("S", bound=Strategy)
+
+
+@attrs.frozen
+class Named(Generic[S]):
+    """A strategy with the name that the file gave it and the plugin that it came from."""
+
+    name: str
+    plugin: str
+    strategy: S
+    writes: bool = True
+
+
+@attrs.define
+class Assembly:
+    """All strategies of one node; codecs of others are made when first met."""
+
+    storages: Sequence[Named[Storage]]
+    announcers: Sequence[Named[Announcer]]
+    selector: Named[Selector]
+    gates: Sequence[Named[Gate]]
+    merge: Named[Merge]
+    outer: Named[Outer] | None
+    codec: Named[Codec]
+    _maker: Maker
+    _codecs: dict[str, Codec] = attrs.field(factory=dict)
+
+    def services(self) -> Iterator[Named[Storage] | Named[Announcer]]:
+        """What must be entered before use."""
+        yield from self.storages
+        yield from self.announcers
+
+    def codec_named(self, name: str) -> Codec:
+        """The codec that an update names, with its default options. Raises UpdateRejected for one that is not installed."""
+        if name == self.codec.name:
+            return self.codec.strategy
+        if name not in self._codecs:
+            self._codecs[name] = self._maker.installed_codec(name)
+        return self._codecs[name]
+
+
+@attrs.frozen
+class Maker:
+    """Makes strategies with a context of their own."""
+
+    config: Config
+    manager: PluginManager
+    peer: PeerId
+    surroundings: Surroundings
+
+    def make(self, kind: str, choice: Choice) -> Named[Any]:
+        offer = self.manager.find(kind, choice.use, self.config.folder)
+        with naming(offer.plugin, f"making {kind} {choice.use!r}"):
+            strategy = offer.load()(choice.options, self.context(kind, choice.use))
+        return Named(choice.use, offer.plugin, strategy, choice.write if isinstance(choice, StorageChoice) else True)
+
+    def installed_codec(self, name: str) -> Codec:
+        offer = self.manager.offers("codec").get(name)
+        if offer is None:
+            raise UpdateRejected("unknown-codec", name[:40])
+        try:
+            cls = offer.load()
+            return cls(cls.Options(), self.context("codec", name))  # type: ignore[return-value]
+        except (LearnaeError, TypeError) as error:
+            raise UpdateRejected("unusable-codec", str(error)) from error
+
+    def context(self, kind: str, name: str) -> Context:
+        around = self.surroundings
+        return Context(
+            home=around.home / "plugins" / f"{kind}-{name.replace('/', '_').replace(':', '_')}",
+            meeting=around.meeting,
+            swarm=self.config.swarm.name,
+            peer=self.peer,
+            secret=lambda purpose: None,
+            share=around.share,
+            clock=around.clock,
+            rng=around.rng(kind, name),
+            log=around.log.bind(strategy=name),
+            in_thread=around.in_thread,
+        )
+
+
+def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Surroundings) -> Assembly:
+    """Raises PluginError naming the plugin that cannot be made."""
+    maker = Maker(config, manager, peer, surroundings)
+    return Assembly(
+        storages=[maker.make("storage", choice) for choice in config.storage],
+        announcers=[maker.make("announcer", choice) for choice in config.announcer],
+        selector=maker.make("selector", config.selector),
+        gates=[maker.make("gate", choice) for choice in config.gate],
+        merge=maker.make("merge", config.merge),
+        outer=maker.make("outer", config.outer) if config.outer else None,
+        codec=maker.make("codec", config.codec),
+        maker=maker,
+    )

@@ -1,0 +1,130 @@
+"""Puts a node together from its configuration, its home and its surroundings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from learnae.config.tables import Config
+from learnae.content.signature import model_signature
+from learnae.identity.admission import Admission
+from learnae.identity.keys import Identity
+from learnae.identity.swarms import channel, swarm_id
+from learnae.link.contract import Link
+from learnae.node.adopting import Adopting
+from learnae.node.architecture import Architectures
+from learnae.node.assembly import assemble
+from learnae.node.choosing import Chooser
+from learnae.node.fetching import Fetcher
+from learnae.node.hearing import Hearing
+from learnae.node.history import History
+from learnae.node.inbox import Inbox
+from learnae.node.joining import Joining
+from learnae.node.judging import Judges
+from learnae.node.keeping import Keeping
+from learnae.node.memory import Memory
+from learnae.node.merging import Merger
+from learnae.node.node import Node
+from learnae.node.obtaining import Obtainer
+from learnae.node.outages import Outages
+from learnae.node.pace import Pace
+from learnae.node.publishing import Publisher
+from learnae.node.rounds import Rounds
+from learnae.node.standing import Standing
+from learnae.node.surroundings import Surroundings
+from learnae.node.watching import Watching
+from learnae.records import MEGABYTE, TensorSpec
+
+if TYPE_CHECKING:
+    from learnae.plugins.manager import PluginManager
+
+
+def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, around: Surroundings) -> Node:
+    """Raises ConfigError or PluginError; touches neither network nor storage."""
+    specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
+    assembly = assemble(config, manager, identity.peer, around)
+    signature, swarm, limit = (
+        model_signature(specs, link.hello.frozen),
+        swarm_id(config.swarm.name, None),
+        largest_update(specs, config.peer.max_update_bytes),
+    )
+    peers, pace, standing, outages = history.peers(), Pace(config.node.fetch_seconds), Standing(config.join), Outages(log)
+    watching = Watching(manager, around.in_watcher_thread, log)
+    inbox = Inbox(config.node.inbox_peers, lambda peer: peer in peers and peers[peer].ever_accepted, marks=history.marks())
+    hearing = Hearing(
+        own=identity.peer,
+        swarm=swarm,
+        admission=Admission(config.peer.allow, config.peer.deny),
+        inbox=inbox,
+        peers=peers,
+        clock=clock,
+        log=log,
+        on_change=watching.peer_changed,
+        on_proof=history.add_proof,
+        own_numbers=history.own_numbers(),
+    )
+    chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, log)
+    fetcher = Fetcher(assembly.storages, hearing.present, log)
+    obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
+    publisher = Publisher(
+        identity=identity,
+        swarm=swarm,
+        channel=channel(swarm),
+        specs=specs,
+        signature=signature,
+        assembly=assembly,
+        history=history,
+        hearing=hearing,
+        outages=outages,
+        in_thread=in_thread,
+        rng=around.rng("encode"),
+        log=log,
+    )
+    memory = Memory(history, log)
+    memory.recall(link.hello, ["merge", "outer", *(f"gate[{index}] {gate.name}" for index, gate in enumerate(assembly.gates))])
+    adopting = Adopting(link, memory)
+    left_behind = next((own for own in history.published() if own.signature == signature), None)
+    joining = Joining(standing, chooser, publisher, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
+    rounds = Rounds(
+        standing=standing,
+        chooser=chooser,
+        publisher=publisher,
+        obtainer=obtainer,
+        judges=Judges(assembly.gates, log),
+        merger=Merger(assembly.merge, assembly.outer),
+        adopting=adopting,
+        memory=memory,
+        peers=peers,
+        pace=pace,
+        patience=config.train.patience,
+        clock=clock,
+        in_thread=in_thread,
+        log=log,
+    )
+    return Node(
+        link=link,
+        assembly=assembly,
+        channel=publisher.channel,
+        hearing=hearing,
+        history=history,
+        publisher=publisher,
+        joining=joining,
+        rounds=rounds,
+        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes, log),
+        adopting=adopting,
+        standing=standing,
+        keeping=Keeping(config.peer.quota_bytes),
+        memory=memory,
+        pace=pace,
+        outages=outages,
+        watching=watching,
+        save_seconds=config.node.save_seconds,
+        clock=clock,
+        in_thread=in_thread,
+        log=log,
+    )
+
+
+def largest_update(specs: tuple[TensorSpec, ...], bound: int) -> int:
+    """What an update of the own model may take: full precision, a quarter for scales and indices, and its meta."""
+    tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
+    return min(bound, tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE)

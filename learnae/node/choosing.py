@@ -1,0 +1,103 @@
+"""Which announced updates could be fetched, and which the selector chose (DESIGN 4, step 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from learnae.errors import PluginError
+from learnae.node.assembly import Named
+from learnae.node.history import PeerRecord
+from learnae.node.inbox import Entry, Inbox
+from learnae.node.standing import Seen
+from learnae.plugins.calls import naming
+from learnae.records import Candidate, Kind, PeerId, Update, View
+from learnae.strategies import Selector
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@attrs.define
+class Chooser:
+    """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have."""
+
+    inbox: Inbox
+    peers: Mapping[PeerId, PeerRecord]
+    selector: Named[Selector]
+    count: int
+    limit: int
+    signature: bytes
+    fresh_rounds: int
+    log: FilteringBoundLogger
+
+    def seen(self, round_: int) -> list[Seen]:
+        """The lineages that are announced by peers with the own architecture."""
+        return [Seen(update(e).lineage, update(e).young, self._live(e, round_)) for e in self._fitting()]
+
+    def of_lineage(self, lineage: bytes) -> list[Entry]:
+        """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
+        return [entry for entry in self._fitting() if update(entry).lineage == lineage]
+
+    def strangers(self) -> list[Entry]:
+        """Peers under the same name with another architecture."""
+        return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature]
+
+    def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
+        """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
+        return [entry for entry in self.of_lineage(lineage) if self._live(entry, round_)]
+
+    def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
+        """What the selector wants of the fresh updates that were not fetched yet."""
+        entries = {e.peer: e for e in self.fresh(lineage, round_) if e.announcement.number > self._record(e).fetched_number}
+        candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
+        view = View(round_, age, self.count, self.limit * self.count, candidates)
+        return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+
+    def _select(self, view: View) -> Sequence[Candidate]:
+        try:
+            with naming(self.selector.plugin, f"selecting by {self.selector.name!r}"):
+                chosen = list(self.selector.strategy.select(view))
+                if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
+                    raise ValueError(f"select() must return at most {view.count} different candidates of the view")
+        except PluginError as error:
+            self.log.error("plugin.failed", plugin=self.selector.plugin, error=str(error))
+            return ()
+        return chosen
+
+    def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:
+        body, record = update(entry), self._record(entry)
+        return Candidate(
+            peer=entry.peer,
+            kind=Kind.UPDATE,
+            bytes=body.bytes,
+            age=body.age,
+            staleness=staleness(entry, now, round_seconds),
+            sketch=body.sketch,
+            bytes_per_second=record.bytes_per_second,
+            last_tried=record.last_tried,
+            failures=record.failures,
+            ever_accepted=record.ever_accepted,
+        )
+
+    def _fitting(self) -> Iterator[Entry]:
+        return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
+
+    def _live(self, entry: Entry, round_: int) -> bool:
+        return not entry.backlog and round_ - entry.heard_round <= self.fresh_rounds
+
+    def _record(self, entry: Entry) -> PeerRecord:
+        return self.peers.get(entry.peer) or PeerRecord()
+
+
+def update(entry: Entry) -> Update:
+    body = entry.announcement.body
+    assert isinstance(body, Update)
+    return body
+
+
+def staleness(entry: Entry, now: float, round_seconds: float | None) -> float:
+    """How old an announcement is by its arrival here, in typical own rounds."""
+    return (now - entry.heard_at) / round_seconds if round_seconds else 0.0

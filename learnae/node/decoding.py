@@ -1,0 +1,107 @@
+"""A fetched update as the strategies see it: tensors decoded on access, one at a time, scaled as the gates said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from learnae.content.unpack import Content
+from learnae.errors import UpdateRejected
+from learnae.records import Decoded, Encoded, TensorSpec
+from learnae.strategies import Codec
+
+if TYPE_CHECKING:
+    from learnae.records import Array
+
+INTEGER_BYTES = 8  # integer tensors travel as they are in the node: int64, little-endian
+
+
+@attrs.frozen
+class Decoder:
+    """Reads the tensors of one fetched update by the codec that it names."""
+
+    content: Content
+    codec: Codec
+    specs: Mapping[str, TensorSpec]
+
+    def check(self) -> None:
+        """Raises UpdateRejected now, so that later access never does."""
+        self.content.check()
+        shapes = {spec.name: spec.shape for spec in self.content.meta.specs}
+        if shapes != {name: spec.shape for name, spec in self.specs.items()}:
+            raise UpdateRejected("architecture", "the meta lists other tensors than the announced signature stands for")
+        for spec in self.specs.values():
+            self._check(spec, self.content.encoded(spec.name))
+
+    def _check(self, spec: TensorSpec, encoded: Encoded) -> None:
+        if spec.floating:
+            self.codec.check(encoded, spec, None)
+        elif len(encoded.data) != INTEGER_BYTES * spec.count:
+            raise UpdateRejected("length", spec.name)
+
+    def decode(self, name: str) -> Decoded:
+        spec, encoded = self.specs[name], self.content.encoded(name)
+        if spec.floating:
+            return self.codec.decode(encoded, spec, None)
+        return Decoded(np.frombuffer(encoded.data, "<i8").reshape(spec.shape))
+
+
+class LazyTensors(Mapping[str, Any]):
+    """Decodes on access and keeps only the last tensor; `scale` shrinks the displacement from `current`."""
+
+    def __init__(self, decoder: Decoder, current: Mapping[str, Array], scale: float = 1.0) -> None:
+        self.decoder, self.current, self.scale = decoder, current, scale
+        self._last: tuple[str, Decoded] | None = None
+
+    def __getitem__(self, name: str) -> Array:
+        return self._decoded(name).array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.decoder.specs)
+
+    def __len__(self) -> int:
+        return len(self.decoder.specs)
+
+    def scaled(self, scale: float) -> LazyTensors:
+        return LazyTensors(self.decoder, self.current, self.scale * scale)
+
+    def _decoded(self, name: str) -> Decoded:
+        if self._last is None or self._last[0] != name:
+            self._last = (name, self._shrink(name, self.decoder.decode(name)))
+        return self._last[1]
+
+    def _shrink(self, name: str, decoded: Decoded) -> Decoded:
+        if self.scale == 1.0 or not self.decoder.specs[name].floating:
+            return decoded
+        own = self.current[name]
+        shrunk = own + np.float32(self.scale) * (decoded.array - own)
+        return Decoded(shrunk, decoded.mask)
+
+
+class LazyMasks(Mapping[str, Any]):
+    """The masks that belong to LazyTensors: only names whose tensor came in part."""
+
+    def __init__(self, tensors: LazyTensors) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> Any:
+        mask = self._tensors._decoded(name).mask
+        if mask is None:
+            raise KeyError(name)
+        return mask
+
+    def get(self, name: str, default: Any = None) -> Any:
+        mask = self._tensors._decoded(name).mask
+        return default if mask is None else mask
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._tensors if name in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors.decoder.specs and self._tensors._decoded(str(name)).mask is not None
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -1,0 +1,91 @@
+"""All gates, in order, on all fetched updates together; each verdict is checked, multiplied in and kept (DESIGN 4, step 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from learnae.errors import PluginError
+from learnae.node.assembly import Named
+from learnae.node.decoding import LazyMasks
+from learnae.plugins.calls import naming
+from learnae.records import Judged, LocalModel, Received, State, Verdict
+from learnae.strategies import Gate
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@attrs.frozen
+class Judgement:
+    """What the gates together made of one update."""
+
+    received: Received
+    scale: float
+    stage: str
+    reason: str
+
+    @property
+    def accepted(self) -> bool:
+        return self.received.weight > 0
+
+
+@attrs.frozen
+class Judges:
+    """The gates of the file. `judge` gives the judgements and each gate's new state."""
+
+    gates: Sequence[Named[Gate]]
+    log: FilteringBoundLogger
+
+    def judge(
+        self, local: LocalModel, received: Sequence[Received], states: Mapping[str, State]
+    ) -> tuple[list[Judgement], dict[str, State]]:
+        judgements = [Judgement(item, 1.0, "merge", "") for item in received]
+        changed: dict[str, State] = {}
+        for index, gate in enumerate(self.gates):
+            key = f"gate[{index}] {gate.name}"
+            standing = [place for place, judgement in enumerate(judgements) if judgement.accepted]
+            verdicts, state = self._verdicts(gate, local, [judgements[place].received for place in standing], states.get(key, {}))
+            for place, verdict in zip(standing, verdicts, strict=True):
+                judgements[place] = _apply(judgements[place], verdict, gate.name)
+            if state is not None:
+                changed[key] = state
+        return judgements, changed
+
+    def _verdicts(
+        self, gate: Named[Gate], local: LocalModel, received: Sequence[Received], state: State
+    ) -> tuple[Sequence[Verdict], State | None]:
+        """A gate that fails refuses everything in this round: it was put there to protect the model."""
+        if not received:
+            return (), None
+        try:
+            with naming(gate.plugin, f"judging by gate {gate.name!r}"):
+                judged = gate.strategy.judge(local, received, state)
+                _check(judged, len(received))
+        except PluginError as error:
+            self.log.error("plugin.failed", plugin=gate.plugin, error=str(error))
+            return [Verdict(0.0, 1.0, f"the gate failed: {error.cause}")] * len(received), None
+        return judged.verdicts, judged.state
+
+
+def _check(judged: Any, count: int) -> None:
+    if not isinstance(judged, Judged) or len(judged.verdicts) != count:
+        raise ValueError(f"judge() must return a Judged with {count} verdicts")
+    verdicts: Sequence[Any] = judged.verdicts
+    for verdict in verdicts:
+        if not (isinstance(verdict, Verdict) and 0.0 <= verdict.weight <= 1.0 and verdict.scale >= 0.0 and math.isfinite(verdict.scale)):
+            raise ValueError(f"a verdict has a weight from 0 to 1 and a finite scale, not {verdict!r}")
+
+
+def _apply(judgement: Judgement, verdict: Verdict, gate: str) -> Judgement:
+    received = judgement.received
+    if verdict.scale != 1.0:
+        tensors = received.tensors.scaled(verdict.scale)  # type: ignore[attr-defined]
+        received = attrs.evolve(received, tensors=tensors, masks=LazyMasks(tensors))
+    received = attrs.evolve(received, weight=received.weight * verdict.weight)
+    stage = gate if verdict.weight == 0 or verdict.reason else judgement.stage
+    reason = "; ".join(filter(None, (judgement.reason, verdict.reason)))
+    return Judgement(received, judgement.scale * verdict.scale, stage, reason)

@@ -1,0 +1,57 @@
+"""The strategies' state: committed when the trainer has adopted, on disk every now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from learnae.link.contract import Hello
+from learnae.node.history import History
+from learnae.node.states import dump_state, load_state
+from learnae.records import State
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@attrs.define
+class Memory:
+    """State belongs to one run of the trainer; another run starts empty unless its checkpoint names that run."""
+
+    history: History
+    log: FilteringBoundLogger
+    run: str = ""
+    adoption: int = 0
+    states: dict[str, State] = attrs.field(factory=dict)
+    _saved_at: float = float("-inf")
+
+    def recall(self, hello: Hello, names: list[str]) -> None:
+        """Take up the state that belongs to the model which the trainer holds."""
+        self.run, self.adoption = hello.run, hello.progress.adoption
+        limits = {hello.run: hello.progress.adoption, hello.resumed: hello.resumed_adoption}
+        for name in names:
+            stored = self.history.state(name)
+            if stored and stored[0] in limits and stored[1] <= limits[stored[0]]:
+                self.states[name] = load_state(stored[2])
+
+    def commit(self, adoption: int, changed: Mapping[str, State]) -> None:
+        self.adoption = adoption
+        self.states.update(changed)
+
+    def save(self, now: float, every_seconds: float, *, force: bool = False) -> None:
+        """Blocks on the disk. A state that cannot be written is said, and is lost at the next start."""
+        if not force and now - self._saved_at < every_seconds:
+            return
+        self._saved_at = now
+        self.history.save_states(self.run, self.adoption, list(self._dumped().items()))
+
+    def _dumped(self) -> dict[str, Any]:
+        dumped = {}
+        for name, state in self.states.items():
+            try:
+                dumped[name] = dump_state(state)
+            except (TypeError, ValueError) as error:
+                self.log.error("state.unsaved", strategy=name, cause=str(error))
+        return dumped

@@ -1,0 +1,83 @@
+"""The merge strategy, then the outer one, tensor by tensor into a page; nothing that they return is believed (DESIGN 4, step 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from learnae.node.assembly import Named
+from learnae.plugins.calls import naming
+from learnae.records import LocalModel, Merged, Received, State
+from learnae.strategies import Merge, Outer
+
+if TYPE_CHECKING:
+    from learnae.records import Array
+
+
+@attrs.frozen
+class Merger:
+    """Raises PluginError when a strategy fails or returns nonsense; the page is then worthless, the own model untouched."""
+
+    merge: Named[Merge]
+    outer: Named[Outer] | None
+
+    def run(
+        self, local: LocalModel, accepted: Sequence[Received], page: Mapping[str, Array], states: Mapping[str, State]
+    ) -> dict[str, State]:
+        """Fill the page with the merged model; returns the strategies' new states."""
+        changed: dict[str, State] = {}
+        stage, action = self.merge, f"merging by {self.merge.name!r}"
+        with naming(stage.plugin, action):
+            merged = _checked(stage.strategy.merge(local, accepted, states.get("merge", {})))
+        if merged.state is not None:
+            changed["merge"] = merged.state
+        if self.outer is not None:
+            masks = dict(_union_of_masks(accepted))
+            with naming(self.outer.plugin, f"taking the outer step by {self.outer.name!r}"):
+                merged = _checked(self.outer.strategy.step(local, iter(merged.tensors), masks, states.get("outer", {})))
+            if merged.state is not None:
+                changed["outer"] = merged.state
+        with naming((self.outer or stage).plugin, action):
+            _write(merged.tensors, local, page)
+        return changed
+
+
+def _checked(merged: Any) -> Merged:
+    if not isinstance(merged, Merged):
+        raise TypeError(f"expected a Merged, got {type(merged).__name__}")
+    return merged
+
+
+def _write(tensors: Iterable[tuple[str, Array | None]], local: LocalModel, page: Mapping[str, Array]) -> None:
+    missing = set(page)
+    for name, tensor in tensors:
+        if name not in missing:
+            raise ValueError(f"tensor {name!r} came twice, or was never asked for")
+        missing.discard(name)
+        target = page[name]
+        if tensor is None:
+            np.copyto(target, local.current[name])
+            continue
+        _check(name, tensor, target)
+        np.copyto(target, tensor)
+    if missing:
+        raise ValueError(f"{len(missing)} tensors did not come, {min(missing)!r} among them")
+
+
+def _check(name: str, tensor: Any, target: Array) -> None:
+    if not isinstance(tensor, np.ndarray) or tensor.shape != target.shape or tensor.dtype != target.dtype:
+        got = f"{getattr(tensor, 'dtype', type(tensor).__name__)} {getattr(tensor, 'shape', '')}"
+        raise ValueError(f"tensor {name!r} must be a {target.dtype} array of shape {target.shape}, not {got}")
+    if not np.isfinite(np.add.reduce(tensor, axis=None, dtype=np.float64)):
+        raise ValueError(f"tensor {name!r} holds values that are not finite")
+
+
+def _union_of_masks(accepted: Sequence[Received]) -> Iterator[tuple[str, Any]]:
+    """The coordinates that came from at least one update, for tensors that came whole from none."""
+    for name in {name for item in accepted for name in item.masks}:
+        masks = [item.masks[name] for item in accepted if name in item.masks]
+        if len(masks) == len(accepted):
+            yield name, np.logical_or.reduce(masks)

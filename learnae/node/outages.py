@@ -1,0 +1,30 @@
+"""One log line when something breaks, one when it works again, none between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@attrs.define
+class Outages:
+    log: FilteringBoundLogger
+    _broken: dict[str, str] = attrs.field(factory=dict)
+
+    def failed(self, what: str, cause: str) -> None:
+        if what not in self._broken:
+            self.log.warning("outage", what=what, cause=cause)
+        self._broken[what] = cause
+
+    def works(self, what: str) -> None:
+        if self._broken.pop(what, None) is not None:
+            self.log.warning("outage.over", what=what)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """What does not work now, with the cause."""
+        return dict(self._broken)

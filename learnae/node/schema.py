@@ -1,0 +1,35 @@
+"""The tables of a peer's history."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS own_numbers (
+    kind INTEGER PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS published (
+    number INTEGER PRIMARY KEY, root TEXT NOT NULL, lineage BLOB NOT NULL, age INTEGER NOT NULL, samples INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, codec TEXT NOT NULL, signature BLOB NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS marks (
+    peer TEXT NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (peer, kind));
+CREATE TABLE IF NOT EXISTS peers (
+    peer TEXT PRIMARY KEY, last_tried INTEGER, failures INTEGER NOT NULL, ever_accepted INTEGER NOT NULL,
+    fetched_number INTEGER NOT NULL, bytes_per_second REAL, refused TEXT);
+CREATE TABLE IF NOT EXISTS proofs (
+    peer TEXT NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rounds (
+    round INTEGER PRIMARY KEY, at REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL, lineage BLOB NOT NULL,
+    age INTEGER NOT NULL, published TEXT, published_bytes INTEGER NOT NULL, fetched_bytes INTEGER NOT NULL,
+    heard INTEGER NOT NULL, chosen INTEGER NOT NULL, merged INTEGER NOT NULL, refused INTEGER NOT NULL, failed INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS verdicts (
+    round INTEGER NOT NULL, peer TEXT NOT NULL, number INTEGER NOT NULL, root TEXT NOT NULL, merged INTEGER NOT NULL,
+    weight REAL NOT NULL, scale REAL NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS verdicts_by_peer ON verdicts (peer, round);
+CREATE INDEX IF NOT EXISTS verdicts_by_root ON verdicts (root);
+CREATE TABLE IF NOT EXISTS counts (
+    reason TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS standing (
+    one INTEGER PRIMARY KEY CHECK (one = 1), lineage BLOB NOT NULL, rounds INTEGER NOT NULL, seconds REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS states (
+    strategy TEXT PRIMARY KEY, run TEXT NOT NULL, adoption INTEGER NOT NULL, data BLOB NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+KEPT_ROUNDS = 100_000
+KEPT_VERDICTS = 400_000

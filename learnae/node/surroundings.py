@@ -1,0 +1,63 @@
+"""What a node would otherwise take from the machine: passed in, so that the same node runs in the field and under virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import numpy as np
+import trio
+
+from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+R = TypeVar("R")
+
+
+class Shared:
+    """One instance of each type for all strategies that ask for it (a medium, a connection, a daemon)."""
+
+    def __init__(self, *instances: Any) -> None:
+        self._instances: dict[type, Any] = {type(instance): instance for instance in instances}
+
+    def __call__(self, kind: type[R]) -> R:
+        return self._instances.setdefault(kind, kind())  # type: ignore[no-any-return]
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """Clock, chance, threads, shared instances, folders and log of one node."""
+
+    home: Path
+    meeting: Path
+    clock: Callable[[], float]
+    seed: int
+    in_thread: RunInThread
+    in_watcher_thread: RunInThread  # may be abandoned: for code whose result nobody needs
+    share: Shared
+    log: FilteringBoundLogger
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """A stream of its own for each purpose, the same in each run with the same seed."""
+        words = [self.seed, *(int.from_bytes(part.encode(), "big") for part in purpose)]
+        return np.random.default_rng(np.random.SeedSequence(words))
+
+
+def in_worker_threads(limit: int = 8, *, abandon: bool = False) -> RunInThread:
+    """Worker threads, at most `limit` at a time; whoever is cancelled waits for its thread, unless it may be abandoned."""
+    limiter = trio.CapacityLimiter(limit)
+
+    async def run(function: Callable[..., Any], /, *args: Any) -> Any:
+        return await trio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=abandon)
+
+    return run
+
+
+async def inline(function: Callable[..., Any], /, *args: Any) -> Any:
+    """Runs at once: under virtual time a real thread's work would look like seconds (trio's mock clock jumps meanwhile)."""
+    await trio.lowlevel.checkpoint()
+    return function(*args)

@@ -1,0 +1,100 @@
+"""What a peer remembers, on a real file."""
+
+import sqlite3
+
+import attrs
+import numpy as np
+import pytest
+
+from learnae.errors import ConfigError
+from learnae.node.history import History, PeerRecord, Published
+from learnae.node.inbox import Mark
+from learnae.node.states import dump_state, load_state
+from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+
+ALICE = PeerId("a" * 64)
+
+
+def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
+    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", verdicts)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "history.sqlite"
+
+
+def test_numbers_grow_per_kind_and_go_on_after_a_restart(path):
+    history = History.open(path)
+    assert [history.next_number(Kind.UPDATE) for _ in range(3)] == [1, 2, 3]
+    assert history.next_number(Kind.PRESENT) == 1
+    assert History.open(path).next_number(Kind.UPDATE) == 4  # not closed: as after a SIGKILL
+
+
+def test_a_number_heard_under_the_own_key_is_never_used_again(path):
+    history = History.open(path)
+    history.raise_number(Kind.UPDATE, 41)
+    history.raise_number(Kind.UPDATE, 7)
+    assert history.next_number(Kind.UPDATE) == 42
+
+
+def test_peers_marks_and_counts_come_back_as_they_were(path):
+    history = History.open(path)
+    record = PeerRecord(3, 2, True, 17, 1.5e6, "equivocation")
+    history.save_peers({(ALICE, Kind.UPDATE): Mark(9, b"digest")}, {ALICE: record}, {"replay": 2})
+    history.save_peers({}, {}, {"replay": 1})
+    again = History.open(path)
+    assert again.marks() == {(ALICE, Kind.UPDATE): Mark(9, b"digest")}
+    assert again.peers() == {ALICE: record}
+    assert again.counts() == {"replay": 3}
+
+
+def test_own_updates_are_listed_newest_first_until_dropped(path):
+    history = History.open(path)
+    items = [Published(n, Cid(f"r{n}"), b"l" * 8, n, n, 100, "int8", b"s" * 8) for n in (1, 2, 3)]
+    for item in items:
+        history.add_published(item)
+    history.drop_published(2)
+    assert [attrs.evolve(item, at=0.0) for item in history.published()] == [items[2], items[0]]
+
+
+def test_the_fate_of_an_update_can_be_asked_for_by_peer_and_by_root(path):
+    history = History.open(path)
+    good = UpdateVerdict(1, ALICE, 5, Cid("r5"), True, 0.5, 0.25, "clip", "norm 8.0 is above 2.0")
+    bad = UpdateVerdict(1, PeerId("b" * 64), 6, Cid("r6"), False, 0.0, 1.0, "sane", "non-finite")
+    history.add_round(report(1, good, bad))
+    assert history.verdicts(peer=ALICE) == [good]
+    assert history.verdicts(root="r6") == [bad]
+    assert history.verdicts() == [bad, good]
+    assert history.last_round() == 1
+
+
+def test_a_file_that_is_no_history_is_refused_with_a_remedy_and_left_as_it_was(path):
+    path.write_bytes(b"not a database, whatever its name says" * 100)
+    with pytest.raises(ConfigError, match="move it away"):
+        History.open(path)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_strategies_state_is_stored_under_run_and_adoption(path):
+    history = History.open(path)
+    history.save_states("run-1", 7, [("merge", b"bytes")])
+    assert History.open(path).state("merge") == ("run-1", 7, b"bytes")
+    assert history.state("outer") is None
+
+
+def test_a_state_of_arrays_numbers_and_text_survives_without_pickle():
+    state = {"norms": np.array([1.5, 2.5]), "count": 3, "rate": 0.1, "name": "x", "m/0.weight": np.ones((2, 3), np.float32)}
+    again = load_state(dump_state(state))
+    assert again.keys() == state.keys()
+    assert all(np.array_equal(again[key], value) for key, value in state.items())
+    with pytest.raises(TypeError):
+        dump_state({"model": object()})
+
+
+def test_a_failed_write_changes_nothing(path):
+    history = History.open(path)
+    bad = {(ALICE, Kind.UPDATE): Mark(1, b"d")}
+    with pytest.raises(sqlite3.Error):
+        history.save_peers(bad, {ALICE: PeerRecord(last_tried=object())}, {})  # type: ignore[arg-type]
+    assert history.marks() == {}

@@ -1,0 +1,96 @@
+"""The newest of each peer, told apart from replays, duplicates and equivocation, within bounds."""
+
+import pytest
+
+from learnae.node.inbox import MARKS_PER_PEER, Arrival, Entry, Inbox, Mark
+from learnae.records import Announcement, Cid, Kind, PeerId, Sample, Update
+
+
+def entry(peer: str, number: int, *, digest: bytes = b"d", backlog: bool = False) -> Entry:
+    body = Update(Cid("root"), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
+    return Entry(Announcement(b"s" * 16, PeerId(peer), number, body), digest, b"message", 0.0, 1, backlog)
+
+
+def inbox(capacity: int = 3, trusted: tuple[str, ...] = ()) -> Inbox:
+    return Inbox(capacity, lambda peer: peer in trusted)
+
+
+def newest(box: Inbox) -> dict[str, int]:
+    return {item.peer: item.announcement.number for item in box.updates()}
+
+
+def test_the_newest_number_of_a_peer_replaces_the_older_one():
+    box = inbox()
+    assert [box.put(entry("a", 1)), box.put(entry("a", 5))] == [Arrival.NEW, Arrival.NEW]
+    assert newest(box) == {"a": 5}
+
+
+def test_a_number_below_the_mark_is_a_replay_and_changes_nothing():
+    box = inbox()
+    box.put(entry("a", 5))
+    assert box.put(entry("a", 4, digest=b"other")) is Arrival.REPLAY
+    assert newest(box) == {"a": 5}
+
+
+def test_the_same_message_again_is_a_duplicate_while_it_is_held():
+    box = inbox()
+    box.put(entry("a", 5))
+    assert box.put(entry("a", 5)) is Arrival.DUPLICATE
+
+
+def test_the_same_message_refills_a_slot_that_a_restart_has_emptied():
+    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), Kind.UPDATE): Mark(5, b"d")})
+    assert box.put(entry("a", 5, backlog=True)) is Arrival.REFILLED
+    assert newest(box) == {"a": 5}
+
+
+def test_another_payload_under_a_number_that_was_heard_is_equivocation():
+    box = inbox()
+    box.put(entry("a", 5, digest=b"one"))
+    assert box.put(entry("a", 5, digest=b"two")) is Arrival.EQUIVOCATION
+    assert newest(box) == {"a": 5}
+
+
+def test_kinds_are_numbered_apart():
+    box = inbox()
+    box.put(entry("a", 5))
+    sample = Entry(Announcement(b"s" * 16, PeerId("a"), 1, Sample(b"x")), b"d", b"m", 0.0, 1, False)
+    assert box.put(sample) is Arrival.NEW
+
+
+def test_a_flood_of_strangers_evicts_the_newest_stranger_and_never_a_trusted_peer():
+    box = inbox(capacity=3, trusted=("friend",))
+    for name in ("friend", "first", "second", "third", "fourth"):
+        box.put(entry(name, 1))
+    assert set(newest(box)) == {"friend", "first", "second"}
+
+
+def test_high_water_marks_survive_eviction():
+    box = inbox(capacity=1)
+    box.put(entry("a", 9))
+    box.put(entry("b", 1))
+    assert box.put(entry("b", 0)) is Arrival.REPLAY
+
+
+def test_high_water_marks_are_bounded_and_the_held_ones_stay():
+    box = inbox(capacity=2, trusted=("friend",))
+    box.put(entry("friend", 7))
+    for number in range(2 * MARKS_PER_PEER + 50):
+        box.put(entry(f"sybil-{number}", 1))
+    assert len(box.marks) == 2 * MARKS_PER_PEER
+    assert box.put(entry("friend", 6)) is Arrival.REPLAY
+
+
+def test_changed_marks_are_handed_over_once():
+    box = inbox()
+    box.put(entry("a", 5))
+    assert box.take_changed_marks() == {(PeerId("a"), Kind.UPDATE): Mark(5, b"d")}
+    assert box.take_changed_marks() == {}
+
+
+@pytest.mark.parametrize("backlog", [True, False])
+def test_what_a_leaving_peer_has_announced_stays_for_newcomers_only(backlog: bool):
+    box = inbox()
+    box.put(entry("a", 5, backlog=backlog))
+    box.leave_behind(PeerId("a"))
+    assert [item.backlog for item in box.updates()] == [True]

@@ -1,0 +1,83 @@
+"""Deadlines learned from transfers, and which own updates are kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnae.node.history import Published
+from learnae.node.keeping import Keeping
+from learnae.node.pace import LEAST_SECONDS, Pace
+from learnae.records import Cid
+
+MB = 1_000_000
+
+
+def test_the_first_deadline_is_the_configured_one():
+    assert Pace(first_seconds=10.0).deadline_seconds(5 * MB) == 10.0
+
+
+def test_the_deadline_is_one_and_a_half_times_the_slow_transfers_for_this_many_bytes():
+    pace = Pace(10.0)
+    for seconds in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0):
+        pace.transfer_took(seconds, MB)
+    assert pace.deadline_seconds(3 * MB) == pytest.approx(1.5 * 2.0 * 3)
+
+
+def test_tiny_transfers_get_a_deadline_that_a_busy_machine_can_keep():
+    pace = Pace(10.0)
+    pace.transfer_took(0.001, 1000)
+    assert pace.deadline_seconds(1000) == LEAST_SECONDS
+
+
+def test_a_line_that_has_become_slow_gets_longer_deadlines_until_transfers_succeed():
+    """At 1 MB/s an update of 10 MB takes 10 s; history says 0.1 s. Cut-off transfers report what had come by then."""
+    pace = Pace(10.0)
+    for _ in range(20):
+        pace.transfer_took(0.1, 10 * MB)
+    attempts = 0
+    while pace.deadline_seconds(10 * MB) < 10.0:
+        deadline = pace.deadline_seconds(10 * MB)
+        pace.transfer_took(deadline, int(deadline * MB))
+        attempts += 1
+    assert attempts <= 3
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 100.0), st.integers(1, 10**9)), min_size=1, max_size=40), st.integers(0, 10**9))
+def test_a_deadline_is_never_shorter_than_the_floor_nor_longer_than_one_and_a_half_times_the_slowest(transfers, size):
+    pace = Pace(10.0)
+    for seconds, count in transfers:
+        pace.transfer_took(seconds, count)
+    slowest = max(seconds / count for seconds, count in transfers[-20:])
+    assert LEAST_SECONDS <= pace.deadline_seconds(size) <= max(LEAST_SECONDS, 1.5 * slowest * size * (1 + 1e-9))
+
+
+def test_the_typical_round_is_the_median_and_unknown_at_first():
+    pace = Pace(10.0)
+    assert pace.round_seconds is None
+    for seconds in (1.0, 2.0, 60.0):
+        pace.round_took(seconds)
+    assert pace.round_seconds == 2.0
+
+
+def published(*numbers: int, size: int = 10) -> list[Published]:
+    return [Published(n, Cid(f"root-{n}"), b"", 0, 0, size, "int8", b"") for n in sorted(numbers, reverse=True)]
+
+
+def dropped(keeping: Keeping, items: list[Published], *, now: float = 1000.0, slowest: float = 0.0) -> list[int]:
+    return [item.number for item in keeping.superfluous(items, now, slowest)]
+
+
+def test_the_newest_three_are_kept():
+    assert dropped(Keeping(quota_bytes=10**6), published(1, 2, 3, 4, 5)) == [2, 1]
+
+
+def test_whatever_someone_may_still_be_fetching_is_kept():
+    keeping = Keeping(quota_bytes=10**6)
+    for item in published(1, 2, 3, 4, 5):
+        keeping.announced(item, now=float(item.number))
+    assert dropped(keeping, published(1, 2, 3, 4, 5), now=6.0, slowest=2.1) == [1]
+
+
+def test_the_quota_drops_the_oldest_but_never_the_newest():
+    assert dropped(Keeping(quota_bytes=25), published(1, 2, 3)) == [1]
+    assert dropped(Keeping(quota_bytes=1), published(1, 2, 3)) == [2, 1]
