@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from learnae.config.tables import Choice, Config, StorageChoice
-from learnae.errors import LearnaeError, UpdateRejected
+from learnae.errors import ConfigError, LearnaeError, Problem, UpdateRejected
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
 from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
@@ -99,12 +99,22 @@ class Maker:
         )
 
 
+def refuse_unguarded(config: Config, announcers: Sequence[Named[Announcer]]) -> None:
+    """Raises ConfigError where whoever comes could be heard, over a medium that leaves the machine, without consent to that."""
+    open_ones = [announcer.name for announcer in announcers if announcer.strategy.leaves_machine]
+    if open_ones and not (config.swarm.open or config.peer.allow):
+        message = f"announcer {open_ones[0]!r} leaves this machine, so anybody could take part"
+        raise ConfigError(Problem("swarm.open", message, "name the peers in peer.allow, or consent with swarm.open = true"))
+
+
 def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Surroundings) -> Assembly:
-    """Raises PluginError naming the plugin that cannot be made."""
+    """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
     maker = Maker(config, manager, peer, surroundings)
+    announcers = [maker.make("announcer", choice) for choice in config.announcer]
+    refuse_unguarded(config, announcers)
     return Assembly(
         storages=[maker.make("storage", choice) for choice in config.storage],
-        announcers=[maker.make("announcer", choice) for choice in config.announcer],
+        announcers=announcers,
         selector=maker.make("selector", config.selector),
         gates=[maker.make("gate", choice) for choice in config.gate],
         merge=maker.make("merge", config.merge),
