@@ -37,7 +37,9 @@ def dirichlet(labels: Labels, peers: int, alpha: float, seed: int, *, least: int
         parts = _per_class(labels, peers, rng, lambda: rng.dirichlet(np.full(peers, alpha)))
         if min(map(len, parts)) >= least:
             return parts
-    raise ValueError(f"{len(labels)} rows do not give {least} to each of {peers} peers at alpha {alpha}: take a larger alpha or fewer peers")
+    raise ValueError(
+        f"{len(labels)} rows do not give {least} to each of {peers} peers at alpha {alpha}: take a larger alpha or fewer peers"
+    )
 
 
 def shards(labels: Labels, peers: int, seed: int, *, each: int = 2) -> Rows:

@@ -1,0 +1,92 @@
+"""Every line that passes between a trainer and its node. An end of file says the rest: the other side has ended, or leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
+from learnae.link.contract import Hello, Offer, Progress
+from learnae.records import RoundReport
+
+
+@attrs.frozen
+class Start:
+    """The trainer's first line: the hello, and all that a node needs to begin. Descriptors are inherited."""
+
+    hello: Hello
+    config: Mapping[str, Any]  # the peer's file as learnae.config.wire.dump made it
+    folder: str  # where that file lies
+    home: str
+    memory_fd: int
+    home_fd: int = -1  # holds the lock on the home
+    overrides: tuple[str, ...] = ()  # that `config` does not contain yet
+    log: Mapping[str, str] = attrs.field(factory=dict)  # level and format
+
+
+@attrs.frozen
+class Taken:
+    """Trainer: this slot holds a snapshot and is yours."""
+
+    slot: int
+    progress: Progress
+
+
+@attrs.frozen
+class Adopted:
+    """Trainer: the model contains this offer."""
+
+    number: int
+
+
+@attrs.frozen
+class Want:
+    """Node: hand over a snapshot as soon as one is due. The first one says that the node is up."""
+
+
+@attrs.frozen
+class Release:
+    """Node: this slot is yours again."""
+
+    slot: int
+
+
+@attrs.frozen
+class Report:
+    """Node: a round has ended."""
+
+    report: RoundReport
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Failed:
+    """Node: the reason why I am about to end."""
+
+    text: str
+    problems: tuple[Problem, ...] = ()
+    plugin: str = ""
+    action: str = ""
+    cause: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failed:
+        match error:
+            case ConfigError():
+                return cls(str(error), problems=error.problems)
+            case PluginError():
+                return cls(str(error), plugin=error.plugin, action=error.action, cause=error.cause)
+        return cls(f"{type(error).__name__}: {error}")
+
+    def as_error(self) -> LearnaeError | None:
+        """The error that somebody must act on, or None if it was a bug."""
+        if self.problems:
+            return ConfigError(self.problems)
+        return PluginError(self.plugin, self.action, self.cause) if self.plugin else None
+
+
+ToNode = Start | Taken | Adopted
+ToTrainer = Want | Release | Offer | Report | Failed
+Message = ToNode | ToTrainer

@@ -1,0 +1,199 @@
+"""The node's end of the link, for a trio program that inherited its descriptors."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from learnae.errors import ConfigError, Problem
+from learnae.link import memory
+from learnae.link.contract import PAGES, SLOTS, Hello, Offer, Snapshot, TrainerGone
+from learnae.link.layout import Layout
+from learnae.link.lines import MAX_LINE, MAX_START, Garbled
+from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
+from learnae.link.stream import LineStream
+from learnae.records import RoundReport
+
+if TYPE_CHECKING:
+    from learnae.records import Array
+
+LINK_OPTION = "--link-fd"
+QUEUED = 1024
+CLOSE_SECONDS = 1.0
+
+
+async def open_link(argv: Sequence[str]) -> tuple[Start, NodeLink]:
+    """Take up the link that the trainer passed as `--link-fd N`. Raises TrainerGone, or ConfigError without that option."""
+    try:
+        fd = int(argv[list(argv).index(LINK_OPTION) + 1])
+    except (ValueError, IndexError):
+        raise ConfigError(Problem(LINK_OPTION, "is missing", "learnae.join() starts the node; it is not started by hand")) from None
+    lines = LineStream(trio.SocketStream(trio.socket.from_stdlib_socket(_adopt_socket(fd))))
+    try:
+        start = await _first_line(lines)
+        return start, NodeLink(start.hello, _map(start), lines)
+    except BaseException:
+        await trio.aclose_forcefully(lines)
+        raise
+
+
+class NodeLink:
+    """What contract.Link promises. Lines are read and written by two system tasks, so that its functions need no nursery."""
+
+    def __init__(self, hello: Hello, shared: mmap.mmap, lines: LineStream) -> None:
+        layout = Layout.of(hello.specs)
+        self._hello, self._lines = hello, lines
+        self._slots = [layout.slot(shared, index, writable=False) for index in range(SLOTS)]
+        self._pages = [layout.page(shared, index, writable=True) for index in range(PAGES)]
+        self._offered = self._adopted = hello.progress.adoption
+        self._taken: Taken | None = None
+        self._asked = self._gone = False
+        self._changed = trio.lowlevel.ParkingLot()
+        self._written = trio.Event()
+        self._outgoing, self._queue = trio.open_memory_channel[bytes](QUEUED)
+        trio.lowlevel.spawn_system_task(self._read)
+        trio.lowlevel.spawn_system_task(self._write)
+
+    @property
+    def hello(self) -> Hello:
+        return self._hello
+
+    async def next_snapshot(self) -> Snapshot:
+        """Ask for a snapshot and wait for it. The first call tells the trainer that this node is up. Raises TrainerGone."""
+        await trio.lowlevel.checkpoint()
+        while not self._gone:
+            if self._taken is not None:
+                taken, self._taken = self._taken, None
+                return Snapshot(taken.slot, taken.progress, self._slots[taken.slot])
+            self._ask()
+            await self._changed.park()
+        raise TrainerGone
+
+    def release(self, slot: int) -> None:
+        self._say(Release(slot))
+
+    def page(self, index: int) -> Mapping[str, Array]:
+        return self._pages[index]
+
+    def offer(self, offer: Offer) -> None:
+        self._offered = offer.number
+        self._say(offer)
+        self._put_back_if_stale()
+
+    async def adopted(self, number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        while self._adopted < number:
+            if self._gone:
+                raise TrainerGone
+            await self._changed.park()
+
+    def tell(self, report: RoundReport, **facts: Any) -> None:
+        """Show a round to the trainer; verdicts that do not fit on a line, and rounds that nobody reads, are left out."""
+        try:
+            line = self._lines.encode(Report(report, facts))
+        except ValueError:
+            line = self._lines.encode(Report(attrs.evolve(report, verdicts=())))
+        if self._outgoing.statistics().current_buffer_used < QUEUED // 2:
+            self._send(line)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the trainer why this node ends; `aclose` and the exit code follow."""
+        failed = Failed.of(error)
+        try:
+            self._say(failed)
+        except ValueError:
+            self._say(Failed(failed.text[: MAX_LINE // 16]))
+
+    async def aclose(self) -> None:
+        """Write what is still queued, for a second at most, and close."""
+        self._outgoing.close()
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self._written.wait()
+        self._leave()
+        await self._lines.aclose()
+
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._say(Want())
+
+    def _say(self, message: Message) -> None:
+        self._send(self._lines.encode(message))
+
+    def _send(self, line: bytes) -> None:
+        try:
+            self._outgoing.send_nowait(line)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._leave()
+
+    async def _read(self) -> None:
+        try:
+            while (message := await self._lines.receive()) is not None:
+                self._hear(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, Garbled):
+            pass
+        finally:
+            self._leave()
+
+    async def _write(self) -> None:
+        try:
+            async for line in self._queue:
+                await self._lines.send(line)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._leave()
+        finally:
+            self._written.set()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Taken():
+                self._put_back()
+                self._asked, self._taken = False, message
+                self._put_back_if_stale()
+            case Adopted(number):
+                self._adopted = number
+            case _:
+                raise Garbled(f"a node hears no {type(message).__name__}")
+        self._changed.unpark_all()
+
+    def _put_back_if_stale(self) -> None:
+        """A delta that lands on a model which has moved on by another delta makes the swarm diverge."""
+        if self._taken is not None and self._taken.progress.adoption < self._offered:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        if self._taken is not None:
+            self.release(self._taken.slot)
+            self._taken = None
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._changed.unpark_all()
+
+
+def _adopt_socket(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)
+
+
+async def _first_line(lines: LineStream) -> Start:
+    try:
+        message = await lines.receive(MAX_START)
+    except (trio.BrokenResourceError, Garbled) as error:
+        raise TrainerGone from error
+    if not isinstance(message, Start):
+        raise TrainerGone
+    return message
+
+
+def _map(start: Start) -> mmap.mmap:
+    for fd in (start.memory_fd, start.home_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    return memory.view(start.memory_fd, Layout.of(start.hello.specs).total_bytes)

@@ -1,0 +1,104 @@
+"""Checkpoints of one trainer: written whole or not at all, and one before the last is kept."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from learnae.errors import ConfigError, Problem
+from learnae.trainer.swarm import Swarm
+
+FILE, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+State = dict[str, Any]
+
+
+def save(folder: Path, state: State) -> None:
+    """Write, flush and rename: a crash at any moment leaves the last checkpoint or the one before. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"{FILE}.new"
+    with new.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if (folder / FILE).exists():
+        (folder / FILE).replace(folder / PREVIOUS)
+    new.replace(folder / FILE)
+    _sync(folder)
+
+
+def newest(folder: Path, log: Any) -> State | None:
+    """The newest checkpoint that can be read, or None if there is none. Raises ConfigError if there are some and all are broken."""
+    present = [path for path in (folder / FILE, folder / PREVIOUS) if path.exists()]
+    for path in present:
+        try:
+            state: State = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a broken file may raise anything
+            log.warning("checkpoint.unreadable", path=str(path), error=str(error).split("\n")[0])
+        else:
+            return state
+    if present:
+        raise ConfigError(Problem(str(folder), "none of its checkpoints can be read", "move them away to start anew"))
+    return None
+
+
+def capture(model: nn.Module, optimizer: Any, swarm: Swarm, step: int, **more: Any) -> State:
+    """All that a trainer needs to go on: `more` are further objects with a `state_dict`, or None."""
+    extra = {name: part.state_dict() for name, part in more.items() if part is not None}
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "swarm": swarm.state_dict(),
+        "random": _random_state(),
+        "step": step,
+        **extra,
+    }
+
+
+def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, swarm: Swarm, **more: Any) -> int:
+    """Take all of it up again; the step at which it was captured. Raises ConfigError if it belongs to another model."""
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(Problem("checkpoint", str(error), "it was made with another model or optimizer: move it away")) from error
+    swarm.load_state_dict(state["swarm"])
+    for name, part in more.items():
+        if part is not None and name in state:
+            part.load_state_dict(state[name])
+    _set_random_state(state["random"])
+    return int(state["step"])
+
+
+def _random_state() -> State:
+    numpy: Any = np.random.get_state(legacy=False)
+    return {
+        "python": random.getstate(),
+        "numpy": {**numpy, "state": {"key": numpy["state"]["key"].tolist(), "pos": numpy["state"]["pos"]}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    numpy = state["numpy"]
+    random.setstate(state["python"])
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": np.array(numpy["state"]["key"], np.uint32)}})
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _sync(folder: Path) -> None:
+    """Make the renames last."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

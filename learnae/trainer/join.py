@@ -1,0 +1,91 @@
+"""learnae.join(): from a model and a few words to a swarm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from learnae.config.folders import default_home
+from learnae.config.wire import dump
+from learnae.identity.homes import Home, claim, claim_free
+from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
+from learnae.trainer.shared import Shared, find_shared
+from learnae.trainer.swarm import Swarm
+from learnae.trainer.terms import Terms
+
+if TYPE_CHECKING:
+    from learnae.config.tables import Config
+
+PREDECESSOR_SECONDS = 5.0  # the node of a trainer that has just ended may still be saying goodbye in this home
+
+
+def join(
+    model: nn.Module,
+    name: str | None = None,
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    optimizer: Any = None,
+    home: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    resume: Mapping[str, Any] | None = None,
+    log: Mapping[str, str] | None = None,
+) -> Swarm:
+    """Start this peer's node and return its swarm, to be used in `with` or ended by `leave()`.
+
+    `config` is a TOML file or a document like one, `name` stands for its `swarm.name`, `overrides` are texts of the form "key=value",
+    `home` is this peer's folder. `optimizer` is only checked. `resume` is what `Swarm.state_dict()` gave before the model was saved.
+    `log` has `level` and `style`. Raises ConfigError with all that cannot be used as it is, and PluginError.
+    """
+    refuse_many_processes()
+    if optimizer is not None:
+        refuse_masters(optimizer, model)
+    settings = _read(config, name, overrides)
+    shared = find_shared(model, settings.model.keep_local)
+    claimed = _claim(settings, home)
+    try:
+        terms = _terms(settings, claimed, log or {})
+        swarm = Swarm(model, shared, terms, optimizer=optimizer)
+    except BaseException:
+        claimed.close()
+        raise
+    _warn_of_unmatched(shared, terms)
+    if resume is not None:
+        swarm.load_state_dict(resume)
+    swarm.start()
+    return swarm
+
+
+def _read(config: str | os.PathLike[str] | Mapping[str, Any] | None, name: str | None, overrides: Sequence[str]) -> Config:
+    if isinstance(config, Mapping):
+        return open_document(config, folder=Path.cwd(), name=name, overrides=overrides)[0]
+    return open_peer_file(None if config is None else Path(config), name=name, overrides=overrides)[0]
+
+
+def _claim(config: Config, home: str | os.PathLike[str] | None) -> Home:
+    named = config.peer.home if home is None else Path(home).absolute()
+    if named is None:
+        return claim_free(default_home(config.swarm.name))
+    return claim(named, wait_seconds=PREDECESSOR_SECONDS)
+
+
+def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
+    return Terms(
+        local_steps=config.train.local_steps,
+        patience=config.train.patience,
+        config=dump(config),
+        folder=str(config.folder),
+        home=str(home.path),
+        home_fd=home.lock_fd,
+        log=log,
+        on_leave=home.close,
+    )
+
+
+def _warn_of_unmatched(shared: Shared, terms: Terms) -> None:
+    for pattern in shared.unmatched:
+        terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")

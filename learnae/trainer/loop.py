@@ -1,0 +1,118 @@
+"""The ready-made training loop of `learnae run`. Whoever wants another one writes it: all it needs of Learnae is `swarm.step`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from learnae.errors import ConfigError, Problem
+from learnae.logs import make_logger
+from learnae.trainer import checkpoint
+from learnae.trainer.swarm import Swarm
+
+
+def _count(batch: Any) -> int:
+    """The length of the batch, or of its first part."""
+    return len(batch[0]) if isinstance(batch, list | tuple) else len(batch)
+
+
+@attrs.define(kw_only=True)
+class Trainer:
+    """What `make_trainer` returns: a model and how it learns."""
+
+    model: nn.Module
+    optimizer: Any
+    batches: Callable[[], Iterable[Any]]  # called for each pass over the data
+    loss: Callable[[nn.Module, Any], Tensor]  # of one batch
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None  # called without gradients
+    evaluate_steps: int = attrs.field(default=200, validator=attrs.validators.gt(0))
+    samples: Callable[[Any], int] = _count
+    scheduler: Any = None
+
+
+@attrs.frozen
+class Moment:
+    """What `on_progress` is told: now and then, and at the end."""
+
+    step: int
+    seconds: float
+    loss: float
+    metrics: Mapping[str, float]
+
+
+def train(
+    trainer: Trainer,
+    swarm: Swarm,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    folder: Path | None = None,
+    save_seconds: float = 30.0,
+    on_progress: Callable[[Moment], None] | None = None,
+    log: Any = None,
+) -> Moment:
+    """Train until there were so many steps or seconds, or until interrupted; go on from the checkpoint in `folder`, and leave one there.
+
+    Raises what the trainer's functions raise, and ConfigError.
+    """
+    began = time.monotonic()
+    end, save_at = began + (math.inf if seconds is None else seconds), began + save_seconds
+    step, loss = _resume(trainer, swarm, folder, log or make_logger()), torch.tensor(math.nan)
+    trainer.model.train()
+    try:
+        for batch in _endless(trainer.batches):
+            if (steps is not None and step >= steps) or time.monotonic() >= end:
+                break
+            loss = trainer.loss(trainer.model, batch)
+            trainer.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            trainer.optimizer.step()
+            if trainer.scheduler is not None:
+                trainer.scheduler.step()
+            step += 1
+            swarm.step(samples=trainer.samples(batch), loss=loss.detach())
+            if on_progress is not None and step % trainer.evaluate_steps == 0:
+                on_progress(_moment(trainer, step, began, loss))
+            if folder is not None and time.monotonic() >= save_at:
+                _save(trainer, swarm, folder, step)
+                save_at = time.monotonic() + save_seconds
+    finally:
+        if folder is not None:
+            _save(trainer, swarm, folder, step)
+    return _moment(trainer, step, began, loss)
+
+
+def _endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    while True:
+        empty = True
+        for batch in batches():
+            empty = False
+            yield batch
+        if empty:
+            raise ConfigError(Problem("train.entry", "the trainer's batches() gave no batch", "it is called for each pass over the data"))
+
+
+@torch.no_grad()
+def _moment(trainer: Trainer, step: int, began: float, loss: Tensor) -> Moment:
+    trainer.model.eval()
+    metrics = dict(trainer.evaluate(trainer.model)) if trainer.evaluate is not None else {}
+    trainer.model.train()
+    return Moment(step, time.monotonic() - began, float(loss), metrics)
+
+
+def _resume(trainer: Trainer, swarm: Swarm, folder: Path | None, log: Any) -> int:
+    state = None if folder is None else checkpoint.newest(folder, log)
+    if state is None:
+        return 0
+    return checkpoint.restore(state, trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler)
+
+
+def _save(trainer: Trainer, swarm: Swarm, folder: Path, step: int) -> None:
+    checkpoint.save(folder, checkpoint.capture(trainer.model, trainer.optimizer, swarm, step, scheduler=trainer.scheduler))

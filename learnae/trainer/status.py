@@ -1,0 +1,46 @@
+"""What a swarm tells about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from learnae.records import RoundReport
+
+
+@attrs.frozen
+class Status:
+    """Where this peer stands."""
+
+    node: str  # "starting", "running", "down" or "left"
+    node_starts: int
+    lineage: bytes
+    age: int  # optimiser steps in the history of the model
+    steps: int  # of this trainer
+    samples: int
+    adoptions: int
+    rounds: int
+    heard: int  # peers with a fresh update, in the last round
+    merged: int  # updates, in all rounds
+    refused: int
+    facts: Mapping[str, Any]  # what the node added to its last report
+
+
+@attrs.define
+class Tally:
+    """Counts the rounds of this trainer's nodes."""
+
+    rounds: int = 0
+    heard: int = 0
+    merged: int = 0
+    refused: int = 0
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def add(self, report: RoundReport, facts: Mapping[str, Any]) -> None:
+        self.rounds += 1
+        self.heard = report.heard
+        self.merged += report.merged
+        self.refused += report.refused
+        self.facts = facts

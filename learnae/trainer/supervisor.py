@@ -1,0 +1,231 @@
+"""Keeps a node running beside the trainer: starts it, listens to it in a thread, and starts it again when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
+from learnae.link.lines import MAX_LINE, MAX_START, Garbled, Lines
+from learnae.link.messages import Failed, Message, Start, ToNode, Want
+from learnae.trainer.backoff import Backoff
+
+NODE = (sys.executable, "-m", "learnae.node")
+LEAVE_SECONDS = 5.0  # for the goodbye
+TERMINATE_SECONDS = 2.0
+SEND_SECONDS = 30
+
+
+class Greeter(Protocol):
+    """What a supervisor needs of the one whose node it keeps."""
+
+    def begin(self, send: Callable[[ToNode], None]) -> Start:
+        """A node has been started: void what its predecessor offered, and greet it."""
+
+    def hear(self, message: Message) -> None:
+        """Take in one line of the node. Raises Garbled."""
+
+    def ended(self) -> None:
+        """The node is gone."""
+
+
+@attrs.frozen
+class Ending:
+    """How one node ended."""
+
+    seconds: float
+    exit_code: int | None
+    failure: Failed | None
+
+    @property
+    def error(self) -> LearnaeError | None:
+        """What the user must act on, if that was the reason."""
+        said = self.failure.as_error() if self.failure else None
+        match self.exit_code:
+            case 2:
+                return said or ConfigError(Problem("node", "refused to start", "it says why on stderr, above"))
+            case 3:
+                return said or PluginError("unknown", "starting the node", "it says why on stderr, above")
+        return None
+
+
+class Supervisor:
+    """One thread that runs one node after another until it is stopped."""
+
+    def __init__(self, trainer: Greeter, fds: Sequence[int], *, command: Sequence[str] = NODE, backoff: Backoff, log: Any) -> None:
+        self._trainer, self._fds, self._command = trainer, tuple(fds), tuple(command)
+        self._backoff = backoff
+        self._lines = Lines()
+        self._log = log
+        self._thread = threading.Thread(target=self._run, name="learnae-node", daemon=True)
+        self._guard = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._again = False
+        self._stopping = threading.Event()
+        self._wake, self._settled = threading.Event(), threading.Event()
+        self._first_error: LearnaeError | None = None
+        self.starts = 0
+        self.state = "starting"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self, timeout: float) -> None:
+        """Start a node and wait until it is up, at most so many seconds. Raises the ConfigError or PluginError with which it ended."""
+        self._thread.start()
+        self._settled.wait(timeout)
+        if self._first_error is not None:
+            raise self._first_error
+
+    def restart(self) -> None:
+        """Let the node leave, and start another one at once."""
+        with self._guard:
+            self._again = True
+            self._hang_up()
+
+    def stop(self) -> None:
+        """Let the node leave within a few seconds; then end it. Idempotent."""
+        with self._guard:
+            self._stopping.set()
+            self._hang_up()
+        if self._thread.ident is None:
+            return
+        for end, seconds in ((None, LEAVE_SECONDS), ("terminate", TERMINATE_SECONDS), ("kill", TERMINATE_SECONDS)):
+            if end and self._process:
+                getattr(self._process, end)()
+            self._thread.join(seconds)
+            if not self._thread.is_alive():
+                return
+        self._log.error("node.immortal", pid=self.pid)
+
+    def abandon(self) -> None:
+        """In a forked child: close what would keep the node from seeing that its trainer has ended."""
+        if self._socket is not None:
+            os.close(self._socket.detach())
+            self._socket = None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            ending = self._one_life()
+            if self._stopping.is_set() or self._give_up(ending):
+                break
+            self._pause(ending)
+        self.state = "left"
+        self._settled.set()
+
+    def _give_up(self, ending: Ending) -> bool:
+        """A first node that cannot start for a reason that is the user's to mend."""
+        if not self._settled.is_set():
+            self._first_error = ending.error
+        return self._first_error is not None
+
+    def _pause(self, ending: Ending) -> None:
+        self._settled.set()
+        if self._again:
+            return
+        delay = self._backoff.after(ending.seconds)
+        said = ending.failure.text if ending.failure else ""
+        self._log.warning("node.ended", exit_code=ending.exit_code, said=said, again_in_seconds=delay)
+        self._wake.wait(delay)
+
+    def _one_life(self) -> Ending:
+        began, failure = time.monotonic(), None
+        with self._guard:
+            self._process, self._again = None, False
+            self._wake.clear()
+        try:
+            with self._spawn() as ours:
+                failure = self._converse(ours)
+        except OSError as error:
+            failure = Failed(f"cannot start {self._command[0]}: {error}")
+        self._trainer.ended()
+        return Ending(time.monotonic() - began, self._reap(), failure)
+
+    def _spawn(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+        command = [*self._command, "--link-fd", str(theirs.fileno())]
+        self.starts += 1
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    command, pass_fds=(theirs.fileno(), *self._fds), stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+                )
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    def _converse(self, ours: socket.socket) -> Failed | None:
+        """Greet the node and listen to it until it falls silent; what it said of its end, if anything."""
+        failure = None
+        try:
+            with self._guard:
+                self._socket = ours
+                if self._stopping.is_set() or self._again:
+                    self._hang_up()
+            ours.sendall(self._lines.encode(self._trainer.begin(self._send), MAX_START))
+            self.state = "starting"
+            for message in self._messages(ours):
+                if isinstance(message, Failed):
+                    failure = message
+                else:
+                    self._pass_on(message)
+        except (Garbled, ValueError) as error:
+            failure = Failed(f"the node broke the protocol: {error}")
+        except ConnectionError:
+            pass  # it died with words of ours unread; its exit code says more
+        except OSError as error:
+            failure = failure or Failed(f"the link broke: {error}")
+        finally:
+            with self._guard:
+                self._socket, self.state = None, "down"
+        return failure
+
+    def _messages(self, ours: socket.socket) -> Any:
+        with ours.makefile("rb") as stream:
+            while line := stream.readline(MAX_LINE + 1):
+                yield self._lines.decode(line)
+
+    def _pass_on(self, message: Message) -> None:
+        self._trainer.hear(message)
+        if isinstance(message, Want) and not self._settled.is_set():
+            self._settled.set()
+        self.state = "running"
+
+    def _send(self, message: ToNode) -> None:
+        """Send from the trainer's own thread; if the node is gone, the listening thread will find out."""
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.sendall(self._lines.encode(message))
+
+    def _hang_up(self) -> None:
+        """The end of file tells the node to leave; what it still has to say is read."""
+        self._wake.set()
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def _reap(self) -> int | None:
+        process = self._process
+        if process is None:
+            return None
+        for end, seconds in ((None, LEAVE_SECONDS), (process.terminate, TERMINATE_SECONDS)):
+            if end:
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(seconds)
+        process.kill()
+        return process.wait()

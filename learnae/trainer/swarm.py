@@ -1,0 +1,159 @@
+"""A trainer's place in its swarm: what the user's loop holds in its hand."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from learnae.records import RoundReport
+from learnae.trainer.contact import Contact
+from learnae.trainer.optimizers import refuse_masters
+from learnae.trainer.shared import Shared
+from learnae.trainer.status import Status
+from learnae.trainer.supervisor import Supervisor
+from learnae.trainer.terms import Terms
+
+START_SECONDS = 20.0
+
+
+class Swarm:
+    """Made by learnae.join(). Call `step` after each optimiser step, always from one thread; leave by `with` or `leave()`."""
+
+    def __init__(self, model: nn.Module, shared: Shared, terms: Terms, *, optimizer: Any = None) -> None:
+        self._model, self._optimizer, self._terms = model, optimizer, terms
+        self._contact = Contact(shared, terms)
+        self._journey = self._contact.journey
+        fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
+        self._node = Supervisor(self._contact, fds, command=terms.command, backoff=terms.backoff, log=terms.logger)
+        self._thread: int | None = None
+        self._left = False
+        _leave_at_exit(self)
+
+    def start(self, timeout: float = START_SECONDS) -> None:
+        """Start the node and wait until it is up. Raises the ConfigError or PluginError with which it ended.
+
+        Any other fault only delays it: training goes on without a node, which is started again and again.
+        """
+        try:
+            self._node.start(timeout)
+        except BaseException:
+            self.leave()
+            raise
+
+    def step(self, samples: int = 0, loss: Any = None) -> None:
+        """Count one optimiser step over so many samples; hand over a snapshot or adopt a merged model if one is due.
+
+        `loss` is a number or a tensor of one element. Raises ConfigError if the model was rebuilt or the optimizer turns out to keep
+        master weights, RuntimeError after leave() or from another thread.
+        """
+        journey = self._journey
+        journey.steps += 1
+        journey.samples += samples
+        if loss is not None:
+            journey.loss = loss
+        if journey.steps >= self._contact.due:
+            self._check()
+            self._contact.attend()
+
+    def flush(self, seconds: float = 0.0) -> None:
+        """Adopt what waits, and hand over a snapshot now if the node wants one: before an evaluation, or at the end.
+
+        Then waits so many seconds, at most, for the model that is merged from it, and adopts that.
+        """
+        self._check()
+        self._contact.flush(seconds)
+
+    def leave(self) -> None:
+        """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is."""
+        if not self._left:
+            self._left = True
+            self._node.stop()
+            self._contact.due = 0
+            self._contact.area.close()
+            self._terms.on_leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.leave()
+
+    @property
+    def home(self) -> Path:
+        """This peer's folder."""
+        return Path(self._terms.home)
+
+    @property
+    def status(self) -> Status:
+        """A picture of this moment; from any thread."""
+        contact, journey = self._contact, self._journey
+        with contact.changed:
+            tally = contact.tally
+            return Status(
+                node="left" if self._left else self._node.state,
+                node_starts=self._node.starts,
+                lineage=journey.lineage,
+                age=journey.age,
+                steps=journey.steps,
+                samples=journey.samples,
+                adoptions=contact.adoption,
+                rounds=tally.rounds,
+                heard=tally.heard,
+                merged=tally.merged,
+                refused=tally.refused,
+                facts=tally.facts,
+            )
+
+    def reports(self) -> tuple[RoundReport, ...]:
+        """The rounds since the last call, the last thousand at most; from any thread."""
+        with self._contact.changed:
+            reports = tuple(self._contact.reports)
+            self._contact.reports.clear()
+        return reports
+
+    def state_dict(self) -> dict[str, Any]:
+        """What belongs into the model's checkpoint; `torch.load(weights_only=True)` reads it."""
+        return self._contact.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it."""
+        if self._contact.load_state_dict(state):
+            self._node.restart()
+
+    def _check(self) -> None:
+        me = threading.get_ident()
+        if self._left:
+            raise RuntimeError("this process has left the swarm, or was forked from the one that is in it: call learnae.join() again")
+        if self._thread is None:
+            self._thread = me
+            if self._optimizer is not None:  # again, since optimizers make their state in their first step
+                refuse_masters(self._optimizer, self._model)
+        elif self._thread != me:
+            raise RuntimeError("step() and flush() are for the one thread that trains; another one called before")
+
+    def _forked(self) -> None:
+        self._left, self._contact.due = True, 0
+        self._node.abandon()
+
+
+def _leave_at_exit(swarm: Swarm) -> None:
+    """Also where the user forgets to; and a forked child, such as a worker of a DataLoader, has never been in the swarm."""
+    remembered = weakref.ref(swarm)
+
+    def leave() -> None:
+        if (swarm := remembered()) is not None:
+            swarm.leave()
+
+    def forked() -> None:
+        if (swarm := remembered()) is not None:
+            swarm._forked()
+
+    atexit.register(leave)
+    os.register_at_fork(after_in_child=forked)

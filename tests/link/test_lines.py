@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnae.errors import ConfigError, PluginError, Problem
+from learnae.link.contract import Hello, Offer, Progress
+from learnae.link.lines import MAX_LINE, Garbled, Lines
+from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
+from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
+
+LINES = Lines()
+PROGRESS = Progress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
+HELLO = Hello("run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", ())), b"\x00\xff", "old", 7)
+VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
+REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
+MESSAGES = [
+    Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
+    Taken(1, PROGRESS),
+    Taken(0, Progress(0, b"", 0, 1, 1, 0.0)),
+    Adopted(8),
+    Want(),
+    Release(0),
+    Offer("session", 4, 1, 0, b"lineage8", -20, "moved"),
+    Report(REPORT, {"splits": ["aa"], "share": 0.5}),
+    Failed("gone", (Problem("a.b", "is wrong", "write c"), Problem("d", "is missing"))),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=[f"{i}-{type(message).__name__}" for i, message in enumerate(MESSAGES)])
+def test_a_message_survives_its_line(message: Message) -> None:
+    line = LINES.encode(message)
+    assert line.count(b"\n") == 1 and line.endswith(b"\n")
+    assert LINES.decode(line) == message
+
+
+@given(st.text(), st.binary(max_size=40), st.integers(), st.floats(allow_nan=False))
+def test_any_text_and_number_survives(text: str, lineage: bytes, number: int, loss: float) -> None:
+    for message in (Offer(text, number, 0, 0, lineage, number, text), Taken(0, Progress(number, lineage, 0, 0, 0, loss, loss))):
+        assert LINES.decode(LINES.encode(message)) == message
+
+
+def test_a_loss_that_is_no_number_survives() -> None:
+    taken = LINES.decode(LINES.encode(Taken(0, Progress(0, b"", 0, 0, 0, 0.0, math.nan))))
+    assert isinstance(taken, Taken) and taken.progress.loss is not None and math.isnan(taken.progress.loss)
+
+
+def test_facts_may_hold_numbers_of_numpy_and_bytes() -> None:
+    report = LINES.decode(LINES.encode(Report(REPORT, {"a": np.float32(0.5), "b": np.int64(3), "c": b"\x01"})))
+    assert isinstance(report, Report) and report.facts == {"a": 0.5, "b": 3, "c": "01"}
+
+
+def test_a_whole_number_may_stand_for_a_float_and_nothing_else_for_anything() -> None:
+    line = json.loads(LINES.encode(Taken(0, PROGRESS)))
+    line["progress"]["step_seconds"] = 1
+    taken = LINES.decode(json.dumps(line).encode() + b"\n")
+    assert isinstance(taken, Taken) and taken.progress.step_seconds == 1.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"nonsense\n",
+        b"[]\n",
+        b"3\n",
+        b"{}\n",
+        b'{"is": "Adopted", "number": 1}',
+        b'{"is": "Adopted"}\n',
+        b'{"is": "Adopted", "number": "1"}\n',
+        b'{"is": "Adopted", "number": true}\n',
+        b'{"is": "Adopted", "number": 1.0}\n',
+        b'{"is": "Adopted", "number": null}\n',
+        b'{"is": "Adopted", "number": 1, "more": 2}\n',
+        b'{"is": "Unheard", "number": 1}\n',
+        b'{"is": ["Adopted"], "number": 1}\n',
+        b'{"is": "Adopted", "number": 1}\xff\n',
+        b"[" * 5000 + b"\n",
+    ],
+)
+def test_what_cannot_be_meant_is_garbled(line: bytes) -> None:
+    with pytest.raises(Garbled):
+        LINES.decode(line)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    with pytest.raises(Garbled):
+        LINES.decode(data + b"\n")
+
+
+def test_a_line_has_a_longest_length_on_both_sides() -> None:
+    long = Failed("x" * MAX_LINE)
+    with pytest.raises(ValueError, match="more than"):
+        LINES.encode(long)
+    with pytest.raises(Garbled):
+        LINES.decode(LINES.encode(long, 2 * MAX_LINE))
+
+
+@pytest.mark.parametrize("error", [ConfigError([Problem("a", "b", "c"), Problem("d", "e")]), PluginError("p", "doing", "why")])
+def test_an_error_that_the_user_must_act_on_crosses_the_link(error: Any) -> None:
+    failed = LINES.decode(LINES.encode(Failed.of(error)))
+    assert isinstance(failed, Failed)
+    there = failed.as_error()
+    assert type(there) is type(error) and str(there) == str(error)
+
+
+def test_a_bug_crosses_the_link_as_text() -> None:
+    failed = Failed.of(KeyError("x"))
+    assert failed.text == "KeyError: 'x'" and failed.as_error() is None

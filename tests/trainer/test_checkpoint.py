@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+import torch
+from torch import nn
+
+from learnae.errors import ConfigError
+from learnae.trainer import checkpoint
+from learnae.trainer.checkpoint import FILE, PREVIOUS
+
+LOG = structlog.get_logger()
+
+
+def net() -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = nn.Linear(2, 2)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), torch.rand(()).item()
+
+
+def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path) -> None:
+    model, optimizer = net()
+    swarm = make_swarm(model, start=False)
+    train(model, optimizer)
+    swarm.step(samples=5)
+    swarm._contact.journey.lineage = b"lineage8"
+    checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm, 41))
+    expected = draws()
+    other, its_optimizer = net()
+    its_swarm = make_swarm(other, start=False)
+    state = checkpoint.newest(tmp_path, LOG)
+    assert state is not None
+    assert checkpoint.restore(state, other, its_optimizer, its_swarm) == 41
+    assert draws() == expected
+    status = its_swarm.status
+    assert (status.lineage, status.age, status.steps, status.samples) == (b"lineage8", 1, 1, 5)
+    train(model, optimizer)
+    train(other, its_optimizer)
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_residues_of_low_precision_parameters_are_in_the_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
+    model = nn.Linear(2, 2).bfloat16()
+    swarm = make_swarm(model, start=False)
+    swarm._contact._copier.residues["weight"].fill_(0.001)
+    checkpoint.save(tmp_path, {"swarm": swarm.state_dict()})
+    other = make_swarm(nn.Linear(2, 2).bfloat16(), start=False)
+    state = checkpoint.newest(tmp_path, LOG)
+    assert state is not None
+    other.load_state_dict(state["swarm"])
+    assert torch.equal(other._contact._copier.residues["weight"], torch.full((2, 2), 0.001))
+
+
+def test_residues_of_another_model_are_left_alone(make_swarm: Any) -> None:
+    copier = make_swarm(nn.Linear(2, 1).bfloat16(), start=False)._contact._copier
+    copier.load_residues({"bias": torch.tensor([0.25]), "weight": torch.ones(3), "unknown": torch.zeros(1)})
+    assert copier.residues["bias"].tolist() == [0.25] and copier.residues["weight"].tolist() == [[0.0, 0.0]]
+
+
+def test_further_parts_are_captured(make_swarm: Any) -> None:
+    model, optimizer = net()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    swarm = make_swarm(model, start=False)
+    optimizer.step()
+    scheduler.step()
+    state = checkpoint.capture(model, optimizer, swarm, 1, scheduler=scheduler, nothing=None)
+    other, its_optimizer = net()
+    its_scheduler = torch.optim.lr_scheduler.StepLR(its_optimizer, 1)
+    checkpoint.restore(state, other, its_optimizer, make_swarm(other, start=False), scheduler=its_scheduler, nothing=None)
+    assert its_scheduler.last_epoch == 1
+
+
+def test_there_is_nothing_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path, LOG) is checkpoint.newest(tmp_path / "missing", LOG) is None
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "noise"])
+def test_a_broken_checkpoint_is_reported_and_the_previous_one_used(tmp_path: Path, damage: str) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, {"step": step, "x": torch.zeros(1000)})
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "noise": b"noise" * 100}[damage])
+    with structlog.testing.capture_logs() as logs:
+        state = checkpoint.newest(tmp_path, structlog.get_logger())
+    assert state is not None and state["step"] == 1
+    assert [(log["event"], log["path"]) for log in logs] == [("checkpoint.unreadable", str(tmp_path / FILE))]
+
+
+def test_if_all_are_broken_nobody_starts_anew_in_silence(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"")
+    with pytest.raises(ConfigError, match="move them away"):
+        checkpoint.newest(tmp_path, LOG)
+
+
+@pytest.mark.parametrize("moment", ["write", "between the renames"])
+def test_a_crash_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path, {"step": 1})
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if moment == "write":
+        monkeypatch.setattr("os.fsync", crash)
+    else:
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", lambda self, target: replace(self, target) if target.name == PREVIOUS else crash())
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, {"step": 2})
+    state = checkpoint.newest(tmp_path, LOG)
+    assert state is not None and state["step"] == 1
+
+
+def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    checkpoint.save(tmp_path, {"x": Evil()})
+    with pytest.raises(ConfigError):
+        checkpoint.newest(tmp_path, LOG)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_checkpoint_of_another_model_is_refused(make_swarm: Any) -> None:
+    model, optimizer = net()
+    state = checkpoint.capture(model, optimizer, make_swarm(model, start=False), 1)
+    other = nn.Linear(3, 3)
+    with pytest.raises(ConfigError, match="another model"):
+        checkpoint.restore(state, other, torch.optim.SGD(other.parameters()), make_swarm(other, start=False))

@@ -1,0 +1,174 @@
+"""When snapshots are due and offers adopted, seen in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from learnae.errors import ConfigError
+from learnae.link.contract import Offer
+from learnae.link.messages import Adopted, Release, Start, Taken, Want
+from learnae.trainer.contact import NEVER, Contact
+from learnae.trainer.shared import find_shared
+from learnae.trainer.terms import Terms
+
+
+class Node:
+    """What a node would say, said at once."""
+
+    def __init__(self, contact: Contact) -> None:
+        self.contact, self.sent = contact, []
+        self.start: Start = contact.begin(self.sent.append)
+
+    def offer(self, slot: int, value: float, number: int = 1, **fields: Any) -> None:
+        for array in self.contact.area.pages[0].values():
+            array.fill_(value)
+        session = self.start.hello.session
+        self.contact.hear(Offer(session, number, 0, slot, b"lineage8", fields.get("gain", 0), "merged"))
+
+
+@pytest.fixture
+def contact(zeros: nn.Module) -> Iterator[Contact]:
+    contact = Contact(find_shared(zeros), Terms(local_steps=3))
+    yield contact
+    contact.area.close()
+
+
+def step(contact: Contact, count: int = 1) -> None:
+    for _ in range(count):
+        contact.journey.steps += 1
+        if contact.journey.steps >= contact.due:
+            contact.attend()
+
+
+def test_nothing_is_due_before_the_node_asks(contact: Contact) -> None:
+    node = Node(contact)
+    assert contact.due == NEVER
+    step(contact, 10)
+    assert node.sent == []
+
+
+def test_the_first_snapshot_of_a_session_is_due_at_once_and_the_next_after_local_steps(contact: Contact) -> None:
+    node = Node(contact)
+    for _ in range(10):
+        contact.hear(Want())
+        step(contact)
+        contact.hear(Release(0))
+    assert [taken.progress.steps for taken in node.sent] == [1, 4, 7, 10]
+
+
+def test_a_node_that_asks_late_is_answered_in_the_next_step(contact: Contact) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact, 20)
+    contact.hear(Release(0))
+    contact.hear(Want())
+    step(contact, 5)
+    assert [taken.progress.steps for taken in node.sent] == [1, 21]
+
+
+def test_an_offer_is_adopted_in_the_next_step_and_named(contact: Contact, zeros: nn.Module) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0, gain=100)
+    assert contact.due == 0
+    step(contact)
+    assert node.sent[-1] == Adopted(1)
+    assert zeros.weight.tolist() == [[2.0, 2.0]]
+    assert (contact.journey.age, contact.journey.lineage) == (102, b"lineage8")
+
+
+def test_a_snapshot_names_the_last_adoption_lineage_and_age(contact: Contact) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0, gain=100)
+    contact.hear(Want())
+    contact.journey.loss = torch.tensor(0.5, requires_grad=True)
+    step(contact, 3)
+    taken = node.sent[-1]
+    assert isinstance(taken, Taken)
+    assert (taken.slot, taken.progress.adoption, taken.progress.lineage, taken.progress.age) == (1, 1, b"lineage8", 104)
+    assert taken.progress.loss == 0.5
+
+
+def test_an_offer_of_a_node_that_has_ended_is_never_adopted(contact: Contact, zeros: nn.Module) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0)
+    contact.ended()
+    step(contact, 5)
+    assert zeros.weight.tolist() == [[0.0, 0.0]] and contact.adoption == 0
+
+
+def test_a_new_node_is_told_what_was_adopted_and_gets_a_snapshot_at_once(contact: Contact) -> None:
+    first = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    first.offer(0, 2.0)
+    step(contact)
+    second = Node(contact)
+    assert second.start.hello.progress.adoption == 1
+    assert second.start.hello.session != first.start.hello.session
+    assert second.start.hello.run == first.start.hello.run
+    contact.hear(Want())
+    step(contact)
+    assert second.sent[0].progress.steps == 3
+
+
+def test_a_trainer_waits_only_if_the_last_offer_came_fast_enough(contact: Contact) -> None:
+    contact.journey.round_seconds = 2.0
+    assert contact._patience() == 0.0
+    contact._latency = 0.09
+    assert contact._patience() == pytest.approx(0.1)
+    contact._latency = 0.11
+    assert contact._patience() == 0.0
+
+
+def test_a_trainer_without_patience_does_not_even_let_go_of_the_lock(contact: Contact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact.changed, "wait", None)
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    assert isinstance(node.sent[-1], Taken)
+
+
+def test_a_patient_trainer_adopts_in_the_step_of_the_snapshot_bit_for_bit(
+    contact: Contact, zeros: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(contact)
+    waited = []
+
+    def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+        waited.append(seconds)
+        node.offer(0, 0.1)
+        assert condition()
+
+    monkeypatch.setattr(contact.changed, "wait_for", wait_for)
+    monkeypatch.setattr(contact, "_patience", lambda: 0.25)
+    contact.hear(Want())
+    step(contact)
+    assert waited == [0.25] and contact.adoption == 1
+    assert torch.equal(zeros.weight, torch.full((1, 2), 0.1))
+
+
+def test_patience_is_bounded_at_half_a_second(contact: Contact) -> None:
+    contact.journey.round_seconds, contact._latency = 1000.0, 0.1
+    assert contact._patience() == 0.5
+
+
+def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(contact: Contact, zeros: nn.Module) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0)
+    zeros.weight = nn.Parameter(torch.zeros(5, 1))
+    with pytest.raises(ConfigError, match=r"weight: has the shape \(5, 1\) now"):
+        step(contact)
+    assert zeros.bias.tolist() == [0.0]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import learnae
+from learnae.errors import ConfigError
+from learnae.identity.homes import claim
+from learnae.trainer import join as joining
+from learnae.trainer.terms import Terms
+
+NODE = Path(__file__).with_name("scripted_node.py")
+
+
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
+
+
+def homes(state_home: Path, swarm: str) -> list[str]:
+    return sorted(path.name for path in (state_home / "learnae" / "homes" / swarm).iterdir())
+
+
+def test_three_lines_join_a_swarm(zeros: nn.Module, state_home: Path) -> None:
+    optimizer = torch.optim.SGD(zeros.parameters(), lr=0.1)
+    with learnae.join(zeros, "digits", optimizer=optimizer) as swarm:
+        swarm.step(samples=4)
+        assert swarm.status.steps == 1
+    assert homes(state_home, "digits") == ["peer-1"]
+
+
+def test_two_peers_on_one_machine_take_homes_of_their_own_and_leave_them(zeros: nn.Module, state_home: Path) -> None:
+    with learnae.join(zeros, "digits"), learnae.join(nn.Linear(2, 1), "digits"):
+        assert homes(state_home, "digits") == ["peer-1", "peer-2"]
+    with learnae.join(zeros, "digits"):
+        assert homes(state_home, "digits") == ["peer-1", "peer-2"]
+
+
+def test_a_file_and_what_overrides_it_decide(zeros: nn.Module, tmp_path: Path) -> None:
+    file = tmp_path / "learnae.toml"
+    file.write_text('[swarm]\nname = "a"\n[peer]\nhome = "here"\n[train]\nlocal_steps = 3\n[model]\nkeep_local = ["bias"]\n')
+    with learnae.join(zeros, config=file, overrides=["train.patience=0.5"]) as swarm:
+        assert (swarm._terms.local_steps, swarm._terms.patience, swarm._terms.home) == (3, 0.5, str(tmp_path / "here"))
+        assert swarm._terms.config["swarm"]["name"] == "a" and swarm._terms.folder == str(tmp_path)
+        assert list(swarm._contact.area.slots[0]) == ["weight"]
+
+
+def test_a_document_serves_as_well_as_a_file(zeros: nn.Module, tmp_path: Path) -> None:
+    with learnae.join(zeros, "b", config={"train": {"local_steps": 4}}, home=tmp_path / "home") as swarm:
+        assert swarm._terms.local_steps == 4 and swarm._terms.config["swarm"]["name"] == "b"
+
+
+def test_a_mistake_in_the_file_is_raised_at_once(zeros: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="local_step"):
+        learnae.join(zeros, config={"train": {"local_step": 4}})
+
+
+def test_a_named_home_that_is_in_use_is_an_error_with_the_process(zeros: nn.Module, tmp_path: Path) -> None:
+    with claim(tmp_path / "home"), pytest.raises(ConfigError, match="another peer uses this home"):
+        learnae.join(zeros, "a", home=tmp_path / "home")
+
+
+def test_a_model_that_cannot_be_shared_claims_no_home(state_home: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing is shared"):
+        learnae.join(nn.ReLU(), "a")
+    assert not (state_home / "learnae").exists()
+
+
+def test_several_processes_for_one_model_are_refused(zeros: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match="WORLD_SIZE"):
+        learnae.join(zeros, "a")
+
+
+def test_a_pattern_that_matches_nothing_is_a_warning(zeros: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
+    learnae.join(zeros, "a", config={"model": {"keep_local": ["*.runing_*"]}}).leave()
+    assert "*.runing_*" in capfd.readouterr().err
+
+
+def test_a_node_that_cannot_start_gives_the_home_back(zeros: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, "-c", "raise SystemExit(2)")))
+    with pytest.raises(ConfigError, match="says why on stderr"):
+        learnae.join(zeros, "a", home=tmp_path / "home")
+    claim(tmp_path / "home").close()
+
+
+def test_what_a_checkpoint_says_is_in_the_first_hello(zeros: nn.Module, tmp_path: Path) -> None:
+    with learnae.join(zeros, "a", home=tmp_path) as swarm:
+        state = swarm.state_dict()
+    with learnae.join(zeros, "a", home=tmp_path, resume=state) as swarm:
+        assert swarm.status.node_starts == 1
+    first, second = (line.split(" ") for line in (tmp_path / "hellos").read_text().splitlines())
+    assert second[2] == first[0]
