@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def make_logger(level: str = "warning", style: str = "") -> FilteringBoundLogger:
-    """A logger of its own, nothing global; `style` is "pretty", "json" or empty: pretty where stderr is a terminal."""
+def make_logger(level: str = "", style: str = "") -> FilteringBoundLogger:
+    """A logger of its own, nothing global.
+
+    `level` is a name of LEVELS; without one the variable LEARNAE_LOG names it, else it is "warning". `style` is "pretty", "json" or
+    empty: pretty where stderr is a terminal.
+    """
+    level = level or os.environ.get("LEARNAE_LOG", "warning")
     pretty = style == "pretty" or (not style and sys.stderr.isatty())
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
