@@ -1,0 +1,26 @@
+"""`learnae check`: everything but running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from learnae.cli import options
+
+
+@click.command()
+@options.peer_file
+@options.overrides
+@options.debug
+def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
+    """Look for everything that could keep FILE from running, without running it, and name all problems at once."""
+    from learnae.cli.checks import examine
+    from learnae.logs import make_logger
+
+    findings = examine(file, overrides, make_logger("debug" if debug else ""))
+    for what in findings.passed:
+        click.echo(f"ok  {what}")
+    findings.problems.raise_any()
+    click.echo(f"{file} can be run.")

@@ -1,0 +1,47 @@
+"""How a command ends when it fails: who must act decides the exit code and what is shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from learnae.errors import ConfigError, PluginError
+
+BUG, FILE, PLUGIN, INTERRUPTED = 1, 2, 3, 130
+
+
+def report(error: BaseException, *, debug: bool = False) -> int:
+    """Say on stderr what went wrong, and what to do about it. Returns the exit code."""
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case ConfigError():
+            click.echo(_listed(error), err=True)
+            return FILE
+        case PluginError():
+            _trace(error, wanted=debug)
+            click.echo(f"{error}{'' if debug else ' (--debug shows the traceback)'}", err=True)
+            return PLUGIN
+        case BrokenPipeError():  # `learnae plugins | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BUG
+    _trace(error, wanted=True)
+    click.echo("This is a bug of Learnae: please report it with the lines above.", err=True)
+    return BUG
+
+
+def _listed(error: ConfigError) -> str:
+    count = len(error.problems)
+    return f"{count} problem{'s' if count != 1 else ''} to mend:\n" + "\n".join(f"  {problem}" for problem in error.problems)
+
+
+def _trace(error: BaseException, *, wanted: bool) -> None:
+    if wanted:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)

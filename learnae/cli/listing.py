@@ -1,0 +1,94 @@
+"""What `learnae plugins` knows about each strategy, as plain data and as text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from learnae.errors import PluginError
+from learnae.plugins.offers import BASES
+
+if TYPE_CHECKING:
+    from learnae.config.describe import Key
+    from learnae.plugins.manager import PluginManager
+    from learnae.plugins.offers import Offer
+
+
+def listing(manager: PluginManager) -> dict[str, Any]:
+    """JSON-ready: the strategies of each kind, the plugins that could not be loaded, and those that were not wanted."""
+    return {
+        "strategies": {kind: [_entry(offer) for _, offer in sorted(manager.offers(kind).items())] for kind in BASES},
+        "broken": [{"plugin": name, "error": str(error)} for name, error in sorted(manager.broken.items())],
+        "left_out": sorted(manager.left_out),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Tables on a terminal, plain lines elsewhere."""
+    if sys.stdout.isatty():
+        _show_tables(found)
+    else:
+        click.echo("\n".join(_lines(found)))
+
+
+def _entry(offer: Offer) -> dict[str, Any]:
+    source = {"name": offer.name, "plugin": offer.plugin, "distribution": offer.distribution, "version": offer.version}
+    try:
+        summary = offer.doc.partition("\n")[0]
+        return {**source, "doc": summary, "options": [_option(key) for key in offer.options()], "error": None}
+    except PluginError as error:  # found, but not usable: the others are listed all the same
+        return {**source, "doc": "", "options": [], "error": str(error)}
+
+
+def _option(key: Key) -> dict[str, Any]:
+    return {name: value for name, value in attrs.asdict(key).items() if name != "table"}
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    for kind, entries in found["strategies"].items():
+        yield f"{kind}:"
+        for entry in entries:
+            yield f"  {entry['name']} ({_source(entry)}): {entry['error'] or entry['doc']}"
+            yield from (f"    {_spelled(option)}" for option in entry["options"])
+        if not entries:
+            yield "  none"
+    yield from (f"broken: {line}" for line in _broken(found))
+    yield from (f"left out: {name}" for name in found["left_out"])
+
+
+def _show_tables(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for kind, entries in found["strategies"].items():
+        table = Table("name", "from", "what it does, and its options", title=kind, title_justify="left", title_style="bold", expand=True)
+        for entry in entries:
+            about = Text(entry["error"] or entry["doc"], style="red" if entry["error"] else "")
+            about.append("".join(f"\n{_spelled(option)}" for option in entry["options"]), style="dim")
+            table.add_row(Text(entry["name"], style="cyan"), _source(entry), about)
+        console.print(table if entries else Text.assemble((kind, "bold"), "\nnone"))
+    for line in _broken(found):
+        console.print(Text(f"broken: {line}", style="red"))
+    for name in found["left_out"]:
+        console.print(f"left out: {name}")
+
+
+def _broken(found: dict[str, Any]) -> list[str]:
+    return [broken["error"] for broken in found["broken"]]
+
+
+def _source(entry: dict[str, Any]) -> str:
+    """The distribution where there is one, with its version where that is known."""
+    return " ".join(part for part in (entry["distribution"] or entry["plugin"], entry["version"]) if part)
+
+
+def _spelled(option: dict[str, Any]) -> str:
+    default = f" = {option['default']}" if option["default"] else ""
+    bounds = f" Must be {' and '.join(option['bounds'])}." if option["bounds"] else ""
+    return f"{option['key']}{default}  ({option['type']}) {option['doc']}{bounds}"

@@ -1,0 +1,53 @@
+"""The command `learnae`. What is heavy is imported by the command that needs it, so that `--help` comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from learnae.cli import endings
+from learnae.cli.check import check
+from learnae.cli.demo import demo
+from learnae.cli.plugins import plugins
+from learnae.cli.run import run
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            click.echo(f"learnae {metadata.version('learnae')}")
+        except metadata.PackageNotFoundError:
+            click.echo("learnae, from a checkout that is not installed")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version.")
+def learnae() -> None:
+    """Unequal, unreliable machines train one PyTorch model together, with nobody in charge.
+
+    In your own training loop, use learnae.join(); this command is for everything around it. Results go to stdout, logs to stderr.
+
+    Exit codes: 0 done, 1 a bug of ours, 2 mend your file or command line, 3 mend a plugin, 130 interrupted.
+    """
+
+
+for command in (demo, run, check, plugins):
+    learnae.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with learnae.make_context("learnae", words) as context:
+            learnae.invoke(context)
+    except click.exceptions.Exit as ending:  # --help, and commands that name their own code
+        return ending.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return endings.report(error, debug="--debug" in words)
+    return 0

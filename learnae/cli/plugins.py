@@ -1,0 +1,25 @@
+"""`learnae plugins`: what can stand behind `use`."""
+
+from __future__ import annotations
+
+import click
+
+from learnae.cli import options
+
+
+@click.command()
+@options.as_json
+@options.debug
+def plugins(as_json: bool, debug: bool) -> None:
+    """List all strategies by kind, with their options, and the plugins that are broken."""
+    from learnae.cli.listing import listing, show
+    from learnae.logs import make_logger
+    from learnae.plugins.manager import PluginManager
+
+    found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")))
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show(found)

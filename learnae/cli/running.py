@@ -1,0 +1,86 @@
+"""A peer from a file to its last checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import attrs
+import click
+
+from learnae.cli.entry import KEY, make_trainer
+from learnae.cli.interrupt import Interrupt
+from learnae.cli.progress import show_progress
+from learnae.config.tables import Config
+from learnae.errors import ConfigError, Problem
+from learnae.logs import make_logger
+from learnae.plugins.peer_file import open_peer_file
+
+CHECKPOINTS, SET_ASIDE = "checkpoint", "checkpoint.set-aside"
+
+
+@attrs.frozen
+class Wishes:
+    """The command line of `learnae run`."""
+
+    file: Path
+    overrides: tuple[str, ...] = ()
+    steps: int | None = None
+    seconds: float | None = None
+    fresh: bool = attrs.field(default=False, kw_only=True)
+    as_json: bool = attrs.field(default=False, kw_only=True)
+    debug: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        return (*self.overrides, "join.fresh=true") if self.fresh else self.overrides
+
+    @property
+    def log(self) -> dict[str, str]:
+        """Otherwise as LEARNAE_LOG says."""
+        return {"level": "debug"} if self.debug else {}
+
+
+def run_peer(wishes: Wishes) -> None:
+    """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
+    log = make_logger(**wishes.log)
+    config, _ = open_peer_file(wishes.file, overrides=wishes.all_overrides, log=log)
+    trainer = make_trainer(_entry(config), config.folder)
+    from learnae.trainer.join import join
+    from learnae.trainer.loop import train
+
+    with join(trainer.model, config=wishes.file, optimizer=trainer.optimizer, overrides=wishes.all_overrides, log=wishes.log) as swarm:
+        folder = swarm.home / CHECKPOINTS
+        if wishes.fresh:
+            _set_aside(folder)
+        try:
+            with show_progress(swarm, config.swarm.name, as_json=wishes.as_json) as progress, Interrupt() as interrupt:
+                last = train(
+                    attrs.evolve(trainer, batches=interrupt.between(trainer.batches)),
+                    swarm,
+                    steps=wishes.steps,
+                    seconds=wishes.seconds,
+                    folder=folder,
+                    save_seconds=config.train.save_seconds,
+                    on_progress=progress,
+                    log=log,
+                )
+                progress(last)
+        except KeyboardInterrupt:
+            click.echo(f"saved in {folder}: the same command goes on from there", err=True)
+            raise
+
+
+def _entry(config: Config) -> str:
+    if config.train.entry is None:
+        example = 'write [train] entry = "train:make_trainer", a function in train.py that returns a learnae.Trainer'
+        raise ConfigError(Problem(KEY, "is needed for `learnae run`", example))
+    return config.train.entry
+
+
+def _set_aside(folder: Path) -> None:
+    """Out of the way, but not lost: only what was set aside before is."""
+    if folder.exists():
+        aside = folder.with_name(SET_ASIDE)
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
