@@ -1,0 +1,56 @@
+"""A peer that learns to read handwritten digits, though it has images of some of them only.
+
+A plain PyTorch loop; the lines of Learnae are marked.
+"""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import learnae
+from learnae.data import digits
+
+CONFIG = Path(__file__).with_name("learnae.toml")
+
+
+def images_of(classes, data):
+    """What this peer has: the training images of these digits."""
+    images, labels = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    rows = torch.isin(labels, torch.tensor(classes))
+    return torch.utils.data.TensorDataset(images[rows], labels[rows])
+
+
+@torch.no_grad()
+def accuracy(model, data):
+    """The share of right answers on 360 test images of all ten digits."""
+    return (model(torch.from_numpy(data.test_x)).argmax(dim=1) == torch.from_numpy(data.test_y)).float().mean().item()
+
+
+def main(classes, epochs):
+    data = digits.load()
+    loader = torch.utils.data.DataLoader(images_of(classes, data), batch_size=16, shuffle=True)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    with learnae.join(model, config=CONFIG, optimizer=optimizer) as swarm:  # 1: join
+        for epoch in range(1, epochs + 1):
+            for x, y in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                swarm.step(samples=len(x))  # 2: after each step
+            if epoch % 50 == 0:
+                swarm.flush(seconds=0.5)  # 3: before you look at the model, take in what the others have learned
+                print(f"epoch {epoch}: accuracy {accuracy(model, data):.3f}, merged {swarm.status.merged} updates", flush=True)
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9", help="the digits that this peer has images of, such as 0,1,2")
+    options.add_argument("--epochs", type=int, default=100_000, help="passes over the images; Ctrl-C ends it sooner")
+    chosen = options.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        main([int(digit) for digit in chosen.classes.split(",")], chosen.epochs)

@@ -1,0 +1,158 @@
+"""Plays the demo: starts the peers, kills one, lets it return, and ends them all, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from learnae.demo.peers import Peer, State
+from learnae.demo.plan import Plan, Stage
+from learnae.demo.processes import Child, Commands, start_baselines, start_peer
+from learnae.demo.verdict import MERGED
+
+LOG_LINES = 15
+
+
+@attrs.frozen
+class Baselines:
+    """The accuracy of each peer alone, and of one model with all the data, after so many steps."""
+
+    steps: int
+    alone: tuple[float, ...]
+    central: float
+
+
+@attrs.define
+class Director:
+    """One performance; all that is public may be looked at any time."""
+
+    plan: Plan
+    stage: Stage
+    commands: Commands = attrs.field(factory=Commands)
+    peers: list[Peer] = attrs.field(init=False)
+    baselines: Baselines | None = None
+    events: list[tuple[float, str]] = attrs.field(factory=list)
+    failure: str = ""  # why it could not be played to its end
+    interrupted: bool = False
+    _began: float = attrs.field(factory=time.monotonic)
+    _children: list[Child] = attrs.field(factory=list)
+    _child_of: dict[int, Child] = attrs.field(factory=dict)
+    _heard: trio.Event = attrs.field(factory=trio.Event)  # the next line of any peer
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def __attrs_post_init__(self) -> None:
+        self.peers = [Peer(number, classes) for number, classes in enumerate(self.plan.classes, 1)]
+
+    @property
+    def seconds(self) -> float:
+        """Since the demo began."""
+        return time.monotonic() - self._began
+
+    async def play(self) -> None:
+        """See `failure` and `interrupted` for how it ended. However it did, no process is left."""
+        try:
+            with self._scope, trio.move_on_after(self.plan.limit_seconds) as limit:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._heed_signals)
+                    await self._acts(nursery)
+                    nursery.cancel_scope.cancel()
+        finally:
+            await self._end_all()
+        if limit.cancelled_caught:
+            self._fail(f"it was not over after {self.plan.limit_seconds:.0f} seconds: {self._states()}")
+
+    async def _acts(self, nursery: trio.Nursery) -> None:
+        for peer in self.peers:
+            await self._start(peer, nursery)
+        await self._until(lambda: all(peer.state == State.TRAINING for peer in self.peers))
+        self._tell("all peers train")
+        victim = self.peers[self.plan.victim - 1]
+        await self._until(lambda: victim.steps >= self.plan.kill_after * self.plan.steps)
+        self._kill(victim)
+        await trio.sleep(self.plan.away_seconds)
+        await self._bring_back(victim, nursery)
+        comparing = self._remember(await start_baselines(self.commands, self.plan, self.stage))
+        await self._until(lambda: all(peer.steps >= self.plan.steps for peer in self.peers) and victim.merged_since_return >= MERGED)
+        await self._dismiss_all()
+        await self._compare(comparing)
+
+    async def _start(self, peer: Peer, nursery: trio.Nursery) -> None:
+        child = self._child_of[peer.number] = self._remember(await start_peer(self.commands, self.plan, self.stage, peer.number))
+        nursery.start_soon(self._listen, peer, child)
+
+    def _remember(self, child: Child) -> Child:
+        self._children.append(child)
+        return child
+
+    async def _listen(self, peer: Peer, child: Child) -> None:
+        async for line in child.lines():
+            if child is self._child_of[peer.number] and peer.state != State.KILLED:
+                peer.hear(line, self.seconds)
+                self._heard.set()
+                self._heard = trio.Event()
+        code = await child.process.wait()
+        if child is self._child_of[peer.number] and peer.state not in (State.KILLED, State.DONE):
+            peer.state = State.FAILED
+            self._fail(f"{peer.name} ended with exit code {code}; the end of its log:\n{self._end_of_log(peer)}")
+
+    def _kill(self, victim: Peer) -> None:
+        self._child_of[victim.number].kill()
+        victim.die(self.seconds)
+        self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to its trainer and its node")
+
+    async def _bring_back(self, victim: Peer, nursery: trio.Nursery) -> None:
+        """A new process with the same home and the last checkpoint."""
+        await self._start(victim, nursery)
+        victim.state = State.RETURNING
+        await self._until(lambda: victim.state != State.RETURNING)
+        self._tell(f"{victim.name} is back with its old home, and goes on from its checkpoint at step {victim.steps:,}")
+
+    async def _dismiss_all(self) -> None:
+        """All at the same time, each with a last look at its accuracy."""
+        async with trio.open_nursery() as goodbyes:
+            for child in self._child_of.values():
+                goodbyes.start_soon(child.dismiss)
+        await self._until(lambda: all(peer.state == State.DONE for peer in self.peers))
+
+    async def _compare(self, child: Child) -> None:
+        """With as many steps as the busiest peer has made: no less for those that the swarm is measured by."""
+        with contextlib.suppress(trio.BrokenResourceError):  # it has ended already: then it says nothing
+            await child.say(f"{max(peer.steps for peer in self.peers)}\n")
+        async for line in child.lines():
+            self.baselines = Baselines(line["steps"], tuple(line["alone"]), line["central"])
+        if self.baselines is None:
+            self._fail("the models to compare with could not be trained: see baselines.log")
+
+    async def _heed_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            async for _ in received:
+                self.interrupted = True
+                self._scope.cancel()
+
+    async def _end_all(self) -> None:
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            await child.gone()
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            await self._heard.wait()
+
+    def _tell(self, event: str) -> None:
+        self.events.append((self.seconds, event))
+
+    def _fail(self, why: str) -> None:
+        self.failure = self.failure or why
+        self._scope.cancel()
+
+    def _states(self) -> str:
+        return ", ".join(f"{peer.name} is {peer.state} at step {peer.steps:,}" for peer in self.peers)
+
+    def _end_of_log(self, peer: Peer) -> str:
+        return "\n".join(self.stage.log(peer.number).read_text(errors="replace").splitlines()[-LOG_LINES:])

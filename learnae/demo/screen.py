@@ -1,0 +1,61 @@
+"""What the demo shows while it plays: a table that moves on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import trio
+from rich.console import Console
+from rich.live import Live
+
+from learnae.demo.director import Director
+from learnae.demo.peers import Peer, State
+from learnae.demo.table import live_table, megabytes, percent
+
+FRAME_SECONDS = 0.25
+LINE_SECONDS = 3.0
+
+
+async def watch(director: Director, console: Console) -> None:
+    """Show until cancelled."""
+    if console.is_terminal:
+        await _frames(director, console)
+    else:
+        await _lines(director, console)
+
+
+async def _frames(director: Director, console: Console) -> None:
+    told = 0
+    with Live(live_table(director), console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                told = _tell_events(director, console, told)
+                live.update(live_table(director), refresh=True)
+                await trio.sleep(FRAME_SECONDS)
+        finally:
+            _tell_events(director, console, told)
+            live.update(live_table(director), refresh=True)
+
+
+async def _lines(director: Director, console: Console) -> None:
+    told = 0
+    while True:
+        told = _tell_events(director, console, told)
+        if any(peer.accuracy is not None for peer in director.peers):
+            console.print(f"{director.seconds:3.0f} s  {_in_words(director)}", soft_wrap=True)
+        await trio.sleep(LINE_SECONDS)
+
+
+def _tell_events(director: Director, console: Console, told: int) -> int:
+    for seconds, event in director.events[told:]:
+        console.print(f"{seconds:3.0f} s  {event}", style="bold", soft_wrap=True)
+    return len(director.events)
+
+
+def _in_words(director: Director) -> str:
+    shown = [f"{peer.name} {percent(peer.accuracy)}{_remark(peer)}" for peer in director.peers]
+    merged = sum(peer.total.merged for peer in director.peers)
+    moved = sum(peer.total.bytes for peer in director.peers)
+    return f"{', '.join(shown)}; merged {merged:,}, {megabytes(moved)}"
+
+
+def _remark(peer: Peer) -> str:
+    return "" if peer.state in (State.TRAINING, State.DONE) else f" ({peer.state})"

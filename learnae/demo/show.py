@@ -1,0 +1,110 @@
+"""The demo from the first word to the picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+
+import attrs
+import trio
+from rich.console import Console
+
+from learnae.demo.director import Director
+from learnae.demo.plan import Plan, Stage
+from learnae.demo.screen import watch
+from learnae.demo.table import closing_table, summary
+from learnae.demo.verdict import shortcomings
+from learnae.errors import ConfigError, Problem
+
+NEEDED = {"torch": "torch", "sklearn": "demo", "matplotlib": "demo"}
+WIDTH = 100  # where there is no terminal that has one
+PICTURE = "learnae-demo.png"
+LOGS = "learnae-demo-logs"
+
+INTRODUCTION = """\
+Four peers learn to read handwritten digits. Each has images of two or three
+digits only, which it keeps to itself: what the peers share is their models.
+No server, no leader. Half-way one of them is killed, and later comes back.
+"""
+
+
+def show_demo(out: Path, *, keep: bool = False, plan: Plan | None = None) -> bool:
+    """Play it, and leave a picture in `out`. Returns whether it showed what it promises. Raises ConfigError, KeyboardInterrupt."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    _check_needs()
+    _make(out)
+    stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
+    try:
+        return _show(Director(plan or Plan(), stage), out, console)
+    finally:
+        if keep:
+            console.print(f"Homes and logs of the peers: {stage.folder}", soft_wrap=True)
+        else:
+            shutil.rmtree(stage.folder, ignore_errors=True)
+
+
+def _show(director: Director, out: Path, console: Console) -> bool:
+    console.print(INTRODUCTION)
+    _write_data(director.stage)
+    trio.run(_play, director, console)
+    if director.interrupted:
+        raise KeyboardInterrupt
+    found = [director.failure] if director.failure else _close(director, out, console)
+    if found:
+        _keep_logs(director.stage, out / LOGS)
+        console.print(
+            "\n".join(["The demo has failed:", *(f"  {one}" for one in found), f"Logs: {out / LOGS}"]), style="red", soft_wrap=True
+        )
+    return not found
+
+
+async def _play(director: Director, console: Console) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, director, console)
+        await director.play()
+        nursery.cancel_scope.cancel()
+
+
+def _close(director: Director, out: Path, console: Console) -> list[str]:
+    from learnae.demo.picture import draw
+
+    peers, baselines = director.peers, director.baselines
+    assert baselines is not None
+    console.print(closing_table(peers, baselines))
+    console.print(f"{summary(peers, baselines)}\n")
+    draw(peers, baselines, out / PICTURE)
+    console.print(f"The same as a picture: {out / PICTURE}", soft_wrap=True)
+    return shortcomings(peers)
+
+
+def _check_needs() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(sorted({NEEDED[name] for name in missing}))
+        raise ConfigError(Problem("learnae demo", f"needs {', '.join(missing)}", f"pip install learnae[{extras}]"))
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(Problem("--out", f"{out} cannot be made: {error.strerror}", "name another folder")) from error
+
+
+def _write_data(stage: Stage) -> None:
+    """Read once for all processes: importing scikit-learn takes longer than the digits take to learn."""
+    import numpy as np
+
+    from learnae.data import digits
+
+    np.savez(stage.data, **attrs.asdict(digits.load(), recurse=False))
+
+
+def _keep_logs(stage: Stage, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for log in stage.folder.glob("*.log"):
+        shutil.copy(log, folder)

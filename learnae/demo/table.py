@@ -1,0 +1,82 @@
+"""The demo on a terminal: a table that moves, and the one that closes it."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from learnae.demo.director import Baselines, Director
+from learnae.demo.peers import Peer, State
+
+BAR = 16  # characters
+STYLES = {State.KILLED: "bold red", State.RETURNING: "yellow", State.STARTING: "dim", State.DONE: "green", State.FAILED: "bold red"}
+
+
+def live_table(director: Director) -> Table:
+    """Where all peers stand now."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{director.seconds:3.0f} s", title_justify="left", title_style="bold")
+    for name in ("peer", "has images of", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("steps", "accuracy on all digits", "hears", "merged", "refused", "data"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for peer in director.peers:
+        table.add_row(
+            peer.name,
+            peer.knows,
+            Text(peer.state, STYLES.get(peer.state, "")),
+            f"{peer.steps:,}",
+            _bar(peer.accuracy),
+            str(peer.heard),
+            f"{peer.total.merged:,}",
+            f"{peer.total.refused:,}",
+            megabytes(peer.total.bytes),
+        )
+    return table
+
+
+def closing_table(peers: list[Peer], baselines: Baselines) -> Table:
+    """What it came to: each peer alone, in the swarm, and one model with all the data."""
+    table = Table(box=box.SIMPLE_HEAD, title="Accuracy on 360 images of all ten digits", title_justify="left", title_style="bold")
+    for name, justify in (("peer", "left"), ("has images of", "left"), ("alone", "right"), ("in the swarm", "right"), ("", "left")):
+        table.add_column(name, justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
+    for peer, alone in zip(peers, baselines.alone, strict=True):
+        table.add_row(peer.name, peer.knows, percent(alone), Text(percent(peer.accuracy), "bold green"), _fate(peer))
+    table.add_section()
+    table.add_row("mean", "", percent(fmean(baselines.alone)), Text(percent(mean_accuracy(peers)), "bold green"))
+    return table
+
+
+def summary(peers: list[Peer], baselines: Baselines) -> str:
+    """The same in three sentences."""
+    best, together, all_data = percent(max(baselines.alone)), percent(mean_accuracy(peers)), percent(baselines.central)
+    return (
+        f"Alone, none of the peers would have got beyond {best}. In the swarm they reach {together}, and no image has left its peer. "
+        f"One model that has all the images, and as many steps as the busiest peer ({baselines.steps:,}), reaches {all_data}."
+    )
+
+
+def mean_accuracy(peers: list[Peer]) -> float:
+    return fmean(peer.accuracy or 0.0 for peer in peers)
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _fate(peer: Peer) -> str:
+    merged = f"merged {peer.total.merged:,}"
+    if peer.killed_at is None or peer.back_at is None:
+        return merged
+    return f"{merged}, {peer.merged_since_return:,} since it came back"
+
+
+def _bar(accuracy: float | None) -> Text:
+    filled = round(BAR * (accuracy or 0.0))
+    return Text.assemble(("━" * filled, "green"), ("─" * (BAR - filled), "dim"), f" {percent(accuracy):>6}")

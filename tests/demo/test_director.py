@@ -1,0 +1,71 @@
+"""The play itself, with actors in place of trainers: who is started, killed, brought back and sent home."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from learnae.demo.director import Baselines, Director
+from learnae.demo.peers import State
+from learnae.demo.plan import Plan, Stage
+from learnae.demo.processes import Commands
+
+ACTOR = str(Path(__file__).with_name("actor.py"))
+COMPARED = 'import sys; print(\'{"steps": %s, "alone": [0.3, 0.3, 0.2, 0.2], "central": 0.97}\' % sys.stdin.readline().strip())'
+
+
+def direct(folder: Path, mood: str = "calm", baselines: str = COMPARED, limit_seconds: float = 60.0) -> Director:
+    plan = Plan(steps=20, away_seconds=0.0, limit_seconds=limit_seconds)
+    commands = Commands((sys.executable, ACTOR, mood), (sys.executable, "-c", baselines))
+    return Director(plan, Stage(folder), commands)
+
+
+def test_one_peer_is_killed_and_comes_back_and_all_end_together(tmp_path: Path) -> None:
+    director = direct(tmp_path)
+    trio.run(director.play)
+    assert (director.failure, director.interrupted) == ("", False)
+    assert [peer.state for peer in director.peers] == [State.DONE] * 4
+    assert [peer.accuracy for peer in director.peers] == [0.95] * 4
+    assert [peer.killed_at is not None for peer in director.peers] == [False, True, False, False]
+    assert director.peers[1].merged_since_return >= 3
+    assert [event.partition(",")[0].split(" after ")[0] for _, event in director.events] == [
+        "all peers train",
+        "peer 2 was killed",
+        "peer 2 is back with its old home",
+    ]
+
+
+def test_the_others_get_as_many_steps_as_the_busiest_peer(tmp_path: Path) -> None:
+    director = direct(tmp_path)
+    trio.run(director.play)
+    assert director.baselines == Baselines(max(peer.steps for peer in director.peers), (0.3, 0.3, 0.2, 0.2), 0.97)
+
+
+def test_a_peer_that_dies_by_itself_ends_the_play_with_the_end_of_its_log(tmp_path: Path) -> None:
+    director = direct(tmp_path, "crash")
+    trio.run(director.play)
+    assert director.failure.startswith("peer 3 ended with exit code 1")
+    assert director.failure.endswith("the actor has forgotten its lines")
+
+
+def test_a_play_that_does_not_move_is_ended(tmp_path: Path) -> None:
+    director = direct(tmp_path, "mute", limit_seconds=0.5)
+    trio.run(director.play)
+    assert "not over" in director.failure and "peer 1 is starting at step 0" in director.failure
+
+
+def test_models_that_cannot_be_compared_with_are_a_failure(tmp_path: Path) -> None:
+    director = direct(tmp_path, baselines="raise SystemExit('no data')")
+    trio.run(director.play)
+    assert "baselines.log" in director.failure
+    assert "no data" in (tmp_path / "baselines.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_everything(tmp_path: Path, name: str) -> None:
+    director = direct(tmp_path, name)
+    trio.run(director.play)
+    assert (director.failure, director.interrupted) == ("", True)
