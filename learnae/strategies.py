@@ -54,7 +54,7 @@ class RunInThread(Protocol):
 class Context:
     """What the core hands to every strategy: use these, never a global."""
 
-    home: Path  # a folder of this strategy's own inside the peer's home, made on first use
+    home: Path  # inside the peer's home, for this strategy alone; not there until you make it
     meeting: Path  # where peers of this machine meet without a network, by swarm
     swarm: str
     peer: PeerId

@@ -51,12 +51,11 @@ class SwarmTable:
 
 @attrs.frozen(kw_only=True)
 class PeerTable:
-    """This peer: where it lives and what it bears."""
+    """This peer: where it lives, whom it hears and what it bears."""
 
     home: Path | None = key(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
     allow: tuple[str, ...] = key((), "The public keys that are heard; none named: everyone is.", PUBLIC_KEYS)
     deny: tuple[str, ...] = key((), "Public keys that are never heard.", PUBLIC_KEYS)
-    relay: bool = key(False, "Pass announcements and blocks on between the media that this peer uses.")
     max_update_bytes: int = key(4096 * MEGABYTE, "The largest update that is fetched when no own model sets the limit.", gt(0))
     quota_bytes: int = key(4096 * MEGABYTE, "The disk space for own updates; the newest is kept whatever it takes.", gt(0))
     seed: int | None = key(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
@@ -100,7 +99,6 @@ class NodeTable:
     """The node's pace and limits."""
 
     fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
-    round_seconds: float = key(10.0, "Time between two rounds where there is no trainer.", DURATION)
     fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
     inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))
     save_seconds: float = key(30.0, "Time between two writes of the strategies' state.", DURATION)

@@ -32,15 +32,17 @@ class Place:
 def block_lengths(places: Sequence[Place], count: int, room: int) -> list[int]:
     """How long each of `count` blocks of at most `room` bytes must be to hold these places.
 
-    Raises UpdateRejected("place") if places overlap, leave the blocks or are not in their usual form, or if a block holds nothing.
+    Raises UpdateRejected("place") unless they fill the blocks from the first byte, one behind the other, and each block holds something.
     """
     if sum(place.length for place in places) > count * room:  # also bounds the work below
         raise UpdateRejected("place", "tensors overlap")
     lengths = [0] * count
-    for place in places:
+    for place in sorted(places, key=lambda place: (place.block, place.offset)):
         _check(place, count, room)
-        for block, _, stop in place.spans(room):
-            lengths[block] = max(lengths[block], stop)
+        for block, start, stop in place.spans(room):
+            if start != lengths[block]:
+                raise UpdateRejected("place", f"two tensors overlap in block {block}, or leave a gap")
+            lengths[block] = stop
     if 0 in lengths:
         raise UpdateRejected("place", f"block {lengths.index(0)} holds no tensor")
     return lengths

@@ -7,10 +7,9 @@ and no crash leaves it behind. The file names the processes that hold it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,6 @@ from learnae.errors import ConfigError, Problem
 _RETRY_SECONDS = 0.05
 _MOST_HOMES = 1000
 _LOCK_BYTES = 4096
-_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @attrs.define
@@ -39,7 +37,7 @@ class Home:
             if not _is_file_of(fd, path / "lock"):
                 raise _problem(path, "the descriptor that was handed over is not of its lock", "start the node through learnae.join()")
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, f"{os.getpid()}\n".encode())
+            _name(fd, {*holders(path), os.getpid()})
         except BlockingIOError:
             raise _in_use(path) from None
         except OSError as error:
@@ -54,16 +52,6 @@ class Home:
     @property
     def history_path(self) -> Path:
         return self.path / "history.sqlite"
-
-    @property
-    def blocks_path(self) -> Path:
-        return self.path / "blocks"
-
-    def strategy_folder(self, name: str) -> Path:
-        """A folder of this strategy's own, made on first use. Raises ConfigError."""
-        folder = self.path / "strategies" / _file_name(name)
-        _make_folder(folder)
-        return folder
 
     def close(self) -> None:
         """Let go of the lock; another process that holds it keeps it."""
@@ -119,8 +107,7 @@ def _try_claim(path: Path) -> Home | None:
         if not _is_file_of(fd, path / "lock"):  # somebody has removed it meanwhile
             home.close()
             return _try_claim(path)
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        _name(fd, {os.getpid()})
     except BlockingIOError:
         home.close()
         return None
@@ -128,6 +115,12 @@ def _try_claim(path: Path) -> Home | None:
         home.close()
         raise _unusable(path, error) from error
     return home
+
+
+def _name(fd: int, pids: Collection[int]) -> None:
+    """Who holds the lock. Only they: a node that dies and dies again must not let the file grow."""
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, "".join(f"{pid}\n" for pid in sorted(pids)).encode(), 0)
 
 
 def _make_folder(path: Path) -> None:
@@ -152,11 +145,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return pid > 0
-
-
-def _file_name(name: str) -> str:
-    usual = _UNUSUAL.sub("-", name)
-    return usual if usual == name and name.strip(".") else f"{usual}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _in_use(path: Path) -> ConfigError:

@@ -83,10 +83,14 @@ class PluginManager:
     def notify(self, hook: str, **arguments: Any) -> None:
         """Calls each watcher; one that raises is logged and changes nothing. May block for as long as a plugin does."""
         for watcher in self.watchers(hook):
-            try:
-                self._call(watcher, **arguments)
-            except Exception as error:
-                self.log.warning("watcher.failed", plugin=watcher.plugin.name, hook=hook, error=str(error))
+            self.notify_one(watcher, **arguments)
+
+    def notify_one(self, watcher: Hook, **arguments: Any) -> None:
+        """Calls this watcher; raises nothing."""
+        try:
+            self._call(watcher, **arguments)
+        except Exception as error:
+            self.log.warning("watcher.failed", plugin=watcher.plugin.name, hook=watcher.name, error=str(error))
 
     def _wanted(self, disable: Sequence[str], only: Sequence[str] | None) -> list[Installed]:
         found = installed()

@@ -183,7 +183,18 @@ def _encode(codec: Codec, tensor: Array) -> Encoded:
 
 
 def _decode(codec: Codec, encoded: Encoded, shape: tuple[int, ...]) -> Decoded:
-    decoded = codec.decode(encoded, TensorSpec("layer.weight", "float32", shape), None)
+    """The tensor; `check` must refuse just what `decode` refuses, since after it nothing may be refused any more."""
+    like = TensorSpec("layer.weight", "float32", shape)
+    try:
+        codec.check(encoded, like, None)
+    except UpdateRejected:
+        with pytest.raises(UpdateRejected):
+            codec.decode(encoded, like, None)
+        raise
+    try:
+        decoded = codec.decode(encoded, like, None)
+    except UpdateRejected as error:
+        raise AssertionError(f"`decode` refuses what `check` let pass: {error}") from error
     assert (decoded.array.shape, decoded.array.dtype) == (shape, np.dtype(np.float32))
     assert decoded.mask is None or (decoded.mask.shape, decoded.mask.dtype) == (shape, np.dtype(np.bool_))
     return decoded

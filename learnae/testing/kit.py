@@ -29,8 +29,8 @@ class Kit:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        inherited = {name for base in cls.__mro__[1:] for name in vars(base) if name.startswith("test_")}
-        if dropped := sorted(inherited & vars(cls).keys()):
+        inherited = {name for base in cls.__mro__[1:] if issubclass(base, Kit) for name in vars(base) if name.startswith("test_")}
+        if dropped := sorted(name for name in inherited if not _comes_from_a_kit(cls, name)):
             raise TypeError(f"{cls.__name__} replaces tests of its kit: {', '.join(dropped)}; name them in `waived` with a reason instead")
         for name, reason in vars(cls).get("waived", {}).items():
             if name not in inherited or not reason:
@@ -40,6 +40,12 @@ class Kit:
     def clock(self) -> trio.abc.Clock | None:
         """The clock of each async test; None is the real one."""
         return None
+
+
+def _comes_from_a_kit(cls: type[Kit], name: str) -> bool:
+    """Whether neither the class itself nor a mixin stands before the kit that has this test."""
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    return owner is not cls and issubclass(owner, Kit)
 
 
 def _expected_to_fail(test: Callable[..., None], reason: str) -> Callable[..., None]:

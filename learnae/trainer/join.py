@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +48,15 @@ def join(
     settings = _read(config, name, overrides)
     shared = find_shared(model, settings.model.keep_local)
     claimed = _claim(settings, home)
-    try:
+    with ExitStack() as undo:
+        undo.callback(claimed.close)
         terms = _terms(settings, claimed, log or {})
         swarm = Swarm(model, shared, terms, optimizer=optimizer)
-    except BaseException:
-        claimed.close()
-        raise
+        undo.callback(swarm.leave)
+        if resume is not None:
+            swarm.load_state_dict(resume)
+        undo.pop_all()
     _warn_of_unmatched(shared, terms)
-    if resume is not None:
-        swarm.load_state_dict(resume)
     swarm.start()
     return swarm
 

@@ -20,7 +20,8 @@ from learnae.trainer.swarm import Swarm
 
 def _count(batch: Any) -> int:
     """The length of the batch, or of its first part."""
-    return len(batch[0]) if isinstance(batch, list | tuple) else len(batch)
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else (batch,)
+    return len(next(iter(parts)))
 
 
 @attrs.define(kw_only=True)

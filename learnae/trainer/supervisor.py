@@ -85,7 +85,8 @@ class Supervisor:
     def start(self, timeout: float) -> None:
         """Start a node and wait until it is up, at most so many seconds. Raises the ConfigError or PluginError with which it ended."""
         self._thread.start()
-        self._settled.wait(timeout)
+        if not self._settled.wait(timeout):
+            self._settled.set()  # nobody waits for the first one any more: from now on all are told of and started again alike
         if self._first_error is not None:
             raise self._first_error
 
@@ -207,9 +208,10 @@ class Supervisor:
 
     def _send(self, message: ToNode) -> None:
         """Send from the trainer's own thread; if the node is gone, the listening thread will find out."""
-        with contextlib.suppress(OSError):
-            if self._socket is not None:
-                self._socket.sendall(self._lines.encode(message))
+        ours = self._socket  # looked at once: the listening thread may forget it at any moment
+        if ours is not None:
+            with contextlib.suppress(OSError):
+                ours.sendall(self._lines.encode(message))
 
     def _hang_up(self) -> None:
         """The end of file tells the node to leave; what it still has to say is read."""

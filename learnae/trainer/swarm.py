@@ -141,6 +141,7 @@ class Swarm:
     def _forked(self) -> None:
         self._left, self._contact.due = True, 0
         self._node.abandon()
+        self._terms.on_leave()
 
 
 def _leave_at_exit(swarm: Swarm) -> None:

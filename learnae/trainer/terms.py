@@ -33,7 +33,7 @@ class Terms:
     logger: Any = attrs.field(default=attrs.Factory(lambda self: make_logger(**self.log), takes_self=True))
     command: Sequence[str] = NODE
     backoff: Backoff = attrs.field(factory=Backoff)
-    on_leave: Callable[[], None] = _nothing  # called once, when the node has ended
+    on_leave: Callable[[], None] = _nothing  # called when the node has ended, and in a forked child, which has no part in it
 
     def start(self, hello: Hello, memory_fd: int) -> Start:
         """The first line to a node."""

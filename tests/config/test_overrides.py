@@ -19,8 +19,8 @@ TWO_GATES = '[[gate]]\nuse = "sane"\n[[gate]]\nuse = "clip"\n'
 
 
 def test_a_value_is_toml(read: Read) -> None:
-    config = read("", "train.local_steps=7", "peer.relay=true", 'model.keep_local=["a", "b"]', "join.wait_seconds = 0.5")
-    assert (config.train.local_steps, config.peer.relay, config.model.keep_local) == (7, True, ("a", "b"))
+    config = read("", "train.local_steps=7", "swarm.open=true", 'model.keep_local=["a", "b"]', "join.wait_seconds = 0.5")
+    assert (config.train.local_steps, config.swarm.open, config.model.keep_local) == (7, True, ("a", "b"))
     assert config.join.wait_seconds == 0.5
 
 

@@ -49,7 +49,7 @@ def test_a_number_that_no_machine_word_holds_is_refused(problems: Problems, key:
 
 @pytest.mark.parametrize("text", ["1", "0", '"true"', "[]"])
 def test_a_boolean_is_true_or_false_and_nothing_else(problems: Problems, text: str) -> None:
-    assert problems(f"[peer]\nrelay = {text}") == [f"peer.relay: must be true or false, not {text}"]
+    assert problems(f"[swarm]\nopen = {text}") == [f"swarm.open: must be true or false, not {text}"]
 
 
 def test_text_is_not_made_from_a_number(problems: Problems) -> None:

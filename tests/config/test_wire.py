@@ -58,7 +58,7 @@ rich = st.fixed_dictionaries(
 )
 documents = table(
     swarm=table(name=text, open=st.booleans()),
-    peer=table(home=text, allow=st.lists(keys), relay=st.booleans(), seed=st.integers(0, 2**63 - 1), quota_bytes=st.integers(1, 2**63 - 1)),
+    peer=table(home=text, allow=st.lists(keys), seed=st.integers(0, 2**63 - 1), quota_bytes=st.integers(1, 2**63 - 1)),
     train=table(entry=st.just("train:make"), local_steps=st.integers(1, 10**6), patience=st.floats(0, 1), save_seconds=duration),
     model=table(keep_local=st.lists(text)),
     join=table(wait_seconds=st.floats(0, 86_400), settle_rounds=st.integers(0, 99), fresh=st.booleans(), lineage=st.just("0f" * 8)),

@@ -28,6 +28,10 @@ def test_blocks_are_as_long_as_their_tensors_need() -> None:
         [Place(0, 1 << 40, 1), Place(1, 0, 1)],
         [Place(0, 0, 20), Place(1, 0, 1)],  # 21 bytes in 20
         [Place(0, 0, 5)],  # the second block holds nothing
+        [Place(0, 0, 5), Place(0, 4, 3), Place(1, 0, 1)],  # byte 4 is in two tensors
+        [Place(0, 0, 5), Place(0, 0, 5), Place(1, 0, 1)],
+        [Place(0, 0, 12), Place(1, 1, 4)],  # byte 1 of the second block is in two tensors
+        [Place(0, 0, 5), Place(0, 6, 3), Place(1, 0, 1)],  # byte 5 is in none
     ],
 )
 def test_places_that_do_not_fit_the_blocks_are_rejected(places: list[Place]) -> None:

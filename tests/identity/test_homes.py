@@ -36,9 +36,19 @@ def end(process: subprocess.Popen[str]) -> None:
 def test_a_home_is_made_and_names_its_files(tmp_path: Path) -> None:
     with claim(tmp_path / "a" / "home") as home:
         assert home.path.stat().st_mode & 0o777 == 0o700
-        assert (home.key_path, home.blocks_path) == (home.path / "key", home.path / "blocks")
+        assert home.key_path == home.path / "key"
         assert home.history_path.parent == home.path
         assert holders(home.path) == (os.getpid(),)
+
+
+def test_nodes_that_have_ended_are_named_no_longer(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with claim(tmp_path) as home:
+        with (tmp_path / "lock").open("a") as file:
+            file.write(f"{ended.pid}\n" * 1000)
+        Home.inherit(tmp_path, os.dup(home.lock_fd)).close()
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_locked_home_is_an_error_that_names_the_process(tmp_path: Path) -> None:
@@ -180,25 +190,3 @@ def test_a_folder_that_cannot_be_used_is_an_error_with_a_remedy(tmp_path: Path) 
     for path in (tmp_path / "file", tmp_path / "file" / "home", tmp_path / "taken"):
         with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}.*cannot be used: .*\(name a home in a folder of your own"):
             claim(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [
-        ("ipfs", "ipfs"),
-        ("my_file:MyMerge", r"my_file-MyMerge-[0-9a-f]{8}"),
-        ("../../etc", r"\.\.-\.\.-etc-[0-9a-f]{8}"),
-        ("..", r"\.\.-[0-9a-f]{8}"),
-    ],
-)
-def test_a_strategy_has_a_folder_inside_the_home_whatever_its_name(tmp_path: Path, name: str, folder: str) -> None:
-    with claim(tmp_path) as home:
-        path = home.strategy_folder(name)
-        assert path.is_dir() and path.resolve().parent == tmp_path / "strategies"
-        assert re.fullmatch(folder, path.name)
-        assert home.strategy_folder(name) == path
-
-
-def test_strategies_of_similar_names_do_not_share_a_folder(tmp_path: Path) -> None:
-    with claim(tmp_path) as home:
-        assert home.strategy_folder("a:b") != home.strategy_folder("a/b")

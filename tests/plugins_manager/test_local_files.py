@@ -57,6 +57,12 @@ def test_files_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
         assert manager.find("merge", "my_file:MyMerge", folder).load().answer == answer  # type: ignore[attr-defined]
 
 
+def test_a_file_that_ends_the_program_when_it_is_imported_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "train.py", merge(imports="import sys; sys.exit(2)"))
+    with pytest.raises(PluginError, match=r"'train.py' failed while importing it: SystemExit: 2"):
+        PluginManager().find("merge", "train:MyMerge", tmp_path)
+
+
 def test_a_file_is_imported_once(tmp_path: Path) -> None:
     write(tmp_path, "my_file.py", merge())
     manager = PluginManager()

@@ -19,6 +19,11 @@ def test_what_a_strategy_raises_becomes_a_plugin_error_with_its_cause() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_strategy_does_not_end_the_program() -> None:
+    with pytest.raises(PluginError, match="failed while merging: SystemExit: 2"), naming("p", "merging"):
+        raise SystemExit(2)
+
+
 def test_an_exception_without_words_is_named_by_its_type() -> None:
     with pytest.raises(PluginError, match=r"failed while merging: StopIteration$"), naming("p", "merging"):
         raise StopIteration
@@ -27,7 +32,7 @@ def test_an_exception_without_words_is_named_by_its_type() -> None:
 OURS = [Unavailable("no daemon"), UpdateRejected("nan"), ConfigError(Problem("a", "b")), PluginError("q", "x", "y")]
 
 
-@pytest.mark.parametrize("error", [*OURS, KeyboardInterrupt(), SystemExit()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [*OURS, KeyboardInterrupt()], ids=lambda error: type(error).__name__)
 def test_our_own_errors_and_interrupts_pass_as_they_are(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, naming("p", "merging"):
         raise error

@@ -132,6 +132,21 @@ def test_garbage_under_the_name_of_a_root_does_no_harm(folder: Path, garbage: by
     assert set(found) == set(ONE.blocks)
 
 
+def test_what_only_looks_like_a_file_holds_nobody_up(folder: Path) -> None:
+    put(folder, ONE)
+    os.mkfifo(folder / f"{TWO.root}.{peer_named('stranger')}")
+    (folder / f"{TWO.root}.{peer_named('fool')}").symlink_to("/dev/zero")
+    (folder / f"{ONE.root}.{peer_named('thief')}").symlink_to(folder / f"{ONE.root}.{peer_named('a')}")
+
+    async def read() -> None:
+        async with storage_in(folder) as store:
+            with pytest.raises(Unavailable) as caught:
+                await fetched(store, [TWO.root, *ONE.cids])
+            assert caught.value.missing == (TWO.root,)
+
+    trio.run(read)
+
+
 def test_what_a_crash_left_half_written_is_removed(folder: Path) -> None:
     folder.mkdir()
     own, others, ancient = (folder / f"new.{peer_named(peer)}.{token}" for peer, token in (("a", "1"), ("b", "2"), ("b", "3")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import trio
@@ -65,6 +65,26 @@ def test_a_test_that_is_set_to_none_is_an_error_at_once() -> None:
         class Dropping(Standard):
             test_right = None  # type: ignore[assignment]
             test_wrong = None  # type: ignore[assignment]
+
+
+def test_a_test_that_a_mixin_hides_is_an_error_at_once() -> None:
+    class Mixin:
+        test_right = None
+
+    with pytest.raises(TypeError, match="replaces tests of its kit: test_right"):
+
+        class Dropping(Mixin, Standard):
+            pass
+
+
+def test_a_kit_may_be_built_on_another() -> None:
+    class Waiving(Standard):
+        waived: ClassVar = {"test_wrong": "cannot"}
+
+    class Further(Waiving):
+        pass
+
+    assert standard_tests(Further).keys() == standard_tests(Standard).keys()
 
 
 def test_new_tests_may_be_added() -> None:

@@ -128,6 +128,17 @@ class BelievesBytes(Fp32):
         return super().decode(Encoded(encoded.data[1:]), like, base)
 
 
+class ChecksTooLittle(Fp32):
+    def check(self, encoded, like, base):
+        pass
+
+
+class ChecksTooMuch(Fp32):
+    def check(self, encoded, like, base):
+        if encoded.meta:
+            raise UpdateRejected("codec", "what is this?")
+
+
 class NeedsItsMeta(Fp32):
     def encode(self, name, tensor, base, rng):
         return attrs.evolve(super().encode(name, tensor, base, rng), meta={"size": tensor.size})
@@ -161,6 +172,8 @@ CAUGHT = [
     (TrustsTheShape, "test_hostile_bytes_are_rejected_or_give_a_tensor_of_that_shape", {}),
     (BelievesBytes, "test_hostile_bytes_are_rejected_or_give_a_tensor_of_that_shape", {}),
     (BelievesLengths, "test_hostile_meta_is_rejected_or_gives_a_tensor_of_that_shape", {"value": 2**31}),
+    (ChecksTooLittle, "test_hostile_bytes_are_rejected_or_give_a_tensor_of_that_shape", {}),
+    (ChecksTooMuch, "test_hostile_meta_is_rejected_or_gives_a_tensor_of_that_shape", {"value": 1}),
     (NeedsItsMeta, "test_missing_meta_is_rejected_or_gives_a_tensor_of_that_shape", {}),
 ]
 

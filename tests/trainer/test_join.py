@@ -90,6 +90,12 @@ def test_a_node_that_cannot_start_gives_the_home_back(zeros: nn.Module, tmp_path
     claim(tmp_path / "home").close()
 
 
+def test_a_resume_that_cannot_be_read_gives_the_home_back(zeros: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        learnae.join(zeros, "a", home=tmp_path / "home", resume={"of": "another program"})
+    claim(tmp_path / "home").close()
+
+
 def test_what_a_checkpoint_says_is_in_the_first_hello(zeros: nn.Module, tmp_path: Path) -> None:
     with learnae.join(zeros, "a", home=tmp_path) as swarm:
         state = swarm.state_dict()

@@ -34,6 +34,11 @@ def test_it_learns_counts_and_ends_after_so_many_steps(make_swarm: Any) -> None:
     assert end.metrics["slope"] == pytest.approx(2.0, abs=1e-3) and end.loss < 1e-4
 
 
+@pytest.mark.parametrize("batch", [X, (X, 2 * X), {"x": X, "y": 2 * X}], ids=["tensor", "pair", "mapping"])
+def test_a_batch_counts_as_many_samples_as_its_first_part_is_long(batch: Any) -> None:
+    assert make_trainer().samples(batch) == 4
+
+
 def test_it_ends_after_so_many_seconds(make_swarm: Any) -> None:
     trainer = make_trainer()
     assert train(trainer, make_swarm(trainer.model, start=False), seconds=0.0).step == 0

@@ -137,6 +137,15 @@ def test_a_program_that_is_not_there_does_not_stop_training(make_swarm: Any, zer
     assert "/nowhere/python" in capfd.readouterr().err
 
 
+def test_a_node_that_refuses_after_all_patience_is_told_of_and_started_again(
+    make_swarm: Any, watch: Any, zeros: nn.Module, capfd: pytest.CaptureFixture[str]
+) -> None:
+    swarm = make_swarm(zeros, faults={0: "config"}, start=False)
+    swarm.start(timeout=0)
+    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
+    assert "avrage" in capfd.readouterr().err
+
+
 def test_leaving_lets_the_node_say_goodbye(make_swarm: Any, zeros: nn.Module, tmp_path: Path) -> None:
     with make_swarm(zeros) as swarm:
         swarm.step()
@@ -178,23 +187,6 @@ def test_stepping_from_two_threads_is_an_error(make_swarm: Any, watch: Any, zero
     thread.start()
     thread.join()
     assert "the one thread that trains" in str(caught[0])
-
-
-def test_a_forked_child_is_not_in_the_swarm_and_does_not_keep_the_node_alive(make_swarm: Any, zeros: nn.Module) -> None:
-    swarm = make_swarm(zeros)
-    swarm.step()
-    held = swarm._node._socket.fileno()
-    child = os.fork()
-    if child == 0:
-        try:
-            swarm.step()
-        except RuntimeError:
-            try:
-                os.fstat(held)
-            except OSError:
-                os._exit(0)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_load_state_dict_starts_another_run_that_names_the_old_one(make_swarm: Any, watch: Any, zeros: nn.Module, tmp_path: Path) -> None:

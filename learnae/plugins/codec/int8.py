@@ -49,13 +49,19 @@ class Int8(Codec):
         return Encoded(data.getvalue(), {"exponent": exponent})
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
+        self.check(encoded, like, base)
         blocks = -(-like.count // BLOCK)
-        expected = blocks * SCALE.itemsize + like.count
-        if len(encoded.data) != expected:
-            raise UpdateRejected("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
-        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), _exponent(encoded, like))
+        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
         levels = np.frombuffer(encoded.data, np.int8, offset=blocks * SCALE.itemsize)
         return Decoded(_dequantised(levels, scales).reshape(like.shape))
+
+    def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
+        expected = -(-like.count // BLOCK) * SCALE.itemsize + like.count
+        if len(encoded.data) != expected:
+            raise UpdateRejected("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
+        exponent: Any = encoded.meta.get("exponent")
+        if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
+            raise UpdateRejected("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
 
 
 def _rows(piece: slice) -> slice:
@@ -127,10 +133,3 @@ def _scale(part: Array, scales: Array) -> None:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         part[: whole * BLOCK].reshape(-1, BLOCK)[...] *= scales[:whole, None]
         part[whole * BLOCK :] *= scales[whole:]  # the last block, if it is not full
-
-
-def _exponent(encoded: Encoded, like: TensorSpec) -> int:
-    exponent: Any = encoded.meta.get("exponent")
-    if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
-        raise UpdateRejected("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
-    return exponent

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import struct
@@ -86,7 +87,7 @@ class Pack:
     """An open pack. Readable to the end even when the file is dropped or replaced meanwhile."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = io.FileIO(path, opener=_open_plainly)
         status = os.fstat(self._file.fileno())
         self.size = status.st_size
         self.version = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -116,6 +117,11 @@ class Pack:
     def _read(self, offset: int, length: int) -> bytes:
         self._file.seek(offset)
         return self._file.read(length)
+
+
+def _open_plainly(path: str, flags: int) -> int:
+    """Whatever a stranger put there under this name: no link is followed, no pipe is waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _parsed(index: str, data_bytes: int) -> dict[Cid, Place]:
