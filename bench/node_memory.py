@@ -1,4 +1,4 @@
-"""The memory of a node and of its trainer (PSS, MiB) beside three other peers on the digits. Run it with `python bench/node_memory.py [SECONDS]`."""
+"""The memory (PSS, MiB) of a node and its trainer beside three others on the digits: `python bench/node_memory.py [SECONDS]`."""
 
 from __future__ import annotations
 

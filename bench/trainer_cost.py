@@ -5,6 +5,7 @@ Run it with `python bench/trainer_cost.py`. One thread; medians of 21 after two 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 import time
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def network(widths: tuple[int, ...]) -> torch.nn.Module:
-    return torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False)))
+    return torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in itertools.pairwise(widths)))
 
 
 def step_microseconds() -> float:
