@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 _MAX_FILES = 10_000  # looked at in one channel
-_OLD_SECONDS = 7 * 86_400.0
+_OLD_SECONDS = 90 * 86_400.0  # so that a swarm which paused for the summer finds its models again
 _NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 Version = tuple[int, int, int]
