@@ -90,10 +90,10 @@ def claim_free(parent: Path) -> Home:
 def holders(path: Path) -> tuple[int, ...]:
     """The living processes that the lock of this home names: who is in it, if it is locked."""
     try:
-        named = (path / "lock").read_bytes()[:_LOCK_BYTES].split()
+        whole_lines = (path / "lock").read_bytes()[:_LOCK_BYTES].rpartition(b"\n")[0]
     except OSError:
         return ()
-    return tuple(int(pid) for pid in named if pid.isdigit() and _alive(int(pid)))
+    return tuple(int(pid) for pid in whole_lines.split() if pid.isdigit() and _alive(int(pid)))
 
 
 def _try_claim(path: Path) -> Home | None:
