@@ -5,7 +5,7 @@ All that a user or a plugin author needs is imported from here. Importing this m
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.errors import ConfigError, LearnaeError, NeedsTorch, PluginError, Problem, Unavailable, UpdateRejected
 from learnae.hookspecs import hookimpl
 from learnae.records import (
     Block,
@@ -67,6 +67,7 @@ __all__ = [
     "LocalModel",
     "Merge",
     "Merged",
+    "NeedsTorch",
     "NoOptions",
     "Outer",
     "PeerId",
@@ -100,4 +101,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'learnae' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_NEED_TORCH[name]), name)
+    try:
+        return getattr(importlib.import_module(_NEED_TORCH[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise NeedsTorch(f"learnae.{name}") from error
+        raise

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from learnae.records import Cid
 
 
+INSTALL_TORCH = "pip install learnae[torch]"
+
+
 class LearnaeError(Exception):
     """The root of all errors that Learnae raises on purpose."""
 
@@ -43,6 +46,13 @@ class ConfigError(LearnaeError):
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class NeedsTorch(ConfigError, ImportError):
+    """Something that trains was asked for where PyTorch is not installed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Problem(what, "needs PyTorch, which is not installed", INSTALL_TORCH))
 
 
 class PluginError(LearnaeError):

@@ -10,7 +10,7 @@ import click
 from learnae.cli import options
 
 
-@click.command()
+@click.command(short_help="Name all that keeps FILE from running.")
 @options.peer_file
 @options.overrides
 @options.debug
@@ -20,7 +20,7 @@ def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
     from learnae.logs import make_logger
 
     findings = examine(file, overrides, make_logger("debug" if debug else ""))
+    findings.problems.raise_any()
     for what in findings.passed:
         click.echo(f"ok  {what}")
-    findings.problems.raise_any()
     click.echo(f"{file} can be run.")

@@ -17,7 +17,8 @@ from learnae.config.load import disabled, load_document
 from learnae.config.problems import Problems
 from learnae.config.toml import read
 from learnae.errors import LearnaeError, Problem
-from learnae.identity.homes import claim
+from learnae.identity.homes import Home, claim
+from learnae.identity.keys import Identity
 from learnae.plugins.announcer.directory import DirectoryAnnouncer
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.storage.directory import DirectoryStorage
@@ -100,7 +101,7 @@ def _check_strategies(config: Config, manager: PluginManager, findings: Findings
 
 def _check_entry(config: Config, findings: Findings) -> None:
     if config.train.entry is None:
-        findings.passed.append("no [train] entry: for learnae.join(), not for `learnae run`")
+        findings.passed.append("no [train] entry: this file is for learnae.join(), `learnae run` needs one")
         return
     with findings.problems.collected():
         find_entry(config.train.entry, config.folder)
@@ -111,11 +112,18 @@ def _check_home(config: Config, findings: Findings) -> None:
     home = config.peer.home
     with findings.problems.collected():
         if home is not None and home.exists():
-            claim(home).close()
+            with claim(home) as ours:
+                findings.passed.append(_key(ours))
             findings.passed.append(f"the home {home}: nobody else uses it")
             return
     if home is None or not home.exists():
         _check_folder(home or default_home(config.swarm.name), "peer.home", findings)
+
+
+def _key(home: Home) -> str:
+    if not home.key_path.exists():
+        return "the peer's key: made by the first run"
+    return f"the peer's public key: {Identity.load_or_create(home.key_path).peer}"
 
 
 def _check_folder(folder: Path, key: str, findings: Findings) -> None:

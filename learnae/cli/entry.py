@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnae.config.words import did_you_mean
-from learnae.errors import ConfigError, PluginError, Problem
+from learnae.errors import INSTALL_TORCH, ConfigError, PluginError, Problem
 from learnae.plugins.calls import naming
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
 
 def make_trainer(entry: str, folder: Path) -> Trainer:
     """What the user's function returns. Raises as `find_entry`, and PluginError for whatever it raises or returns instead."""
-    from learnae.trainer.loop import Trainer
+    from learnae import Trainer
 
     function = find_entry(entry, folder)
     with naming(entry, "making the trainer"):
@@ -53,7 +53,7 @@ def _imported(module: str, folder: Path) -> Any:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name == "torch":
-                raise ConfigError(Problem(KEY, f"{module} needs torch, which is not installed", "pip install learnae[torch]")) from error
+                raise ConfigError(Problem(KEY, f"{module} needs PyTorch, which is not installed", INSTALL_TORCH)) from error
             if error.name == module:
                 raise ConfigError(Problem(KEY, f"there is no {module}.py in {folder}", "write it, or mend the entry")) from error
             raise

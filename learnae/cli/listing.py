@@ -91,4 +91,5 @@ def _source(entry: dict[str, Any]) -> str:
 def _spelled(option: dict[str, Any]) -> str:
     default = f" = {option['default']}" if option["default"] else ""
     bounds = f" Must be {' and '.join(option['bounds'])}." if option["bounds"] else ""
-    return f"{option['key']}{default}  ({option['type']}) {option['doc']}{bounds}"
+    doc = f" {option['doc']}" if option["doc"] else ""
+    return f"{option['key']}{default} ({option['type']}){doc}{bounds}"

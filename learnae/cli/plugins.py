@@ -7,7 +7,7 @@ import click
 from learnae.cli import options
 
 
-@click.command()
+@click.command(short_help="List all strategies, and broken plugins.")
 @options.as_json
 @options.debug
 def plugins(as_json: bool, debug: bool) -> None:

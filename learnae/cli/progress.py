@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,28 +19,34 @@ if TYPE_CHECKING:
     from learnae.trainer.swarm import Swarm
 
 REFRESHES = 4  # a second
+PAUSE_SECONDS = 3.0
 
 
 @contextmanager
-def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Callable[[Moment], None]]:
-    """What `train` calls with each moment; a step that was shown is not shown again at the end."""
+def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progress]:
+    """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
-        yield _Once(lambda moment: click.echo(json.dumps(facts(moment, swarm.status))))
+        yield Progress(lambda moment: click.echo(json.dumps(facts(moment, swarm.status))))
     elif not sys.stdout.isatty():
-        yield _Once(lambda moment: click.echo(in_words(moment, swarm.status)))
+        yield Progress(lambda moment: click.echo(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
         with _on_terminal(swarm, name) as show:
-            yield _Once(show)
+            yield Progress(show, PAUSE_SECONDS)
 
 
 @attrs.define
-class _Once:
-    show: Callable[[Moment], None]
-    step: int | None = None
+class Progress:
+    """Shows a moment if the one before was shown long enough ago, and the last one always, but no step twice."""
 
-    def __call__(self, moment: Moment) -> None:
-        if moment.step != self.step:
-            self.step = moment.step
+    show: Callable[[Moment], None]
+    pause: float = 0.0  # seconds
+    clock: Callable[[], float] = time.monotonic
+    _step: int | None = None
+    _due: float = -math.inf
+
+    def __call__(self, moment: Moment, *, last: bool = False) -> None:
+        if moment.step != self._step and (last or self.clock() >= self._due):
+            self._step, self._due = moment.step, self.clock() + self.pause
             self.show(moment)
 
 
@@ -61,8 +68,9 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
 
 
 def in_words(moment: Moment, status: Status) -> str:
-    measured = [f"loss {moment.loss:.4f}", *(f"{name} {value:.4f}" for name, value in moment.metrics.items())]
-    return f"step {moment.step:,}: {', '.join(measured)}; {_swarm_in_words(status)}"
+    numbers = moment.metrics if moment.loss is None else {"loss": moment.loss, **moment.metrics}
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    return f"step {moment.step:,}: {measured}{'; ' if measured else ''}{_swarm_in_words(status)}"
 
 
 @contextmanager
@@ -89,5 +97,5 @@ def _swarm_in_words(status: Status) -> str:
     return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}"
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

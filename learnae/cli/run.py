@@ -10,7 +10,7 @@ import click
 from learnae.cli import options
 
 
-@click.command()
+@click.command(short_help="Train in a swarm as FILE says.")
 @options.peer_file
 @options.overrides
 @click.option("--steps", type=click.IntRange(min=1), help="End when the model has made so many steps, those of earlier runs included.")

@@ -46,7 +46,7 @@ def run_peer(wishes: Wishes) -> None:
     log = make_logger(**wishes.log)
     config, _ = open_peer_file(wishes.file, overrides=wishes.all_overrides, log=log)
     trainer = make_trainer(_entry(config), config.folder)
-    from learnae.trainer.join import join
+    from learnae import join
     from learnae.trainer.loop import train
 
     with join(trainer.model, config=wishes.file, optimizer=trainer.optimizer, overrides=wishes.all_overrides, log=wishes.log) as swarm:
@@ -62,13 +62,22 @@ def run_peer(wishes: Wishes) -> None:
                     seconds=wishes.seconds,
                     folder=folder,
                     save_seconds=config.train.save_seconds,
+                    on_start=lambda step: _say_start(step, wishes.steps),
                     on_progress=progress,
                     log=log,
                 )
-                progress(last)
+                progress(last, last=True)
+            click.echo(f"saved in {folder}", err=True)
         except KeyboardInterrupt:
             click.echo(f"saved in {folder}: the same command goes on from there", err=True)
             raise
+
+
+def _say_start(step: int, steps: int | None) -> None:
+    if step and steps is not None and step >= steps:
+        click.echo(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs", err=True)
+    elif step:
+        click.echo(f"going on from step {step:,} of an earlier run", err=True)
 
 
 def _entry(config: Config) -> str:

@@ -32,7 +32,7 @@ def _parse(text: str) -> tuple[list[Step], Any]:
     key, equals, value = text.partition("=")
     steps = [_STEP.fullmatch(step) for step in key.strip().split(".")]
     if not equals or not all(steps) or len(steps) > DEEPEST:
-        raise ConfigError(Problem(f"--set {text}", "is not of the form key=value", "such as train.local_steps=50 or gate[1].limit=3"))
+        raise ConfigError(Problem(f"--set {text}", "is not of the form key=value", "such as train.local_steps=50"))
     return [(step[1], int(step[2]) if step[2] else None) for step in steps if step], _value(value.strip())
 
 

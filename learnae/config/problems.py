@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from learnae.errors import ConfigError, PluginError, Problem
+from learnae.errors import INSTALL_TORCH, ConfigError, PluginError, Problem
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -39,6 +39,9 @@ class Problems:
         except ConfigError as error:
             self.found.extend(attrs.evolve(problem, key=at or problem.key) for problem in error.problems)
         except PluginError as error:
+            if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "torch":
+                self.add(at or error.plugin, str(error), INSTALL_TORCH)
+                return
             self.broken.append((Problem(at or error.plugin, str(error)), error))
 
     def raise_any(self, arrange: Callable[[Iterable[Problem]], Iterable[Problem]] = list) -> None:

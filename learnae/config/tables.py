@@ -33,7 +33,7 @@ class Matches:
             raise ValueError(f"must be {self.meaning}")
 
 
-PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits, as in `learnae id`")
+PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
 LINEAGE = optional(Matches("[0-9a-f]{16}", "16 lower-case hexadecimal digits"))
 DURATION = and_(gt(0.0), le(YEAR))
@@ -54,7 +54,9 @@ class PeerTable:
     """This peer: where it lives, whom it hears and what it bears."""
 
     home: Path | None = key(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
-    allow: tuple[str, ...] = key((), "The public keys that are heard; none named: everyone is.", PUBLIC_KEYS)
+    allow: tuple[str, ...] = key(
+        (), "The public keys that are heard; none named: everyone is. `learnae check` and `swarm.peer` show a peer's own.", PUBLIC_KEYS
+    )
     deny: tuple[str, ...] = key((), "Public keys that are never heard.", PUBLIC_KEYS)
     max_update_bytes: int = key(4096 * MEGABYTE, "The largest update that is fetched when no own model sets the limit.", gt(0))
     quota_bytes: int = key(4096 * MEGABYTE, "The disk space for own updates; the newest is kept whatever it takes.", gt(0))

@@ -37,7 +37,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
     except FileNotFoundError as error:
-        raise ConfigError(Problem(str(path), "there is no such file", "check the path, or write one: `learnae init`")) from error
+        raise ConfigError(Problem(str(path), "there is no such file", "check the path; the README shows a first one")) from error
     except IsADirectoryError as error:
         raise ConfigError(Problem(str(path), "is a folder", f"name the file in it, such as {path / 'learnae.toml'}")) from error
     except PermissionError as error:

@@ -26,6 +26,7 @@ from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0
 MERGE_SECONDS = 0.5  # that an evaluation waits for the merge under way
+LOOK_SECONDS = 0.05
 STDIN = 0
 CHECKPOINTS = "checkpoint"
 LOG = {"level": "info"}
@@ -56,7 +57,11 @@ def say(line: dict[str, object]) -> None:
 def play(plan: Plan, stage: Stage, number: int) -> None:
     """Train until standard input ends."""
     torch.set_num_threads(1)
-    data, ended = Data.load(stage.data), when_input_ends()
+    ended = when_input_ends()
+    while not stage.data.exists():  # whoever started this process writes it meanwhile
+        if ended.wait(LOOK_SECONDS):
+            return
+    data = Data.load(stage.data)
     model, optimizer = make_model(plan, number)
     part, home = data.part(plan.classes[number - 1]), stage.home(number)
     trainer = Trainer(

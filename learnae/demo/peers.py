@@ -12,7 +12,7 @@ import attrs
 class State(StrEnum):
     """Where a peer is in its life."""
 
-    STARTING = "starting"
+    STARTING = "loading PyTorch"
     TRAINING = "training"
     KILLED = "killed"
     RETURNING = "returning"

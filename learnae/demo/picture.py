@@ -67,7 +67,7 @@ def _mark_absence(axes: Axes, peer: Peer, last: Point, first: Point, start: floa
     axes.plot(gone, last[1], marker="X", markersize=12, color=colour, markeredgecolor="white", zorder=5)
     axes.plot(back, first[1], marker="o", markersize=10, color=colour, markeredgecolor="white", zorder=5)
     story = f"{peer.name} is killed:\nthe others unlearn {peer.knows},\nwhich nobody else has.\nThen it comes back."
-    axes.text((gone + back) / 2, 0.5, story, ha="center", va="center", color=INK, linespacing=1.4, bbox=BOX)
+    axes.text((gone + back) / 2, 0.02, story, ha="center", va="bottom", color=INK, linespacing=1.4, bbox=BOX)
 
 
 def _level(axes: Axes, accuracy: float, text: str, place: float, side: str) -> None:

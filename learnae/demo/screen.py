@@ -24,15 +24,15 @@ async def watch(director: Director, console: Console) -> None:
 
 async def _frames(director: Director, console: Console) -> None:
     told = 0
-    with Live(live_table(director), console=console, auto_refresh=False) as live:
+    with Live(live_table(director, console.width), console=console, auto_refresh=False) as live:
         try:
             while True:
                 told = _tell_events(director, console, told)
-                live.update(live_table(director), refresh=True)
+                live.update(live_table(director, console.width), refresh=True)
                 await trio.sleep(FRAME_SECONDS)
         finally:
             _tell_events(director, console, told)
-            live.update(live_table(director), refresh=True)
+            live.update(live_table(director, console.width), refresh=True)
 
 
 async def _lines(director: Director, console: Console) -> None:

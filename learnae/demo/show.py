@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -49,7 +50,6 @@ def show_demo(out: Path, *, keep: bool = False, plan: Plan | None = None) -> boo
 
 def _show(director: Director, out: Path, console: Console) -> bool:
     console.print(INTRODUCTION)
-    _write_data(director.stage)
     trio.run(_play, director, console)
     if director.interrupted:
         raise KeyboardInterrupt
@@ -65,6 +65,7 @@ def _show(director: Director, out: Path, console: Console) -> bool:
 async def _play(director: Director, console: Console) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, director, console)
+        nursery.start_soon(partial(trio.to_thread.run_sync, _write_data, director.stage, abandon_on_cancel=True))
         await director.play()
         nursery.cancel_scope.cancel()
 
@@ -96,12 +97,14 @@ def _make(out: Path) -> None:
 
 
 def _write_data(stage: Stage) -> None:
-    """Read once for all processes: importing scikit-learn takes longer than the digits take to learn."""
+    """Read once for all processes, while they load PyTorch: importing scikit-learn takes longer than the digits take to learn."""
     import numpy as np
 
     from learnae.data import digits
 
-    np.savez(stage.data, **attrs.asdict(digits.load(), recurse=False))
+    new = stage.data.with_name("new.npz")
+    np.savez(new, **attrs.asdict(digits.load(), recurse=False))
+    new.rename(stage.data)  # they wait for it: it appears whole
 
 
 def _keep_logs(stage: Stage, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -12,29 +13,24 @@ from learnae.demo.director import Baselines, Director
 from learnae.demo.peers import Peer, State
 
 BAR = 16  # characters
+WIDE = 104  # columns of a terminal
 STYLES = {State.KILLED: "bold red", State.RETURNING: "yellow", State.STARTING: "dim", State.DONE: "green", State.FAILED: "bold red"}
 
 
-def live_table(director: Director) -> Table:
-    """Where all peers stand now."""
+def live_table(director: Director, width: int) -> Group:
+    """Where all peers stand now; a terminal of fewer than 104 columns shows less."""
     table = Table(box=box.SIMPLE_HEAD, title=f"{director.seconds:3.0f} s", title_justify="left", title_style="bold")
-    for name in ("peer", "has images of", "state"):
+    wide = ("hears", "refused", "data") if width >= WIDE else ()
+    for name in ("peer", "images", "state"):
         table.add_column(name, no_wrap=True)
-    for name in ("steps", "accuracy on all digits", "hears", "merged", "refused", "data"):
+    for name in ("steps", "accuracy", "merged", *wide):
         table.add_column(name, justify="right", no_wrap=True)
     for peer in director.peers:
-        table.add_row(
-            peer.name,
-            peer.knows,
-            Text(peer.state, STYLES.get(peer.state, "")),
-            f"{peer.steps:,}",
-            _bar(peer.accuracy),
-            str(peer.heard),
-            f"{peer.total.merged:,}",
-            f"{peer.total.refused:,}",
-            megabytes(peer.total.bytes),
-        )
-    return table
+        state, total = Text(peer.state, STYLES.get(peer.state, "")), peer.total
+        more = (str(peer.heard), f"{total.refused:,}", megabytes(total.bytes))
+        shown = (peer.name, peer.knows, state, f"{peer.steps:,}", _bar(peer.accuracy), f"{total.merged:,}")
+        table.add_row(*shown, *more[: len(wide)])
+    return Group(table, "")  # the terminal writes ^C behind its end: in a line that is full, that would begin another one
 
 
 def closing_table(peers: list[Peer], baselines: Baselines) -> Table:

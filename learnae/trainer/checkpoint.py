@@ -61,13 +61,15 @@ def capture(model: nn.Module, optimizer: Any, swarm: Swarm, step: int, **more: A
     }
 
 
-def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, swarm: Swarm, **more: Any) -> int:
-    """Take all of it up again; the step at which it was captured. Raises ConfigError if it belongs to another model."""
+def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, swarm: Swarm, folder: Path | None = None, **more: Any) -> int:
+    """Take all of it up again; the step at which it was captured. Raises ConfigError, naming `folder`, if it belongs to another model."""
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(Problem("checkpoint", str(error), "it was made with another model or optimizer: move it away")) from error
+        words = " ".join(str(error).split())
+        remedy = f"move {folder or 'it'} away, or set it aside with `learnae run --fresh`"
+        raise ConfigError(Problem(str(folder or "checkpoint"), f"is of another model or optimizer: {words}", remedy)) from error
     swarm.load_state_dict(state["swarm"])
     for name, part in more.items():
         if part is not None and name in state:

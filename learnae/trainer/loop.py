@@ -26,13 +26,26 @@ def _count(batch: Any) -> int:
 
 @attrs.define(kw_only=True)
 class Trainer:
-    """What `make_trainer` returns: a model and how it learns."""
+    """What `make_trainer` returns: a model and how it learns.
+
+        def make_trainer():
+            model, data = nn.Linear(64, 10), DataLoader(my_images, batch_size=16, shuffle=True)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            loss = lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])
+            return learnae.Trainer(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
+
+    `batches()` gives the batches of one pass over the data; it is called anew for each pass, without end, and a batch may be anything.
+    `loss(model, batch)` is a tensor of one element, from which `backward()` is called. `evaluate(model)` gives numbers by name to be
+    shown, such as `{"accuracy": 0.9}`; it is called after every `evaluate_steps` steps, in eval mode and without gradients.
+    `samples(batch)` is the number of samples in a batch: the length of it, or of its first part, unless you say otherwise.
+    `scheduler.step()` is called after each step of the optimizer, and its state lies in the checkpoint.
+    """
 
     model: nn.Module
     optimizer: Any
-    batches: Callable[[], Iterable[Any]]  # called for each pass over the data
-    loss: Callable[[nn.Module, Any], Tensor]  # of one batch
-    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None  # called without gradients
+    batches: Callable[[], Iterable[Any]]
+    loss: Callable[[nn.Module, Any], Tensor]
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     evaluate_steps: int = attrs.field(default=200, validator=attrs.validators.gt(0))
     samples: Callable[[Any], int] = _count
     scheduler: Any = None
@@ -44,7 +57,7 @@ class Moment:
 
     step: int
     seconds: float
-    loss: float
+    loss: float | None  # of the last step; None if none was made
     metrics: Mapping[str, float]
 
 
@@ -56,16 +69,20 @@ def train(
     seconds: float | None = None,
     folder: Path | None = None,
     save_seconds: float = 30.0,
+    on_start: Callable[[int], None] | None = None,
     on_progress: Callable[[Moment], None] | None = None,
     log: Any = None,
 ) -> Moment:
     """Train until there were so many steps or seconds, or until interrupted; go on from the checkpoint in `folder`, and leave one there.
 
+    `on_start` is told the step at which it begins: 0, or that of the checkpoint.
     Raises what the trainer's functions raise, and ConfigError.
     """
     began = time.monotonic()
     end, save_at = began + (math.inf if seconds is None else seconds), began + save_seconds
-    step, loss = _resume(trainer, swarm, folder, log or make_logger()), torch.tensor(math.nan)
+    step, loss = _resume(trainer, swarm, folder, log or make_logger()), None
+    if on_start is not None:
+        on_start(step)
     trainer.model.train()
     try:
         for batch in _endless(trainer.batches):
@@ -101,18 +118,18 @@ def _endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
 
 
 @torch.no_grad()
-def _moment(trainer: Trainer, step: int, began: float, loss: Tensor) -> Moment:
+def _moment(trainer: Trainer, step: int, began: float, loss: Tensor | None) -> Moment:
     trainer.model.eval()
     metrics = dict(trainer.evaluate(trainer.model)) if trainer.evaluate is not None else {}
     trainer.model.train()
-    return Moment(step, time.monotonic() - began, float(loss), metrics)
+    return Moment(step, time.monotonic() - began, None if loss is None else float(loss), metrics)
 
 
 def _resume(trainer: Trainer, swarm: Swarm, folder: Path | None, log: Any) -> int:
     state = None if folder is None else checkpoint.newest(folder, log)
     if state is None:
         return 0
-    return checkpoint.restore(state, trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler)
+    return checkpoint.restore(state, trainer.model, trainer.optimizer, swarm, folder, scheduler=trainer.scheduler)
 
 
 def _save(trainer: Trainer, swarm: Swarm, folder: Path, step: int) -> None:

@@ -16,7 +16,7 @@ class Status:
 
     node: str  # "starting", "running", "down" or "left"
     node_starts: int
-    lineage: bytes
+    lineage: bytes = attrs.field(repr=bytes.hex)
     age: int  # optimiser steps in the history of the model
     steps: int  # of this trainer
     samples: int
@@ -25,7 +25,7 @@ class Status:
     heard: int  # peers with a fresh update, in the last round
     merged: int  # updates, in all rounds
     refused: int
-    facts: Mapping[str, Any]  # what the node added to its last report
+    facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
 
 
 @attrs.define

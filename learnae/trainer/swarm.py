@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from torch import nn
 
-from learnae.records import RoundReport
+from learnae.identity.homes import Home
+from learnae.identity.keys import Identity
+from learnae.records import PeerId, RoundReport
 from learnae.trainer.contact import Contact
 from learnae.trainer.optimizers import refuse_masters
 from learnae.trainer.shared import Shared
@@ -89,6 +91,11 @@ class Swarm:
     def home(self) -> Path:
         """This peer's folder."""
         return Path(self._terms.home)
+
+    @property
+    def peer(self) -> PeerId:
+        """This peer's public key, by which others may `allow` or `deny` it. Raises ConfigError if the home's key cannot be read."""
+        return Identity.load_or_create(Home(self.home, lock_fd=-1).key_path).peer
 
     @property
     def status(self) -> Status:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from learnae.identity.homes import claim
+from learnae.identity.keys import Identity
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -141,6 +142,53 @@ def test_an_entry_that_needs_torch_says_how_to_get_it(learnae: Run, tmp_path: Pa
     result = learnae("check", write(tmp_path, "learnae.toml", '[train]\nentry = "train:make_trainer"\n'))
     assert result.returncode == 2
     assert "pip install learnae[torch]" in result.stderr
+
+
+def without_torch(folder: Path) -> dict[str, str]:
+    """The environment of a machine where torch is not installed."""
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    write(hidden, "torch.py", "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    return {"PYTHONPATH": os.pathsep.join([str(hidden), str(Path(__file__).parents[2])])}
+
+
+def test_a_run_without_torch_says_how_to_get_it(learnae: Run, tmp_path: Path) -> None:
+    write(tmp_path, "train.py", "def make_trainer():\n    pass\n")
+    file = write(tmp_path, "learnae.toml", '[train]\nentry = "train:make_trainer"\n')
+    result = learnae("run", file, **without_torch(tmp_path))
+    assert result.returncode == 2
+    assert "pip install learnae[torch]" in result.stderr and "bug" not in result.stderr
+
+
+def test_a_strategy_that_needs_torch_says_how_to_get_it(learnae: Run, tmp_path: Path) -> None:
+    write(tmp_path, "my_rules.py", "import torch\n")
+    result = learnae("check", write(tmp_path, "learnae.toml", '[merge]\nuse = "my_rules:Mine"\n'), **without_torch(tmp_path))
+    assert result.returncode == 2
+    assert "merge.use" in result.stderr and "pip install learnae[torch]" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["join", "Trainer", "Swarm"])
+def test_what_needs_torch_says_so_to_whoever_imports_it(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", f"from learnae import {name}"]
+    result = subprocess.run(command, env={**os.environ, **without_torch(tmp_path)}, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1].endswith(f"learnae.{name}: needs PyTorch, which is not installed (pip install learnae[torch])")
+
+
+def test_a_check_shows_the_public_key_of_a_home_that_has_one(learnae: Run, tmp_path: Path) -> None:
+    file = write(tmp_path, "learnae.toml", '[peer]\nhome = "home"\n')
+    (tmp_path / "home").mkdir()
+    assert "public key" not in learnae("check", file).stdout
+    peer = Identity.load_or_create(tmp_path / "home" / "key").peer
+    assert f"ok  the peer's public key: {peer}\n" in learnae("check", file).stdout
+
+
+def test_a_check_that_finds_a_mistake_calls_nothing_fine(learnae: Run, tmp_path: Path) -> None:
+    result = learnae("check", write(tmp_path, "learnae.toml", '[swarm]\nnaem = "digits"\n'))
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_the_help_cuts_no_summary(learnae: Run) -> None:
+    assert "..." not in learnae("--help", COLUMNS="80").stdout.partition("Commands:")[2]
 
 
 def test_an_override_is_checked_like_the_file(learnae: Run, tmp_path: Path) -> None:

@@ -74,12 +74,36 @@ def run(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
+def words(folder: Path, *arguments: str) -> tuple[str, str]:
+    """What people are shown of a run that went well: results, and the rest."""
+    with start(folder, *arguments) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def test_the_checkpoint_of_another_model_is_named_with_the_way_out(folder: Path) -> None:
+    run(folder, "--steps", "10")
+    (folder / "train.py").write_text(ENTRY.replace("nn.Linear(4, 1)", "nn.Sequential(nn.Linear(4, 1))"))
+    with start(folder, "--steps", "20") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"{folder / 'home' / 'checkpoint'}: is of another model or optimizer" in err and "--fresh" in err
+
+
 def test_a_run_goes_on_where_the_last_one_ended_unless_it_starts_afresh(folder: Path) -> None:
     first = run(folder, "--steps", "30")
     assert [line["step"] for line in first] == [10, 20, 30]
     assert first[-1]["loss"] < 1 and set(first[-1]["metrics"]) == {"bias"}
     assert (folder / "home" / "checkpoint" / "checkpoint.pt").is_file()
     assert [line["step"] for line in run(folder, "--steps", "50")] == [40, 50]
+    out, err = words(folder, "--steps", "50")
+    assert out.startswith("step 50: bias ") and "nan" not in out
+    assert "nothing to do: the model has made 50 steps already" in err
+    out, err = words(folder, "--steps", "300")
+    shown = [line.partition(":")[0] for line in out.splitlines()]
+    assert (shown[0], shown[-1]) == ("step 60", "step 300")
+    assert "going on from step 50" in err and f"saved in {folder / 'home' / 'checkpoint'}" in err
     assert [line["step"] for line in run(folder, "--steps", "10", "--fresh")] == [10]
     assert (folder / "home" / "checkpoint.set-aside" / "checkpoint.pt").is_file()
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from learnae.demo.director import Baselines
+from learnae.demo.director import Baselines, Director
 from learnae.demo.peers import Counts, Peer, State
-from learnae.demo.table import closing_table, summary
+from learnae.demo.plan import Plan, Stage
+from learnae.demo.table import closing_table, live_table, summary
 
 BASELINES = Baselines(2000, (0.3, 0.25, 0.2, 0.25), 0.97)
 
@@ -34,6 +35,19 @@ def test_the_table_sets_each_peer_beside_itself_alone(peers: list[Peer]) -> None
     assert "peer 1 0 1 2 30.0 % 91.0 % merged 40" in rows
     assert "peer 2 3 4 5 25.0 % 92.0 % merged 70, 40 since it came back" in rows
     assert "mean 25.0 % 92.5 %" in rows
+
+
+@pytest.mark.parametrize(("width", "more"), [(80, ""), (110, " hears refused data")])
+def test_the_live_table_shows_as_much_as_the_terminal_has_room_for(peers: list[Peer], tmp_path: Path, width: int, more: str) -> None:
+    director = Director(Plan(), Stage(tmp_path))
+    director.peers = peers
+    peers[0].state = State.STARTING
+    shown = io.StringIO()
+    Console(width=width, file=shown).print(live_table(director, width))
+    rows = [" ".join(line.split()) for line in shown.getvalue().splitlines()]
+    assert f"peer images state steps accuracy merged{more}" in rows
+    assert [row for row in rows if row.startswith("peer 1 0 1 2 loading PyTorch 0") and " 91.0 % 40" in row] != []
+    assert "…" not in shown.getvalue()
 
 
 def test_the_words_say_the_same(peers: list[Peer]) -> None:

@@ -139,5 +139,5 @@ def test_the_checkpoint_of_another_model_is_refused(make_swarm: Any) -> None:
     model, optimizer = net()
     state = checkpoint.capture(model, optimizer, make_swarm(model, start=False), 1)
     other = nn.Linear(3, 3)
-    with pytest.raises(ConfigError, match="another model"):
-        checkpoint.restore(state, other, torch.optim.SGD(other.parameters()), make_swarm(other, start=False))
+    with pytest.raises(ConfigError, match=r"^runs/7: is of another model or optimizer: .*move runs/7 away"):
+        checkpoint.restore(state, other, torch.optim.SGD(other.parameters()), make_swarm(other, start=False), Path("runs/7"))

@@ -4,6 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 import learnae
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim
+from learnae.identity.keys import Identity
 from learnae.trainer import join as joining
 from learnae.trainer.terms import Terms
 
@@ -49,6 +51,17 @@ def test_a_file_and_what_overrides_it_decide(zeros: nn.Module, tmp_path: Path) -
         assert (swarm._terms.local_steps, swarm._terms.patience, swarm._terms.home) == (3, 0.5, str(tmp_path / "here"))
         assert swarm._terms.config["swarm"]["name"] == "a" and swarm._terms.folder == str(tmp_path)
         assert list(swarm._contact.area.slots[0]) == ["weight"]
+
+
+def test_a_peer_knows_its_own_public_key(zeros: nn.Module, tmp_path: Path) -> None:
+    with learnae.join(zeros, "a", home=tmp_path / "home") as swarm:
+        assert swarm.peer == Identity.load_or_create(tmp_path / "home" / "key").peer
+
+
+def test_a_status_is_short_to_read(zeros: nn.Module, tmp_path: Path) -> None:
+    with learnae.join(zeros, "a", home=tmp_path / "home") as swarm:
+        status = attrs.evolve(swarm.status, lineage=bytes([0, 0xFF] * 4), facts={"peers": {}})
+        assert "lineage=00ff00ff00ff00ff, " in repr(status) and "facts" not in repr(status)
 
 
 def test_a_document_serves_as_well_as_a_file(zeros: nn.Module, tmp_path: Path) -> None:
