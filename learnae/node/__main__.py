@@ -12,7 +12,7 @@ import trio
 
 from learnae.config.folders import folder_name, meeting_folder
 from learnae.config.load import disabled, load_document
-from learnae.errors import ConfigError, LearnaeError
+from learnae.errors import ConfigError, LearnaeError, PluginError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.link.contract import TrainerGone
@@ -25,6 +25,8 @@ from learnae.node.node import Node
 from learnae.node.surroundings import Shared, Surroundings, in_worker_threads
 from learnae.plugins.manager import PluginManager
 
+EXIT_CODES: dict[type[LearnaeError], int] = {ConfigError: 2, PluginError: 3}
+
 
 async def run() -> int:
     """The exit code: 2 for the user's file, 3 for a plugin, 0 for a clean leave."""
@@ -32,19 +34,32 @@ async def run() -> int:
         start, link = await open_link(sys.argv[1:])
     except TrainerGone:
         return 0
+    except ConfigError as error:
+        make_logger().error("node.refused", error=str(error))
+        return EXIT_CODES[ConfigError]
     try:
-        node = _build(start, link)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signals, node)
-            await node.run()
-            nursery.cancel_scope.cancel()
+        await _run(_build(start, link))
     except LearnaeError as error:
         link.fail(error)
-        return 2 if isinstance(error, ConfigError) else 3
+        return EXIT_CODES.get(type(error), 1)
     finally:
         with trio.CancelScope(shield=True):
             await link.aclose()
     return 0
+
+
+async def _run(node: Node) -> None:
+    """Raises outside of the nursery, so that an error comes as it is and not in a group."""
+    failure = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signals, node)
+        try:
+            await node.run()
+        except LearnaeError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _build(start: Start, link: NodeLink) -> Node:

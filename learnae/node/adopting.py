@@ -33,7 +33,7 @@ class Adopting:
         """The own model for the strategies; the first snapshot of a session is its start."""
         if self._start_page is None:
             self._start_page = 0
-            _copy(snapshot.tensors, self.link.page(0))
+            copy_tensors(snapshot.tensors, self.link.page(0))
         start = {name: _read_only(array) for name, array in self.link.page(self._start_page).items()}
         progress = snapshot.progress
         return LocalModel(start, snapshot.tensors, progress.age, progress.samples, progress.loss)
@@ -56,7 +56,7 @@ class Adopting:
         return 1 if self._start_page == 0 else 0
 
 
-def _copy(source: Mapping[str, Array], target: Mapping[str, Array]) -> None:
+def copy_tensors(source: Mapping[str, Array], target: Mapping[str, Array]) -> None:
     for name, array in target.items():
         np.copyto(array, source[name])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 META_BYTES = 64 * MEGABYTE
 SECONDS = 5.0
-REMEMBERED = 1024
+EXPLAINED = 64  # each may take seconds of a round, and identities cost nothing
 
 
 @attrs.define
@@ -37,19 +37,17 @@ class Architectures:
         """At most one a round, so that a crowd of strangers costs no more than one."""
         for entry in strangers:
             key = (entry.peer, update(entry).signature)
-            if key not in self._explained and len(self._explained) < REMEMBERED:
+            if key not in self._explained and len(self._explained) < EXPLAINED:
                 self._explained[key] = await self._difference(entry)
                 tally.failed(entry, "architecture", self._explained[key])
                 self.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._explained[key])
                 return
 
     async def _difference(self, entry: Entry) -> str:
-        transfer = Transfer()
+        transfer = Transfer(META_BYTES)
         with trio.move_on_after(SECONDS):
             try:
-                manifest = await Manifest.read(
-                    update(entry).root, self.fetcher.reader(entry.peer, META_BYTES, transfer), self.largest_bytes
-                )
+                manifest = await Manifest.read(update(entry).root, self.fetcher.reader(entry.peer, transfer), self.largest_bytes)
                 theirs = [tensor.spec for tensor in manifest.meta.tensors]
                 return first_difference(self.specs, theirs) or "the signatures differ, names and shapes do not"
             except LearnaeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Strategy)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Named(Generic[S]):
-    """A strategy with the name that the file gave it and the plugin that it came from."""
+    """A strategy with the name that the file gave it and the plugin that it came from. `label` tells two of one name apart."""
 
     name: str
     plugin: str
     strategy: S
     writes: bool = True
+    label: str = ""
 
 
 @attrs.define
@@ -42,17 +43,17 @@ class Assembly:
     outer: Named[Outer] | None
     codec: Named[Codec]
     _maker: Maker
-    _codecs: dict[str, Codec] = attrs.field(factory=dict)
+    _codecs: dict[str, Named[Codec]] = attrs.field(factory=dict)
 
     def services(self) -> Iterator[Named[Storage] | Named[Announcer]]:
         """What must be entered before use."""
         yield from self.storages
         yield from self.announcers
 
-    def codec_named(self, name: str) -> Codec:
+    def codec_named(self, name: str) -> Named[Codec]:
         """The codec that an update names, with its default options. Raises UpdateRejected for one that is not installed."""
         if name == self.codec.name:
-            return self.codec.strategy
+            return self.codec
         if name not in self._codecs:
             self._codecs[name] = self._maker.installed_codec(name)
         return self._codecs[name]
@@ -73,14 +74,25 @@ class Maker:
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
         return Named(choice.use, offer.plugin, strategy, choice.write if isinstance(choice, StorageChoice) else True)
 
-    def installed_codec(self, name: str) -> Codec:
+    def make_all(self, kind: str, choices: Iterable[Choice]) -> list[Named[Any]]:
+        """Labelled by kind and name, and by a count where a name comes again."""
+        made: list[Named[Any]] = []
+        for choice in choices:
+            times = 1 + sum(other.name == choice.use for other in made)
+            label = f"{kind} {choice.use}" + (f" ({times})" if times > 1 else "")
+            made.append(attrs.evolve(self.make(kind, choice), label=label))
+        return made
+
+    def installed_codec(self, name: str) -> Named[Codec]:
+        """A name that a peer chose: looked up among what is installed, never imported by itself."""
         offer = self.manager.offers("codec").get(name)
         if offer is None:
-            raise UpdateRejected("unknown-codec", name[:40])
+            raise UpdateRejected("unknown-codec", name)
         try:
-            cls = offer.load()
-            return cls(cls.Options(), self.context("codec", name))  # type: ignore[return-value]
-        except (LearnaeError, TypeError) as error:
+            with naming(offer.plugin, f"making codec {name!r}"):
+                cls: Any = offer.load()
+                return Named(name, offer.plugin, cls(cls.Options(), self.context("codec", name)))
+        except LearnaeError as error:
             raise UpdateRejected("unusable-codec", str(error)) from error
 
     def context(self, kind: str, name: str) -> Context:
@@ -110,13 +122,13 @@ def refuse_unguarded(config: Config, announcers: Sequence[Named[Announcer]]) -> 
 def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Surroundings) -> Assembly:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
     maker = Maker(config, manager, peer, surroundings)
-    announcers = [maker.make("announcer", choice) for choice in config.announcer]
+    announcers = maker.make_all("announcer", config.announcer)
     refuse_unguarded(config, announcers)
     return Assembly(
-        storages=[maker.make("storage", choice) for choice in config.storage],
+        storages=maker.make_all("storage", config.storage),
         announcers=announcers,
         selector=maker.make("selector", config.selector),
-        gates=[maker.make("gate", choice) for choice in config.gate],
+        gates=maker.make_all("gate", config.gate),
         merge=maker.make("merge", config.merge),
         outer=maker.make("outer", config.outer) if config.outer else None,
         codec=maker.make("codec", config.codec),

@@ -27,10 +27,15 @@ from learnae.node.node import Node
 from learnae.node.obtaining import Obtainer
 from learnae.node.outages import Outages
 from learnae.node.pace import Pace
+from learnae.node.peers import Peers
+from learnae.node.presence import Presence
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
+from learnae.node.schema import KEPT_PEERS
+from learnae.node.services import Services
 from learnae.node.standing import Standing
 from learnae.node.surroundings import Surroundings
+from learnae.node.tidying import Tidying
 from learnae.node.watching import Watching
 from learnae.records import MEGABYTE, TensorSpec
 
@@ -47,9 +52,10 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         swarm_id(config.swarm.name, None),
         largest_update(specs, config.peer.max_update_bytes),
     )
-    peers, pace, standing, outages = history.peers(), Pace(config.node.fetch_seconds), Standing(config.join), Outages(log)
+    pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join), Outages(log)
+    peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
     watching = Watching(manager, around.in_watcher_thread, log)
-    inbox = Inbox(config.node.inbox_peers, lambda peer: peer in peers and peers[peer].ever_accepted, marks=history.marks())
+    inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks())
     hearing = Hearing(
         own=identity.peer,
         swarm=swarm,
@@ -59,11 +65,10 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         clock=clock,
         log=log,
         on_change=watching.peer_changed,
-        on_proof=history.add_proof,
         own_numbers=history.own_numbers(),
     )
     chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, log)
-    fetcher = Fetcher(assembly.storages, hearing.present, log)
+    fetcher = Fetcher(assembly.storages, services, hearing.hints, log)
     obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
     publisher = Publisher(
         identity=identity,
@@ -74,13 +79,14 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         assembly=assembly,
         history=history,
         hearing=hearing,
+        services=services,
         outages=outages,
         in_thread=in_thread,
         rng=around.rng("encode"),
         log=log,
     )
-    memory = Memory(history, log)
-    memory.recall(link.hello, ["merge", "outer", *(f"gate[{index}] {gate.name}" for index, gate in enumerate(assembly.gates))])
+    judges, memory = Judges(assembly.gates, log), Memory(history, log)
+    memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])
     adopting = Adopting(link, memory)
     left_behind = next((own for own in history.published() if own.signature == signature), None)
     joining = Joining(standing, chooser, publisher, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
@@ -89,7 +95,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         chooser=chooser,
         publisher=publisher,
         obtainer=obtainer,
-        judges=Judges(assembly.gates, log),
+        judges=judges,
         merger=Merger(assembly.merge, assembly.outer),
         adopting=adopting,
         memory=memory,
@@ -103,10 +109,13 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     return Node(
         link=link,
         assembly=assembly,
+        services=services,
         channel=publisher.channel,
         hearing=hearing,
         history=history,
         publisher=publisher,
+        presence=Presence(assembly, services, publisher, outages),
+        tidying=Tidying(services, publisher, history, in_thread),
         joining=joining,
         rounds=rounds,
         architectures=Architectures(fetcher, specs, config.peer.max_update_bytes, log),
@@ -117,6 +126,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         pace=pace,
         outages=outages,
         watching=watching,
+        fresh_rounds=config.node.fresh_rounds,
         save_seconds=config.node.save_seconds,
         clock=clock,
         in_thread=in_thread,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
 
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
-from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry, Inbox
+from learnae.node.peers import Peers
 from learnae.node.standing import Seen
 from learnae.plugins.calls import naming
-from learnae.records import Candidate, Kind, PeerId, Update, View
+from learnae.records import Candidate, Kind, Update, View
 from learnae.strategies import Selector
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Chooser:
     """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have."""
 
     inbox: Inbox
-    peers: Mapping[PeerId, PeerRecord]
+    peers: Peers
     selector: Named[Selector]
     count: int
     limit: int
@@ -51,7 +52,7 @@ class Chooser:
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
-        entries = {e.peer: e for e in self.fresh(lineage, round_) if e.announcement.number > self._record(e).fetched_number}
+        entries = {e.peer: e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
@@ -59,16 +60,16 @@ class Chooser:
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
             with naming(self.selector.plugin, f"selecting by {self.selector.name!r}"):
-                chosen = list(self.selector.strategy.select(view))
+                chosen = list(islice(self.selector.strategy.select(view), view.count + 1))
                 if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")
         except PluginError as error:
-            self.log.error("plugin.failed", plugin=self.selector.plugin, error=str(error))
+            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
             return ()
         return chosen
 
     def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:
-        body, record = update(entry), self._record(entry)
+        body, record = update(entry), self.peers.get(entry.peer)
         return Candidate(
             peer=entry.peer,
             kind=Kind.UPDATE,
@@ -87,9 +88,6 @@ class Chooser:
 
     def _live(self, entry: Entry, round_: int) -> bool:
         return not entry.backlog and round_ - entry.heard_round <= self.fresh_rounds
-
-    def _record(self, entry: Entry) -> PeerRecord:
-        return self.peers.get(entry.peer) or PeerRecord()
 
 
 def update(entry: Entry) -> Update:

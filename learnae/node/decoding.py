@@ -9,7 +9,9 @@ import attrs
 import numpy as np
 
 from learnae.content.unpack import Content
-from learnae.errors import UpdateRejected
+from learnae.errors import PluginError, UpdateRejected
+from learnae.node.assembly import Named
+from learnae.plugins.calls import naming
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -24,7 +26,7 @@ class Decoder:
     """Reads the tensors of one fetched update by the codec that it names."""
 
     content: Content
-    codec: Codec
+    codec: Named[Codec]
     specs: Mapping[str, TensorSpec]
 
     def check(self) -> None:
@@ -38,15 +40,31 @@ class Decoder:
 
     def _check(self, spec: TensorSpec, encoded: Encoded) -> None:
         if spec.floating:
-            self.codec.check(encoded, spec, None)
+            self.codec.strategy.check(encoded, spec, None)
         elif len(encoded.data) != INTEGER_BYTES * spec.count:
             raise UpdateRejected("length", spec.name)
 
     def decode(self, name: str) -> Decoded:
+        """Raises PluginError for a codec that breaks its word: one whose `check` let pass what it cannot decode."""
         spec, encoded = self.specs[name], self.content.encoded(name)
-        if spec.floating:
-            return self.codec.decode(encoded, spec, None)
-        return Decoded(np.frombuffer(encoded.data, "<i8").reshape(spec.shape))
+        if not spec.floating:
+            return Decoded(np.frombuffer(encoded.data, "<i8").reshape(spec.shape))
+        action = f"decoding {name!r} by codec {self.codec.name!r}"
+        try:
+            with naming(self.codec.plugin, action):
+                decoded = self.codec.strategy.decode(encoded, spec, None)
+                _check_decoded(decoded, spec)
+        except UpdateRejected as rejected:
+            raise PluginError(self.codec.plugin, action, f"its check() had let that pass: {rejected}") from rejected
+        return decoded
+
+
+def _check_decoded(decoded: Any, spec: TensorSpec) -> None:
+    array, mask = decoded.array, decoded.mask
+    if array.shape != spec.shape or array.dtype != np.float32:
+        raise ValueError(f"a float32 array of shape {spec.shape} was wanted, not {array.dtype} {array.shape}")
+    if mask is not None and (mask.shape != spec.shape or mask.dtype != np.bool_):
+        raise ValueError(f"a mask of shape {spec.shape} was wanted, not {mask.dtype} {mask.shape}")
 
 
 class LazyTensors(Mapping[str, Any]):
@@ -77,8 +95,8 @@ class LazyTensors(Mapping[str, Any]):
         if self.scale == 1.0 or not self.decoder.specs[name].floating:
             return decoded
         own = self.current[name]
-        shrunk = own + np.float32(self.scale) * (decoded.array - own)
-        return Decoded(shrunk, decoded.mask)
+        with np.errstate(invalid="ignore", over="ignore"):  # a mask may hide anything
+            return Decoded(own + np.float32(self.scale) * (decoded.array - own), decoded.mask)
 
 
 class LazyMasks(Mapping[str, Any]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,35 +11,46 @@ import attrs
 from learnae.errors import UpdateRejected
 from learnae.identity.admission import Admission
 from learnae.identity.envelopes import Opened, decode_envelope
-from learnae.node.history import PeerRecord
-from learnae.node.inbox import Arrival, Entry, Inbox
+from learnae.node.history import PeerRecord, Proof
+from learnae.node.inbox import Arrival, Entry, Inbox, Key, Mark
+from learnae.node.peers import Peers
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
+PROOFS = 64  # that may wait for the history
+
+
+@attrs.frozen
+class Learned:
+    """What hearing has changed since it was last saved."""
+
+    marks: Mapping[Key, Mark]
+    peers: Mapping[PeerId, PeerRecord]
+    refusals: Mapping[str, int]
+    proofs: tuple[Proof, ...]
 
 
 @attrs.define
 class Hearing:
-    """Everything that comes in. `on_change(peer, state)` tells watchers; `on_proof` keeps two payloads under one number."""
+    """Everything that comes in. `on_change(peer, state)` tells watchers. Nothing here touches the disk."""
 
     own: PeerId
     swarm: bytes
     admission: Admission
     inbox: Inbox
-    peers: dict[PeerId, PeerRecord]
+    peers: Peers
     clock: Callable[[], float]
     log: FilteringBoundLogger
     on_change: Callable[[PeerId, str], None]
-    on_proof: Callable[[PeerId, Kind, int, bytes, bytes], None]
     round: int = 0
     own_numbers: dict[Kind, int] = attrs.field(factory=dict)
     raised_numbers: dict[Kind, int] = attrs.field(factory=dict)
     elsewhere: bool = False  # this identity runs on another machine too: stop publishing
-    present: dict[PeerId, Present] = attrs.field(factory=dict)
     refusals: Counter[str] = attrs.field(factory=Counter)
+    proofs: list[Proof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
 
     def hear(self, heard: Heard) -> None:
@@ -48,6 +59,32 @@ class Hearing:
             self._take(self._open(heard.message), heard)
         except UpdateRejected as rejected:
             self.refusals[rejected.reason] += 1
+
+    def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
+        """Where that peer says that its storage of this name can be reached."""
+        entry = self.inbox.get(peer, Kind.PRESENT)
+        present = entry.announcement.body if entry else None
+        return present.hints.get(storage, ()) if isinstance(present, Present) else ()
+
+    def note_silence(self, rounds: int) -> None:
+        """Tell who has not been heard for more than so many own rounds."""
+        for peer, known in self.inbox.known.items():
+            if not known.silent and self.round - known.heard_round > rounds:
+                known.silent = True
+                self.on_change(peer, "silent")
+
+    def take_learned(self) -> Learned:
+        """What is to be saved."""
+        learned = Learned(self.inbox.take_changed_marks(), self.peers.take_changed(), self.refusals, tuple(self.proofs))
+        self.refusals, self.proofs = Counter(), []
+        return learned
+
+    def put_back(self, learned: Learned) -> None:
+        """It could not be saved: let it be taken again."""
+        self.inbox.put_back(learned.marks)
+        self.peers.put_back(learned.peers)
+        self.refusals.update(learned.refusals)
+        self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
 
     def _open(self, message: bytes) -> Opened:
         opened = self._recent.get(message) or decode_envelope(message, self.swarm)
@@ -67,36 +104,31 @@ class Hearing:
         announcement = opened.announcement
         self._admit(announcement.peer)
         entry = Entry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
-        known = announcement.peer in self.inbox.peers()
+        before = self.inbox.known.get(announcement.peer)
+        back = before is not None and before.silent and not heard.backlog
         arrival = self.inbox.put(entry)
         if arrival is Arrival.EQUIVOCATION:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
             raise UpdateRejected(arrival.value)
-        self._note(announcement, known=known, backlog=heard.backlog)
+        if before is None or back:
+            self.on_change(announcement.peer, "back" if back else "new")
+        if isinstance(announcement.body, Leaving) and not heard.backlog:
+            self.inbox.leave_behind(announcement.peer)
+            self.on_change(announcement.peer, "left")
 
     def _admit(self, peer: PeerId) -> None:
-        reason = self.admission.refuses(peer)
-        record = self.peers.get(peer)
-        if reason or (record and record.refused):
-            raise UpdateRejected(reason or "refused-peer")
-
-    def _note(self, announcement: Announcement, *, known: bool, backlog: bool) -> None:
-        match announcement.body:
-            case Present() as present:
-                self.present[announcement.peer] = present
-            case Leaving() if not backlog:
-                self.inbox.leave_behind(announcement.peer)
-                self.on_change(announcement.peer, "left")
-        if not known:
-            self.on_change(announcement.peer, "new")
+        if reason := self.admission.refuses(peer):
+            raise UpdateRejected(reason)
+        if self.peers.get(peer).refused:
+            raise UpdateRejected("refused-peer")
 
     def _hear_own(self, announcement: Announcement, backlog: bool) -> None:
         """Backlog raises the next number (the home was lost, the key was not); live and never sent means a second peer with this key."""
         sent = self.own_numbers.get(announcement.kind, 0)
         if announcement.number <= sent:
             return
-        self.raised_numbers[announcement.kind] = max(announcement.number, self.raised_numbers.get(announcement.kind, 0))
+        self.raised_numbers[announcement.kind] = announcement.number
         self.own_numbers[announcement.kind] = announcement.number
         if not backlog and not self.elsewhere:
             self.elsewhere = True
@@ -105,8 +137,10 @@ class Hearing:
     def _refuse_for_good(self, entry: Entry) -> None:
         peer, kind, number = entry.peer, entry.announcement.kind, entry.announcement.number
         first = self.inbox.get(peer, kind)
-        self.peers.setdefault(peer, PeerRecord()).refused = "equivocation"
+        self.peers.note(peer).refused = "equivocation"
         self.inbox.forget(peer)
-        self.on_proof(peer, kind, number, first.message if first else b"", entry.message)
-        self.log.warning("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
+        if len(self.proofs) < PROOFS:
+            self.proofs.append(Proof(peer, kind, number, first.message if first else b"", entry.message))
+        say = self.log.warning if self.peers.trusts(peer) else self.log.info  # strangers come in floods
+        say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
         raise UpdateRejected("equivocation")

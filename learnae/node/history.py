@@ -1,6 +1,7 @@
 """What a peer remembers between its runs, in SQLite: numbers, high-water marks, peers, own updates, rounds, verdicts, strategies' state.
 
-All methods block on the disk: call them in a thread. One connection, one writer at a time.
+All methods block on the disk: call them in a thread. One connection, one writer at a time. A disk that is full or gone is Unavailable,
+and what was being written is then not there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any, Self
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.node.inbox import Key, Mark
-from learnae.node.schema import KEPT_ROUNDS, KEPT_VERDICTS, SCHEMA
+from learnae.node.schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS, SCHEMA
 from learnae.records import Cid, Kind, Octets, PeerId, RoundReport, UpdateVerdict
 
 
@@ -48,6 +49,17 @@ class Published:
     at: float = 0.0  # on the machine's wall clock, for people only
 
 
+@attrs.frozen
+class Proof:
+    """Two signed payloads under one number: kept, since they prove equivocation to anyone."""
+
+    peer: PeerId
+    kind: Kind
+    number: int
+    first: bytes  # empty if only its digest was left when the second came
+    second: bytes
+
+
 class History:
     """A peer's SQLite file; `":memory:"` forgets."""
 
@@ -74,32 +86,38 @@ class History:
             self._connection.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
                 yield self._connection
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the history of this peer cannot be used: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
+        with self._using() as connection:
+            return connection.execute(query, values).fetchall()
 
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
-    def next_number(self, kind: Kind) -> int:
-        """Reserve the next number of this kind; on disk when this returns."""
+    def next_number(self, kind: Kind, above: int = 0) -> int:
+        """Reserve the next number of this kind, above one that was heard under the own key; on disk when this returns."""
         with self._writing() as db:
-            db.execute("INSERT INTO own_numbers VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET number = number + 1", (kind,))
+            db.execute(
+                "INSERT INTO own_numbers VALUES (?1, ?2 + 1) ON CONFLICT (kind) DO UPDATE SET number = max(number, ?2) + 1", (kind, above)
+            )
             return int(db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()[0])
-
-    def raise_number(self, kind: Kind, least: int) -> None:
-        """Never again use a number up to this one: it was heard under the own key."""
-        with self._writing() as db:
-            db.execute("INSERT INTO own_numbers VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET number = max(number, ?2)", (kind, least))
 
     def own_numbers(self) -> dict[Kind, int]:
         return {Kind(kind): number for kind, number in self._rows("SELECT kind, number FROM own_numbers")}
@@ -122,20 +140,18 @@ class History:
     # -- peers -------------------------------------------------------------------------------------------------------------------
 
     def marks(self) -> dict[Key, Mark]:
-        rows = self._rows("SELECT peer, kind, number, digest FROM marks")
+        rows = self._rows("SELECT peer, kind, number, digest FROM marks ORDER BY rowid")
         return {(PeerId(peer), Kind(kind)): Mark(number, digest) for peer, kind, number, digest in rows}
 
     def peers(self) -> dict[PeerId, PeerRecord]:
-        rows = self._rows("SELECT peer, last_tried, failures, ever_accepted, fetched_number, bytes_per_second, refused FROM peers")
+        query = "SELECT peer, last_tried, failures, ever_accepted, fetched_number, bytes_per_second, refused FROM peers ORDER BY rowid"
+        rows = self._rows(query)
         return {PeerId(peer): PeerRecord(tried, failed, bool(ever), *rest) for peer, tried, failed, ever, *rest in rows}
 
-    def add_proof(self, peer: PeerId, kind: Kind, number: int, first: bytes, second: bytes) -> None:
-        """Two signed payloads under one number: kept, since they prove equivocation to anyone."""
-        with self._writing() as db:
-            db.execute("INSERT INTO proofs VALUES (?, ?, ?, ?, ?)", (peer, kind, number, first, second))
-
-    def save_peers(self, marks: Mapping[Key, Mark], peers: Mapping[PeerId, PeerRecord], counts: Mapping[str, int]) -> None:
-        """What hearing has changed; together, once a round."""
+    def save_peers(
+        self, marks: Mapping[Key, Mark], peers: Mapping[PeerId, PeerRecord], counts: Mapping[str, int], proofs: Iterable[Proof] = ()
+    ) -> None:
+        """What hearing has changed; together, once a round. Of too many, those that changed last are kept."""
         with self._writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", [(*key, mark.number, mark.digest) for key, mark in marks.items()]
@@ -145,6 +161,14 @@ class History:
                 [(peer, *attrs.astuple(record)) for peer, record in peers.items()],
             )
             db.executemany("INSERT INTO counts VALUES (?1, ?2) ON CONFLICT (reason) DO UPDATE SET count = count + ?2", list(counts.items()))
+            db.executemany("INSERT INTO proofs VALUES (?, ?, ?, ?, ?)", [attrs.astuple(proof) for proof in proofs])
+            for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("proofs", KEPT_PROOFS)):
+                _keep_newest(db, table, most)
+
+    def proofs(self) -> list[Proof]:
+        """The newest first."""
+        rows = self._rows("SELECT peer, kind, number, first, second FROM proofs ORDER BY rowid DESC")
+        return [Proof(PeerId(peer), Kind(kind), *rest) for peer, kind, *rest in rows]
 
     def counts(self) -> dict[str, int]:
         """How many messages were refused, by reason, over all runs."""
@@ -172,7 +196,7 @@ class History:
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts]
             )
             db.execute("DELETE FROM rounds WHERE round <= ?", (report.round - KEPT_ROUNDS,))
-            db.execute("DELETE FROM verdicts WHERE rowid <= (SELECT max(rowid) FROM verdicts) - ?", (KEPT_VERDICTS,))
+            _keep_newest(db, "verdicts", KEPT_VERDICTS)
 
     def verdicts(self, *, peer: str | None = None, root: str | None = None, limit: int = 100) -> list[UpdateVerdict]:
         """The fate of updates, the newest first."""
@@ -204,6 +228,11 @@ class History:
         with self._writing() as db:
             db.execute("DELETE FROM states")
             db.executemany("INSERT INTO states VALUES (?, ?, ?, ?)", [(strategy, run, adoption, data) for strategy, data in states])
+
+
+def _keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:
+    """Rows that are replaced count as new ones."""
+    db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?", (most,))
 
 
 def _verdict(

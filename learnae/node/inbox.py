@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import attrs
 
@@ -29,6 +29,10 @@ class Entry:
     def peer(self) -> PeerId:
         return self.announcement.peer
 
+    @property
+    def key(self) -> Key:
+        return self.announcement.peer, self.announcement.kind
+
 
 class Arrival(enum.Enum):
     """What the inbox made of a message."""
@@ -49,6 +53,18 @@ class Mark:
 
 
 @attrs.define
+class Known:
+    """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds."""
+
+    entries: dict[Kind, Entry] = attrs.field(factory=dict)
+    silent: bool = True
+
+    @property
+    def heard_round(self) -> int:
+        return max((entry.heard_round for entry in self.entries.values()), default=0)
+
+
+@attrs.define
 class Inbox:
     """`trusted` tells whether a peer was ever accepted: those are evicted last."""
 
@@ -56,66 +72,66 @@ class Inbox:
     trusted: Callable[[PeerId], bool]
     marks: dict[Key, Mark] = attrs.field(factory=dict)
     changed_marks: set[Key] = attrs.field(factory=set)
-    _entries: dict[Key, Entry] = attrs.field(factory=dict)
+    known: dict[PeerId, Known] = attrs.field(factory=dict)  # in the order in which they were first heard
 
     def put(self, entry: Entry) -> Arrival:
-        key = (entry.peer, entry.announcement.kind)
-        arrival = self._judge(key, entry)
+        arrival = self._judge(entry)
         if arrival in (Arrival.NEW, Arrival.REFILLED):
-            self._entries.pop(key, None)  # re-inserted at the end: the order is the order of arrival
-            self._entries[key] = entry
-            self._mark(key, Mark(entry.announcement.number, entry.digest))
-            self._evict(key)
+            known = self.known.setdefault(entry.peer, Known())
+            known.entries[entry.announcement.kind] = entry
+            known.silent = known.silent and entry.backlog
+            self._mark(entry.key, Mark(entry.announcement.number, entry.digest))
+            if len(self.known) > self.capacity:
+                self.forget(self._most_dispensable())
         return arrival
 
     def updates(self) -> Iterator[Entry]:
-        return (entry for (_, kind), entry in self._entries.items() if kind is Kind.UPDATE)
+        return (known.entries[Kind.UPDATE] for known in self.known.values() if Kind.UPDATE in known.entries)
 
     def get(self, peer: PeerId, kind: Kind) -> Entry | None:
-        return self._entries.get((peer, kind))
+        return self.known[peer].entries.get(kind) if peer in self.known else None
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""
-        for kind in Kind:
-            self._entries.pop((peer, kind), None)
+        self.known.pop(peer, None)
 
     def leave_behind(self, peer: PeerId) -> None:
         """The peer has gone: what it announced is there for newcomers, but no longer for rounds."""
-        for kind in Kind:
-            if entry := self._entries.get((peer, kind)):
-                self._entries[peer, kind] = attrs.evolve(entry, backlog=True)
-
-    def peers(self) -> set[PeerId]:
-        return {peer for peer, _ in self._entries}
+        if known := self.known.get(peer):
+            known.silent = True
+            known.entries = {kind: attrs.evolve(entry, backlog=True) for kind, entry in known.entries.items()}
 
     def take_changed_marks(self) -> Mapping[Key, Mark]:
         """The marks that have changed since the last call, for the history."""
-        changed = {key: self.marks[key] for key in self.changed_marks if key in self.marks}
+        changed = {key: self.marks[key] for key in self.changed_marks}
         self.changed_marks.clear()
         return changed
 
-    def _judge(self, key: Key, entry: Entry) -> Arrival:
-        mark = self.marks.get(key)
+    def put_back(self, unsaved: Collection[Key]) -> None:
+        """Those marks could not be saved: they count as changed again."""
+        self.changed_marks.update(key for key in unsaved if key in self.marks)
+
+    def _judge(self, entry: Entry) -> Arrival:
+        mark = self.marks.get(entry.key)
         if mark is None or entry.announcement.number > mark.number:
             return Arrival.NEW
         if entry.announcement.number < mark.number:
             return Arrival.REPLAY
         if entry.digest != mark.digest:
             return Arrival.EQUIVOCATION
-        return Arrival.DUPLICATE if key in self._entries else Arrival.REFILLED
+        return Arrival.DUPLICATE if self.get(*entry.key) else Arrival.REFILLED
 
     def _mark(self, key: Key, mark: Mark) -> None:
-        self.marks.pop(key, None)
+        self.marks.pop(key, None)  # re-inserted at the end: the order is the order of change
         self.marks[key] = mark
         self.changed_marks.add(key)
         while len(self.marks) > self.capacity * MARKS_PER_PEER:
-            oldest = next((k for k in self.marks if k not in self._entries), next(iter(self.marks)))
+            oldest = next((key for key in self.marks if key[0] not in self.known), next(iter(self.marks)))
             del self.marks[oldest]
+            self.changed_marks.discard(oldest)
 
-    def _evict(self, arrived: Key) -> None:
-        """Drop one peer too many: the never accepted first, and of those the newest, so that a flood drowns itself."""
-        peers = list(dict.fromkeys(peer for peer, _ in self._entries))
-        if len(peers) <= self.capacity:
-            return
-        strangers = [peer for peer in peers if not self.trusted(peer)]
-        self.forget(strangers[-1] if strangers else peers[0])
+    def _most_dispensable(self) -> PeerId:
+        """Of the never accepted one that is silent, else the newest, so that a flood drowns itself; else the oldest of all."""
+        silent = next((peer for peer, known in self.known.items() if known.silent and not self.trusted(peer)), None)
+        newest = next((peer for peer in reversed(self.known) if not self.trusted(peer)), None)
+        return silent or newest or next(iter(self.known))

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from learnae.errors import PluginError
 from learnae.link.contract import Snapshot
-from learnae.node.adopting import Adopting
+from learnae.node.adopting import Adopting, copy_tensors
 from learnae.node.choosing import Chooser, update
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
 from learnae.node.newcomers import CANDIDATES, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
+from learnae.node.rounds import OLDEST
 from learnae.node.standing import Seen, Standing
 from learnae.node.tally import Tally
-from learnae.records import Announcement, Cid, Update
+from learnae.records import Announcement, Cid, LocalModel, Update
 from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+BATCHES = 4
+"""So often a newcomer waits for models that do not come, before it founds a lineage, which it leaves again for one that can be had."""
 
 
 @attrs.define
@@ -53,7 +58,10 @@ class Joining:
     async def move(self, snapshot: Snapshot, tally: Tally) -> bool:
         """A young peer leaves its lineage for a better one, if there is one and its models can be had."""
         target = self.standing.where_to_move(self.chooser.seen(tally.round), self.clock())
-        return target is not None and await self._adopt(target, self._ordered(target, live_in=tally.round), snapshot, tally, "moved")
+        if target is None:
+            return False
+        entries = self._ordered(target, live_in=tally.round)[:CANDIDATES]
+        return await self._adopt(target, entries, snapshot, tally, "moved")
 
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
         """The trainer brought a lineage along; whoever does not know for how long is grown."""
@@ -62,13 +70,15 @@ class Joining:
         self.standing.enter(lineage, now, rounds=rounds, seconds=seconds)
 
     async def _adopt_any(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """Lineage after lineage, in the order of preference, until a model could be had."""
-        seen = self.chooser.seen(tally.round)
+        """Lineage after lineage, in the order of preference, until a model could be had or too many could not."""
+        tries, seen = BATCHES * CANDIDATES, self.chooser.seen(tally.round)
         if self.left_behind is not None and not self.standing.rules.fresh:
             seen.append(Seen(self.left_behind.lineage, young=False, live=False))
-        while (lineage := self.standing.where_to_join(seen)) is not None:
-            if await self._adopt(lineage, self._ordered(lineage), snapshot, tally, "joined"):
+        while tries > 0 and (lineage := self.standing.where_to_join(seen)) is not None:
+            entries = self._ordered(lineage)[:tries]
+            if await self._adopt(lineage, entries, snapshot, tally, "joined"):
                 return True
+            tries -= max(CANDIDATES, len(entries))  # one alone takes as long as three at once
             seen = [item for item in seen if item.lineage != lineage]
         return False
 
@@ -82,21 +92,34 @@ class Joining:
 
     async def _adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
         """The medoid of the first three that can be had."""
-        remaining, obtained = list(entries), list[Obtained]()
-        while remaining and len(obtained) < CANDIDATES:
-            wanted = CANDIDATES - len(obtained)
-            obtained += await self.obtainer.obtain(remaining[:wanted], tally)
-            del remaining[:wanted]
-        self.obtainer.peers.pop(self.publisher.identity.peer, None)
+        obtained = await self._obtain(entries, tally)
         local = self.adopting.local(snapshot)
         while obtained:
             chosen = await self.in_thread(medoid, obtained)
-            if await self.in_thread(write_model, chosen, local.current, self.adopting.free_page()):
+            if not (flaw := await self._write(chosen, local)):
                 await self._settle_in(lineage, chosen.entry, snapshot, tally, outcome)
                 return True
-            tally.failed(chosen.entry, "join", "the model is not finite")
+            tally.failed(chosen.entry, "join", flaw)
             obtained.remove(chosen)
         return False
+
+    async def _obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
+        """Three, or what could be had in so many tries of up to three at once."""
+        remaining, obtained = list(entries), list[Obtained]()
+        for _ in range(BATCHES):
+            wanted = CANDIDATES - len(obtained)
+            obtained += await self.obtainer.obtain(remaining[:wanted], tally)
+            del remaining[:wanted]
+        self.obtainer.peers.forget(self.publisher.identity.peer)
+        return obtained
+
+    async def _write(self, chosen: Obtained, local: LocalModel) -> str:
+        """Why this model cannot be adopted, or the empty string."""
+        try:
+            written = await self.in_thread(write_model, chosen, local.current, self.adopting.free_page())
+        except PluginError as error:
+            return str(error)
+        return "" if written else "the model is not finite"
 
     async def _settle_in(self, lineage: bytes, entry: Entry, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
         left_behind = entry.backlog
@@ -108,7 +131,8 @@ class Joining:
             age=update(entry).age,
             left_behind_by_an_earlier_run=left_behind,
         )
-        await self.adopting.hand_over(snapshot, lineage=lineage, age=update(entry).age, outcome=outcome, states={})
+        age = min(OLDEST, update(entry).age)
+        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states={})
         self.standing.enter(lineage, self.clock())
         tally.outcome = outcome
 
@@ -117,8 +141,7 @@ class Joining:
         if published is None:
             return False
         tally.published, tally.outcome = published, "founded"
-        for name, target in self.adopting.free_page().items():
-            np.copyto(target, snapshot.tensors[name])
+        await self.in_thread(copy_tensors, snapshot.tensors, self.adopting.free_page())
         self.log.info("lineage.founded", lineage=published.lineage.hex())
         await self.adopting.hand_over(snapshot, lineage=published.lineage, age=snapshot.progress.age, outcome="founded", states={})
         self.standing.enter(published.lineage, self.clock())

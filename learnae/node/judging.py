@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
 from learnae.node.decoding import LazyMasks
+from learnae.node.states import checked_state
 from learnae.plugins.calls import naming
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
@@ -40,13 +41,16 @@ class Judges:
     gates: Sequence[Named[Gate]]
     log: FilteringBoundLogger
 
+    def keyed(self) -> Iterator[tuple[str, Named[Gate]]]:
+        """Under what the state of each gate is kept."""
+        return ((f"gate[{index}] {gate.name}", gate) for index, gate in enumerate(self.gates))
+
     def judge(
         self, local: LocalModel, received: Sequence[Received], states: Mapping[str, State]
     ) -> tuple[list[Judgement], dict[str, State]]:
         judgements = [Judgement(item, 1.0, "merge", "") for item in received]
         changed: dict[str, State] = {}
-        for index, gate in enumerate(self.gates):
-            key = f"gate[{index}] {gate.name}"
+        for key, gate in self.keyed():
             standing = [place for place, judgement in enumerate(judgements) if judgement.accepted]
             verdicts, state = self._verdicts(gate, local, [judgements[place].received for place in standing], states.get(key, {}))
             for place, verdict in zip(standing, verdicts, strict=True):
@@ -63,21 +67,20 @@ class Judges:
             return (), None
         try:
             with naming(gate.plugin, f"judging by gate {gate.name!r}"):
-                judged = gate.strategy.judge(local, received, state)
-                _check(judged, len(received))
+                judged: Any = gate.strategy.judge(local, received, state)
+                if not isinstance(judged, Judged) or len(judged.verdicts) != len(received):
+                    raise ValueError(f"judge() must return a Judged with {len(received)} verdicts")
+                return [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state)
         except PluginError as error:
-            self.log.error("plugin.failed", plugin=gate.plugin, error=str(error))
+            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
             return [Verdict(0.0, 1.0, f"the gate failed: {error.cause}")] * len(received), None
-        return judged.verdicts, judged.state
 
 
-def _check(judged: Any, count: int) -> None:
-    if not isinstance(judged, Judged) or len(judged.verdicts) != count:
-        raise ValueError(f"judge() must return a Judged with {count} verdicts")
-    verdicts: Sequence[Any] = judged.verdicts
-    for verdict in verdicts:
-        if not (isinstance(verdict, Verdict) and 0.0 <= verdict.weight <= 1.0 and verdict.scale >= 0.0 and math.isfinite(verdict.scale)):
-            raise ValueError(f"a verdict has a weight from 0 to 1 and a finite scale, not {verdict!r}")
+def _plain(verdict: Any) -> Verdict:
+    """Of Python's own numbers and text, since it goes to the history and to the trainer."""
+    if not (isinstance(verdict, Verdict) and 0.0 <= verdict.weight <= 1.0 and verdict.scale >= 0.0 and math.isfinite(verdict.scale)):
+        raise ValueError(f"a verdict has a weight from 0 to 1 and a finite scale, not {verdict!r}")
+    return Verdict(float(verdict.weight), float(verdict.scale), str(verdict.reason))
 
 
 def _apply(judgement: Judgement, verdict: Verdict, gate: str) -> Judgement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -34,24 +35,30 @@ class Memory:
         for name in names:
             stored = self.history.state(name)
             if stored and stored[0] in limits and stored[1] <= limits[stored[0]]:
-                self.states[name] = load_state(stored[2])
+                self._load(name, stored[2])
+
+    def _load(self, name: str, data: bytes) -> None:
+        try:
+            self.states[name] = MappingProxyType(load_state(data))
+        except Exception as error:  # a damaged archive raises anything
+            self.log.error("state.unreadable", strategy=name, cause=str(error), consequence="the strategy starts anew")
 
     def commit(self, adoption: int, changed: Mapping[str, State]) -> None:
         self.adoption = adoption
-        self.states.update(changed)
+        self.states.update((name, MappingProxyType(dict(state))) for name, state in changed.items())
 
     def save(self, now: float, every_seconds: float, *, force: bool = False) -> None:
         """Blocks on the disk. A state that cannot be written is said, and is lost at the next start."""
         if not force and now - self._saved_at < every_seconds:
             return
-        self._saved_at = now
         self.history.save_states(self.run, self.adoption, list(self._dumped().items()))
+        self._saved_at = now
 
     def _dumped(self) -> dict[str, Any]:
         dumped = {}
         for name, state in self.states.items():
             try:
                 dumped[name] = dump_state(state)
-            except (TypeError, ValueError) as error:
+            except Exception as error:  # a strategy's values raise anything
                 self.log.error("state.unsaved", strategy=name, cause=str(error))
         return dumped

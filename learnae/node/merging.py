@@ -9,6 +9,8 @@ import attrs
 import numpy as np
 
 from learnae.node.assembly import Named
+from learnae.node.finite import finite
+from learnae.node.states import checked_state
 from learnae.plugins.calls import naming
 from learnae.records import LocalModel, Merged, Received, State
 from learnae.strategies import Merge, Outer
@@ -28,26 +30,37 @@ class Merger:
         self, local: LocalModel, accepted: Sequence[Received], page: Mapping[str, Array], states: Mapping[str, State]
     ) -> dict[str, State]:
         """Fill the page with the merged model; returns the strategies' new states."""
-        changed: dict[str, State] = {}
-        stage, action = self.merge, f"merging by {self.merge.name!r}"
-        with naming(stage.plugin, action):
-            merged = _checked(stage.strategy.merge(local, accepted, states.get("merge", {})))
-        if merged.state is not None:
-            changed["merge"] = merged.state
+        changed: dict[str, State | None] = {}
+        with naming(self.merge.plugin, self._merging):
+            merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
+        tensors, changed["merge"] = self._blamed(merged.tensors), merged.state
         if self.outer is not None:
             masks = dict(_union_of_masks(accepted))
-            with naming(self.outer.plugin, f"taking the outer step by {self.outer.name!r}"):
-                merged = _checked(self.outer.strategy.step(local, iter(merged.tensors), masks, states.get("outer", {})))
-            if merged.state is not None:
-                changed["outer"] = merged.state
-        with naming((self.outer or stage).plugin, action):
-            _write(merged.tensors, local, page)
-        return changed
+            with naming(self.outer.plugin, self._stepping):
+                stepped = _checked(self.outer.strategy.step(local, tensors, masks, states.get("outer", {})))
+            tensors, changed["outer"] = iter(stepped.tensors), stepped.state
+        with naming((self.outer or self.merge).plugin, self._stepping if self.outer else self._merging):
+            _write(tensors, local, page)
+        return {name: state for name, state in changed.items() if state is not None}
+
+    def _blamed(self, tensors: Iterable[tuple[str, Array | None]]) -> Iterator[tuple[str, Array | None]]:
+        """What is computed while an outer strategy asks for it is still the merge's."""
+        with naming(self.merge.plugin, self._merging):
+            yield from tensors
+
+    @property
+    def _merging(self) -> str:
+        return f"merging by {self.merge.name!r}"
+
+    @property
+    def _stepping(self) -> str:
+        return f"taking the outer step by {self.outer.name!r}" if self.outer else ""
 
 
 def _checked(merged: Any) -> Merged:
     if not isinstance(merged, Merged):
         raise TypeError(f"expected a Merged, got {type(merged).__name__}")
+    checked_state(merged.state)
     return merged
 
 
@@ -71,7 +84,7 @@ def _check(name: str, tensor: Any, target: Array) -> None:
     if not isinstance(tensor, np.ndarray) or tensor.shape != target.shape or tensor.dtype != target.dtype:
         got = f"{getattr(tensor, 'dtype', type(tensor).__name__)} {getattr(tensor, 'shape', '')}"
         raise ValueError(f"tensor {name!r} must be a {target.dtype} array of shape {target.shape}, not {got}")
-    if not np.isfinite(np.add.reduce(tensor, axis=None, dtype=np.float64)):
+    if not finite([tensor]):
         raise ValueError(f"tensor {name!r} holds values that are not finite")
 
 

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from learnae.errors import PluginError
+from learnae.node.finite import finite
 from learnae.node.obtaining import Obtained
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from learnae.records import Array
 
 CANDIDATES = 3
@@ -19,16 +23,25 @@ def medoid(obtained: Sequence[Obtained]) -> Obtained:
     """The one with the smallest sum of distances to the others; of equals the first."""
     if len(obtained) < 3:
         return obtained[0]
+    try:
+        distances = _distances(obtained)
+    except PluginError:  # one cannot be decoded: who tries to adopt them will find which
+        return obtained[0]
+    return obtained[int(np.argmin(np.where(np.isfinite(distances), distances, np.inf)))]
+
+
+def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
+    """From each to all others."""
     squares = np.zeros((len(obtained), len(obtained)))
     for name, spec in obtained[0].decoder.specs.items():
         if spec.floating:
             arrays = [item.decoder.decode(name).array for item in obtained]
             for i, one in enumerate(arrays):
                 for j in range(i):
-                    squares[i, j] += float(np.sum(np.square(one - arrays[j], dtype=np.float64)))
-    distances = np.sqrt(squares + squares.T).sum(axis=1)
-    finite = np.where(np.isfinite(distances), distances, np.inf)
-    return obtained[int(np.argmin(finite))]
+                    squares[i, j] += _squared_distance(one, arrays[j])
+    distances: NDArray[np.float64] = np.sqrt(squares + squares.T)
+    summed: NDArray[np.float64] = distances.sum(axis=1)
+    return summed
 
 
 def write_model(obtained: Obtained, current: Mapping[str, Array], page: Mapping[str, Array]) -> bool:
@@ -36,7 +49,12 @@ def write_model(obtained: Obtained, current: Mapping[str, Array], page: Mapping[
     for name, target in page.items():
         decoded = obtained.decoder.decode(name)
         array = decoded.array if decoded.mask is None else np.where(decoded.mask, decoded.array, current[name])
-        if not np.isfinite(np.add.reduce(array, axis=None, dtype=np.float64)):
+        if not finite([array]):
             return False
         np.copyto(target, array)
     return True
+
+
+def _squared_distance(one: Array, other: Array) -> float:
+    with np.errstate(invalid="ignore", over="ignore"):  # strangers' models: what is not finite is nobody's neighbour
+        return float(np.sum(np.square(one - other, dtype=np.float64)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,28 +14,32 @@ from learnae.link.contract import Link, Snapshot, TrainerGone
 from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, Named
-from learnae.node.hearing import Hearing
+from learnae.node.finite import finite
+from learnae.node.hearing import Hearing, Learned
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.keeping import Keeping
 from learnae.node.memory import Memory
 from learnae.node.outages import Outages
 from learnae.node.pace import Pace
+from learnae.node.presence import Presence
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
+from learnae.node.services import Services, back_off
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
+from learnae.node.tidying import Tidying
 from learnae.node.watching import Watching
 from learnae.plugins.calls import naming
-from learnae.records import Leaving, Present, RoundReport
+from learnae.records import Heard, Leaving, RoundReport
 from learnae.strategies import Announcer, RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-PRESENT_SECONDS = 30.0
 GOODBYE_SECONDS = 2.0
-BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+STEADY_SECONDS = 15.0  # a medium that breaks again before this is still the same outage
+SPLITS = 8  # reported at once: whoever invents lineages fills no log
 
 
 @attrs.define
@@ -44,10 +48,13 @@ class Node:
 
     link: Link
     assembly: Assembly
+    services: Services
     channel: str
     hearing: Hearing
     history: History
     publisher: Publisher
+    presence: Presence
+    tidying: Tidying
     joining: Joining
     rounds: Rounds
     architectures: Architectures
@@ -58,6 +65,7 @@ class Node:
     pace: Pace
     outages: Outages
     watching: Watching
+    fresh_rounds: int
     save_seconds: float
     clock: Callable[[], float]
     in_thread: RunInThread
@@ -65,44 +73,64 @@ class Node:
     _rounds_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _round: int = 0
     _round_began: float | None = None
+    _splits: set[bytes] = attrs.field(factory=set)
 
     async def run(self) -> None:
-        """Until the trainer is gone or `stop` is called, and then with a goodbye; being cancelled is as abrupt as a SIGKILL."""
-        async with AsyncExitStack() as services:
-            for service in self.assembly.services():
-                with naming(service.plugin, f"starting {service.name!r}"):
-                    await services.enter_async_context(service.strategy)
-            await self._clean_up()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.watching.run)
-                for announcer in self.assembly.announcers:
-                    nursery.start_soon(self._listen, announcer)
-                nursery.start_soon(self._be_present)
-                with self._rounds_scope:
-                    await self._make_rounds()
-                nursery.cancel_scope.cancel()
-            with trio.move_on_after(GOODBYE_SECONDS):
-                await self._leave()
+        """Until the trainer is gone or `stop` is called, and then with a goodbye; being cancelled is as abrupt as a SIGKILL.
+
+        Raises PluginError for a service that cannot be started.
+        """
+        self._round = self.hearing.round = self.history.last_round()
+        async with trio.open_nursery() as nursery:
+            await self.services.open(self.assembly.services(), nursery)
+            if self.services.failure is None:
+                await self._live()
+            self.services.close()
+        if self.services.failure is not None:
+            raise self.services.failure
 
     def stop(self) -> None:
         """End the rounds and leave."""
         self._rounds_scope.cancel()
 
+    async def _live(self) -> None:
+        self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.watching.run)
+            nursery.start_soon(self.presence.run)
+            for announcer in self.assembly.announcers:
+                nursery.start_soon(self._listen, announcer)
+            for storage in self.assembly.storages:
+                nursery.start_soon(self.tidying.run, storage)
+            with self._rounds_scope:
+                await self._make_rounds()
+            nursery.cancel_scope.cancel()
+        await self._leave()
+
     async def _make_rounds(self) -> None:
-        self._round = await self.in_thread(self.history.last_round)
         try:
             while True:
                 snapshot = await self.link.next_snapshot()
-                await self._make_round(snapshot)
+                if self.adopting.contains_last_offer(snapshot):
+                    await self._try_round(snapshot)
                 self.link.release(snapshot.slot)
         except TrainerGone:
             self.log.info("trainer.gone")
 
+    async def _try_round(self, snapshot: Snapshot) -> None:
+        """A disk that is full does not end a peer: it trains on, and goes on here when there is room again."""
+        try:
+            await self._make_round(snapshot)
+        except Unavailable as error:
+            self.outages.failed("history", str(error))
+        else:
+            self.outages.works("history")
+
     async def _make_round(self, snapshot: Snapshot) -> None:
-        if not self.adopting.contains_last_offer(snapshot):
-            return
         tally = self._begin_round()
-        if not snapshot.progress.lineage:
+        if not await self._is_sound(snapshot):
+            pass
+        elif not snapshot.progress.lineage:
             if not await self.joining.join(snapshot, tally):
                 return
         else:
@@ -114,6 +142,14 @@ class Node:
             self.standing.rounds += 1
         await self._end_round(snapshot, tally)
 
+    async def _is_sound(self, snapshot: Snapshot) -> bool:
+        """What is not finite can neither be published nor merged with."""
+        if await self.in_thread(finite, snapshot.tensors.values()):
+            self.outages.works("model")
+            return True
+        self.outages.failed("model", "it holds values that are not finite: nothing is published or merged until it has recovered")
+        return False
+
     def _begin_round(self) -> Tally:
         now = self.clock()
         if self._round_began is not None:
@@ -121,26 +157,30 @@ class Node:
         self._round_began = now
         self._round += 1
         self.hearing.round = self._round
+        self.hearing.note_silence(self.fresh_rounds)
         return Tally(self._round, now)
 
     async def _end_round(self, snapshot: Snapshot, tally: Tally) -> None:
         now = self.clock()
         await self.architectures.explain(self.rounds.chooser.strangers(), tally)
-        tally.splits = self._splits(tally.round)
+        tally.splits = self._note_splits(tally.round)
         await self._keep(tally, now)
         report = tally.report(now, self.standing.lineage, snapshot.progress.age)
-        await self.in_thread(self._save, report, now)
+        await self._save(report, now)
         self.link.tell(report)
         self.watching.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "published_bytes", "fetched_bytes", "outcome", "age")
         self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})
 
-    def _splits(self, round_: int) -> tuple[bytes, ...]:
-        splits = sorted(self.standing.splits(self.rounds.chooser.seen(round_), self.clock()))
+    def _note_splits(self, round_: int) -> tuple[bytes, ...]:
+        splits = sorted(self.standing.splits(self.rounds.chooser.seen(round_), self.clock()))[:SPLITS]
+        for lineage in self._splits.difference(splits):
+            self.outages.works(f"split {lineage.hex()}")
         for lineage in splits:
             self.outages.failed(
                 f"split {lineage.hex()}", "another grown lineage trains under this name: the two cannot be merged; let one side rejoin"
             )
+        self._splits = set(splits)
         return tuple(splits)
 
     async def _keep(self, tally: Tally, now: float) -> None:
@@ -148,53 +188,48 @@ class Node:
             return
         self.keeping.announced(tally.published, now)
         for item in self.keeping.superfluous(await self.in_thread(self.history.published), now, self.pace.slowest_seconds):
-            await self.publisher.drop(item.root)
             await self.in_thread(self.history.drop_published, item.number)
+            await self.publisher.drop(item.root)
 
-    def _save(self, report: RoundReport, now: float) -> None:
-        refusals, self.hearing.refusals = self.hearing.refusals, type(self.hearing.refusals)()
-        self.history.add_round(report)
-        self.history.save_peers(self.hearing.inbox.take_changed_marks(), self.rounds.peers, refusals)
-        self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
-        self.memory.save(now, self.save_seconds)
+    async def _save(self, report: RoundReport | None, now: float) -> None:
+        learned = self.hearing.take_learned()  # copies: hearing goes on meanwhile
+        try:
+            await self.in_thread(self._write, report, learned, now)
+        except Unavailable:
+            self.hearing.put_back(learned)
+            raise
+
+    def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
+        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs)
+        if report is not None:
+            self.history.add_round(report)
+            self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
+        self.memory.save(now, self.save_seconds, force=report is None)
 
     async def _listen(self, announcer: Named[Announcer]) -> None:
-        """Listens again after an outage, less and less often."""
-        failures = 0
+        """Listens again after an outage, less and less often until listening has lasted for a while."""
+        what, failing = f"listening by {announcer.label}", back_off()
         while True:
+            await self.services.opened(announcer)
+            steady = trio.current_time() + STEADY_SECONDS
             try:
-                with naming(announcer.plugin, f"listening by {announcer.name!r}"):
-                    await announcer.strategy.listen([self.channel], self.hearing.hear)
+                with naming(announcer.plugin, what):
+                    await announcer.strategy.listen([self.channel], partial(self._hear, what, steady))
             except (Unavailable, PluginError) as error:
-                self.outages.failed(f"listening by {announcer.name}", str(error))
-            await trio.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
-            failures += 1
+                self.outages.failed(what, str(error))
+            if trio.current_time() >= steady:
+                failing = back_off()
+            await trio.sleep(next(failing))
 
-    async def _be_present(self) -> None:
-        """For newcomers on media that keep nothing: repeated, since hints change and messages get lost."""
-        while True:
-            hints = {storage.name: tuple(storage.strategy.hints())[:8] for storage in self.assembly.storages}
-            await self.publisher.announce(Present({name: texts for name, texts in hints.items() if texts}))
-            await trio.sleep(PRESENT_SECONDS)
-
-    async def _clean_up(self) -> None:
-        """Drop what a crash left between put and announcement."""
-        known = {item.root for item in await self.in_thread(self.history.published)}
-        for storage in self.assembly.storages:
-            try:
-                with naming(storage.plugin, f"listing the roots of {storage.name!r}"):
-                    roots = await storage.strategy.roots()
-            except (Unavailable, PluginError) as error:
-                self.outages.failed(f"storage {storage.name}", str(error))
-                continue
-            for root in roots:
-                if root not in known:
-                    await self.publisher.drop(root)
+    def _hear(self, what: str, steady: float, heard: Heard) -> None:
+        self.hearing.hear(heard)
+        if trio.current_time() >= steady:
+            self.outages.works(what)
 
     async def _leave(self) -> None:
-        await self.publisher.announce(Leaving())
-        await self.in_thread(self._save_last)
-
-    def _save_last(self) -> None:
-        self.history.save_peers(self.hearing.inbox.take_changed_marks(), self.rounds.peers, self.hearing.refusals)
-        self.memory.save(self.clock(), self.save_seconds, force=True)
+        try:
+            await self._save(None, self.clock())
+            with trio.move_on_after(GOODBYE_SECONDS):
+                await self.publisher.announce(Leaving())
+        except Unavailable as error:
+            self.outages.failed("history", str(error))

@@ -15,10 +15,14 @@ from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.pace import Pace
+from learnae.node.peers import Peers
 from learnae.node.tally import Tally
 from learnae.plugins.calls import naming
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
+
+LEAST_SHARE = 4
+"""What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
 
 
 @attrs.frozen
@@ -36,7 +40,7 @@ class Obtainer:
     fetcher: Fetcher
     assembly: Assembly
     specs: Mapping[str, TensorSpec]
-    peers: dict[PeerId, PeerRecord]
+    peers: Peers
     limit: int
     pace: Pace
     clock: Callable[[], float]
@@ -57,40 +61,40 @@ class Obtainer:
         return [arrived[entry.peer] for entry in entries if entry.peer in arrived]
 
     async def _obtain_one(self, entry: Entry, tally: Tally) -> Obtained | None:
-        record, transfer, started = self._tried(entry, tally), Transfer(), self.clock()
-        seconds = self.pace.deadline_seconds(update(entry).bytes)
+        record, transfer, started = self.peers.note(entry.peer), Transfer(self.limit), self.clock()
+        record.last_tried = tally.round
+        seconds = self.pace.deadline_seconds(update(entry).bytes, record.bytes_per_second)
         failure = ("fetch", f"nothing whole within {seconds:.2f} s")
         obtained = None
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as limit:
             try:
                 obtained = await self._fetch(entry, transfer)
             except Unavailable as error:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
                 failure = ("decode", str(error))
-        self._took(record, self.clock() - started, transfer, tally)
+        tally.fetched_bytes += transfer.bytes
+        took = self.clock() - started
         if obtained is None:
+            if limit.cancelled_caught and transfer.bytes:
+                _measure(record, took, max(transfer.bytes, update(entry).bytes // LEAST_SHARE))
             record.failures += 1
             tally.failed(entry, *failure)
             return None
+        self.pace.transfer_took(took, transfer.bytes)
+        _measure(record, took, transfer.bytes)
         record.fetched_number = entry.announcement.number
         return obtained
 
     async def _fetch(self, entry: Entry, transfer: Transfer) -> Obtained:
         codec = self.assembly.codec_named(update(entry).codec)
-        content = await self.fetcher.fetch(entry.announcement, self.limit, transfer)
+        content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
-        with naming(update(entry).codec, "checking what it shall decode"):
+        with naming(codec.plugin, f"checking what codec {codec.name!r} shall decode"):
             await self.in_thread(decoder.check)
         return Obtained(entry, decoder)
 
-    def _tried(self, entry: Entry, tally: Tally) -> PeerRecord:
-        record = self.peers.setdefault(entry.peer, PeerRecord())
-        record.last_tried = tally.round
-        return record
 
-    def _took(self, record: PeerRecord, seconds: float, transfer: Transfer, tally: Tally) -> None:
-        tally.fetched_bytes += transfer.bytes
-        if transfer.bytes:
-            self.pace.transfer_took(seconds, transfer.bytes)
-            record.bytes_per_second = transfer.bytes / seconds if seconds > 0 else None
+def _measure(record: PeerRecord, seconds: float, size: int) -> None:
+    if seconds > 0:
+        record.bytes_per_second = size / seconds

@@ -10,6 +10,7 @@ import attrs
 WINDOW = 20
 SLACK = 1.5
 LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not the network
+MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
 
 
 def _window() -> deque[float]:
@@ -29,7 +30,7 @@ class Pace:
         self._rounds.append(seconds)
 
     def transfer_took(self, seconds: float, size: int) -> None:
-        """Also for a transfer that was cut off: with what had come by then, so that the next deadline follows a slow line."""
+        """Of a whole update: what little came of a broken one says nothing about the line."""
         self._per_byte.append(seconds / max(size, 1))
         self.slowest_seconds = max(self.slowest_seconds, seconds)
 
@@ -38,9 +39,13 @@ class Pace:
         """The typical round: the median; None before the first."""
         return median(self._rounds) if self._rounds else None
 
-    def deadline_seconds(self, size: int) -> float:
-        """1.5 times the 90th percentile of the last 20 transfers, for this many bytes."""
-        if not self._per_byte:
-            return self.first_seconds
+    def deadline_seconds(self, size: int, bytes_per_second: float | None = None) -> float:
+        """1.5 times the 90th percentile of the last 20 transfers, for this many bytes; longer for a peer that was measured slower."""
+        most, own = MOST * self.first_seconds, size / bytes_per_second if bytes_per_second else 0.0
+        usual = self._slow_per_byte() * size if self._per_byte else self.first_seconds / SLACK
+        return min(most, max(LEAST_SECONDS, SLACK * usual, SLACK * own))
+
+    def _slow_per_byte(self) -> float:
+        """Between two samples, never beyond the slowest."""
         slow = quantiles(self._per_byte, n=10)[-1] if len(self._per_byte) > 1 else self._per_byte[0]
-        return max(LEAST_SECONDS, SLACK * min(slow, max(self._per_byte)) * size)
+        return min(slow, max(self._per_byte))

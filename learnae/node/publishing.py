@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
+import trio
 
 from learnae.content.pack import Packed, pack
-from learnae.errors import PluginError, Unavailable
+from learnae.errors import PluginError
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.link.contract import Snapshot
@@ -17,6 +18,7 @@ from learnae.node.assembly import Assembly
 from learnae.node.hearing import Hearing
 from learnae.node.history import History, Published
 from learnae.node.outages import Outages
+from learnae.node.services import Services
 from learnae.node.standing import found
 from learnae.plugins.calls import naming
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, TensorSpec, Update
@@ -25,10 +27,14 @@ from learnae.strategies import RunInThread
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
+SEND_SECONDS = 10.0
+DROP_SECONDS = 10.0
+
 
 @attrs.define
 class Publisher:
-    """Writes own updates and sends own announcements."""
+    """Writes own updates and sends own announcements. `putting` is the root that is in storage before the history knows it."""
 
     identity: Identity
     swarm: bytes
@@ -38,22 +44,57 @@ class Publisher:
     assembly: Assembly
     history: History
     hearing: Hearing
+    services: Services
     outages: Outages
     in_thread: RunInThread
     rng: np.random.Generator
     log: FilteringBoundLogger
-    newest: Published | None = None
+    listen_first_until: float = 0.0  # on trio's clock
+    putting: Cid | None = None
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> Published | None:
-        """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once)."""
+        """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once). Raises Unavailable."""
         if self.hearing.elsewhere:
             return None
         number = await self._next_number(Kind.UPDATE)
         packed = await self.in_thread(self._pack, snapshot, number)
-        if packed is None or not await self._put(packed):
+        if packed is None:
             return None
+        update = self._update(snapshot, packed, lineage, young=young)
+        published = Published(number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature)
+        self.putting = packed.root
+        try:
+            if not await self._put(packed):
+                return None
+            await self.in_thread(self.history.add_published, published)
+        finally:
+            self.putting = None
+        await self._send(number, update)
+        return published
+
+    async def announce(self, body: Body) -> None:
+        """Send anything that has no content, under its next number. Raises Unavailable."""
+        kind = Announcement(self.swarm, self.identity.peer, 0, body).kind
+        if not self.hearing.elsewhere:
+            await self._send(await self._next_number(kind), body)
+
+    async def drop(self, root: Cid) -> None:
+        """Forget an own root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
+        for storage in filter(self.services.ready, self.assembly.storages):
+            with self.services.using(storage, "dropping a root", DROP_SECONDS):
+                await storage.strategy.drop(root)
+
+    async def _next_number(self, kind: Kind) -> int:
+        """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
+        if kind not in self.hearing.own_numbers:
+            await trio.sleep_until(self.listen_first_until)
+        number = await self.in_thread(self.history.next_number, kind, self.hearing.raised_numbers.get(kind, 0))
+        self.hearing.own_numbers[kind] = max(number, self.hearing.own_numbers.get(kind, 0))
+        return number
+
+    def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, young: bool) -> Update:
         progress = snapshot.progress
-        update = Update(
+        return Update(
             root=packed.root,
             bytes=packed.bytes,
             lineage=lineage or found(packed.root),
@@ -66,31 +107,15 @@ class Publisher:
             codec=self.assembly.codec.name,
             loss=progress.loss if progress.loss is not None and np.isfinite(progress.loss) else None,
         )
-        published = Published(number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature)
-        await self.in_thread(self.history.add_published, published)
-        await self._send(number, update)
-        self.newest = published
-        return published
-
-    async def announce(self, body: Body) -> None:
-        """Send anything that has no content, under its next number."""
-        kind = Announcement(self.swarm, self.identity.peer, 0, body).kind
-        if not self.hearing.elsewhere:
-            await self._send(await self._next_number(kind), body)
-
-    async def _next_number(self, kind: Kind) -> int:
-        least = self.hearing.raised_numbers.pop(kind, None)
-        if least is not None:
-            await self.in_thread(self.history.raise_number, kind, least)
-        number = await self.in_thread(self.history.next_number, kind)
-        self.hearing.own_numbers[kind] = number
-        return number
 
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:
-        if not all(np.isfinite(np.add.reduce(tensor, axis=None, dtype=np.float64)) for tensor in snapshot.tensors.values()):
-            self.outages.failed("publish", "the model holds values that are not finite: nothing is published until it has recovered")
+        try:
+            packed = pack(self._encoded(snapshot), peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=self.assembly.codec.name)
+        except (PluginError, ValueError) as error:
+            self.outages.failed("publishing", str(error))
             return None
-        return pack(self._encoded(snapshot), peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=self.assembly.codec.name)
+        self.outages.works("publishing")
+        return packed
 
     def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
         codec = self.assembly.codec
@@ -104,38 +129,23 @@ class Publisher:
 
     async def _put(self, packed: Packed) -> bool:
         """Into every storage that is written to; True when at least one has it."""
-        stored = False
-        for storage in (s for s in self.assembly.storages if s.writes):
-            try:
-                with naming(storage.plugin, f"putting blocks into storage {storage.name!r}"):
+        stored, seconds = False, PUT_SECONDS + packed.bytes / PUT_BYTES_PER_SECOND
+        for storage in filter(self.services.ready, self.assembly.storages):
+            if storage.writes:
+                with self.services.using(storage, "putting blocks", seconds) as attempt:
                     await storage.strategy.put(packed.root, packed.blocks)
-            except (Unavailable, PluginError) as error:
-                self.outages.failed(f"storage {storage.name}", str(error))
-            else:
-                self.outages.works(f"storage {storage.name}")
-                stored = True
-        if stored:
-            self.outages.works("publish")
+                stored |= attempt.worked
         return stored
 
     async def _send(self, number: int, body: Body) -> None:
         announcement = Announcement(self.swarm, self.identity.peer, number, body)
-        message = encode_envelope(self.identity, announcement)
+        try:
+            message = encode_envelope(self.identity, announcement)
+        except ValueError as error:
+            self.outages.failed("announcing", str(error))
+            return
+        self.outages.works("announcing")
         replaces = f"{self.identity.peer}/{announcement.kind.value}".encode()
-        for announcer in self.assembly.announcers:
-            try:
-                with naming(announcer.plugin, f"announcing by {announcer.name!r}"):
-                    await announcer.strategy.announce(message, channel=self.channel, replaces=replaces)
-            except (Unavailable, PluginError) as error:
-                self.outages.failed(f"announcer {announcer.name}", str(error))
-            else:
-                self.outages.works(f"announcer {announcer.name}")
-
-    async def drop(self, root: Cid) -> None:
-        """Forget an own root everywhere; what cannot be dropped now is dropped at the next start."""
-        for storage in self.assembly.storages:
-            try:
-                with naming(storage.plugin, f"dropping a root from storage {storage.name!r}"):
-                    await storage.strategy.drop(root)
-            except (Unavailable, PluginError) as error:
-                self.outages.failed(f"storage {storage.name}", str(error))
+        for announcer in filter(self.services.ready, self.assembly.announcers):
+            with self.services.using(announcer, "announcing", SEND_SECONDS):
+                await announcer.strategy.announce(message, channel=self.channel, replaces=replaces)

@@ -14,17 +14,17 @@ from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
 from learnae.node.choosing import Chooser, staleness, update
 from learnae.node.decoding import LazyMasks, LazyTensors
-from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.judging import Judgement, Judges
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.pace import Pace
+from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
-from learnae.records import LocalModel, PeerId, Received, State
+from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ GATHERING = 0.2
 Equal peers publish at about the same moment; whoever looks at once merges the others' models of the round before (setting D20, two-class
 shards: 84 % instead of 91 %).
 """
+
+OLDEST = 1 << 48
+"""Optimiser steps that no model ever has: an age beyond it is believed up to here, so that ages can be added and stored for ever."""
 
 
 @attrs.define
@@ -50,7 +53,7 @@ class Rounds:
     merger: Merger
     adopting: Adopting
     memory: Memory
-    peers: dict[PeerId, PeerRecord]
+    peers: Peers
     pace: Pace
     patience: float
     clock: Callable[[], float]
@@ -103,7 +106,7 @@ class Rounds:
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
-            record = self.peers[item.entry.peer]
+            record = self.peers.note(item.entry.peer)
             if judgement.accepted:
                 record.failures, record.ever_accepted = 0, record.ever_accepted or not failure
             else:
@@ -115,4 +118,4 @@ class Rounds:
 
 def merged_age(own: int, accepted: Sequence[int]) -> int:
     """At least the own age, at most the lower median: one liar inflates nobody's age (DESIGN 4, "What others claim is bounded")."""
-    return max(own, median_low([own, *accepted]))
+    return max(own, min(OLDEST, median_low([own, *accepted])))

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from learnae.records import State
+
+
+def checked_state(state: Any) -> State | None:
+    """What a strategy returned as its state. Raises TypeError unless it is a mapping by name, or None."""
+    if state is not None and not (isinstance(state, Mapping) and all(isinstance(name, str) for name in state)):
+        raise TypeError(f"a state is a mapping from text to arrays, numbers and text, not {type(state).__name__}")
+    return state
 
 
 def dump_state(state: State) -> bytes:
@@ -21,6 +29,7 @@ def dump_state(state: State) -> bytes:
 
 
 def load_state(data: bytes) -> dict[str, Any]:
+    """Raises whatever numpy, zipfile and json raise for bytes that `dump_state` did not make."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         state = dict(json.loads(str(stored["plain"])))
         return state | {name.removeprefix("array/"): stored[name] for name in stored.files if name.startswith("array/")}

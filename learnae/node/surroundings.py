@@ -25,7 +25,9 @@ class Shared:
         self._instances: dict[type, Any] = {type(instance): instance for instance in instances}
 
     def __call__(self, kind: type[R]) -> R:
-        return self._instances.setdefault(kind, kind())  # type: ignore[no-any-return]
+        if kind not in self._instances:
+            self._instances[kind] = kind()
+        return self._instances[kind]  # type: ignore[no-any-return]
 
 
 @attrs.frozen(kw_only=True)

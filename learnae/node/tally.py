@@ -9,6 +9,8 @@ from learnae.node.inbox import Entry
 from learnae.node.judging import Judgement
 from learnae.records import RoundReport, Update, UpdateVerdict
 
+REASON_CHARACTERS = 500
+
 
 @attrs.define
 class Tally:
@@ -58,4 +60,4 @@ class Tally:
 def _verdict(round_: int, entry: Entry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:
     body = entry.announcement.body
     assert isinstance(body, Update)
-    return UpdateVerdict(round_, entry.peer, entry.announcement.number, body.root, merged, weight, scale, stage, reason)
+    return UpdateVerdict(round_, entry.peer, entry.announcement.number, body.root, merged, weight, scale, stage, reason[:REASON_CHARACTERS])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from learnae.plugins.hooks import Hook
 from learnae.records import PeerId, RoundReport
 from learnae.strategies import RunInThread
 
@@ -21,11 +22,13 @@ WAITING = 256
 
 @attrs.define
 class Watching:
-    """What watchers have not seen yet waits here; when too much waits, the newest is dropped and said."""
+    """What watchers have not seen yet waits here; when too much waits, the newest is dropped. Both are said once, until it is over."""
 
     manager: PluginManager
     in_thread: RunInThread
     log: FilteringBoundLogger
+    _behind: bool = False
+    _running: set[int] = attrs.field(factory=set)  # watchers that were cut off, and whose threads have not ended
     _channel: tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]] = attrs.field(
         factory=lambda: trio.open_memory_channel(WAITING)
     )
@@ -39,17 +42,32 @@ class Watching:
         self._queue("learnae_peer_changed", peer=peer, state=state)
 
     async def run(self) -> None:
+        """Until cancelled."""
         async for hook, arguments in self._channel[1]:
-            with trio.move_on_after(LIMIT_SECONDS) as limit:
-                await self.in_thread(self._notify, hook, arguments)
-            if limit.cancelled_caught:
-                self.log.warning("watcher.slow", hook=hook, limit_seconds=LIMIT_SECONDS)
+            self._behind = self._behind and self._channel[1].statistics().current_buffer_used > 0
+            for watcher in self.manager.watchers(hook):
+                await self._tell(watcher, arguments)
 
-    def _notify(self, hook: str, arguments: dict[str, Any]) -> None:
-        self.manager.notify(hook, **arguments)
+    async def _tell(self, watcher: Hook, arguments: dict[str, Any]) -> None:
+        """One that is still busy with what it was cut off from is left out, so that it takes no more than one thread."""
+        if id(watcher) in self._running:
+            return
+        with trio.move_on_after(LIMIT_SECONDS) as limit:
+            await self.in_thread(self._run, watcher, arguments)
+        if limit.cancelled_caught:
+            self.log.warning("watcher.slow", plugin=watcher.plugin.name, hook=watcher.name, limit_seconds=LIMIT_SECONDS)
+
+    def _run(self, watcher: Hook, arguments: dict[str, Any]) -> None:
+        self._running.add(id(watcher))
+        try:
+            self.manager.notify_one(watcher, **arguments)
+        finally:
+            self._running.discard(id(watcher))
 
     def _queue(self, hook: str, **arguments: Any) -> None:
         try:
             self._channel[0].send_nowait((hook, arguments))
         except trio.WouldBlock:
-            self.log.warning("watcher.behind", hook=hook)
+            if not self._behind:
+                self.log.warning("watcher.behind", hook=hook, waiting=WAITING)
+            self._behind = True

@@ -6,8 +6,8 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.errors import ConfigError
-from learnae.node.history import History, PeerRecord, Published
+from learnae.errors import ConfigError, Unavailable
+from learnae.node.history import History, PeerRecord, Proof, Published
 from learnae.node.inbox import Mark
 from learnae.node.states import dump_state, load_state
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
@@ -33,9 +33,9 @@ def test_numbers_grow_per_kind_and_go_on_after_a_restart(path):
 
 def test_a_number_heard_under_the_own_key_is_never_used_again(path):
     history = History.open(path)
-    history.raise_number(Kind.UPDATE, 41)
-    history.raise_number(Kind.UPDATE, 7)
-    assert history.next_number(Kind.UPDATE) == 42
+    assert history.next_number(Kind.UPDATE, above=41) == 42
+    assert history.next_number(Kind.UPDATE, above=7) == 43
+    assert History.open(path).next_number(Kind.UPDATE) == 44
 
 
 def test_peers_marks_and_counts_come_back_as_they_were(path):
@@ -98,3 +98,60 @@ def test_a_failed_write_changes_nothing(path):
     with pytest.raises(sqlite3.Error):
         history.save_peers(bad, {ALICE: PeerRecord(last_tried=object())}, {})  # type: ignore[arg-type]
     assert history.marks() == {}
+
+
+class FullDisk:
+    """A connection whose statements of one kind find the disk full; at an INSERT that ends the transaction, as it may in SQLite."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str) -> None:
+        self._connection, self._statement = connection, statement
+
+    def execute(self, sql: str, *args):
+        if sql.startswith(self._statement):
+            if self._statement == "INSERT":
+                self._connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(sql, *args)
+
+    def __getattr__(self, name: str):
+        return getattr(self._connection, name)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT", "COMMIT"])
+def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(path, statement):
+    history = History.open(path)
+    assert history.next_number(Kind.UPDATE) == 1
+    whole, history._connection = history._connection, FullDisk(history._connection, statement)  # type: ignore[assignment]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="full"):
+            history.next_number(Kind.UPDATE)
+    history._connection = whole
+    assert history.next_number(Kind.UPDATE) == 2
+
+
+def test_a_history_that_another_process_holds_is_unavailable(path):
+    history = History.open(path)
+    history._connection.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        history.next_number(Kind.UPDATE)
+    other.execute("ROLLBACK")
+    assert history.next_number(Kind.UPDATE) == 1
+    other.close()
+
+
+def test_the_memory_of_peers_is_bounded_on_disk_and_the_last_that_changed_stay(path, monkeypatch):
+    monkeypatch.setattr("learnae.node.history.KEPT_PEERS", 3)
+    monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
+    history, names = History.open(path), [PeerId(f"{number:064}") for number in range(10)]
+    for name in (*names, names[0]):
+        history.save_peers({(name, Kind.UPDATE): Mark(1, b"d")}, {name: PeerRecord()}, {})
+    assert list(history.peers()) == [names[8], names[9], names[0]]
+    assert [peer for peer, _ in history.marks()] == [names[8], names[9], names[0]]
+
+
+def test_proofs_are_kept_whole(path):
+    history, proof = History.open(path), Proof(ALICE, Kind.UPDATE, 7, b"first", b"second")
+    history.save_peers({}, {}, {}, [proof])
+    assert History.open(path).proofs() == [proof]

@@ -1,0 +1,52 @@
+"""What is remembered of other peers, within bounds: identities cost nothing, so a flood of them must not fill memory or disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from learnae.node.history import PeerRecord
+from learnae.records import PeerId
+
+
+@attrs.define
+class Peers:
+    """A record for each peer that was tried or refused. Of too many, the one never accepted is forgotten that was noted first."""
+
+    capacity: int
+    _records: dict[PeerId, PeerRecord] = attrs.field(factory=dict)
+    _changed: set[PeerId] = attrs.field(factory=set)
+
+    def get(self, peer: PeerId) -> PeerRecord:
+        """To be read: of a peer without a record, an empty one that is not kept."""
+        return self._records.get(peer) or PeerRecord()
+
+    def note(self, peer: PeerId) -> PeerRecord:
+        """To be changed: kept, and saved with the next round."""
+        record = self._records.setdefault(peer, PeerRecord())
+        self._changed.add(peer)
+        if len(self._records) > self.capacity:
+            self.forget(next((known for known, past in self._records.items() if not past.ever_accepted), peer))
+        return record
+
+    def forget(self, peer: PeerId) -> None:
+        self._records.pop(peer, None)
+        self._changed.discard(peer)
+
+    def trusts(self, peer: PeerId) -> bool:
+        """Whether an update of this peer was ever merged."""
+        return self.get(peer).ever_accepted
+
+    def take_changed(self) -> Mapping[PeerId, PeerRecord]:
+        """Copies of the records that were noted since the last call, for the history."""
+        changed = {peer: attrs.evolve(self._records[peer]) for peer in self._changed}
+        self._changed.clear()
+        return changed
+
+    def put_back(self, unsaved: Mapping[PeerId, PeerRecord]) -> None:
+        """Those could not be saved: they count as changed again."""
+        self._changed.update(peer for peer in unsaved if peer in self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)

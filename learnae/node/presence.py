@@ -1,0 +1,59 @@
+"""Here I am, and where my stores can be reached: told again and again, since hints change and messages get lost."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import attrs
+import trio
+
+from learnae.errors import PluginError, Unavailable, UpdateRejected
+from learnae.identity.wire import HINTS, NAMES
+from learnae.node.assembly import Assembly, Named
+from learnae.node.outages import Outages
+from learnae.node.publishing import Publisher
+from learnae.node.services import Services
+from learnae.plugins.calls import naming
+from learnae.records import Present
+from learnae.strategies import Storage
+
+PRESENT_SECONDS = 30.0
+
+
+@attrs.define
+class Presence:
+    """For newcomers on media that keep nothing."""
+
+    assembly: Assembly
+    services: Services
+    publisher: Publisher
+    outages: Outages
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.publisher.announce(Present(self._hints()))
+            except Unavailable as error:
+                self.outages.failed("history", str(error))
+            await trio.sleep(PRESENT_SECONDS)
+
+    def _hints(self) -> dict[str, tuple[str, ...]]:
+        hints: dict[str, tuple[str, ...]] = {}
+        for storage in filter(self.services.is_open, self.assembly.storages):
+            texts = (*hints.get(storage.name, ()), *self._hints_of(storage))
+            if texts:
+                hints[storage.name] = texts[:NAMES]
+        return dict(islice(hints.items(), NAMES))
+
+    def _hints_of(self, storage: Named[Storage]) -> tuple[str, ...]:
+        what = f"hints of {storage.label}"
+        try:
+            with naming(storage.plugin, f"asking for the {what}"):
+                texts = tuple(islice(storage.strategy.hints(), NAMES))
+                HINTS.load({storage.name: list(texts)}, "hints")
+        except (PluginError, UpdateRejected) as error:
+            self.outages.failed(what, str(error))
+            return ()
+        self.outages.works(what)
+        return texts

@@ -1,0 +1,126 @@
+"""Storages and announcers: opened, opened again after an outage, never waited for without a limit, and closed at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from learnae.errors import PluginError, Unavailable
+from learnae.node.assembly import Named
+from learnae.node.outages import Outages
+from learnae.plugins.calls import naming
+from learnae.strategies import Announcer, Storage
+
+OPEN_SECONDS = 30.0
+CLOSE_SECONDS = 2.0
+BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+REST_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0)
+
+Service = Named[Storage] | Named[Announcer]
+
+
+@attrs.define
+class Attempt:
+    """One call of a service. `worked` once it has returned in time."""
+
+    worked: bool = False
+
+
+@attrs.define
+class Services:
+    """`failure` is the error of a service that could not even be opened for the first time: its plugin must be mended."""
+
+    outages: Outages
+    failure: PluginError | None = None
+    _open: dict[Service, trio.Event] = attrs.field(factory=dict)
+    _hung: dict[Service, tuple[int, float]] = attrs.field(factory=dict)  # how often in a row, and until when it is left alone
+    _leaving: trio.Event = attrs.field(factory=trio.Event)
+
+    async def open(self, services: Iterable[Service], nursery: trio.Nursery) -> None:
+        """Keep them open, each in a task of its own; returns when the first try of each is over, well or not."""
+        tried = {service: trio.Event() for service in services}
+        for service, event in tried.items():
+            self._open[service] = trio.Event()
+            nursery.start_soon(self._keep_open, service, event)
+        with trio.move_on_after(OPEN_SECONDS + 1):
+            for event in tried.values():
+                await event.wait()
+        for service in (service for service, event in tried.items() if not event.is_set()):
+            self.outages.failed(service.label, "it cannot even be cut off: a thread of it hangs")
+
+    def close(self) -> None:
+        """Let all of them close, within a limit."""
+        self._leaving.set()
+
+    async def opened(self, service: Service) -> None:
+        """Wait until it is open."""
+        await self._open[service].wait()
+
+    def is_open(self, service: Service) -> bool:
+        return service in self._open and self._open[service].is_set()
+
+    def ready(self, service: Service) -> bool:
+        """Whether it is open, and has not just been cut off for its silence."""
+        return self.is_open(service) and trio.current_time() >= self._hung.get(service, (0, -math.inf))[1]
+
+    @contextmanager
+    def using(self, service: Service, doing: str, seconds: float) -> Iterator[Attempt]:
+        """Cuts off what takes longer. Whatever the plugin raises is an outage: told once, and over when the same works again."""
+        attempt, what = Attempt(), f"{doing} by {service.label}"
+        try:
+            with naming(service.plugin, what), trio.move_on_after(seconds) as limit:
+                yield attempt
+            if limit.cancelled_caught:
+                self._leave_alone(service)
+                raise Unavailable(f"no answer within {seconds:.0f} s")
+        except (Unavailable, PluginError) as error:
+            self.outages.failed(what, str(error))
+        else:
+            attempt.worked = True
+            self._hung.pop(service, None)
+            self.outages.works(what)
+
+    def _leave_alone(self, service: Service) -> None:
+        times = self._hung.get(service, (0, 0.0))[0]
+        self._hung[service] = times + 1, trio.current_time() + REST_SECONDS[min(times, len(REST_SECONDS) - 1)]
+
+    async def _keep_open(self, service: Service, tried: trio.Event) -> None:
+        for seconds in back_off():
+            try:
+                await self._hold_open(service, tried)
+            except (Unavailable, PluginError) as error:
+                if isinstance(error, PluginError) and not tried.is_set():
+                    self.failure = error
+                self.outages.failed(service.label, str(error))
+            tried.set()
+            with trio.move_on_after(0 if self.failure else seconds):
+                await self._leaving.wait()
+            if self._leaving.is_set() or self.failure:
+                return
+
+    async def _hold_open(self, service: Service, tried: trio.Event) -> None:
+        """Entered and left in one task, as nurseries inside a service want it."""
+        with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit, naming(service.plugin, f"starting {service.label}"):
+            async with service.strategy:
+                limit.deadline = math.inf
+                self._open[service].set()
+                tried.set()
+                self.outages.works(service.label)
+                try:
+                    await self._leaving.wait()
+                finally:
+                    self._open[service] = trio.Event()
+                    limit.deadline = trio.current_time() + CLOSE_SECONDS
+        if limit.cancelled_caught and not self._leaving.is_set():
+            raise Unavailable(f"it did not open within {OPEN_SECONDS:.0f} s")
+
+
+def back_off() -> Iterator[float]:
+    """How long to wait after each failure in a row."""
+    yield from BACK_OFF_SECONDS
+    while True:
+        yield BACK_OFF_SECONDS[-1]

@@ -1,0 +1,80 @@
+"""Codecs that peers name are looked up among what is installed, and never imported by their name."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import structlog
+
+import learnae
+from learnae.config.load import load_document
+from learnae.errors import UpdateRejected
+from learnae.identity.keys import Identity
+from learnae.node.assembly import assemble
+from learnae.node.surroundings import Shared, Surroundings, inline
+from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.hooks import Plugin
+from learnae.plugins.manager import PluginManager
+
+
+class Fussy(Fp32):
+    def __init__(self, options, context) -> None:
+        raise ValueError("not today")
+
+
+class Offers:
+    @learnae.hookimpl
+    def learnae_register_codec(self):
+        return {"fussy": Fussy, "absent": "no_such_module:Codec"}
+
+
+@pytest.fixture
+def assembly(tmp_path):
+    manager = PluginManager.discover(only=())
+    manager.register(Offers(), Plugin("third-party"))
+
+    def make(**tables):
+        document = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}, **tables}
+        config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
+        around = Surroundings(
+            home=tmp_path,
+            meeting=tmp_path,
+            clock=lambda: 0.0,
+            seed=0,
+            in_thread=inline,
+            in_watcher_thread=inline,
+            share=Shared(),
+            log=structlog.get_logger(),
+        )
+        return assemble(config, manager, Identity.generate(bytes(32)).peer, around)
+
+    return make
+
+
+def test_the_own_codec_decodes_by_its_own_options_and_others_by_their_defaults(assembly):
+    made = assembly(codec={"use": "fp32"})
+    assert made.codec_named("fp32") is made.codec
+    assert made.codec_named("int8") is made.codec_named("int8")
+    assert made.codec_named("int8").name == "int8"
+
+
+@pytest.mark.parametrize("name", ["os:system", "my_file:Codec", "../evil:Codec", "", "nope", "learnae.plugins.codec.fp32:Fp32"])
+def test_a_name_that_is_not_installed_is_refused_and_imports_nothing(assembly, name, tmp_path):
+    (tmp_path / "my_file.py").write_text("raise SystemExit('imported')")
+    before = set(sys.modules)
+    with pytest.raises(UpdateRejected, match="unknown-codec"):
+        assembly().codec_named(name)
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize("name", ["fussy", "absent"])
+def test_an_installed_codec_that_cannot_be_made_refuses_the_update_and_names_its_plugin(assembly, name):
+    with pytest.raises(UpdateRejected, match=r"unusable-codec.*'third-party'"):
+        assembly().codec_named(name)
+
+
+def test_two_storages_of_one_name_are_told_apart(assembly, tmp_path):
+    one, two = ({"use": "directory", "path": str(tmp_path / name)} for name in ("one", "two"))
+    made = assembly(storage=[one, two, {"use": "memory"}])
+    assert [named.label for named in made.storages] == ["storage directory", "storage directory (2)", "storage memory"]

@@ -1,0 +1,134 @@
+"""Who may be fetched from, and what becomes of a selector that breaks its word."""
+
+from itertools import repeat
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from learnae.node.assembly import Named
+from learnae.node.choosing import Chooser
+from learnae.node.inbox import Entry, Inbox
+from learnae.node.peers import Peers
+from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
+from learnae.strategies import Selector
+from learnae.testing.context import make_context
+
+OURS, THEIRS = b"lineage1", b"lineage2"
+SHAPE = b"shapes 1"
+
+
+class First(Selector):
+    def select(self, view):
+        return view.candidates[: view.count]
+
+
+class Raises(Selector):
+    def select(self, view):
+        raise RuntimeError("no idea")
+
+
+class Nothing(Selector):
+    def select(self, view):
+        return None
+
+
+class TooMany(Selector):
+    def select(self, view):
+        return view.candidates
+
+
+class Twice(Selector):
+    def select(self, view):
+        return [view.candidates[0], view.candidates[0]]
+
+
+class Strangers(Selector):
+    def select(self, view):
+        return [Candidate(PeerId("f" * 64), Kind.UPDATE, 1, 0, 0.0)]
+
+
+class Text(Selector):
+    def select(self, view):
+        return ["alice"]
+
+
+class Endless(Selector):
+    def select(self, view):
+        return repeat(view.candidates[0])
+
+
+def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> Entry:
+    body = Update(Cid("root"), 100, lineage, signature, 7, False, 0, 0, 0.0, "int8")
+    return Entry(Announcement(b"s" * 16, PeerId(peer), number, body), b"digest", b"message", heard_at, heard_round, backlog)
+
+
+def chooser(tmp_path, *entries: Entry, selector: type[Selector] = First, count: int = 2) -> Chooser:
+    inbox, peers = Inbox(100, lambda peer: False), Peers(100)
+    for item in entries:
+        inbox.put(item)
+    named = Named("chosen", "some-plugin", selector(None, make_context(tmp_path)))
+    return Chooser(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, log=structlog.get_logger())
+
+
+def chosen(chooser: Chooser, round_: int = 1) -> list[str]:
+    return [item.peer for item in chooser.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
+
+
+def test_an_update_is_fresh_for_eight_own_rounds(tmp_path):
+    of_round_3 = chooser(tmp_path, entry("a", heard_round=3))
+    assert chosen(of_round_3, round_=11) == ["a"]
+    assert chosen(of_round_3, round_=12) == []
+
+
+def test_backlog_is_for_newcomers_and_never_for_a_round(tmp_path):
+    left_behind = chooser(tmp_path, entry("a", backlog=True))
+    assert chosen(left_behind) == []
+    assert [item.peer for item in left_behind.of_lineage(OURS)] == ["a"]
+
+
+def test_another_lineage_or_architecture_is_no_candidate(tmp_path):
+    choosing = chooser(tmp_path, entry("a", lineage=THEIRS), entry("b", signature=b"shapes 2"), entry("c"))
+    assert chosen(choosing) == ["c"]
+    assert [item.peer for item in choosing.strangers()] == ["b"]
+
+
+def test_an_update_is_a_candidate_until_it_was_fetched_once_and_never_again(tmp_path):
+    choosing = chooser(tmp_path, entry("a", number=5))
+    choosing.peers.note(PeerId("a")).fetched_number = 4
+    assert chosen(choosing) == ["a"]
+    choosing.peers.note(PeerId("a")).fetched_number = 5
+    assert chosen(choosing) == []
+
+
+def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
+    views = []
+
+    class Recording(First):
+        def select(self, view):
+            views.append(view)
+            return ()
+
+    choosing = chooser(tmp_path, entry("a", heard_at=10.0), selector=Recording)
+    record = choosing.peers.note(PeerId("a"))
+    record.last_tried, record.failures, record.ever_accepted, record.bytes_per_second = 3, 2, True, 5e6
+    choosing.choose(OURS, 9, age=40, now=16.0, round_seconds=2.0)
+    [view] = views
+    assert (view.round, view.age, view.count, view.budget_bytes) == (9, 40, 2, 2000)
+    assert view.candidates == [Candidate(PeerId("a"), Kind.UPDATE, 100, 7, 3.0, b"", 5e6, 3, 2, True)]
+
+
+@pytest.mark.parametrize("selector", [Raises, Nothing, TooMany, Twice, Strangers, Text, Endless])
+def test_a_selector_that_breaks_its_word_is_named_and_the_round_goes_on_with_none(tmp_path, selector):
+    choosing = chooser(tmp_path, entry("a"), entry("b"), entry("c"), selector=selector)
+    with capture_logs() as logs:
+        assert chosen(choosing) == []
+    [line] = logs
+    assert (line["event"], line["plugin"], line["log_level"]) == ("plugin.failed", "some-plugin", "error")
+    assert "'chosen'" in line["error"]
+
+
+def test_without_candidates_no_selector_is_asked(tmp_path):
+    with capture_logs() as logs:
+        assert chosen(chooser(tmp_path, selector=Raises)) == []
+    assert logs == []

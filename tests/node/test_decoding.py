@@ -1,0 +1,152 @@
+"""What hostile content is refused for before anybody looks at it, and that later looks raise nothing that ends a node."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnae.content.limits import Limits
+from learnae.content.meta import decode_meta
+from learnae.content.pack import pack
+from learnae.content.unpack import Content
+from learnae.errors import PluginError, UpdateRejected
+from learnae.node.assembly import Named
+from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
+from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec.int8 import Int8
+from learnae.records import Decoded, Encoded, Kind, TensorSpec
+from learnae.strategies import Codec
+from learnae.testing.context import make_context, peer_named
+
+W, COUNT = TensorSpec("w", "float32", (2, 3)), TensorSpec("n", "int64", (2,))
+FLOATS, INTEGERS = np.arange(6, dtype="<f4").tobytes(), np.array([1, 2], "<i8").tobytes()
+SOUND = ((W, Encoded(FLOATS)), (COUNT, Encoded(INTEGERS)))
+
+
+def content(*entries: tuple[TensorSpec, Encoded]) -> Content:
+    packed = pack(entries, peer=peer_named("alice"), kind=Kind.UPDATE, number=1, codec="fp32")
+    blocks = {block.cid: block.data for block in packed.blocks}
+    [meta] = [data for data in blocks.values() if b"tensors" in data]
+    data = tuple(cid for cid in blocks if cid.startswith("bafkrei"))
+    return Content(decode_meta([meta], Limits(10**6)), data, blocks)
+
+
+def decoder(*entries: tuple[TensorSpec, Encoded], codec: type[Codec] = Fp32, tmp_path=None) -> Decoder:
+    named = Named("third", "some-plugin", codec(None, make_context(tmp_path)))
+    return Decoder(content(*entries), named, {spec.name: spec for spec in (W, COUNT)})
+
+
+def test_what_is_sound_passes_and_is_decoded(tmp_path):
+    decoding = decoder(*SOUND, tmp_path=tmp_path)
+    decoding.check()
+    tensors = LazyTensors(decoding, {})
+    assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert tensors["n"].tolist() == [1, 2]
+    assert (list(tensors), len(tensors), list(LazyMasks(tensors))) == (["w", "n"], 2, [])
+
+
+SHAPES = {
+    "a tensor is missing": (SOUND[0],),
+    "one too many": (*SOUND, (TensorSpec("x", "float32", (1,)), Encoded(bytes(4)))),
+    "another shape": ((attrs.evolve(W, shape=(3, 2)), Encoded(FLOATS)), SOUND[1]),
+    "another name": ((attrs.evolve(W, name="v"), Encoded(FLOATS)), SOUND[1]),
+    "fewer bytes": ((W, Encoded(FLOATS[:-4])), SOUND[1]),
+    "more bytes": ((W, Encoded(FLOATS + bytes(4))), SOUND[1]),
+    "no bytes": ((W, Encoded(b"")), SOUND[1]),
+    "fewer integers": (SOUND[0], (COUNT, Encoded(INTEGERS[:8]))),
+    "no integers": (SOUND[0], (COUNT, Encoded(b""))),
+}
+
+
+@pytest.mark.parametrize("entries", SHAPES.values(), ids=list(SHAPES))
+def test_what_does_not_fit_the_own_model_is_refused(entries, tmp_path):
+    with pytest.raises(UpdateRejected):
+        decoder(*entries, tmp_path=tmp_path).check()
+
+
+@given(
+    data=st.binary(max_size=20),
+    meta=st.dictionaries(
+        st.sampled_from(["exponent", "scale"]), st.one_of(st.integers(-300, 300), st.text("abc", max_size=3), st.floats(-9, 9))
+    ),
+    codec=st.sampled_from([Fp32, Int8]),
+)
+def test_after_check_access_never_raises_whatever_a_stranger_sent(tmp_path_factory, data, meta, codec):
+    decoding = decoder((W, Encoded(data, meta)), SOUND[1], codec=codec, tmp_path=tmp_path_factory.getbasetemp())
+    try:
+        decoding.check()
+    except UpdateRejected:
+        return
+    tensors = LazyTensors(decoding, {"w": np.zeros((2, 3), np.float32)})
+    assert tensors["w"].shape == (2, 3)
+    assert tensors.scaled(0.5)["w"].dtype == np.float32
+
+
+def test_a_scale_shrinks_the_way_from_the_own_model_and_leaves_integers_alone(tmp_path):
+    tensors = LazyTensors(decoder(*SOUND, tmp_path=tmp_path), {"w": np.full((2, 3), 2.0, np.float32)}).scaled(0.5).scaled(0.5)
+    assert tensors["w"].tolist() == [[1.5, 1.75, 2.0], [2.25, 2.5, 2.75]]
+    assert tensors["n"].tolist() == [1, 2]
+
+
+# -- codecs of third parties -------------------------------------------------------------------------------------------------------
+
+
+class Lax(Fp32):
+    """Checks nothing, and then breaks."""
+
+    def check(self, encoded, like, base):
+        pass
+
+
+class Crashing(Lax):
+    def decode(self, encoded, like, base):
+        raise ZeroDivisionError("oops")
+
+
+class Flat(Lax):
+    def decode(self, encoded, like, base):
+        return Decoded(np.zeros(6, np.float32))
+
+
+class Doubles(Lax):
+    def decode(self, encoded, like, base):
+        return Decoded(np.zeros(like.shape))
+
+
+class Lists(Lax):
+    def decode(self, encoded, like, base):
+        return Decoded([[0.0] * 3] * 2)
+
+
+class WrongMask(Lax):
+    def decode(self, encoded, like, base):
+        return Decoded(np.zeros(like.shape, np.float32), np.ones(6, np.bool_))
+
+
+@pytest.mark.parametrize("codec", [Lax, Crashing, Flat, Doubles, Lists, WrongMask])
+def test_a_codec_that_lets_pass_what_it_cannot_decode_is_named(codec, tmp_path):
+    decoding = decoder((W, Encoded(b"short")), SOUND[1], codec=codec, tmp_path=tmp_path)
+    decoding.check()
+    with pytest.raises(PluginError, match="some-plugin"):
+        LazyTensors(decoding, {})["w"]
+
+
+class Half(Lax):
+    """Sends the first row only."""
+
+    def decode(self, encoded, like, base):
+        mask = np.zeros(like.shape, np.bool_)
+        mask[0] = True
+        return Decoded(np.full(like.shape, 4.0, np.float32), mask)
+
+
+def test_masks_say_what_came_and_only_for_tensors_that_came_in_part(tmp_path):
+    masks = LazyMasks(LazyTensors(decoder(*SOUND, codec=Half, tmp_path=tmp_path), {}))
+    assert list(masks) == ["w"]
+    assert (len(masks), masks.get("n"), "x" in masks) == (1, None, False)
+    assert masks["w"].tolist() == [[True] * 3, [False] * 3]
+    with pytest.raises(KeyError):
+        masks["n"]

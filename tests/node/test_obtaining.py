@@ -1,0 +1,190 @@
+"""Several updates at once, each until its own deadline; what each failure does to its peer, and to nobody else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import structlog
+import trio
+
+from learnae.errors import UpdateRejected
+from learnae.node.assembly import Named
+from learnae.node.fetching import Fetcher
+from learnae.node.history import PeerRecord
+from learnae.node.obtaining import Obtainer
+from learnae.node.pace import Pace
+from learnae.node.peers import Peers
+from learnae.node.tally import Tally
+from learnae.plugins.codec.fp32 import Fp32
+from learnae.records import TensorSpec
+from learnae.testing.context import make_context, peer_named
+from learnae.testing.virtual_time import run_in_virtual_time
+
+MODEL = {"w": np.arange(1000, dtype=np.float32)}
+SPECS = {"w": TensorSpec("w", "float32", (1000,))}
+FIRST_SECONDS = 10.0
+
+
+async def inline(function, *args):
+    return function(*args)
+
+
+@pytest.fixture
+def obtaining(tmp_path, bench):
+    """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
+
+    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32):
+        records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
+
+        def codec_named(name):
+            if name != "fp32":
+                raise UpdateRejected("unknown-codec", name)
+            return Named("fp32", "codec-plugin", codec(None, make_context(tmp_path)))
+
+        async def main():
+            async with trio.open_nursery() as nursery:
+                made = await bench(nursery, storage)
+                fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
+                assembly = SimpleNamespace(codec_named=codec_named)
+                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, trio.current_time, inline)
+                came = [await obtainer.obtain(entries, tally) for _ in range(rounds)]
+                made.services.close()
+                return [[item.entry.peer for item in items] for items in came], trio.current_time()
+
+        came, seconds = run_in_virtual_time(main)
+        return SimpleNamespace(came=came, seconds=seconds, tally=tally, peers=records, pace=pace)
+
+    return run
+
+
+def verdicts(result) -> list[tuple[str, str]]:
+    return [(verdict.stage, verdict.reason) for verdict in result.tally.verdicts]
+
+
+def record(result, name: str) -> PeerRecord:
+    return result.peers.get(peer_named(name))
+
+
+def test_what_arrives_is_remembered_as_fetched_and_its_speed_measured(obtaining, publication, shelf):
+    update = publication(MODEL, number=7)
+
+    class OneSecond(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await trio.sleep(1 / 3)  # the root, then meta and parts, then the data
+            await super().get(cids, deliver, hints=hints)
+
+    result = obtaining([update.entry], OneSecond(shelf().context, update.packed.blocks))
+    assert result.came == [[update.announcement.peer]]
+    assert record(result, "alice").fetched_number == 7
+    assert record(result, "alice").last_tried == 1
+    assert record(result, "alice").bytes_per_second == pytest.approx(update.packed.bytes)
+    assert result.pace.slowest_seconds == pytest.approx(1.0)
+    assert result.tally.fetched_bytes == update.packed.bytes
+
+
+def test_one_that_hangs_costs_the_others_nothing(obtaining, publication, shelf):
+    good, hung = publication(MODEL, "alice"), publication(MODEL, "bob")
+
+    class HangsForBob(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            if any(cid not in self.blocks for cid in cids):
+                await trio.sleep_forever()
+            await super().get(cids, deliver, hints=hints)
+
+    result = obtaining([hung.entry, good.entry], HangsForBob(shelf().context, good.packed.blocks))
+    assert result.came == [[good.announcement.peer]]
+    assert result.seconds <= FIRST_SECONDS
+    [(stage, reason)] = verdicts(result)
+    assert (stage, reason.startswith("nothing whole within")) == ("fetch", True)
+    assert (record(result, "alice").failures, record(result, "bob").failures) == (0, 1)
+    assert record(result, "bob").fetched_number == 0
+
+
+def test_a_failure_counts_up_at_each_try(obtaining, publication, shelf):
+    result = obtaining([publication(MODEL).entry], shelf(), rounds=3)
+    assert record(result, "alice").failures == 3
+    assert [stage for stage, _ in verdicts(result)] == ["fetch"] * 3
+
+
+def test_a_fast_failure_says_nothing_about_the_line(obtaining, publication, shelf):
+    update = publication(MODEL)
+
+    class OneSecond(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await trio.sleep(1)
+            await super().get(cids, deliver, hints=hints)
+
+    result = obtaining([update.entry], OneSecond(shelf().context, update.packed.blocks[:-1]))
+    assert result.tally.fetched_bytes > 0
+    assert record(result, "alice").bytes_per_second is None
+    assert result.pace.deadline_seconds(10**6) == FIRST_SECONDS
+
+
+def test_a_line_that_is_slower_than_all_before_is_given_the_time_at_the_second_try(obtaining, publication, shelf):
+    update = publication(MODEL)
+    pace = Pace(FIRST_SECONDS)
+    for _ in range(20):
+        pace.transfer_took(0.01, update.packed.bytes)
+
+    class Slow(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            for cid in cids:
+                await trio.sleep(len(self.blocks[cid].data) / update.packed.bytes)
+                deliver(self.blocks[cid])
+
+    result = obtaining([update.entry], Slow(shelf().context, update.packed.blocks), pace=pace, rounds=2)
+    assert [len(came) for came in result.came] == [0, 1]
+
+
+def test_a_stranger_that_trickles_makes_nobody_elses_deadline_longer(obtaining, publication, shelf):
+    update = publication(MODEL)
+
+    class Trickling(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            deliver(self.blocks[cids[0]])
+            await trio.sleep_forever()
+
+    result = obtaining([update.entry], Trickling(shelf().context, update.packed.blocks), rounds=5)
+    assert result.pace.deadline_seconds(update.packed.bytes) == FIRST_SECONDS
+    assert result.seconds <= 5 * 10 * FIRST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"codec": "zip"}, "unknown-codec: zip"), ({"bytes": 10**7}, "too-large"), ({"signer": "mallory"}, "not-the-announced")],
+    ids=["codec", "size", "peer"],
+)
+def test_what_must_not_be_is_the_peers_fault(obtaining, publication, shelf, changes, reason):
+    update = publication(MODEL, **changes)
+    result = obtaining([update.entry], shelf(*update.packed.blocks))
+    [(stage, said)] = verdicts(result)
+    assert (stage, said.startswith(reason)) == ("decode", True)
+    assert result.came == [[]]
+
+
+def test_another_model_under_the_own_signature_is_refused(obtaining, publication, shelf):
+    update = publication({"w": np.zeros(10, np.float32)})
+    result = obtaining([update.entry], shelf(*update.packed.blocks))
+    assert verdicts(result)[0][1].startswith("architecture")
+
+
+def test_a_codec_that_crashes_on_what_a_peer_sent_is_named_and_ends_nothing(obtaining, publication, shelf):
+    class Crashing(Fp32):
+        def check(self, encoded, like, base):
+            raise MemoryError("a trap")
+
+    update = publication(MODEL)
+    result = obtaining([update.entry], shelf(*update.packed.blocks), codec=Crashing)
+    assert "codec-plugin" in verdicts(result)[0][1]
+
+
+def test_what_a_plugin_says_is_cut_to_a_bounded_length(obtaining, publication, shelf):
+    class Talkative(Fp32):
+        def check(self, encoded, like, base):
+            raise ValueError("x" * 100_000)
+
+    update = publication(MODEL)
+    result = obtaining([update.entry], shelf(*update.packed.blocks), codec=Talkative)
+    assert len(verdicts(result)[0][1]) <= 500

@@ -1,0 +1,145 @@
+"""Swarms with strategies of their own: storages and announcers that fail when they are told to, and whatever a test brings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import trio
+
+import learnae
+from learnae.plugins.announcer.memory import MemoryAnnouncer
+from learnae.plugins.hooks import Plugin
+from learnae.plugins.manager import PluginManager
+from learnae.plugins.storage.memory import MemoryStorage, MemoryStore
+from learnae.records import PeerId
+from learnae.strategies import Strategy
+from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, Plan
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from learnae.testing.virtual_time import run_in_virtual_time
+
+
+@attrs.define
+class Weather:
+    """What goes wrong at whom, by the kind of service; changed by the test at any moment."""
+
+    storage: dict[PeerId, Plan] = attrs.field(factory=dict)
+    announcer: dict[PeerId, Plan] = attrs.field(factory=dict)
+    at_start: dict[PeerId, list[BaseException]] = attrs.field(factory=dict)
+    sent: list[tuple[bytes, bytes]] = attrs.field(factory=list)  # what each message replaces, and the message
+
+    def of_storage(self, peer: PeerId) -> Plan:
+        return lambda method, call: self._fault(self.storage, peer, method, call)
+
+    def of_announcer(self, peer: PeerId) -> Plan:
+        return lambda method, call: self._fault(self.announcer, peer, method, call)
+
+    def _fault(self, plans: Mapping[PeerId, Plan], peer: PeerId, method: str, call: int) -> Fault | None:
+        return plans[peer](method, call) if peer in plans else None
+
+
+class Stormy(FaultyStorage):
+    def __init__(self, options, context) -> None:
+        self.weather = context.share(Weather)
+        super().__init__(MemoryStorage(options, context), self.weather.of_storage(context.peer))
+
+    async def __aenter__(self):
+        if errors := self.weather.at_start.get(self.context.peer):
+            raise errors.pop(0)
+        return await super().__aenter__()
+
+
+class StormyAnnouncer(FaultyAnnouncer):
+    max_bytes = MemoryAnnouncer.max_bytes
+
+    def __init__(self, options, context) -> None:
+        self.weather = context.share(Weather)
+        super().__init__(MemoryAnnouncer(options, context), self.weather.of_announcer(context.peer))
+
+    async def announce(self, message, *, channel, replaces):
+        self.weather.sent.append((replaces, message))
+        await super().announce(message, channel=channel, replaces=replaces)
+
+
+class SecondStore(MemoryStore):
+    pass
+
+
+class Second(MemoryStorage):
+    """Memory apart from that of the first."""
+
+    def __init__(self, options, context) -> None:
+        super().__init__(options, context)
+        self.store = context.share(SecondStore)
+
+
+BUILT_IN: Mapping[str, Mapping[str, type[Strategy]]] = {
+    "storage": {"stormy": Stormy, "second": Second},
+    "announcer": {"stormy": StormyAnnouncer},
+}
+
+DEFAULTS = {"storage": {"use": "stormy"}, "announcer": {"use": "stormy"}, "gate": {"use": "sane"}, "codec": {"use": "fp32"}}
+
+
+def offering(strategies: Mapping[str, Mapping[str, type[Strategy]]], watchers: Mapping[str, Callable[..., None]]) -> PluginManager:
+    """A manager with one more plugin, "bad-luck", that offers these strategies and watches by these functions."""
+
+    def hook(name: str, function: Callable[..., Any]) -> Any:
+        function.__name__ = name
+        return learnae.hookimpl(function)
+
+    namespace = {
+        f"learnae_register_{kind}": staticmethod(hook(f"learnae_register_{kind}", lambda classes=classes: classes))
+        for kind, classes in strategies.items()
+    }
+    manager = PluginManager.discover(only=())
+    manager.register(type("BadLuck", (), namespace)(), Plugin("bad-luck"))
+    for name, function in watchers.items():
+        manager.register(type("Watcher", (), {name: staticmethod(hook(name, function))})(), Plugin(f"watcher-{name}"))
+    return manager
+
+
+@attrs.define
+class World:
+    """A swarm of peers that have a number as their model and do not train, unless the test says otherwise."""
+
+    swarm: SimulatedSwarm
+
+    @property
+    def weather(self) -> Weather:
+        return self.swarm.shared(Weather)
+
+    @property
+    def store(self) -> MemoryStore:
+        return self.swarm.shared(MemoryStore)
+
+    def peer(self, name: str, value: Any = 0.0, *, lineage: bytes = b"", train=lambda model: 1, **options: Any) -> SimulatedPeer:
+        model = value if isinstance(value, dict) else {"w": np.full(4, value, np.float32)}
+        peer = self.swarm.peer(name, model, train, **options)
+        peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=lineage)
+        return peer
+
+
+@pytest.fixture
+def run_world():
+    """Runs an async function with a World under virtual time; what it returns is returned."""
+
+    def run(main: Callable[[World], Any], *, strategies=(), watchers=(), seed: int = 0, **settings: Any) -> Any:
+        more = dict(strategies)
+        classes = {kind: {**BUILT_IN.get(kind, {}), **more.get(kind, {})} for kind in {*BUILT_IN, *more}}
+        manager = offering(classes, dict(watchers))
+        tables = {**DEFAULTS, **settings}
+
+        async def inside() -> Any:
+            async with SimulatedSwarm(seed, tables, level=logging.INFO, manager=manager) as swarm:
+                result = await main(World(swarm))
+                await trio.lowlevel.checkpoint()
+                return result
+
+        return run_in_virtual_time(inside, seed=seed)
+
+    return run

@@ -1,0 +1,254 @@
+"""Whose model a newcomer adopts when little of what it hears can be had, and what becomes of one that dies on the way."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from learnae.node.rounds import OLDEST, merged_age
+from learnae.testing.faults import Fault, always
+
+LINEAGE, OTHER = b"lineage1", b"lineage0"
+
+
+def value(peer) -> float:
+    return float(peer.trainer.model["w"][0])
+
+
+def outcomes(peer) -> list[str]:
+    return [report.outcome for report in peer.trainer.reports]
+
+
+async def leave_behind(world, name: str, what: float, lineage: bytes):
+    """A peer that publishes once and is gone."""
+    peer = world.peer(name, what, lineage=lineage)
+    peer.start()
+    await trio.sleep(1.5)
+    peer.kill()
+    return peer
+
+
+NOW = {"join": {"wait_seconds": 0.0}}
+
+
+def test_what_an_earlier_run_left_behind_is_adopted_and_said_loudly(run_world):
+    async def main(world):
+        await leave_behind(world, "a", 8.0, LINEAGE)
+        b = world.peer("b", 0.0)
+        b.start()
+        await trio.sleep(3)
+        return b
+
+    with capture_logs() as logs:
+        b = run_world(main, **NOW)
+    assert (b.lineage, value(b)) == (LINEAGE, 8.0)
+    [line] = [line for line in logs if line["event"] == "lineage.joined"]
+    assert (line["log_level"], line["left_behind_by_an_earlier_run"]) == ("warning", True)
+
+
+def test_what_the_own_home_holds_is_adopted_by_a_trainer_that_starts_anew(run_world):
+    async def main(world):
+        a = await leave_behind(world, "a", 8.0, LINEAGE)
+        world.swarm.medium.newest.clear()  # nobody says so any more: only the home knows
+        a.replace_trainer(world.peer("a", 0.0).trainer)
+        a.start()
+        await trio.sleep(3)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main, **NOW)
+    assert (a.lineage, value(a)) == (LINEAGE, 8.0)
+    assert outcomes(a)[0] == "joined"
+    assert [line["log_level"] for line in logs if line["event"] == "lineage.joined"] == ["warning"]
+
+
+def test_a_fresh_start_neither_adopts_the_own_past_nor_that_of_others(run_world):
+    async def main(world):
+        a = await leave_behind(world, "a", 8.0, LINEAGE)
+        await leave_behind(world, "b", 9.0, LINEAGE)
+        a.replace_trainer(world.peer("a", 0.0).trainer)
+        a.settings = {"join": {"fresh": True, "wait_seconds": 0.0}}
+        a.start()
+        await trio.sleep(3)
+        return a
+
+    a = run_world(main, **NOW)
+    assert outcomes(a)[0] == "founded"
+    assert a.lineage not in (LINEAGE, b"")
+    assert value(a) == 0.0
+
+
+def test_a_fresh_start_still_joins_those_who_are_there(run_world):
+    async def main(world):
+        a = world.peer("a", 8.0, lineage=LINEAGE)
+        a.start()
+        b = world.peer("b", 0.0, settings={"join": {"fresh": True}})
+        b.start()
+        await trio.sleep(6)
+        return b
+
+    assert run_world(main).lineage == LINEAGE
+
+
+def test_only_the_named_lineage_is_joined(run_world):
+    async def main(world):
+        a, c = world.peer("a", 8.0, lineage=LINEAGE), world.peer("c", 9.0, lineage=OTHER)
+        b = world.peer("b", 0.0, settings={"join": {"lineage": LINEAGE.hex()}})
+        for peer in (a, b, c):
+            peer.start()
+        await trio.sleep(6)
+        return b
+
+    assert run_world(main).lineage == LINEAGE
+
+
+def test_of_three_the_one_nearest_to_the_others_is_adopted(run_world):
+    async def main(world):
+        for name, what in (("a", 1.0), ("b", 100.0), ("c", 2.0)):
+            await leave_behind(world, name, what, LINEAGE)
+        d = world.peer("d", 0.0)
+        d.start()
+        await trio.sleep(1.5)
+        return d
+
+    assert value(run_world(main, **NOW)) == 2.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_that_is_not_finite_is_not_adopted_but_another_one_is(run_world, monkeypatch, seed):
+    async def main(world):
+        for name, what in (("a", np.nan), ("b", 5.0), ("c", np.nan)):
+            await leave_behind(world, name, what, LINEAGE)
+        d = world.peer("d", 0.0)
+        d.start()
+        await trio.sleep(2.5)
+        return d
+
+    monkeypatch.setattr("learnae.node.node.finite", lambda arrays: True)  # else it would not even be published
+    d = run_world(main, seed=seed, **NOW)
+    assert (value(d), d.lineage) == (5.0, LINEAGE)
+
+
+def test_when_nothing_can_be_had_a_lineage_is_founded(run_world):
+    async def main(world):
+        await leave_behind(world, "a", 8.0, LINEAGE)
+        world.store.blocks.clear()
+        b = world.peer("b", 1.0)
+        b.start()
+        await trio.sleep(3)
+        return b
+
+    b = run_world(main, **NOW)
+    assert outcomes(b)[0] == "founded"
+    assert [verdict.stage for verdict in b.trainer.reports[0].verdicts] == ["fetch"]
+
+
+def test_a_crowd_whose_models_cannot_be_had_keeps_a_newcomer_waiting_for_a_bounded_time(run_world):
+    async def main(world):
+        for number in range(40):
+            await leave_behind(world, f"p{number}", 1.0, bytes([number]) * 8)
+        b = world.peer("b", 0.0)
+        world.weather.storage[b.peer] = always(Fault.SILENCE, "get")
+        b.start()
+        await trio.sleep(50)  # four times ten seconds
+        return b
+
+    assert outcomes(run_world(main, **NOW))[0] == "founded"
+
+
+def test_a_young_peer_that_cannot_move_trains_on_and_moves_when_it_can(run_world):
+    async def main(world):
+        a = world.peer("a", 8.0, lineage=LINEAGE)
+        b = world.peer("b", 0.0, lineage=b"lineage2", settings={"join": {"settle_seconds": 300.0}})
+        b.history.save_standing(b"lineage2", 0, 0.0)
+        world.weather.storage[b.peer] = always(Fault.SILENCE, "get")
+        a.start()
+        b.start()
+        await trio.sleep(40)
+        before = (b.lineage, len(b.trainer.reports))
+        del world.weather.storage[b.peer]
+        await trio.sleep(30)
+        return before, b.lineage, outcomes(b)
+
+    (before, rounds), after, seen = run_world(main)
+    assert (before, after) == (b"lineage2", LINEAGE)
+    assert rounds >= 2
+    assert "moved" in seen
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_a_node_killed_between_founding_and_adoption_goes_on_in_that_lineage(run_world, seconds):
+    async def main(world):
+        a = world.peer("a", 3.0, lag=lambda: 1000)  # its offer stays unanswered
+        a.start()
+        await trio.sleep(1.1 + seconds)
+        a.kill_node()
+        founded = a.history.published()[0].lineage
+        a.trainer.lag = lambda: 0
+        a.start_node()
+        await trio.sleep(5)
+        return founded, a
+
+    founded, a = run_world(main, **NOW)
+    assert a.lineage == founded
+    assert outcomes(a)[0] == "joined"
+
+
+def test_a_claimed_age_beyond_all_measure_is_adopted_as_one_that_can_be_counted_on(run_world):
+    async def main(world):
+        a = world.peer("a", 8.0, lineage=LINEAGE)
+        a.trainer.progress = attrs.evolve(a.trainer.progress, age=2**63 - 1000)
+        a.start()
+        b = world.peer("b", 0.0)
+        b.start()
+        await trio.sleep(20)
+        return b
+
+    b = run_world(main)
+    assert b.lineage == LINEAGE
+    assert OLDEST <= b.trainer.progress.age < OLDEST + 1000
+    assert len(b.trainer.reports) > 10
+
+
+def test_no_merged_age_can_outgrow_what_can_be_stored():
+    assert merged_age(10, [2**63 - 1] * 3) == OLDEST
+    assert merged_age(OLDEST + 7, [2**63 - 1] * 3) == OLDEST + 7
+    assert merged_age(10, [2**63 - 1]) == 10
+
+
+def test_a_key_without_its_history_hears_out_what_it_once_said_before_it_speaks(run_world):
+    """The home was lost, the key was not: nobody must take its first words for equivocation."""
+
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(10)
+        a.kill()
+        again = world.peer("a", 0.0, lineage=LINEAGE)  # the same key, an empty history
+        again.start()
+        await trio.sleep(10)
+        return b.node.hearing.refusals, again.history.own_numbers(), a.history.own_numbers(), b.history.counts()
+
+    _, again, before, counts = run_world(main, seed=3)
+    assert all(again[kind] > before[kind] for kind in before)
+    assert "equivocation" not in counts
+
+
+def test_two_that_run_under_one_key_stop_publishing_and_say_so(run_world):
+    async def main(world):
+        a = world.peer("a", 0.0, lineage=LINEAGE)
+        a.start()
+        await trio.sleep(5)
+        again = world.peer("a", 0.0, lineage=LINEAGE)
+        again.start()
+        await trio.sleep(20)
+        return a, again
+
+    with capture_logs() as logs:
+        a, again = run_world(main)
+    assert [line["event"] for line in logs].count("identity.elsewhere") >= 1
+    assert any(report.published is None for peer in (a, again) for report in peer.trainer.reports[-3:])

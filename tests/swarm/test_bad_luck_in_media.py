@@ -1,0 +1,262 @@
+"""Announcers and storages that are down, deaf, dumb or slow, at the start and later."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from learnae.errors import PluginError, Unavailable
+from learnae.identity.envelopes import decode_envelope
+from learnae.identity.swarms import swarm_id
+from learnae.plugins.announcer.memory import MemoryAnnouncer
+from learnae.plugins.storage.memory import MemoryStorage
+from learnae.records import Kind
+from learnae.testing.faults import Fault, always
+
+LINEAGE = b"lineage1"
+
+
+def outages(logs, peer: str = "a") -> list[tuple[str, str]]:
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+
+
+def merges(peer) -> int:
+    return sum(report.merged for report in peer.trainer.reports)
+
+
+def pair(world, **settings):
+    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
+    for peer in (a, b):
+        peer.start()
+    return a, b
+
+
+# -- at the start ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_storage_that_is_down_at_the_start_stops_no_training_and_is_used_when_it_is_up(run_world):
+    async def main(world):
+        a = world.peer("a", 0.0, lineage=LINEAGE)
+        world.weather.at_start[a.peer] = [Unavailable("no daemon")] * 4
+        a.start()
+        world.peer("b", 8.0, lineage=LINEAGE).start()
+        await trio.sleep(20.5)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main)
+    published = [report.published is not None for report in a.trainer.reports]
+    assert published[:6] == [False] * 6
+    assert all(published[-10:])
+    assert a.trainer.progress.steps == 20
+    assert merges(a) > 5
+    assert outages(logs) == [("outage", "storage stormy"), ("outage.over", "storage stormy")]
+
+
+def test_a_plugin_that_breaks_at_the_start_ends_the_node_with_its_name(run_world):
+    class Broken(MemoryStorage):
+        async def __aenter__(self):
+            raise AttributeError("wrong version of something")
+
+    async def main(world):
+        world.peer("a", lineage=LINEAGE, settings={"storage": {"use": "broken"}}).start()
+        await trio.sleep(10)
+
+    named = pytest.RaisesExc(PluginError, match="'bad-luck' failed while starting storage broken: AttributeError")
+    with pytest.RaisesGroup(named):
+        run_world(main, strategies={"storage": {"broken": Broken}})
+
+
+# -- listening -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.HALFWAY, Fault.GARBAGE])
+def test_listening_is_taken_up_again_after_an_outage(run_world, fault):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        world.weather.announcer[a.peer] = lambda method, call: fault if method == "listen" and call < 3 else None
+        a.start()
+        b.start()
+        await trio.sleep(20.5)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main)
+    if fault is Fault.GARBAGE:  # nothing breaks, so nothing is tried again
+        assert merges(a) == 0
+        assert a.history.counts()["malformed"] > 10
+    else:
+        assert merges(a) > 5
+        assert ("outage", "listening by announcer stormy") in outages(logs)
+
+
+def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(run_world):
+    class Breaking(MemoryAnnouncer):
+        async def listen(self, channels, deliver):
+            with trio.move_on_after(40):
+                await super().listen(channels, deliver)
+            raise Unavailable("the connection broke")
+
+    async def main(world):
+        pair(world, announcer={"use": "breaking"})
+        await trio.sleep(100)
+
+    with capture_logs() as logs:
+        run_world(main, strategies={"announcer": {"breaking": Breaking}})
+    assert [event for event, _ in outages(logs)] == ["outage", "outage.over", "outage", "outage.over"]
+
+
+def test_a_medium_that_breaks_after_each_message_is_one_outage(run_world):
+    async def main(world):
+        a, _ = pair(world)
+        world.weather.announcer[a.peer] = always(Fault.HALFWAY, "listen")
+        await trio.sleep(100)
+
+    with capture_logs() as logs:
+        run_world(main)
+    assert outages(logs) == [("outage", "listening by announcer stormy")]
+
+
+def test_an_announcer_that_returns_from_listening_is_listened_to_again(run_world):
+    class Forgetful(MemoryAnnouncer):
+        async def listen(self, channels, deliver):
+            with trio.move_on_after(5):
+                await super().listen(channels, deliver)
+
+    async def main(world):
+        a, _ = pair(world, announcer={"use": "forgetful"})
+        await trio.sleep(30.5)
+        return a
+
+    a = run_world(main, strategies={"announcer": {"forgetful": Forgetful}})
+    assert merges(a) >= 3
+
+
+def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_less_often(run_world):
+    class Mad(MemoryAnnouncer):
+        calls = 0
+
+        async def listen(self, channels, deliver):
+            Mad.calls += 1
+            deliver("not a Heard")
+
+    async def main(world):
+        a, _ = pair(world, announcer={"use": "mad"})
+        await trio.sleep(100)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main, strategies={"announcer": {"mad": Mad}})
+    assert len(a.trainer.reports) > 90
+    assert 5 < Mad.calls < 15
+    [line] = [line for line in logs if line["event"] == "outage" and line["peer"] == "a"]
+    assert "bad-luck" in line["cause"]
+
+
+def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(run_world):
+    async def main(world):
+        a, b = pair(world)
+        b.trainer.round_seconds = lambda: 0.73
+        await trio.sleep(20.2)
+        a.kill_node()
+        a.start_node()
+        await trio.sleep(0.9)  # the other publishes at 20.44, the first own round is at 21.0
+        return a.trainer.reports[-1]
+
+    report = run_world(main)
+    assert report.round > 15
+    assert report.heard == report.merged == 1
+
+
+# -- announcing ------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_announcer_that_hangs_costs_a_round_ten_seconds_and_is_then_left_alone(run_world):
+    async def main(world):
+        a = world.peer("a", 0.0, lineage=LINEAGE)
+        world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
+        a.start()
+        b = world.peer("b", 8.0, lineage=LINEAGE)
+        b.start()
+        await trio.sleep(300)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main)
+    assert len(a.trainer.reports) > 200
+    assert merges(a) > 100
+    assert outages(logs) == [("outage", "announcing by announcer stormy")]
+
+
+def test_out_of_two_announcers_one_is_enough(run_world):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        world.weather.announcer[a.peer] = always(Fault.BEFORE)
+        a.start()
+        b.start()
+        await trio.sleep(10.5)
+        return a, b
+
+    a, b = run_world(main, announcer=[{"use": "stormy"}, {"use": "memory"}])
+    assert merges(a) > 5
+    assert merges(b) > 5
+
+
+def test_an_announcement_that_gets_lost_is_made_good_by_the_next(run_world):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        world.weather.announcer[b.peer] = lambda method, call: Fault.BEFORE if method == "announce" and call % 2 else None
+        a.start()
+        b.start()
+        await trio.sleep(20.5)
+        return a
+
+    assert merges(run_world(main)) > 5
+
+
+# -- goodbyes --------------------------------------------------------------------------------------------------------------------
+
+
+def kinds_sent(world) -> list[Kind]:
+    return [decode_envelope(message, swarm_id("default")).announcement.kind for _, message in world.weather.sent]
+
+
+def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(run_world):
+    async def main(world):
+        a = world.peer("a", lineage=LINEAGE)
+        a.start()
+        await trio.sleep(5.5)
+        a.trainer.disconnect()
+        await trio.sleep(0.5)
+        return kinds_sent(world)[-1]
+
+    assert run_world(main) is Kind.LEAVING
+
+
+def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
+    async def main(world):
+        a = world.peer("a", lineage=LINEAGE)
+        a.start()
+        await trio.sleep(5.5)
+        world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
+        a.node.stop()
+        await trio.sleep(5)
+        return [a.node.services.is_open(service) for service in a.node.assembly.services()]
+
+    assert run_world(main) == [False, False]
+
+
+def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
+    async def main(world):
+        a, b = pair(world)
+        b.trainer.round_seconds = lambda: 0.7
+        await trio.sleep(5.65)  # the last own round ended at 5.0, the last of the other at 5.6
+        world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
+        heard = a.node.hearing.inbox.get(b.peer, Kind.UPDATE).announcement.number
+        a.node.stop()
+        await trio.sleep(3)
+        return heard, a.history.marks()[b.peer, Kind.UPDATE].number
+
+    heard, saved = run_world(main)
+    assert saved == heard

@@ -1,0 +1,127 @@
+"""Models, codecs, hints and disks with which nothing can be published: told once, and training goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from learnae.errors import Unavailable
+from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.storage.memory import MemoryStorage
+from learnae.records import Kind
+
+LINEAGE = b"together"
+
+
+def told(logs, peer: str = "a") -> list[tuple[str, str]]:
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+
+
+def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_ends_are_told_once(run_world):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(5.5)
+        a.trainer.model["w"][:] = [np.inf, -np.inf, np.nan, 1.0]
+        await trio.sleep(5)
+        a.trainer.model["w"][:] = 4.0
+        await trio.sleep(5)
+        return a, b
+
+    with capture_logs() as logs:
+        a, b = run_world(main)
+    silent = [report for report in a.trainer.reports if report.published is None]
+    assert 4 <= len(silent) <= 6
+    assert {report.outcome for report in silent} == {"alone"}
+    assert np.isfinite(b.trainer.model["w"]).all()
+    assert told(logs) == [("outage", "model"), ("outage.over", "model")]
+
+
+def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(run_world):
+    class Breaks(Fp32):
+        def encode(self, name, tensor, base, rng):
+            raise OverflowError("too much")
+
+    async def main(world):
+        a = world.peer("a", lineage=LINEAGE)
+        a.start()
+        await trio.sleep(10.5)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main, strategies={"codec": {"breaks": Breaks}}, codec={"use": "breaks"})
+    assert len(a.trainer.reports) >= 8
+    [line] = [line for line in logs if line["event"] == "outage"]
+    assert "bad-luck" in line["cause"]
+
+
+def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_are_told_once(run_world):
+    class Full:
+        """The history's lock, which every statement takes."""
+
+        def __enter__(self):
+            raise Unavailable("disk full")
+
+        def __exit__(self, *exc_info):
+            pass
+
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(10.5)
+        lock, a.history._lock = a.history._lock, Full()
+        await trio.sleep(40)
+        during = len(a.trainer.reports)
+        a.history._lock = lock
+        await trio.sleep(10)
+        return during, a
+
+    with capture_logs() as logs:
+        during, a = run_world(main)
+    assert during <= 11
+    assert len(a.trainer.reports) >= during + 9
+    assert a.trainer.progress.steps == 60
+    assert told(logs) == [("outage", "history"), ("outage.over", "history")]
+
+
+@pytest.mark.parametrize("hints", [None, "text", 7, [b"bytes"], ["x" * 1000], ["a\nb"], RuntimeError("oops")], ids=repr)
+def test_hints_that_others_would_refuse_are_left_out_and_told_once(run_world, hints):
+    class Odd(MemoryStorage):
+        def hints(self):
+            if isinstance(hints, Exception):
+                raise hints
+            return hints
+
+    async def main(world):
+        a = world.peer("a", lineage=LINEAGE)
+        a.start()
+        await trio.sleep(100)
+        return [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{Kind.PRESENT.value}".encode()], a
+
+    with capture_logs() as logs:
+        present, a = run_world(main, strategies={"storage": {"odd": Odd}}, storage={"use": "odd"})
+    assert len(present) == 1
+    assert len(a.trainer.reports) > 90
+    if hints != "text":
+        assert told(logs) == [("outage", "hints of storage odd")]
+
+
+def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
+    class Reachable(MemoryStorage):
+        def hints(self):
+            return [f"address-{number}" for number in range(20)]
+
+    async def main(world):
+        a, b = world.peer("a", lineage=LINEAGE), world.peer("b", lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(5)
+        return b.node.hearing.hints(a.peer, "reachable"), b.node.hearing.hints(a.peer, "stormy")
+
+    reachable, none = run_world(main, strategies={"storage": {"reachable": Reachable}}, storage=[{"use": "reachable"}, {"use": "stormy"}])
+    assert reachable == tuple(f"address-{number}" for number in range(8))
+    assert none == ()

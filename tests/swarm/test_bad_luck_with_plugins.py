@@ -1,0 +1,249 @@
+"""Strategies that break in the middle of a round: the plugin is named, the own model untouched, the round goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.merge.average import Average
+from learnae.records import Judged, Merged, Verdict
+from learnae.strategies import Gate, Merge, NoOptions, Selector
+from learnae.testing.trainer import MemoryTrainer
+
+LINEAGE = b"lineage1"
+
+
+async def two(world, seconds: float = 10.5, **settings):
+    """a, with these settings, beside an ordinary b."""
+    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
+    a.start()
+    b.start()
+    await trio.sleep(seconds)
+    return a, b
+
+
+def value(peer) -> float:
+    return float(peer.trainer.model["w"][0])
+
+
+def failures(logs, peer: str = "a") -> set[tuple[str, str]]:
+    return {(line["plugin"], line["log_level"]) for line in logs if line["event"] == "plugin.failed" and line["peer"] == peer}
+
+
+def verdicts(peer):
+    return [verdict for report in peer.trainer.reports for verdict in report.verdicts]
+
+
+class Lost(Selector):
+    def select(self, view):
+        raise LookupError("no idea")
+
+
+class Panics(Gate):
+    def judge(self, local, received, state):
+        raise RuntimeError("panic")
+
+
+class Torn(Merge):
+    """Writes half of the model, and breaks."""
+
+    def merge(self, local, received, state):
+        def tensors():
+            yield "w", np.full(4, 99.0, np.float32)
+            raise RuntimeError("torn")
+
+        return Merged(tensors(), {"merged": 1})
+
+
+class LaxOnce(Fp32):
+    """Lets everything pass, and cannot decode what came from others."""
+
+    def check(self, encoded, like, base):
+        pass
+
+    def decode(self, encoded, like, base):
+        raise ValueError("cannot")
+
+
+BROKEN = {"selector": {"lost": Lost}, "gate": {"panics": Panics}, "merge": {"torn": Torn}, "codec": {"lax": LaxOnce}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"selector": {"use": "lost"}}, {"gate": [{"use": "panics"}, {"use": "sane"}]}, {"merge": {"use": "torn"}}],
+    ids=["selector", "gate", "merge"],
+)
+def test_a_strategy_that_raises_is_named_and_the_model_stays_as_it_was(run_world, settings):
+    with capture_logs() as logs:
+        a, b = run_world(lambda world: two(world, **settings), strategies=BROKEN)
+    assert value(a) == 0.0
+    assert value(b) < 8.0
+    assert len(a.trainer.reports) >= 8
+    assert {report.outcome for report in a.trainer.reports} == {"alone"}
+    assert failures(logs) == {("bad-luck", "error")}
+
+
+def test_the_verdicts_say_what_kept_an_update_out(run_world):
+    a, _ = run_world(lambda world: two(world, merge={"use": "torn"}), strategies=BROKEN)
+    assert all("torn" in verdict.reason and not verdict.merged for verdict in verdicts(a))
+    a, _ = run_world(lambda world: two(world, gate={"use": "panics"}), strategies=BROKEN)
+    assert {(verdict.stage, verdict.merged) for verdict in verdicts(a)} == {("panics", False)}
+
+
+@pytest.mark.parametrize("lineage", [LINEAGE, b""], ids=["merging", "joining"])
+def test_a_codec_that_breaks_on_access_ends_neither_the_node_nor_a_newcomers_search(run_world, lineage):
+    async def main(world):
+        lax = {"codec": {"use": "lax"}}
+        b = world.peer("b", 8.0, lineage=LINEAGE, settings=lax)
+        a = world.peer("a", 0.0, lineage=lineage)
+        b.start()
+        a.start()
+        await trio.sleep(15.5)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main, strategies=BROKEN)
+    assert value(a) == 0.0
+    assert len(a.trainer.reports) >= 8
+    if lineage:
+        assert failures(logs) == {("bad-luck", "error")}
+    else:
+        assert a.lineage not in (b"", LINEAGE)
+
+
+# -- the state of strategies -----------------------------------------------------------------------------------------------------
+
+
+class Counting(Average):
+    """An average that counts its merges, and shows what it was given."""
+
+    Options = NoOptions
+    seen: list[int]
+
+    def __init__(self, options, context) -> None:
+        super().__init__(Average.Options(), context)
+
+    def merge(self, local, received, state):
+        merged = super().merge(local, received, state)
+        Counting.seen.append(int(state.get("merges", 0)))
+        return Merged(merged.tensors, {"merges": int(state.get("merges", 0)) + 1})
+
+
+class CountingGate(Gate):
+    seen: list[int]
+
+    def judge(self, local, received, state):
+        CountingGate.seen.append(int(state.get("rounds", 0)))
+        return Judged([Verdict()] * len(received), {"rounds": int(state.get("rounds", 0)) + 1})
+
+
+@pytest.fixture
+def counting(run_world, monkeypatch):
+    """Runs a peer that counts its merges; what it saw of its state is collected."""
+    monkeypatch.setattr(Counting, "seen", [], raising=False)
+    monkeypatch.setattr(CountingGate, "seen", [], raising=False)
+    strategies = {"merge": {"counting": Counting, **BROKEN["merge"]}, "gate": {"counting": CountingGate}}
+    return lambda main, **settings: run_world(main, strategies=strategies, node={"save_seconds": 0.5}, **settings)
+
+
+COUNTING = {"merge": {"use": "counting"}, "gate": {"use": "counting"}}
+
+
+def test_states_grow_from_merge_to_merge(counting):
+    counting(lambda world: two(world, **COUNTING))
+    assert Counting.seen == list(range(len(Counting.seen)))
+    assert len(Counting.seen) >= 8
+
+
+def test_a_state_counts_only_when_the_trainer_has_adopted(counting):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=COUNTING, lag=lambda: 10**6), world.peer("b", 8.0, lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(5.5)
+        a.kill_node()
+        a.trainer.lag = lambda: 0
+        a.start_node()
+        await trio.sleep(3.5)
+
+    counting(main)
+    assert Counting.seen[:3] == [0, 0, 1]
+
+
+def test_a_gates_state_is_not_kept_when_the_merge_fails(counting):
+    counting(lambda world: two(world, merge={"use": "torn"}, gate={"use": "counting"}))
+    assert set(CountingGate.seen) == {0}
+
+
+async def restart_node(world, trainer=None):
+    a, _ = await two(world, **COUNTING)
+    merges = len(Counting.seen)
+    a.kill_node()
+    if trainer:
+        a.kill()
+        a.replace_trainer(trainer(a.trainer))
+        a.start()
+    else:
+        a.start_node()
+    await trio.sleep(3.5)
+    return merges, Counting.seen[merges]
+
+
+def test_a_state_survives_a_restart_of_the_node_under_the_same_run(counting):
+    merges, first = counting(restart_node)
+    assert first == merges
+
+
+def test_another_run_of_the_trainer_starts_with_empty_states(counting):
+    def another(old: MemoryTrainer) -> MemoryTrainer:
+        return MemoryTrainer(old.model, old.train, old.round_seconds, "run-2", progress=old.progress)
+
+    _, first = counting(lambda world: restart_node(world, another))
+    assert first == 0
+
+
+# -- watchers --------------------------------------------------------------------------------------------------------------------
+
+
+def test_watchers_are_told_of_rounds_verdicts_and_peers(run_world):
+    seen: dict[str, list] = {"rounds": [], "verdicts": [], "peers": []}
+
+    def rounds(report):
+        seen["rounds"].append(report.round)
+
+    def judged(verdict):
+        seen["verdicts"].append(verdict.peer)
+
+    def changed(peer, state):
+        seen["peers"].append((peer, state))
+
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a.start()
+        b.start()
+        await trio.sleep(5.5)
+        b.trainer.disconnect()
+        await trio.sleep(1)
+        return a, b
+
+    watchers = {"learnae_round_finished": rounds, "learnae_update_judged": judged, "learnae_peer_changed": changed}
+    a, b = run_world(main, watchers=watchers)
+    assert seen["rounds"].count(3) == 2
+    assert {a.peer, b.peer} == set(seen["verdicts"])
+    assert [state for peer, state in seen["peers"] if peer == b.peer] == ["new", "left"]
+
+
+def test_a_watcher_that_raises_is_named_and_changes_nothing(run_world):
+    def broken(report):
+        raise RuntimeError("oops")
+
+    async def main(world):
+        return await two(world)
+
+    with capture_logs() as logs:
+        a, _ = run_world(main, watchers={"learnae_round_finished": broken})
+    assert len(a.trainer.reports) >= 8
+    assert {line["plugin"] for line in logs if line["event"] == "watcher.failed"} == {"watcher-learnae_round_finished"}
