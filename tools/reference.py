@@ -57,7 +57,7 @@ def _class(cls: type) -> Iterator[str]:
     yield f"{inspect.getdoc(cls)}" + (f" Base: {bases}." if bases else "")
     attributes = [line for line in _body(cls) if isinstance(line, ast.AnnAssign)]
     if attributes:
-        yield "```python\n" + "\n".join(map(ast.unparse, attributes)) + "\n```"
+        yield "```python\n" + "\n".join(map(_in_double_quotes, attributes)) + "\n```"
     for name, member in vars(cls).items():
         if inspect.isfunction(member) and not name.startswith("__") and member.__doc__:
             yield f"```python\n{_signature(member)}\n```"
@@ -69,7 +69,13 @@ def _signature(function: Callable[..., Any]) -> str:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)
     tree.body, tree.decorator_list = [ast.Expr(ast.Constant(...))], []
-    return ast.unparse(tree).removesuffix("\n    ...").removesuffix(":")
+    return _in_double_quotes(tree).removesuffix("\n    ...").removesuffix(":")
+
+
+def _in_double_quotes(tree: ast.AST) -> str:
+    """The code as `ruff format` wants its strings, unless one has a double quote in it."""
+    code = ast.unparse(tree)
+    return code if '"' in code else code.replace("'", '"')
 
 
 def _body(cls: type) -> list[ast.stmt]:
