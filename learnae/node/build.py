@@ -67,7 +67,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         on_change=watching.peer_changed,
         own_numbers=history.own_numbers(),
     )
-    chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, log)
+    chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
     fetcher = Fetcher(assembly.storages, services, hearing.hints, log)
     obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
     publisher = Publisher(
@@ -85,7 +85,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         rng=around.rng("encode"),
         log=log,
     )
-    judges, memory = Judges(assembly.gates, log), Memory(history, log)
+    judges, memory = Judges(assembly.gates, outages), Memory(history, log)
     memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])
     adopting = Adopting(link, memory)
     left_behind = next((own for own in history.published() if own.signature == signature), None)
@@ -104,7 +104,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         patience=config.train.patience,
         clock=clock,
         in_thread=in_thread,
-        log=log,
+        outages=outages,
     )
     return Node(
         link=link,

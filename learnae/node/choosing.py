@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import attrs
 
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
 from learnae.node.inbox import Entry, Inbox
+from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.node.standing import Seen
 from learnae.plugins.calls import naming
 from learnae.records import Candidate, Kind, Update, View
 from learnae.strategies import Selector
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 
 @attrs.define
@@ -32,7 +29,7 @@ class Chooser:
     limit: int
     signature: bytes
     fresh_rounds: int
-    log: FilteringBoundLogger
+    outages: Outages
 
     def seen(self, round_: int) -> list[Seen]:
         """The lineages that are announced by peers with the own architecture."""
@@ -43,8 +40,8 @@ class Chooser:
         return [entry for entry in self._fitting() if update(entry).lineage == lineage]
 
     def strangers(self) -> list[Entry]:
-        """Peers under the same name with another architecture."""
-        return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature]
+        """Peers that train another architecture under the same name, now."""
+        return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
         """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
@@ -64,8 +61,9 @@ class Chooser:
                 if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")
         except PluginError as error:
-            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
+            self.outages.plugin_failed(f"selector {self.selector.name}", error)
             return ()
+        self.outages.works(f"selector {self.selector.name}")
         return chosen
 
     def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:

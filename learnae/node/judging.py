@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
 from learnae.node.decoding import LazyMasks
+from learnae.node.outages import Outages
 from learnae.node.states import checked_state
 from learnae.plugins.calls import naming
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 
 @attrs.frozen
@@ -39,7 +37,7 @@ class Judges:
     """The gates of the file. `judge` gives the judgements and each gate's new state."""
 
     gates: Sequence[Named[Gate]]
-    log: FilteringBoundLogger
+    outages: Outages
 
     def keyed(self) -> Iterator[tuple[str, Named[Gate]]]:
         """Under what the state of each gate is kept."""
@@ -70,10 +68,12 @@ class Judges:
                 judged: Any = gate.strategy.judge(local, received, state)
                 if not isinstance(judged, Judged) or len(judged.verdicts) != len(received):
                     raise ValueError(f"judge() must return a Judged with {len(received)} verdicts")
-                return [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state)
+                answer = [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state)
         except PluginError as error:
-            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
+            self.outages.plugin_failed(f"gate {gate.name}", error)
             return [Verdict(0.0, 1.0, f"the gate failed: {error.cause}")] * len(received), None
+        self.outages.works(f"gate {gate.name}")
+        return answer
 
 
 def _plain(verdict: Any) -> Verdict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median_low
-from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -19,6 +18,7 @@ from learnae.node.judging import Judgement, Judges
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
 from learnae.node.obtaining import Obtained, Obtainer
+from learnae.node.outages import Outages
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
@@ -26,9 +26,6 @@ from learnae.node.standing import Standing
 from learnae.node.tally import Tally
 from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 GATHERING = 0.2
 """The share of the trainer's patience for which a node listens on after it has published.
@@ -58,7 +55,7 @@ class Rounds:
     patience: float
     clock: Callable[[], float]
     in_thread: RunInThread
-    log: FilteringBoundLogger
+    outages: Outages
 
     async def publish(self, snapshot: Snapshot, tally: Tally) -> None:
         tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.clock()))
@@ -98,8 +95,9 @@ class Rounds:
         try:
             changed = await self.in_thread(self.merger.run, local, accepted, self.adopting.free_page(), self.memory.states)
         except PluginError as error:
-            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
+            self.outages.plugin_failed("merging", error)
             return str(error)
+        self.outages.works("merging")
         age = merged_age(local.age, [item.update.age for item in accepted])
         await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=states | changed)
         return ""

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from learnae.node.assembly import Named
 from learnae.node.choosing import Chooser
 from learnae.node.inbox import Entry, Inbox
+from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
 from learnae.strategies import Selector
@@ -68,7 +69,7 @@ def chooser(tmp_path, *entries: Entry, selector: type[Selector] = First, count: 
     for item in entries:
         inbox.put(item)
     named = Named("chosen", "some-plugin", selector(None, make_context(tmp_path)))
-    return Chooser(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, log=structlog.get_logger())
+    return Chooser(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
 
 
 def chosen(chooser: Chooser, round_: int = 1) -> list[str]:
@@ -123,8 +124,9 @@ def test_a_selector_that_breaks_its_word_is_named_and_the_round_goes_on_with_non
     choosing = chooser(tmp_path, entry("a"), entry("b"), entry("c"), selector=selector)
     with capture_logs() as logs:
         assert chosen(choosing) == []
-    [line] = logs
+    line, traceback = logs
     assert (line["event"], line["plugin"], line["log_level"]) == ("plugin.failed", "some-plugin", "error")
+    assert (traceback["event"], traceback["log_level"]) == ("plugin.traceback", "debug")
     assert "'chosen'" in line["error"]
 
 
@@ -132,3 +134,11 @@ def test_without_candidates_no_selector_is_asked(tmp_path):
     with capture_logs() as logs:
         assert chosen(chooser(tmp_path, selector=Raises)) == []
     assert logs == []
+
+
+def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
+    failing = chooser(tmp_path, entry("a"), selector=Raises)
+    with capture_logs() as logs:
+        for _ in range(3):
+            failing.choose(OURS, 1, 0, 0.0, None)
+    assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
