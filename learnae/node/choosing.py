@@ -61,9 +61,9 @@ class Chooser:
                 if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")
         except PluginError as error:
-            self.outages.plugin_failed(f"selector {self.selector.name}", error)
+            self.outages.plugin_failed(self.selector.label, error)
             return ()
-        self.outages.works(f"selector {self.selector.name}")
+        self.outages.works(self.selector.label)
         return chosen
 
     def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:

@@ -70,9 +70,9 @@ class Judges:
                     raise ValueError(f"judge() must return a Judged with {len(received)} verdicts")
                 answer = [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state)
         except PluginError as error:
-            self.outages.plugin_failed(f"gate {gate.name}", error)
+            self.outages.plugin_failed(gate.label, error)
             return [Verdict(0.0, 1.0, f"the gate failed: {error.cause}")] * len(received), None
-        self.outages.works(f"gate {gate.name}")
+        self.outages.works(gate.label)
         return answer
 
 
