@@ -72,15 +72,15 @@ class Maker:
         offer = self.manager.find(kind, choice.use, self.config.folder)
         with naming(offer.plugin, f"making {kind} {choice.use!r}"):
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
-        return Named(choice.use, offer.plugin, strategy, choice.write if isinstance(choice, StorageChoice) else True)
+        writes = choice.write if isinstance(choice, StorageChoice) else True
+        return Named(choice.use, offer.plugin, strategy, writes, label=f"{kind} {choice.use}")
 
     def make_all(self, kind: str, choices: Iterable[Choice]) -> list[Named[Any]]:
-        """Labelled by kind and name, and by a count where a name comes again."""
+        """With a count in the label where a name comes again."""
         made: list[Named[Any]] = []
         for choice in choices:
-            times = 1 + sum(other.name == choice.use for other in made)
-            label = f"{kind} {choice.use}" + (f" ({times})" if times > 1 else "")
-            made.append(attrs.evolve(self.make(kind, choice), label=label))
+            one, times = self.make(kind, choice), 1 + sum(other.name == choice.use for other in made)
+            made.append(attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one)
         return made
 
     def installed_codec(self, name: str) -> Named[Codec]:
