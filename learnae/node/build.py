@@ -47,11 +47,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     """Raises ConfigError or PluginError; touches neither network nor storage."""
     specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
     assembly = assemble(config, manager, identity.peer, around)
-    signature, swarm, limit = (
-        model_signature(specs, link.hello.frozen),
-        swarm_id(config.swarm.name, None),
-        largest_update(specs, config.peer.max_update_bytes),
-    )
+    signature = model_signature(specs, link.hello.frozen)
+    swarm = swarm_id(config.swarm.name, None)
+    limit = largest_update(specs, config.peer.max_update_bytes)
     pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join), Outages(log)
     peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
     watching = Watching(manager, around.in_watcher_thread, log)

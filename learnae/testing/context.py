@@ -11,24 +11,14 @@ import numpy as np
 import structlog
 import trio
 
+from learnae.node.surroundings import Shared
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
 
 R = TypeVar("R")
+__all__ = ["Shared", "make_context", "peer_named", "run_in_thread"]
+
 T = TypeVar("T")
-
-
-class Shared:
-    """One instance of each type, for all strategies that get this object: `make_context(..., shared=shared)`."""
-
-    def __init__(self) -> None:
-        self._instances: dict[type, Any] = {}
-
-    def __call__(self, kind: type[R]) -> R:
-        if kind not in self._instances:
-            self._instances[kind] = kind()
-        instance: R = self._instances[kind]
-        return instance
 
 
 def peer_named(name: str) -> PeerId:
