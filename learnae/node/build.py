@@ -81,7 +81,6 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         outages=outages,
         in_thread=in_thread,
         rng=around.rng("encode"),
-        log=log,
     )
     judges, memory = Judges(assembly.gates, outages), Memory(history, log)
     memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -23,9 +22,6 @@ from learnae.node.standing import found
 from learnae.plugins.calls import naming
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, TensorSpec, Update
 from learnae.strategies import RunInThread
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
 SEND_SECONDS = 10.0
@@ -48,7 +44,6 @@ class Publisher:
     outages: Outages
     in_thread: RunInThread
     rng: np.random.Generator
-    log: FilteringBoundLogger
     listen_first_until: float = 0.0  # on trio's clock
     putting: Cid | None = None
 

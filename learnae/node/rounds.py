@@ -31,7 +31,7 @@ GATHERING = 0.2
 """The share of the trainer's patience for which a node listens on after it has published.
 
 Equal peers publish at about the same moment; whoever looks at once merges the others' models of the round before (setting D20, two-class
-shards: 84 % instead of 91 %).
+shards: 84 % instead of 89 %; docs/decisions/0005).
 """
 
 OLDEST = 1 << 48

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from learnae.durable import sync_folder
 from learnae.errors import ConfigError, Problem
 from learnae.trainer.swarm import Swarm
 
@@ -30,7 +31,7 @@ def save(folder: Path, state: State) -> None:
     if (folder / FILE).exists():
         (folder / FILE).replace(folder / PREVIOUS)
     new.replace(folder / FILE)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def newest(folder: Path, log: Any) -> State | None:
@@ -95,12 +96,3 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _sync(folder: Path) -> None:
-    """Make the renames last."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

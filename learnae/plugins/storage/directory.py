@@ -14,8 +14,9 @@ import trio
 
 from learnae.config.tables import key
 from learnae.content.cids import check
+from learnae.durable import sync_folder
 from learnae.errors import Unavailable
-from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid, sync_folder
+from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid
 from learnae.records import MEGABYTE, Block, Cid
 from learnae.strategies import Context, Storage
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from learnae.durable import sync_folder
 from learnae.records import BLOCK_BYTES, Block, Cid
 
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes of the index, sha256 of the index
@@ -72,15 +73,6 @@ class PackWriter:
             self._file.close()
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Pack:
