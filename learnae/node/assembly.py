@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -29,6 +30,10 @@ class Named(Generic[S]):
     strategy: S
     writes: bool = True
     label: str = ""
+
+    def calling(self, action: str) -> AbstractContextManager[None]:
+        """Around each call of it: what it raises becomes a PluginError that names it, and what it was asked to do."""
+        return naming(self.plugin, action)
 
 
 @attrs.define

@@ -13,7 +13,6 @@ from learnae.node.inbox import Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.node.standing import Seen
-from learnae.plugins.calls import naming
 from learnae.records import Candidate, Kind, Update, View
 from learnae.strategies import Selector
 
@@ -56,7 +55,7 @@ class Chooser:
 
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
-            with naming(self.selector.plugin, f"selecting by {self.selector.name!r}"):
+            with self.selector.calling(f"selecting by {self.selector.name!r}"):
                 chosen = list(islice(self.selector.strategy.select(view), view.count + 1))
                 if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")

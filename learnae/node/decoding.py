@@ -11,7 +11,6 @@ import numpy as np
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
 from learnae.node.assembly import Named
-from learnae.plugins.calls import naming
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -51,7 +50,7 @@ class Decoder:
             return Decoded(np.frombuffer(encoded.data, "<i8").reshape(spec.shape))
         action = f"decoding {name!r} by codec {self.codec.name!r}"
         try:
-            with naming(self.codec.plugin, action):
+            with self.codec.calling(action):
                 decoded = self.codec.strategy.decode(encoded, spec, None)
                 _check_decoded(decoded, spec)
         except UpdateRejected as rejected:

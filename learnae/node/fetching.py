@@ -13,7 +13,6 @@ from learnae.content.unpack import Content, Manifest, Read
 from learnae.errors import PluginError, Unavailable, UpdateRejected
 from learnae.node.assembly import Named
 from learnae.node.services import Services
-from learnae.plugins.calls import naming
 from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
 from learnae.strategies import Storage
 
@@ -110,7 +109,7 @@ class Fetcher:
 
     async def _call(self, storage: Named[Storage], cids: Sequence[Cid], deliver: Callable[[Block], None], hints: Sequence[str]) -> bool:
         try:
-            with naming(storage.plugin, f"getting blocks from {storage.label}"):
+            with storage.calling(f"getting blocks from {storage.label}"):
                 await storage.strategy.get(cids, deliver, hints=hints)
         except Unavailable as outage:
             self.log.debug("storage.unavailable", storage=storage.label, cause=str(outage))

@@ -13,7 +13,6 @@ from learnae.node.assembly import Named
 from learnae.node.decoding import LazyMasks
 from learnae.node.outages import Outages
 from learnae.node.states import checked_state
-from learnae.plugins.calls import naming
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
 
@@ -64,7 +63,7 @@ class Judges:
         if not received:
             return (), None
         try:
-            with naming(gate.plugin, f"judging by gate {gate.name!r}"):
+            with gate.calling(f"judging by gate {gate.name!r}"):
                 judged: Any = gate.strategy.judge(local, received, state)
                 if not isinstance(judged, Judged) or len(judged.verdicts) != len(received):
                     raise ValueError(f"judge() must return a Judged with {len(received)} verdicts")

@@ -11,7 +11,6 @@ import numpy as np
 from learnae.node.assembly import Named
 from learnae.node.finite import finite
 from learnae.node.states import checked_state
-from learnae.plugins.calls import naming
 from learnae.records import LocalModel, Merged, Received, State
 from learnae.strategies import Merge, Outer
 
@@ -31,21 +30,21 @@ class Merger:
     ) -> dict[str, State]:
         """Fill the page with the merged model; returns the strategies' new states."""
         changed: dict[str, State | None] = {}
-        with naming(self.merge.plugin, self._merging):
+        with self.merge.calling(self._merging):
             merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
         tensors, changed["merge"] = self._blamed(merged.tensors), merged.state
         if self.outer is not None:
             masks = dict(_union_of_masks(accepted))
-            with naming(self.outer.plugin, self._stepping):
+            with self.outer.calling(self._stepping):
                 stepped = _checked(self.outer.strategy.step(local, tensors, masks, states.get("outer", {})))
             tensors, changed["outer"] = iter(stepped.tensors), stepped.state
-        with naming((self.outer or self.merge).plugin, self._stepping if self.outer else self._merging):
+        with (self.outer or self.merge).calling(self._stepping if self.outer else self._merging):
             _write(tensors, local, page)
         return {name: state for name, state in changed.items() if state is not None}
 
     def _blamed(self, tensors: Iterable[tuple[str, Array | None]]) -> Iterator[tuple[str, Array | None]]:
         """What is computed while an outer strategy asks for it is still the merge's."""
-        with naming(self.merge.plugin, self._merging):
+        with self.merge.calling(self._merging):
             yield from tensors
 
     @property

@@ -30,7 +30,6 @@ from learnae.node.standing import Standing
 from learnae.node.tally import Tally
 from learnae.node.tidying import Tidying
 from learnae.node.watching import Watching
-from learnae.plugins.calls import naming
 from learnae.records import Heard, Leaving, RoundReport
 from learnae.strategies import Announcer, RunInThread
 
@@ -213,7 +212,7 @@ class Node:
             await self.services.opened(announcer)
             steady = trio.current_time() + STEADY_SECONDS
             try:
-                with naming(announcer.plugin, what):
+                with announcer.calling(what):
                     await announcer.strategy.listen([self.channel], partial(self._hear, what, steady))
             except (Unavailable, PluginError) as error:
                 self.outages.failed(what, str(error))

@@ -17,7 +17,6 @@ from learnae.node.inbox import Entry
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.tally import Tally
-from learnae.plugins.calls import naming
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
 
@@ -90,7 +89,7 @@ class Obtainer:
         codec = self.assembly.codec_named(update(entry).codec)
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
-        with naming(codec.plugin, f"checking what codec {codec.name!r} shall decode"):
+        with codec.calling(f"checking what codec {codec.name!r} shall decode"):
             await self.in_thread(decoder.check)
         return Obtained(entry, decoder)
 

@@ -13,7 +13,6 @@ from learnae.node.assembly import Assembly, Named
 from learnae.node.outages import Outages
 from learnae.node.publishing import Publisher
 from learnae.node.services import Services
-from learnae.plugins.calls import naming
 from learnae.records import Present
 from learnae.strategies import Storage
 
@@ -49,7 +48,7 @@ class Presence:
     def _hints_of(self, storage: Named[Storage]) -> tuple[str, ...]:
         what = f"hints of {storage.label}"
         try:
-            with naming(storage.plugin, f"asking for the {what}"):
+            with storage.calling(f"asking for the {what}"):
                 texts = tuple(islice(storage.strategy.hints(), NAMES))
                 HINTS.load({storage.name: list(texts)}, "hints")
         except (PluginError, UpdateRejected) as error:

@@ -19,7 +19,6 @@ from learnae.node.history import History, Published
 from learnae.node.outages import Outages
 from learnae.node.services import Services
 from learnae.node.standing import found
-from learnae.plugins.calls import naming
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, TensorSpec, Update
 from learnae.strategies import RunInThread
 
@@ -114,7 +113,7 @@ class Publisher:
 
     def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
         codec = self.assembly.codec
-        with naming(codec.plugin, f"encoding by codec {codec.name!r}"):
+        with codec.calling(f"encoding by codec {codec.name!r}"):
             for spec in self.specs:
                 tensor = snapshot.tensors[spec.name]
                 yield (

@@ -12,7 +12,6 @@ import trio
 from learnae.errors import PluginError, Unavailable
 from learnae.node.assembly import Named
 from learnae.node.outages import Outages
-from learnae.plugins.calls import naming
 from learnae.strategies import Announcer, Storage
 
 OPEN_SECONDS = 30.0
@@ -72,7 +71,7 @@ class Services:
         """Cuts off what takes longer. Whatever the plugin raises is an outage: told once, and over when the same works again."""
         attempt, what = Attempt(), f"{doing} by {service.label}"
         try:
-            with naming(service.plugin, what), trio.move_on_after(seconds) as limit:
+            with service.calling(what), trio.move_on_after(seconds) as limit:
                 yield attempt
             if limit.cancelled_caught:
                 self._leave_alone(service)
@@ -104,7 +103,7 @@ class Services:
 
     async def _hold_open(self, service: Service, tried: trio.Event) -> None:
         """Entered and left in one task, as nurseries inside a service want it."""
-        with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit, naming(service.plugin, f"starting {service.label}"):
+        with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit, service.calling(f"starting {service.label}"):
             async with service.strategy:
                 limit.deadline = math.inf
                 self._open[service].set()
