@@ -91,7 +91,12 @@ class JoinTable:
     settle_seconds: float = key(
         10.0, "Seconds in a lineage after which a peer is grown; at least three times wait_seconds.", and_(ge(0.0), le(YEAR))
     )
-    on_split: str = key("report", 'What a grown peer does about another grown lineage: "report".', in_(("report",)))
+    on_split: str = key(
+        "report",
+        'What a grown peer does about another grown lineage: "report" tells of it, "yield" also moves to the smaller hash.',
+        in_(("report", "yield")),
+    )
+    trust: tuple[str, ...] = key((), "The public keys whose models a newcomer may adopt; none named: whoever is heard first.", PUBLIC_KEYS)
     lineage: str | None = key(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
     fresh: bool = key(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
 
@@ -102,8 +107,18 @@ class NodeTable:
 
     fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
     fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
+    hang_seconds: float = key(30.0, "A strategy that does not return within this time is ended with its node, and benched.", DURATION)
+    bench_rounds: int = key(10, "Rounds for which a strategy that hung is not called.", gt(0))
     inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))
     save_seconds: float = key(30.0, "Time between two writes of the strategies' state.", DURATION)
+
+
+@attrs.frozen(kw_only=True)
+class MetricsTable:
+    """What is told to programs that watch peers; nothing of it leaves the machine by itself."""
+
+    prometheus: str | None = key(None, 'Where Prometheus reads this node\'s numbers, such as "127.0.0.1:9464" (needs learnae[prometheus]).')
+    tensorboard: Path | None = key(None, "The folder to which rounds are written for TensorBoard (needs learnae[tensorboard]).")
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +156,7 @@ class Config:
     model: ModelTable = attrs.field(factory=ModelTable)
     join: JoinTable = attrs.field(factory=JoinTable)
     node: NodeTable = attrs.field(factory=NodeTable)
+    metrics: MetricsTable = attrs.field(factory=MetricsTable)
     plugins: PluginsTable = attrs.field(factory=PluginsTable)
     storage: tuple[StorageChoice, ...]
     announcer: tuple[Choice, ...]
