@@ -1,0 +1,67 @@
+"""Rounds as curves for TensorBoard: files in a folder, which it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tensorboard.summary import Writer  # its own: the one of torch would bring torch into the node
+
+from learnae.errors import ConfigError, Problem
+from learnae.hookspecs import hookimpl
+from learnae.records import RoundReport
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+SCALARS = {
+    "round/seconds": "seconds",
+    "round/published_bytes": "published_bytes",
+    "round/fetched_bytes": "fetched_bytes",
+    "updates/heard": "heard",
+    "updates/chosen": "chosen",
+    "updates/merged": "merged",
+    "updates/refused": "refused",
+    "updates/failed": "failed",
+}
+
+
+class TensorBoard:
+    """Writes one point of each curve for each round; the horizontal axis is the age of the model, in optimiser steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: Writer | None = Writer(str(folder))
+
+    @hookimpl
+    def learnae_round_finished(self, report: RoundReport) -> None:
+        """Raises OSError for a full disk, and begins a new file at the next round: a writer that has failed stays broken."""
+        writer, self._writer = self._writer or Writer(str(self.folder)), None
+        for tag, field in SCALARS.items():
+            writer.add_scalar(tag, getattr(report, field), report.age)
+        writer.flush()
+        self._writer = writer
+
+    def close(self) -> None:
+        """What is not on the disk by now never will be."""
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+
+
+@contextmanager
+def writing(folder: Path, log: FilteringBoundLogger) -> Iterator[TensorBoard]:
+    """An observer that writes into this folder. Raises ConfigError where it cannot be made."""
+    try:
+        observer = TensorBoard(folder)
+    except OSError as error:
+        raise ConfigError(
+            Problem("metrics.tensorboard", f"{folder} cannot be written to: {error.strerror}", "name another folder")
+        ) from error
+    log.info("metrics.written", folder=str(folder))
+    try:
+        yield observer
+    finally:
+        observer.close()
