@@ -77,7 +77,12 @@ class Strategy:
 
 
 class Service(Strategy):
-    """A strategy with a connection: entered before its first call, left after its last."""
+    """A strategy with a connection: entered before its first call, left after its last.
+
+    One that `leaves_machine` may reach strangers: without a key, an allow list or consent a peer does not start with it.
+    """
+
+    leaves_machine: ClassVar[bool] = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,7 +122,6 @@ class Announcer(Service, ABC):
     """A medium for small messages. It may lose, repeat, reorder and invent messages: the core checks all of them."""
 
     max_bytes: ClassVar[int]
-    leaves_machine: ClassVar[bool] = True
 
     @abstractmethod
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
@@ -208,3 +212,7 @@ class Codec(Strategy, ABC):
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
         """Raises UpdateRejected where `decode` would; override it where that is cheaper than decoding."""
         self.decode(encoded, like, base)
+
+    def finite(self, encoded: Encoded) -> bool:
+        """Whether every value that came is surely finite, told without decoding; asked after `check`."""
+        return False

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from learnae.errors import ConfigError, Problem
+from learnae.identity.swarms import Swarm
 
 
 def state_folder() -> Path:
@@ -26,6 +27,11 @@ def state_folder() -> Path:
 def meeting_folder() -> Path:
     """Where the peers of this machine meet without a network."""
     return state_folder() / "meeting"
+
+
+def meeting_place(swarm: Swarm) -> Path:
+    """Where those of one swarm meet. That of a private swarm tells its name to nobody."""
+    return meeting_folder() / (folder_name(swarm.name) if swarm.key is None else swarm.channel)
 
 
 def default_home(swarm: str) -> Path:

@@ -13,8 +13,8 @@ from learnae.config.choices import KINDS, ChoiceReader, OptionsOf, table_of, wit
 from learnae.config.options import build, fields_of
 from learnae.config.overrides import override
 from learnae.config.problems import Problems, from_command_line, in_file_order, join_key
-from learnae.config.rules import refuse_private, settled, without_secrets
-from learnae.config.tables import Config, JoinTable
+from learnae.config.rules import guarded, settled, without_secrets
+from learnae.config.tables import Config, JoinTable, SwarmTable
 from learnae.config.toml import read
 from learnae.config.words import did_you_mean
 
@@ -72,9 +72,10 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
 
 def _plain(name: str, table: Mapping[str, Any], folder: Path, problems: Problems) -> Any:
     if name == "swarm":
-        refuse_private(table, problems)
         table = without_secrets(table, problems)
     built = build(PLAIN[name], table, name, folder)
+    if isinstance(built, SwarmTable):
+        return guarded(built, problems)
     return settled(built, problems, given="settle_seconds" in table) if isinstance(built, JoinTable) else built
 
 

@@ -8,23 +8,33 @@ from typing import Any
 import attrs
 
 from learnae.config.problems import Problems
-from learnae.config.tables import JoinTable
+from learnae.config.swarm_key import swarm_of
+from learnae.config.tables import JoinTable, SwarmTable
+from learnae.identity.swarm_keys import looks_like_a_key
 
 SETTLE_WAITS = 3  # with less, two peers that founded at once may both be grown before they hear of each other
 
 
 def without_secrets(swarm: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
-    """The table without the key itself, which has no place in a file that is shown and shared."""
-    if "key" in swarm:
-        problems.add("swarm.key", "a key never stands in this file", 'name the variable that holds it: key_env = "SWARM_KEY"')
-    return {name: value for name, value in swarm.items() if name != "key"}
+    """The table without the key itself, which has no place in a file that is shown and shared: under whatever name it stands there."""
+    secret = {name for name, value in swarm.items() if name == "key" or (isinstance(value, str) and looks_like_a_key(value))}
+    for name in sorted(secret):
+        problems.add(
+            f"swarm.{name}", "a key never stands in this file", 'name the variable that holds it: key_env = "SWARM_KEY"; and change the key'
+        )
+    return {name: value for name, value in swarm.items() if name not in secret}
 
 
-def refuse_private(swarm: Mapping[str, Any], problems: Problems) -> None:
-    """Until seals are built: a swarm that only looks private would be worse than none."""
-    for name in ("key_env", "key_file"):
-        if swarm.get(name) is not None:
-            problems.add(f"swarm.{name}", "private swarms are not built yet", "leave it out to train in an open swarm")
+def guarded(swarm: SwarmTable, problems: Problems) -> SwarmTable:
+    """As it is; a private swarm names its key once, and whoever names one has it."""
+    if swarm.key_env is not None and swarm.key_file is not None:
+        problems.add("swarm.key_file", "there is swarm.key_env as well", "leave one of the two out")
+        return swarm
+    if swarm.open and (swarm.key_env is not None or swarm.key_file is not None):
+        problems.add("swarm.open", "a swarm with a key is not open to whoever comes", "leave it out; or leave the key out")
+    with problems.collected():
+        swarm_of(swarm)
+    return swarm
 
 
 def settled(join: JoinTable, problems: Problems, *, given: bool) -> JoinTable:

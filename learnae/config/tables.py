@@ -35,6 +35,7 @@ class Matches:
 
 PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
+ADDRESS = optional(Matches(r"([^\s:/\[\]]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", '"address:port"'))
 LINEAGE = optional(Matches("[0-9a-f]{16}", "16 lower-case hexadecimal digits"))
 DURATION = and_(gt(0.0), le(YEAR))
 
@@ -70,7 +71,7 @@ class TrainTable:
     entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.Trainer`.', ENTRY)
     local_steps: int = key(20, "Optimiser steps between two snapshots.", gt(0))
     patience: float = key(
-        0.05, "The share of a round's time that the trainer may wait for its merged model; 0 never waits.", and_(ge(0.0), le(1.0))
+        0.1, "The share of a round's time that the trainer may wait for its merged model; 0 never waits.", and_(ge(0.0), le(1.0))
     )
     save_seconds: float = key(30.0, "Time between two checkpoints of `learnae run`.", DURATION)
 
@@ -107,7 +108,9 @@ class NodeTable:
 
     fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
     fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
-    hang_seconds: float = key(30.0, "A strategy that does not return within this time is ended with its node, and benched.", DURATION)
+    hang_seconds: float = key(
+        30.0, "A strategy that does not return within this time is ended with its node, and benched.", and_(ge(1.0), le(YEAR))
+    )
     bench_rounds: int = key(10, "Rounds for which a strategy that hung is not called.", gt(0))
     inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))
     save_seconds: float = key(30.0, "Time between two writes of the strategies' state.", DURATION)
@@ -117,7 +120,9 @@ class NodeTable:
 class MetricsTable:
     """What is told to programs that watch peers; nothing of it leaves the machine by itself."""
 
-    prometheus: str | None = key(None, 'Where Prometheus reads this node\'s numbers, such as "127.0.0.1:9464" (needs learnae[prometheus]).')
+    prometheus: str | None = key(
+        None, 'Where Prometheus reads this node\'s numbers, such as "127.0.0.1:9464" (needs learnae[prometheus]).', ADDRESS
+    )
     tensorboard: Path | None = key(None, "The folder to which rounds are written for TensorBoard (needs learnae[tensorboard]).")
 
 

@@ -1,9 +1,13 @@
-"""The place for seals: what a private swarm does to the bytes of each block before they are hashed."""
+"""What a private swarm does to the bytes of each block before they are hashed, and to each announcement after it is signed."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from learnae.errors import UpdateRejected
 from learnae.records import BLOCK_BYTES
 
 
@@ -15,10 +19,10 @@ class Seal(Protocol):
         """How many bytes longer the sealed form is; 0 if nothing is sealed."""
 
     def seal(self, data: bytes | memoryview) -> bytes:
-        """The bytes of the block."""
+        """The sealed form of these bytes, of which there is at least one."""
 
     def open(self, data: bytes) -> bytes:
-        """What was sealed. Raises UpdateRejected for bytes that were not sealed with this key."""
+        """What was sealed. Raises UpdateRejected("seal") for bytes that were not sealed with this key."""
 
 
 class Open:
@@ -31,6 +35,25 @@ class Open:
 
     def open(self, data: bytes) -> bytes:
         return data
+
+
+class Siv:
+    """AES-256-SIV (RFC 5297): the same bytes are always sealed alike, and that they are alike is all that a stranger learns of them."""
+
+    KEY_BYTES = 64
+    overhead = 16
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESSIV(key)
+
+    def seal(self, data: bytes | memoryview) -> bytes:
+        return self._cipher.encrypt(data, None)
+
+    def open(self, data: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(data, None)
+        except (InvalidTag, ValueError):  # ValueError: too short to be anything
+            raise UpdateRejected("seal", f"{len(data)} bytes that were not sealed with the key of this swarm") from None
 
 
 OPEN = Open()

@@ -1,4 +1,4 @@
-"""The envelope of an announcement: version (1 byte), public key (32), signature (64), payload (canonical CBOR)."""
+"""The envelope of an announcement: version (1 byte), public key (32), signature (64), payload (canonical CBOR); then sealed, if private."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 import cbor2
 
 from learnae.content import expect
+from learnae.content.seals import OPEN, Seal
 from learnae.errors import UpdateRejected
 from learnae.identity.bodies import dump_body, load_body
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
@@ -36,25 +37,26 @@ class Opened:
     digest: bytes  # sha256 of the payload
 
 
-def encode_envelope(identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES) -> bytes:
-    """Sign an announcement, in at most `limit` bytes: an update goes without its sketch, a `present` with fewer hints, if it must.
+def encode_envelope(identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES, *, seal: Seal = OPEN) -> bytes:
+    """Sign an announcement and seal it, in at most `limit` bytes: if it must, an update goes without its sketch, a `present` with less.
 
     Raises ValueError for one that others would refuse, or that is too large even so.
     """
     for body in _shrinking(announcement.body):
         payload = _dump(attrs.evolve(announcement, body=body))
-        if _HEAD_BYTES + len(payload) <= limit:
-            return bytes([VERSION]) + bytes.fromhex(identity.peer) + identity.sign(_SIGNED + payload) + payload
+        if _HEAD_BYTES + len(payload) + seal.overhead <= limit:
+            return seal.seal(bytes([VERSION]) + bytes.fromhex(identity.peer) + identity.sign(_SIGNED + payload) + payload)
     raise ValueError(f"an announcement of kind {announcement.kind.name} does not fit into {limit} bytes")
 
 
-def decode_envelope(data: bytes, swarm: bytes) -> Opened:
+def decode_envelope(message: bytes, swarm: bytes, seal: Seal = OPEN) -> Opened:
     """Open a message that anybody may have written; the signature, the dearest check, comes last.
 
-    Raises UpdateRejected: "oversized", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid" or "signature".
+    Raises UpdateRejected: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid" or "signature".
     """
-    if len(data) > ENVELOPE_BYTES:
-        raise UpdateRejected("oversized", f"{len(data)} bytes")
+    if len(message) > ENVELOPE_BYTES:
+        raise UpdateRejected("oversized", f"{len(message)} bytes")
+    data = seal.open(message)
     if len(data) <= _HEAD_BYTES:
         raise UpdateRejected("malformed", f"an envelope of {len(data)} bytes")
     if data[0] != VERSION:

@@ -47,7 +47,8 @@ class Architectures:
         transfer = Transfer(META_BYTES)
         with trio.move_on_after(SECONDS):
             try:
-                manifest = await Manifest.read(update(entry).root, self.fetcher.reader(entry.peer, transfer), self.largest_bytes)
+                read = self.fetcher.reader(entry.peer, transfer)
+                manifest = await Manifest.read(update(entry).root, read, self.largest_bytes, self.fetcher.seal)
                 theirs = [tensor.spec for tensor in manifest.meta.tensors]
                 return first_difference(self.specs, theirs) or "the signatures differ, names and shapes do not"
             except LearnaeError as error:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from learnae.content.cids import check
+from learnae.content.seals import OPEN, Seal
 from learnae.content.unpack import Content, Manifest, Read
 from learnae.errors import PluginError, Unavailable, UpdateRejected
 from learnae.node.assembly import Named
@@ -56,6 +57,7 @@ class Fetcher:
     services: Services
     hints: Hints
     log: FilteringBoundLogger
+    seal: Seal = OPEN
 
     async def fetch(self, announcement: Announcement, transfer: Transfer) -> Content:
         """The content of an update. Raises Unavailable, or UpdateRejected for bytes that are not what was announced."""
@@ -64,10 +66,10 @@ class Fetcher:
         if update.bytes > transfer.limit:
             raise UpdateRejected("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
         read = self.reader(announcement.peer, transfer)
-        manifest = await Manifest.read(update.root, read, transfer.limit)
+        manifest = await Manifest.read(update.root, read, transfer.limit, self.seal)
         if (manifest.meta.peer, manifest.meta.number) != (announcement.peer, announcement.number) or manifest.meta.kind != Kind.UPDATE:
             raise UpdateRejected("not-the-announced", "the meta names another peer, kind or number")
-        return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids))
+        return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)
 
     def reader(self, peer: PeerId, transfer: Transfer) -> Read:
         async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
@@ -99,7 +101,7 @@ class Fetcher:
 
         delivered_all = False
         with trio.CancelScope(deadline=end if last else _half_way_to(end)) as scope:
-            delivered_all = await self._call(storage, cids, deliver, hints)
+            delivered_all = await self._call(storage, cids, deliver, hints, end - trio.current_time())
         if transfer.overflowed:
             raise UpdateRejected("too-large", f"more than {transfer.limit} bytes came")
         if transfer.corrupt > corrupt:
@@ -107,9 +109,11 @@ class Fetcher:
         elif delivered_all:
             self.services.outages.works(f"reading {storage.label}")
 
-    async def _call(self, storage: Named[Storage], cids: Sequence[Cid], deliver: Callable[[Block], None], hints: Sequence[str]) -> bool:
+    async def _call(
+        self, storage: Named[Storage], cids: Sequence[Cid], deliver: Callable[[Block], None], hints: Sequence[str], within: float
+    ) -> bool:
         try:
-            with storage.calling(f"getting blocks from {storage.label}"):
+            with storage.calling(f"getting blocks from {storage.label}", within=within):
                 await storage.strategy.get(cids, deliver, hints=hints)
         except Unavailable as outage:
             self.log.debug("storage.unavailable", storage=storage.label, cause=str(outage))

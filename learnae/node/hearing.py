@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from learnae.content.seals import OPEN, Seal
 from learnae.errors import UpdateRejected
 from learnae.identity.admission import Admission
 from learnae.identity.envelopes import Opened, decode_envelope
 from learnae.node.history import PeerRecord, Proof
 from learnae.node.inbox import Arrival, Entry, Inbox, Key, Mark
+from learnae.node.insight import Sighting
 from learnae.node.peers import Peers
+from learnae.node.sightings import sightings
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
 PROOFS = 64  # that may wait for the history
+ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that is polled, bring along
 
 
 @attrs.frozen
@@ -31,6 +35,7 @@ class Learned:
     peers: Mapping[PeerId, PeerRecord]
     refusals: Mapping[str, int]
     proofs: tuple[Proof, ...]
+    heard: tuple[Sighting, ...] = ()
 
 
 @attrs.define
@@ -45,6 +50,7 @@ class Hearing:
     clock: Callable[[], float]
     log: FilteringBoundLogger
     on_change: Callable[[PeerId, str], None]
+    seal: Seal = OPEN
     round: int = 0
     own_numbers: dict[Kind, int] = attrs.field(factory=dict)
     raised_numbers: dict[Kind, int] = attrs.field(factory=dict)
@@ -52,6 +58,7 @@ class Hearing:
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[Proof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
+    _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
 
     def hear(self, heard: Heard) -> None:
         """Never raises: whatever comes is taken or counted."""
@@ -59,12 +66,19 @@ class Hearing:
             self._take(self._open(heard.message), heard)
         except UpdateRejected as rejected:
             self.refusals[rejected.reason] += 1
+            self._tell(rejected.reason)
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         """Where that peer says that its storage of this name can be reached."""
         entry = self.inbox.get(peer, Kind.PRESENT)
         present = entry.announcement.body if entry else None
         return present.hints.get(storage, ()) if isinstance(present, Present) else ()
+
+    def forget(self, peer: PeerId) -> None:
+        """Nothing that this peer has announced is there any more; it is heard again as far as it is admitted."""
+        if peer in self.inbox.known:
+            self.inbox.forget(peer)
+            self.on_change(peer, "left")
 
     def note_silence(self, rounds: int) -> None:
         """Tell who has not been heard for more than so many own rounds."""
@@ -75,7 +89,9 @@ class Hearing:
 
     def take_learned(self) -> Learned:
         """What is to be saved."""
-        learned = Learned(self.inbox.take_changed_marks(), self.peers.take_changed(), self.refusals, tuple(self.proofs))
+        marks = self.inbox.take_changed_marks()
+        heard = tuple(sightings(self.inbox, marks))
+        learned = Learned(marks, self.peers.take_changed(), self.refusals, tuple(self.proofs), heard)
         self.refusals, self.proofs = Counter(), []
         return learned
 
@@ -87,11 +103,19 @@ class Hearing:
         self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
 
     def _open(self, message: bytes) -> Opened:
-        opened = self._recent.get(message) or decode_envelope(message, self.swarm)
+        opened = self._recent.get(message) or decode_envelope(message, self.swarm, self.seal)
         self._recent[message] = opened
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
         return opened
+
+    def _tell(self, reason: str) -> None:
+        """The first message that is refused for a reason, the tenth, the hundredth, ...: whoever sends noise fills no log."""
+        self._refused[reason] += 1
+        count = self._refused[reason]
+        if count == 10 ** (len(str(count)) - 1):
+            say = self.log.info if reason in ORDINARY else self.log.warning
+            say("messages.refused", reason=reason, count=count)
 
     def _take(self, opened: Opened, heard: Heard) -> None:
         announcement = opened.announcement

@@ -12,6 +12,7 @@ from learnae.content.pack import Packed, pack
 from learnae.errors import PluginError
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
+from learnae.identity.swarms import Swarm
 from learnae.link.contract import Snapshot
 from learnae.node.assembly import Assembly
 from learnae.node.hearing import Hearing
@@ -32,8 +33,7 @@ class Publisher:
     """Writes own updates and sends own announcements. `putting` is the root that is in storage before the history knows it."""
 
     identity: Identity
-    swarm: bytes
-    channel: str
+    swarm: Swarm
     specs: tuple[TensorSpec, ...]
     signature: bytes
     assembly: Assembly
@@ -68,7 +68,7 @@ class Publisher:
 
     async def announce(self, body: Body) -> None:
         """Send anything that has no content, under its next number. Raises Unavailable."""
-        kind = Announcement(self.swarm, self.identity.peer, 0, body).kind
+        kind = Announcement(self.swarm.id, self.identity.peer, 0, body).kind
         if not self.hearing.elsewhere:
             await self._send(await self._next_number(kind), body)
 
@@ -103,8 +103,9 @@ class Publisher:
         )
 
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:
+        entries, codec = self._encoded(snapshot), self.assembly.codec.name
         try:
-            packed = pack(self._encoded(snapshot), peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=self.assembly.codec.name)
+            packed = pack(entries, peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks)
         except (PluginError, ValueError) as error:
             self.outages.failed("publishing", str(error))
             return None
@@ -113,13 +114,14 @@ class Publisher:
 
     def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
         codec = self.assembly.codec
-        with codec.calling(f"encoding by codec {codec.name!r}"):
-            for spec in self.specs:
-                tensor = snapshot.tensors[spec.name]
-                yield (
-                    spec,
-                    codec.strategy.encode(spec.name, tensor, None, self.rng) if spec.floating else Encoded(tensor.astype("<i8").tobytes()),
-                )
+        for spec in self.specs:
+            tensor = snapshot.tensors[spec.name]
+            if not spec.floating:
+                yield spec, Encoded(tensor.astype("<i8").tobytes())
+                continue
+            with codec.calling(f"encoding by codec {codec.name!r}"):
+                encoded = codec.strategy.encode(spec.name, tensor, None, self.rng)
+            yield spec, encoded
 
     async def _put(self, packed: Packed) -> bool:
         """Into every storage that is written to; True when at least one has it."""
@@ -132,14 +134,14 @@ class Publisher:
         return stored
 
     async def _send(self, number: int, body: Body) -> None:
-        announcement = Announcement(self.swarm, self.identity.peer, number, body)
+        announcement = Announcement(self.swarm.id, self.identity.peer, number, body)
         try:
-            message = encode_envelope(self.identity, announcement)
+            message = encode_envelope(self.identity, announcement, seal=self.swarm.messages)
         except ValueError as error:
             self.outages.failed("announcing", str(error))
             return
         self.outages.works("announcing")
-        replaces = f"{self.identity.peer}/{announcement.kind.value}".encode()
+        replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")
         for announcer in filter(self.services.ready, self.assembly.announcers):
             with self.services.using(announcer, "announcing", SEND_SECONDS):
-                await announcer.strategy.announce(message, channel=self.channel, replaces=replaces)
+                await announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces)

@@ -77,6 +77,7 @@ class FaultyStorage(Storage):
     def __init__(self, inner: Storage, plan: Plan, *, slow_seconds: float = 1.0) -> None:
         super().__init__(inner.options, inner.context)
         self.inner = inner
+        self.leaves_machine = inner.leaves_machine  # type: ignore[misc]
         self.faults = _Planned(plan, slow_seconds)
 
     async def __aenter__(self) -> Self:

@@ -18,12 +18,6 @@ def test_the_key_of_a_swarm_does_not_stand_in_the_file(problems: Problems) -> No
     assert "swordfish" not in problem
 
 
-@pytest.mark.parametrize("key", ["key_env", "key_file"])
-def test_a_private_swarm_is_refused_until_it_is_built(problems: Problems, key: str) -> None:
-    (problem,) = problems(f'[swarm]\n{key} = "X"')
-    assert problem.startswith(f"swarm.{key}: private swarms are not built yet")
-
-
 @pytest.mark.parametrize(("wait", "settle"), [(0, 10.0), (2, 10.0), (3, 10.0), (4, 12.0), (10.5, 31.5)])
 def test_without_settle_seconds_a_peer_settles_after_three_waits_but_not_before_ten_seconds(read: Read, wait: float, settle: float) -> None:
     assert read(f"[join]\nwait_seconds = {wait}").join.settle_seconds == settle

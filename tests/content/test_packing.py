@@ -14,7 +14,7 @@ from learnae.content.cids import check, dag_cid, is_dag
 from learnae.content.pack import Packed, pack
 from learnae.content.places import Place
 from learnae.content.roots import decode_root
-from learnae.content.seals import Open, Seal
+from learnae.content.seals import Open, Seal, Siv
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import UpdateRejected
 from learnae.records import MEGABYTE, Block, Cid, Encoded, Kind, PeerId, TensorSpec
@@ -38,7 +38,7 @@ class Stamp:
         return data[16:]
 
 
-SEALS = [Open(), Stamp()]
+SEALS = [Open(), Stamp(), Siv(bytes(Siv.KEY_BYTES))]
 sizes = st.lists(st.sampled_from([0, 1, 5, 1000, 100 * KIB, 128 * KIB, 512 * KIB - 16, 512 * KIB, 513 * KIB, 1200 * KIB]), max_size=8)
 
 
@@ -77,7 +77,7 @@ def data_blocks(result: Packed) -> list[Block]:
     return [block for block in result.blocks if not is_dag(block.cid)]
 
 
-@pytest.mark.parametrize("seal", SEALS, ids=["open", "sealed"])
+@pytest.mark.parametrize("seal", SEALS, ids=["open", "stamped", "sealed"])
 @given(sizes=sizes)
 @settings(max_examples=40)
 def test_what_was_packed_comes_out_again(seal: Seal, sizes: list[int]) -> None:

@@ -8,6 +8,7 @@ import re
 import secrets
 import stat
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -41,7 +42,7 @@ class Reader:
     def __init__(self, folders: Sequence[Path], max_bytes: int) -> None:
         self.folders = folders
         self._max_bytes = max_bytes
-        self._seen: dict[str, Version] = {}
+        self._seen: OrderedDict[str, Version] = OrderedDict()
 
     def prepare(self) -> None:
         for folder in self.folders:
@@ -50,7 +51,7 @@ class Reader:
     def look(self) -> list[bytes]:
         """Look at everything; return the messages that changed since the last look."""
         files = {entry.path: entry.stat(follow_symlinks=False) for entry in self._entries()}
-        self._seen = {path: version for path, version in self._seen.items() if path in files}
+        self._seen = OrderedDict((path, version) for path, version in self._seen.items() if path in files)
         return self.read(path for path, status in files.items() if self._seen.get(path) != _version(status))
 
     def read(self, paths: Iterable[str]) -> list[bytes]:
@@ -68,8 +69,8 @@ class Reader:
                             yield entry
                         elif entry.is_file(follow_symlinks=False):
                             os.unlink(entry.path)
-                    except FileNotFoundError:
-                        pass  # replaced or removed since it was listed
+                    except OSError:
+                        pass  # removed since it was listed, or somebody else's, which the folder does not let us remove
 
     def _message(self, path: str) -> bytes | None:
         """The bytes of a plain file within the bound; None for anything else that a stranger may have put there."""
@@ -79,12 +80,20 @@ class Reader:
             return None
         try:
             status = os.fstat(descriptor)
-            self._seen[path] = _version(status)
+            self._note(path, _version(status))
             if not stat.S_ISREG(status.st_mode) or status.st_size > self._max_bytes:
                 return None
             return os.read(descriptor, self._max_bytes)
+        except OSError:
+            return None
         finally:
             os.close(descriptor)
+
+    def _note(self, path: str, version: Version) -> None:
+        """Of too many, what was noted first is forgotten, and read once more at the next look."""
+        self._seen[path] = version
+        if len(self._seen) > _MAX_FILES * len(self.folders):
+            self._seen.popitem(last=False)
 
 
 def _hashed(data: bytes) -> str:

@@ -54,11 +54,13 @@ class DirectoryAnnouncer(Announcer):
         await self._on_disk(reader.prepare)
         with ExitStack() as stack:
             events = self._events(reader.folders, stack)
-            for message in await self._on_disk(reader.look):
-                deliver(Heard(message, backlog=True))
+            await _deliver_all(await self._on_disk(reader.look), deliver, backlog=True)
+            looked = trio.current_time()
             while True:
-                for message in await self._next(reader, events):
-                    deliver(Heard(message))
+                arrivals = await self._wait(events, looked + self.options.poll_seconds)
+                if arrivals is None:
+                    looked = trio.current_time()
+                await _deliver_all(await self._read(reader, arrivals), deliver)
 
     def _events(self, folders: Sequence[Path], stack: ExitStack) -> FolderEvents | None:
         try:
@@ -67,14 +69,16 @@ class DirectoryAnnouncer(Announcer):
             self.context.log.info("announcer.without_events", folder=str(self.folder), cause=str(error))
             return None
 
-    async def _next(self, reader: Reader, events: FolderEvents | None) -> list[bytes]:
-        """The messages of the next wake-up, if any."""
+    async def _wait(self, events: FolderEvents | None, look_at: float) -> list[Path] | None:
+        """Files that have arrived; None when it is time to look at everything, which events without end do not put off."""
         if events is None:
             await trio.sleep(min(_BLIND_SECONDS, self.options.poll_seconds))
-            return await self._on_disk(reader.look)
-        arrivals: list[Path] | None = None
-        with trio.move_on_after(self.options.poll_seconds):
-            arrivals = await self._arrivals(events)
+            return None
+        with trio.move_on_at(look_at):
+            return await self._arrivals(events)
+        return None
+
+    async def _read(self, reader: Reader, arrivals: list[Path] | None) -> list[bytes]:
         return await self._on_disk(reader.look) if arrivals is None else await self._on_disk(reader.read, map(str, arrivals))
 
     async def _arrivals(self, events: FolderEvents) -> list[Path] | None:
@@ -88,3 +92,10 @@ class DirectoryAnnouncer(Announcer):
             return await self.context.in_thread(function, *args)
         except OSError as error:
             raise Unavailable(f"cannot use {self.folder}: {error.strerror or error}") from error
+
+
+async def _deliver_all(messages: Sequence[bytes], deliver: Callable[[Heard], None], *, backlog: bool = False) -> None:
+    """A folder may hold thousands: others get their turn in between."""
+    for message in messages:
+        deliver(Heard(message, backlog))
+        await trio.lowlevel.checkpoint()

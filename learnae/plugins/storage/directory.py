@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 import trio
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 _BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long as a cancellation may have to wait
 _INDEXES = 8  # parsed indexes kept in memory
+_ENTRIES = 1 << 16  # blocks in all of them together
+_PACKS_AT_ONCE = 64  # looked into in one call in a thread, whatever they hold
 _LOOKS = 3
 _ORPHAN_SECONDS = 86_400.0
 _NEW = "new"
@@ -38,10 +41,12 @@ class DirectoryStorage(Storage):
     """Keeps each root's blocks in one file, named by root and peer. Durable on return, whole or absent after a crash."""
 
     Options = DirectoryStorageOptions
+    leaves_machine: ClassVar[bool] = False
 
     def __init__(self, options: DirectoryStorageOptions, context: Context) -> None:
         super().__init__(options, context)
         self.folder = options.path or context.meeting / "blocks"
+        self._owner = _owner(context)
         self._indexes: OrderedDict[str, tuple[object, Mapping[Cid, Place]]] = OrderedDict()
         self._reported: set[str] = set()
 
@@ -50,7 +55,7 @@ class DirectoryStorage(Storage):
         return self
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
-        writer = await self._on_disk(PackWriter, self._path(root), self.folder / f"{_NEW}.{self.context.peer}.{secrets.token_hex(6)}")
+        writer = await self._on_disk(PackWriter, self._path(root), self.folder / f"{_NEW}.{self._owner}.{secrets.token_hex(6)}")
         try:
             remaining = iter(blocks)
             while batch := await self.context.in_thread(_take, remaining):
@@ -65,7 +70,7 @@ class DirectoryStorage(Storage):
         wanted = dict.fromkeys(cids)
         batches = self._batches(tuple(wanted))
         try:
-            while batch := await self._on_disk(next, batches, None, missing=wanted):
+            while (batch := await self._on_disk(next, batches, None, missing=wanted)) is not None:
                 for block in batch:
                     del wanted[block.cid]
                     deliver(block)
@@ -80,7 +85,7 @@ class DirectoryStorage(Storage):
 
     async def roots(self) -> Sequence[Cid]:
         names = await self._on_disk(self._packs)
-        return [root for root, peer in map(_parts, names) if peer == self.context.peer]
+        return [root for root, owner in map(_parts, names) if owner == self._owner]
 
     async def _on_disk(self, function: Callable[..., T], *args: Any, missing: Collection[Cid] = ()) -> T:
         try:
@@ -91,26 +96,36 @@ class DirectoryStorage(Storage):
     def _path(self, root: Cid) -> Path:
         if not is_cid(root):
             raise ValueError(f"not a CID: {root!r}")
-        return self.folder / f"{root}.{self.context.peer}"
+        return self.folder / f"{root}.{self._owner}"
 
     def _prepare(self) -> None:
         """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(f"{_NEW}.*"):
-            if _parts(path.name)[1].startswith(f"{self.context.peer}.") or _age(path) > _ORPHAN_SECONDS:
-                path.unlink(missing_ok=True)
+            if _parts(path.name)[1].startswith(f"{self._owner}.") or _age(path) > _ORPHAN_SECONDS:
+                self._clear_away(path)
         for name in self._packs():
-            if _parts(name)[1] == self.context.peer and not self._is_whole(name):
-                self._unlink(self.folder / name)
+            if _parts(name)[1] == self._owner and self._is_broken(name):
+                self._clear_away(self.folder / name)
 
-    def _is_whole(self, name: str) -> bool:
+    def _is_broken(self, name: str) -> bool:
+        """Whether it was read and is no whole pack; what cannot be read now may still be one."""
         try:
             with Pack(self.folder / name) as pack:
                 pack.index()
         except BrokenPackError as error:
             self._report(name, str(error))
-            return False
-        return True
+            return True
+        except OSError as error:
+            self._report(name, error.strerror or str(error))
+        return False
+
+    def _clear_away(self, path: Path) -> None:
+        """What a stranger has put there so that it cannot be removed is in nobody's way."""
+        try:
+            self._unlink(path)
+        except OSError as error:
+            self._report(path.name, error.strerror or str(error))
 
     def _unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -120,11 +135,11 @@ class DirectoryStorage(Storage):
         return [path.name for path in self.folder.iterdir() if is_cid(_parts(path.name)[0])]
 
     def _batches(self, cids: Sequence[Cid]) -> Generator[list[Block], None, None]:
-        """The blocks that there are, some megabytes at a time. Runs in threads, never in two at once."""
+        """The blocks that there are, some megabytes at a time, or none of them yet. Runs in threads, never in two at once."""
         left = dict.fromkeys(cids)
         for _ in range(_LOOKS):
             gone = False
-            for name in self._search_order(left):
+            for count, name in enumerate(self._search_order(left), 1):
                 try:
                     yield from self._from_pack(name, left)
                 except FileNotFoundError:
@@ -133,6 +148,8 @@ class DirectoryStorage(Storage):
                     self._report(name, error.strerror or str(error))
                 if not left:
                     return
+                if count % _PACKS_AT_ONCE == 0:
+                    yield []
             if not gone:
                 return
 
@@ -166,7 +183,7 @@ class DirectoryStorage(Storage):
                 self._report(name, str(error))
                 return {}
         self._indexes[name] = pack.version, index
-        while len(self._indexes) > _INDEXES:
+        while len(self._indexes) > _INDEXES or (len(self._indexes) > 1 and sum(len(kept) for _, kept in self._indexes.values()) > _ENTRIES):
             self._indexes.popitem(last=False)
         return index
 
@@ -176,10 +193,16 @@ class DirectoryStorage(Storage):
             self.context.log.warning("storage.damaged", folder=str(self.folder), file=name, problem=problem)
 
 
+def _owner(context: Context) -> str:
+    """The peer, in the names of its files; in a private swarm something from which only members can tell the peer."""
+    secret = context.secret("the owner of a file")
+    return context.peer if secret is None else hmac.digest(secret, context.peer.encode(), "sha256").hex()
+
+
 def _parts(name: str) -> tuple[Cid, str]:
-    """The root and the peer that a pack's name says."""
-    root, _, peer = name.partition(".")
-    return Cid(root), peer
+    """The root and the owner that a pack's name says."""
+    root, _, owner = name.partition(".")
+    return Cid(root), owner
 
 
 def _take(blocks: Iterator[Block]) -> list[Block]:

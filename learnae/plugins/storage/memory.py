@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 
@@ -36,6 +36,8 @@ class MemoryStore:
 
 class MemoryStorage(Storage):
     """Keeps blocks in memory: for tests, and for swarms that are simulated in one process."""
+
+    leaves_machine: ClassVar[bool] = False
 
     def __init__(self, options: Any, context: Context) -> None:
         super().__init__(options, context)

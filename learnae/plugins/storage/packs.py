@@ -22,7 +22,7 @@ from learnae.records import BLOCK_BYTES, Block, Cid
 
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes of the index, sha256 of the index
 _MAGIC = b"learnae1"
-_MAX_INDEX_BYTES = 1 << 28
+_MAX_INDEX_BYTES = 1 << 24  # 240,000 blocks: updates of 30 GB and more, and not above 100 MB of memory for a stranger's index
 _CID = re.compile(r"b[a-z2-7]{58}")
 _ENTRY = re.compile(r"^(b[a-z2-7]{58}) ([0-9]{1,6})$", re.MULTILINE)
 
@@ -60,6 +60,8 @@ class PackWriter:
     def commit(self) -> None:
         """Durable when this returns."""
         index = "".join(f"{cid} {length}\n" for cid, length in self._lengths.items()).encode()
+        if len(index) > _MAX_INDEX_BYTES:
+            raise ValueError(f"{len(self._lengths)} blocks in one root: nobody would read so many")
         self._file.write(index + _TRAILER.pack(_MAGIC, len(index), hashlib.sha256(index).digest()))
         self._file.flush()
         os.fsync(self._file.fileno())

@@ -1,0 +1,65 @@
+"""Messages that do not open: counted, and told of at the first, the tenth, the hundredth, ..."""
+
+from __future__ import annotations
+
+import structlog
+from structlog.testing import capture_logs
+
+from learnae.identity.admission import Admission
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.keys import Identity
+from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import Swarm
+from learnae.node.hearing import Hearing
+from learnae.node.inbox import Inbox
+from learnae.node.peers import Peers
+from learnae.records import Announcement, Heard, Present
+
+SWARM = Swarm("digits", SwarmKey(bytes(range(32))))
+ALICE = Identity.generate(b"a" * 32)
+
+
+def listener() -> Hearing:
+    peers = Peers(50, {})
+    return Hearing(
+        own=Identity.generate(b"m" * 32).peer,
+        swarm=SWARM.id,
+        seal=SWARM.messages,
+        admission=Admission(),
+        inbox=Inbox(16, peers.trusts),
+        peers=peers,
+        clock=lambda: 0.0,
+        log=structlog.get_logger(),
+        on_change=lambda peer, state: None,
+    )
+
+
+def test_the_log_tells_of_the_first_message_without_a_seal_and_then_ever_less_often() -> None:
+    hearing = listener()
+    with capture_logs() as logs:
+        for number in range(2_345):
+            hearing.hear(Heard(number.to_bytes(40, "big"), backlog=False))
+            if number % 7 == 0:
+                hearing.take_learned()  # saving the counts does not make the log begin anew
+    told = [(line["log_level"], line["event"], line["reason"], line["count"]) for line in logs]
+    assert told == [("warning", "messages.refused", "seal", count) for count in (1, 10, 100, 1000)]
+
+
+def test_every_reason_is_counted_and_told_by_itself() -> None:
+    hearing = listener()
+    good = encode_envelope(ALICE, Announcement(SWARM.id, ALICE.peer, 1, Present()), seal=SWARM.messages)
+    with capture_logs() as logs:
+        for message in (b"noise", good, bytes(2000), good, good[:-1]):
+            hearing.hear(Heard(message, backlog=False))
+    assert hearing.refusals == {"seal": 2, "oversized": 1, "duplicate": 1}
+    assert [(line["log_level"], line["reason"]) for line in logs] == [("warning", "seal"), ("warning", "oversized"), ("info", "duplicate")]
+
+
+def test_noise_is_not_kept_and_does_not_drive_out_what_was_verified() -> None:
+    hearing = listener()
+    good = encode_envelope(ALICE, Announcement(SWARM.id, ALICE.peer, 1, Present()), seal=SWARM.messages)
+    hearing.hear(Heard(good, backlog=False))
+    for number in range(3_000):
+        hearing.hear(Heard(number.to_bytes(40, "big"), backlog=False))
+    assert list(hearing._recent) == [good]
+    assert list(hearing.inbox.known) == [ALICE.peer]
