@@ -1,4 +1,4 @@
-"""Where each shared tensor lies in the shared memory: two slots, then two pages, all of one form."""
+"""Where each shared tensor lies in the shared memory: two slots, then two pages, all of one form, and the page of calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from learnae.link.callpage import PAGE_BYTES
 from learnae.link.contract import PAGES, SLOTS
 from learnae.records import TensorSpec
 
@@ -36,7 +37,7 @@ class Layout:
 
     @property
     def total_bytes(self) -> int:
-        return (SLOTS + PAGES) * self.area_bytes
+        return (SLOTS + PAGES) * self.area_bytes + PAGE_BYTES
 
     def slot(self, memory: Any, index: int, *, writable: bool) -> dict[str, Array]:
         """The arrays of one slot, as views of the memory."""
@@ -45,6 +46,10 @@ class Layout:
     def page(self, memory: Any, index: int, *, writable: bool) -> dict[str, Array]:
         """The arrays of one page, as views of the memory."""
         return self._area(memory, SLOTS + _within(index, PAGES), writable)
+
+    def calls(self, memory: Any) -> memoryview:
+        """The page on which the node shows whom it calls."""
+        return memoryview(memory)[self.total_bytes - PAGE_BYTES : self.total_bytes]
 
     def _area(self, memory: Any, index: int, writable: bool) -> dict[str, Array]:
         arrays = {}

@@ -43,7 +43,7 @@ class Lines:
             raise Garbled(f"a line of {len(line)} bytes without an end, or longer than {limit}")
         try:
             message: Message = self._converter.loads(line, _MESSAGE)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ForbiddenExtraKeysError) as error:
+        except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError, ForbiddenExtraKeysError) as error:
             raise Garbled(f"{error!r} in {line[:100]!r}") from error
         return message
 

@@ -13,6 +13,15 @@ from learnae.records import RoundReport
 
 
 @attrs.frozen
+class Benched:
+    """A strategy that hung: this node does not call it in so many rounds."""
+
+    label: str
+    rounds: int
+    why: str
+
+
+@attrs.frozen
 class Start:
     """The trainer's first line: the hello, and all that a node needs to begin. Descriptors are inherited."""
 
@@ -24,6 +33,8 @@ class Start:
     home_fd: int = -1  # holds the lock on the home
     overrides: tuple[str, ...] = ()  # that `config` does not contain yet
     log: Mapping[str, str] = attrs.field(factory=dict)  # level and format
+    benched: tuple[Benched, ...] = ()
+    beat_seconds: float = 1.0  # between two signs that the node's loop runs
 
 
 @attrs.frozen

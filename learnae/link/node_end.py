@@ -13,6 +13,7 @@ import trio
 
 from learnae.errors import ConfigError, Problem
 from learnae.link import memory
+from learnae.link.callpage import CallPage
 from learnae.link.contract import PAGES, SLOTS, Hello, Offer, Snapshot, TrainerGone
 from learnae.link.layout import Layout
 from learnae.link.lines import MAX_LINE, MAX_START, Garbled
@@ -51,6 +52,7 @@ class NodeLink:
         self._hello, self._lines = hello, lines
         self._slots = [layout.slot(shared, index, writable=False) for index in range(SLOTS)]
         self._pages = [layout.page(shared, index, writable=True) for index in range(PAGES)]
+        self.calls = CallPage(layout.calls(shared))
         self._offered = self._adopted = hello.progress.adoption
         self._taken: Taken | None = None
         self._asked = self._gone = False
@@ -152,14 +154,14 @@ class NodeLink:
 
     def _hear(self, message: Message) -> None:
         match message:
-            case Taken():
+            case Taken(slot) if 0 <= slot < SLOTS:
                 self._put_back()
                 self._asked, self._taken = False, message
                 self._put_back_if_stale()
             case Adopted(number):
                 self._adopted = number
             case _:
-                raise Garbled(f"a node hears no {type(message).__name__}")
+                raise Garbled(f"a node hears no such {type(message).__name__}")
         self._changed.unpark_all()
 
     def _put_back_if_stale(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from learnae.config.swarm_key import swarm_of
 from learnae.config.tables import Choice, Config, StorageChoice
 from learnae.errors import ConfigError, LearnaeError, Problem, UpdateRejected
+from learnae.identity.swarms import Swarm
+from learnae.node.calls import Calling, Calls
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
 from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
@@ -30,16 +32,22 @@ class Named(Generic[S]):
     strategy: S
     writes: bool = True
     label: str = ""
+    calls: Calls = attrs.field(factory=Calls, repr=False)
 
-    def calling(self, action: str) -> AbstractContextManager[None]:
-        """Around each call of it: what it raises becomes a PluginError that names it, and what it was asked to do."""
-        return naming(self.plugin, action)
+    def calling(self, action: str, *, within: float = 0.0) -> Calling:
+        """Around each call of it: what it raises becomes a PluginError that names it, and what it was asked to do.
+
+        `within` is the time after which whoever calls would cut it off, for a call that may wait; one that may not is late at once.
+        What is late for `hang_seconds` is ended with its node, and benched: raises OnTheBench instead of calling.
+        """
+        return self.calls.calling(self.label, self.plugin, action, within)
 
 
 @attrs.define
 class Assembly:
-    """All strategies of one node; codecs of others are made when first met."""
+    """All strategies of one node, and the swarm that they serve; codecs of others are made when first met."""
 
+    swarm: Swarm
     storages: Sequence[Named[Storage]]
     announcers: Sequence[Named[Announcer]]
     selector: Named[Selector]
@@ -47,6 +55,7 @@ class Assembly:
     merge: Named[Merge]
     outer: Named[Outer] | None
     codec: Named[Codec]
+    calls: Calls
     _maker: Maker
     _codecs: dict[str, Named[Codec]] = attrs.field(factory=dict)
 
@@ -72,13 +81,14 @@ class Maker:
     manager: PluginManager
     peer: PeerId
     surroundings: Surroundings
+    swarm: Swarm
 
     def make(self, kind: str, choice: Choice) -> Named[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
         with naming(offer.plugin, f"making {kind} {choice.use!r}"):
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
         writes = choice.write if isinstance(choice, StorageChoice) else True
-        return Named(choice.use, offer.plugin, strategy, writes, label=f"{kind} {choice.use}")
+        return Named(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.surroundings.calls)
 
     def make_all(self, kind: str, choices: Iterable[Choice]) -> list[Named[Any]]:
         """With a count in the label where a name comes again."""
@@ -96,7 +106,8 @@ class Maker:
         try:
             with naming(offer.plugin, f"making codec {name!r}"):
                 cls: Any = offer.load()
-                return Named(name, offer.plugin, cls(cls.Options(), self.context("codec", name)))
+                strategy = cls(cls.Options(), self.context("codec", name))
+                return Named(name, offer.plugin, strategy, label=f"codec {name}", calls=self.surroundings.calls)
         except LearnaeError as error:
             raise UpdateRejected("unusable-codec", str(error)) from error
 
@@ -107,7 +118,7 @@ class Maker:
             meeting=around.meeting,
             swarm=self.config.swarm.name,
             peer=self.peer,
-            secret=lambda purpose: None,
+            secret=self.swarm.secret,
             share=around.share,
             clock=around.clock,
             rng=around.rng(kind, name),
@@ -116,26 +127,30 @@ class Maker:
         )
 
 
-def refuse_unguarded(config: Config, announcers: Sequence[Named[Announcer]]) -> None:
-    """Raises ConfigError where whoever comes could be heard, over a medium that leaves the machine, without consent to that."""
-    open_ones = [announcer.name for announcer in announcers if announcer.strategy.leaves_machine]
-    if open_ones and not (config.swarm.open or config.peer.allow):
-        message = f"announcer {open_ones[0]!r} leaves this machine, so anybody could take part"
-        raise ConfigError(Problem("swarm.open", message, "name the peers in peer.allow, or consent with swarm.open = true"))
+def refuse_unguarded(config: Config, swarm: Swarm, services: Iterable[Named[Storage] | Named[Announcer]]) -> None:
+    """Raises ConfigError where whoever comes could take part, or read along, off this machine, without consent to that."""
+    leaving = [service.label for service in services if service.strategy.leaves_machine]
+    if leaving and not (swarm.key or config.peer.allow or config.swarm.open):
+        message = f"{leaving[0]} leaves this machine, so strangers could take part or read along"
+        remedy = "name a key in swarm.key_env (`learnae key` makes one), or the peers in peer.allow, or consent with swarm.open = true"
+        raise ConfigError(Problem("swarm.open", message, remedy))
 
 
 def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Surroundings) -> Assembly:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
-    maker = Maker(config, manager, peer, surroundings)
-    announcers = maker.make_all("announcer", config.announcer)
-    refuse_unguarded(config, announcers)
+    swarm = swarm_of(config.swarm)
+    maker = Maker(config, manager, peer, surroundings, swarm)
+    storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
+    refuse_unguarded(config, swarm, [*storages, *announcers])
     return Assembly(
-        storages=maker.make_all("storage", config.storage),
+        swarm=swarm,
+        storages=storages,
         announcers=announcers,
         selector=maker.make("selector", config.selector),
         gates=maker.make_all("gate", config.gate),
         merge=maker.make("merge", config.merge),
         outer=maker.make("outer", config.outer) if config.outer else None,
         codec=maker.make("codec", config.codec),
+        calls=surroundings.calls,
         maker=maker,
     )

@@ -9,6 +9,7 @@ import trio
 
 from learnae.errors import PluginError, Unavailable, UpdateRejected
 from learnae.node.assembly import Assembly
+from learnae.node.bench import OnTheBench
 from learnae.node.choosing import update
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
@@ -64,20 +65,20 @@ class Obtainer:
         record.last_tried = tally.round
         seconds = self.pace.deadline_seconds(update(entry).bytes, record.bytes_per_second)
         failure = ("fetch", f"nothing whole within {seconds:.2f} s")
-        obtained = None
+        obtained, blame = None, 1
         with trio.move_on_after(seconds) as limit:
             try:
                 obtained = await self._fetch(entry, transfer)
             except Unavailable as error:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
-                failure = ("decode", str(error))
+                failure, blame = ("decode", str(error)), int(not isinstance(error, OnTheBench))
         tally.fetched_bytes += transfer.bytes
         took = self.clock() - started
         if obtained is None:
-            if limit.cancelled_caught and transfer.bytes:
-                _measure(record, took, max(transfer.bytes, update(entry).bytes // LEAST_SHARE))
-            record.failures += 1
+            if limit.cancelled_caught:
+                self._guess(record, took, update(entry).bytes, transfer.bytes)
+            record.failures += blame
             tally.failed(entry, *failure)
             return None
         self.pace.transfer_took(took, transfer.bytes)
@@ -85,12 +86,17 @@ class Obtainer:
         record.fetched_number = entry.announcement.number
         return obtained
 
+    def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
+        """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
+        _measure(record, seconds, max(came, size // LEAST_SHARE))
+        if not came and record.bytes_per_second is not None:
+            record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
+
     async def _fetch(self, entry: Entry, transfer: Transfer) -> Obtained:
         codec = self.assembly.codec_named(update(entry).codec)
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
-        with codec.calling(f"checking what codec {codec.name!r} shall decode"):
-            await self.in_thread(decoder.check)
+        await self.in_thread(decoder.check)
         return Obtained(entry, decoder)
 
 

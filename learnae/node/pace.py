@@ -45,6 +45,10 @@ class Pace:
         usual = self._slow_per_byte() * size if self._per_byte else self.first_seconds / SLACK
         return min(most, max(LEAST_SECONDS, SLACK * usual, SLACK * own))
 
+    def speed_of_silence(self, size: int) -> float:
+        """At least so many bytes a second are expected of a peer of whom nothing came: its next deadline is the first one at most."""
+        return SLACK * size / self.first_seconds
+
     def _slow_per_byte(self) -> float:
         """Between two samples, never beyond the slowest."""
         slow = quantiles(self._per_byte, n=10)[-1] if len(self._per_byte) > 1 else self._per_byte[0]

@@ -11,6 +11,7 @@ import trio
 
 from learnae.errors import PluginError, Unavailable
 from learnae.node.assembly import Named
+from learnae.node.bench import OnTheBench
 from learnae.node.outages import Outages
 from learnae.strategies import Announcer, Storage
 
@@ -71,7 +72,7 @@ class Services:
         """Cuts off what takes longer. Whatever the plugin raises is an outage: told once, and over when the same works again."""
         attempt, what = Attempt(), f"{doing} by {service.label}"
         try:
-            with service.calling(what), trio.move_on_after(seconds) as limit:
+            with service.calling(what, within=seconds), trio.move_on_after(seconds) as limit:
                 yield attempt
             if limit.cancelled_caught:
                 self._leave_alone(service)
@@ -92,7 +93,7 @@ class Services:
             try:
                 await self._hold_open(service, tried)
             except (Unavailable, PluginError) as error:
-                if isinstance(error, PluginError) and not tried.is_set():
+                if isinstance(error, PluginError) and not isinstance(error, OnTheBench) and not tried.is_set():
                     self.failure = error
                 self.outages.failed(service.label, str(error))
             tried.set()
@@ -103,9 +104,13 @@ class Services:
 
     async def _hold_open(self, service: Service, tried: trio.Event) -> None:
         """Entered and left in one task, as nurseries inside a service want it."""
-        with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit, service.calling(f"starting {service.label}"):
+        with (
+            trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit,
+            service.calling(f"keeping {service.label} open", within=OPEN_SECONDS) as call,
+        ):
             async with service.strategy:
                 limit.deadline = math.inf
+                call.may_take(math.inf)
                 self._open[service].set()
                 tried.set()
                 self.outages.works(service.label)
@@ -114,6 +119,7 @@ class Services:
                 finally:
                     self._open[service] = trio.Event()
                     limit.deadline = trio.current_time() + CLOSE_SECONDS
+                    call.may_take(CLOSE_SECONDS)
         if limit.cancelled_caught and not self._leaving.is_set():
             raise Unavailable(f"it did not open within {OPEN_SECONDS:.0f} s")
 

@@ -16,10 +16,17 @@ def naming(plugin: str, action: str) -> Iterator[None]:
     """
     try:
         yield
-    except LearnaeError:
-        raise
     except (Exception, SystemExit) as error:
-        raise PluginError(plugin, action, described(error)) from error
+        if (blamed := blame(plugin, action, error)) is None:
+            raise
+        raise blamed from error
+
+
+def blame(plugin: str, action: str, error: BaseException | None) -> PluginError | None:
+    """What `naming` raises in place of this error, or None where it passes as it is."""
+    if isinstance(error, LearnaeError) or not isinstance(error, Exception | SystemExit):
+        return None
+    return PluginError(plugin, action, described(error))
 
 
 def described(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from learnae.link import memory
+from learnae.link.callpage import CallPage
 from learnae.link.contract import PAGES, SLOTS
 from learnae.link.layout import Layout
 from learnae.records import TensorSpec
@@ -27,6 +28,7 @@ class Area:
         self._memory = memory.view(self.fd, layout.total_bytes)
         self.slots = [_tensors(layout.slot(self._memory, index, writable=True)) for index in range(SLOTS)]
         self.pages = [_tensors(layout.page(self._memory, index, writable=True)) for index in range(PAGES)]
+        self.calls = CallPage(layout.calls(self._memory))
         self._whole = torch.frombuffer(self._memory, dtype=torch.uint8)
         self._pinned = pinned and _register(self._whole)
 

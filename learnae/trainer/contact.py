@@ -15,12 +15,15 @@ from learnae.link.lines import Garbled
 from learnae.link.messages import Message, Release, Report, Start, Taken, ToNode, Want
 from learnae.records import RoundReport
 from learnae.trainer.area import Area
+from learnae.trainer.bench import Bench
 from learnae.trainer.copying import Copier
 from learnae.trainer.exchange import Exchange
 from learnae.trainer.journey import Journey
+from learnae.trainer.lookout import Lookout
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Tally
 from learnae.trainer.terms import Terms
+from learnae.trainer.watch import Watch
 
 NEVER = sys.maxsize
 REPORTS = 1000
@@ -32,6 +35,7 @@ class Contact:
 
     def __init__(self, shared: Shared, terms: Terms) -> None:
         self.area = Area(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
+        self.lookout = Lookout(Watch(self.area.calls, terms.hang_seconds), Bench(terms.bench_rounds), terms.logger)
         self.journey, self.tally = Journey(), Tally()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
         self.changed = threading.Condition()
@@ -96,7 +100,8 @@ class Contact:
             self._exchange.begin(uuid.uuid4().hex)
             self._send, self._snapshot_at = send, self.journey.steps
             self._reschedule()
-            return self._terms.start(self._hello(), self.area.fd)
+            self.lookout.begin()
+            return self._terms.start(self._hello(), self.area.fd, self.lookout.benched, self.lookout.pause)
 
     def hear(self, message: Message) -> None:
         """Take in a line of the node. Raises Garbled."""

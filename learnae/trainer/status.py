@@ -26,6 +26,7 @@ class Status:
     merged: int  # updates, in all rounds
     refused: int
     facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
+    benched: Mapping[str, int] = attrs.field(factory=dict)  # strategies that hung: for how many rounds they are not called yet
 
 
 @attrs.define

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import attrs
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
-from learnae.link.lines import MAX_LINE, MAX_START, Garbled, Lines
+from learnae.link.lines import MAX_START, Garbled, Lines
 from learnae.link.messages import Failed, Message, Start, ToNode, Want
 from learnae.trainer.backoff import Backoff
+from learnae.trainer.ear import Ear
+from learnae.trainer.lookout import Lookout
 
 NODE = (sys.executable, "-m", "learnae.node")
 LEAVE_SECONDS = 5.0  # for the goodbye
@@ -62,8 +64,10 @@ class Ending:
 class Supervisor:
     """One thread that runs one node after another until it is stopped."""
 
-    def __init__(self, trainer: Greeter, fds: Sequence[int], *, command: Sequence[str] = NODE, backoff: Backoff, log: Any) -> None:
-        self._trainer, self._fds, self._command = trainer, tuple(fds), tuple(command)
+    def __init__(
+        self, trainer: Greeter, fds: Sequence[int], lookout: Lookout, *, command: Sequence[str] = NODE, backoff: Backoff, log: Any
+    ) -> None:
+        self._trainer, self._fds, self._lookout, self._command = trainer, tuple(fds), lookout, tuple(command)
         self._backoff = backoff
         self._lines = Lines()
         self._log = log
@@ -195,10 +199,14 @@ class Supervisor:
                 self._socket, self.state = None, "down"
         return failure
 
-    def _messages(self, ours: socket.socket) -> Any:
-        with ours.makefile("rb") as stream:
-            while line := stream.readline(MAX_LINE + 1):
-                yield self._lines.decode(line)
+    def _messages(self, ours: socket.socket) -> Iterator[Message]:
+        """Until the node has ended; one that hangs is ended here."""
+        ear = Ear(ours, self._lines)
+        while not ear.ended:
+            yield from ear.listen(self._lookout.seconds_to_look())
+            if self._process is not None and (hang := self._lookout.look(self._process)):
+                yield Failed(str(hang))
+                return
 
     def _pass_on(self, message: Message) -> None:
         self._trainer.hear(message)

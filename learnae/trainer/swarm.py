@@ -33,7 +33,7 @@ class Swarm:
         self._contact = Contact(shared, terms)
         self._journey = self._contact.journey
         fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
-        self._node = Supervisor(self._contact, fds, command=terms.command, backoff=terms.backoff, log=terms.logger)
+        self._node = Supervisor(self._contact, fds, self._contact.lookout, command=terms.command, backoff=terms.backoff, log=terms.logger)
         self._thread: int | None = None
         self._left = False
         _leave_at_exit(self)
@@ -116,6 +116,7 @@ class Swarm:
                 merged=tally.merged,
                 refused=tally.refused,
                 facts=tally.facts,
+                benched={one.label: one.rounds for one in contact.lookout.benched},
             )
 
     def reports(self) -> tuple[RoundReport, ...]:

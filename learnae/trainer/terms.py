@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from learnae.link.contract import Hello
-from learnae.link.messages import Start
+from learnae.link.messages import Benched, Start
 from learnae.logs import make_logger
 from learnae.trainer.backoff import Backoff
 from learnae.trainer.supervisor import NODE
@@ -24,7 +24,9 @@ class Terms:
     """The trainer's own pace, and what each of its nodes is started with."""
 
     local_steps: int = 20
-    patience: float = 0.05
+    patience: float = 0.1
+    hang_seconds: float = 30.0
+    bench_rounds: int = 10
     config: Mapping[str, Any] = attrs.field(factory=dict)  # as learnae.config.wire.dump makes it
     folder: str = attrs.field(factory=os.getcwd)
     home: str = ""
@@ -35,6 +37,16 @@ class Terms:
     backoff: Backoff = attrs.field(factory=Backoff)
     on_leave: Callable[[], None] = _nothing  # called when the node has ended, and in a forked child, which has no part in it
 
-    def start(self, hello: Hello, memory_fd: int) -> Start:
+    def start(self, hello: Hello, memory_fd: int, benched: tuple[Benched, ...] = (), beat_seconds: float = 1.0) -> Start:
         """The first line to a node."""
-        return Start(hello, self.config, self.folder, self.home, memory_fd, home_fd=self.home_fd, log=self.log)
+        return Start(
+            hello,
+            self.config,
+            self.folder,
+            self.home,
+            memory_fd,
+            home_fd=self.home_fd,
+            log=self.log,
+            benched=benched,
+            beat_seconds=beat_seconds,
+        )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.link import memory
+from learnae.link.callpage import PAGE_BYTES
 from learnae.link.contract import PAGES, SLOTS
 from learnae.link.layout import Layout
 from learnae.records import TensorSpec
@@ -24,7 +25,7 @@ def test_offsets_worked_out_by_hand() -> None:
     """12 bytes, 8 bytes, none, 160 bytes; each begins at a multiple of 64."""
     layout = Layout.of(SPECS)
     assert layout.offsets == (0, 64, 128, 128)
-    assert layout.area_bytes == 4096 and layout.total_bytes == 4 * 4096
+    assert layout.area_bytes == 4096 and layout.total_bytes == 4 * 4096 + PAGE_BYTES
 
 
 def test_floating_tensors_are_float32_and_all_others_int64() -> None:

@@ -217,6 +217,15 @@ async def test_a_trainer_that_talks_nonsense_is_gone() -> None:
 
 
 @run
+async def test_a_trainer_that_names_a_slot_that_is_none_is_gone() -> None:
+    for slot in (-1, 2, 2**63):
+        async with linked() as (one, link):
+            one.say(Taken(slot, progress()))
+            with pytest.raises(TrainerGone):
+                await link.next_snapshot()
+
+
+@run
 async def test_a_line_that_never_ends_is_not_kept() -> None:
     async with linked() as (one, link), trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, one.socket.sendall, b"x" * (MAX_LINE + 100))

@@ -11,6 +11,7 @@ import trio
 
 from learnae.errors import UpdateRejected
 from learnae.node.assembly import Named
+from learnae.node.bench import OnTheBench
 from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
 from learnae.node.obtaining import Obtainer
@@ -188,3 +189,30 @@ def test_what_a_plugin_says_is_cut_to_a_bounded_length(obtaining, publication, s
     update = publication(MODEL)
     result = obtaining([update.entry], shelf(*update.packed.blocks), codec=Talkative)
     assert len(verdicts(result)[0][1]) <= 500
+
+
+def test_a_benched_codec_is_not_the_fault_of_who_uses_it(obtaining, publication, shelf):
+    class Benched(Fp32):
+        def check(self, encoded, like, base):
+            raise OnTheBench("codec-plugin", "checking", "it hung 30 s")
+
+    update = publication(MODEL)
+    result = obtaining([update.entry], shelf(*update.packed.blocks), codec=Benched, rounds=3)
+    assert record(result, "alice").failures == 0
+    assert "it hung 30 s" in verdicts(result)[0][1]
+
+
+def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than_at_first(obtaining, publication, shelf):
+    """0.25 s are usual. A quarter of it is guessed to have come: 6 times as long, 1.5 s; then 9 s; then the first deadline, 10 s."""
+    update = publication(MODEL)
+    pace = Pace(FIRST_SECONDS)
+    pace.transfer_took(0.01, update.packed.bytes)
+    given = []
+
+    class Silent(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            given.append(trio.current_effective_deadline() - trio.current_time())
+            await trio.sleep_forever()
+
+    obtaining([update.entry], Silent(shelf().context), pace=pace, rounds=5)
+    assert given == pytest.approx([0.25, 1.5, 9.0, 10.0, 10.0], rel=0.01)

@@ -33,7 +33,7 @@ class Node:
 
 @pytest.fixture
 def contact(zeros: nn.Module) -> Iterator[Contact]:
-    contact = Contact(find_shared(zeros), Terms(local_steps=3))
+    contact = Contact(find_shared(zeros), Terms(local_steps=3, patience=0.05))
     yield contact
     contact.area.close()
 

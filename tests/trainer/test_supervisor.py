@@ -15,5 +15,5 @@ def test_a_link_that_breaks_while_the_trainer_speaks_is_no_error() -> None:
         _socket = property(lambda self: looks.pop(0), lambda self, link: None)
 
     with ours, theirs:
-        Breaking(None, (), backoff=Backoff(), log=None)._send(Adopted(1))  # type: ignore[arg-type]
+        Breaking(None, (), None, backoff=Backoff(), log=None)._send(Adopted(1))  # type: ignore[arg-type]
         assert b"Adopted" in theirs.recv(1000)

@@ -1,0 +1,119 @@
+"""Deadlines learned from transfers: slow lines are waited for now and then, silence costs little, and bad times are forgotten."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import trio
+
+from learnae.plugins.storage.memory import MemoryStorage
+from learnae.records import PeerId
+
+LINEAGE = b"lineage1"
+FETCH_SECONDS = 2.0
+
+
+class Lines:
+    """Seconds that each read of an update of this peer takes."""
+
+    def __init__(self) -> None:
+        self.usual = 0.02
+        self.of: dict[PeerId, float] = {}
+
+
+class FarStorage(MemoryStorage):
+    """Reads take as long as the line to whoever has put what is read."""
+
+    async def get(self, cids, deliver, *, hints=()):
+        lines = self.context.share(Lines)
+        owner = next((peer for (peer, _), named in self.store.roots.items() if cids[0] in named), None)
+        await trio.sleep(lines.of.get(owner, lines.usual))
+        await super().get(cids, deliver, hints=hints)
+
+
+def run(run_world, main):
+    node = {"fetch_seconds": FETCH_SECONDS}
+    return run_world(main, strategies={"storage": {"far": FarStorage}}, storage={"use": "far"}, node=node, train={"patience": 0.0})
+
+
+def wandering(seed):
+    """Training that makes each model another one, so that no two updates share a block."""
+    chance = np.random.default_rng(seed)
+
+    def train(model):
+        model["w"] += chance.normal(size=4).astype(np.float32)
+        return 1
+
+    return train
+
+
+def four(world):
+    peers = [world.peer(name, lineage=LINEAGE, train=wandering(seed)) for seed, name in enumerate("abcd")]
+    for peer in peers:
+        peer.start()
+    return peers
+
+
+def merges_of(peer, of):
+    return [verdict.round for report in peer.trainer.reports for verdict in report.verdicts if verdict.merged and verdict.peer == of.peer]
+
+
+def test_a_peer_whose_line_is_twenty_times_slower_is_merged_now_and_then(run_world):
+    async def main(world):
+        a, b, _, slow = four(world)
+        world.swarm.shared(Lines).of[slow.peer] = 0.4
+        await trio.sleep(100)
+        return merges_of(a, slow), merges_of(a, b), a.trainer.reports[-1].round
+
+    slow, usual, last = run(run_world, main)
+    assert len(slow) >= 10
+    assert last - max(slow) <= 5
+    assert len(usual) > len(slow) / 2
+
+
+def test_one_that_falls_behind_when_all_deadlines_are_short_is_heard_again(run_world):
+    async def main(world):
+        a, _, _, slow = four(world)
+        await trio.sleep(50)
+        world.swarm.shared(Lines).of[slow.peer] = 0.4
+        await trio.sleep(100)
+        return [round_ for round_ in merges_of(a, slow) if round_ > 60]
+
+    assert len(run(run_world, main)) >= 5
+
+
+def test_a_storage_that_never_answers_costs_a_round_no_more_than_the_first_deadline(run_world):
+    async def main(world):
+        a, *_ = four(world)
+        await trio.sleep(20)
+        world.swarm.shared(Lines).usual = math.inf
+        before = len(a.trainer.reports)
+        await trio.sleep(100)
+        return [report.seconds for report in a.trainer.reports[before + 1 :]]
+
+    seconds = run(run_world, main)
+    assert max(seconds) <= 1.05 * FETCH_SECONDS  # updates differ by some bytes
+    assert len(seconds) >= 30
+
+
+def test_deadlines_are_short_again_after_a_slow_time(run_world):
+    async def main(world):
+        a, *_ = four(world)
+        lines = world.swarm.shared(Lines)
+        await trio.sleep(30)
+        before = a.node.pace.deadline_seconds(300)
+        lines.usual = 0.5
+        await trio.sleep(60)
+        slow, merged = a.node.pace.deadline_seconds(300), len(a.trainer.reports)
+        came = statistics.fmean(report.merged for report in a.trainer.reports[-10:])
+        lines.usual = 0.02
+        await trio.sleep(60)
+        assert len(a.trainer.reports) > merged + 40
+        return before, slow, came, a.node.pace.deadline_seconds(300)
+
+    before, slow, came, after = run(run_world, main)
+    assert max(before, after) < 0.5
+    assert slow >= 1.5
+    assert came >= 1
