@@ -26,7 +26,7 @@ def pieces(count: int, size: int = PIECE) -> Iterator[slice]:
 
 
 def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> Iterator[tuple[str, Array | None]]:
-    """Merge one tensor after the other: floating ones by `merge.combine`, the others by maximum.
+    """Merge one tensor after the other: floating ones by `merge.combine`, the others by maximum (of what the node lets through of them).
 
     Reads each received tensor once. An update of weight 0 does not take part; where none does, every tensor is unchanged (None).
     Raises ValueError if `weigh` or `combine` breaks its contract.

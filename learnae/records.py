@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NewType
 
 import attrs
@@ -194,6 +194,7 @@ class Received:
     masks: Mapping[str, NDArray[np.bool_]] = attrs.field(factory=dict)
     staleness: float = 0.0  # how old the announcement is, in typical rounds
     weight: float = 1.0  # what the gates before left of it
+    sound: Collection[str] = ()  # tensors that are known to be finite and of the own shape, without decoding them
 
 
 @attrs.frozen
@@ -279,6 +280,6 @@ class RoundReport:
     merged: int
     refused: int
     failed: int
-    outcome: str  # "merged", "alone", "founded", "joined", "moved"
+    outcome: str  # "merged", "alone", "founded", "joined", "moved", "yielded", "rejoined"
     verdicts: tuple[UpdateVerdict, ...] = ()
     splits: tuple[bytes, ...] = ()  # other grown lineages under the same name

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import secrets
 import signal
 import sys
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import trio
 
-from learnae.config.folders import folder_name, meeting_folder
+from learnae.config.folders import meeting_place
+from learnae.config.kept import keep
 from learnae.config.load import disabled, load_document
+from learnae.config.swarm_key import swarm_of
 from learnae.errors import ConfigError, LearnaeError, PluginError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
@@ -20,10 +24,13 @@ from learnae.link.messages import Start
 from learnae.link.node_end import NodeLink, open_link
 from learnae.logs import make_logger
 from learnae.node.build import build
+from learnae.node.calls import Calls
+from learnae.node.heap import keep_memory
 from learnae.node.history import History
 from learnae.node.node import Node
 from learnae.node.surroundings import Shared, Surroundings, in_worker_threads
 from learnae.plugins.manager import PluginManager
+from learnae.plugins.observers.switched_on import observing
 
 EXIT_CODES: dict[type[LearnaeError], int] = {ConfigError: 2, PluginError: 3}
 
@@ -38,7 +45,10 @@ async def run() -> int:
         make_logger().error("node.refused", error=str(error))
         return EXIT_CODES[ConfigError]
     try:
-        await _run(_build(start, link))
+        with ExitStack() as observers:
+            node = _build(start, link, observers)
+            trio.lowlevel.add_instrument(node.assembly.calls.steps())
+            await _run(node, start.beat_seconds)
     except LearnaeError as error:
         link.fail(error)
         return EXIT_CODES.get(type(error), 1)
@@ -48,11 +58,12 @@ async def run() -> int:
     return 0
 
 
-async def _run(node: Node) -> None:
+async def _run(node: Node, beat_seconds: float) -> None:
     """Raises outside of the nursery, so that an error comes as it is and not in a group."""
     failure = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signals, node)
+        nursery.start_soon(node.assembly.calls.beat, beat_seconds)
         try:
             await node.run()
         except LearnaeError as error:
@@ -62,23 +73,27 @@ async def _run(node: Node) -> None:
         raise failure
 
 
-def _build(start: Start, link: NodeLink) -> Node:
+def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     log = make_logger(**start.log)
     manager = PluginManager.discover(disable=disabled(start.config, start.overrides), log=log)
     folder = Path(start.folder)
     config = load_document(start.config, folder=folder, overrides=start.overrides, options_of=manager.options_of(folder))
     home = Home.inherit(Path(start.home), start.home_fd)
+    with suppress(OSError):  # a full disk keeps nobody from training
+        keep(config, home.path)
     identity = Identity.load_or_create(home.key_path)
     log = log.bind(swarm=config.swarm.name, peer=identity.peer[:8])
+    observers.enter_context(observing(config, manager, identity.peer))
     around = Surroundings(
         home=home.path,
-        meeting=meeting_folder() / folder_name(config.swarm.name),
+        meeting=meeting_place(swarm_of(config.swarm)),
         clock=time.monotonic,
         seed=config.peer.seed if config.peer.seed is not None else secrets.randbits(64),
         in_thread=in_worker_threads(),
         in_watcher_thread=in_worker_threads(2, abandon=True),
         share=Shared(),
         log=log,
+        calls=Calls(link.calls, start.benched),
     )
     return build(config, manager, identity, History.open(home.history_path), link, around)
 
@@ -92,4 +107,6 @@ async def _stop_on_signals(node: Node) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
+    faulthandler.register(signal.SIGUSR1)  # the trainer's side asks for the stacks of a node that hangs before it ends it
     sys.exit(trio.run(run))

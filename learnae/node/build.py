@@ -8,7 +8,6 @@ from learnae.config.tables import Config
 from learnae.content.signature import model_signature
 from learnae.identity.admission import Admission
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import channel, swarm_id
 from learnae.link.contract import Link
 from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
@@ -21,10 +20,13 @@ from learnae.node.inbox import Inbox
 from learnae.node.joining import Joining
 from learnae.node.judging import Judges
 from learnae.node.keeping import Keeping
+from learnae.node.lasting import Lasting
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
+from learnae.node.moving import Moving
 from learnae.node.node import Node
 from learnae.node.obtaining import Obtainer
+from learnae.node.orders import Orders
 from learnae.node.outages import Outages
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
@@ -33,6 +35,8 @@ from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
 from learnae.node.schema import KEPT_PEERS
 from learnae.node.services import Services
+from learnae.node.settling import Settling
+from learnae.node.splits import Splits
 from learnae.node.standing import Standing
 from learnae.node.surroundings import Surroundings
 from learnae.node.tidying import Tidying
@@ -48,15 +52,16 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
     assembly = assemble(config, manager, identity.peer, around)
     signature = model_signature(specs, link.hello.frozen)
-    swarm = swarm_id(config.swarm.name, None)
+    swarm = assembly.swarm
     limit = largest_update(specs, config.peer.max_update_bytes)
-    pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join), Outages(log)
+    pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join, identity.peer), Outages(log)
     peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
     watching = Watching(manager, around.in_watcher_thread, log)
     inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks())
     hearing = Hearing(
         own=identity.peer,
-        swarm=swarm,
+        swarm=swarm.id,
+        seal=swarm.messages,
         admission=Admission(config.peer.allow, config.peer.deny),
         inbox=inbox,
         peers=peers,
@@ -66,12 +71,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         own_numbers=history.own_numbers(),
     )
     chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
-    fetcher = Fetcher(assembly.storages, services, hearing.hints, log)
+    fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks)
     obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
     publisher = Publisher(
         identity=identity,
         swarm=swarm,
-        channel=channel(swarm),
         specs=specs,
         signature=signature,
         assembly=assembly,
@@ -86,7 +90,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])
     adopting = Adopting(link, memory)
     left_behind = next((own for own in history.published() if own.signature == signature), None)
-    joining = Joining(standing, chooser, publisher, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
+    settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
+    joining = Joining(standing, chooser, publisher, settling, adopting, outages, clock, in_thread, log)
+    moving = Moving(standing, chooser, settling, long_enough(config, standing), clock)
     rounds = Rounds(
         standing=standing,
         chooser=chooser,
@@ -107,13 +113,16 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         link=link,
         assembly=assembly,
         services=services,
-        channel=publisher.channel,
+        channel=swarm.channel,
         hearing=hearing,
         history=history,
         publisher=publisher,
         presence=Presence(assembly, services, publisher, outages),
         tidying=Tidying(services, publisher, history, in_thread),
         joining=joining,
+        moving=moving,
+        orders=Orders(history, hearing, moving, hearing.admission, long_enough(config, standing), clock, in_thread, log),
+        splits=Splits(standing, outages),
         rounds=rounds,
         architectures=Architectures(fetcher, specs, config.peer.max_update_bytes, log),
         adopting=adopting,
@@ -135,3 +144,8 @@ def largest_update(specs: tuple[TensorSpec, ...], bound: int) -> int:
     """What an update of the own model may take: full precision, a quarter for scales and indices, and its meta."""
     tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
     return min(bound, tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE)
+
+
+def long_enough(config: Config, standing: Standing) -> Lasting:
+    """As long as it takes to settle, and longer than one announcement counts as fresh."""
+    return Lasting(max(config.join.settle_rounds, config.node.fresh_rounds + 1), standing.settle_seconds)

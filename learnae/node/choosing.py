@@ -32,7 +32,7 @@ class Chooser:
 
     def seen(self, round_: int) -> list[Seen]:
         """The lineages that are announced by peers with the own architecture."""
-        return [Seen(update(e).lineage, update(e).young, self._live(e, round_)) for e in self._fitting()]
+        return [Seen(update(e).lineage, update(e).young, self._live(e, round_), e.peer) for e in self._fitting()]
 
     def of_lineage(self, lineage: bytes) -> list[Entry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
@@ -48,10 +48,17 @@ class Chooser:
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
-        entries = {e.peer: e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number}
+        entries = {e.peer: e for e in self._new(lineage, round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+
+    def oversized(self, lineage: bytes, round_: int) -> list[Entry]:
+        """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
+        return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
+
+    def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
+        return (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
 
     def _select(self, view: View) -> Sequence[Candidate]:
         try:

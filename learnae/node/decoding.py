@@ -27,6 +27,8 @@ class Decoder:
     content: Content
     codec: Named[Codec]
     specs: Mapping[str, TensorSpec]
+    sound: set[str] = attrs.field(factory=set, init=False, eq=False)
+    """Tensors of which `check` could tell without decoding them that all that came is finite."""
 
     def check(self) -> None:
         """Raises UpdateRejected now, so that later access never does."""
@@ -39,7 +41,11 @@ class Decoder:
 
     def _check(self, spec: TensorSpec, encoded: Encoded) -> None:
         if spec.floating:
-            self.codec.strategy.check(encoded, spec, None)
+            with self.codec.calling(f"checking what codec {self.codec.name!r} shall decode"):
+                self.codec.strategy.check(encoded, spec, None)
+                finite = self.codec.strategy.finite(encoded)
+            if finite:
+                self.sound.add(spec.name)
         elif len(encoded.data) != INTEGER_BYTES * spec.count:
             raise UpdateRejected("length", spec.name)
 

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnae.elementwise import pieces
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def finite(arrays: Iterable[NDArray[Any]]) -> bool:
-    """A sum in float64 cannot overflow from finite float32 values, so it is finite if and only if all of them are."""
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        return all(bool(np.isfinite(np.add.reduce(array, axis=None, dtype=np.float64))) for array in arrays)
+    """Integers always are."""
+    return all(_finite(array.ravel(order="K")) for array in arrays if np.issubdtype(array.dtype, np.floating))
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    """A sum of squares takes a third of the time, but may overflow; a sum in float64 cannot: it is finite if and only if all values are."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return all(
+            bool(np.isfinite(part @ part)) or bool(np.isfinite(np.add.reduce(part, dtype=np.float64)))
+            for part in (values[piece] for piece in pieces(values.size))
+        )

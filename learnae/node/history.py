@@ -1,25 +1,21 @@
-"""What a peer remembers between its runs, in SQLite: numbers, high-water marks, peers, own updates, rounds, verdicts, strategies' state.
-
-All methods block on the disk: call them in a thread. One connection, one writer at a time. A disk that is full or gone is Unavailable,
-and what was being written is then not there.
-"""
+"""What a peer remembers between its runs: numbers, high-water marks, peers, own updates, rounds, verdicts, strategies' state."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
 
 import attrs
 
-from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.node.database import keep_newest
 from learnae.node.inbox import Key, Mark
-from learnae.node.schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS, SCHEMA
-from learnae.records import Cid, Kind, Octets, PeerId, RoundReport, UpdateVerdict
+from learnae.node.insight import Insight, Sighting
+from learnae.node.schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
+from learnae.node.wishes import Wishes
+from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
+
+SUMMED = ("published_bytes", "fetched_bytes", "merged", "refused", "failed")
+"""What of a round is added up for ever."""
 
 
 @attrs.define
@@ -60,54 +56,8 @@ class Proof:
     second: bytes
 
 
-class History:
+class History(Wishes, Insight):
     """A peer's SQLite file; `":memory:"` forgets."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Raises ConfigError when the file is not a history or cannot be written."""
-        try:
-            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # a number must be on disk before it is sent
-            connection.executescript(SCHEMA)
-        except sqlite3.Error as error:
-            raise ConfigError(
-                Problem("peer.home", f"the history {path} cannot be used: {error}", "move it away, or name another home")
-            ) from error
-        return cls(connection)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._lock:
-                yield self._connection
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"the history of this peer cannot be used: {error}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._using() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # a full disk has ended it already
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._using() as connection:
-            return connection.execute(query, values).fetchall()
 
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
@@ -149,7 +99,12 @@ class History:
         return {PeerId(peer): PeerRecord(tried, failed, bool(ever), *rest) for peer, tried, failed, ever, *rest in rows}
 
     def save_peers(
-        self, marks: Mapping[Key, Mark], peers: Mapping[PeerId, PeerRecord], counts: Mapping[str, int], proofs: Iterable[Proof] = ()
+        self,
+        marks: Mapping[Key, Mark],
+        peers: Mapping[PeerId, PeerRecord],
+        counts: Mapping[str, int],
+        proofs: Iterable[Proof] = (),
+        heard: Iterable[Sighting] = (),
     ) -> None:
         """What hearing has changed; together, once a round. Of too many, those that changed last are kept."""
         with self._writing() as db:
@@ -160,10 +115,11 @@ class History:
                 "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(peer, *attrs.astuple(record)) for peer, record in peers.items()],
             )
-            db.executemany("INSERT INTO counts VALUES (?1, ?2) ON CONFLICT (reason) DO UPDATE SET count = count + ?2", list(counts.items()))
+            db.executemany("INSERT INTO counts VALUES (?1, ?2) ON CONFLICT (reason) DO UPDATE SET count = count + ?2", counts.items())
             db.executemany("INSERT INTO proofs VALUES (?, ?, ?, ?, ?)", [attrs.astuple(proof) for proof in proofs])
-            for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("proofs", KEPT_PROOFS)):
-                _keep_newest(db, table, most)
+            db.executemany(f"INSERT OR REPLACE INTO heard VALUES ({','.join('?' * 11)})", [attrs.astuple(sighting) for sighting in heard])
+            for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("proofs", KEPT_PROOFS), ("heard", KEPT_PEERS)):
+                keep_newest(db, table, most)
 
     def proofs(self) -> list[Proof]:
         """The newest first."""
@@ -190,23 +146,16 @@ class History:
                 report.refused,
                 report.failed,
             )
-            values = (report.round, time.time(), report.seconds, report.outcome, report.lineage, report.age, report.published, *numbers)
+            about = (report.outcome, report.lineage, report.age, report.published)
+            values = (report.round, time.time(), report.seconds, *about, *numbers, b"".join(report.splits))
             db.execute(f"INSERT OR REPLACE INTO rounds VALUES ({','.join('?' * len(values))})", values)
             db.executemany(
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts]
             )
+            sums = {name: getattr(report, name) for name in SUMMED}
+            db.executemany("INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET amount = amount + ?2", sums.items())
             db.execute("DELETE FROM rounds WHERE round <= ?", (report.round - KEPT_ROUNDS,))
-            _keep_newest(db, "verdicts", KEPT_VERDICTS)
-
-    def verdicts(self, *, peer: str | None = None, root: str | None = None, limit: int = 100) -> list[UpdateVerdict]:
-        """The fate of updates, the newest first."""
-        rows = self._rows(
-            "SELECT * FROM verdicts WHERE (?1 IS NULL OR peer = ?1) AND (?2 IS NULL OR root = ?2) ORDER BY rowid DESC LIMIT ?3",
-            peer,
-            root,
-            limit,
-        )
-        return [_verdict(*row) for row in rows]
+            keep_newest(db, "verdicts", KEPT_VERDICTS)
 
     # -- standing and state ------------------------------------------------------------------------------------------------------
 
@@ -228,14 +177,3 @@ class History:
         with self._writing() as db:
             db.execute("DELETE FROM states")
             db.executemany("INSERT INTO states VALUES (?, ?, ?, ?)", [(strategy, run, adoption, data) for strategy, data in states])
-
-
-def _keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:
-    """Rows that are replaced count as new ones."""
-    db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?", (most,))
-
-
-def _verdict(
-    round_: int, peer: str, number: int, root: str, merged: int, weight: float, scale: float, stage: str, reason: str
-) -> UpdateVerdict:
-    return UpdateVerdict(round_, PeerId(peer), number, Cid(root), bool(merged), weight, scale, stage, reason)

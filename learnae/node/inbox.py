@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import attrs
@@ -64,13 +65,18 @@ class Known:
         return max((entry.heard_round for entry in self.entries.values()), default=0)
 
 
+def _ordered(marks: Mapping[Key, Mark]) -> OrderedDict[Key, Mark]:
+    """A plain dict finds its oldest entry only behind all that were removed before it."""
+    return OrderedDict(marks)
+
+
 @attrs.define
 class Inbox:
     """`trusted` tells whether a peer was ever accepted: those are evicted last."""
 
     capacity: int
     trusted: Callable[[PeerId], bool]
-    marks: dict[Key, Mark] = attrs.field(factory=dict)
+    marks: OrderedDict[Key, Mark] = attrs.field(factory=OrderedDict, converter=_ordered)
     changed_marks: set[Key] = attrs.field(factory=set)
     known: dict[PeerId, Known] = attrs.field(factory=dict)  # in the order in which they were first heard
 

@@ -86,7 +86,7 @@ def _apply(judgement: Judgement, verdict: Verdict, gate: str) -> Judgement:
     received = judgement.received
     if verdict.scale != 1.0:
         tensors = received.tensors.scaled(verdict.scale)  # type: ignore[attr-defined]
-        received = attrs.evolve(received, tensors=tensors, masks=LazyMasks(tensors))
+        received = attrs.evolve(received, tensors=tensors, masks=LazyMasks(tensors), sound=())
     received = attrs.evolve(received, weight=received.weight * verdict.weight)
     stage = gate if verdict.weight == 0 or verdict.reason else judgement.stage
     reason = "; ".join(filter(None, (judgement.reason, verdict.reason)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from learnae.errors import PluginError
+from learnae.node.choosing import update
+from learnae.node.counters import lower_median
 from learnae.node.finite import finite
 from learnae.node.obtaining import Obtained
 
@@ -44,15 +47,31 @@ def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
     return summed
 
 
-def write_model(obtained: Obtained, current: Mapping[str, Array], page: Mapping[str, Array]) -> bool:
-    """Fill the page with that model, own values where it came in part; False when it is not finite and must not be adopted."""
+def adopted_age(chosen: Obtained, obtained: Sequence[Obtained]) -> int:
+    """At most the lower median of what the obtained ones claim: a newcomer that is far too old would believe nobody any more."""
+    return min(update(chosen.entry).age, median_low([update(item.entry).age for item in obtained]))
+
+
+def write_model(chosen: Obtained, obtained: Sequence[Obtained], current: Mapping[str, Array], page: Mapping[str, Array]) -> bool:
+    """Fill the page with the chosen model, own values where it came in part; False when it is not finite and must not be adopted.
+
+    Of each integer the lower median of all obtained ones is taken: the medoid looks at floating tensors alone (docs/decisions/0010).
+    """
     for name, target in page.items():
-        decoded = obtained.decoder.decode(name)
-        array = decoded.array if decoded.mask is None else np.where(decoded.mask, decoded.array, current[name])
+        array = _floating(chosen, name, current) if chosen.decoder.specs[name].floating else _integers(obtained, name)
         if not finite([array]):
             return False
         np.copyto(target, array)
     return True
+
+
+def _floating(chosen: Obtained, name: str, current: Mapping[str, Array]) -> Array:
+    decoded = chosen.decoder.decode(name)
+    return decoded.array if decoded.mask is None else np.where(decoded.mask, decoded.array, current[name])
+
+
+def _integers(obtained: Sequence[Obtained], name: str) -> Array:
+    return lower_median([item.decoder.decode(name).array for item in obtained])
 
 
 def _squared_distance(one: Array, other: Array) -> float:

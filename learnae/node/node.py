@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,12 +21,16 @@ from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.keeping import Keeping
 from learnae.node.memory import Memory
+from learnae.node.moving import Moving
+from learnae.node.orders import Orders
 from learnae.node.outages import Outages
 from learnae.node.pace import Pace
 from learnae.node.presence import Presence
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
 from learnae.node.services import Services, back_off
+from learnae.node.sightings import on_wall_clock
+from learnae.node.splits import Splits
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
 from learnae.node.tidying import Tidying
@@ -38,7 +43,6 @@ if TYPE_CHECKING:
 
 GOODBYE_SECONDS = 2.0
 STEADY_SECONDS = 15.0  # a medium that breaks again before this is still the same outage
-SPLITS = 8  # reported at once: whoever invents lineages fills no log
 
 
 @attrs.define
@@ -55,6 +59,9 @@ class Node:
     presence: Presence
     tidying: Tidying
     joining: Joining
+    moving: Moving
+    orders: Orders
+    splits: Splits
     rounds: Rounds
     architectures: Architectures
     adopting: Adopting
@@ -72,7 +79,6 @@ class Node:
     _rounds_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _round: int = 0
     _round_began: float | None = None
-    _splits: set[bytes] = attrs.field(factory=set)
 
     async def run(self) -> None:
         """Until the trainer is gone or `stop` is called, and then with a goodbye; being cancelled is as abrupt as a SIGKILL.
@@ -127,6 +133,7 @@ class Node:
 
     async def _make_round(self, snapshot: Snapshot) -> None:
         tally = self._begin_round()
+        await self.orders.read()
         if not await self._is_sound(snapshot):
             pass
         elif not snapshot.progress.lineage:
@@ -136,9 +143,9 @@ class Node:
             if snapshot.progress.lineage != self.standing.lineage:
                 self.joining.resume(snapshot.progress.lineage, await self.in_thread(self.history.standing))
             await self.rounds.publish(snapshot, tally)
-            if not await self.joining.move(snapshot, tally):
+            if not (await self.orders.carry_out(snapshot, tally) or await self.moving.move(snapshot, tally)):
                 await self.rounds.exchange(snapshot, tally)
-            self.standing.rounds += 1
+            self.joining.spend_round(tally)
         await self._end_round(snapshot, tally)
 
     async def _is_sound(self, snapshot: Snapshot) -> bool:
@@ -155,6 +162,7 @@ class Node:
             self.pace.round_took(now - self._round_began)
         self._round_began = now
         self._round += 1
+        self.assembly.calls.round_began()
         self.hearing.round = self._round
         self.hearing.note_silence(self.fresh_rounds)
         return Tally(self._round, now)
@@ -162,7 +170,7 @@ class Node:
     async def _end_round(self, snapshot: Snapshot, tally: Tally) -> None:
         now = self.clock()
         await self.architectures.explain(self.rounds.chooser.strangers(), tally)
-        tally.splits = self._note_splits(tally.round)
+        tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
         await self._keep(tally, now)
         report = tally.report(now, self.standing.lineage, snapshot.progress.age)
         await self._save(report, now)
@@ -170,17 +178,6 @@ class Node:
         self.watching.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "published_bytes", "fetched_bytes", "outcome", "age")
         self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})
-
-    def _note_splits(self, round_: int) -> tuple[bytes, ...]:
-        splits = sorted(self.standing.splits(self.rounds.chooser.seen(round_), self.clock()))[:SPLITS]
-        for lineage in self._splits.difference(splits):
-            self.outages.works(f"split {lineage.hex()}")
-        for lineage in splits:
-            self.outages.failed(
-                f"split {lineage.hex()}", "another grown lineage trains under this name: the two cannot be merged; let one side rejoin"
-            )
-        self._splits = set(splits)
-        return tuple(splits)
 
     async def _keep(self, tally: Tally, now: float) -> None:
         if tally.published is None:
@@ -199,7 +196,8 @@ class Node:
             raise
 
     def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
-        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs)
+        heard = on_wall_clock(learned.heard, now)
+        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
         if report is not None:
             self.history.add_round(report)
             self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
@@ -212,7 +210,7 @@ class Node:
             await self.services.opened(announcer)
             steady = trio.current_time() + STEADY_SECONDS
             try:
-                with announcer.calling(what):
+                with announcer.calling(what, within=math.inf):
                     await announcer.strategy.listen([self.channel], partial(self._hear, what, steady))
             except (Unavailable, PluginError) as error:
                 self.outages.failed(what, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import attrs
@@ -10,12 +11,17 @@ from learnae.node.history import PeerRecord
 from learnae.records import PeerId
 
 
+def _ordered(records: Mapping[PeerId, PeerRecord]) -> OrderedDict[PeerId, PeerRecord]:
+    """A plain dict finds its oldest entry only behind all that were removed before it."""
+    return OrderedDict(records)
+
+
 @attrs.define
 class Peers:
     """A record for each peer that was tried or refused. Of too many, the one never accepted is forgotten that was noted first."""
 
     capacity: int
-    _records: dict[PeerId, PeerRecord] = attrs.field(factory=dict)
+    _records: OrderedDict[PeerId, PeerRecord] = attrs.field(factory=OrderedDict, converter=_ordered)
     _changed: set[PeerId] = attrs.field(factory=set)
 
     def get(self, peer: PeerId) -> PeerRecord:

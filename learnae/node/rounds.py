@@ -12,6 +12,7 @@ from learnae.errors import PluginError
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
 from learnae.node.choosing import Chooser, staleness, update
+from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.inbox import Entry
 from learnae.node.judging import Judgement, Judges
@@ -27,7 +28,7 @@ from learnae.node.tally import Tally
 from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
 
-GATHERING = 0.2
+GATHERING = 0.1
 """The share of the trainer's patience for which a node listens on after it has published.
 
 Equal peers publish at about the same moment; whoever looks at once merges the others' models of the round before (setting D20, two-class
@@ -76,9 +77,18 @@ class Rounds:
     def _choose(self, snapshot: Snapshot, tally: Tally) -> list[Entry]:
         lineage = self.standing.lineage
         tally.heard = len(self.chooser.fresh(lineage, tally.round))
+        for entry in self.chooser.oversized(lineage, tally.round):
+            self._refuse_oversized(entry, tally)
         chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.clock(), self.pace.round_seconds)
         tally.chosen = len(chosen)
         return chosen
+
+    def _refuse_oversized(self, entry: Entry, tally: Tally) -> None:
+        """Once for each that is announced, without a look at it."""
+        record = self.peers.note(entry.peer)
+        record.last_tried, record.fetched_number = tally.round, entry.announcement.number
+        record.failures += 1
+        tally.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.chooser.limit} expected at most")
 
     def _received(self, obtained: Sequence[Obtained], local: LocalModel) -> list[Received]:
         return [self._received_one(item, local) for item in obtained]
@@ -86,14 +96,14 @@ class Rounds:
     def _received_one(self, item: Obtained, local: LocalModel) -> Received:
         tensors = LazyTensors(item.decoder, local.current)
         old = staleness(item.entry, self.clock(), self.pace.round_seconds)
-        return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old)
+        return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
 
     async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], states: dict[str, State]) -> str:
         """Why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
         try:
-            changed = await self.in_thread(self.merger.run, local, accepted, self.adopting.free_page(), self.memory.states)
+            changed = await self.in_thread(self.merger.run, local, bounded(local, accepted), self.adopting.free_page(), self.memory.states)
         except PluginError as error:
             self.outages.plugin_failed("merging", error)
             return str(error)

@@ -1,6 +1,6 @@
-"""The tables of a peer's history."""
+"""The tables of a peer's history, as steps from each version of the file to the next, and how much of each is kept."""
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE IF NOT EXISTS own_numbers (
     kind INTEGER PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS published (
@@ -27,9 +27,31 @@ CREATE TABLE IF NOT EXISTS counts (
 CREATE TABLE IF NOT EXISTS standing (
     one INTEGER PRIMARY KEY CHECK (one = 1), lineage BLOB NOT NULL, rounds INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS states (
-    strategy TEXT PRIMARY KEY, run TEXT NOT NULL, adoption INTEGER NOT NULL, data BLOB NOT NULL);
-PRAGMA user_version = 1;
+    strategy TEXT PRIMARY KEY, run TEXT NOT NULL, adoption INTEGER NOT NULL, data BLOB NOT NULL)
 """
+
+_FOR_WATCHERS = """
+ALTER TABLE rounds ADD COLUMN splits BLOB NOT NULL DEFAULT x'';
+CREATE TABLE heard (
+    peer TEXT PRIMARY KEY, at REAL NOT NULL, round INTEGER NOT NULL, live INTEGER NOT NULL, number INTEGER, root TEXT,
+    lineage BLOB, age INTEGER, young INTEGER, signature BLOB, bytes INTEGER);
+CREATE TABLE totals (
+    name TEXT PRIMARY KEY, amount INTEGER NOT NULL);
+INSERT INTO totals SELECT 'published_bytes', coalesce(sum(published_bytes), 0) FROM rounds;
+INSERT INTO totals SELECT 'fetched_bytes', coalesce(sum(fetched_bytes), 0) FROM rounds;
+INSERT INTO totals SELECT 'merged', coalesce(sum(merged), 0) FROM rounds;
+INSERT INTO totals SELECT 'refused', coalesce(sum(refused), 0) FROM rounds;
+INSERT INTO totals SELECT 'failed', coalesce(sum(failed), 0) FROM rounds;
+CREATE TABLE denied (
+    peer TEXT PRIMARY KEY, at REAL NOT NULL);
+CREATE TABLE rejoin (
+    one INTEGER PRIMARY KEY CHECK (one = 1), lineage BLOB, at REAL NOT NULL, outcome TEXT NOT NULL)
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS))
+"""The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
+
+VERSION = len(STEPS)
 
 KEPT_MARKS = 65_536
 KEPT_PEERS = 65_536

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import trio
 
+from learnae.node.calls import Calls
 from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Shared:
 
 @attrs.frozen(kw_only=True)
 class Surroundings:
-    """Clock, chance, threads, shared instances, folders and log of one node."""
+    """Clock, chance, threads, shared instances, folders, log and calls of one node."""
 
     home: Path
     meeting: Path
@@ -42,6 +43,7 @@ class Surroundings:
     in_watcher_thread: RunInThread  # may be abandoned: for code whose result nobody needs
     share: Shared
     log: FilteringBoundLogger
+    calls: Calls = attrs.field(factory=Calls)
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, the same in each run with the same seed."""

@@ -15,6 +15,7 @@ import trio
 
 from learnae.config.load import load_document
 from learnae.identity.keys import Identity
+from learnae.identity.swarm_keys import SwarmKey
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
@@ -108,11 +109,15 @@ class SimulatedPeer:
 
 @attrs.define
 class SimulatedSwarm:
-    """`async with SimulatedSwarm(...)` inside `run_in_virtual_time`; `medium` may be changed at any moment."""
+    """`async with SimulatedSwarm(...)` inside `run_in_virtual_time`; `medium` may be changed at any moment.
+
+    A `private` one writes its key to `folder`; peers whose own settings say something of `[swarm]` are not given it.
+    """
 
     seed: int = 0
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     folder: Path = attrs.field(factory=Path)
+    private: bool = False
     level: int = QUIET
     logger: Any = attrs.field(factory=structlog.PrintLogger)
     medium: MemoryMedium = attrs.field(factory=MemoryMedium)
@@ -124,6 +129,13 @@ class SimulatedSwarm:
     def __attrs_post_init__(self) -> None:
         self.medium.seed = self.seed
         self.shared = Shared(self.medium)
+        if self.private:
+            self.key_file.write_text(SwarmKey(hashlib.sha256(f"key {self.seed}".encode()).digest()).text())
+            self.key_file.chmod(0o600)
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "swarm.key"
 
     def peer(
         self,
@@ -140,7 +152,8 @@ class SimulatedSwarm:
         return SimulatedPeer(name, self, settings or {}, trainer, identity)
 
     def config(self, settings: Mapping[str, Any]) -> Any:
-        document = IN_MEMORY | dict(self.settings) | dict(settings)
+        member = {"swarm": {"key_file": str(self.key_file)}} if self.private else {}
+        document = IN_MEMORY | member | dict(self.settings) | dict(settings)
         return load_document(document, folder=self.folder, options_of=self.manager.options_of(self.folder))
 
     async def __aenter__(self) -> Self:

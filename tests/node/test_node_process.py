@@ -120,6 +120,8 @@ BROKEN_STORAGE = """
 from learnae import Storage
 
 class Broken(Storage):
+    leaves_machine = False
+
     async def __aenter__(self):
         raise AttributeError("wrong version")
     async def put(self, root, blocks): ...

@@ -1,8 +1,11 @@
 """Who is young, who moves where, who has split: the joining rule on its own."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from learnae.config.tables import JoinTable
 from learnae.node.standing import Seen, Standing, found
-from learnae.records import Cid
+from learnae.records import Cid, PeerId
 
 A, B, C = b"a" * 8, b"b" * 8, b"c" * 8
 RULES = JoinTable(wait_seconds=2.0, settle_rounds=10, settle_seconds=10.0)
@@ -10,7 +13,7 @@ RULES = JoinTable(wait_seconds=2.0, settle_rounds=10, settle_seconds=10.0)
 
 def grown(lineage: bytes) -> Standing:
     standing = Standing(RULES)
-    standing.enter(lineage, now=0.0, rounds=10, seconds=10.0)
+    standing.settle(lineage, now=0.0)
     return standing
 
 
@@ -36,7 +39,7 @@ def test_a_peer_is_young_until_both_its_rounds_and_its_seconds_are_spent():
 
 def test_a_long_wait_prolongs_settling_to_three_times_the_wait():
     standing = Standing(JoinTable(wait_seconds=6.0))
-    standing.enter(A, now=0.0, rounds=10)
+    standing.settle(A, now=0.0, rounds=10, seconds=0.0)
     assert standing.young(now=17.9)
     assert not standing.young(now=18.0)
 
@@ -83,3 +86,97 @@ def test_a_named_lineage_is_the_only_one_that_is_joined():
     newcomer = Standing(JoinTable(lineage=C.hex()))
     assert newcomer.where_to_join([Seen(A, young=False), Seen(C, young=True)]) == C
     assert newcomer.where_to_join([Seen(A, young=False)]) is None
+
+
+ALICE, BOB, ME = PeerId("a" * 64), PeerId("b" * 64), PeerId("e" * 64)
+TRUSTING = JoinTable(trust=(ALICE,))
+
+
+def test_a_newcomer_that_trusts_somebody_joins_where_that_peer_publishes_and_nowhere_else():
+    newcomer = Standing(TRUSTING, ME)
+    seen = [Seen(A, young=False, peer=BOB), Seen(C, young=True, peer=ALICE)]
+    assert newcomer.where_to_join(seen) == C
+    assert newcomer.where_to_join(seen[:1]) is None
+
+
+def test_what_the_own_earlier_run_left_behind_is_always_trusted():
+    assert Standing(TRUSTING, ME).where_to_join([Seen(A, young=False, live=False, peer=ME)]) == A
+
+
+def test_a_young_peer_that_trusts_somebody_moves_only_to_where_that_peer_publishes():
+    standing = Standing(TRUSTING, ME)
+    standing.enter(C, now=0.0)
+    assert standing.where_to_move([Seen(A, young=False, peer=BOB)], now=1.0) is None
+    assert standing.where_to_move([Seen(B, young=False, peer=ALICE)], now=1.0) == B
+
+
+def test_a_founder_that_trusts_somebody_stays_young_until_that_peer_was_in_its_lineage():
+    standing = Standing(TRUSTING, ME)
+    standing.enter(A, now=0.0, vouched=False)
+    for second in range(100):
+        standing.spend_round([Seen(A, young=False, peer=BOB), Seen(B, young=False, peer=ALICE)], now=float(second))
+    assert standing.young(now=100.0)
+    for second in range(100, 110):
+        standing.spend_round([Seen(A, young=True, peer=ALICE)], now=float(second))
+    assert standing.young(now=108.9)
+    assert not standing.young(now=109.0)  # ten rounds, and ten seconds after the last that did not count
+
+
+def test_who_is_in_the_own_trust_founds_and_grows_as_if_there_were_none():
+    standing = Standing(JoinTable(trust=(ALICE, ME)), ME)
+    standing.enter(A, now=0.0, vouched=False)
+    for _ in range(10):
+        standing.spend_round([], now=10.0)
+    assert not standing.young(now=10.0)
+
+
+def test_a_young_peer_stays_where_somebody_is_grown_unless_the_other_grown_lineage_has_the_smaller_hash():
+    """Or it would go back and forth between the two sides of a split for ever."""
+    both = [Seen(A, young=False), Seen(B, young=False)]
+    assert young(A).where_to_move(both, now=1.0) is None
+    assert young(B).where_to_move(both, now=1.0) == A
+
+
+YIELDING = JoinTable(on_split="yield")
+
+
+def yielding(lineage: bytes, rules: JoinTable = YIELDING, **options) -> Standing:
+    standing = Standing(rules, ME)
+    standing.settle(lineage, now=0.0, **options)
+    return standing
+
+
+def test_of_two_grown_sides_the_one_with_the_larger_hash_yields():
+    both = [Seen(A, young=False), Seen(B, young=False)]
+    assert yielding(B).where_to_yield(both, now=1.0) == A
+    assert yielding(A).where_to_yield(both, now=1.0) is None
+    assert grown(B).where_to_yield(both, now=1.0) is None
+
+
+def test_nobody_yields_to_what_is_young_or_was_left_behind_or_is_not_trusted():
+    assert yielding(B).where_to_yield([Seen(A, young=True)], now=1.0) is None
+    assert yielding(B).where_to_yield([Seen(A, young=False, live=False)], now=1.0) is None
+    picky = JoinTable(on_split="yield", trust=(ALICE,))
+    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=BOB)], now=1.0) is None
+    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=ALICE)], now=1.0) == A
+
+
+def test_a_lineage_that_was_ordered_is_not_yielded():
+    assert yielding(B, ordered=True).where_to_yield([Seen(A, young=False)], now=1.0) is None
+
+
+def test_who_is_ordered_away_without_a_name_goes_to_the_best_of_the_others_that_are_there():
+    seen = [Seen(A, young=False), Seen(B, young=True), Seen(C, young=False), Seen(b"0" * 8, young=False, live=False)]
+    assert grown(A).where_to_rejoin(seen) == C
+    assert grown(C).where_to_rejoin(seen) == A
+    assert grown(A).where_to_rejoin(seen[:1]) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.booleans()), min_size=1, max_size=6), st.sampled_from([A, B, C]))
+def test_no_young_peer_ever_goes_in_circles(announced, start):
+    """Each move of one peer, with all others as they are, goes to a strictly better lineage: at most one for each that there is."""
+    seen, standing, moves = [Seen(lineage, young) for lineage, young in announced], young(start), 0
+    while (target := standing.where_to_move(seen, now=1.0)) is not None:
+        standing.enter(target, now=0.0)
+        moves += 1
+        assert moves <= 3

@@ -63,7 +63,7 @@ def test_a_plugin_that_breaks_at_the_start_ends_the_node_with_its_name(run_world
         world.peer("a", lineage=LINEAGE, settings={"storage": {"use": "broken"}}).start()
         await trio.sleep(10)
 
-    named = pytest.RaisesExc(PluginError, match="'bad-luck' failed while starting storage broken: AttributeError")
+    named = pytest.RaisesExc(PluginError, match="'bad-luck' failed while keeping storage broken open: AttributeError")
     with pytest.RaisesGroup(named):
         run_world(main, strategies={"storage": {"broken": Broken}})
 

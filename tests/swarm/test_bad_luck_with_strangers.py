@@ -6,7 +6,7 @@ import numpy as np
 import trio
 from structlog.testing import capture_logs
 
-from learnae.node.node import SPLITS
+from learnae.node.splits import MOST
 from learnae.testing.faults import Fault, always
 
 LINEAGE = b"lineage1"
@@ -65,6 +65,6 @@ def test_many_lineages_under_one_name_are_reported_up_to_a_bound(run_world):
 
     with capture_logs() as logs:
         a = run_world(main)
-    assert len(a.trainer.reports[-1].splits) == SPLITS
+    assert len(a.trainer.reports[-1].splits) == MOST
     told = [line["what"] for line in logs if line["event"] == "outage" and line["peer"] == "a"]
-    assert len(told) == SPLITS
+    assert len(told) == MOST

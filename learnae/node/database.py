@@ -1,0 +1,130 @@
+"""The SQLite file behind a history: opened, brought up to date, read beside the node that writes it.
+
+All methods block on the disk: call them in a thread. One connection, one writer at a time. A disk that is full or gone is Unavailable,
+and what was being written is then not there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.node.schema import STEPS, VERSION
+
+BUSY_SECONDS = 10.0
+
+
+class Database:
+    """One connection; `":memory:"` forgets."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """To read and write; a file of an older version is brought up to date. Raises ConfigError when it cannot be used."""
+        with _opening(path, path) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a number must be on disk before it is sent
+            _upgrade(connection, path)
+        return cls(connection)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """To read only, also while a node writes. Makes and changes nothing. Raises ConfigError where there is no history."""
+        if not path.exists():
+            raise ConfigError(Problem(str(path.parent), "is no home of a peer: it has no history", "name the home of a peer that has run"))
+        with _opening(_read_only(path), path) as connection:
+            if _version(connection, path) == VERSION:
+                return cls(connection)
+            with closing(connection), _opening(":memory:", path) as copy:  # an old file stays as it is
+                connection.backup(copy)
+                _upgrade(copy, path)
+                return cls(copy)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
+                yield self._connection
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the history of this peer cannot be used: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._using() as connection, _transaction(connection):
+            yield connection
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._using() as connection:
+            return connection.execute(query, values).fetchall()
+
+
+def keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:
+    """Rows that are replaced count as new ones."""
+    db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?", (most,))
+
+
+def _read_only(path: Path) -> str:
+    """Without a journal nobody writes: then SQLite may not even make the files by which readers and writers find each other."""
+    journal = path.with_name(f"{path.name}-wal")
+    return f"{path.absolute().as_uri()}?{'mode=ro' if journal.exists() else 'immutable=1'}"
+
+
+def _version(connection: sqlite3.Connection, path: Path | str) -> int:
+    """Of a file that this Learnae can read. Raises ConfigError."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise ConfigError(Problem("peer.home", f"a newer Learnae has written {path}", "install that one, or name another home"))
+    return version
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path | str) -> None:
+    with _transaction(connection):
+        for statement in (statement for step in STEPS[_version(connection, path) :] for statement in step):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _opening(name: Path | str, path: Path | str) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed again where it cannot be used. Raises ConfigError, naming `path`."""
+    connection = None
+    try:
+        connection = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS, uri=isinstance(name, str))
+        yield connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, sqlite3.Error):
+            raise
+        message = f"the history {path} cannot be used: {error}"
+        raise ConfigError(Problem("peer.home", message, "move it away, or name another home")) from error

@@ -1,0 +1,117 @@
+"""What a history tells people: rounds, the fate of updates, who was heard, and how many bytes it took."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import attrs
+
+from learnae.node.database import Database
+from learnae.records import Cid, Octets, PeerId, UpdateVerdict
+
+
+def _lineages(joined: bytes, size: int = 8) -> tuple[bytes, ...]:
+    return tuple(joined[start : start + size] for start in range(0, len(joined), size))
+
+
+@attrs.frozen
+class Sighting:
+    """The last that was heard of a peer: of its announcements, and of its newest update if it has announced one."""
+
+    peer: PeerId
+    at: float  # on the machine's wall clock; before it is saved, on the node's own
+    round: int  # own round
+    live: bool  # not left behind by somebody who has gone
+    number: int | None = None
+    root: Cid | None = None
+    lineage: Octets | None = None
+    age: int | None = None
+    young: bool | None = None
+    signature: Octets | None = None
+    bytes: int | None = None
+
+
+@attrs.frozen
+class PastRound:
+    """A round as it is kept."""
+
+    round: int
+    at: float  # when it ended, on the machine's wall clock
+    seconds: float
+    outcome: str
+    lineage: bytes
+    age: int
+    published: Cid | None
+    published_bytes: int
+    fetched_bytes: int
+    heard: int
+    chosen: int
+    merged: int
+    refused: int
+    failed: int
+    splits: tuple[bytes, ...] = attrs.field(converter=_lineages)
+
+
+class Insight(Database):
+    """Only reads."""
+
+    def past_rounds(self, limit: int) -> list[PastRound]:
+        """The newest first."""
+        rows = self._rows("SELECT * FROM rounds ORDER BY round DESC LIMIT ?", limit)
+        return [PastRound(*row) for row in rows]
+
+    def verdicts(self, *, peer: str | None = None, root: str | None = None, limit: int = 100) -> list[UpdateVerdict]:
+        """The fate of updates, the newest first."""
+        given = {name: value for name, value in {"peer": peer, "root": root}.items() if value is not None}
+        return self._verdicts(" AND ".join(f"{name} = ?" for name in given) or "1", *given.values(), limit)
+
+    def turned_away(self, limit: int) -> list[UpdateVerdict]:
+        """The updates that were refused or could not be fetched, the newest first."""
+        return self._verdicts("NOT merged", limit)
+
+    def round_times(self, rounds: Collection[int]) -> dict[int, float]:
+        """When these rounds ended, on the machine's wall clock; without those that are forgotten. For some hundreds at most."""
+        return dict(self._rows(f"SELECT round, at FROM rounds WHERE round IN ({','.join('?' * len(rounds))})", *rounds))
+
+    def heard(self) -> list[Sighting]:
+        """Those heard last come first."""
+        rows = self._rows("SELECT * FROM heard ORDER BY at DESC")
+        return [
+            Sighting(PeerId(peer), at, round_, bool(live), number, root, lineage, age, None if young is None else bool(young), *rest)
+            for peer, at, round_, live, number, root, lineage, age, young, *rest in rows
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """Over all rounds of all runs: published_bytes, fetched_bytes, merged, refused, failed."""
+        return dict(self._rows("SELECT name, amount FROM totals"))
+
+    def bytes_since(self, at: float) -> tuple[int, int]:
+        """Published and fetched since that moment of the wall clock."""
+        query = "SELECT coalesce(sum(published_bytes), 0), coalesce(sum(fetched_bytes), 0) FROM rounds WHERE at >= ?"
+        published, fetched = self._rows(query, at)[0]
+        return published, fetched
+
+    def peers_beginning(self, digits: str, limit: int) -> list[PeerId]:
+        """Every peer of which anything is kept and whose key begins like this."""
+        query = " UNION ".join(f"SELECT peer FROM {table} WHERE substr(peer, 1, ?1) = ?2" for table in _WITH_PEERS)
+        return [PeerId(peer) for (peer,) in self._rows(f"{query} ORDER BY peer LIMIT ?3", len(digits), digits, limit)]
+
+    def roots_beginning(self, text: str, limit: int) -> list[Cid]:
+        """Every root, own or fetched, that is kept and begins like this."""
+        query = " UNION ".join(f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?1) = ?2" for table, column in _WITH_ROOTS)
+        return [Cid(root) for (root,) in self._rows(f"{query} LIMIT ?3", len(text), text, limit)]
+
+    def _verdicts(self, condition: str, *values: str | int) -> list[UpdateVerdict]:
+        """Rounds grow, so the order by round is that of writing; an index has it for each peer."""
+        order = "round DESC, rowid DESC" if condition.startswith("peer") else "rowid DESC"
+        return [_verdict(*row) for row in self._rows(f"SELECT * FROM verdicts WHERE {condition} ORDER BY {order} LIMIT ?", *values)]
+
+
+_WITH_PEERS = ("heard", "peers", "verdicts", "denied", "proofs")
+_WITH_ROOTS = (("verdicts", "root"), ("published", "root"), ("heard", "root"))
+
+
+def _verdict(
+    round_: int, peer: str, number: int, root: str, merged: int, weight: float, scale: float, stage: str, reason: str
+) -> UpdateVerdict:
+    return UpdateVerdict(round_, PeerId(peer), number, Cid(root), bool(merged), weight, scale, stage, reason)

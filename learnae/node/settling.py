@@ -1,0 +1,116 @@
+"""Takes over a model of another lineage: obtain some, choose one, hand it over, be in its lineage (DESIGN 4, "Start, join, split")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from learnae.errors import PluginError
+from learnae.link.contract import Snapshot
+from learnae.node.adopting import Adopting
+from learnae.node.choosing import Chooser
+from learnae.node.history import Published
+from learnae.node.inbox import Entry
+from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
+from learnae.node.obtaining import Obtained, Obtainer
+from learnae.node.rounds import OLDEST
+from learnae.node.standing import Standing
+from learnae.node.tally import Tally
+from learnae.records import Announcement, Cid, LocalModel, Update
+from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+BATCHES = 4
+"""So often models that do not come are waited for, up to three at once."""
+
+ABANDONING = ("yielded", "rejoined")
+
+
+@attrs.define
+class Settling:
+    """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
+
+    standing: Standing
+    chooser: Chooser
+    obtainer: Obtainer
+    adopting: Adopting
+    left_behind: Published | None
+    clock: Callable[[], float]
+    in_thread: RunInThread
+    rng: np.random.Generator
+    log: FilteringBoundLogger
+    _told: bool = False
+
+    def candidates(self, lineage: bytes) -> list[Entry]:
+        """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
+        entries = [entry for entry in self.chooser.of_lineage(lineage) if self._may_adopt(entry)]
+        self.rng.shuffle(entries)
+        if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
+            entries.append(self._own_entry(self.left_behind))
+        return sorted(entries, key=lambda entry: entry.backlog)
+
+    def live_candidates(self, lineage: bytes, round_: int) -> list[Entry]:
+        """The same for a peer that has a lineage: three of those that are there now."""
+        entries = [entry for entry in self.chooser.fresh(lineage, round_) if self._may_adopt(entry)]
+        self.rng.shuffle(entries)
+        return entries[:CANDIDATES]
+
+    async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
+        """The medoid of the first three that can be had; False when there is none. Raises TrainerGone."""
+        obtained = await self._obtain(entries, tally)
+        local = self.adopting.local(snapshot)
+        while obtained:
+            chosen = await self.in_thread(medoid, obtained)
+            if not (flaw := await self._write(chosen, obtained, local)):
+                age = min(OLDEST, adopted_age(chosen, obtained))
+                await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
+                return True
+            tally.failed(chosen.entry, "join", flaw)
+            obtained.remove(chosen)
+        return False
+
+    async def _obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
+        """Three, or what could be had in so many tries of up to three at once."""
+        remaining, obtained = list(entries), list[Obtained]()
+        for _ in range(BATCHES):
+            wanted = CANDIDATES - len(obtained)
+            obtained += await self.obtainer.obtain(remaining[:wanted], tally)
+            del remaining[:wanted]
+        self.obtainer.peers.forget(self.standing.own)
+        return obtained
+
+    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel) -> str:
+        """Why this model cannot be adopted, or the empty string."""
+        try:
+            written = await self.in_thread(write_model, chosen, obtained, local.current, self.adopting.free_page())
+        except PluginError as error:
+            return str(error)
+        return "" if written else "the model is not finite"
+
+    async def _settle_in(self, lineage: bytes, entry: Entry, age: int, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
+        self._tell(lineage, entry, age, outcome)
+        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states={})
+        self.standing.enter(lineage, self.clock(), vouched=entry.peer in self.standing.rules.trust)
+        tally.outcome = outcome
+
+    def _tell(self, lineage: bytes, entry: Entry, age: int, outcome: str) -> None:
+        facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
+        if outcome in ABANDONING:
+            facts["consequence"] = f"what was learned in lineage {self.standing.lineage.hex()} is not in this peer's model any more"
+        say = self.log.warning if entry.backlog or outcome in ABANDONING else self.log.info
+        say(f"lineage.{outcome}", **facts)
+        if not self.standing.rules.trust and not self._told and entry.peer != self.standing.own:
+            self._told = True
+            self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
+
+    def _may_adopt(self, entry: Entry) -> bool:
+        return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)
+
+    def _own_entry(self, own: Published) -> Entry:
+        update_ = Update(Cid(own.root), own.bytes, own.lineage, own.signature, own.age, False, 0, own.samples, 0.0, own.codec)
+        return Entry(Announcement(b"", self.standing.own, own.number, update_), b"", b"", self.clock(), 0, backlog=True)

@@ -1,0 +1,163 @@
+"""Orders of a person to a running node: whom to hear no more, where to go."""
+
+from types import SimpleNamespace
+
+import pytest
+import structlog
+import trio
+from structlog.testing import capture_logs
+
+from learnae.config.tables import JoinTable
+from learnae.errors import Unavailable
+from learnae.identity.admission import Admission
+from learnae.node.history import History
+from learnae.node.lasting import Lasting
+from learnae.node.orders import Orders
+from learnae.node.standing import Standing
+from learnae.node.surroundings import inline
+from learnae.records import PeerId
+
+OWN, OTHER = b"lineage1", b"lineage0"
+ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
+
+
+class Ear:
+    """What hearing does about a peer that is denied."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission, self.forgotten = admission, []
+
+    def forget(self, peer: PeerId) -> None:
+        self.forgotten.append(peer)
+
+
+class Ways:
+    """Moving, with the answers that the test wants: why not, or nothing."""
+
+    def __init__(self, *answers: str, rules: JoinTable) -> None:
+        self.standing, self.answers, self.asked = Standing(rules, lineage=OWN), list(answers), []
+
+    async def rejoin(self, lineage, snapshot, tally) -> str:
+        self.asked.append(lineage)
+        answer = self.answers.pop(0)
+        if not answer:
+            self.standing.lineage = lineage or OTHER
+        return answer
+
+
+@pytest.fixture
+def make():
+    def make(*answers: str, rules: JoinTable | None = None, admission: Admission | None = None) -> Orders:
+        ear, ways = Ear(admission or Admission()), Ways(*answers, rules=rules or JoinTable())
+        log, wishes = structlog.get_logger(), History.open(":memory:")
+        return Orders(wishes, ear, ways, ear.admission, Lasting(3, 0.0), lambda: 0.0, inline, log)
+
+    return make
+
+
+def rounds(orders: Orders, *numbers: int) -> list[bool]:
+    """Whether each of these rounds led away."""
+
+    async def main() -> list[bool]:
+        led = []
+        for number in numbers:
+            await orders.read()
+            led.append(await orders.carry_out(None, SimpleNamespace(round=number)))
+        return led
+
+    return trio.run(main)
+
+
+def test_without_an_order_nothing_happens(make):
+    orders = make()
+    assert rounds(orders, 1, 2) == [False, False]
+    assert orders.hearing.forgotten == []
+
+
+def test_an_order_is_carried_out_once_and_its_outcome_kept(make):
+    orders = make("")
+    orders.wishes.order_rejoin(OTHER)
+    assert rounds(orders, 1, 2) == [True, False]
+    assert orders.wishes.last_rejoin().outcome == f"went over to lineage {OTHER.hex()}"
+    assert orders.moving.asked == [OTHER]
+
+
+def test_an_order_stays_until_it_can_be_carried_out(make):
+    orders = make("not heard", "not heard", "")
+    orders.wishes.order_rejoin(None)
+    assert rounds(orders, 1, 2, 3) == [False, False, True]
+
+
+def test_an_order_that_cannot_be_carried_out_for_long_is_given_up_with_the_reason(make):
+    orders = make(*["not heard"] * 4)
+    orders.wishes.order_rejoin(OTHER)
+    with capture_logs() as logs:
+        assert rounds(orders, 1, 2, 3, 4, 5) == [False] * 5
+    assert len(orders.moving.asked) == 4
+    assert [(line["log_level"], line["cause"]) for line in logs if line["event"] == "rejoin.given_up"] == [("warning", "not heard")]
+    assert orders.wishes.last_rejoin().outcome == "given up: not heard"
+
+
+def test_another_order_waits_as_long_again(make):
+    orders = make(*["not heard"] * 6)
+    orders.wishes.order_rejoin(OTHER)
+    rounds(orders, 1, 2, 3)
+    orders.wishes.order_rejoin(None)
+    rounds(orders, 4, 5, 6)
+    assert orders.wishes.take_rejoin() is not None
+
+
+def test_an_order_to_be_where_one_is_is_done_at_once(make):
+    orders = make()
+    orders.wishes.order_rejoin(OWN)
+    assert rounds(orders, 1) == [False]
+    assert orders.wishes.take_rejoin() is None
+
+
+def test_an_order_against_the_file_is_refused_and_says_what_to_change(make):
+    orders = make(rules=JoinTable(lineage=OWN.hex()))
+    orders.wishes.order_rejoin(OTHER)
+    rounds(orders, 1)
+    assert "join.lineage" in orders.wishes.last_rejoin().outcome
+    assert orders.moving.asked == []
+
+
+def test_an_order_whose_end_cannot_be_written_is_not_carried_out_twice(make, monkeypatch):
+    """Without a name it would lead straight back."""
+    orders, full = make(""), [True]
+    orders.wishes.order_rejoin(None)
+    end = orders.wishes.end_rejoin
+
+    def end_rejoin(order, outcome):
+        if full:
+            full.pop()
+            raise Unavailable("the disk is full")
+        end(order, outcome)
+
+    monkeypatch.setattr(orders.wishes, "end_rejoin", end_rejoin)
+    with pytest.raises(Unavailable):
+        rounds(orders, 1)
+    assert rounds(orders, 2, 3) == [False, False]
+    assert orders.moving.asked == [None]
+    assert orders.wishes.last_rejoin().outcome == f"went over to lineage {OTHER.hex()}"
+
+
+def test_who_is_denied_is_forgotten_once_and_refused_from_then_on(make):
+    orders = make()
+    orders.wishes.deny(ALICE)
+    rounds(orders, 1, 2)
+    assert orders.hearing.forgotten == [ALICE]
+    assert orders.hearing.admission.refuses(ALICE) == "denied"
+    assert orders.hearing.admission.refuses(BOB) is None
+
+
+def test_who_is_allowed_again_is_heard_unless_the_file_denies_it(make):
+    orders = make(admission=Admission(deny=[BOB]))
+    for peer in (ALICE, BOB):
+        orders.wishes.deny(peer)
+    rounds(orders, 1)
+    for peer in (ALICE, BOB):
+        orders.wishes.allow_again(peer)
+    rounds(orders, 2)
+    assert orders.hearing.admission.refuses(ALICE) is None
+    assert orders.hearing.admission.refuses(BOB) == "denied"

@@ -1,0 +1,142 @@
+"""A person's word to a running node: go to that lineage, hear that peer no more."""
+
+from __future__ import annotations
+
+import trio
+from structlog.testing import capture_logs
+
+OURS, THEIRS = b"lineage1", b"lineage2"
+
+
+def value(peer) -> float:
+    return float(peer.trainer.model["w"][0])
+
+
+async def split(world, **options):
+    a, b = world.peer("a", 1.0, lineage=OURS, **options), world.peer("b", 5.0, lineage=THEIRS)
+    a.start()
+    b.start()
+    await trio.sleep(5)
+    return a, b
+
+
+def test_a_grown_peer_goes_to_the_named_lineage_and_stays_there(run_world):
+    async def main(world):
+        a, b = await split(world)
+        a.history.order_rejoin(THEIRS)
+        await trio.sleep(40)
+        return a, b
+
+    with capture_logs() as logs:
+        a, b = run_world(main)
+    assert a.lineage == b.lineage == THEIRS
+    assert value(a) == 5.0
+    assert [report.outcome for report in a.trainer.reports].count("rejoined") == 1
+    assert a.history.last_rejoin().outcome == f"went over to lineage {THEIRS.hex()}"
+    [line] = [line for line in logs if line["event"] == "lineage.rejoined"]
+    assert (line["log_level"], OURS.hex() in line["consequence"]) == ("warning", True)
+
+
+def test_without_a_name_it_goes_to_the_best_of_the_others_once(run_world):
+    async def main(world):
+        a, _ = await split(world)
+        c = world.peer("c", 9.0, lineage=b"lineage3")
+        c.start()
+        await trio.sleep(3)
+        a.history.order_rejoin(None)
+        await trio.sleep(40)
+        return a
+
+    assert run_world(main).lineage == THEIRS  # of the others the smaller hash; and it does not go back
+
+
+def test_an_order_outweighs_yielding(run_world):
+    async def main(world):
+        a, _ = await split(world, settings={"join": {"on_split": "yield"}})
+        a.history.order_rejoin(THEIRS)
+        await trio.sleep(10)
+        c = world.peer("c", 1.0, lineage=OURS)
+        c.start()
+        await trio.sleep(40)
+        return a
+
+    assert run_world(main).lineage == THEIRS
+
+
+def test_an_order_waits_for_a_lineage_that_comes_a_little_later(run_world):
+    async def main(world):
+        a = world.peer("a", 1.0, lineage=OURS)
+        a.start()
+        a.history.order_rejoin(THEIRS)
+        await trio.sleep(6)
+        world.peer("b", 5.0, lineage=THEIRS).start()
+        await trio.sleep(6)
+        return a
+
+    assert run_world(main).lineage == THEIRS
+
+
+def test_an_order_to_a_lineage_that_nobody_knows_is_given_up_and_said(run_world):
+    async def main(world):
+        a, _ = await split(world)
+        a.history.order_rejoin(b"nowhere!")
+        await trio.sleep(30)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main)
+    assert a.lineage == OURS
+    [line] = [line for line in logs if line["event"] == "rejoin.given_up"]
+    assert "it is not heard" in line["cause"]
+    assert a.history.take_rejoin() is None
+
+
+def test_an_order_to_a_lineage_of_strangers_is_given_up_where_trust_forbids_it(run_world):
+    async def main(world):
+        a, _ = await split(world, settings={"join": {"trust": ["f" * 64]}})
+        a.history.order_rejoin(THEIRS)
+        await trio.sleep(30)
+        return a
+
+    with capture_logs() as logs:
+        a = run_world(main)
+    assert a.lineage == OURS
+    assert ["join.trust" in line["cause"] for line in logs if line["event"] == "rejoin.given_up"] == [True]
+
+
+def test_a_peer_that_is_denied_while_running_is_not_merged_any_more_until_it_is_allowed_again(run_world):
+    async def main(world):
+        a, b = world.peer("a", 0.0, lineage=OURS), world.peer("b", 8.0, lineage=OURS)
+        a.start()
+        b.start()
+        await trio.sleep(5)
+        merged = [a.trainer.reports[-1].merged]
+        a.history.deny(b.peer)
+        await trio.sleep(5)
+        denied = a.trainer.reports[-3:]
+        merged += [sum(report.merged + report.heard + report.chosen for report in denied)]
+        a.history.allow_again(b.peer)
+        await trio.sleep(5)
+        return [*merged, a.trainer.reports[-1].merged], a.history.counts()
+
+    merged, counts = run_world(main)
+    assert merged == [1, 0, 1]
+    assert counts["denied"] >= 3
+
+
+def test_a_liar_that_lured_a_peer_away_is_denied_and_left(run_world):
+    async def main(world):
+        liar, friend = world.peer("liar", -9.0, lineage=b"\0" * 8), world.peer("friend", 1.0, lineage=OURS)
+        a = world.peer("a", 1.0, lineage=OURS, settings={"join": {"on_split": "yield"}})
+        for peer in (liar, friend, a):
+            peer.start()
+        await trio.sleep(30)
+        lured = a.lineage
+        a.history.deny(liar.peer)
+        a.history.order_rejoin(None)
+        await trio.sleep(30)
+        return lured, a
+
+    lured, a = run_world(main)
+    assert lured == b"\0" * 8
+    assert a.lineage == OURS

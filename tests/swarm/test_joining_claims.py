@@ -1,0 +1,80 @@
+"""What a liar claims of its counters and its age does not outgrow what honest peers have done."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+import trio
+
+LINEAGE = b"lineage1"
+MOST = np.iinfo(np.int64).max
+TABLE = [0, 1, 2, 511]  # such as the positions of a transformer: an index beyond it ends the training
+
+
+def counting(model) -> int:
+    model["batches"] += 1
+    return 1
+
+
+def lying(model) -> int:
+    model["batches"][...] = MOST
+    model["positions"][...] = MOST
+    return 1
+
+
+def made(value: float, batches: int = 0) -> dict[str, np.ndarray]:
+    return {"w": np.full(4, value, np.float32), "batches": np.array(batches), "positions": np.array(TABLE)}
+
+
+def batches(peer) -> int:
+    return int(peer.trainer.model["batches"])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_liar_among_eight_moves_no_counter_and_no_index(run_world, seed):
+    async def main(world):
+        honest = [world.peer(f"p{i}", made(float(i)), lineage=LINEAGE, train=counting) for i in range(7)]
+        liar = world.peer("liar", made(3.0), lineage=LINEAGE, train=lying)
+        for peer in (*honest, liar):
+            peer.start()
+        await trio.sleep(40)
+        return honest
+
+    for peer in run_world(main, seed=seed):
+        assert peer.trainer.progress.steps <= batches(peer) <= 45
+        assert peer.trainer.model["positions"].tolist() == TABLE
+        assert any(verdict.merged for report in peer.trainer.reports for verdict in report.verdicts)
+
+
+def test_a_newcomer_that_can_choose_of_three_gets_no_lie_along_with_its_model(run_world):
+    async def main(world):
+        for index in range(2):
+            world.peer(f"p{index}", made(1.0, 100), lineage=LINEAGE, train=counting).start()
+        liar = world.peer("liar", made(1.0), lineage=LINEAGE, train=lying)
+        liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**50)
+        liar.start()
+        newcomer = world.peer("newcomer", made(0.0), train=counting)
+        newcomer.start()
+        await trio.sleep(20)
+        return newcomer
+
+    for seed in range(4):
+        newcomer = run_world(main, seed=seed)
+        assert newcomer.lineage == LINEAGE
+        assert 100 <= batches(newcomer) <= 125
+        assert newcomer.trainer.progress.age <= 25
+        assert newcomer.trainer.model["positions"].tolist() == TABLE
+
+
+def test_counters_of_both_sides_of_a_partition_meet_again(run_world):
+    async def main(world):
+        peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting) for i in range(6)]
+        for peer in peers:
+            peer.start()
+        await trio.sleep(40)
+        return peers
+
+    counts = [batches(peer) for peer in run_world(main)]
+    assert max(counts) - min(counts) <= 5
+    assert 1000 <= min(counts) <= max(counts) <= 1045
