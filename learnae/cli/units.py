@@ -1,0 +1,35 @@
+"""Numbers as people read them, each in at most seven characters."""
+
+from __future__ import annotations
+
+import time
+
+
+def of_bytes(count: float) -> str:
+    """Such as "0 B", "12 kB", "1.2 MB"; in steps of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.1f} {unit}" if count < 9.95 and unit != "B" else f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def of_count(count: int) -> str:
+    """Such as "12,345", "1.23M"."""
+    if count < 100_000:
+        return f"{count:,}"
+    return next((f"{count / size:.3g}{letter}" for letter, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)) if count < 999.5 * size), "over 1T")
+
+
+def ago(seconds: float) -> str:
+    """Such as "3 s", "12 min", "4 h", "2 d"."""
+    for unit, size, end in (("s", 1, 100), ("min", 60, 100 * 60), ("h", 3600, 48 * 3600)):
+        if seconds < end:
+            return f"{max(0.0, seconds) / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def moment(at: float, now: float) -> str:
+    """The time of day here, with the day if it is another."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)

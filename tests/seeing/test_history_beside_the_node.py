@@ -1,0 +1,200 @@
+"""A history beside the node that writes it: read by others, brought up to date, given orders, asked by people."""
+
+import sqlite3
+
+import attrs
+import pytest
+
+from learnae.errors import ConfigError, Unavailable
+from learnae.node.history import History
+from learnae.node.insight import Sighting
+from learnae.node.schema import STEPS
+from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+
+ALICE = PeerId("a" * 64)
+
+
+def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
+    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", verdicts)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "history.sqlite"
+
+
+# -- beside the node -------------------------------------------------------------------------------------------------------------
+
+
+def files_of(path):
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_a_reader_sees_what_a_node_writes_and_keeps_nobody_from_writing(path):
+    writer = History.open(path)
+    reader = History.read(path)
+    writer.add_round(report(1))
+    assert [one.round for one in reader.past_rounds(10)] == [1]
+    writer.add_round(report(2))
+    assert [one.round for one in reader.past_rounds(10)] == [2, 1]
+    with pytest.raises(Unavailable, match="readonly"):
+        reader.deny(ALICE)
+
+
+def test_a_reader_leaves_the_home_of_a_peer_that_has_ended_as_it_was(path):
+    with History.open(path) as writer:
+        writer.add_round(report(1))
+    before = files_of(path)
+    assert list(before) == [path.name]
+    with History.read(path) as reader:
+        assert reader.last_round() == 1
+    assert files_of(path) == before
+
+
+def test_reading_where_no_peer_has_run_makes_nothing_and_says_what_to_name(tmp_path):
+    with pytest.raises(ConfigError, match="name the home of a peer that has run"):
+        History.read(tmp_path / "history.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def of_version_1(path):
+    """As the first version wrote it: two rounds, of 10 and 20 bytes."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    for statement in STEPS[0]:
+        connection.execute(statement)
+    for number, sent in ((1, 10), (2, 20)):
+        values = (number, 100.0, 0.5, "merged", b"l" * 8, 20, "root", sent, 3, 2, 1, 1, 0, 0)
+        connection.execute(f"INSERT INTO rounds VALUES ({','.join('?' * 14)})", values)
+    connection.execute("INSERT INTO own_numbers VALUES (1, 41)")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def version_of(path):
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(path):
+    of_version_1(path)
+    with History.open(path) as history:
+        assert history.next_number(Kind.UPDATE) == 42
+        assert history.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
+        history.add_round(report(3))
+        assert [(one.round, one.splits) for one in history.past_rounds(2)] == [(3, ()), (2, ())]
+    assert version_of(path) == 2
+    with History.open(path) as again:
+        assert again.totals()["published_bytes"] == 40
+
+
+def test_whoever_only_looks_at_an_old_history_leaves_it_old(path):
+    of_version_1(path)
+    before = files_of(path)
+    with History.read(path) as history:
+        assert history.totals()["published_bytes"] == 30
+        assert history.heard() == []
+    assert files_of(path) == before
+
+
+def test_a_history_of_a_newer_version_is_refused_and_left_as_it_was(path):
+    History.open(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for opening in (History.open, History.read):
+        with pytest.raises(ConfigError, match="newer Learnae"):
+            opening(path)
+    assert version_of(path) == 99
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_old_history(path, monkeypatch):
+    of_version_1(path)
+    monkeypatch.setattr("learnae.node.database.STEPS", (STEPS[0], (*STEPS[1], "INSERT INTO nowhere VALUES (1)")))
+    with pytest.raises(ConfigError, match="nowhere"):
+        History.open(path)
+    monkeypatch.undo()
+    assert version_of(path) == 1
+    with History.open(path) as history:
+        assert history.totals()["published_bytes"] == 30
+
+
+# -- what a person wants ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_to_rejoin_is_taken_again_until_it_is_ended(path):
+    History.open(path).order_rejoin(b"m" * 8)
+    node = History.open(path)
+    order = node.take_rejoin()
+    assert order is not None and order.lineage == b"m" * 8
+    assert node.take_rejoin() == order
+    node.end_rejoin(order, "moved")
+    assert node.take_rejoin() is None
+    assert node.last_rejoin() == attrs.evolve(order, outcome="moved")
+
+
+def test_an_order_that_was_given_meanwhile_is_not_ended_with_the_first(path):
+    history = History.open(path)
+    first = history.order_rejoin(b"m" * 8)
+    second = history.order_rejoin(None)
+    history.end_rejoin(first, "gave up")
+    assert history.take_rejoin() == second
+
+
+def test_who_is_denied_is_known_to_the_node_until_taken_back(path):
+    node, person = History.open(path), History.open(path)
+    assert node.denied() == frozenset()
+    person.deny(ALICE)
+    person.deny(ALICE)
+    assert node.denied() == {ALICE}
+    person.allow_again(ALICE)
+    assert node.denied() == frozenset()
+
+
+# -- what people ask -------------------------------------------------------------------------------------------------------------
+
+
+def test_of_each_peer_the_last_sighting_is_kept_those_heard_last_first(path, monkeypatch):
+    monkeypatch.setattr("learnae.node.history.KEPT_PEERS", 2)
+    history = History.open(path)
+    seen = [
+        Sighting(PeerId(letter * 64), at, 3, True, 7, Cid("r"), b"l" * 8, 20, False, b"s" * 8, 100)
+        for letter, at in (("a", 1.0), ("b", 2.0))
+    ]
+    history.save_peers({}, {}, {}, heard=seen)
+    assert history.heard() == seen[::-1]
+    left = attrs.evolve(seen[0], at=3.0, live=False)
+    silent = Sighting(PeerId("c" * 64), 4.0, 5, True)
+    history.save_peers({}, {}, {}, heard=[left, silent])
+    assert history.heard() == [silent, left]
+
+
+def test_bytes_are_summed_over_all_time_and_since_a_moment(path, monkeypatch):
+    history, now = History.open(path), [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("learnae.node.history.KEPT_ROUNDS", 2)
+    for number in (1, 2, 3):
+        history.add_round(report(number))
+        now[0] += 100
+    assert len(history.past_rounds(10)) == 2
+    assert (history.totals()["published_bytes"], history.totals()["fetched_bytes"]) == (30, 60)
+    assert history.bytes_since(1200.0) == (10, 20)
+
+
+def test_splits_come_back_with_their_round(path):
+    history = History.open(path)
+    history.add_round(attrs.evolve(report(1), splits=(b"12345678", b"abcdefgh")))
+    assert history.past_rounds(1)[0].splits == (b"12345678", b"abcdefgh")
+
+
+def test_peers_and_roots_are_found_by_their_beginning(path):
+    history, good = History.open(path), UpdateVerdict(1, ALICE, 5, Cid("bafyrei5"), True, 1.0, 1.0, "merge", "")
+    history.add_round(report(1, good))
+    history.deny(PeerId("ab" * 32))
+    assert history.peers_beginning("aaaa", 10) == [ALICE]
+    assert history.peers_beginning("a", 10) == [ALICE, PeerId("ab" * 32)]
+    assert history.peers_beginning("%", 10) == []
+    assert history.roots_beginning("bafy", 10) == ["bafyrei5"]

@@ -1,0 +1,56 @@
+"""Which home a command is about."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["home", "home/learnae.toml", "."])
+def test_a_home_is_named_by_its_folder_its_file_or_the_folder_of_its_file(lived, learnae, tmp_path, name):
+    lived("home")
+    (tmp_path / "home" / "learnae.toml").write_text('[peer]\nhome = "."\n')
+    (tmp_path / "learnae.toml").write_text('[peer]\nhome = "home"\n')
+    assert learnae("status", name, "--json").json["home"] == str(tmp_path / "home")
+
+
+def test_without_a_name_it_is_that_of_the_file_in_this_folder(lived, learnae, tmp_path):
+    lived("mine")
+    (tmp_path / "learnae.toml").write_text('[peer]\nhome = "mine"\n')
+    assert learnae("status", "--json").json["home"] == str(tmp_path / "mine")
+
+
+def test_without_a_file_it_is_the_only_one_under_the_state_folder(lived, learnae, state_home):
+    home = lived(str(state_home / "learnae" / "homes" / "digits" / "peer-1"))
+    assert learnae("status", "--json").json["home"] == str(home.path)
+
+
+def test_a_file_without_a_home_means_those_of_its_swarm(lived, learnae, state_home, tmp_path):
+    digits = lived(str(state_home / "learnae" / "homes" / "digits" / "peer-1"))
+    lived(str(state_home / "learnae" / "homes" / "letters" / "peer-1"))
+    (tmp_path / "learnae.toml").write_text('[swarm]\nname = "digits"\n')
+    assert learnae("status", "--json").json["home"] == str(digits.path)
+
+
+def test_several_are_listed_by_status_and_must_be_named_elsewhere(lived, learnae, state_home):
+    homes = [str(lived(str(state_home / "learnae" / "homes" / "digits" / f"peer-{number}")).path) for number in (1, 2)]
+    found = learnae("status", "--json").json["homes"]
+    assert sorted(one["home"] for one in found) == homes and {one["rounds"] for one in found} == {41}
+    assert all(home in learnae("status").out.replace("\n", "") for home in homes)
+    refused = learnae("why")
+    assert refused.code == 2 and all(home in refused.err for home in homes)
+
+
+def test_a_folder_where_no_peer_has_run_says_what_to_name(learnae, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for words in (("empty",), ("nowhere",), ()):
+        shown = learnae("status", *words)
+        assert shown.code == 2 and "one that has run at least once" in shown.err and "Traceback" not in shown.err
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_word_alone_is_a_home_only_if_it_is_a_path(lived, learnae, tmp_path):
+    home = lived()
+    (tmp_path / "learnae.toml").write_text('[peer]\nhome = "home"\n')
+    assert learnae("why", "a11c", "--json").json["peer"] == home.alice
+    assert learnae("why", "home", "--json").json["peer"] is None
+    assert learnae("why", "home", "a11c", "--json").json["peer"] == home.alice

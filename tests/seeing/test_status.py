@@ -1,0 +1,194 @@
+"""How a peer is, from its home alone."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+import pytest
+
+from learnae.identity.homes import claim
+from learnae.node.history import PeerRecord
+
+KEYS = [
+    "home",
+    "at",
+    "running",
+    "trainer_pid",
+    "node_pid",
+    "peer",
+    "swarm",
+    "private",
+    "lineage",
+    "age",
+    "young",
+    "rounds",
+    "last_round",
+    "splits",
+    "bytes",
+    "disk",
+    "updates",
+    "refused_messages",
+    "denied",
+    "rejoin",
+    "peers_known",
+    "peers",
+]
+
+
+def test_the_keys_for_programs_stay(lived, learnae):
+    home = lived()
+    home.heard(home.sighting())
+    found = learnae("status", home.path, "--json").json
+    assert list(found) == KEYS
+    assert list(found["peers"][0]) == [
+        "peer",
+        "heard_at",
+        "live",
+        "lineage",
+        "age",
+        "young",
+        "failures",
+        "ever_accepted",
+        "bytes_per_second",
+        "shut_out",
+        "last_verdict",
+    ]
+
+
+def test_a_peer_that_does_not_run_is_told_by_what_it_left(lived, learnae):
+    home = lived().configured(peer={"quota_bytes": 5_000_000})
+    found = learnae("status", home.path, "--json").json
+    assert (found["running"], found["trainer_pid"], found["peer"], found["swarm"]) == (False, None, home.own, "digits")
+    assert (found["lineage"], found["age"], found["young"], found["rounds"]) == (home.lineage.hex(), 820, False, 41)
+    assert found["bytes"] == {"published": 1500, "fetched": 3000, "published_last_hour": 1500, "fetched_last_hour": 3000}
+    assert (found["disk"]["own_updates"], found["disk"]["own_updates_bytes"], found["disk"]["quota_bytes"]) == (1, 2_000_000, 5_000_000)
+    assert found["disk"]["home_bytes"] > 0
+
+
+def test_whoever_holds_the_lock_is_named_and_keeps_it(lived, learnae):
+    home = lived()
+    with claim(home.path) as held:
+        before = (home.path / "lock").read_bytes()
+        found = learnae("status", home.path, "--json").json
+        assert str(found["trainer_pid"]).encode() == before.strip()
+        assert (found["running"], found["node_pid"]) == (True, None)
+        assert "its node is down" in learnae("status", home.path).out
+        assert held.lock_fd >= 0 and (home.path / "lock").read_bytes() == before
+    assert learnae("status", home.path, "--json").json["running"] is False
+
+
+def test_a_process_that_has_the_number_of_a_dead_peer_is_not_taken_for_it(lived, learnae):
+    home = lived()
+    (home.path / "lock").write_text(f"{os.getpid()}\n")
+    assert learnae("status", home.path, "--json").json["running"] is False
+
+
+def test_looking_changes_no_file(lived, learnae):
+    home = lived()
+    before = {path: path.read_bytes() for path in home.path.iterdir()}
+    for command in ("status", "why", "history"):
+        assert learnae(command, home.path).code == 0
+    assert {path: path.read_bytes() for path in home.path.iterdir()} == before
+
+
+def test_each_peer_has_a_line_with_what_matters_of_it(lived, learnae):
+    home = lived()
+    home.heard(
+        home.sighting(), home.sighting(home.bob, lineage=home.other_lineage), records={home.alice: PeerRecord(41, 3, True, 7, 1.5e6)}
+    )
+    shown = learnae("status", home.path)
+    (alice,) = [line for line in shown.out.splitlines() if line.startswith("a11c0000")]
+    assert alice.split() == ["a11c0000", "3", "s", "900", "3", "1.5", "MB", "round", "41:", "merged"]
+    (bob,) = [line for line in shown.out.splitlines() if line.startswith("b0b00000")]
+    assert bob.split()[-3:] == ["in", "lineage", home.other_lineage.hex()]
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"deny": ["a11c" + "0" * 60]}, "denied by this peer's file"),
+        ({"allow": ["b" * 64]}, "not among those that this peer's file allows"),
+    ],
+)
+def test_who_is_not_heard_is_shown_with_the_reason(lived, learnae, config, reason):
+    home = lived().configured(peer=config)
+    home.heard(home.sighting())
+    assert learnae("status", home.path, "--json").json["peers"][0]["shut_out"] == reason
+
+
+def test_a_scaled_and_a_refused_update_are_told_apart(lived, learnae):
+    home = lived()
+    home.happened(home.verdict(round=42, scale=0.31, stage="clip", reason="norm 6.4 scaled down to the limit 2"), round=42)
+    home.happened(home.verdict(home.bob, round=43, merged=False, weight=0.0, stage="sane", reason="non-finite"), round=43)
+    home.heard(home.sighting(), home.sighting(home.bob))
+    shown = learnae("status", home.path).words
+    assert "round 42: merged, scaled to 0.31" in shown
+    assert "round 43: sane: non-finite" in shown
+
+
+def test_a_home_without_others_says_so_and_one_without_rounds_is_shown_too(lived, learnae, tmp_path):
+    assert "No other peer was ever heard." in learnae("status", lived().path).out
+    fresh = lived("fresh")
+    (fresh.path / "history.sqlite").unlink()
+    fresh.open().close()
+    shown = learnae("status", fresh.path)
+    assert shown.code == 0 and "none yet" in shown.out
+
+
+def test_nothing_is_wider_than_80_columns(lived, learnae):
+    home = lived().configured(peer={"deny": ["a11c" + "0" * 60]})
+    home.heard(
+        home.sighting(age=12_345_678), home.sighting(home.bob, lineage=home.other_lineage), counts={"unknown-kind": 123_456, "signature": 3}
+    )
+    home.happened(round=123_456, age=123_456_789, published_bytes=10**9, splits=(home.other_lineage,), outcome="founded")
+    for words in (("status",), ("history",)):
+        assert max(map(len, learnae(*words, home.path).out.splitlines())) <= 80
+
+
+def test_refused_messages_are_counted_with_what_they_mean(lived, learnae):
+    home = lived()
+    home.heard(counts={"signature": 3, "foreign": 12})
+    assert list(learnae("status", home.path, "--json").json["refused_messages"].items()) == [("foreign", 12), ("signature", 3)]
+    assert "3 signature the signature is not that of the named peer" in learnae("status", home.path).words
+
+
+def test_a_split_and_what_ends_it_are_shown(lived, learnae):
+    home = lived()
+    home.happened(round=42, splits=(home.other_lineage,))
+    assert home.other_lineage.hex() in learnae("status", home.path).out and "learnae rejoin" in learnae("status", home.path).words
+
+
+def test_only_so_many_peers_are_listed_and_the_rest_is_counted(lived, learnae):
+    home = lived()
+    home.heard(*(home.sighting(f"{number:064x}", at=float(number)) for number in range(30)))
+    found = learnae("status", home.path, "--json", "--peers", "5").json
+    assert [peer["peer"][-2:] for peer in found["peers"]] == ["1d", "1c", "1b", "1a", "19"] and found["peers_known"] == 30
+    assert "and 10 more" in learnae("status", home.path).out
+
+
+def test_a_home_without_a_kept_file_is_shown_with_what_it_has(lived, learnae):
+    home = lived()
+    (home.path / "config.json").unlink()
+    found = learnae("status", home.path, "--json").json
+    assert (found["swarm"], found["private"], found["rounds"]) == (None, None, 41)
+
+
+def test_a_kept_file_that_is_damaged_says_what_to_do(lived, learnae):
+    home = lived()
+    (home.path / "config.json").write_text("{")
+    shown = learnae("status", home.path)
+    assert shown.code == 2 and "start this peer once" in shown.err
+
+
+def test_an_order_to_rejoin_is_shown_with_what_became_of_it(lived, learnae):
+    home = lived()
+    with home.open() as history:
+        order = history.order_rejoin(home.other_lineage)
+        assert "waits for its next round" in learnae("status", home.path).words
+        history.end_rejoin(order, "moved")
+    assert learnae("status", home.path, "--json").json["rejoin"] == {
+        **attrs.asdict(order),
+        "lineage": home.other_lineage.hex(),
+        "outcome": "moved",
+    }
