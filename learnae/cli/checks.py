@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from learnae.cli.entry import find_entry
-from learnae.config.folders import default_home, folder_name, meeting_folder
+from learnae.cli.membership import membership
+from learnae.config.folders import default_home, meeting_place
 from learnae.config.load import disabled, load_document
 from learnae.config.problems import Problems
+from learnae.config.swarm_key import swarm_of
 from learnae.config.toml import read
 from learnae.errors import LearnaeError, Problem
 from learnae.identity.homes import Home, claim
@@ -82,7 +84,7 @@ def _check_strategies(config: Config, manager: PluginManager, findings: Findings
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
         around = Surroundings(
             home=Path(scratch),
-            meeting=meeting_folder() / folder_name(config.swarm.name),
+            meeting=meeting_place(swarm_of(config.swarm)),
             clock=time.monotonic,
             seed=0,
             in_thread=in_thread,
@@ -91,6 +93,7 @@ def _check_strategies(config: Config, manager: PluginManager, findings: Findings
             log=manager.log,
         )
         made = assemble(config, manager, PeerId("0" * 64), around)
+    findings.passed.append(membership(config, made))
     everything: list[Named[Any]] = [*made.storages, *made.announcers, made.selector, *made.gates, made.merge, made.codec]
     names = [one.name for one in (*everything, *([made.outer] if made.outer else []))]
     findings.passed.append(f"the strategies can be made: {', '.join(names)}")

@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from learnae.errors import ConfigError, PluginError
+from learnae.errors import ConfigError, PluginError, Unavailable
 
 BUG, FILE, PLUGIN, INTERRUPTED = 1, 2, 3, 130
 
@@ -29,6 +29,9 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             _trace(error, wanted=debug)
             click.echo(f"{error}{'' if debug else ' (--debug shows the traceback)'}", err=True)
             return PLUGIN
+        case Unavailable():
+            click.echo(f"{error}: try again", err=True)
+            return FILE
         case BrokenPipeError():  # `learnae plugins | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BUG

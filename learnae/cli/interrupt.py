@@ -1,9 +1,10 @@
-"""Ctrl-C between two steps, so that no step and no merge is left half done."""
+"""Ctrl-C between two steps, so that no step and no merge is left half done; and at any moment before the first of them."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -11,10 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM ends training after the present step; the second one ends it at once."""
+    """While it is entered, the first SIGINT or SIGTERM waits for the next good moment; the second one ends everything at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -25,18 +27,37 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What runs within it is ended by a signal at once, or not begun. A library may make any error of the KeyboardInterrupt."""
+        self._at_once = True
+        try:
+            self.look()
+            yield
+            self.look()
+        except Exception as error:
+            if self.asked:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            self._at_once = False
+
     def between(self, batches: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
         """The same batches; asking for one more raises KeyboardInterrupt once a signal has come."""
 
         def watched() -> Iterator[Any]:
             for batch in batches():
-                if self.asked:
-                    raise KeyboardInterrupt
+                self.look()
                 yield batch
 
         return watched
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def look(self) -> None:
+        """Raises KeyboardInterrupt if a signal has come."""
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        again, self.asked = self.asked, True
+        if again or self._at_once:
+            raise KeyboardInterrupt

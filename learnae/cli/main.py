@@ -10,8 +10,17 @@ import click
 from learnae.cli import endings
 from learnae.cli.check import check
 from learnae.cli.demo import demo
+from learnae.cli.deny import allow, deny
+from learnae.cli.export import export
+from learnae.cli.history import history
+from learnae.cli.init import init
+from learnae.cli.key import key
+from learnae.cli.new_plugin import new_plugin
 from learnae.cli.plugins import plugins
+from learnae.cli.rejoin import rejoin
 from learnae.cli.run import run
+from learnae.cli.status import status
+from learnae.cli.why import why
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -36,7 +45,7 @@ def learnae() -> None:
     """
 
 
-for command in (demo, run, check, plugins):
+for command in (demo, init, run, check, new_plugin, key, plugins, status, why, history, export, deny, allow, rejoin):
     learnae.add_command(command)
 
 

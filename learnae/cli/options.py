@@ -14,5 +14,6 @@ peer_file = click.argument("file", type=click.Path(path_type=Path))
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another value for a key of the file, such as train.local_steps=50."
 )
+home = click.argument("home", required=False)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
 debug = click.option("--debug", is_flag=True, help="Log everything, and show the traceback of a plugin that fails.")

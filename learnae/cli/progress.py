@@ -64,6 +64,7 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
         "heard": status.heard,
         "merged": status.merged,
         "refused": status.refused,
+        "benched": dict(status.benched),
     }
 
 
@@ -94,7 +95,8 @@ def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
 
 def _swarm_in_words(status: Status) -> str:
     node = "" if status.node == "running" else f"node {status.node}, "
-    return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}"
+    benched = "".join(f", without {strategy} for {rounds} rounds" for strategy, rounds in status.benched.items())
+    return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}{benched}"
 
 
 def _finite(value: float | None) -> float | None:

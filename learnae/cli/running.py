@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -15,6 +18,10 @@ from learnae.config.tables import Config
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.plugins.peer_file import open_peer_file
+
+if TYPE_CHECKING:
+    from learnae.trainer.loop import Trainer
+    from learnae.trainer.swarm import Swarm
 
 CHECKPOINTS, SET_ASIDE = "checkpoint", "checkpoint.set-aside"
 
@@ -43,41 +50,16 @@ class Wishes:
 
 def run_peer(wishes: Wishes) -> None:
     """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
-    log = make_logger(**wishes.log)
-    config, _ = open_peer_file(wishes.file, overrides=wishes.all_overrides, log=log)
-    trainer = make_trainer(_entry(config), config.folder)
-    from learnae import join
-    from learnae.trainer.loop import train
-
-    with join(trainer.model, config=wishes.file, optimizer=trainer.optimizer, overrides=wishes.all_overrides, log=wishes.log) as swarm:
-        folder = swarm.home / CHECKPOINTS
-        if wishes.fresh:
-            _set_aside(folder)
-        try:
-            with show_progress(swarm, config.swarm.name, as_json=wishes.as_json) as progress, Interrupt() as interrupt:
-                last = train(
-                    attrs.evolve(trainer, batches=interrupt.between(trainer.batches)),
-                    swarm,
-                    steps=wishes.steps,
-                    seconds=wishes.seconds,
-                    folder=folder,
-                    save_seconds=config.train.save_seconds,
-                    on_start=lambda step: _say_start(step, wishes.steps),
-                    on_progress=progress,
-                    log=log,
-                )
-                progress(last, last=True)
-            click.echo(f"saved in {folder}", err=True)
-        except KeyboardInterrupt:
-            click.echo(f"saved in {folder}: the same command goes on from there", err=True)
-            raise
-
-
-def _say_start(step: int, steps: int | None) -> None:
-    if step and steps is not None and step >= steps:
-        click.echo(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs", err=True)
-    elif step:
-        click.echo(f"going on from step {step:,} of an earlier run", err=True)
+    with Interrupt() as interrupt:
+        config, _ = open_peer_file(wishes.file, overrides=wishes.all_overrides, log=make_logger(**wishes.log))
+        entry = _entry(config)
+        _import_torch()
+        with interrupt.at_once():
+            trainer = make_trainer(entry, config.folder)
+            swarm = _join(trainer, wishes)
+        with swarm:
+            _say_start(swarm.status.steps, wishes.steps)
+            _train(attrs.evolve(trainer, batches=interrupt.between(trainer.batches)), swarm, config, wishes)
 
 
 def _entry(config: Config) -> str:
@@ -87,9 +69,64 @@ def _entry(config: Config) -> str:
     return config.train.entry
 
 
+def _import_torch() -> None:
+    """Where a signal waits: an extension that is interrupted while it is imported may abort the process. Raises NeedsTorch."""
+    import learnae
+
+    _ = learnae.Trainer
+
+
+def _join(trainer: Trainer, wishes: Wishes) -> Swarm:
+    """Join where the last checkpoint of this home left off, or anew."""
+    from learnae import join
+
+    resume = functools.partial(_resume, trainer, wishes)
+    return join(
+        trainer.model, config=wishes.file, optimizer=trainer.optimizer, overrides=wishes.all_overrides, resume=resume, log=wishes.log
+    )
+
+
+def _resume(trainer: Trainer, wishes: Wishes, home: Path) -> Mapping[str, Any] | None:
+    from learnae.trainer.loop import resume
+
+    if wishes.fresh:
+        _set_aside(home / CHECKPOINTS)
+    return resume(trainer, home / CHECKPOINTS, make_logger(**wishes.log))
+
+
 def _set_aside(folder: Path) -> None:
     """Out of the way, but not lost: only what was set aside before is."""
     if folder.exists():
         aside = folder.with_name(SET_ASIDE)
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
+
+
+def _say_start(step: int, steps: int | None) -> None:
+    if step and steps is not None and step >= steps:
+        click.echo(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs", err=True)
+    elif step:
+        click.echo(f"going on from step {step:,} of an earlier run", err=True)
+
+
+def _train(trainer: Trainer, swarm: Swarm, config: Config, wishes: Wishes) -> None:
+    from learnae.trainer.loop import train
+
+    folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
+    try:
+        with show_progress(swarm, config.swarm.name, as_json=wishes.as_json) as progress:
+            last = train(
+                trainer,
+                swarm,
+                steps=wishes.steps,
+                seconds=wishes.seconds,
+                folder=folder,
+                save_seconds=save_seconds,
+                on_progress=progress,
+                log=make_logger(**wishes.log),
+            )
+            progress(last, last=True)
+        click.echo(f"saved in {folder}", err=True)
+    except KeyboardInterrupt:
+        click.echo(f"saved in {folder}: the same command goes on from there", err=True)
+        raise

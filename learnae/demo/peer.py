@@ -19,9 +19,8 @@ from torch import nn
 from learnae.demo.model import Batch, Data, Ended, accuracy, batches, loss_of, make_model, paced
 from learnae.demo.plan import Plan, Stage
 from learnae.logs import make_logger
-from learnae.trainer import checkpoint
 from learnae.trainer.join import join
-from learnae.trainer.loop import Trainer, train
+from learnae.trainer.loop import Trainer, resume, train
 from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0
@@ -71,10 +70,10 @@ def play(plan: Plan, stage: Stage, number: int) -> None:
         loss=loss_of,
         evaluate_steps=2 * plan.local_steps,
     )
-    saved = checkpoint.newest(home / CHECKPOINTS, make_logger())
-    with join(model, config=plan.config(number), optimizer=optimizer, home=home, resume=saved and saved["swarm"], log=LOG) as swarm:
+    saved = resume(trainer, home / CHECKPOINTS, make_logger())
+    with join(model, config=plan.config(number), optimizer=optimizer, home=home, resume=saved, log=LOG) as swarm:
         report = Reporter(swarm, model, data.test)
-        say({"event": "training", "steps": saved["step"] if saved else 0})
+        say({"event": "training", "steps": swarm.status.steps})
         with contextlib.suppress(Ended):
             train(trainer, swarm, folder=home / CHECKPOINTS, save_seconds=SAVE_SECONDS, on_progress=lambda moment: report("progress"))
         report("final")

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,13 +25,23 @@ def save(folder: Path, state: State) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f"{FILE}.new"
     with new.open("wb") as file:
-        torch.save(state, file)
+        _write(state, file)
         file.flush()
         os.fsync(file.fileno())
     if (folder / FILE).exists():
         (folder / FILE).replace(folder / PREVIOUS)
     new.replace(folder / FILE)
     sync_folder(folder)
+
+
+def _write(state: State, file: BinaryIO) -> None:
+    """Where torch closes its archive on a full disk, its own complaint hides the disk's."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def newest(folder: Path, log: Any) -> State | None:
@@ -49,7 +59,7 @@ def newest(folder: Path, log: Any) -> State | None:
     return None
 
 
-def capture(model: nn.Module, optimizer: Any, swarm: Swarm, step: int, **more: Any) -> State:
+def capture(model: nn.Module, optimizer: Any, swarm: Swarm, **more: Any) -> State:
     """All that a trainer needs to go on: `more` are further objects with a `state_dict`, or None."""
     extra = {name: part.state_dict() for name, part in more.items() if part is not None}
     return {
@@ -57,13 +67,12 @@ def capture(model: nn.Module, optimizer: Any, swarm: Swarm, step: int, **more: A
         "optimizer": optimizer.state_dict(),
         "swarm": swarm.state_dict(),
         "random": _random_state(),
-        "step": step,
         **extra,
     }
 
 
-def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, swarm: Swarm, folder: Path | None = None, **more: Any) -> int:
-    """Take all of it up again; the step at which it was captured. Raises ConfigError, naming `folder`, if it belongs to another model."""
+def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, folder: Path | None = None, **more: Any) -> None:
+    """Take up again all but the swarm's part, which `join` takes. Raises ConfigError, naming `folder`, if it is of another model."""
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -71,12 +80,10 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, swarm: S
         words = " ".join(str(error).split())
         remedy = f"move {folder or 'it'} away, or set it aside with `learnae run --fresh`"
         raise ConfigError(Problem(str(folder or "checkpoint"), f"is of another model or optimizer: {words}", remedy)) from error
-    swarm.load_state_dict(state["swarm"])
     for name, part in more.items():
         if part is not None and name in state:
             part.load_state_dict(state[name])
     _set_random_state(state["random"])
-    return int(state["step"])
 
 
 def _random_state() -> State:

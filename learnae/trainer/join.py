@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,15 @@ def join(
     optimizer: Any = None,
     home: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
-    resume: Mapping[str, Any] | None = None,
+    resume: Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None = None,
     log: Mapping[str, str] | None = None,
 ) -> Swarm:
     """Start this peer's node and return its swarm, to be used in `with` or ended by `leave()`.
 
     `config` is a TOML file or a document like one, `name` stands for its `swarm.name`, `overrides` are texts of the form "key=value",
-    `home` is this peer's folder. `optimizer` is only checked. `resume` is what `Swarm.state_dict()` gave before the model was saved.
-    `log` has `level` and `style`. Raises ConfigError with all that cannot be used as it is, and PluginError.
+    `home` is this peer's folder. `optimizer` is only checked. `resume` is what `Swarm.state_dict()` gave when the model was saved, or a
+    function that is given the home, loads the model from there, and returns that state, or None where there is none.
+    `log` has `level` and `style`. Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
     """
     refuse_many_processes()
     if optimizer is not None:
@@ -50,6 +51,9 @@ def join(
     claimed = _claim(settings, home)
     with ExitStack() as undo:
         undo.callback(claimed.close)
+        if callable(resume):
+            resume = resume(claimed.path)
+            shared = find_shared(model, settings.model.keep_local)  # frozen tensors may have come from there too
         terms = _terms(settings, claimed, log or {})
         swarm = Swarm(model, shared, terms, optimizer=optimizer)
         undo.callback(swarm.leave)
@@ -78,6 +82,8 @@ def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
     return Terms(
         local_steps=config.train.local_steps,
         patience=config.train.patience,
+        hang_seconds=config.node.hang_seconds,
+        bench_rounds=config.node.bench_rounds,
         config=dump(config),
         folder=str(config.folder),
         home=str(home.path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.trainer import checkpoint
+from learnae.trainer.saving import Saver
 from learnae.trainer.swarm import Swarm
 
 
@@ -61,6 +63,19 @@ class Moment:
     metrics: Mapping[str, float]
 
 
+def resume(trainer: Trainer, folder: Path, log: Any) -> Mapping[str, Any] | None:
+    """Load the newest checkpoint in `folder`; returns what it says of the swarm, for `join(resume=...)`. None without one.
+
+    Raises ConfigError for checkpoints that are broken, or of another model.
+    """
+    state = checkpoint.newest(folder, log)
+    if state is None:
+        return None
+    checkpoint.restore(state, trainer.model, trainer.optimizer, folder, scheduler=trainer.scheduler)
+    of_swarm: Mapping[str, Any] = state["swarm"]
+    return of_swarm
+
+
 def train(
     trainer: Trainer,
     swarm: Swarm,
@@ -69,20 +84,17 @@ def train(
     seconds: float | None = None,
     folder: Path | None = None,
     save_seconds: float = 30.0,
-    on_start: Callable[[int], None] | None = None,
     on_progress: Callable[[Moment], None] | None = None,
     log: Any = None,
 ) -> Moment:
-    """Train until there were so many steps or seconds, or until interrupted; go on from the checkpoint in `folder`, and leave one there.
+    """Train until the model has made so many steps, those of earlier runs included, or for so many seconds, or until interrupted.
 
-    `on_start` is told the step at which it begins: 0, or that of the checkpoint.
-    Raises what the trainer's functions raise, and ConfigError.
+    Leaves a checkpoint in `folder`. Raises what the trainer's functions raise, and ConfigError, also where the last checkpoint cannot be
+    written.
     """
     began = time.monotonic()
-    end, save_at = began + (math.inf if seconds is None else seconds), began + save_seconds
-    step, loss = _resume(trainer, swarm, folder, log or make_logger()), None
-    if on_start is not None:
-        on_start(step)
+    end, step, loss = began + (math.inf if seconds is None else seconds), swarm.status.steps, None
+    saver = Saver(folder, save_seconds, functools.partial(_capture, trainer, swarm), log or make_logger())
     trainer.model.train()
     try:
         for batch in _endless(trainer.batches):
@@ -98,12 +110,9 @@ def train(
             swarm.step(samples=trainer.samples(batch), loss=loss.detach())
             if on_progress is not None and step % trainer.evaluate_steps == 0:
                 on_progress(_moment(trainer, step, began, loss))
-            if folder is not None and time.monotonic() >= save_at:
-                _save(trainer, swarm, folder, step)
-                save_at = time.monotonic() + save_seconds
+            saver.look()
     finally:
-        if folder is not None:
-            _save(trainer, swarm, folder, step)
+        saver.finish()
     return _moment(trainer, step, began, loss)
 
 
@@ -125,12 +134,5 @@ def _moment(trainer: Trainer, step: int, began: float, loss: Tensor | None) -> M
     return Moment(step, time.monotonic() - began, None if loss is None else float(loss), metrics)
 
 
-def _resume(trainer: Trainer, swarm: Swarm, folder: Path | None, log: Any) -> int:
-    state = None if folder is None else checkpoint.newest(folder, log)
-    if state is None:
-        return 0
-    return checkpoint.restore(state, trainer.model, trainer.optimizer, swarm, folder, scheduler=trainer.scheduler)
-
-
-def _save(trainer: Trainer, swarm: Swarm, folder: Path, step: int) -> None:
-    checkpoint.save(folder, checkpoint.capture(trainer.model, trainer.optimizer, swarm, step, scheduler=trainer.scheduler))
+def _capture(trainer: Trainer, swarm: Swarm) -> checkpoint.State:
+    return checkpoint.capture(trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler)

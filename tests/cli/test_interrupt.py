@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -30,6 +31,46 @@ def test_the_second_signal_ends_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_before_the_first_step_a_signal_ends_what_runs_at_once() -> None:
+    steps = []
+
+    def make() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        steps.append("it went on")
+
+    with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.at_once():
+        make()
+    assert steps == []
+
+
+def test_a_signal_that_came_while_it_had_to_wait_is_not_forgotten() -> None:
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), interrupt.at_once():
+            pytest.fail("it began")
+
+
+def test_an_interrupt_that_a_library_turned_into_another_error_is_still_one() -> None:
+    def load() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.at_once():
+        load()
+
+
+def test_an_interrupt_that_a_library_swallowed_is_still_one() -> None:
+    with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.at_once(), contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_error_without_a_signal_is_that_error() -> None:
+    with Interrupt() as interrupt, pytest.raises(ZeroDivisionError), interrupt.at_once():
+        raise ZeroDivisionError
 
 
 def test_what_was_there_before_is_back_afterwards() -> None:

@@ -38,15 +38,14 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
     train(model, optimizer)
     swarm.step(samples=5)
     swarm._contact.journey.lineage = b"lineage8"
-    checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm, 41))
+    checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm))
     expected = draws()
     other, its_optimizer = net()
-    its_swarm = make_swarm(other, start=False)
     state = checkpoint.newest(tmp_path, LOG)
     assert state is not None
-    assert checkpoint.restore(state, other, its_optimizer, its_swarm) == 41
+    checkpoint.restore(state, other, its_optimizer)
     assert draws() == expected
-    status = its_swarm.status
+    status = make_swarm(other, start=False, resume=state["swarm"]).status
     assert (status.lineage, status.age, status.steps, status.samples) == (b"lineage8", 1, 1, 5)
     train(model, optimizer)
     train(other, its_optimizer)
@@ -77,10 +76,10 @@ def test_further_parts_are_captured(make_swarm: Any) -> None:
     swarm = make_swarm(model, start=False)
     optimizer.step()
     scheduler.step()
-    state = checkpoint.capture(model, optimizer, swarm, 1, scheduler=scheduler, nothing=None)
+    state = checkpoint.capture(model, optimizer, swarm, scheduler=scheduler, nothing=None)
     other, its_optimizer = net()
     its_scheduler = torch.optim.lr_scheduler.StepLR(its_optimizer, 1)
-    checkpoint.restore(state, other, its_optimizer, make_swarm(other, start=False), scheduler=its_scheduler, nothing=None)
+    checkpoint.restore(state, other, its_optimizer, scheduler=its_scheduler, nothing=None)
     assert its_scheduler.last_epoch == 1
 
 
@@ -137,7 +136,7 @@ def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
 
 def test_the_checkpoint_of_another_model_is_refused(make_swarm: Any) -> None:
     model, optimizer = net()
-    state = checkpoint.capture(model, optimizer, make_swarm(model, start=False), 1)
+    state = checkpoint.capture(model, optimizer, make_swarm(model, start=False))
     other = nn.Linear(3, 3)
     with pytest.raises(ConfigError, match=r"^runs/7: is of another model or optimizer: .*move runs/7 away"):
-        checkpoint.restore(state, other, torch.optim.SGD(other.parameters()), make_swarm(other, start=False), Path("runs/7"))
+        checkpoint.restore(state, other, torch.optim.SGD(other.parameters()), Path("runs/7"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -14,6 +15,7 @@ from learnae.errors import ConfigError
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
 from learnae.trainer import join as joining
+from learnae.trainer.shared import find_shared
 from learnae.trainer.terms import Terms
 
 NODE = Path(__file__).with_name("scripted_node.py")
@@ -107,6 +109,36 @@ def test_a_resume_that_cannot_be_read_gives_the_home_back(zeros: nn.Module, tmp_
     with pytest.raises(KeyError):
         learnae.join(zeros, "a", home=tmp_path / "home", resume={"of": "another program"})
     claim(tmp_path / "home").close()
+
+
+def test_a_checkpoint_in_the_home_is_loaded_before_the_node_starts(zeros: nn.Module, state_home: Path) -> None:
+    def load(home: Path) -> dict[str, Any] | None:
+        state = home / "state.pt"
+        return torch.load(state, weights_only=True) if state.exists() else None
+
+    with learnae.join(zeros, "digits", resume=load) as swarm:
+        swarm.step(samples=4)
+        torch.save(swarm.state_dict(), swarm.home / "state.pt")
+    with learnae.join(zeros, "digits", resume=load) as swarm:
+        assert (swarm.status.steps, swarm.status.samples, swarm.status.node_starts) == (1, 4, 1)
+
+
+def test_a_checkpoint_that_cannot_be_loaded_gives_the_home_back(zeros: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        learnae.join(zeros, "a", home=tmp_path / "home", resume=lambda home: 1 / 0)  # type: ignore[arg-type,return-value]
+    claim(tmp_path / "home").close()
+
+
+def test_frozen_tensors_that_come_from_a_checkpoint_are_those_that_count(tmp_path: Path) -> None:
+    model, loaded = nn.Linear(2, 1), nn.Linear(2, 1)
+    model.bias.requires_grad_(False)
+    loaded.bias.requires_grad_(False)
+
+    def load(home: Path) -> None:
+        model.load_state_dict(loaded.state_dict())
+
+    with learnae.join(model, "a", home=tmp_path / "home", resume=load) as swarm:
+        assert swarm._contact._shared.frozen == find_shared(loaded).frozen
 
 
 def test_what_a_checkpoint_says_is_in_the_first_hello(zeros: nn.Module, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.trainer.loop import Moment, Trainer, train
+from learnae.trainer.loop import Moment, Trainer, resume, train
 
+LOG = structlog.get_logger()
 X = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 
 
@@ -61,7 +63,7 @@ def test_it_goes_on_from_its_checkpoint(make_swarm: Any, tmp_path: Path) -> None
     first = make_trainer()
     train(first, make_swarm(first.model, start=False), steps=7, folder=tmp_path)
     second = make_trainer()
-    swarm = make_swarm(second.model, start=False)
+    swarm = make_swarm(second.model, start=False, resume=resume(second, tmp_path, LOG))
     end = train(second, swarm, steps=7, folder=tmp_path)
     assert end.step == 7 and swarm.status.steps == 7
     assert torch.equal(first.model.weight, second.model.weight)
@@ -75,7 +77,11 @@ def test_an_interrupt_leaves_a_checkpoint(make_swarm: Any, tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         train(trainer, make_swarm(trainer.model, start=False), folder=tmp_path, on_progress=interrupted)
     other = make_trainer()
-    assert train(other, make_swarm(other.model, start=False), steps=0, folder=tmp_path).step == 3
+    assert make_swarm(other.model, start=False, resume=resume(other, tmp_path, LOG)).status.steps == 3
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    assert resume(make_trainer(), tmp_path, LOG) is None
 
 
 def test_a_scheduler_takes_its_steps(make_swarm: Any) -> None:
