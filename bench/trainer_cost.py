@@ -1,11 +1,12 @@
-"""What Learnae costs the training loop: a step with nothing due, a snapshot, an adoption, by size of the model.
+"""What Learnae costs the training loop: a step with nothing due, a snapshot, an adoption, by size of the model; and in all.
 
-Run it with `python bench/trainer_cost.py`. One thread; medians of 21 after two warm-up rounds; the model has moved before each adoption.
+Run it with `python bench/trainer_cost.py [--quick]`. One thread; medians of 21 after two warm-up rounds; the model has moved before an
+adoption unless it says otherwise.
 """
 
 from __future__ import annotations
 
-import itertools
+import argparse
 import statistics
 import tempfile
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import torch
 from machine import describe
+from tables import show
+from task import make_model
+from throughput import show_throughput
 
 import learnae
 from learnae.trainer.area import Area
@@ -22,27 +26,20 @@ from learnae.trainer.shared import find_shared
 
 STEPS = 1_000_000
 REPEATS = 21
-WIDTHS = {"0.14 M": (28, 256, 256, 256, 1), "18.9 M": (1024, 3072, 3072, 2048), "100 M": (4096, 8192, 8192)}
+WIDTHS = {"0.14 M": (28, 256, 256, 256, 1), "18.9 M": (1024, 3072, 3072, 2048), "100.7 M": (4096, 8192, 8192)}
 
 
-def main() -> None:
+def main(sizes: list[str], steps: int, repeats: int, peers: int) -> None:
     torch.set_num_threads(1)
     print(describe())
-    print(f"step with nothing due: {step_microseconds():.2f} microseconds")
-    print(f"{'parameters':>12} {'snapshot ms':>12} {'adoption ms':>12} {'adoption, unmoved ms':>22}")
-    for widths in WIDTHS.values():
-        model = network(widths)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        snapshot, moved, unmoved = copy_milliseconds(model)
-        print(f"{count:>12,} {snapshot:>12.2f} {moved:>12.2f} {unmoved:>22.2f}")
-
-
-def network(widths: tuple[int, ...]) -> torch.nn.Module:
-    return torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in itertools.pairwise(widths)))
+    print(f"\nA step with nothing due: {step_microseconds():.2f} microseconds")
+    rows = [(name, *(f"{value:.2f}" for value in copy_milliseconds(make_model(0, WIDTHS[name])))) for name in sizes]
+    show("What stops the trainer, ms", ("parameters", "snapshot", "adoption", "adoption, unmoved"), rows)
+    show_throughput(steps, repeats, peers)
 
 
 def step_microseconds() -> float:
-    with tempfile.TemporaryDirectory() as home, learnae.join(network((4, 4)), home=Path(home) / "home") as swarm:
+    with tempfile.TemporaryDirectory() as home, learnae.join(make_model(0, (4, 4)), home=Path(home) / "home") as swarm:
         swarm.flush()
         swarm._contact.due = STEPS * 2  # nothing falls due while we look
         began = time.perf_counter()
@@ -72,4 +69,7 @@ def median(action: Callable[[], object], before: Callable[[], object] = lambda: 
 
 
 if __name__ == "__main__":
-    main()
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--quick", action="store_true", help="short, and the smallest model only: whether it runs")
+    quick = options.parse_args().quick
+    main(list(WIDTHS)[: 1 if quick else None], 100 if quick else 1000, 1 if quick else 3, 2 if quick else 4)

@@ -224,7 +224,7 @@ def test_a_cancelled_listener_leaves_no_descriptor_open(board: Path) -> None:
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(20):
                 await listen_once()
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(os.listdir("/proc/self/fd")) <= before
 
     trio.run(_within(30, scenario))
 
@@ -234,7 +234,7 @@ def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FileNotFoundError):
         FolderEvents([tmp_path, tmp_path / "missing"])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 CHILD = """

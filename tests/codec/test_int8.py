@@ -109,3 +109,25 @@ def test_a_rejection_names_the_tensor_and_what_was_expected(codec):
 def test_an_exponent_that_is_none_is_rejected(codec, exponent):
     with pytest.raises(UpdateRejected, match="exponent is not a whole number"):
         codec.decode(Encoded(bytes(6), {"exponent": exponent}), TensorSpec("w", "float32", (4,)), None)
+
+
+def test_finite_values_are_known_to_be_finite_without_decoding(codec):
+    assert codec.finite(codec.encode("w", np.linspace(-3, 3, 100, dtype=np.float32), None, None))
+    assert codec.finite(codec.encode("w", np.zeros(0, np.float32), None, None))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 63, 64, 99])
+def test_one_value_that_is_not_finite_is_seen_without_decoding(codec, value, place):
+    tensor = np.ones(100, np.float32)
+    tensor[place] = value
+    assert not codec.finite(codec.encode("w", tensor, None, None))
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(-126, 127))
+def test_whatever_is_called_finite_decodes_to_finite_values(data, exponent):
+    codec, blocks = Int8(NoOptions(), None), -(-len(data) // 66)
+    count = len(data) - 2 * blocks
+    encoded = Encoded(data, {"exponent": exponent})
+    if count > 0 and -(-count // 64) == blocks and codec.finite(encoded):
+        assert np.isfinite(codec.decode(encoded, TensorSpec("w", "float32", (count,)), None).array).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ from learnae import NoOptions, Verdict
 from learnae.elementwise import PIECE
 from learnae.plugins.gate.sane import Sane
 from learnae.testing.gate_kit import GateConformance
-from learnae.testing.models import constant_model, local_model, random_model, received
+from learnae.testing.models import Lazy, constant_model, local_model, random_model, received
 
 REFUSED = {reason: Verdict(weight=0.0, reason=reason) for reason in ("non-finite", "wrong-shape")}
 
@@ -57,3 +58,22 @@ def test_what_did_not_come_may_be_anything():
     model["bias"][1] = np.nan
     assert judge(model, masks={"bias": came}) == [Verdict()]
     assert judge(model, masks={"bias": ~came}) == [REFUSED["non-finite"]]
+
+
+def judge_known(model, sound):
+    """The verdict on a model of which so much is known, and the names of the tensors that were decoded for it."""
+    tensors = Lazy(model)
+    item = attrs.evolve(received(tensors), sound=frozenset(sound))
+    (verdict,) = Sane(NoOptions(), None).judge(local_model(random_model(0)), [item], {}).verdicts
+    return verdict, set(tensors.reads)
+
+
+def test_what_is_known_to_be_sound_is_not_decoded():
+    model = random_model(1)
+    assert judge_known(model, sound=model) == (Verdict(), set())
+
+
+def test_what_is_not_known_to_be_sound_is_looked_at():
+    model = random_model(1)
+    model["bias"][0] = np.nan
+    assert judge_known(model, sound=set(model) - {"bias"}) == (REFUSED["non-finite"], {"bias"})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 LEVELS = 127
+LOWEST_LEVEL = -128  # that no encoder of ours writes, but others might
 SCALE = np.dtype("<f2")
 LARGEST_SCALE = float(np.finfo(np.float32).max) / LEVELS * (1 - 2**-10)  # rounded up to float16 it still decodes to a finite value
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -126, 127  # so that the power of two is a normal float32
@@ -62,6 +63,13 @@ class Int8(Codec):
         exponent: Any = encoded.meta.get("exponent")
         if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
             raise UpdateRejected("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
+
+    def finite(self, encoded: Encoded) -> bool:
+        """By the scales alone: of n values and b = ceil(n / 64) blocks there are n + 2 b bytes."""
+        blocks = -(-len(encoded.data) // (BLOCK + SCALE.itemsize))
+        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(scales * np.float32(-LOWEST_LEVEL)).all())
 
 
 def _rows(piece: slice) -> slice:

@@ -1,0 +1,200 @@
+"""Learnae beside gloo local SGD, on HEPMASS-like data with four peers: `python bench/comparison.py [--quick] [--kill]`.
+
+Gloo is the floor: it averages all models exactly and at once, and survives nothing. A goal is a share of the accuracy of one central run
+that sees as many samples as the four peers together. Both are looked at directly after each merge (Learnae: after the adoption). They
+reach a goal at the first moment at which the mean accuracy of the peers, each as of its last merge, is there; CPU, steps and bytes are
+those of that moment, between two merges in proportion. The models are kept and examined when all is over, so that looking costs nothing.
+Training begins when the peers have met; what came before is in a table of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from typing import Any
+
+import attrs
+import numpy as np
+from crew import Start, Worker, WorkerEnded, crew, meet, peers
+from machine import describe
+from tables import show
+
+GOALS = (0.95, 0.98, 0.995)
+LAST = 5  # points of the central run that make its accuracy
+
+
+@attrs.frozen
+class Size:
+    steps: int
+    rows: int
+    test_rows: int
+    seeds: int
+    shares: int = 4  # peers
+    local_steps: int = 50
+    train: dict[str, float] = attrs.field(factory=dict)  # keys of [train] in Learnae's file
+
+
+FULL = Size(steps=800, rows=200_000, test_rows=20_000, seeds=5)
+QUICK = Size(steps=60, rows=4_000, test_rows=1_000, seeds=1, shares=2, local_steps=10)
+
+
+@attrs.frozen(eq=False)
+class Peer:
+    """One peer's way: rows of (moment, steps, CPU seconds of the trainer, of the node, MB received, accuracy), the first at the start."""
+
+    course: Any
+
+    def at(self, moment: float) -> Any:
+        """Steps, CPU and bytes in proportion."""
+        return np.array([np.interp(moment, self.course[:, 0], column) for column in self.course.T[1:5]])
+
+    def accuracy(self, moment: float) -> float:
+        """As of its last merge."""
+        return float(self.course[np.searchsorted(self.course[:, 0], moment, side="right") - 1, 5])
+
+
+@attrs.frozen(eq=False)
+class Run:
+    start: Start
+    peers: list[Peer]
+
+    def moments(self) -> list[float]:
+        return sorted({float(moment) for peer in self.peers for moment in peer.course[1:, 0]})
+
+    def accuracy(self, moment: float) -> float:
+        return statistics.fmean(peer.accuracy(moment) for peer in self.peers)
+
+    def reach(self, accuracy: float) -> Any:
+        """Steps of a peer, CPU seconds of all trainers and of all nodes, MB that a peer has sent; not a number where it was not reached."""
+        moment = next((moment for moment in self.moments() if self.accuracy(moment) >= accuracy), None)
+        if moment is None:
+            return np.full(4, np.nan)
+        there = np.array([peer.at(moment) for peer in self.peers])
+        return np.array([there[:, 0].mean(), there[:, 1].sum(), there[:, 2].sum(), there[:, 3].mean() / 1e6])
+
+
+def main(size: Size, *, kill: bool) -> None:
+    print(describe())
+    if kill:
+        show_kill(size)
+        return
+    central, runs = [], {"gloo": list[Run](), "learnae": list[Run]()}
+    for seed in range(size.seeds):
+        central.append(central_accuracy(size, seed))
+        for way, done in runs.items():
+            done.append(train(way, size, seed))
+            print(f"seed {seed}, {way}: {done[-1].accuracy(np.inf):.4f} in the end, central {central[-1]:.4f}", flush=True)
+    show_goals(central, runs, size)
+    show_starts(runs)
+
+
+def train(way: str, size: Size, seed: int) -> Run:
+    with crew(peers(size.shares, **spec(way, size, seed))) as workers:
+        start = meet(workers)
+        said = [worker.hear_until("trained") for worker in workers]
+        return Run(start, [_peer(worker, lines) for worker, lines in zip(workers, said, strict=True)])
+
+
+def spec(way: str, size: Size, seed: int) -> dict[str, Any]:
+    return {"job": "train", "way": way, "seed": seed, **attrs.asdict(size)}
+
+
+def _peer(worker: Worker, lines: list[dict[str, Any]]) -> Peer:
+    points = [line for line in lines if line["is"] == "point"]
+    worker.say("examine")
+    finished = worker.hear_until("finished")[-1]
+    rows = [[0.0] * 6, *_rows(points, finished)]
+    rows[0][0] = finished["began"]
+    return Peer(np.array(rows))
+
+
+def _rows(points: list[dict[str, Any]], finished: dict[str, Any]) -> list[list[float]]:
+    examined = zip(points, finished["received"], finished["accuracies"], strict=True)
+    return [[p["at"], p["step"], p["trainer_cpu"], p["node_cpu"], received, right] for p, received, right in examined]
+
+
+def central_accuracy(size: Size, seed: int) -> float:
+    """One model on all rows, with the samples of all peers together; the median of the last looks at it."""
+    alone = attrs.evolve(size, shares=1, steps=size.steps * size.shares, local_steps=size.local_steps * size.shares)
+    with crew(peers(1, **spec("alone", alone, seed))) as (worker,):
+        meet([worker])
+        worker.hear_until("trained")
+        worker.say("examine")
+        return statistics.median(worker.hear_until("finished")[-1]["accuracies"][-LAST:])
+
+
+def show_goals(central: list[float], runs: dict[str, list[Run]], size: Size) -> None:
+    header = ("", "steps of a peer", "CPU s, all processes", "of it nodes", "MB sent per peer", "CPU against gloo")
+    for goal in GOALS:
+        reached = {way: np.array([run.reach(goal * top) for run, top in zip(done, central, strict=True)]) for way, done in runs.items()}
+        ratios = reached["learnae"][:, 1:3].sum(axis=1) / reached["gloo"][:, 1:3].sum(axis=1)
+        rows = [_row(way, results, ratios if way == "learnae" else np.ones(1)) for way, results in reached.items()]
+        show(f"To {goal:.1%} of central accuracy, medians of {size.seeds} seeds (lowest to highest)", header, rows)
+
+
+def _row(way: str, results: Any, ratios: Any) -> tuple[str, ...]:
+    steps, trainers, nodes, sent = results.T
+    return (way, _spread(steps, 0), _spread(trainers + nodes, 2), _spread(nodes, 2), _spread(sent, 2), _spread(ratios, 2))
+
+
+def _spread(values: Any, digits: int) -> str:
+    """What was not reached counts as more than all else."""
+    low, middle, high = (_number(f(np.nan_to_num(values, nan=np.inf)), digits) for f in (np.min, np.median, np.max))
+    return middle if len(values) == 1 else f"{middle} ({low} to {high})"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "not reached"
+
+
+def show_starts(runs: dict[str, list[Run]]) -> None:
+    rows = [
+        (way, f"{statistics.median(r.start.wall_seconds for r in done):.1f}", f"{statistics.median(r.start.cpu_seconds for r in done):.1f}")
+        for way, done in runs.items()
+    ]
+    show("Before the first step: imports, data, meeting the others (all peers together)", ("", "wall s", "CPU s"), rows)
+
+
+def show_kill(size: Size) -> None:
+    """One of four is ended half-way, by SIGKILL to all of its processes."""
+    rows = [(way, *kill_one(way, size)) for way in ("gloo", "learnae")]
+    title = f"A SIGKILL to one of {size.shares} peers after {size.steps // 2} of {size.steps} steps"
+    show(title, ("", "steps of the others", "what they say", "their mean accuracy in the end"), rows)
+
+
+def kill_one(way: str, size: Size) -> tuple[str, str, str]:
+    with crew(peers(size.shares, **spec(way, size, 0))) as workers:
+        meet(workers)
+        *others, victim = workers
+        while victim.hear().get("step", 0) < size.steps // 2:
+            pass
+        victim.kill()
+        said = [_to_the_end(worker) for worker in others]
+        steps = [step for step, _, _ in said]
+        scores = [score for _, _, score in said if score is not None]
+        words = " / ".join(sorted({word for _, word, _ in said}))
+        return f"{min(steps)} to {max(steps)}", words, f"{statistics.fmean(scores):.4f}" if scores else "none"
+
+
+def _to_the_end(worker: Worker) -> tuple[int, str, float | None]:
+    """The last step that is known of, how it ended, and how good it was."""
+    step = 0
+    try:
+        while (line := worker.hear())["is"] != "trained":
+            step = line.get("step", step)
+        worker.say("examine")
+        return line["end"]["step"], "trained to the end", worker.hear_until("finished")[-1]["accuracies"][-1]
+    except WorkerEnded as ended:
+        return step, str(ended)[:100], None
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
+    options.add_argument("--kill", action="store_true", help="end one of four peers half-way instead")
+    options.add_argument("--seeds", type=int, help="other than 5")
+    options.add_argument("--patience", type=float, help="other than the default")
+    chosen = options.parse_args()
+    size = QUICK if chosen.quick else FULL
+    size = attrs.evolve(size, seeds=chosen.seeds or size.seeds, train={} if chosen.patience is None else {"patience": chosen.patience})
+    main(size, kill=chosen.kill)

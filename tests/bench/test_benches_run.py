@@ -1,0 +1,86 @@
+"""Every benchmark runs in its quick form, prints its tables, and leaves nothing running, also when it is interrupted."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+PEERS = 4
+START_SECONDS = 100.0
+
+pytestmark = pytest.mark.slow
+
+
+def rows_of(output: str) -> dict[str, list[str]]:
+    """The cells of each row in all Markdown tables, by the first one."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line.startswith("|")]
+    return {cells[0]: cells[1:] for cells in rows}
+
+
+def quick(*command: str) -> str:
+    result = subprocess.run([sys.executable, str(BENCH / command[0]), *command[1:], "--quick"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert re.match(r"\d{4}-\d\d-\d\d, \d+ cores", result.stdout), "the machine comes first"
+    return result.stdout
+
+
+def test_the_cost_to_a_trainer_is_measured():
+    rows = rows_of(quick("trainer_cost.py"))
+    assert len(rows["0.14 M"]) == 3
+    assert float(rows["with Learnae, beside the others"][1]) > 0, "the node is counted"
+
+
+def test_the_cost_of_a_round_is_measured_by_part():
+    rows = rows_of(quick("round_cost.py"))
+    assert {"encode", "put", "fetch: hashes", "decode", "gates", "merge", "all else"} <= set(rows)
+    assert all(float(rows[part][1]) > 0 for part in ("encode", "decode", "merge")), "each took part in the rounds"
+
+
+def test_memory_and_its_growth_are_measured():
+    rows = rows_of(quick("memory.py"))
+    assert rows["0"][3] == "no", "torch is not in the node"
+    assert float(rows["node"][0]) > 0
+
+
+def test_learnae_is_compared_with_gloo():
+    output = quick("comparison.py")
+    assert "To 99.5% of central accuracy" in output
+    assert {"gloo", "learnae"} <= set(rows_of(output))
+
+
+def test_the_others_go_on_when_one_of_a_swarm_is_killed():
+    assert "trained to the end" in rows_of(quick("comparison.py", "--kill"))["learnae"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_benchmark_leaves_nothing_running(number):
+    with subprocess.Popen([sys.executable, str(BENCH / "memory.py")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+        started = wait_for_nodes(psutil.Process(bench.pid))
+        bench.send_signal(number)
+        bench.wait(60)
+    assert psutil.wait_procs(started, timeout=0)[1] == []
+
+
+def is_node(process: psutil.Process) -> bool:
+    try:
+        return "learnae.node" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for_nodes(bench: psutil.Process) -> list[psutil.Process]:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        started = bench.children(recursive=True)
+        if sum(map(is_node, started)) == PEERS:
+            return started
+        time.sleep(0.1)
+    raise TimeoutError("the benchmark started no nodes")

@@ -1,0 +1,131 @@
+"""Identities cost nothing: thousands of them, each with all that it may say. What is kept is bounded, and friends go on merging."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import trio
+
+from learnae.content.cids import dag_cid
+from learnae.node.hearing import PROOFS, RECENT
+from learnae.node.inbox import MARKS_PER_PEER
+from learnae.node.schema import KEPT_PEERS
+from learnae.records import Heard, Leaving, Present, Sample
+
+CAPACITY = 32
+HINTS = Present({"memory": tuple(f"/dns/{number}.example/" + "x" * 80 for number in range(8))})
+
+
+def everything(stranger: Any, roots: int) -> None:
+    """Updates of several numbers, one of them twice with different payloads, and one of each other kind."""
+    for number in range(1, roots + 1):
+        stranger.say(stranger.update(dag_cid(f"{stranger.peer} {number}".encode())), number)
+    stranger.say(HINTS)
+    stranger.say(Sample(bytes(512)))
+    if int(stranger.peer[:2], 16) % 4 == 0:
+        stranger.say(Leaving())
+    if int(stranger.peer[:2], 16) % 4 == 1:
+        stranger.say(stranger.update(dag_cid(b"another"), age=7), roots)
+
+
+async def flooded(world: Any, identities: int, roots: int, seconds: int) -> list[Any]:
+    """Honest peers that know each other for 20 s before the flood comes, spread over the rest of the time."""
+    peers = world.honest(3)
+    await trio.sleep(20)
+    for _ in range(seconds):
+        for _ in range(identities // seconds):
+            everything(world.stranger(), roots)
+        await trio.sleep(1)
+    return peers
+
+
+def merges(peer: Any) -> int:
+    return sum(report.merged for report in peer.trainer.reports)
+
+
+@pytest.mark.parametrize(("identities", "roots"), [(300, 2), pytest.param(1200, 12, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+def test_a_flood_of_roots_by_invented_identities_fills_no_memory_and_friends_merge_as_before(run_world, identities, roots):
+    quiet, loud = (run_world(lambda world, n=n: flooded(world, n, roots, 60), node={"inbox_peers": CAPACITY}) for n in (0, identities))
+    friends = {peer.peer for peer in loud}
+    for before, after in zip(quiet, loud, strict=True):
+        hearing = after.node.hearing
+        assert len(hearing.inbox.known) <= CAPACITY
+        assert len(hearing.inbox.marks) <= CAPACITY * MARKS_PER_PEER
+        assert len(hearing.inbox.changed_marks) <= len(hearing.inbox.marks)
+        assert len(hearing.proofs) <= PROOFS
+        assert len(hearing._recent) <= RECENT
+        assert len(hearing.peers) <= KEPT_PEERS
+        assert friends - {after.peer} <= set(hearing.inbox.known)
+        assert after.history.counts()["equivocation"] > 0
+        assert merges(after) >= 0.85 * merges(before)  # strangers may take one of the two slots in one round of four
+        assert max(report.chosen for report in after.trainer.reports) <= 2
+        assert max(len(report.verdicts) for report in after.trainer.reports) <= 4
+
+
+def test_one_more_message_of_a_flood_takes_no_more_work_than_one_before(run_world):
+    """Measured in calls of functions, and over whole batches, since now and then a bounded table is searched."""
+
+    async def main(world):
+        [peer] = world.honest(1)
+        await trio.sleep(1)
+        return [work_of_batch(world, peer.node.hearing) for _ in range(6)]
+
+    batches = run_world(main, node={"inbox_peers": CAPACITY})
+    assert batches[-1] <= 1.2 * batches[1]
+    assert max(batches) <= 1_500 * 300
+
+
+def work_of_batch(world: Any, hearing: Any) -> int:
+    messages: list[bytes] = []
+    world.swarm.medium.listeners.clear()  # they are only made here
+    for _ in range(100):
+        stranger = world.stranger()
+        messages += [stranger.say(stranger.update(dag_cid(b"root"))), stranger.say(HINTS), stranger.say(Leaving())]
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        for message in messages:
+            hearing.hear(Heard(message))
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_many_offers_that_are_too_large_are_told_a_few_in_a_round(run_world):
+    async def main(world):
+        [peer] = world.honest(1)
+        await trio.sleep(1)
+        for _ in range(12):
+            stranger = world.stranger()
+            stranger.say(stranger.update(dag_cid(b"root"), bytes=10**12))
+        await trio.sleep(30)
+        return peer
+
+    told = [len(report.verdicts) for report in run_world(main).trainer.reports]
+    assert max(told) == 2
+    assert sum(told) == 12
+
+
+def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(run_world):
+    async def main(world):
+        [peer] = world.honest(1)
+        await trio.sleep(20)
+        for number in range(200):
+            stranger = world.stranger()
+            stranger.say(stranger.update(dag_cid(b"root"), lineage=number.to_bytes(8, "big"), signature=number.to_bytes(8, "big")))
+            stranger = world.stranger()
+            stranger.say(stranger.update(dag_cid(b"root"), lineage=(999 - number).to_bytes(8, "big")))
+        await trio.sleep(30)
+        return peer
+
+    peer = run_world(main)
+    assert max(len(report.splits) for report in peer.trainer.reports) <= 8
+    assert max(len(report.verdicts) for report in peer.trainer.reports) <= 1
+    assert len(peer.node.outages.broken) <= 16

@@ -1,0 +1,139 @@
+"""Inputs that once did harm, and bombs that never may: each is refused, at a cost that its length accounts for."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import libipld
+import pytest
+
+from learnae.content import dagcbor
+from learnae.content.cids import cid_bytes, raw_cid
+from learnae.content.limits import Limits
+from learnae.content.meta import decode_meta
+from learnae.content.places import Place, block_lengths
+from learnae.content.roots import decode_part, decode_root
+from learnae.errors import UpdateRejected
+from learnae.link.lines import Garbled, Lines
+from learnae.records import BLOCK_BYTES
+
+KEYS = ("peer", "kind", "number", "codec", "base", "parents", "tensors")
+HEAD = {"peer": "0f" * 32, "kind": 1, "number": 7, "codec": "fp32", "base": "", "parents": []}
+MEBIBYTE = 1 << 20
+
+
+def page(tensors: object, **changes: object) -> bytes:
+    encoded: bytes = libipld.encode_dag_cbor({**HEAD, **changes, "tensors": tensors})
+    return encoded
+
+
+def filled_up(head: bytes) -> bytes:
+    return head + bytes(BLOCK_BYTES - len(head))
+
+
+@contextmanager
+def at_most(mebibytes: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] <= mebibytes * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("header", [b"\xba%b\x61a", b"\x9a%b"], ids=["mappings", "lists"])
+def test_nested_headers_that_claim_a_whole_block_each_are_refused_before_anything_is_allocated_by_them(header):
+    """libipld took 2.2 GiB and 8 seconds for 900 such mappings in one block of 512 KiB."""
+    claims = b"".join(header % struct.pack(">I", BLOCK_BYTES // 2 - 16 * level) for level in range(900))
+    with at_most(4), pytest.raises(UpdateRejected, match="malformed"):
+        dagcbor.decode(filled_up(claims), KEYS)
+
+
+@pytest.mark.parametrize("levels", [5, 100, 900, 100_000])
+@pytest.mark.parametrize("header", [b"\x81", b"\xa1\x61a", b"\xd8\x2a", b"\xc2"], ids=["list", "mapping", "link", "tag"])
+def test_deep_nesting_is_refused(levels, header):
+    """Two pages with heads that nest 940 deep ended in a RecursionError where they were compared."""
+    data = (header * levels)[: BLOCK_BYTES - 1] + b"\x00"
+    with at_most(4), pytest.raises(UpdateRejected):
+        decode_meta([data, data], Limits(MEBIBYTE))
+
+
+@pytest.mark.parametrize("item", [b"\x80", b"\xa0", b"\x60", b"\x00"], ids=["lists", "mappings", "texts", "numbers"])
+def test_a_block_full_of_the_smallest_items_unfolds_to_no_more_than_a_hundred_times_its_size(item):
+    count = BLOCK_BYTES - 200
+    data = page([]).replace(b"\x67tensors\x80", b"\x67tensors\x9a" + struct.pack(">I", count) + item * count)
+    assert len(data) <= BLOCK_BYTES
+    with at_most(BLOCK_BYTES * 100 // MEBIBYTE), pytest.raises(UpdateRejected, match=r"a list of at most|a tensor must"):
+        decode_meta([data], Limits(MEBIBYTE))
+
+
+def test_numbers_as_keys_are_refused_since_their_hashes_could_be_made_to_collide():
+    keys = b"".join(b"\x1b" + struct.pack(">Q", number << 40) + b"\x00" for number in range(1000))
+    with pytest.raises(UpdateRejected, match="malformed"):
+        dagcbor.decode(b"\xb9" + struct.pack(">H", 1000) + keys, KEYS)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["w", "float32", [2**31, 2**31, 2], {}, 0, 0, 0],
+        ["w", "float32", [2**63 - 1] * 16, {}, 0, 0, 0],
+        ["w", "float32", [1] * 17, {}, 0, 0, 0],
+        ["w", "float32", [-1, -1], {}, 0, 0, 0],
+        ["w" * 513, "float32", [1], {}, 0, 0, 0],
+        ["w\n", "float32", [1], {}, 0, 0, 0],
+        ["w", "f" * 257, [1], {}, 0, 0, 0],
+        ["w", "float32", [1], {str(number): 0 for number in range(17)}, 0, 0, 0],
+        ["w", "float32", [1], {"note": "x" * 257}, 0, 0, 0],
+        ["w", "float32", [1], {"note": []}, 0, 0, 0],
+        ["w", "float32", [1], {}, 0, 0, 2**63 - 1],
+        ["w", "float32", [1], {}, -1, 0, 0],
+    ],
+    ids=["product", "largest-product", "dims", "negative", "name", "line-feed", "dtype", "notes", "note", "nested", "length", "block"],
+)
+def test_a_tensor_beyond_a_bound_is_refused(row):
+    with pytest.raises(UpdateRejected, match="malformed"):
+        decode_meta([page([row])], Limits(MEBIBYTE))
+
+
+def test_more_tensors_than_the_bound_on_all_pages_together_are_refused():
+    rows = [[str(number), "f", [], {}, 0, 0, 0] for number in range(60)]
+    limits = Limits(MEBIBYTE, tensors=100)
+    assert len(decode_meta([page(rows)], limits).tensors) == 60
+    with pytest.raises(UpdateRejected, match="a list of at most 40 items"):
+        decode_meta([page(rows), page(rows)], limits)
+
+
+def test_one_block_named_over_and_over_gives_no_tensor_more_bytes_than_the_limit():
+    """4,096 links to one block of 512 KiB stand for 2 GiB."""
+    with pytest.raises(UpdateRejected, match="an integer from 0 to 1048576"):
+        decode_meta([page([["w", "float32", [1], {}, 0, 0, MEBIBYTE + 1]])], Limits(MEBIBYTE))
+
+
+def test_places_take_no_more_steps_than_there_are_blocks_and_places():
+    with pytest.raises(UpdateRejected, match="place"):
+        block_lengths([Place(0, 0, 2**62)], 1000, BLOCK_BYTES)
+    with pytest.raises(UpdateRejected, match="place"):
+        block_lengths([Place(2**62, 2**62, 1)], 1000, BLOCK_BYTES)
+
+
+def test_parts_and_roots_have_a_longest_list():
+    link = cid_bytes(raw_cid(b""))
+    with pytest.raises(UpdateRejected, match="a list of at most 4096 items"):
+        decode_part(libipld.encode_dag_cbor({"blocks": [link] * 4097}))
+    with pytest.raises(UpdateRejected, match="a list of at most 3 items"):
+        decode_root(libipld.encode_dag_cbor({"v": 1, "meta": link, "parts": [link] * 4}), 3)
+
+
+def test_a_number_too_large_for_a_float_is_garbled():
+    """It came out as an OverflowError, which ended the node."""
+    huge = b"1" + b"0" * 400
+    line = (
+        b'{"is": "Taken", "slot": 0, "progress": {"adoption": 0, "lineage": "", "age": 0, "steps": 0, "samples": 0, "step_seconds": %b}}\n'
+    )
+    Lines().decode(line % b"10")
+    with pytest.raises(Garbled):
+        Lines().decode(line % huge)
