@@ -37,6 +37,11 @@ format: $(READY)  ## put the code in the agreed form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: fuzz
+fuzz: $(READY)  ## a million hostile inputs for each decoder
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python atheris
+	@$(BIN)/python tools/fuzz.py
+
 .PHONY: reference
 reference: $(READY)  ## write docs/reference/ from the code
 	$(BIN)/python tools/reference.py

@@ -10,6 +10,7 @@ Training begins when the peers have met; what came before is in a table of its o
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 from typing import Any
 
@@ -185,7 +186,12 @@ def _to_the_end(worker: Worker) -> tuple[int, str, float | None]:
         worker.say("examine")
         return line["end"]["step"], "trained to the end", worker.hear_until("finished")[-1]["accuracies"][-1]
     except WorkerEnded as ended:
-        return step, str(ended)[:100], None
+        return step, _last_line(str(ended)), None
+
+
+def _last_line(said: str) -> str:
+    """Without the addresses, and what would break a table."""
+    return re.sub(r"\[.*?\]:?\d*|\|", "", said.splitlines()[-1]).split(". ")[0].strip()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import click
 
 from learnae.errors import ConfigError, PluginError, Unavailable
 
-BUG, FILE, PLUGIN, INTERRUPTED = 1, 2, 3, 130
+BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def report(error: BaseException, *, debug: bool = False) -> int:
@@ -31,7 +31,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             return PLUGIN
         case Unavailable():
             click.echo(f"{error}: try again", err=True)
-            return FILE
+            return WAIT
         case BrokenPipeError():  # `learnae plugins | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BUG

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import click
 
 from learnae.cli import endings
-from learnae.cli.check import check
-from learnae.cli.demo import demo
-from learnae.cli.deny import allow, deny
-from learnae.cli.export import export
-from learnae.cli.history import history
-from learnae.cli.init import init
-from learnae.cli.key import key
-from learnae.cli.new_plugin import new_plugin
-from learnae.cli.plugins import plugins
-from learnae.cli.rejoin import rejoin
-from learnae.cli.run import run
-from learnae.cli.status import status
-from learnae.cli.why import why
+from learnae.cli.commands.check import check
+from learnae.cli.commands.demo import demo
+from learnae.cli.commands.deny import allow, deny
+from learnae.cli.commands.export import export
+from learnae.cli.commands.history import history
+from learnae.cli.commands.init import init
+from learnae.cli.commands.key import key
+from learnae.cli.commands.new_plugin import new_plugin
+from learnae.cli.commands.plugins import plugins
+from learnae.cli.commands.rejoin import rejoin
+from learnae.cli.commands.run import run
+from learnae.cli.commands.status import status
+from learnae.cli.commands.why import why
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -41,7 +41,7 @@ def learnae() -> None:
 
     In your own training loop, use learnae.join(); this command is for everything around it. Results go to stdout, logs to stderr.
 
-    Exit codes: 0 done, 1 a bug of ours, 2 mend your file or command line, 3 mend a plugin, 130 interrupted.
+    Exit codes: 0 done, 1 a bug of ours, 2 mend your file or command line, 3 mend a plugin, 4 try again, 130 interrupted.
     """
 
 

@@ -13,7 +13,7 @@ from learnae.config.choices import KINDS, ChoiceReader, OptionsOf, table_of, wit
 from learnae.config.options import build, fields_of
 from learnae.config.overrides import override
 from learnae.config.problems import Problems, from_command_line, in_file_order, join_key
-from learnae.config.rules import guarded, settled, without_secrets
+from learnae.config.rules import guarded, settled, unrevealing, without_secrets
 from learnae.config.tables import Config, JoinTable, SwarmTable
 from learnae.config.toml import read
 from learnae.config.words import did_you_mean
@@ -39,7 +39,7 @@ def load_document(
     problems = Problems()
     complete, overridden = override(with_defaults(_named(document, name)), overrides, problems)
     values = _values(complete, folder.absolute(), options_of, problems)
-    problems.raise_any(lambda found: [from_command_line(problem, overridden) for problem in in_file_order(found, complete)])
+    problems.raise_any(lambda found: [unrevealing(from_command_line(problem, overridden)) for problem in in_file_order(found, complete)])
     return Config(folder=folder.absolute(), **values)
 
 

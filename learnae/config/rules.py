@@ -10,19 +10,25 @@ import attrs
 from learnae.config.problems import Problems
 from learnae.config.swarm_key import swarm_of
 from learnae.config.tables import JoinTable, SwarmTable
-from learnae.identity.swarm_keys import looks_like_a_key
+from learnae.errors import Problem
+from learnae.identity.swarm_keys import looks_like_a_key, without_keys
 
 SETTLE_WAITS = 3  # with less, two peers that founded at once may both be grown before they hear of each other
 
 
 def without_secrets(swarm: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:
     """The table without the key itself, which has no place in a file that is shown and shared: under whatever name it stands there."""
-    secret = {name for name, value in swarm.items() if name == "key" or (isinstance(value, str) and looks_like_a_key(value))}
+    secret = {name for name, value in swarm.items() if name == "key" or looks_like_a_key(f"{name} {value}")}
     for name in sorted(secret):
         problems.add(
             f"swarm.{name}", "a key never stands in this file", 'name the variable that holds it: key_env = "SWARM_KEY"; and change the key'
         )
     return {name: value for name, value in swarm.items() if name not in secret}
+
+
+def unrevealing(problem: Problem) -> Problem:
+    """The same without the key that somebody has put where it does not belong: problems are shown, logged and pasted."""
+    return Problem(*(text and without_keys(text) for text in attrs.astuple(problem)))
 
 
 def guarded(swarm: SwarmTable, problems: Problems) -> SwarmTable:

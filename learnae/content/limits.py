@@ -11,12 +11,16 @@ SMALLEST_LARGE = BLOCK_BYTES // 4
 """A tensor of at least this many encoded bytes starts its own block; so an update has at most one block for each 128 KiB, and one more."""
 
 
+MOST_TENSORS = 1 << 16
+"""Where no own model says how many there are."""
+
+
 @attrs.frozen
 class Limits:
     """Upper bounds on one update or slice. `bytes` is the sum of all its blocks."""
 
     bytes: int
-    tensors: int = 1 << 16
+    tensors: int = MOST_TENSORS
     pages: int = 64  # blocks of the meta
     name: int = 512  # characters in a tensor's name
     dims: int = 16

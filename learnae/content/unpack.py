@@ -8,7 +8,7 @@ from functools import cached_property
 import attrs
 
 from learnae.content.cids import is_dag
-from learnae.content.limits import Limits
+from learnae.content.limits import MOST_TENSORS, Limits
 from learnae.content.meta import Meta, TensorEntry, decode_meta
 from learnae.content.places import block_lengths
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
@@ -29,12 +29,13 @@ class Manifest:
     bytes: int  # all its blocks, each counted once
 
     @classmethod
-    async def read(cls, root: Cid, read: Read, limit: int, seal: Seal = OPEN) -> Manifest:
+    async def read(cls, root: Cid, read: Read, limit: int, seal: Seal = OPEN, *, tensors: int = MOST_TENSORS) -> Manifest:
         """Read root, parts and meta, in two or three steps.
 
-        Raises UpdateRejected: for anything but what `pack` makes, or if all its blocks are more than `limit` bytes.
+        Raises UpdateRejected: for anything but what `pack` makes, for more than so many tensors, or if all its blocks are more than
+        `limit` bytes.
         """
-        limits = Limits(limit)
+        limits = Limits(limit, tensors)
         blocks = dict(await read(_dag([root])))
         top = decode_root(blocks[root], limits.parts)
         blocks |= await read([*_dag(top.parts), top.meta])
@@ -43,6 +44,8 @@ class Manifest:
             blocks |= await read(pages)
         meta = decode_meta([seal.open(blocks[page]) for page in (_raw(pages) if seal.overhead else _dag(pages))], limits)
         data = _raw(decode_parts([blocks[part] for part in top.parts]))
+        if len(data) > limits.blocks:
+            raise UpdateRejected("too-large", f"{len(data)} blocks of data, {limits.blocks} expected at most")
         total = sum(map(len, blocks.values())) + _data_bytes(meta, data, seal)
         if total > limit:
             raise UpdateRejected("too-large", f"{total} bytes, {limit} expected at most")

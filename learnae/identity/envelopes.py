@@ -23,6 +23,9 @@ VERSION = 1
 ENVELOPE_BYTES = 1090
 """After sealing, if the swarm is private: what fits into one IOTA transaction."""
 
+MOST_NUMBERS = 1 << 62
+"""An announcement's number is at most this: a peer that hears one under its own key goes on above it, and must be able to count."""
+
 _SIGNED = b"learnae/announcement/1"
 _HEAD_BYTES = 1 + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
 _SWARM, _KIND, _NUMBER = range(3)
@@ -105,7 +108,7 @@ def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
     kind = expect.integer(numbers.get(_KIND), "the kind")
     if kind not in set(Kind):
         raise UpdateRejected("unknown-kind", str(kind))
-    return Announcement(swarm, peer, expect.integer(numbers.get(_NUMBER), "the number"), load_body(Kind(kind), numbers))
+    return Announcement(swarm, peer, expect.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS), load_body(Kind(kind), numbers))
 
 
 def _fields(payload: bytes) -> Mapping[Any, Any]:

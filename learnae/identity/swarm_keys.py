@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 
@@ -59,7 +60,13 @@ class SwarmKey:
 
 
 def looks_like_a_key(text: str) -> bool:
-    return text.strip().lower().startswith(PREFIX)
+    """Or like something with a key in it."""
+    return PREFIX in text.lower()
+
+
+def without_keys(text: str) -> str:
+    """For messages: of each key, whole or cut off, only the prefix is left."""
+    return re.sub(f"{PREFIX}[a-z2-7]+", f"{PREFIX}...", text, flags=re.IGNORECASE)
 
 
 def framed(items: Iterable[bytes]) -> bytes:

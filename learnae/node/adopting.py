@@ -41,8 +41,8 @@ class Adopting:
     def free_page(self) -> Mapping[str, Array]:
         return self.link.page(self._free)
 
-    async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State]) -> None:
-        """Offer the free page, wait for the adoption, then commit the strategies' states. Raises TrainerGone."""
+    async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State] | None) -> None:
+        """Offer the free page, wait for the adoption, then commit the strategies' states; None: begin anew. Raises TrainerGone."""
         number = snapshot.progress.adoption + 1
         self._last_number = number
         gain = age - snapshot.progress.age

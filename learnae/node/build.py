@@ -71,7 +71,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         own_numbers=history.own_numbers(),
     )
     chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
-    fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks)
+    fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks, most_tensors(specs))
     obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
     publisher = Publisher(
         identity=identity,
@@ -138,6 +138,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         in_thread=in_thread,
         log=log,
     )
+
+
+def most_tensors(specs: tuple[TensorSpec, ...]) -> int:
+    """Of another peer's update. A few more than the own model has are read, so that its owner is told of another architecture."""
+    return 2 * len(specs) + 64
 
 
 def largest_update(specs: tuple[TensorSpec, ...], bound: int) -> int:

@@ -17,6 +17,7 @@ from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.node.schema import STEPS, VERSION
 
 BUSY_SECONDS = 10.0
+USUAL, DURABLE = "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"
 
 
 class Database:
@@ -31,7 +32,7 @@ class Database:
         """To read and write; a file of an older version is brought up to date. Raises ConfigError when it cannot be used."""
         with _opening(path, path) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # a number must be on disk before it is sent
+            connection.execute(USUAL)
             _upgrade(connection, path)
         return cls(connection)
 
@@ -68,8 +69,20 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, whatever happens; a power cut may take the last few of them, in order. A round waits for no disk."""
         with self._using() as connection, _transaction(connection):
             yield connection
+
+    @contextmanager
+    def _writing_durably(self) -> Iterator[sqlite3.Connection]:
+        """On the disk when it is left, with all that was written before."""
+        with self._using() as connection:
+            connection.execute(DURABLE)
+            try:
+                with _transaction(connection):
+                    yield connection
+            finally:
+                connection.execute(USUAL)
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._using() as connection:
@@ -77,8 +90,13 @@ class Database:
 
 
 def keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:
-    """Rows that are replaced count as new ones."""
+    """Of a table to which rows are only added: no gaps, so that nothing has to be counted."""
     db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?", (most,))
+
+
+def keep_last_changed(db: sqlite3.Connection, table: str, most: int) -> None:
+    """Of a table in which rows are replaced: each that is leaves a gap behind, and counts as a new one."""
+    db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET ?)", (most,))
 
 
 def _read_only(path: Path) -> str:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from learnae.content.cids import check
+from learnae.content.limits import MOST_TENSORS
 from learnae.content.seals import OPEN, Seal
 from learnae.content.unpack import Content, Manifest, Read
 from learnae.errors import PluginError, Unavailable, UpdateRejected
@@ -51,13 +52,14 @@ class Transfer:
 
 @attrs.define
 class Fetcher:
-    """Reads blocks from the storages in the order of the file."""
+    """Reads blocks from the storages in the order of the file; of more than `tensors` tensors none is read."""
 
     storages: Sequence[Named[Storage]]
     services: Services
     hints: Hints
     log: FilteringBoundLogger
     seal: Seal = OPEN
+    tensors: int = MOST_TENSORS
 
     async def fetch(self, announcement: Announcement, transfer: Transfer) -> Content:
         """The content of an update. Raises Unavailable, or UpdateRejected for bytes that are not what was announced."""
@@ -66,7 +68,7 @@ class Fetcher:
         if update.bytes > transfer.limit:
             raise UpdateRejected("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
         read = self.reader(announcement.peer, transfer)
-        manifest = await Manifest.read(update.root, read, transfer.limit, self.seal)
+        manifest = await Manifest.read(update.root, read, transfer.limit, self.seal, tensors=self.tensors)
         if (manifest.meta.peer, manifest.meta.number) != (announcement.peer, announcement.number) or manifest.meta.kind != Kind.UPDATE:
             raise UpdateRejected("not-the-announced", "the meta names another peer, kind or number")
         return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)

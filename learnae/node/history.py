@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 
 import attrs
 
-from learnae.node.database import keep_newest
+from learnae.node.database import keep_last_changed, keep_newest
 from learnae.node.inbox import Key, Mark
 from learnae.node.insight import Insight, Sighting
 from learnae.node.schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.wishes import Wishes
 from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
+
+RESERVED = 32  # numbers at a time
 
 SUMMED = ("published_bytes", "fetched_bytes", "merged", "refused", "failed")
 """What of a round is added up for ever."""
@@ -59,17 +62,35 @@ class Proof:
 class History(Wishes, Insight):
     """A peer's SQLite file; `":memory:"` forgets."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._used: dict[Kind, int] = {}
+        self._reserved: dict[Kind, int] = {}
+
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
     def next_number(self, kind: Kind, above: int = 0) -> int:
-        """Reserve the next number of this kind, above one that was heard under the own key; on disk when this returns."""
-        with self._writing() as db:
-            db.execute(
-                "INSERT INTO own_numbers VALUES (?1, ?2 + 1) ON CONFLICT (kind) DO UPDATE SET number = max(number, ?2) + 1", (kind, above)
-            )
-            return int(db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()[0])
+        """The next number of this kind, above one that was heard under the own key; never again, also after a power cut.
+
+        Numbers are reserved on the disk many at a time, so that not every round waits for it; a restart leaves out what was not used.
+        """
+        number = max(self._used.get(kind, 0), above) + 1
+        if number > self._reserved.get(kind, 0):
+            number = self._reserve(kind, number)
+        self._used[kind] = number
+        return number
+
+    def _reserve(self, kind: Kind, least: int) -> int:
+        """The first of a run of numbers that nobody has used, on disk when this returns."""
+        with self._writing_durably() as db:
+            row = db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()
+            first = max(least, row[0] + 1 if row else 1)
+            db.execute("INSERT OR REPLACE INTO own_numbers VALUES (?, ?)", (kind, first + RESERVED - 1))
+        self._reserved[kind] = first + RESERVED - 1
+        return first
 
     def own_numbers(self) -> dict[Kind, int]:
+        """The highest that was ever reserved: none above it was sent."""
         return {Kind(kind): number for kind, number in self._rows("SELECT kind, number FROM own_numbers")}
 
     # -- own updates -------------------------------------------------------------------------------------------------------------
@@ -118,8 +139,9 @@ class History(Wishes, Insight):
             db.executemany("INSERT INTO counts VALUES (?1, ?2) ON CONFLICT (reason) DO UPDATE SET count = count + ?2", counts.items())
             db.executemany("INSERT INTO proofs VALUES (?, ?, ?, ?, ?)", [attrs.astuple(proof) for proof in proofs])
             db.executemany(f"INSERT OR REPLACE INTO heard VALUES ({','.join('?' * 11)})", [attrs.astuple(sighting) for sighting in heard])
-            for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("proofs", KEPT_PROOFS), ("heard", KEPT_PEERS)):
-                keep_newest(db, table, most)
+            for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("heard", KEPT_PEERS)):
+                keep_last_changed(db, table, most)
+            keep_newest(db, "proofs", KEPT_PROOFS)
 
     def proofs(self) -> list[Proof]:
         """The newest first."""

@@ -43,8 +43,13 @@ class Memory:
         except Exception as error:  # a damaged archive raises anything
             self.log.error("state.unreadable", strategy=name, cause=str(error), consequence="the strategy starts anew")
 
-    def commit(self, adoption: int, changed: Mapping[str, State]) -> None:
+    def commit(self, adoption: int, changed: Mapping[str, State] | None) -> None:
+        """What has changed; None: a whole model was taken over, and what was learned of the one before says nothing about it."""
         self.adoption = adoption
+        if changed is None:
+            self.states.clear()
+            self._saved_at = float("-inf")  # so that no crash brings it back
+            return
         self.states.update((name, MappingProxyType(dict(state))) for name, state in changed.items())
 
     def save(self, now: float, every_seconds: float, *, force: bool = False) -> None:

@@ -35,16 +35,17 @@ class Moving:
         self.split.anew()  # if nothing can be had, the next try is as far away
         return await self._adopt(target, snapshot, tally, "yielded")
 
-    async def rejoin(self, lineage: bytes | None, snapshot: Snapshot, tally: Tally) -> str:
-        """By order: to this lineage, or to the best that is there. Returns why that was not possible, or nothing. Raises TrainerGone."""
-        target = lineage or self.standing.where_to_rejoin(self.chooser.seen(tally.round))
-        if target is None:
-            return "no other lineage is heard, or none whose models this peer may adopt"
-        entries = self.settling.candidates(target) if lineage else self.settling.live_candidates(target, tally.round)
+    def best_other(self, round_: int) -> bytes | None:
+        """Where an order leads that names no lineage."""
+        return self.standing.where_to_rejoin(self.chooser.seen(round_))
+
+    async def rejoin(self, target: bytes, snapshot: Snapshot, tally: Tally) -> str:
+        """By order. Returns why that was not possible, or nothing. Raises TrainerGone."""
+        entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)[:CANDIDATES]
         if not entries:
             heard = "nobody of join.trust publishes in it" if self.chooser.of_lineage(target) else "it is not heard"
             return f"lineage {target.hex()}: {heard}"
-        if not await self.settling.adopt(target, entries[:CANDIDATES], snapshot, tally, "rejoined"):
+        if not await self.settling.adopt(target, entries, snapshot, tally, "rejoined"):
             return f"lineage {target.hex()}: none of its models could be had"
         self.standing.settle(target, self.clock(), ordered=True)
         return ""

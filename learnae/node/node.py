@@ -137,8 +137,8 @@ class Node:
         if not await self._is_sound(snapshot):
             pass
         elif not snapshot.progress.lineage:
-            if not await self.joining.join(snapshot, tally):
-                return
+            if not await self.joining.join(snapshot, tally) and not tally.verdicts:
+                return  # nothing but listening
         else:
             if snapshot.progress.lineage != self.standing.lineage:
                 self.joining.resume(snapshot.progress.lineage, await self.in_thread(self.history.standing))
@@ -191,7 +191,7 @@ class Node:
         learned = self.hearing.take_learned()  # copies: hearing goes on meanwhile
         try:
             await self.in_thread(self._write, report, learned, now)
-        except Unavailable:
+        except (Unavailable, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
             self.hearing.put_back(learned)
             raise
 

@@ -93,7 +93,7 @@ class Obtainer:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
     async def _fetch(self, entry: Entry, transfer: Transfer) -> Obtained:
-        codec = self.assembly.codec_named(update(entry).codec)
+        codec = await self.in_thread(self.assembly.codec_named, update(entry).codec)  # may be imported now
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
         await self.in_thread(decoder.check)

@@ -42,17 +42,15 @@ class Orders:
         denied, rejoin = await self.in_thread(self._look)
         if denied != self._denied:
             self._deny(denied)
-        if rejoin is not None and rejoin != self._rejoin:
-            self.waiting.anew()
-            self.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
-        self._rejoin = rejoin
+        if not _same(rejoin, self._rejoin):
+            self._take(rejoin)
 
     async def carry_out(self, snapshot: Snapshot, tally: Tally) -> bool:
         """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGone and Unavailable."""
         order, standing = self._rejoin, self.moving.standing
         if order is None:
             return False
-        if self._ended and order == self._ended[0]:  # which could not be written down
+        if self._ended and _same(order, self._ended[0]):  # which could not be written down
             await self._end(*self._ended)
             return False
         if order.lineage == standing.lineage:
@@ -61,12 +59,27 @@ class Orders:
         if standing.rules.lineage and order.lineage != bytes.fromhex(standing.rules.lineage):
             await self._give_up(order, "join.lineage in this peer's file names another lineage: change it there")
             return False
-        if not (why_not := await self.moving.rejoin(order.lineage, snapshot, tally)):
+        if not (why_not := await self._go(order, snapshot, tally)):
             await self._end(order, f"went over to lineage {standing.lineage.hex()}")
             return True
         if self.waiting.noted(tally.round, self.clock()):
             await self._give_up(order, why_not)
         return False
+
+    async def _go(self, order: Rejoin, snapshot: Snapshot, tally: Tally) -> str:
+        """Why it could not be done in this round, or the empty string."""
+        if order.lineage is not None:
+            return await self.moving.rejoin(order.lineage, snapshot, tally)
+        if (target := self.moving.best_other(tally.round)) is None:
+            return "no other lineage is heard, or none whose models this peer may adopt"
+        await self.in_thread(self.wishes.aim_rejoin, order, target)
+        return await self.moving.rejoin(target, snapshot, tally)
+
+    def _take(self, rejoin: Rejoin | None) -> None:
+        self._rejoin = rejoin
+        if rejoin is not None:
+            self.waiting.anew()
+            self.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
 
     def _look(self) -> tuple[frozenset[PeerId], Rejoin | None]:
         return self.wishes.denied(), self.wishes.take_rejoin()
@@ -81,9 +94,15 @@ class Orders:
         self._denied = denied
 
     async def _end(self, order: Rejoin, outcome: str) -> None:
-        self._rejoin, self._ended = None, (order, outcome)
+        self._ended = order, outcome
         await self.in_thread(self.wishes.end_rejoin, order, outcome)
+        self._rejoin = None
 
     async def _give_up(self, order: Rejoin, cause: str) -> None:
         self.log.warning("rejoin.given_up", cause=cause)
         await self._end(order, f"given up: {cause}")
+
+
+def _same(one: Rejoin | None, other: Rejoin | None) -> bool:
+    """Whether they are one order, wherever it leads by now."""
+    return (one and one.at) == (other and other.at)

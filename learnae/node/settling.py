@@ -94,7 +94,7 @@ class Settling:
 
     async def _settle_in(self, lineage: bytes, entry: Entry, age: int, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
         self._tell(lineage, entry, age, outcome)
-        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states={})
+        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
         self.standing.enter(lineage, self.clock(), vouched=entry.peer in self.standing.rules.trust)
         tally.outcome = outcome
 

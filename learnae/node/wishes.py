@@ -25,7 +25,7 @@ class Wishes(Database):
     def order_rejoin(self, lineage: bytes | None) -> Rejoin:
         """Replaces an order that was not carried out yet."""
         order = Rejoin(lineage, time.time())
-        with self._writing() as db:
+        with self._writing_durably() as db:
             db.execute("INSERT OR REPLACE INTO rejoin VALUES (1, ?, ?, '')", (lineage, order.at))
         return order
 
@@ -34,9 +34,14 @@ class Wishes(Database):
         order = self.last_rejoin()
         return None if order is None or order.outcome else order
 
+    def aim_rejoin(self, order: Rejoin, lineage: bytes) -> None:
+        """Say where an order that names no lineage leads: given again after a crash, it would lead straight back."""
+        with self._writing_durably() as db:
+            db.execute("UPDATE rejoin SET lineage = ? WHERE at = ?", (lineage, order.at))
+
     def end_rejoin(self, order: Rejoin, outcome: str) -> None:
         """Say, in a word or a sentence, what has become of it. An order that was given meanwhile stays."""
-        with self._writing() as db:
+        with self._writing_durably() as db:
             db.execute("UPDATE rejoin SET outcome = ? WHERE at = ?", (outcome, order.at))
 
     def last_rejoin(self) -> Rejoin | None:
@@ -46,11 +51,11 @@ class Wishes(Database):
 
     def deny(self, peer: PeerId) -> None:
         """Hear this peer no more."""
-        with self._writing() as db:
+        with self._writing_durably() as db:
             db.execute("INSERT OR IGNORE INTO denied VALUES (?, ?)", (peer, time.time()))
 
     def allow_again(self, peer: PeerId) -> None:
-        with self._writing() as db:
+        with self._writing_durably() as db:
             db.execute("DELETE FROM denied WHERE peer = ?", (peer,))
 
     def denied(self) -> frozenset[PeerId]:

@@ -10,6 +10,7 @@ from learnae.link.lines import MAX_LINE, Garbled, Lines
 from learnae.link.messages import Message
 
 RECEIVE_BYTES = 1 << 16
+LONGEST_SECONDS = 3600.0  # of one wait: a system counts no more than 24 days of milliseconds
 
 
 class Ear:
@@ -23,7 +24,7 @@ class Ear:
 
     def listen(self, seconds: float) -> Iterator[Message]:
         """What comes next, if something does within so many seconds. Raises Garbled, and OSError when the link breaks."""
-        if not self._poll.poll(1000 * seconds):
+        if not self._poll.poll(1000 * min(seconds, LONGEST_SECONDS)):
             return
         data = self._socket.recv(RECEIVE_BYTES)
         self.ended = not data

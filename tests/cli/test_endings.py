@@ -25,7 +25,7 @@ def raised(error: BaseException) -> BaseException:
         (click.UsageError("no"), 2),
         (ConfigError(Problem("swarm.name", "is empty")), 2),
         (PluginError("mine", "merging", "no moon"), 3),
-        (Unavailable("no network"), 1),
+        (Unavailable("no network"), 4),
         (ZeroDivisionError("division by zero"), 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from learnae.cli.interrupt import Interrupt
+from learnae.cli.run.interrupt import Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from learnae.cli.progress import Progress
+from learnae.cli.run.progress import Progress
 from learnae.trainer.loop import Moment
 
 

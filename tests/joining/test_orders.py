@@ -37,11 +37,14 @@ class Ways:
     def __init__(self, *answers: str, rules: JoinTable) -> None:
         self.standing, self.answers, self.asked = Standing(rules, lineage=OWN), list(answers), []
 
-    async def rejoin(self, lineage, snapshot, tally) -> str:
-        self.asked.append(lineage)
+    def best_other(self, round_: int) -> bytes:
+        return OTHER if self.standing.lineage == OWN else OWN
+
+    async def rejoin(self, target, snapshot, tally) -> str:
+        self.asked.append(target)
         answer = self.answers.pop(0)
         if not answer:
-            self.standing.lineage = lineage or OTHER
+            self.standing.lineage = target
         return answer
 
 
@@ -122,7 +125,27 @@ def test_an_order_against_the_file_is_refused_and_says_what_to_change(make):
     assert orders.moving.asked == []
 
 
-def test_an_order_whose_end_cannot_be_written_is_not_carried_out_twice(make, monkeypatch):
+def test_an_order_that_a_crash_cut_off_after_the_adoption_does_not_lead_straight_back(make, monkeypatch):
+    killed, started_again = make(""), make("")
+    killed.wishes.order_rejoin(None)
+    monkeypatch.setattr(killed.wishes, "end_rejoin", lambda *_: pytest.fail("the node was killed here"))
+    with pytest.raises(pytest.fail.Exception):
+        rounds(killed, 1)
+    started_again.wishes, started_again.moving.standing.lineage = killed.wishes, OTHER  # which the trainer has adopted
+    monkeypatch.undo()
+    assert rounds(started_again, 2, 3) == [False, False]
+    assert (started_again.moving.asked, killed.wishes.last_rejoin().outcome) == ([], "the model is of that lineage already")
+
+
+def test_an_order_without_a_name_looks_for_the_best_lineage_in_each_round(make, monkeypatch):
+    orders, best = make("gone", ""), [OTHER, b"lineage3"]
+    monkeypatch.setattr(orders.moving, "best_other", lambda _: best.pop(0), raising=False)
+    orders.wishes.order_rejoin(None)
+    assert rounds(orders, 1, 2) == [False, True]
+    assert orders.moving.asked == [OTHER, b"lineage3"]
+
+
+def test_an_order_whose_end_cannot_be_written_is_told_once_and_not_carried_out_twice(make, monkeypatch):
     """Without a name it would lead straight back."""
     orders, full = make(""), [True]
     orders.wishes.order_rejoin(None)
@@ -135,10 +158,12 @@ def test_an_order_whose_end_cannot_be_written_is_not_carried_out_twice(make, mon
         end(order, outcome)
 
     monkeypatch.setattr(orders.wishes, "end_rejoin", end_rejoin)
-    with pytest.raises(Unavailable):
-        rounds(orders, 1)
-    assert rounds(orders, 2, 3) == [False, False]
-    assert orders.moving.asked == [None]
+    with capture_logs() as logs:
+        with pytest.raises(Unavailable):
+            rounds(orders, 1)
+        assert rounds(orders, 2, 3) == [False, False]
+    assert [line["event"] for line in logs] == ["rejoin.ordered"]
+    assert orders.moving.asked == [OTHER]
     assert orders.wishes.last_rejoin().outcome == f"went over to lineage {OTHER.hex()}"
 
 

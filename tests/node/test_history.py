@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from learnae.errors import ConfigError, Unavailable
-from learnae.node.history import History, PeerRecord, Proof, Published
+from learnae.node.history import RESERVED, History, PeerRecord, Proof, Published
 from learnae.node.inbox import Mark
 from learnae.node.states import dump_state, load_state
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
@@ -28,14 +28,20 @@ def test_numbers_grow_per_kind_and_go_on_after_a_restart(path):
     history = History.open(path)
     assert [history.next_number(Kind.UPDATE) for _ in range(3)] == [1, 2, 3]
     assert history.next_number(Kind.PRESENT) == 1
-    assert History.open(path).next_number(Kind.UPDATE) == 4  # not closed: as after a SIGKILL
+    assert History.open(path).next_number(Kind.UPDATE) == 1 + RESERVED  # not closed: as after a SIGKILL
+
+
+def test_no_number_is_used_that_was_not_reserved_on_disk_before(path):
+    history = History.open(path)
+    for _ in range(2 * RESERVED + 1):
+        assert history.next_number(Kind.UPDATE) <= History.open(path).own_numbers()[Kind.UPDATE]
 
 
 def test_a_number_heard_under_the_own_key_is_never_used_again(path):
     history = History.open(path)
     assert history.next_number(Kind.UPDATE, above=41) == 42
     assert history.next_number(Kind.UPDATE, above=7) == 43
-    assert History.open(path).next_number(Kind.UPDATE) == 44
+    assert History.open(path).next_number(Kind.UPDATE) == 42 + RESERVED
 
 
 def test_peers_marks_and_counts_come_back_as_they_were(path):
@@ -118,7 +124,8 @@ class FullDisk:
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT", "COMMIT"])
-def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(path, statement):
+def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(path, statement, monkeypatch):
+    monkeypatch.setattr("learnae.node.history.RESERVED", 1)  # each number is written before it is used
     history = History.open(path)
     assert history.next_number(Kind.UPDATE) == 1
     whole, history._connection = history._connection, FullDisk(history._connection, statement)  # type: ignore[assignment]
@@ -149,6 +156,17 @@ def test_the_memory_of_peers_is_bounded_on_disk_and_the_last_that_changed_stay(p
         history.save_peers({(name, Kind.UPDATE): Mark(1, b"d")}, {name: PeerRecord()}, {})
     assert list(history.peers()) == [names[8], names[9], names[0]]
     assert [peer for peer, _ in history.marks()] == [names[8], names[9], names[0]]
+
+
+def test_few_peers_that_change_often_drive_no_silent_one_out(path, monkeypatch):
+    monkeypatch.setattr("learnae.node.history.KEPT_PEERS", 3)
+    monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
+    history, liar, busy = History.open(path), PeerId("a" * 64), PeerId("b" * 64)
+    history.save_peers({(liar, Kind.UPDATE): Mark(7, b"d")}, {liar: PeerRecord(refused="equivocation")}, {})
+    for number in range(10):
+        history.save_peers({(busy, Kind.UPDATE): Mark(number, b"d")}, {busy: PeerRecord(fetched_number=number)}, {})
+    assert history.peers()[liar].refused == "equivocation"
+    assert history.marks()[liar, Kind.UPDATE].number == 7
 
 
 def test_proofs_are_kept_whole(path):

@@ -71,6 +71,12 @@ def test_what_changes_is_kept_by_strategy(saved):
     assert set(saved.states) == set(NAMES)
 
 
+def test_a_model_that_was_taken_over_whole_begins_without_state_also_after_a_crash(saved, recalled):
+    saved.commit(6, None)
+    saved.save(1.0, 30.0)
+    assert saved.states == {} and recalled(hello("run-1", adoption=6)).states == {}
+
+
 def test_a_strategy_cannot_change_a_state_that_was_committed(saved):
     with pytest.raises(TypeError):
         saved.states["merge"]["steps"] = 4

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 import learnae
-from learnae.cli.membership import fingerprint, membership
+from learnae.cli.check.membership import fingerprint, membership
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.identity.keys import Identity

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.membership import fingerprint
+from learnae.cli.check.membership import fingerprint
 from learnae.identity.swarm_keys import PREFIX, SwarmKey
 from learnae.identity.swarms import Swarm
 
@@ -64,7 +64,7 @@ def test_no_key_is_ever_overwritten(learnae: Run, tmp_path: Path) -> None:
     path = tmp_path / "swarm.key"
     path.write_text(KEY.text())
     result = learnae("key", "--file", "swarm.key")
-    assert result.returncode == 2 and "File exists" in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 2 and "is there already" in result.stderr and "Traceback" not in result.stderr
     assert path.read_text() == KEY.text()
 
 

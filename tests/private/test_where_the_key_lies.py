@@ -135,6 +135,17 @@ def test_the_key_itself_is_refused_under_any_name_in_the_file_and_on_the_command
     assert problem(f"swarm.{name}={KEY.text()}").startswith(f"--set swarm.{name}: a key never stands in this file")
 
 
+@pytest.mark.parametrize("value", [[KEY.text()], {"text": KEY.text()}, f"digits {KEY.text()}"], ids=["list", "table", "behind a word"])
+def test_a_key_wrapped_in_something_else_is_refused_as_well(problem: Callable[..., str], value: object) -> None:
+    assert problem(name=value).startswith("swarm.name: a key never stands in this file")
+
+
+@pytest.mark.parametrize("key", ["peer.seed", "join.lineage", "swarm", "nowhere"])
+def test_a_key_that_stands_elsewhere_is_not_repeated_in_the_problem(problem: Callable[..., str], key: str) -> None:
+    said = problem(f"{key}={KEY.text()}")
+    assert BODY[:8] not in said and BODY[:8] not in problem(KEY.text())
+
+
 def test_a_key_that_is_missing_is_told_with_all_other_problems(load: Load) -> None:
     with pytest.raises(ConfigError) as caught:
         load("train.local_steps=0", key_env="NO_SUCH_KEY")

@@ -156,7 +156,7 @@ def checkpoint(home):
 
 def test_a_checkpoint_is_exported_bit_for_bit_before_what_was_published(home, publish, checkpoint, learnae, tmp_path):
     publish(home)
-    assert "from the checkpoint" in learnae("export", home.path, "-o", "model.safetensors").out
+    assert "from the checkpoint at age 830" in learnae("export", home.path, "-o", "model.safetensors").out
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert {name: file.get_tensor(name).tolist() for name in file.keys()} == {n: t.tolist() for n, t in checkpoint.items()}  # noqa: SIM118
         assert (file.metadata()["learnae.age"], file.metadata()["learnae.lineage"]) == ("830", home.lineage.hex())
@@ -182,9 +182,9 @@ def test_what_is_dropped_while_it_is_looked_for_is_replaced_by_the_next(home, pu
     publish(home, number=4)
     for pack_file in (tmp_path / "blocks").iterdir():
         pack_file.unlink()
-    from learnae.cli import exporting
+    from learnae.cli.export import choice
 
-    honest, calls = exporting._stored, []
+    honest, calls = choice._stored, []
 
     def racing(seen, wanted, root):
         calls.append(root)
@@ -194,7 +194,7 @@ def test_what_is_dropped_while_it_is_looked_for_is_replaced_by_the_next(home, pu
             publish(home, number=5)
         return honest(seen, wanted, root)
 
-    monkeypatch.setattr(exporting, "_stored", racing)
+    monkeypatch.setattr(choice, "_stored", racing)
     with home.open() as node:
         assert node.last_round() == 41
         assert "update 5" in learnae("export", home.path, "-o", "model.safetensors").out

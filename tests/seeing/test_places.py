@@ -42,10 +42,33 @@ def test_several_are_listed_by_status_and_must_be_named_elsewhere(lived, learnae
 
 def test_a_folder_where_no_peer_has_run_says_what_to_name(learnae, tmp_path):
     (tmp_path / "empty").mkdir()
-    for words in (("empty",), ("nowhere",), ()):
-        shown = learnae("status", *words)
+    for name in ("empty", "nowhere"):
+        shown = learnae("status", name)
         assert shown.code == 2 and "one that has run at least once" in shown.err and "Traceback" not in shown.err
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_where_no_peer_has_run_at_all_it_says_how_to_start_one(learnae, state_home):
+    shown = learnae("status")
+    assert shown.code == 2 and "no peer has run yet" in shown.err and "learnae run" in shown.err and str(state_home) in shown.err
+
+
+def test_a_file_in_this_folder_never_stands_for_a_peer_of_another_swarm(lived, learnae, state_home, tmp_path):
+    lived(str(state_home / "learnae" / "homes" / "letters" / "peer-1"))
+    (tmp_path / "learnae.toml").write_text('[swarm]\nname = "digits"\n')
+    for words in (("status",), ("rejoin",), ("deny", "a" * 64)):
+        shown = learnae(*words)
+        assert shown.code == 2 and f"no peer of {tmp_path / 'learnae.toml'} has run yet" in shown.err
+
+
+def test_one_home_that_is_broken_hides_none_of_the_others(lived, learnae, state_home):
+    good, bad = (lived(str(state_home / "learnae" / "homes" / "digits" / name)) for name in ("peer-1", "peer-2"))
+    (bad.path / "history.sqlite").write_text("no database")
+    found = {one["home"]: one for one in learnae("status", "--json").json["homes"]}
+    assert (found[str(good.path)]["rounds"], found[str(good.path)]["error"]) == (41, None)
+    assert "cannot be used" in found[str(bad.path)]["error"]
+    shown = learnae("status")
+    assert shown.code == 0 and "round 41" in shown.out and "cannot be used" in shown.words
 
 
 def test_a_word_alone_is_a_home_only_if_it_is_a_path(lived, learnae, tmp_path):

@@ -181,6 +181,11 @@ def test_a_kept_file_that_is_damaged_says_what_to_do(lived, learnae):
     assert shown.code == 2 and "start this peer once" in shown.err
 
 
+def test_a_kept_count_that_is_no_number_is_taken_for_the_default(lived, learnae):
+    home = lived().configured(selector={"count": "many"})
+    assert learnae("status", home.path).code == 0
+
+
 def test_an_order_to_rejoin_is_shown_with_what_became_of_it(lived, learnae):
     home = lived()
     with home.open() as history:

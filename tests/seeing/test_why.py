@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from learnae.cli.why_words import fate
+from learnae.cli.why.sentences import fate
 from learnae.node.history import PeerRecord, Proof
 from learnae.records import Kind
 
@@ -57,6 +57,13 @@ def test_of_a_peer_everything_is_told_newest_first(lived, learnae):
         "update 7 fetched, merged with weight 1",
     ]
     assert shown[-1] == "  non-finite: gates sane and clip: values that are infinite or not a number"
+
+
+def test_a_peer_that_was_always_alone_is_not_said_to_have_merged(lived, learnae):
+    home = lived("alone")
+    (home.path / "history.sqlite").unlink()
+    home.happened()
+    assert learnae("why", home.path).out == "No update of another peer was ever tried.\n"
 
 
 def test_without_a_subject_only_what_went_wrong_is_told_with_its_peer(lived, learnae):

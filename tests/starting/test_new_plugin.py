@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from learnae.cli.commands.new_plugin import KINDS
 from learnae.cli.main import main
-from learnae.cli.new_plugin import KINDS
 from learnae.config import choices
 from learnae.scaffold.plugin import MANY, SORTS, write_plugin
 

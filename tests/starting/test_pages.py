@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.new_plugin import KINDS
+from learnae.cli.commands.new_plugin import KINDS
 from learnae.plugins.peer_file import open_document
 
 ROOT = Path(__file__).parents[2]

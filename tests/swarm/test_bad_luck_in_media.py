@@ -260,3 +260,24 @@ def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
 
     heard, saved = run_world(main)
     assert saved == heard
+
+
+def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_goodbye(run_world):
+    async def main(world):
+        a, b = pair(world)
+        await trio.sleep(5.5)
+        in_thread, heard = a.node.in_thread, []
+
+        async def stopping(function, *args):
+            if function == a.node._write and not heard:
+                heard.append(a.node.hearing.inbox.get(b.peer, Kind.UPDATE).announcement.number)
+                a.node.stop()
+            return await in_thread(function, *args)
+
+        a.node.in_thread = stopping
+        await trio.sleep(3)
+        return heard, [a.history.marks()[b.peer, Kind.UPDATE].number]
+
+    heard, saved = run_world(main)
+    assert heard
+    assert saved == heard

@@ -5,6 +5,8 @@ from __future__ import annotations
 import trio
 from structlog.testing import capture_logs
 
+from learnae.testing.faults import Fault, always
+
 TRUSTED, FOREIGN = b"lineage9", b"lineage1"
 
 
@@ -72,6 +74,19 @@ def test_who_waits_for_somebody_says_so_trains_alone_and_joins_when_that_peer_co
     told = [line for line in logs if line.get("what") == "hearing a peer of join.trust"]
     assert [line["event"] for line in told] == ["outage", "outage.over"]
     assert "1 others" in told[0]["cause"]
+
+
+def test_why_the_model_of_a_trusted_peer_was_not_adopted_can_be_asked_while_waiting(run_world):
+    async def main(world):
+        alice = world.peer("alice", 8.0, lineage=TRUSTED)
+        newcomer = world.peer("newcomer", settings=trusting(alice))
+        world.weather.storage[newcomer.peer] = always(Fault.BEFORE, "get")
+        alice.start()
+        newcomer.start()
+        await trio.sleep(5)
+        return newcomer.lineage, {(fate.merged, fate.stage) for fate in newcomer.history.verdicts(peer=alice.peer)}
+
+    assert run_world(main) == (b"", {(False, "fetch")})
 
 
 def test_who_waited_in_vain_founds_and_still_moves_when_the_trusted_one_comes_however_late(run_world):

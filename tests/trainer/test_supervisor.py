@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import socket
 
-from learnae.link.messages import Adopted
+from learnae.config.tables import YEAR
+from learnae.link.lines import Lines
+from learnae.link.messages import Adopted, Want
 from learnae.trainer.backoff import Backoff
+from learnae.trainer.ear import Ear
 from learnae.trainer.supervisor import Supervisor
 
 
@@ -17,3 +20,10 @@ def test_a_link_that_breaks_while_the_trainer_speaks_is_no_error() -> None:
     with ours, theirs:
         Breaking(None, (), None, backoff=Backoff(), log=None)._send(Adopted(1))  # type: ignore[arg-type]
         assert b"Adopted" in theirs.recv(1000)
+
+
+def test_a_watcher_that_looks_once_a_year_hears_its_node_all_the_same() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(Lines().encode(Want()))
+        assert list(Ear(ours, Lines()).listen(YEAR)) == [Want()]

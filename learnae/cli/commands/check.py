@@ -1,0 +1,26 @@
+"""`learnae check`: everything but running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from learnae.cli.commands import options
+
+
+@click.command(short_help="Name all that keeps FILE from running.")
+@options.peer_file
+@options.overrides
+@options.debug
+def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
+    """Look for everything that could keep FILE from running, without running it, and name all problems at once."""
+    from learnae.cli.check.examine import examine
+    from learnae.logs import make_logger
+
+    findings = examine(file, overrides, make_logger("debug" if debug else ""))
+    findings.problems.raise_any()
+    for what in findings.passed:
+        click.echo(f"ok  {what}")
+    click.echo(f"{file} can be run.")

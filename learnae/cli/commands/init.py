@@ -1,0 +1,39 @@
+"""`learnae init`: a project that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from learnae.cli.commands import options
+
+
+@click.command(short_help="Make a project that `learnae run` runs as it is.")
+@click.argument("folder", metavar="NAME", type=click.Path(path_type=Path))
+@click.option("--private", is_flag=True, help="With a key, without which nobody can take part.")
+@options.debug
+def init(folder: Path, private: bool, debug: bool) -> None:
+    """Make the folder NAME with a peer's file, a training script on real data, and a page on how to go on.
+
+    NAME is the name of the swarm too. A folder that has something in it is left alone.
+    """
+    from learnae.scaffold.project import FILES, KEY_FILE, missing_extras, write_project
+
+    write_project(folder, private=private)
+    if private:
+        _write_key(folder / KEY_FILE)
+    files = (*FILES, KEY_FILE) if private else FILES
+    click.echo(f"{folder}: {', '.join(files)}\n\nNow type")
+    if extras := missing_extras():
+        click.echo(f'    pip install "learnae[{",".join(extras)}]"')
+    click.echo(f"    cd {folder}\n    learnae run learnae.toml\n\nand the last line in a second terminal too: the two train together.")
+    if private:
+        click.echo(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
+
+
+def _write_key(path: Path) -> None:
+    from learnae.cli.key_file import write_key
+    from learnae.identity.swarm_keys import SwarmKey
+
+    write_key(path, SwarmKey.generate().text() + "\n")

@@ -1,0 +1,114 @@
+"""A published model, out of the storages of a peer: needs neither PyTorch nor a node."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors.numpy
+import trio
+
+from learnae.cli.export.model import Model
+from learnae.cli.strategies import NOBODY, make_strategies
+from learnae.config.kept import kept
+from learnae.content.unpack import Content, Manifest
+from learnae.errors import ConfigError, Problem, Unavailable, UpdateRejected
+from learnae.logs import make_logger
+from learnae.node.assembly import Assembly
+from learnae.node.decoding import Decoder
+from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.outages import Outages
+from learnae.node.services import Services
+from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.records import Cid, TensorSpec
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from learnae.cli.homes.state import HomeState
+    from learnae.config.tables import Config
+    from learnae.node.history import Published
+    from learnae.node.insight import Sighting
+    from learnae.plugins.manager import PluginManager
+    from learnae.records import Array
+
+SECONDS = 120.0
+
+
+def model_in_storage(seen: HomeState, file: Path | None, root: Cid, *, debug: bool) -> Model:
+    """The shared tensors of one update, in the dtypes of the model as far as numpy has them. Raises ConfigError, PluginError."""
+    log = make_logger("debug" if debug else "error")
+    config, manager = _settings(seen, file, log)
+    try:
+        decoder = trio.run(_obtain, config, manager, root, log)
+    except (Unavailable, UpdateRejected) as error:
+        remedy = "see that its storage can be reached; only the newest few updates of a peer are kept"
+        raise ConfigError(Problem("ROOT", f"{root} cannot be had: {error}", remedy)) from error
+    meta = decoder.content.meta
+    source = f"from update {meta.number:,} of peer {meta.peer[:8]}, encoded by {meta.codec}"
+    return Model(source, len(decoder.specs), functools.partial(_save, decoder, metadata=_metadata(seen, config, decoder, root)))
+
+
+def _settings(seen: HomeState, file: Path | None, log: FilteringBoundLogger) -> tuple[Config, PluginManager]:
+    """Of the file if one was named, else as the peer was last run."""
+    if file is not None:
+        return open_peer_file(file, log=log)
+    if (settings := kept(seen.home)) is None:
+        raise ConfigError(Problem(str(seen.home), "does not say where its storages are", "name the peer's TOML file, or start it once"))
+    return open_document(settings.document, folder=settings.folder, log=log)
+
+
+async def _obtain(config: Config, manager: PluginManager, root: Cid, log: FilteringBoundLogger) -> Decoder:
+    """Raises outside of the nursery, so that an error comes as it is and not in a group."""
+    with tempfile.TemporaryDirectory(prefix="learnae-export-") as scratch:
+        assembly, services = make_strategies(config, manager, Path(scratch)), Services(Outages(log))
+        async with trio.open_nursery() as nursery:
+            try:
+                await services.open(assembly.storages, nursery)
+                with trio.move_on_after(SECONDS):
+                    return _decoder(await _fetch(assembly, services, root, config.peer.max_update_bytes, log), assembly)
+                raise Unavailable(f"not whole within {SECONDS:.0f} s")
+            except (Unavailable, UpdateRejected, ConfigError) as error:
+                failure = error
+            finally:
+                services.close()
+    raise failure
+
+
+async def _fetch(assembly: Assembly, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
+    seal = assembly.swarm.blocks
+    fetcher = Fetcher(assembly.storages, services, lambda peer, storage: (), log, seal)
+    read = fetcher.reader(NOBODY, Transfer(limit))
+    manifest = await Manifest.read(root, read, limit, seal)
+    return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
+
+
+def _decoder(content: Content, assembly: Assembly) -> Decoder:
+    decoder = Decoder(content, assembly.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
+    decoder.check()
+    return decoder
+
+
+def _save(decoder: Decoder, path: Path, metadata: Mapping[str, str]) -> None:
+    tensors = {name: _cast(decoder.decode(name).array, spec) for name, spec in decoder.specs.items()}
+    safetensors.numpy.save_file(tensors, path, metadata=dict(metadata))
+
+
+def _cast(array: Array, spec: TensorSpec) -> Array:
+    """In the dtype of the model; what numpy does not know, such as bfloat16, stays as it was decoded."""
+    try:
+        return array.astype(spec.dtype, order="C")
+    except TypeError:
+        return array
+
+
+def _metadata(seen: HomeState, config: Config, decoder: Decoder, root: Cid) -> dict[str, str]:
+    meta = decoder.content.meta
+    notes: list[Published | Sighting] = [*seen.history.published(), *seen.sightings.values()]
+    about = next((note for note in notes if note.root == root), None)
+    known = {"lineage": about.lineage.hex() if about and about.lineage else "", "age": str(about.age) if about else ""}
+    fixed = {"swarm": config.swarm.name, "peer": meta.peer, "number": str(meta.number), "root": root, "codec": meta.codec}
+    return {"format": "pt", **{f"learnae.{name}": value for name, value in (fixed | known).items() if value}}

@@ -1,0 +1,102 @@
+"""Which peer a command is about: a HOME is a peer's folder, its TOML file, or a folder with that or with several homes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from learnae.config.folders import default_home, state_folder
+from learnae.config.options import build
+from learnae.config.tables import PeerTable, SwarmTable
+from learnae.config.toml import read
+from learnae.errors import ConfigError, Problem
+
+HISTORY, PEER_FILE = "history.sqlite", "learnae.toml"
+SHOWN = 10
+
+
+def find_homes(text: str | None) -> list[Path]:
+    """The homes that `text` means; without it those of the file in this folder, and without such a file all under the state folder.
+
+    Those used last come first. Raises ConfigError where there is none.
+    """
+    place = Path(text) if text is not None else _usual_place()
+    found = _homes_at(place) if place.exists() else []
+    if not found:
+        raise _none_at(place) if text is not None else _none_yet(place)
+    return sorted(found, key=last_used, reverse=True)
+
+
+def find_home(text: str | None) -> Path:
+    """The one home that `text` means. Raises ConfigError, naming them all where there are several."""
+    homes = find_homes(text)
+    if len(homes) > 1:
+        names = "".join(f"\n    {home}" for home in homes[:SHOWN])
+        raise ConfigError(Problem("HOME", f"there are {len(homes)} homes, name one of them:{names}"))
+    return homes[0]
+
+
+def home_and_rest(first: str | None, second: str | None) -> tuple[str | None, str | None]:
+    """HOME and the word behind it, where a word alone is a HOME only if it is a path that exists or looks like one."""
+    alone = second is None and first is not None
+    return (None, first) if alone and not _is_place(str(first)) else (first, second)
+
+
+def last_used(home: Path) -> float:
+    """On the machine's wall clock."""
+    files = (home / HISTORY, home / f"{HISTORY}-wal")
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+
+def _usual_place() -> Path:
+    file = Path.cwd() / PEER_FILE
+    return file if file.exists() else state_folder() / "homes"
+
+
+def _is_place(text: str) -> bool:
+    return os.sep in text or text.endswith(".toml") or Path(text).exists()
+
+
+def _homes_at(place: Path) -> list[Path]:
+    if place.is_file():
+        return _homes_of(place)
+    if _is_home(place):
+        return [place.absolute()]
+    if (place / PEER_FILE).exists():
+        return _homes_of(place / PEER_FILE)
+    if place == state_folder() / "homes":  # one folder for each swarm
+        return [home for swarm in _folders(place) for home in _homes_in(swarm)]
+    return _homes_in(place)
+
+
+def _homes_of(file: Path) -> list[Path]:
+    """The home that a peer's file names, or those that its swarm has under the state folder."""
+    document, folder = read(file), file.absolute().parent
+    named = build(PeerTable, document.get("peer", {}), "peer", folder).home
+    if named is not None:
+        return [named] if _is_home(named) else []
+    return _homes_in(default_home(build(SwarmTable, document.get("swarm", {}), "swarm", folder).name))
+
+
+def _homes_in(folder: Path) -> list[Path]:
+    return [home.absolute() for home in _folders(folder) if _is_home(home)]
+
+
+def _folders(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _is_home(path: Path) -> bool:
+    return (path / HISTORY).is_file()
+
+
+def _none_at(place: Path) -> ConfigError:
+    what = f"no peer has run in {place}" if place.exists() else f"there is no {place}"
+    return ConfigError(Problem("HOME", what, "name a peer's home or its TOML file; one that has run at least once"))
+
+
+def _none_yet(place: Path) -> ConfigError:
+    """For somebody who has named nothing."""
+    what = f"no peer of {place} has run yet" if place.is_file() else f"no peer has run yet: there is none in {place}"
+    return ConfigError(Problem("HOME", what, "start one with `learnae run FILE`, or name a peer's home or its TOML file"))

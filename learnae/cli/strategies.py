@@ -1,0 +1,35 @@
+"""The strategies of a file, made without a node: to see that they can be made, or to fetch with them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from learnae.config.folders import meeting_place
+from learnae.config.swarm_key import swarm_of
+from learnae.node.assembly import Assembly, assemble
+from learnae.node.surroundings import Shared, Surroundings, in_worker_threads
+from learnae.records import PeerId
+
+if TYPE_CHECKING:
+    from learnae.config.tables import Config
+    from learnae.plugins.manager import PluginManager
+
+NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer's own node
+
+
+def make_strategies(config: Config, manager: PluginManager, home: Path) -> Assembly:
+    """For nobody, in a home that is thrown away. Raises ConfigError, PluginError."""
+    in_thread = in_worker_threads()
+    around = Surroundings(
+        home=home,
+        meeting=meeting_place(swarm_of(config.swarm)),
+        clock=time.monotonic,
+        seed=0,
+        in_thread=in_thread,
+        in_watcher_thread=in_thread,
+        share=Shared(),
+        log=manager.log,
+    )
+    return assemble(config, manager, NOBODY, around)
