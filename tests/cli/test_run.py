@@ -69,7 +69,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def run(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     """The lines of a run that went well."""
     with start(folder, "--json", *arguments) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return [json.loads(line) for line in out.splitlines()]
 
@@ -77,7 +77,7 @@ def run(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 def words(folder: Path, *arguments: str) -> tuple[str, str]:
     """What people are shown of a run that went well: results, and the rest."""
     with start(folder, *arguments) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out, err
 
@@ -86,7 +86,7 @@ def test_the_checkpoint_of_another_model_is_named_with_the_way_out(folder: Path)
     run(folder, "--steps", "10")
     (folder / "train.py").write_text(ENTRY.replace("nn.Linear(4, 1)", "nn.Sequential(nn.Linear(4, 1))"))
     with start(folder, "--steps", "20") as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert f"{folder / 'home' / 'checkpoint'}: is of another model or optimizer" in err and "--fresh" in err
 
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process(folder: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("step 10: loss ")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command goes on from there" in err and "Traceback" not in err
     assert (folder / "home" / "checkpoint" / "checkpoint.pt").is_file()
@@ -122,7 +122,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process(folder: Path) -> None:
 def test_an_entry_that_fails_names_itself(folder: Path) -> None:
     (folder / "train.py").write_text("def make_trainer():\n    raise OSError('no data')\n")
     with start(folder) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 3
     assert "train:make_trainer" in err and "OSError: no data" in err and "Traceback" not in err
 
@@ -130,7 +130,7 @@ def test_an_entry_that_fails_names_itself(folder: Path) -> None:
 def test_an_entry_must_return_a_trainer(folder: Path) -> None:
     (folder / "train.py").write_text("def make_trainer():\n    return 3\n")
     with start(folder) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 3
     assert "it returned int and not a learnae.Trainer" in err
 
