@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from learnae.records import Cid
 
 
-INSTALL_TORCH = "pip install learnae[torch]"
+INSTALL_TORCH = 'pip install "learnae[torch]"'
 
 
 class LearnaeError(Exception):

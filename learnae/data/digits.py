@@ -32,7 +32,7 @@ def load() -> Digits:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise ConfigError(Problem("digits", "needs scikit-learn, which is not installed", "pip install learnae[demo]")) from error
+        raise ConfigError(Problem("digits", "needs scikit-learn, which is not installed", 'pip install "learnae[demo]"')) from error
     images, labels = load_digits(return_X_y=True)
     images, labels = (images / 16).astype("float32"), labels.astype("int64")
     train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)

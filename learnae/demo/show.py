@@ -86,7 +86,7 @@ def _check_needs() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({NEEDED[name] for name in missing}))
-        raise ConfigError(Problem("learnae demo", f"needs {', '.join(missing)}", f"pip install learnae[{extras}]"))
+        raise ConfigError(Problem("learnae demo", f"needs {', '.join(missing)}", f'pip install "learnae[{extras}]"'))
 
 
 def _make(out: Path) -> None:

@@ -35,4 +35,4 @@ class Bench:
         """Raises OnTheBench."""
         if self._benched and (one := self._benched.get(shown(label))):
             left = one.rounds - self._rounds
-            raise OnTheBench(plugin, action, f"{one.why}; not called for {left} more round{'s' * (left != 1)}")
+            raise OnTheBench(plugin, action, f"{one.why}; not called in this round{f' and {left} more' if left else ''}")

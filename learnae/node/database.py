@@ -66,6 +66,10 @@ class Database:
                 yield self._connection
         except sqlite3.OperationalError as error:
             raise Unavailable(f"the history of this peer cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # a mistake of ours
+                raise
+            raise Unavailable(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away") from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -141,7 +141,7 @@ def test_an_entry_that_needs_torch_says_how_to_get_it(learnae: Run, tmp_path: Pa
     write(tmp_path, "train.py", "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     result = learnae("check", write(tmp_path, "learnae.toml", '[train]\nentry = "train:make_trainer"\n'))
     assert result.returncode == 2
-    assert "pip install learnae[torch]" in result.stderr
+    assert 'pip install "learnae[torch]"' in result.stderr
 
 
 def without_torch(folder: Path) -> dict[str, str]:
@@ -157,21 +157,21 @@ def test_a_run_without_torch_says_how_to_get_it(learnae: Run, tmp_path: Path) ->
     file = write(tmp_path, "learnae.toml", '[train]\nentry = "train:make_trainer"\n')
     result = learnae("run", file, **without_torch(tmp_path))
     assert result.returncode == 2
-    assert "pip install learnae[torch]" in result.stderr and "bug" not in result.stderr
+    assert 'pip install "learnae[torch]"' in result.stderr and "bug" not in result.stderr
 
 
 def test_a_strategy_that_needs_torch_says_how_to_get_it(learnae: Run, tmp_path: Path) -> None:
     write(tmp_path, "my_rules.py", "import torch\n")
     result = learnae("check", write(tmp_path, "learnae.toml", '[merge]\nuse = "my_rules:Mine"\n'), **without_torch(tmp_path))
     assert result.returncode == 2
-    assert "merge.use" in result.stderr and "pip install learnae[torch]" in result.stderr
+    assert "merge.use" in result.stderr and 'pip install "learnae[torch]"' in result.stderr
 
 
 @pytest.mark.parametrize("name", ["join", "Trainer", "Swarm"])
 def test_what_needs_torch_says_so_to_whoever_imports_it(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", f"from learnae import {name}"]
     result = subprocess.run(command, env={**os.environ, **without_torch(tmp_path)}, capture_output=True, text=True, check=False)
-    assert result.stderr.splitlines()[-1].endswith(f"learnae.{name}: needs PyTorch, which is not installed (pip install learnae[torch])")
+    assert result.stderr.splitlines()[-1].endswith(f'learnae.{name}: needs PyTorch, which is not installed (pip install "learnae[torch]")')
 
 
 def test_a_check_shows_the_public_key_of_a_home_that_has_one(learnae: Run, tmp_path: Path) -> None:

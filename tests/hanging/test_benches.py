@@ -69,9 +69,9 @@ def test_a_benched_strategy_is_not_called_and_says_until_when():
         said.append(str(caught.value))
         node.round_began()
     assert [words.rpartition("; ")[2] for words in said] == [
-        "not called for 2 more rounds",
-        "not called for 1 more round",
-        "not called for 0 more rounds",
+        "not called in this round and 2 more",
+        "not called in this round and 1 more",
+        "not called in this round",
     ]
     assert "'my-plugin' failed while merging: it hung 30 s while merging" in said[0]
     with node.calling("merge m", "my-plugin", "merging", 0.0):

@@ -178,7 +178,7 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_install_it(
     monkeypatch.setitem(sys.modules, package, None)
     metrics = {"prometheus": "127.0.0.1:0", "tensorboard": str(tmp_path)}
     with (
-        pytest.raises(ConfigError, match=rf"metrics\.{name}: .*{package}.*pip install learnae\[{name}\]"),
+        pytest.raises(ConfigError, match=rf'metrics\.{name}: .*{package}.*pip install "learnae\[{name}\]'),
         observing(config(**{name: metrics[name]}), PluginManager(), ME),
     ):
         raise AssertionError

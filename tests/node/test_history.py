@@ -173,3 +173,15 @@ def test_proofs_are_kept_whole(path):
     history, proof = History.open(path), Proof(ALICE, Kind.UPDATE, 7, b"first", b"second")
     history.save_peers({}, {}, {}, [proof])
     assert History.open(path).proofs() == [proof]
+
+
+def test_a_damaged_history_is_unavailable_and_says_what_to_do(path):
+    history = History.open(path)
+    history.next_number(Kind.UPDATE)
+    history.close()
+    history = History.open(path)
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xa5" * (len(data) - 4096)
+    path.write_bytes(data)
+    with pytest.raises(Unavailable, match=r"damaged: .*move history.sqlite away"):
+        history.marks()

@@ -174,7 +174,7 @@ def test_without_torch_the_published_model_is_exported(home, publish, checkpoint
     with home.open() as history:
         history.drop_published(4)
         history.drop_published(3)
-    assert "pip install learnae[torch]" in learnae("export", home.path, "-o", "none.safetensors").err
+    assert 'pip install "learnae[torch]"' in learnae("export", home.path, "-o", "none.safetensors").err
 
 
 def test_what_is_dropped_while_it_is_looked_for_is_replaced_by_the_next(home, publish, learnae, tmp_path, monkeypatch):

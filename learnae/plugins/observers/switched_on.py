@@ -37,7 +37,7 @@ def _switch(name: str, function: str) -> Callable[..., AbstractContextManager[ob
         found: Callable[..., AbstractContextManager[object]] = getattr(import_module(f"learnae.plugins.observers.{name}"), function)
     except ImportError as error:
         missing = f"needs a package that is not installed: {error.name}"
-        raise ConfigError(Problem(f"metrics.{name}", missing, f"pip install learnae[{name}]")) from error
+        raise ConfigError(Problem(f"metrics.{name}", missing, f'pip install "learnae[{name}]"')) from error
     return found
 
 
