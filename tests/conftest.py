@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -13,6 +14,8 @@ import hypothesis
 import psutil
 import pytest
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a script: the tests' own children would not hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers that each take all cores slow each other down
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

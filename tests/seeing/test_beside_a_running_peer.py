@@ -63,4 +63,5 @@ def test_a_peer_that_runs_is_looked_at_exported_and_given_orders(tmp_path: Path,
             assert learnae("status", "--json").json["denied"] == [STRANGER]
         finally:
             trainer.send_signal(signal.SIGINT)
+            trainer.wait(60)
     assert learnae("status", "--json").json["running"] is False
