@@ -53,6 +53,7 @@ def run_peer(arguments: RunArguments) -> None:
     with Interrupt() as interrupt:
         config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger(**arguments.log))
         entry = _entry(config)
+        click.echo("loading PyTorch", err=True)
         _import_torch()
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
