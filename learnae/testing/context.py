@@ -11,12 +11,12 @@ import numpy as np
 import structlog
 import trio
 
-from learnae.node.surroundings import Shared
+from learnae.node.surroundings import Shared, Surroundings, inline
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
 
 R = TypeVar("R")
-__all__ = ["Shared", "make_context", "peer_named", "run_in_thread"]
+__all__ = ["Shared", "make_context", "make_surroundings", "peer_named", "run_in_thread"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,20 @@ def make_context(
         rng=np.random.default_rng(seed),
         log=structlog.get_logger().bind(peer=peer),
         in_thread=in_thread or run_in_thread,
+    )
+
+
+def make_surroundings(folder: Path) -> Surroundings:
+    """What a node would take from its machine; nothing of it moves by itself: the clock stands, threads run inline."""
+    return Surroundings(
+        home=folder,
+        meeting=folder,
+        clock=lambda: 0.0,
+        seed=0,
+        in_thread=inline,
+        in_watcher_thread=inline,
+        share=Shared(),
+        log=structlog.get_logger(),
     )
 
 

@@ -18,33 +18,14 @@ import torch
 from torch import nn
 
 import learnae
-
-
-class SGD:
-    def __init__(self, parameters):
-        self.param_groups, self.state = [{"params": list(parameters)}], {}
-
-    def step(self):
-        with torch.no_grad():
-            for parameter in self.param_groups[0]["params"]:
-                parameter.sub_(parameter.grad, alpha=0.1)
-
-    def zero_grad(self):
-        for parameter in self.param_groups[0]["params"]:
-            parameter.grad = None
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
+from learnae.testing.plain_sgd import PlainSGD
 
 
 def make_trainer():
     model = nn.Linear(4, 1)
     return learnae.Trainer(
         model=model,
-        optimizer=SGD(model.parameters()),
+        optimizer=PlainSGD(model.parameters()),
         batches=lambda: [torch.ones(8, 4)],
         loss=lambda model, batch: (model(batch) - 1).square().mean(),
         evaluate=lambda model: {"bias": float(model.bias)},

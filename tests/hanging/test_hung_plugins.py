@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,11 +16,11 @@ import pytest
 import torch
 
 import learnae
+from learnae.testing.wanderer import train_until
 from learnae.trainer.swarm import Swarm
 
 pytestmark = pytest.mark.slow
 
-LIMIT_SECONDS = 60.0
 OVERRIDES = (
     "train.local_steps=5",
     "train.patience=0.0",
@@ -58,16 +57,6 @@ class Peer:
     @property
     def benched(self) -> dict[str, int]:
         return dict(self.swarm.status.benched)
-
-
-def train_until(done: Callable[[], bool], *peers: Peer) -> None:
-    """Keep training, some hundred steps a second, until something has happened."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not done():
-        assert time.monotonic() < deadline, [peer.swarm.status for peer in peers]
-        for peer in peers:
-            peer.step()
-        time.sleep(0.002)  # leaves the nodes a core; nothing is waited for
 
 
 @pytest.fixture

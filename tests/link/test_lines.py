@@ -10,27 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.link.contract import Hello, Offer, Progress
+from learnae.link.contract import Offer, Progress
 from learnae.link.lines import MAX_LINE, Garbled, Lines
-from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
-from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
+from learnae.link.messages import Failed, Message, Report, Taken
+from learnae.testing.hostile.lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()
-PROGRESS = Progress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
-HELLO = Hello("run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", ())), b"\x00\xff", "old", 7)
-VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
-REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
-MESSAGES = [
-    Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
-    Taken(1, PROGRESS),
-    Taken(0, Progress(0, b"", 0, 1, 1, 0.0)),
-    Adopted(8),
-    Want(),
-    Release(0),
-    Offer("session", 4, 1, 0, b"lineage8", -20, "moved"),
-    Report(REPORT, {"splits": ["aa"], "share": 0.5}),
-    Failed("gone", (Problem("a.b", "is wrong", "write c"), Problem("d", "is missing"))),
-]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=[f"{i}-{type(message).__name__}" for i, message in enumerate(MESSAGES)])

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 
 import pytest
-import structlog
 
 import learnae
 from learnae.config.load import load_document
 from learnae.errors import UpdateRejected
 from learnae.identity.keys import Identity
 from learnae.node.assembly import assemble
-from learnae.node.surroundings import Shared, Surroundings, inline
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
+from learnae.testing.context import make_surroundings
 
 
 class Fussy(Fp32):
@@ -37,17 +36,7 @@ def assembly(tmp_path):
     def make(**tables):
         document = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}, **tables}
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
-        around = Surroundings(
-            home=tmp_path,
-            meeting=tmp_path,
-            clock=lambda: 0.0,
-            seed=0,
-            in_thread=inline,
-            in_watcher_thread=inline,
-            share=Shared(),
-            log=structlog.get_logger(),
-        )
-        return assemble(config, manager, Identity.generate(bytes(32)).peer, around)
+        return assemble(config, manager, Identity.generate(bytes(32)).peer, make_surroundings(tmp_path))
 
     return make
 

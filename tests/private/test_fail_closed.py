@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 import learnae
 from learnae.cli.check.membership import fingerprint, membership
@@ -17,11 +16,11 @@ from learnae.identity.keys import Identity
 from learnae.identity.swarm_keys import SwarmKey
 from learnae.identity.swarms import Swarm
 from learnae.node.assembly import Assembly, assemble
-from learnae.node.surroundings import Shared, Surroundings, inline
 from learnae.plugins.announcer.memory import MemoryAnnouncer
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.storage.memory import MemoryStorage
+from learnae.testing.context import make_surroundings
 
 KEY = SwarmKey(bytes(range(32)))
 PEER = Identity.generate(bytes(32)).peer
@@ -57,17 +56,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     def make(storage: str = "memory", announcer: str = "memory", **tables: Any) -> Any:
         document = {"storage": {"use": storage}, "announcer": {"use": announcer}, **tables}
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
-        around = Surroundings(
-            home=tmp_path,
-            meeting=tmp_path,
-            clock=lambda: 0.0,
-            seed=0,
-            in_thread=inline,
-            in_watcher_thread=inline,
-            share=Shared(),
-            log=structlog.get_logger(),
-        )
-        made = assemble(config, manager, PEER, around)
+        made = assemble(config, manager, PEER, make_surroundings(tmp_path))
         return config, made
 
     return make

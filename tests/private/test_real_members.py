@@ -5,54 +5,27 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 import learnae
 from learnae.identity.swarm_keys import SwarmKey
 from learnae.node.history import History
-from learnae.trainer.swarm import Swarm
-
-LIMIT_SECONDS = 60.0
+from learnae.testing.wanderer import Wanderer, train_until
 
 
-class Peer:
-    """A model that wanders a little with each step, and its swarm."""
-
-    def __init__(self, seed: int, folder: Path, stack: ExitStack) -> None:
-        self.model = torch.nn.Linear(20, 5)
-        self.chance = torch.Generator().manual_seed(seed)
-        self.home = folder / f"home-{seed}"
-        document = {
-            "swarm": {"name": "sparrows", "key_env": "SPARROWS_KEY"},
-            "storage": {"use": "directory", "path": str(folder / "shared" / "store")},
-            "announcer": {"use": "directory", "path": str(folder / "shared" / "board")},
-        }
-        overrides = ["train.local_steps=5", "join.wait_seconds=0.5"]
-        self.swarm: Swarm = stack.enter_context(
-            learnae.join(self.model, config=document, home=self.home, overrides=overrides, log={"level": "warning", "style": "json"})
-        )
-
-    def step(self) -> None:
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=self.chance), alpha=0.001)
-        self.swarm.step(samples=1)
-
-
-def train_until(done: Callable[[], bool], *peers: Peer) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not done():
-        assert time.monotonic() < deadline, [peer.swarm.status for peer in peers]
-        for peer in peers:
-            peer.step()
-        time.sleep(0.002)  # leaves the nodes a core; nothing is waited for
+def member(seed: int, folder: Path, stack: ExitStack) -> Wanderer:
+    document = {
+        "swarm": {"name": "sparrows", "key_env": "SPARROWS_KEY"},
+        "storage": {"use": "directory", "path": str(folder / "shared" / "store")},
+        "announcer": {"use": "directory", "path": str(folder / "shared" / "board")},
+    }
+    overrides, log = ["train.local_steps=5", "join.wait_seconds=0.5"], {"level": "warning", "style": "json"}
+    home = folder / f"home-{seed}"
+    return Wanderer(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, overrides=overrides, log=log)))
 
 
 def strew_noise(board: Path, count: int) -> None:
@@ -77,7 +50,7 @@ def test_members_train_through_the_noise_of_a_stranger_who_learns_nothing(
     shared = tmp_path / "shared"
     shared.mkdir()
     with ExitStack() as stack:
-        one, other = Peer(1, tmp_path, stack), Peer(2, tmp_path, stack)
+        one, other = member(1, tmp_path, stack), member(2, tmp_path, stack)
         train_until(lambda: one.swarm.status.merged >= 2 and other.swarm.status.merged >= 2, one, other)
         strew_noise(shared / "board", 24)
         merged = one.swarm.status.merged
@@ -109,5 +82,5 @@ def test_members_train_through_the_noise_of_a_stranger_who_learns_nothing(
 
 def test_a_trainer_whose_key_is_missing_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(learnae.ConfigError, match=r"SPARROWS_KEY is not set \(set it before the start"), ExitStack() as stack:
-        Peer(1, tmp_path, stack)
+        member(1, tmp_path, stack)
     assert not (tmp_path / "home-1").exists()

@@ -30,7 +30,7 @@ hang_seconds = 5.0
 """
 
 TRAINING = '''
-"""A perceptron on the digits. Its optimizer is written out, since torch's own take seconds to import, in each life anew."""
+"""A perceptron on the digits."""
 
 import os
 import time
@@ -40,30 +40,11 @@ import torch
 from torch import nn
 
 import learnae
+from learnae.testing.plain_sgd import PlainSGD
 
 PEER, PEERS, SEED = (int(os.environ[name]) for name in ("PEER", "PEERS", "SEED"))
 PAUSE = float(os.environ["PAUSE"])  # between two steps: a machine whose peers are slow rather than busy
 DATA = {name: torch.from_numpy(array) for name, array in np.load("digits.npz").items()}
-
-
-class SGD:
-    def __init__(self, parameters, rate):
-        self.param_groups, self.state, self.rate = [{"params": list(parameters)}], {}, rate
-
-    @torch.no_grad()
-    def step(self):
-        for parameter in self.param_groups[0]["params"]:
-            parameter.sub_(parameter.grad, alpha=self.rate)
-
-    def zero_grad(self):
-        for parameter in self.param_groups[0]["params"]:
-            parameter.grad = None
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
 
 
 def batches():
@@ -82,7 +63,7 @@ def make_trainer():
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     return learnae.Trainer(
         model=model,
-        optimizer=SGD(model.parameters(), 0.1),
+        optimizer=PlainSGD(model.parameters(), 0.1),
         batches=batches,
         loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
         evaluate=evaluate,

@@ -17,8 +17,9 @@ HELLO = Hello("run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2
 VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
 REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
 MESSAGES: tuple[Message, ...] = (
-    Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",)),
+    Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
     Taken(1, PROGRESS),
+    Taken(0, Progress(0, b"", 0, 1, 1, 0.0)),
     Adopted(8),
     Want(),
     Release(0),
