@@ -35,7 +35,7 @@ from learnae.testing.d20 import SPLITS, Learner, accuracy, fresh_model
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.trainer import MemoryLink, MemoryTrainer
 from learnae.testing.virtual_time import run_in_virtual_time
-from learnae.trainer.contact import PATIENCE_SECONDS
+from learnae.trainer.patience import Patience
 
 PATIENCES = (0.0, 0.02, 0.05, 0.1)
 SHARES = (0.0, 0.1, 0.2, 0.5)
@@ -82,12 +82,11 @@ class PatientTrainer(MemoryTrainer):
 
     step_seconds: Callable[[], float]
     merge_seconds: float
-    patience: float
+    patience: Patience
     adopted: Callable[[PatientTrainer], None]
     news: trio.Event = attrs.field(factory=trio.Event)
     waited: float = 0.0
     _coming: tuple[float, WakingLink, Offer] | None = None
-    _latency: float | None = None
     _lent: float = 0.0
 
     def connect(self, session: str) -> MemoryLink:
@@ -105,24 +104,26 @@ class PatientTrainer(MemoryTrainer):
             self._adopt_what_came()
             if step % LOCAL_STEPS == 0:
                 round_seconds, began = trio.current_time() - began, trio.current_time()
-                await self._hand_over(min(PATIENCE_SECONDS, self.patience * round_seconds))
+                self.patience.earn(round_seconds)
+                await self._hand_over(self.patience.seconds)
 
     def receive(self, link: MemoryLink, offer: Offer) -> None:
         arrives = trio.current_time() + self.merge_seconds
-        self._coming, self._latency = (arrives, link, offer), arrives - self._lent
+        self._coming, self.patience.latency = (arrives, link, offer), arrives - self._lent
         self.news.set()
 
     async def _hand_over(self, limit: float) -> None:
         self._lent = trio.current_time()
-        patient = self._latency is not None and self._latency <= limit
         self.news = trio.Event()
         self.link.take_snapshot()
-        if patient:
+        if limit > 0:
             with trio.move_on_after(limit):
                 await self.news.wait()
                 if self._coming is not None:
                     await trio.sleep_until(self._coming[0])
-            self.waited += trio.current_time() - self._lent
+            seconds = trio.current_time() - self._lent
+            self.patience.spend(seconds)
+            self.waited += seconds
             self._adopt_what_came()
 
     def _adopt_what_came(self) -> None:
@@ -198,7 +199,7 @@ def make_trainer(
         progress=attrs.evolve(plain.progress, lineage=b"the-same"),
         step_seconds=lambda: STEP_SECONDS / speed * chance.uniform(0.8, 1.2),
         merge_seconds=line.merge,
-        patience=patience,
+        patience=Patience(patience),
         adopted=adopted,
     )
 

@@ -20,6 +20,7 @@ from learnae.trainer.copying import Copier
 from learnae.trainer.exchange import Exchange
 from learnae.trainer.journey import Journey
 from learnae.trainer.lookout import Lookout
+from learnae.trainer.patience import Patience
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Tally
 from learnae.trainer.terms import Terms
@@ -27,7 +28,6 @@ from learnae.trainer.watch import Watch
 
 NEVER = sys.maxsize
 REPORTS = 1000
-PATIENCE_SECONDS = 0.5
 
 
 class Contact:
@@ -47,7 +47,7 @@ class Contact:
         self._snapshot_at = 0
         self._paused = 0.0  # seconds, in this round
         self._lent_at = [0.0] * len(self.area.slots)
-        self._latency: float | None = None  # of the last offer, from its snapshot
+        self._patience = Patience(terms.patience)
 
     @property
     def adoption(self) -> int:
@@ -62,7 +62,7 @@ class Contact:
             began = time.monotonic()
             self._adopt_what_waits()
             if self._exchange.wanted and self.journey.steps >= self._snapshot_at:
-                self._hand_over_and_wait(self._patience)
+                self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
             self._paused += time.monotonic() - began
             self._reschedule()
 
@@ -133,17 +133,23 @@ class Contact:
             self.journey.adopted(offer)
             self._send(self._exchange.adopt())
 
-    def _hand_over_and_wait(self, patience: Callable[[], float]) -> None:
+    def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
+        """How many seconds it waited."""
         slot = self._exchange.free_slot()
         if slot is None or not self._exchange.wanted:
-            return
+            return 0.0
         self._hand_over(slot)
-        if (seconds := patience()) > 0:
-            self.changed.wait_for(lambda: self._exchange.offer is not None or not self._exchange.lent(slot), seconds)
-            self._adopt_what_waits()
+        began, seconds = time.monotonic(), patience()
+        if seconds <= 0:
+            return 0.0
+        self.changed.wait_for(lambda: self._exchange.offer is not None or not self._exchange.lent(slot), seconds)
+        waited = time.monotonic() - began
+        self._adopt_what_waits()
+        return waited
 
     def _hand_over(self, slot: int) -> None:
         self.journey.round_ended(self._paused)
+        self._patience.earn(self.journey.round_seconds)
         self._paused = 0.0
         taken = Taken(slot, self.journey.progress(self.adoption))
         self._copier.snapshot(slot, self.journey.steps)
@@ -152,14 +158,9 @@ class Contact:
         self._snapshot_at = self.journey.steps + self._terms.local_steps
         self._send(taken)
 
-    def _patience(self) -> float:
-        """How long to wait for the offer: a share of the last round, and nothing if the last offer took longer than that."""
-        limit = min(PATIENCE_SECONDS, self._terms.patience * self.journey.round_seconds)
-        return limit if self._latency is not None and self._latency <= limit else 0.0
-
     def _measure(self, message: Want | Release | Offer) -> None:
         if isinstance(message, Offer) and message is self._exchange.offer:
-            self._latency = time.monotonic() - self._lent_at[message.slot]
+            self._patience.latency = time.monotonic() - self._lent_at[message.slot]
 
     def _reschedule(self) -> None:
         if self._exchange.offer is not None:

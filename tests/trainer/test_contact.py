@@ -122,16 +122,19 @@ def test_a_new_node_is_told_what_was_adopted_and_gets_a_snapshot_at_once(contact
     assert second.sent[0].progress.steps == 3
 
 
-def test_a_trainer_waits_only_if_the_last_offer_came_fast_enough(contact: Contact) -> None:
-    contact.journey.round_seconds = 2.0
-    assert contact._patience() == 0.0
-    contact._latency = 0.09
-    assert contact._patience() == pytest.approx(0.1)
-    contact._latency = 0.11
-    assert contact._patience() == 0.0
+def test_a_trainer_waits_for_what_it_has_saved_of_its_rounds(contact: Contact, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(contact.changed, "wait_for", lambda condition, seconds: waited.append(seconds))
+    contact.journey._last_time -= 2.0  # a round of two seconds, of which patience saves a twentieth
+    Node(contact)
+    contact.hear(Want())
+    step(contact)
+    assert waited == [pytest.approx(0.1, rel=0.1)]
+    assert contact._patience.saved == pytest.approx(waited[0], rel=0.1)  # the wait took no time here
 
 
 def test_a_trainer_without_patience_does_not_even_let_go_of_the_lock(contact: Contact, monkeypatch: pytest.MonkeyPatch) -> None:
+    contact._patience.share = 0.0
     monkeypatch.setattr(contact.changed, "wait", None)
     node = Node(contact)
     contact.hear(Want())
@@ -151,16 +154,11 @@ def test_a_patient_trainer_adopts_in_the_step_of_the_snapshot_bit_for_bit(
         assert condition()
 
     monkeypatch.setattr(contact.changed, "wait_for", wait_for)
-    monkeypatch.setattr(contact, "_patience", lambda: 0.25)
+    contact._patience.saved = 0.25
     contact.hear(Want())
     step(contact)
-    assert waited == [0.25] and contact.adoption == 1
+    assert waited == [pytest.approx(0.25, abs=0.05)] and contact.adoption == 1
     assert torch.equal(zeros.weight, torch.full((1, 2), 0.1))
-
-
-def test_patience_is_bounded_at_half_a_second(contact: Contact) -> None:
-    contact.journey.round_seconds, contact._latency = 1000.0, 0.1
-    assert contact._patience() == 0.5
 
 
 def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(contact: Contact, zeros: nn.Module) -> None:
