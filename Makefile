@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Where it is set, as in many container images, each process compiles all of torch again: 3 of the 6 CPU seconds of its import.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 # Named after the folder, since an environment that was moved or copied along with it still runs the code of the old place.
 READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
