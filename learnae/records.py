@@ -39,6 +39,7 @@ class Block:
 
     cid: Cid
     data: bytes
+    sound: bool = attrs.field(default=False, init=False, eq=False, repr=False)  # noted by `learnae.content.cids.check` alone
 
 
 @attrs.frozen

@@ -71,7 +71,7 @@ class TrainTable:
     entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.Trainer`.', ENTRY)
     local_steps: int = key(20, "Optimiser steps between two snapshots.", gt(0))
     patience: float = key(
-        0.1, "The share of its time that the trainer may wait for merged models, saved up for whole ones; 0 never waits.", and_(ge(0.0), le(1.0))
+        0.1, "The share of its time that the trainer may wait for merges, saved up for whole ones; 0 never waits.", and_(ge(0.0), le(1.0))
     )
     save_seconds: float = key(30.0, "Time between two checkpoints of `learnae run`.", DURATION)
 

@@ -57,10 +57,17 @@ def parse_cid(text: object) -> Cid:
 
 
 def check(block: Block) -> bool:
-    """Whether a block is within the size bound and has the CID that it is named by."""
-    if len(block.data) > BLOCK_BYTES:
+    """Whether a block is within the size bound and has the CID that it is named by.
+
+    A sound block remembers it: both the storage that reads from a disk and the core ask, and hashing is a third of what fetching costs.
+    """
+    if block.sound:
+        return True
+    if len(block.data) > BLOCK_BYTES or block.cid != (dag_cid(block.data) if is_dag(block.cid) else raw_cid(block.data)):
         return False
-    return block.cid == (dag_cid(block.data) if is_dag(block.cid) else raw_cid(block.data))
+    if type(block.data) is bytes:  # all else might change
+        object.__setattr__(block, "sound", True)
+    return True
 
 
 def _text(data: bytes) -> Cid:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +74,25 @@ def test_a_block_beyond_the_size_bound_does_not_check() -> None:
     largest = bytes(BLOCK_BYTES)
     assert check(Block(raw_cid(largest), largest))
     assert not check(Block(raw_cid(largest + b"\0"), largest + b"\0"))
+
+
+def test_a_block_is_hashed_once_by_whoever_needs_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Block(EMPTY_RAW, b"")
+    assert check(block)
+    monkeypatch.setattr("learnae.content.cids.raw_cid", None)
+    assert check(block)
+
+
+def test_nothing_is_known_of_a_block_that_was_made_of_a_sound_one() -> None:
+    block = Block(EMPTY_RAW, b"")
+    assert check(block)
+    assert not check(attrs.evolve(block, data=b"x"))
+    assert not check(Block(block.cid, b"x"))
+
+
+def test_what_can_still_change_is_hashed_again() -> None:
+    data = bytearray()
+    block = Block(EMPTY_RAW, data)  # type: ignore[arg-type]
+    assert check(block)
+    data.append(1)
+    assert not check(block)
