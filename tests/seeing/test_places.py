@@ -40,6 +40,20 @@ def test_several_are_listed_by_status_and_must_be_named_elsewhere(lived, learnae
     assert refused.code == 2 and all(home in refused.err for home in homes)
 
 
+def test_one_of_several_is_named_by_its_last_word(lived, learnae, state_home):
+    one, two = (lived(str(state_home / "learnae" / "homes" / "digits" / f"peer-{number}")) for number in (1, 2))
+    assert learnae("status", "peer-2", "--json").json["home"] == str(two.path)
+    assert learnae("why", "peer-1", "--json").json["peer"] is None
+    assert learnae("why", "peer-1", "a11c", "--json").json["peer"] == one.alice
+    assert learnae("status", "peer-3").code == 2
+
+
+def test_a_name_that_two_swarms_use_must_be_told_apart(lived, learnae, state_home):
+    homes = [str(lived(str(state_home / "learnae" / "homes" / swarm / "peer-1")).path) for swarm in ("digits", "letters")]
+    refused = learnae("history", "peer-1")
+    assert refused.code == 2 and all(home in refused.err for home in homes)
+
+
 def test_a_folder_where_no_peer_has_run_says_what_to_name(learnae, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):

@@ -1,4 +1,4 @@
-"""Which peer a command is about: a HOME is a peer's folder, its TOML file, or a folder with that or with several homes."""
+"""Which peer a command is about: a HOME is a peer's folder or its name, its TOML file, or a folder with that or with several homes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_homes(text: str | None) -> list[Path]:
     Those used last come first. Raises ConfigError where there is none.
     """
     place = Path(text) if text is not None else _usual_place()
-    found = _homes_at(place) if place.exists() else []
+    found = _homes_at(place) if place.exists() else _homes_called(str(place))
     if not found:
         raise _none_at(place) if text is not None else _none_yet(place)
     return sorted(found, key=last_used, reverse=True)
@@ -55,7 +55,13 @@ def _usual_place() -> Path:
 
 
 def _is_place(text: str) -> bool:
-    return os.sep in text or text.endswith(".toml") or Path(text).exists()
+    return os.sep in text or text.endswith(".toml") or Path(text).exists() or bool(_homes_called(text))
+
+
+def _homes_called(name: str) -> list[Path]:
+    """Those of this name, such as `peer-1`, among the homes that are meant where none is named."""
+    place = _usual_place()
+    return [home for home in _homes_at(place) if home.name == name] if place.exists() else []
 
 
 def _homes_at(place: Path) -> list[Path]:
