@@ -72,7 +72,7 @@ def test_members_train_through_the_noise_of_a_stranger_who_learns_nothing(
     said = capfd.readouterr().err
     assert shown and key not in " ".join(shown) + said
     for peer in (one, other):
-        history = History.open(peer.home / "history.sqlite")
+        history = History.open(peer.swarm.home / "history.sqlite")
         assert history.counts()["seal"] >= 24
         history.close()
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
