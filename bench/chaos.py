@@ -1,6 +1,6 @@
 """What kills cost: the useful steps of a swarm under fire against those of the same swarm left alone.
 
-`python bench/chaos.py [--peers 32] [--seconds 1800] [--kills 62] [--quiet-seconds 300]`; a step is useful if the last checkpoint holds it.
+`python bench/chaos.py [--peers 32] [--seconds 1800] [--kills 62] [--quiet-seconds 300] [--quick]`; a step is useful if the last checkpoint holds it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from learnae.testing.chaos.wreckage import broken_files
 
 START_SECONDS = 600.0
 NEVER = 10**9  # steps
+QUICK = {"peers": 2, "seconds": 5.0, "kills": 2, "quiet_seconds": 5.0}
 PAUSE = 0.05  # seconds between two steps of a peer, so that 32 of them leave the machine idle at times
 
 
@@ -76,7 +77,7 @@ def wait_for_all(herd: Herd) -> None:
 def steps(member: Member) -> int:
     """In the last checkpoint."""
     try:
-        return int(torch.load(member.home / "checkpoint" / "checkpoint.pt", weights_only=True)["step"])
+        return int(torch.load(member.home / "checkpoint" / "checkpoint.pt", weights_only=True)["swarm"]["steps"])
     except FileNotFoundError:
         return 0
 
@@ -87,4 +88,6 @@ if __name__ == "__main__":
     options.add_argument("--seconds", type=float, default=1800.0)
     options.add_argument("--kills", type=int, default=62)
     options.add_argument("--quiet-seconds", type=float, default=300.0)
-    main(**vars(options.parse_args()))
+    options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
+    chosen = vars(options.parse_args())
+    main(**(QUICK if chosen.pop("quick") else chosen))

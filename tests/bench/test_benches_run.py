@@ -50,6 +50,12 @@ def test_memory_and_its_growth_are_measured():
     assert float(rows["node"][0]) > 0
 
 
+def test_goodput_under_kills_is_measured():
+    rows = rows_of(quick("chaos.py"))
+    assert float(rows["useful steps a second, all peers"][0]) > 0
+    assert rows["broken files"] == ["0", "0"]
+
+
 def test_learnae_is_compared_with_gloo():
     output = quick("comparison.py")
     assert "To 99.5% of central accuracy" in output
