@@ -1,6 +1,7 @@
 """What kills cost: the useful steps of a swarm under fire against those of the same swarm left alone.
 
-`python bench/chaos.py [--peers 32] [--seconds 1800] [--kills 62] [--quiet-seconds 300] [--quick]`; a step is useful if the last checkpoint holds it.
+`python bench/chaos.py [--peers 32] [--seconds 1800] [--kills 62] [--quiet-seconds 300] [--quick]`
+A step is useful if the last checkpoint holds it.
 """
 
 from __future__ import annotations
