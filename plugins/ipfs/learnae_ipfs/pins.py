@@ -87,7 +87,7 @@ def _remove(line: Line, cid: Cid, name: str) -> None:
 
 
 def _names(line: Line, prefix: str) -> list[str]:
-    names = []
+    names: list[str] = []
     for answer in line.ask("pin/ls", type="recursive", stream="true", name=prefix):
         name = str(answer.get("Name", ""))
         if name.startswith(prefix) and len(names) < MOST_PINS:

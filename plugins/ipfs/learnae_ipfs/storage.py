@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
@@ -60,7 +61,8 @@ class IpfsStorage(Storage):
             await self._pins.add(root, blocks)
         except Refused as error:
             raise self._refused(error) from error
-        self._hints = await self._call(own_hints)  # a daemon that was started anew may be reached elsewhere
+        with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
+            self._hints = await self._call(own_hints)  # one that was started anew may be reached elsewhere
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         search = Search(self._daemon, dict.fromkeys(cids), deliver)
