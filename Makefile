@@ -11,6 +11,10 @@ BIN := .venv/bin
 # Named after the folder, since an environment that was moved or copied along with it still runs the code of the old place.
 READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
 PYTEST_ARGS ?=
+export PATH := $(PATH):/usr/local/go/bin
+KUBO := .nodes/ipfs
+# Tests that need a real daemon are skipped where there is no Go; the last lines of the run say so.
+NODES := $(if $(shell PATH="$(PATH)" command -v go),$(KUBO))
 
 .PHONY: help
 help:  ## this list
@@ -21,11 +25,11 @@ demo: $(READY)  ## four peers learn to read digits, and one is killed half-way
 	@$(BIN)/learnae demo
 
 .PHONY: test
-test: $(READY)  ## all tests; the last lines say what this machine could not run
+test: $(READY) $(NODES)  ## all tests; the last lines say what this machine could not run
 	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
 
 .PHONY: quick
-quick: $(READY)  ## the tests that take no more than a few seconds each
+quick: $(READY) $(NODES)  ## the tests that take no more than a few seconds each
 	@$(BIN)/pytest -n 2 -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: check
@@ -51,15 +55,21 @@ reference: $(READY)  ## write docs/reference/ from the code
 
 .PHONY: constraints
 constraints: $(READY)  ## take the newest versions of everything we build on
-	$(BIN)/uv pip compile pyproject.toml tools/bootstrap.in --extra torch --extra demo --group dev --python-version 3.11 --upgrade \
-		--no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
+	$(BIN)/uv pip compile pyproject.toml plugins/ipfs/pyproject.toml tools/bootstrap.in --extra torch --extra demo --group dev \
+		--python-version 3.11 --upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
 	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
 	@rm constraints.new && mv constraints.both constraints.txt
+
+.PHONY: nodes
+nodes: $(KUBO)  ## build the real daemons that tests run against
+
+$(KUBO): tools/kubo/go.mod tools/kubo/go.sum tools/build-kubo
+	@tools/build-kubo $@
 
 .PHONY: setup
 setup: $(READY)  ## only the environment in .venv
 
-$(READY): pyproject.toml constraints.txt tools/bootstrap.in tools/set-up
+$(READY): pyproject.toml plugins/ipfs/pyproject.toml constraints.txt tools/bootstrap.in tools/set-up
 	@tools/set-up $@
 
 .PHONY: clean

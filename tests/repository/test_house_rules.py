@@ -1,4 +1,4 @@
-"""What tests/conftest.py promises, kept: run on made-up tests in a pytest of their own."""
+"""What conftest.py promises, kept: run on made-up tests in a pytest of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+CONFTEST = Path(__file__).parents[2] / "conftest.py"
 
 
 @pytest.fixture

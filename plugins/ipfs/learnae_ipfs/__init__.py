@@ -1,0 +1,10 @@
+"""IPFS as a storage of Learnae. This module is light: listing plugins imports it."""
+
+from collections.abc import Mapping
+
+from learnae import hookimpl
+
+
+@hookimpl
+def learnae_register_storage() -> Mapping[str, str]:
+    return {"ipfs": "learnae_ipfs.storage:IpfsStorage"}

@@ -1,0 +1,75 @@
+"""A daemon's RPC for trio: each call in a worker thread, over a line that is cut off when the call is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+import trio
+
+from learnae import Unavailable
+from learnae.strategies import RunInThread
+from learnae_ipfs.line import FAILURES, Line, Refused
+
+T = TypeVar("T")
+
+LINES = 8  # calls at once, each in a thread of its own
+
+
+@attrs.define
+class Daemon:
+    """Lines are kept open between calls; one that failed is not used again, since the daemon may have been started anew."""
+
+    address: str
+    silence_seconds: float
+    in_thread: RunInThread
+    _idle: list[Line] = attrs.field(factory=list)
+    _limit: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LINES))
+
+    async def call(self, function: Callable[[Line], T]) -> T:
+        """What `function` returns. Raises Refused for what the daemon will not do, Unavailable where there is no daemon to ask."""
+        async with self._limit:
+            line = self._idle.pop() if self._idle else Line(self.address, self.silence_seconds)
+            sound = False
+            try:
+                result = await self._over(line, function)
+                sound = not line.hung_up
+                return result
+            except Refused:
+                sound = not line.hung_up
+                raise
+            except FAILURES as error:
+                await trio.lowlevel.checkpoint_if_cancelled()  # it failed because it was cut off
+                raise Unavailable(f"no use of the IPFS daemon at {self.address}: {error}") from error
+            finally:
+                if sound:
+                    self._idle.append(line)
+                else:
+                    line.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
+        returned: list[T] = []
+        failed: list[Exception] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_hang_up_if_cancelled, line, returned, failed)
+            try:
+                returned.append(await self.in_thread(function, line))
+            except Exception as error:  # raised again outside of the nursery, which would wrap it
+                failed.append(error)
+            nursery.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
+        return returned[0]
+
+
+async def _hang_up_if_cancelled(line: Line, *over: list[T] | list[Exception]) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        if not any(over):
+            line.hang_up()
