@@ -14,7 +14,7 @@ from learnae_ipfs.line import FAILURES, Line, Refused
 
 T = TypeVar("T")
 
-LINES = 8  # calls at once, each in a thread of its own
+LINES = 4  # calls at once, each in a thread: half of those that a node has
 
 
 @attrs.define
