@@ -121,16 +121,16 @@ def here(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Learnae and the example, as they would be published."""
+    """Learnae, its plugins and the example, as they would be published."""
     folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, ROOT / "examples" / "learnae-trimmed-mean"):
+    for source in (ROOT, ROOT / "plugins" / "ipfs", ROOT / "examples" / "learnae-trimmed-mean"):
         subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=source, check=True)
     return sorted(folder.iterdir())
 
 
 @pytest.fixture
 def elsewhere(wheels: list[Path], tmp_path: Path) -> Iterator[Shell]:
-    """A new environment with these two wheels, far from the checkout.
+    """A new environment with these wheels, far from the checkout.
 
     What they depend on it borrows from the environment of the tests, which is too large to be copied: pip still checks the versions.
     """

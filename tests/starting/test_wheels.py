@@ -1,4 +1,4 @@
-"""What is published: both wheels in an environment of their own, far from the checkout, and a swarm that trains with them."""
+"""What is published: the wheels in an environment of their own, far from the checkout, and a swarm that trains with them."""
 
 from __future__ import annotations
 
