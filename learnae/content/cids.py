@@ -59,7 +59,7 @@ def parse_cid(text: object) -> Cid:
 def check(block: Block) -> bool:
     """Whether a block is within the size bound and has the CID that it is named by.
 
-    A sound block remembers it: both the storage that reads from a disk and the core ask, and hashing is a third of what fetching costs.
+    A sound block remembers it: both the storage that reads from a disk and the core ask, and hashing is most of what fetching costs.
     """
     if block.sound:
         return True

@@ -10,12 +10,12 @@ import trio
 
 from learnae import Block, Cid, Unavailable
 from learnae.content.cids import check
+from learnae.identity.wire import HINT_CHARACTERS
 from learnae.records import BLOCK_BYTES
 from learnae_ipfs.daemon import LINES, Daemon
 from learnae_ipfs.line import Line, Refused
 
 HINTS = 8
-HINT_CHARACTERS = 200  # more is not sent to others
 MEET_SECONDS = 3.0
 _HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
 
