@@ -103,7 +103,8 @@ class Director:
     def _kill(self, victim: Peer) -> None:
         self._child_of[victim.number].kill()
         victim.die(self.seconds)
-        self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to its trainer and its node")
+        hit = "its trainer, its node and its daemon" if self.plan.scenery else "its trainer and its node"
+        self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to {hit}")
 
     async def _bring_back(self, victim: Peer, nursery: trio.Nursery) -> None:
         """A new process with the same home and the last checkpoint."""

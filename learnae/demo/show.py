@@ -12,8 +12,9 @@ import attrs
 import trio
 from rich.console import Console
 
+from learnae.demo import scenery
 from learnae.demo.director import Director
-from learnae.demo.plan import Plan, Stage
+from learnae.demo.plan import Stage
 from learnae.demo.screen import watch
 from learnae.demo.table import closing_table, summary
 from learnae.demo.verdict import shortcomings
@@ -31,16 +32,17 @@ No server, no leader. Half-way one of them is killed, and later comes back.
 """
 
 
-def show_demo(out: Path, *, keep: bool = False, plan: Plan | None = None) -> bool:
+def show_demo(out: Path, *, storage: str = scenery.EMBEDDED, keep: bool = False) -> bool:
     """Play it, and leave a picture in `out`. Returns whether it showed what it promises. Raises ConfigError, KeyboardInterrupt."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     _check_needs()
+    scenery.check(storage)
     _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        return _show(Director(plan or Plan(), stage), out, console)
+        return _show(Director(scenery.plan(storage, stage), stage), out, console)
     finally:
         if keep:
             console.print(f"Homes and logs of the peers: {stage.folder}", soft_wrap=True)

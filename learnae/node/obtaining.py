@@ -21,8 +21,10 @@ from learnae.node.tally import Tally
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
 
-LEAST_SHARE = 4
+LEAST_SHARE = 0.25
 """What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
+SILENT_SHARE = 0.75
+"""Where nothing came at all, the next deadline is twice as long: most who are silent have vanished, and each try holds a round up."""
 
 
 @attrs.frozen
@@ -88,7 +90,7 @@ class Obtainer:
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
         """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
-        _measure(record, seconds, max(came, size // LEAST_SHARE))
+        _measure(record, seconds, max(came, round((LEAST_SHARE if came else SILENT_SHARE) * size)))
         if not came and record.bytes_per_second is not None:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
