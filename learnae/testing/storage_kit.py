@@ -15,6 +15,7 @@ from learnae.records import BLOCK_BYTES, Cid
 from learnae.strategies import Storage
 from learnae.testing.kit import Kit, in_trio, needs
 from learnae.testing.published import Published, breaking_off, cancelling, fetched, payloads, published, same
+from learnae.testing.surroundings import checked
 
 OpenStorage = Callable[[str], Storage]
 """Makes a storage, not yet entered, for a peer of this name; all that one test makes use the same place."""
@@ -295,4 +296,17 @@ class StorageConformance(Kit):
                 await store.put(cancelled.root, cancelling(cancelled.blocks, scope))
             await store.put(update.root, update.blocks)
             assert update.root in await store.roots()
+            assert same(await fetched(store, update.cids), update)
+
+    @in_trio
+    async def test_a_check_before_the_first_run_leaves_nothing_behind(self, storage: OpenStorage) -> None:
+        await checked(storage("a"))
+
+    @in_trio
+    async def test_a_check_beside_a_run_disturbs_nothing(self, storage: OpenStorage) -> None:
+        update = published("u", *payloads(3))
+        async with storage("a") as store:
+            await store.put(update.root, update.blocks)
+            await checked(storage("a"))
+            assert list(await store.roots()) == [update.root]
             assert same(await fetched(store, update.cids), update)
