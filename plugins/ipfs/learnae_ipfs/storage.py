@@ -15,9 +15,8 @@ from learnae.content.cids import parse_cid
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import Line, Refused, check_address
 from learnae_ipfs.pins import Pins
+from learnae_ipfs.remarks import OLDEST, Visit
 from learnae_ipfs.search import Search, meet, own_hints
-
-OLDEST = (0, 38)  # before it, the names of pins were not told reliably
 
 
 def _address(_: object, __: Any, address: str) -> None:
@@ -55,6 +54,12 @@ class IpfsStorage(Storage):
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._daemon.close()
+
+    async def check(self) -> Sequence[str]:
+        try:
+            return await Visit(self._daemon, self.options.address).remarks(private=self.context.secret("a network") is not None)
+        finally:
+            self._daemon.close()
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         try:
