@@ -60,13 +60,18 @@ def in_private(context: Context) -> Context:
 
 
 @contextmanager
-def fake(**changes: tuple[int, Any]) -> Iterator[str]:
-    """The address of what answers like a Kubo with room and without faults, but for these calls; `_` stands for `/`."""
-    answers = {**LIKE_KUBO, **{path.replace("_", "/"): answer for path, answer in changes.items()}}
+def fake(**changes: tuple[int, Any] | None) -> Iterator[str]:
+    """The address of what answers like a Kubo with room and without faults, but for these calls, or never; `_` stands for `/`."""
+    over = threading.Event()
+    answers: dict[str, tuple[int, Any] | None] = {**LIKE_KUBO, **{path.replace("_", "/"): answer for path, answer in changes.items()}}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, body = answers.get(urlsplit(self.path).path.removeprefix("/api/v0/"), (400, "an argument is required"))
+            answer = answers.get(urlsplit(self.path).path.removeprefix("/api/v0/"), (400, "an argument is required"))
+            if answer is None:
+                over.wait(60)
+                return
+            status, body = answer
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -82,6 +87,7 @@ def fake(**changes: tuple[int, Any]) -> Iterator[str]:
         try:
             yield f"/ip4/127.0.0.1/tcp/{server.server_port}"
         finally:
+            over.set()
             server.shutdown()
             thread.join()
 
@@ -163,6 +169,12 @@ def test_a_full_disk_is_a_problem(learnae_contexts: Contexts) -> None:
 
 def test_what_a_daemon_does_not_tell_is_no_problem(learnae_contexts: Contexts) -> None:
     with fake(repo_stat=(403, ""), diag_sys=(403, "")) as address:
+        assert len(said(address, in_private(learnae_contexts("a")))) == 1
+
+
+def test_a_daemon_that_takes_long_to_count_its_repo_is_not_waited_for(learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remarks, "ANSWER_SECONDS", 0.5)
+    with fake(repo_stat=None) as address:
         assert len(said(address, in_private(learnae_contexts("a")))) == 1
 
 
