@@ -15,7 +15,7 @@ from learnae.records import Heard
 from learnae.strategies import Announcer
 from learnae.testing.ear import Ear
 from learnae.testing.kit import Kit, in_trio, needs
-from learnae.testing.surroundings import checked
+from learnae.testing.surroundings import checked, checked_before_the_first_run
 
 OpenAnnouncer = Callable[[str], Announcer]
 """Makes an announcer, not yet entered, for a peer of this name; all that one test makes use the same medium."""
@@ -284,7 +284,7 @@ class AnnouncerConformance(Kit):
 
     @in_trio
     async def test_a_check_before_the_first_run_leaves_nothing_behind(self, announcer: OpenAnnouncer) -> None:
-        await checked(announcer("a"))
+        await checked_before_the_first_run(announcer("a"))
 
     @in_trio
     async def test_a_check_beside_a_run_disturbs_nothing(self, announcer: OpenAnnouncer) -> None:

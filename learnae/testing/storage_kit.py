@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
@@ -13,15 +12,14 @@ from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable
 from learnae.records import BLOCK_BYTES, Cid
 from learnae.strategies import Storage
-from learnae.testing.kit import Kit, in_trio, needs
+from learnae.testing.kit import in_trio, needs
 from learnae.testing.published import Published, breaking_off, cancelling, fetched, payloads, published, same
-from learnae.testing.surroundings import checked
+from learnae.testing.surroundings import OpenStorage, StorageChecks
 
-OpenStorage = Callable[[str], Storage]
-"""Makes a storage, not yet entered, for a peer of this name; all that one test makes use the same place."""
+__all__ = ["OpenStorage", "StorageConformance"]
 
 
-class StorageConformance(Kit):
+class StorageConformance(StorageChecks):
     """Subclass, and give the fixture `storage`."""
 
     survives_reopen: ClassVar[bool] = True
@@ -296,17 +294,4 @@ class StorageConformance(Kit):
                 await store.put(cancelled.root, cancelling(cancelled.blocks, scope))
             await store.put(update.root, update.blocks)
             assert update.root in await store.roots()
-            assert same(await fetched(store, update.cids), update)
-
-    @in_trio
-    async def test_a_check_before_the_first_run_leaves_nothing_behind(self, storage: OpenStorage) -> None:
-        await checked(storage("a"))
-
-    @in_trio
-    async def test_a_check_beside_a_run_disturbs_nothing(self, storage: OpenStorage) -> None:
-        update = published("u", *payloads(3))
-        async with storage("a") as store:
-            await store.put(update.root, update.blocks)
-            await checked(storage("a"))
-            assert list(await store.roots()) == [update.root]
             assert same(await fetched(store, update.cids), update)

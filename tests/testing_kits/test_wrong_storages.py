@@ -216,7 +216,7 @@ class Tidying(MemoryStorage):
         (Locking, {CANCELLED_PUT}),
         (Hanging, {CHECK_FIRST, CHECK_BESIDE}),
         (Mumbling, {CHECK_FIRST, CHECK_BESIDE}),
-        (Littering, {CHECK_FIRST, CHECK_BESIDE}),
+        (Littering, {CHECK_FIRST}),
         (Tidying, {CHECK_BESIDE}),
     ],
 )
