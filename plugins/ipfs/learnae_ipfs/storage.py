@@ -15,9 +15,8 @@ from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
+from learnae_ipfs.remarks import OLDEST, Visit
 from learnae_ipfs.search import Search, meet, own_hints
-
-OLDEST = (0, 38)  # before it, the names of pins were not told reliably
 
 
 class IpfsStorage(Storage):
@@ -49,6 +48,12 @@ class IpfsStorage(Storage):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    async def check(self) -> Sequence[str]:
+        try:
+            return await Visit(self._daemon, self.options.address).remarks(private=self.context.secret("a network") is not None)
+        finally:
+            self._daemon.close()
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         async with self._uncollected():
