@@ -14,10 +14,7 @@ from learnae import ConfigError, Problem, Unavailable
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask
 from learnae_ipfs.daemon import Daemon
-
-OLDEST = (0, 38)  # before it, the names of pins were not told reliably
-NEWEST_TESTED = (0, 38, 2)
-RANGE = "0.38 to 0.38.2 were tested"
+from learnae_ipfs.versions import NEWEST_TESTED, OLDEST, RANGE, dotted
 
 KEY = "storage.address"
 ANSWER_SECONDS = 5.0
@@ -49,7 +46,11 @@ NEARLY_FULL = (
     "its storage limit is nearly reached: raise Datastore.StorageMax (`ipfs config`), or let it remove what nobody has pinned"
     " (`ipfs repo gc`, or `ipfs daemon --enable-gc`)"
 )
-IN_PRIVATE = "the daemon is in a private network, as it has a swarm.key"
+IN_PRIVATE = "the daemon is in the private network of this swarm"
+IN_ANOTHER = (
+    "the daemon is in a private network with a key of its own: it meets daemons with the very same swarm.key, and none that Learnae runs"
+    " by itself; `learnae-ipfs swarm-key` writes the key of theirs"
+)
 IN_PUBLIC = (
     "the daemon is in a public network: strangers can fetch what members alone can read, and see who has it; for a network of the swarm's"
     " own, give all its daemons one swarm.key, and start them with LIBP2P_FORCE_PNET=1"
@@ -63,13 +64,13 @@ class Visit:
     daemon: Daemon
     address: str
 
-    async def remarks(self, *, private: bool) -> list[str]:
-        """What is fine, and what is only remarkable. `private` is the swarm."""
+    async def remarks(self, swarm_key: str | None) -> list[str]:
+        """What is fine, and what is only remarkable. In a private swarm, `swarm_key` is the file that its daemons would have."""
         answers = await self._call_everything()
         space, system = await self._perhaps("repo/stat", **{"size-only": "true"}), await self._perhaps("diag/sys")
         if problems := [*self._forbidden(answers), *self._too_old(answers["version"]), *self._full(system)]:
             raise ConfigError(problems)
-        network = await self._network(answers["id"]) if private else ()
+        network = await self._network(answers["id"], swarm_key) if swarm_key is not None else ()
         return [self._about(answers["version"]), *_room(space, system), *network]
 
     async def _call_everything(self) -> dict[str, Answer]:
@@ -106,7 +107,7 @@ class Visit:
 
     def _too_old(self, answer: Answer) -> Iterator[Problem]:
         if answer.version and answer.version < OLDEST:
-            what = f"the IPFS daemon at {self.address} is Kubo {_dotted(answer.version)}, which is too old"
+            what = f"the IPFS daemon at {self.address} is Kubo {dotted(answer.version)}, which is too old"
             yield Problem(KEY, what, f"install a newer one; {RANGE}")
 
     def _full(self, system: Answer) -> Iterator[Problem]:
@@ -116,19 +117,17 @@ class Visit:
 
     def _about(self, answer: Answer) -> str:
         newer = f"; it is newer than what is known to work: {RANGE}" if answer.version > NEWEST_TESTED else ""
-        return f"Kubo {_dotted(answer.version)} at {self.address} allows all calls that are needed{newer}"
+        return f"Kubo {dotted(answer.version)} at {self.address} allows all calls that are needed{newer}"
 
-    async def _network(self, identity: Answer) -> list[str]:
+    async def _network(self, identity: Answer, swarm_key: str) -> list[str]:
         """What can be known of it; nothing otherwise."""
         if any(map(_PUBLIC.search, identity.texts("Addresses"))):
             return [IN_PUBLIC]
         repo = (await self._perhaps("repo/stat")).text("RepoPath")
-        has_key = await self.daemon.in_thread(_has_swarm_key, Path(repo), identity.text("ID")) if repo else None
-        return [] if has_key is None else [IN_PRIVATE if has_key else IN_PUBLIC]
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
+        key = await self.daemon.in_thread(_swarm_key, Path(repo), identity.text("ID")) if repo else None
+        if key is None:
+            return []
+        return [(IN_PRIVATE if key.split() == swarm_key.split() else IN_ANOTHER) if key else IN_PUBLIC]
 
 
 def _room(space: Answer, system: Answer) -> Iterator[str]:
@@ -142,13 +141,19 @@ def _room(space: Answer, system: Answer) -> Iterator[str]:
             yield NEARLY_FULL
 
 
-def _has_swarm_key(repo: Path, peer: str) -> bool | None:
-    """Whether there is one in this repo; None if it is not that of this peer of IPFS on this machine, or cannot be read."""
+def _swarm_key(repo: Path, peer: str) -> str | None:
+    """What the file of that name says, "" without one; None if this is no repo of this peer of IPFS on this machine, or cannot be read."""
     try:
-        if not (repo / "config").is_file():
+        if json.loads(_text(repo / "config"))["Identity"]["PeerID"] != peer:
             return None
-        with (repo / "config").open("rb") as file:
-            config = json.loads(file.read(MOST_BYTES))
-        return (repo / "swarm.key").exists() if config["Identity"]["PeerID"] == peer else None
+        return _text(repo / "swarm.key") if (repo / "swarm.key").exists() else ""
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _text(path: Path) -> str:
+    """Of a plain file: a pipe of that name would never end."""
+    if not path.is_file():
+        raise OSError(f"{path} is no file")
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES).decode()

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
-from learnae import Block, Cid, Context, Storage, Unavailable, UpdateRejected
+from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
 from learnae.content.cids import parse_cid
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import Line, Refused
-from learnae_ipfs.managed.peer import OwnDaemon
+from learnae_ipfs.managed.peer import OwnDaemon, settings_of
+from learnae_ipfs.managed.remarks import Preview
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
-from learnae_ipfs.remarks import OLDEST, Visit
+from learnae_ipfs.remarks import Visit
 from learnae_ipfs.search import Search, meet, own_hints
+from learnae_ipfs.versions import OLDEST
 
 
 class IpfsStorage(Storage):
@@ -26,7 +28,7 @@ class IpfsStorage(Storage):
 
     def __init__(self, options: IpfsStorageOptions, context: Context) -> None:
         super().__init__(options, context)
-        repo = Repo(options.repo or context.home / "repo")
+        self._repo = repo = Repo(options.repo or context.home / "repo")
         self._name = f"the IPFS daemon at {options.address or repo.folder}"
         self._daemon = Daemon(lambda: options.address or repo.address, self._name, options.silence_seconds, context.in_thread)
         self._own = OwnDaemon.of(options, context, repo, self._daemon, self._look) if options.managed else None
@@ -50,8 +52,13 @@ class IpfsStorage(Storage):
         await self._stack.aclose()
 
     async def check(self) -> Sequence[str]:
+        settings = settings_of(self.options, self.context)
+        if self._own is not None:
+            return await self.context.in_thread(Preview(self.options.program, self._repo, settings).remarks)
+        if (address := self._daemon.where()) is None:
+            raise ConfigError(Problem("storage.repo", f"no daemon runs on {self._repo.folder}", "start it: `ipfs daemon`"))
         try:
-            return await Visit(self._daemon, self.options.address).remarks(private=self.context.secret("a network") is not None)
+            return await Visit(self._daemon, address).remarks(settings.swarm_key)
         finally:
             self._daemon.close()
 

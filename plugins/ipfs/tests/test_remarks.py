@@ -195,8 +195,14 @@ def test_a_private_swarm_is_told_of_a_daemon_in_a_public_network(shared_kubo: An
     assert "network" not in " ".join(said(shared_kubo.address, learnae_contexts("a")))
 
 
-def test_a_daemon_with_a_swarm_key_is_in_a_private_network(new_kubo: Any, learnae_contexts: Contexts) -> None:
-    assert "in a private network" in said(new_kubo(SWARM_KEY).address, in_private(learnae_contexts("a")))[-1]
+@pytest.mark.parametrize(("key", "told"), [("73" * 32, "the private network of this swarm"), ("1f" * 32, "a key of its own")])
+def test_it_is_told_whether_a_private_network_is_that_of_the_swarm(key: str, told: str, new_kubo: Any, learnae_contexts: Contexts) -> None:
+    assert told in said(new_kubo(key).address, in_private(learnae_contexts("a")))[-1]
+
+
+def test_a_repo_on_which_no_daemon_runs_is_told(tmp_path: Path, learnae_contexts: Contexts) -> None:
+    with pytest.raises(ConfigError, match=r"storage\.repo: no daemon runs.*ipfs daemon"):
+        trio.run(IpfsStorage(IpfsStorageOptions(repo=tmp_path), learnae_contexts("a")).check)
 
 
 def test_a_daemon_elsewhere_shows_by_its_addresses_that_its_network_is_public(new_kubo: Any, learnae_contexts: Contexts) -> None:

@@ -30,7 +30,12 @@ class Settings:
     @property
     def swarm_key(self) -> str | None:
         """The text of Kubo's file `swarm.key`."""
-        return None if self.key is None else f"/key/swarm/psk/1.0.0/\n/base16/\n{self.key.hex()}\n"
+        return None if self.key is None else swarm_key_file(self.key)
+
+
+def swarm_key_file(key: bytes) -> str:
+    """The key of a private network as Kubo reads it."""
+    return f"/key/swarm/psk/1.0.0/\n/base16/\n{key.hex()}\n"
 
 
 def _quiet(settings: Settings, before: Sequence[str]) -> dict[str, Any]:
