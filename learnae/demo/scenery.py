@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from learnae.demo.plan import Plan, Stage
-from learnae.errors import ConfigError, Problem
 from learnae.identity.swarm_keys import SwarmKey
-from learnae.plugins.manager import PluginManager
 
 EMBEDDED = "directory"
 ON_LOOPBACK: dict[str, dict[str, Any]] = {"ipfs": {"listen": ["/ip4/127.0.0.1/tcp/0"]}}  # options that keep it on this machine
 STEPS_PER_SECOND = 40.0  # daemons share the cores
 LIMIT_SECONDS = 300.0  # a daemon for each peer has to be paid for
-DISTRIBUTIONS = {"ipfs": "learnae-ipfs"}
 
 
-def check(storage: str) -> None:
-    """Raises ConfigError for a storage that nobody offers."""
-    try:
-        PluginManager.discover().find("storage", storage, Path())
-    except ConfigError as error:
-        remedy = f"pip install {DISTRIBUTIONS[storage]}" if storage in DISTRIBUTIONS else error.problems[0].suggestion
-        raise ConfigError(Problem("--storage", error.problems[0].message, remedy)) from error
+def table(storage: str) -> dict[str, Any]:
+    """The choice of it in a peer's file."""
+    return {"use": storage, **ON_LOOPBACK.get(storage, {})}
 
 
 def plan(storage: str, stage: Stage) -> Plan:
@@ -32,5 +24,5 @@ def plan(storage: str, stage: Stage) -> Plan:
         return Plan()
     stage.key.touch(mode=0o600)
     stage.key.write_text(SwarmKey.generate().text())
-    tables = {"storage": [{"use": storage, **ON_LOOPBACK.get(storage, {})}], "swarm": {"key_file": str(stage.key)}}
+    tables = {"storage": [table(storage)], "swarm": {"key_file": str(stage.key)}}
     return Plan(scenery=tables, steps_per_second=STEPS_PER_SECOND, limit_seconds=LIMIT_SECONDS)

@@ -38,7 +38,6 @@ def show_demo(out: Path, *, storage: str = scenery.EMBEDDED, keep: bool = False)
     if not console.is_terminal:
         console.width = WIDTH
     _check_needs()
-    scenery.check(storage)
     _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:

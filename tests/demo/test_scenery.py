@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from learnae.cli.main import main
 from learnae.demo import scenery
 from learnae.demo.family import descendants
 from learnae.demo.plan import Plan, Stage
-from learnae.errors import ConfigError
 from learnae.identity.swarm_keys import SwarmKey
 
 
@@ -30,9 +30,18 @@ def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path
     assert stage.key.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_storage_that_nobody_offers_is_told_before_anything_starts() -> None:
-    with pytest.raises(ConfigError, match=r'--storage: no storage is called "ipsf".*ipfs'):
-        scenery.check("ipsf")
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [("ipsf", 'no storage is called "ipsf"'), ("ipfs", "install Kubo")],
+)
+def test_a_storage_that_cannot_be_had_is_told_before_anything_starts(
+    chosen: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--storage", chosen]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux: only there is it told who started whom")

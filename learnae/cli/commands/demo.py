@@ -20,7 +20,12 @@ from learnae.cli.commands import options
 @options.debug
 def demo(out: Path, storage: str, keep: bool, debug: bool) -> None:
     """Four peers learn to read digits, each from two or three of the ten; one is killed half-way. Takes about a minute."""
+    from learnae.cli.check.choices import check_choice
+    from learnae.demo import scenery
     from learnae.demo.show import show_demo
+
+    if storage != scenery.EMBEDDED:
+        check_choice("storage", scenery.table(storage))
 
     if not show_demo(out, storage=storage, keep=keep):
         raise click.exceptions.Exit(1)
