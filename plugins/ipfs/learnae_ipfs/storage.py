@@ -14,6 +14,7 @@ from learnae.config.tables import key
 from learnae.content.cids import parse_cid
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import Line, Refused, check_address
+from learnae_ipfs.mending import mend
 from learnae_ipfs.pins import Pins
 from learnae_ipfs.search import Search, meet, own_hints
 
@@ -69,9 +70,13 @@ class IpfsStorage(Storage):
         await search.locally()
         if search.wanted and not search.outage:
             await meet(self._daemon, hints)
+            if search.damaged:
+                await mend(search, self._pins, self.options.search_seconds)
             await search.everywhere(self.options.search_seconds)
         if search.wanted:
             cause = str(search.outage) if search.outage else f"not found by the IPFS daemon at {self.options.address}"
+            if search.damaged:
+                cause += f"; damaged on its disk, and held there by others: {len(search.damaged)}"
             raise Unavailable(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
 
     async def drop(self, root: Cid) -> None:
