@@ -175,3 +175,23 @@ def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo:
             assert same(await fetched(reader, UPDATE.cids), UPDATE)
 
     run(test)
+
+
+def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test(nursery: trio.Nursery) -> None:
+        async with (
+            storage_at(one.address, learnae_contexts("a")) as store,
+            storage_at(two.address, learnae_contexts("b")) as reader,
+            storage_at(shared_kubo.address, learnae_contexts("c")) as third,
+        ):
+            await store.put(UPDATE.root, UPDATE.blocks)
+            relay = Relay(tcp_port(third.hints()), most=-1)
+            silent = led_through(await nursery.start(relay.serve), third.hints())
+            found = dict[Any, bytes]()
+            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=[*silent, *store.hints()])
+            assert relay.full.is_set()
+            assert same(found, UPDATE)
+
+    run(test)
