@@ -18,13 +18,17 @@ from learnae_ipfs.line import Line, Refused
 
 HINTS = 8
 MEET_SECONDS = 3.0
+TRIES = 2
 Read = Callable[[Line, Cid], Block | None]
 _HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
 
 
 @attrs.define
 class Search:
-    """`wanted` shrinks with each block that is delivered; `damaged` are those that the daemon's disk holds with wrong bytes."""
+    """`wanted` shrinks with each block that is delivered; others have been asked for those `sought`.
+
+    `damaged` are those that the daemon's disk holds with wrong bytes: it would answer with them, and is not asked again.
+    """
 
     daemon: Daemon
     wanted: dict[Cid, None]
@@ -43,10 +47,12 @@ class Search:
         await self._run(_read, damaged)
 
     async def everywhere(self, silence_seconds: float, among: Container[Cid] | None = None) -> None:
-        """Once for each block; ends when none has come for so long. The daemon would answer with a damaged one, and is not asked for it."""
-        cids = [cid for cid in self.wanted if cid not in self.damaged | self.sought and (among is None or cid in among)]
-        self.sought.update(cids)
-        await self._run(_find, cids, silence_seconds)
+        """Ends when no block has come for so long, the second time if others were never asked for: the first may all be nowhere."""
+        for _ in range(TRIES):
+            left = self.wanted.keys() - self.sought - self.damaged
+            cids = [cid for cid in self.wanted if cid in left and (among is None or cid in among)]
+            if self.outage is None:
+                await self._run(_find, cids, silence_seconds)
 
     async def _run(self, read: Read, cids: Iterable[Cid], silence_seconds: float = math.inf) -> None:
         wanted = [cid for cid in cids if _is_ours(cid)]
@@ -58,6 +64,8 @@ class Search:
 
     async def _take(self, left: Iterator[Cid], read: Read, scope: trio.CancelScope, silence_seconds: float) -> None:
         for cid in left:
+            if read is _find:
+                self.sought.add(cid)
             try:
                 block = await self.daemon.call(lambda line, cid=cid: read(line, cid))  # type: ignore[misc]
             except Unavailable as error:

@@ -76,7 +76,7 @@ class IpfsStorage(Storage):
         if search.wanted:
             cause = str(search.outage) if search.outage else f"not found by the IPFS daemon at {self.options.address}"
             if search.damaged:
-                cause += f"; damaged on its disk, and held there by others: {len(search.damaged)}"
+                cause += f"; damaged on its disk, and not to be removed: {len(search.damaged)}"
             raise Unavailable(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
 
     async def drop(self, root: Cid) -> None:

@@ -15,6 +15,7 @@ import trio
 from learnae import Block, Unavailable
 from learnae.content.cids import raw_cid
 from learnae.testing.published import fetched, payloads, published, same
+from learnae_ipfs.daemon import LINES
 from learnae_ipfs.storage import IpfsStorage, IpfsStorageOptions
 
 if TYPE_CHECKING:
@@ -173,6 +174,23 @@ def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo:
             assert found
             await reader.put(UPDATE.root, UPDATE.blocks)
             assert same(await fetched(reader, UPDATE.cids), UPDATE)
+
+    run(test)
+
+
+def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(
+    new_kubo: Any, learnae_contexts: Contexts
+) -> None:
+    one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(LINES + 1)]
+
+    async def test(_: trio.Nursery) -> None:
+        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            found = dict[Any, bytes]()
+            with pytest.raises(Unavailable) as caught:
+                await reader.get([*nowhere, *UPDATE.cids], lambda block: found.update({block.cid: block.data}), hints=store.hints())
+            assert {*caught.value.missing} == {*nowhere}
+            assert same(found, UPDATE)
 
     run(test)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UPDATE = published("u", *payloads(5))
 ALIKE = published("with the same blocks", *payloads(5))
-HARMED = UPDATE.blocks[3]
+HARMED, LIST = UPDATE.blocks[3], UPDATE.blocks[-2]
 LIMIT = 60.0
 
 
@@ -49,16 +49,17 @@ async def got(store: IpfsStorage, *hints: str) -> dict[Any, bytes]:
     return found
 
 
-def test_a_damaged_block_is_fetched_from_another_daemon_and_whole_again(new_kubo: Any, learnae_contexts: Contexts) -> None:
+@pytest.mark.parametrize("harmed", [HARMED, LIST], ids=["block", "list of blocks"])
+def test_a_damaged_block_is_fetched_from_another_daemon_and_whole_again(harmed: Block, new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(), new_kubo()
 
     async def test() -> None:
         async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
             await store.put(UPDATE.root, UPDATE.blocks)
             await got(reader, *store.hints())
-            file = damage(two, HARMED)
+            file = damage(two, harmed)
             assert same(await got(reader, *store.hints()), UPDATE)
-            assert file.read_bytes() == HARMED.data
+            assert file.read_bytes() == harmed.data
 
     run(test)
 
@@ -144,11 +145,29 @@ def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(n
                 await each.put(UPDATE.root, UPDATE.blocks)
             file = damage(two, HARMED)
             harmed = file.read_bytes()
-            with pytest.raises(Unavailable, match="held there by others: 1") as caught:
+            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
                 await got(reader, *store.hints())
             assert caught.value.missing == (HARMED.cid,)
             assert file.read_bytes() == harmed
             assert list(await reader.roots()) == list(await other.roots()) == [UPDATE.root]
+
+    run(test)
+
+
+def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            for either in (store, reader):
+                await either.put(UPDATE.root, UPDATE.blocks)
+            file = damage(two, LIST)
+            harmed = file.read_bytes()
+            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
+                await got(reader, *store.hints())
+            assert caught.value.missing == (LIST.cid,)
+            assert file.read_bytes() == harmed
+            assert list(await reader.roots()) == [UPDATE.root]
 
     run(test)
 
