@@ -53,7 +53,7 @@ class Answer:
 def ask(line: Line, path: str, *arguments: str, **opts: str) -> Answer:
     """Raises what a line raises, but for a status that says no."""
     try:
-        data = line.read(path, *arguments, most=MOST_BYTES, **opts)
+        data = line.read(path, *arguments, most=MOST_BYTES, silence_seconds=None, **opts)
     except StatusError as error:
         return Answer(error.original.response.status_code)
     try:

@@ -14,6 +14,7 @@ from learnae_ipfs.line import Line, Refused
 from learnae_ipfs.managed.peer import OwnDaemon, settings_of
 from learnae_ipfs.managed.remarks import Preview
 from learnae_ipfs.managed.repo import Repo
+from learnae_ipfs.mending import mend
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
 from learnae_ipfs.remarks import Visit
@@ -31,8 +32,8 @@ class IpfsStorage(Storage):
         self._repo = repo = Repo(options.repo or context.home / "repo")
         self._name = f"the IPFS daemon at {options.address or repo.folder}"
         self._daemon = Daemon(lambda: options.address or repo.address, self._name, options.silence_seconds, context.in_thread)
-        self._own = OwnDaemon.of(options, context, repo, self._daemon, self._look) if options.managed else None
         self._pins = Pins.of(context, self._daemon)
+        self._own = OwnDaemon.of(options, context, repo, self._pins, self._look) if options.managed else None
         self._hints: tuple[str, ...] = ()
         self._stack = AsyncExitStack()
 
@@ -77,9 +78,13 @@ class IpfsStorage(Storage):
         await search.locally()
         if search.wanted and not search.outage:
             await meet(self._daemon, hints)
+            if search.damaged:
+                await mend(search, self._pins, self.options.search_seconds)
             await search.everywhere(self.options.search_seconds)
         if search.wanted:
             cause = str(search.outage) if search.outage else f"not found by {self._name}"
+            if search.damaged:
+                cause += f"; damaged on its disk, and not to be removed: {len(search.damaged)}"
             raise Unavailable(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
 
     async def drop(self, root: Cid) -> None:

@@ -19,7 +19,8 @@ import trio
 from learnae import ConfigError
 from learnae.cli.main import main
 from learnae_ipfs import remarks
-from learnae_ipfs.storage import IpfsStorage, IpfsStorageOptions
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,9 +100,9 @@ def test_a_daemon_that_does_all_is_said_to_with_its_version_and_its_room(shared_
 
 
 def test_a_check_changes_nothing_in_the_daemon(shared_kubo: Any, learnae_contexts: Contexts) -> None:
-    def state() -> tuple[str, ...]:
+    def state() -> list[list[str]]:
         commands = (("pin", "ls", "--type=recursive", "--names"), ("refs", "local"), ("swarm", "peers"), ("config", "show"))
-        return tuple(shared_kubo.ipfs(*command) for command in commands)
+        return [sorted(shared_kubo.ipfs(*command).splitlines()) for command in commands]  # lists come in any order
 
     before = state()
     said(shared_kubo.address, in_private(learnae_contexts("a")))

@@ -18,10 +18,11 @@ REST_SECONDS = 600.0  # between two collections of what was dropped, while there
 
 @attrs.define
 class Collector:
-    """`putting` is held while a put is under way: what is sent and not yet pinned would go too."""
+    """`putting` is held while a put is under way, and `unpinning` while pins are away for a moment: what they hold would go too."""
 
     daemon: Daemon
     limit_bytes: int
+    unpinning: trio.Lock
     putting: trio.Lock = attrs.field(factory=trio.Lock)
     dropped: bool = False
 
@@ -38,7 +39,7 @@ class Collector:
 
     async def collect(self) -> None:
         """Raises Unavailable, Refused."""
-        async with self.putting:
+        async with self.putting, self.unpinning:
             self.dropped = False
             await self.daemon.call(_collect)
 

@@ -11,11 +11,11 @@ import attrs
 import trio
 
 from learnae import Context, Unavailable
-from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.managed.daemon import ManagedDaemon
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.managed.settings import Settings
+from learnae_ipfs.pins import Pins
 
 if TYPE_CHECKING:
     from learnae_ipfs.options import IpfsStorageOptions
@@ -35,9 +35,9 @@ class OwnDaemon:
     _stack: AsyncExitStack = attrs.field(factory=AsyncExitStack)
 
     @classmethod
-    def of(cls, options: IpfsStorageOptions, context: Context, repo: Repo, daemon: Daemon, ping: Callable[[], Awaitable[None]]) -> Self:
+    def of(cls, options: IpfsStorageOptions, context: Context, repo: Repo, pins: Pins, ping: Callable[[], Awaitable[None]]) -> Self:
         managed = ManagedDaemon(options.program, repo, settings_of(options, context), ping, context.in_thread, context.log)
-        return cls(managed, Collector(daemon, options.limit_bytes))
+        return cls(managed, Collector(pins.daemon, options.limit_bytes, pins.lock))
 
     async def __aenter__(self) -> Self:
         """Raises Unavailable if no daemon can be started."""
