@@ -82,15 +82,19 @@ class Search:
 
 async def meet(daemon: Daemon, hints: Sequence[str]) -> None:
     """Connect the daemon to these addresses of others, as far as they are any and can be reached."""
+    addresses: dict[str, list[str]] = {}
+    for hint in filter(_HINT.match, hints[:HINTS]):
+        addresses.setdefault(hint.rpartition("/")[2], []).append(hint)
     with trio.move_on_after(MEET_SECONDS):
         async with trio.open_nursery() as nursery:
-            for hint in [hint for hint in hints[:HINTS] if _HINT.match(hint)]:
-                nursery.start_soon(_meet_at, daemon, hint)
+            for of_one in addresses.values():
+                nursery.start_soon(_meet_one, daemon, of_one)
 
 
-async def _meet_at(daemon: Daemon, hint: str) -> None:
+async def _meet_one(daemon: Daemon, addresses: Sequence[str]) -> None:
+    """By whichever address is the first to answer; a daemon that has met it already says so at once."""
     try:
-        await daemon.call(lambda line: list(line.ask("swarm/connect", hint)))
+        await daemon.call(lambda line: list(line.ask("swarm/connect", *addresses)))
     except (Refused, Unavailable):
         return  # rubbish, or nobody there: what is missing is told by its blocks
 
