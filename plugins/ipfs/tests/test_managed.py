@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ import trio
 from learnae import Unavailable
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
-from learnae.testing.storage_kit import OpenStorage, StorageConformance
 from learnae_ipfs.managed import daemon as managed_daemon
 from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.managed.repo import Repo
@@ -34,28 +32,6 @@ LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 KEYS = {"one": b"1" * 32, "two": b"2" * 32}
 
 Open = Callable[..., IpfsStorage]
-
-
-@pytest.fixture
-def own(kubo_program: str, tmp_path: Path) -> Open:
-    """Storages with a daemon of their own, each in the home of the peer that it is for."""
-
-    def make(peer: str = "a", *, key: str | None = "one", **options: Any) -> IpfsStorage:
-        chosen = {"program": kubo_program, "listen": LOOPBACK, "search_seconds": 1.0, **options}
-        secret = KEYS[key] if key else None
-        return IpfsStorage(IpfsStorageOptions(**chosen), make_context(tmp_path / peer, peer=peer, secret=lambda purpose: secret))
-
-    return make
-
-
-class TestOwnDaemon(StorageConformance):
-    frees_on_drop = False  # garbage goes later, and all at once
-    shared_between_peers = False
-    survives_reopen = True
-
-    @pytest.fixture
-    def storage(self, own: Open) -> OpenStorage:
-        return own
 
 
 def daemon_of(store: IpfsStorage) -> OwnDaemon:
@@ -233,75 +209,6 @@ def test_a_repo_that_a_crash_left_half_made_is_made_anew(own: Open, tmp_path: Pa
             await store.put(UPDATE.root, UPDATE.blocks)
 
     run(test)
-
-
-def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:
-    async def test() -> None:
-        async with own("a") as store, own("b") as reader, own("c", key="two") as stranger:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            found = dict[Any, bytes]()
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
-            assert same(found, UPDATE)
-            with pytest.raises(Unavailable):
-                await stranger.get(UPDATE.cids, print, hints=store.hints())
-
-    run(test)
-
-
-def test_content_of_third_peers_is_found_by_way_of_the_publisher_alone(own: Open) -> None:
-    async def test() -> None:
-        async with own("a") as store, own("b") as third, own("c") as reader:
-            async with own("gone") as publisher:
-                await publisher.put(UPDATE.root, UPDATE.blocks)
-                await third.get(UPDATE.cids, lambda block: None, hints=publisher.hints())
-                gone = publisher.hints()
-            await reader.get([], print, hints=())
-            found = dict[Any, bytes]()
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=(*gone, *third.hints()))
-            assert same(found, UPDATE)
-            assert list(await store.roots()) == []
-
-    run(test)
-
-
-def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
-    async def test() -> None:
-        async with own() as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.put(OTHER.root, OTHER.blocks)
-            await store.drop(OTHER.root)
-            await daemon_of(store).collector.collect()
-            with pytest.raises(Unavailable):
-                await fetched(store, OTHER.cids)
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
-
-
-def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with own() as store:
-            assert await store._daemon.call(lambda line: next(line.ask("bootstrap/list"))["Peers"]) in ([], None)  # Kubo says null for none
-
-    run(test)
-    config = json.loads((tmp_path / "a" / "repo" / "config").read_text())
-    assert config["Routing"]["Type"] == "none"
-    assert config["Bootstrap"] == []
-    assert config["Addresses"]["API"] == "/ip4/127.0.0.1/tcp/0"
-    assert not config["Addresses"]["Gateway"]
-    assert not config["Discovery"]["MDNS"]["Enabled"]
-    assert not config["AutoConf"]["Enabled"]
-    assert not config["Version"]["SwarmCheckEnabled"]
-    assert config["Plugins"]["Plugins"]["telemetry"]["Config"]["Mode"] == "off"
-    assert oct((tmp_path / "a" / "repo" / "swarm.key").stat().st_mode & 0o777) == "0o600"
-
-
-def test_the_public_network_is_entered_only_when_asked_and_without_the_key_of_a_private_one(own: Open) -> None:
-    settings = daemon_of(own(public=True)).managed.settings
-    config = settings.applied({})
-    assert settings.swarm_key is None
-    assert config["Bootstrap"] == ["auto"]
-    assert config["Provide"] == {"Enabled": True, "Strategy": "roots"}
 
 
 def test_a_daemon_that_the_user_started_anew_at_another_port_is_found_by_its_repo(new_kubo: Any, tmp_path: Path) -> None:
