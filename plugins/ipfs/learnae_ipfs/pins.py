@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -20,6 +21,8 @@ from learnae_ipfs.line import Line, Refused
 
 MOST_PINS = 1 << 16
 UNDO_SECONDS = 2.0
+STUCK = 10  # answers, one each half second, without progress
+WAITING = 120  # the same before it has begun: garbage is being collected
 
 
 @attrs.frozen
@@ -60,8 +63,8 @@ class Pins:
             raise
 
     async def pin(self, ticket: Cid, name: str) -> None:
-        """The daemon has to have all blocks: offline or not, it searches for one that it has not got until the line is cut."""
-        await self.daemon.call(lambda line: list(line.ask("pin/add", ticket, name=name, offline="true")))
+        """Raises Unavailable if the daemon has lost a block meanwhile."""
+        await self.daemon.call(lambda line: _pin(line, ticket, name))
 
     async def remove(self, root: Cid) -> None:
         """Only what has exactly the own name."""
@@ -104,6 +107,20 @@ def _send(line: Line, ticket: Block, blocks: Iterable[Block]) -> None:
         yield tail
 
     list(line.ask("dag/import", data=body(), headers={"Content-Type": kind}, **{"pin-roots": "false"}))
+
+
+def _pin(line: Line, ticket: Cid, name: str) -> None:
+    """For a block that it has not got, a daemon searches the network, even if it is told not to, and does not end by itself."""
+    alike: Counter[int] = Counter()
+    for answer in line.ask("pin/add", ticket, name=name, offline="true", progress="true"):
+        if answer.get("Pins"):
+            return
+        progress = int(answer.get("Progress", 0))
+        alike[progress] += 1
+        if alike[progress] > (STUCK if progress else WAITING):
+            line.hang_up()
+            break
+    raise Unavailable("the IPFS daemon does not pin what it was sent: it may have collected garbage meanwhile")
 
 
 def _name_of(line: Line, cid: Cid) -> str | None:

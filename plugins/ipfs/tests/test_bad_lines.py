@@ -34,12 +34,14 @@ TCP = re.compile(r"/ip4/127\.0\.0\.1/tcp/(\d+)(?:/p2p/\w+)?")
 @attrs.define
 class Relay:
     """Passes on what comes, from whoever connects to the port that it serves: no faster than so many bytes a second to them, and so many
-    in all. Of a request with `loses` in it they never get the answer: the line is cut when it comes."""
+    in all. Of a request with `loses` in it they never get the answer: the line is cut when it comes. One with `waits_for` in it is passed
+    on when that has been done."""
 
     target: int
     bytes_per_second: float = math.inf
     most: float = math.inf
     loses: bytes | None = None
+    waits_for: tuple[bytes, Callable[[], object]] | None = None
     passed: int = 0
     full: trio.Event = attrs.field(factory=trio.Event)
 
@@ -57,6 +59,8 @@ class Relay:
                 async for data in near:
                     if self.loses is not None and self.loses in data:
                         lost.set()
+                    if self.waits_for is not None and self.waits_for[0] in data:
+                        await trio.to_thread.run_sync(self.waits_for[1])
                     await far.send_all(data)
 
             async def back() -> None:
@@ -132,6 +136,23 @@ def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: An
             assert list(await store.roots()) == [UPDATE.root]
             await store.drop(UPDATE.root)
             assert list(await store.roots()) == []
+
+    run(test)
+
+
+def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test(nursery: trio.Nursery) -> None:
+        relay = Relay(tcp_port([kubo.address]), waits_for=(b"/pin/add", lambda: kubo.ipfs("block", "rm", UPDATE.blocks[1].cid)))
+        port = await nursery.start(relay.serve)
+        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a"), silence_seconds=LIMIT) as store:
+            with pytest.raises(Unavailable, match="garbage"):
+                await store.put(UPDATE.root, UPDATE.blocks)
+            assert list(await store.roots()) == []
+            relay.waits_for = None
+            await store.put(UPDATE.root, UPDATE.blocks)
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
 
     run(test)
 
