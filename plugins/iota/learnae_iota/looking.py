@@ -1,0 +1,142 @@
+"""What is new at a swarm's places. One look costs a bounded number of requests and a bounded amount of memory, whatever lies there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from learnae_iota.calls import find, trytes
+from learnae_iota.line import Line
+from learnae_iota.places import WINDOW_SECONDS, Places, window_of
+from learnae_iota.transactions import Place, read, sent_at
+
+BEFORE_WINDOWS = 5  # what the tangle brings late, and clocks that are behind
+AFTER_WINDOWS = 1  # clocks that are ahead
+ONE_REQUEST = 500  # places that are asked for at once
+MOST_WINDOWS = 500  # that a look makes up for, after a pause
+MOST_REQUESTS = 16  # of one look, to list what is there
+MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
+MOST_BACKLOG = 2000
+RECENT_MESSAGES = 1024
+
+
+@attrs.define
+class Tally:
+    """What has been seen since the announcer was opened: messages, and of them such as came before; what is none; what is gone."""
+
+    messages: int = 0
+    repeated: int = 0
+    garbage: int = 0
+    gone: int = 0
+
+
+@attrs.define
+class Catch:
+    """`left` transactions have not been fetched yet; `whole` says that nothing can have been left off the lists."""
+
+    messages: list[bytes] = attrs.field(factory=list)
+    left: int = 0
+    whole: bool = True
+
+
+@attrs.define
+class Looker:
+    """Looks at the places of some channels, again and again. Its methods block, and may be called for any node."""
+
+    channels: Sequence[Places]
+    tally: Tally = attrs.field(factory=Tally)
+    ahead_seconds: float = 0.0  # of the clock of the node that was asked last
+    _known: set[str] = attrs.field(factory=set)
+    _looked: int = 0  # the newest window of the last look
+    _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
+
+    def backlog(self, line: Line, seconds: float) -> Iterator[list[bytes]]:
+        """What was sent in the last so many seconds, in portions, the newest places first. Ends after MOST_BACKLOG transactions."""
+        newest = self._looked = window_of(line.now()) + AFTER_WINDOWS
+        oldest, room = newest - max(int(seconds // WINDOW_SECONDS), BEFORE_WINDOWS), MOST_BACKLOG
+        for last in range(newest, oldest, -ONE_REQUEST):
+            places = self._places(range(last, max(last - ONE_REQUEST, oldest), -1))
+            hashes, _ = _listed(line, places)
+            new = list(hashes - self._known)[:room]
+            room -= len(new)
+            self._known |= hashes if last < newest else set(new)
+            yield self._fetched(line, new, places)
+            if not room:
+                return
+
+    def look(self, line: Line) -> Catch:
+        """What is new at the places of now and of shortly before."""
+        newest = window_of(line.now()) + AFTER_WINDOWS
+        oldest = max(min(newest, self._looked) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
+        places = self._places(range(newest, oldest - 1, -1))
+        hashes, whole = _listed(line, places)
+        new = list(hashes - self._known)
+        messages = self._fetched(line, new[:MOST_FETCHED], places)
+        self._looked, self.ahead_seconds = newest, line.ahead_seconds
+        self._known = hashes.difference(new[MOST_FETCHED:])
+        return Catch(messages, len(new[MOST_FETCHED:]), whole)
+
+    def take(self, hash_: str, transaction: str, now: float) -> bytes | None:
+        """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
+        newest = window_of(now + self.ahead_seconds) + AFTER_WINDOWS
+        if hash_ in self._known or (found := read(transaction, frozenset(self._places(range(newest, newest - 2 - BEFORE_WINDOWS, -1))))) is None:
+            return None
+        self._known.add(hash_)
+        self._count(found)
+        return found
+
+    def _places(self, windows: range) -> dict[Place, None]:
+        return {places.at(window): None for window in windows for places in self.channels}
+
+    def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[bytes]:
+        found: list[tuple[int, bytes]] = []
+        at = frozenset(places)
+        for start in range(0, len(hashes), line.most_trytes):
+            for transaction in trytes(line, hashes[start : start + line.most_trytes]):
+                if transaction is None:
+                    self.tally.gone += 1
+                elif (message := read(transaction, at)) is None:
+                    self.tally.garbage += 1
+                else:
+                    found.append((sent_at(transaction), message))
+        for _, message in found:
+            self._count(message)
+        return [message for _, message in sorted(found)]
+
+    def _count(self, message: bytes) -> None:
+        self.tally.messages += 1
+        digest = hashlib.sha256(message).digest()
+        self.tally.repeated += digest in self._recent
+        self._recent[digest] = None
+        if len(self._recent) > RECENT_MESSAGES:
+            self._recent.popitem(last=False)
+
+
+def recent_hashes(line: Line, places: Places) -> set[str]:
+    """Transactions of the swarm that this node has, of the last minutes."""
+    newest = window_of(line.now())
+    return find(line, [places.at(window).address for window in range(newest, newest - ONE_REQUEST // 10, -1)])
+
+
+def _listed(line: Line, places: dict[Place, None]) -> tuple[set[str], bool]:
+    """The hashes at these places, and whether surely all of them: a list as long as the node makes them is asked for in two halves."""
+    hashes: set[str] = set()
+    whole = True
+    addresses = [place.address for place in places]
+    size = min(ONE_REQUEST, line.most_found)
+    waiting = [addresses[start : start + size] for start in range(0, len(addresses), size)]
+    for _ in range(MOST_REQUESTS + len(waiting)):
+        if not waiting:
+            break
+        asked = waiting.pop(0)
+        found = find(line, asked)
+        hashes |= found
+        if len(found) < line.most_found:
+            continue
+        whole = whole and len(asked) > 1
+        if len(asked) > 1:
+            waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
+    return hashes, whole and not waiting
