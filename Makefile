@@ -13,8 +13,9 @@ READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
 PYTEST_ARGS ?=
 export PATH := $(PATH):/usr/local/go/bin
 KUBO := .nodes/ipfs
+HORNET := .nodes/hornet
 # Tests that need a real daemon are skipped where there is no Go; the last lines of the run say so.
-NODES := $(if $(shell PATH="$(PATH)" command -v go),$(KUBO))
+NODES := $(if $(shell PATH="$(PATH)" command -v go),$(KUBO) $(HORNET))
 
 .PHONY: help
 help:  ## this list
@@ -55,21 +56,25 @@ reference: $(READY)  ## write docs/reference/ from the code
 
 .PHONY: constraints
 constraints: $(READY)  ## take the newest versions of everything we build on
-	$(BIN)/uv pip compile pyproject.toml plugins/ipfs/pyproject.toml tools/bootstrap.in --extra torch --extra demo --group dev \
-		--python-version 3.11 --upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
+	$(BIN)/uv pip compile pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml tools/bootstrap.in tools/pyota.in \
+		--overrides tools/pyota-overrides.in --extra torch --extra demo --group dev --python-version 3.11 \
+		--upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
 	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
 	@rm constraints.new && mv constraints.both constraints.txt
 
 .PHONY: nodes
-nodes: $(KUBO)  ## build the real daemons that tests run against
+nodes: $(KUBO) $(HORNET)  ## build the real daemons that tests run against
 
-$(KUBO): tools/kubo/go.mod tools/kubo/go.sum tools/build-kubo
-	@tools/build-kubo $@
+$(KUBO): tools/kubo/go.mod tools/kubo/go.sum tools/build-node
+	@tools/build-node kubo github.com/ipfs/kubo/cmd/ipfs $@
+
+$(HORNET): tools/hornet/go.mod tools/hornet/go.sum tools/build-node
+	@tools/build-node hornet github.com/gohornet/hornet $@
 
 .PHONY: setup
 setup: $(READY)  ## only the environment in .venv
 
-$(READY): pyproject.toml plugins/ipfs/pyproject.toml constraints.txt tools/bootstrap.in tools/set-up
+$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in tools/set-up
 	@tools/set-up $@
 
 .PHONY: clean

@@ -1,0 +1,123 @@
+"""Some Hornets that know each other, in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from learnae.errors import ConfigError, Problem
+from learnae_iota.devnet.keys import Keys
+from learnae_iota.devnet.node import Node
+from learnae_iota.devnet.ports import LOOPBACK, Ports
+from learnae_iota.devnet.settings import write_settings
+
+DEPTH = 13
+MILESTONE_SECONDS = 10
+
+
+@attrs.define(eq=False)
+class Tangle:
+    """`nodes[0]` issues milestones; each knows all others. Made and ended by `Tangle.running`."""
+
+    folder: Path
+    nodes: Sequence[Node]
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(
+        cls,
+        folder: Path,
+        program: str,
+        ports: Sequence[Ports],
+        *,
+        depth: int = DEPTH,
+        milestone_seconds: int = MILESTONE_SECONDS,
+        options: Mapping[str, Any] | None = None,
+    ) -> Iterator[Tangle]:
+        """One node for each of the ports. Going on in the same folder is possible. Raises ConfigError and Unavailable.
+
+        `options` replace keys of Hornet's config.json. There are keys for 2 ** depth milestones, and no more come then.
+        """
+        with _locked(folder):
+            keys = Keys.at(folder / "keys", program, depth)
+            settings = {"milestone_seconds": milestone_seconds, "options": options or {}}
+            tangle = cls(folder, [_node(folder, program, keys, ports, number, settings) for number in range(len(ports))])
+            try:
+                tangle.start()
+                yield tangle
+            finally:
+                tangle.stop()
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes]
+
+    def start(self) -> None:
+        """All nodes, until they have met and agree on the newest milestone.
+
+        Hornet issues no more milestones on a database that was not ended in order: then a new tangle begins.
+        """
+        if not self.nodes[0].ended_in_order:
+            for node in self.nodes:
+                node.forget()
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            node.wait_until(partial(self._ready, node))
+
+    def stop(self) -> None:
+        """End those that run."""
+        for node in self.nodes:
+            node.ask_to_end()
+        for node in self.nodes:
+            node.stop()
+
+    def _ready(self, node: Node) -> bool:
+        return node.synchronised and node.connected_peers == len(self.nodes) - 1
+
+    def part(self, one: Node, other: Node) -> None:
+        """Cut the line between two."""
+        for node, peer in ((one, other), (other, one)):
+            node.call("removeNeighbors", uris=[f"tcp://{LOOPBACK}:{peer.ports.gossip}"])
+
+    def join(self, one: Node, other: Node) -> None:
+        """Let them meet again."""
+        for node, peer in ((one, other), (other, one)):
+            node.call("addNeighbors", uris=[f"tcp://{LOOPBACK}:{peer.ports.gossip}"])
+
+
+def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number: int, settings: Mapping[str, Any]) -> Node:
+    own, place, issues = ports[number], folder.absolute() / f"node-{number}", number == 0
+    peers = [*ports[:number], *ports[number + 1 :]]
+    write = partial(write_settings, place, keys, own, peers, issues=issues, **settings)
+    return Node(place.name, place, program, keys, own, issues, write)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises ConfigError if another tangle runs here, or the folder holds something else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in folder.iterdir()}
+        if names and not names & {"lock", "keys"}:
+            raise ConfigError(Problem(str(folder), "holds something else than a tangle", "name a new or an empty folder"))
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(Problem(str(folder), f"cannot be used: {error.strerror}", "name another folder")) from error
+    with open(fd, "r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = Problem(str(folder), f"is used by process {lock.read().strip()}", "end it, or name another folder")
+            raise ConfigError(problem) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
