@@ -27,6 +27,11 @@ def hash_of(trytes: str) -> str:
     return "".join(_TRYTES[state[index : index + 3]] for index in range(0, _BLOCK, 3))
 
 
+def is_worked(trytes: str, weight: int) -> bool:
+    """Whether the hash ends with so many zero trits."""
+    return _absorbed(trytes)[_BLOCK - weight : _BLOCK] == b"\1" * weight
+
+
 def with_nonce(trytes: str, weight: int, stopped: Callable[[], bool] = lambda: False) -> str:
     """The transaction with a nonce that lets its hash end with so many zero trits. Raises InterruptedError once `stopped()`."""
     before = _absorbed(trytes[:-_BLOCK_TRYTES])

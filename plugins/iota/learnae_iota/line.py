@@ -58,7 +58,7 @@ class Line:
         return _understood(command, status, data)
 
     def now(self) -> float:
-        """Seconds since 1970 on the node's clock: it refuses transactions that are ten minutes off, and a small device may have no clock."""
+        """Seconds since 1970 on the node's clock: it refuses what is ten minutes ahead of it, and a small device may have no clock."""
         return time.time() + self.ahead_seconds
 
     def hang_up(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from learnae_iota.calls import find, trytes
 from learnae_iota.line import Line
-from learnae_iota.places import WINDOW_SECONDS, Places, window_of
+from learnae_iota.places import Places, window_of
 from learnae_iota.transactions import Place, read, sent_at
 
 BEFORE_WINDOWS = 5  # what the tangle brings late, and clocks that are behind
@@ -19,7 +20,6 @@ ONE_REQUEST = 500  # places that are asked for at once
 MOST_WINDOWS = 500  # that a look makes up for, after a pause
 MOST_REQUESTS = 16  # of one look, to list what is there
 MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
-MOST_BACKLOG = 2000
 RECENT_MESSAGES = 1024
 
 
@@ -44,7 +44,7 @@ class Catch:
 
 @attrs.define
 class Looker:
-    """Looks at the places of some channels, again and again. Its methods block, and may be called for any node."""
+    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time."""
 
     channels: Sequence[Places]
     tally: Tally = attrs.field(factory=Tally)
@@ -53,42 +53,35 @@ class Looker:
     _looked: int = 0  # the newest window of the last look
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
 
-    def backlog(self, line: Line, seconds: float) -> Iterator[list[bytes]]:
-        """What was sent in the last so many seconds, in portions, the newest places first. Ends after MOST_BACKLOG transactions."""
-        newest = self._looked = window_of(line.now()) + AFTER_WINDOWS
-        oldest, room = newest - max(int(seconds // WINDOW_SECONDS), BEFORE_WINDOWS), MOST_BACKLOG
-        for last in range(newest, oldest, -ONE_REQUEST):
-            places = self._places(range(last, max(last - ONE_REQUEST, oldest), -1))
-            hashes, _ = _listed(line, places)
-            new = list(hashes - self._known)[:room]
-            room -= len(new)
-            self._known |= hashes if last < newest else set(new)
-            yield self._fetched(line, new, places)
-            if not room:
-                return
-
     def look(self, line: Line) -> Catch:
         """What is new at the places of now and of shortly before."""
         newest = window_of(line.now()) + AFTER_WINDOWS
         oldest = max(min(newest, self._looked) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
-        places = self._places(range(newest, oldest - 1, -1))
-        hashes, whole = _listed(line, places)
-        new = list(hashes - self._known)
-        messages = self._fetched(line, new[:MOST_FETCHED], places)
+        catch, hashes = self.catch(line, range(newest, oldest - 1, -1), MOST_FETCHED)
         self._looked, self.ahead_seconds = newest, line.ahead_seconds
-        self._known = hashes.difference(new[MOST_FETCHED:])
-        return Catch(messages, len(new[MOST_FETCHED:]), whole)
+        self._known &= hashes  # what is listed no more need not be known
+        return catch
 
-    def take(self, hash_: str, transaction: str, now: float) -> bytes | None:
+    def catch(self, line: Line, windows: Iterable[int], most: int) -> tuple[Catch, set[str]]:
+        """What is new at the places of these windows, and all that is there."""
+        places = self._places(windows)
+        hashes, whole = _listed(line, [place.address for place in places])
+        new = list(hashes - self._known)
+        messages = self._fetched(line, new[:most], places)
+        self._known.update(new[:most])
+        return Catch(messages, len(new[most:]), whole), hashes
+
+    def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
-        newest = window_of(now + self.ahead_seconds) + AFTER_WINDOWS
-        if hash_ in self._known or (found := read(transaction, frozenset(self._places(range(newest, newest - 2 - BEFORE_WINDOWS, -1))))) is None:
-            return None
-        self._known.add(hash_)
-        self._count(found)
-        return found
+        newest = window_of(time.time() + self.ahead_seconds) + AFTER_WINDOWS
+        places = self._places(range(newest, newest - AFTER_WINDOWS - BEFORE_WINDOWS - 1, -1))
+        message = None if hash_ in self._known else read(transaction, frozenset(places))
+        if message is not None:
+            self._known.add(hash_)
+            self._count(message)
+        return message
 
-    def _places(self, windows: range) -> dict[Place, None]:
+    def _places(self, windows: Iterable[int]) -> dict[Place, None]:
         return {places.at(window): None for window in windows for places in self.channels}
 
     def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[bytes]:
@@ -121,22 +114,20 @@ def recent_hashes(line: Line, places: Places) -> set[str]:
     return find(line, [places.at(window).address for window in range(newest, newest - ONE_REQUEST // 10, -1)])
 
 
-def _listed(line: Line, places: dict[Place, None]) -> tuple[set[str], bool]:
-    """The hashes at these places, and whether surely all of them: a list as long as the node makes them is asked for in two halves."""
+def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:
+    """The hashes there, and whether surely all of them: where the list is as long as the node makes it, it is asked for in two halves."""
     hashes: set[str] = set()
     whole = True
-    addresses = [place.address for place in places]
     size = min(ONE_REQUEST, line.most_found)
-    waiting = [addresses[start : start + size] for start in range(0, len(addresses), size)]
-    for _ in range(MOST_REQUESTS + len(waiting)):
+    waiting = deque(addresses[start : start + size] for start in range(0, len(addresses), size))
+    for _ in range(MOST_REQUESTS):
         if not waiting:
             break
-        asked = waiting.pop(0)
+        asked = waiting.popleft()
         found = find(line, asked)
         hashes |= found
-        if len(found) < line.most_found:
-            continue
-        whole = whole and len(asked) > 1
-        if len(asked) > 1:
-            waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
+        if len(found) >= line.most_found:
+            whole = whole and len(asked) > 1
+            half = len(asked) // 2
+            waiting += [asked[:half], asked[half:]] if half else []
     return hashes, whole and not waiting

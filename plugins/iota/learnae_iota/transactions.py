@@ -17,7 +17,6 @@ NOTHING = "9" * 81
 _MESSAGE, _ADDRESS, _ESSENCE, _TAG = slice(2187), slice(2187, 2268), slice(2187, 2349), slice(2592, 2619)
 _ATTACHED = slice(2619, 2628)
 _INDEX = slice(2331, 2349)  # which transaction of its bundle, and the last one: nines where it is the only one
-_LATEST = from_number((3**27 - 1) // 2, 9)
 
 
 @attrs.frozen
@@ -38,9 +37,7 @@ def make(message: bytes, place: Place, parents: tuple[str, str], milliseconds: i
         + "".join(parents)
         + place.tag
         + from_number(milliseconds, 9)
-        + "9" * 9
-        + _LATEST
-        + "9" * 27
+        + "9" * (9 + 9 + 27)
     )
 
 
