@@ -50,13 +50,13 @@ class Looker:
     tally: Tally = attrs.field(factory=Tally)
     ahead_seconds: float = 0.0  # of the clock of the node that was asked last
     _known: set[str] = attrs.field(factory=set)
-    _looked: int = 0  # the newest window of the last look
+    _looked: int = 0  # the newest window of the last look; 0 before the first
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
 
     def look(self, line: Line) -> Catch:
         """What is new at the places of now and of shortly before."""
         newest = window_of(line.now()) + AFTER_WINDOWS
-        oldest = max(min(newest, self._looked) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
+        oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
         catch, hashes = self.catch(line, range(newest, oldest - 1, -1), MOST_FETCHED)
         self._looked, self.ahead_seconds = newest, line.ahead_seconds
         self._known &= hashes  # what is listed no more need not be known
