@@ -34,6 +34,11 @@ def is_worked(trytes: str, weight: int) -> bool:
 
 def with_nonce(trytes: str, weight: int, stopped: Callable[[], bool] = lambda: False) -> str:
     """The transaction with a nonce that lets its hash end with so many zero trits. Raises InterruptedError once `stopped()`."""
+    return next(with_nonces(trytes, weight, stopped))
+
+
+def with_nonces(trytes: str, weight: int, stopped: Callable[[], bool] = lambda: False) -> Iterator[str]:
+    """The same with one such nonce after another: all but the last block is hashed only once."""
     before = _absorbed(trytes[:-_BLOCK_TRYTES])
     fixed = _trits(trytes[-_BLOCK_TRYTES:-NONCE_TRYTES])
     goal = b"\1" * weight
@@ -41,8 +46,7 @@ def with_nonce(trytes: str, weight: int, stopped: Callable[[], bool] = lambda: F
         if stopped():
             raise InterruptedError
         if _transformed(fixed + _trits(nonce) + before[_BLOCK:])[_BLOCK - weight : _BLOCK] == goal:
-            return trytes[:-NONCE_TRYTES] + nonce
-    raise AssertionError("there are more nonces than anybody can try")
+            yield trytes[:-NONCE_TRYTES] + nonce
 
 
 def _nonces() -> Iterator[str]:

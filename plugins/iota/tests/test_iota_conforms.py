@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import secrets
+import time
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
+from learnae import Announcer
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae_iota.announcer import IotaAnnouncer, IotaAnnouncerOptions
+from learnae_iota.calls import broadcast
+from learnae_iota.places import PURPOSE, Places, window_of
+from learnae_iota.testing import litter
 
 if TYPE_CHECKING:
     from learnae import Context
@@ -20,6 +28,17 @@ class TestIotaAnnouncer(AnnouncerConformance):
 
     @pytest.fixture
     def announcer(self, shared_tangle: Any, learnae_contexts: Callable[[str], Context]) -> OpenAnnouncer:
-        """The peers are at different nodes in turn."""
-        urls = itertools.cycle(shared_tangle.urls)
-        return lambda peer: IotaAnnouncer(IotaAnnouncerOptions(nodes=(next(urls),)), learnae_contexts(peer))
+        """The peers are at different nodes in turn. Each test has a swarm of its own: on a tangle all messages stay."""
+        urls, secret = itertools.cycle(shared_tangle.urls), secrets.token_bytes(32)
+
+        def context(peer: str) -> Context:
+            return attrs.evolve(learnae_contexts(peer), secret=lambda purpose: secret + purpose.encode())
+
+        return lambda peer: IotaAnnouncer(IotaAnnouncerOptions(nodes=(next(urls),)), context(peer))
+
+    async def garbage(self, announcer: Announcer) -> None:
+        assert isinstance(announcer, IotaAnnouncer)
+        now = time.time()
+        place = Places.of("c", announcer.context.secret(PURPOSE)).at(window_of(now))
+        for transaction in islice(litter(place, int(now * 1000)), 8):
+            await announcer._nodes.call(lambda line, transaction=transaction: broadcast(line, [transaction]))  # type: ignore[misc]

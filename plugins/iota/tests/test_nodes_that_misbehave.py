@@ -199,8 +199,7 @@ def test_what_was_sent_during_an_outage_of_the_listener_is_backlog(nodes: Any, l
             await ear.hears(b"live")
             node.stop()
             await announce(there, b"meanwhile", b"2")
-            while not ear.outages:
-                await trio.sleep(0.05)
+            await ear.failed.wait()
             await trio.to_thread.run_sync(node.start)
             assert (await ear.hears(b"meanwhile")).backlog
 

@@ -3,5 +3,4 @@
 from learnae_iota.testing.fake_node import FakeNode
 from learnae_iota.testing.litter import litter
 
-
 __all__ = ["FakeNode", "litter"]

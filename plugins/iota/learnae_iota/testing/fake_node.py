@@ -20,6 +20,7 @@ Misbehave = Callable[[str], Answer | None]
 """From the command to what is answered instead, after any delay; None for the right answer."""
 
 MOST_FOUND = 1000
+DRIP_SECONDS, ENDLESS = 0.05, 1_000_000
 
 
 @attrs.define(eq=False)
@@ -32,6 +33,7 @@ class FakeNode:
     asked: Counter[str] = attrs.field(factory=Counter)
     milestones: bool = True  # without, it chooses no parents
     ahead_seconds: float = 0.0  # its clock
+    dripping: bool = False  # it answers a byte every now and then, without end
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
@@ -59,8 +61,11 @@ class FakeNode:
                 status, data = node.answer(request)
                 try:
                     self.send_response(status)
-                    self.send_header("Content-Length", str(len(data)))
+                    self.send_header("Content-Length", str(ENDLESS if node.dripping else len(data)))
                     self.end_headers()
+                    while node.dripping:
+                        self.wfile.write(b" ")
+                        time.sleep(DRIP_SECONDS)
                     self.wfile.write(data)
                 except OSError:
                     self.close_connection = True  # nobody waits any more

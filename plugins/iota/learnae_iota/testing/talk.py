@@ -17,16 +17,16 @@ AGAIN_SECONDS = 0.1
 
 @attrs.define
 class Listener(Ear):
-    """An ear that also knows how often listening has failed."""
+    """An ear that also tells when listening has failed."""
 
-    outages: int = 0
+    failed: trio.Event = attrs.field(factory=trio.Event)
 
     async def listen(self, announcer: Announcer) -> None:
         while True:
             try:
                 await announcer.listen([CHANNEL], self.deliver)
             except Unavailable:
-                self.outages += 1
+                self.failed.set()
                 await trio.sleep(AGAIN_SECONDS)
 
 
