@@ -17,7 +17,7 @@ from learnae_iota.devnet.keys import Keys
 
 ROOT = Path(__file__).parents[3]
 HORNET = os.environ.get("LEARNAE_HORNET")  # read now: tests do not see the variables of Learnae
-DEPTH = 10  # 1,024 milestones: half an hour
+DEPTH = 9  # 512 milestones
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def keys(hornet: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_tangle(hornet: str, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tangle]:
     """Two nodes for all tests that leave them as they were."""
-    with _tangle(tmp_path_factory.mktemp("shared") / "tangle", hornet, keys) as tangle:
+    with _tangle(tmp_path_factory.mktemp("shared") / "tangle", hornet, keys, milestone_seconds=5) as tangle:
         yield tangle
 
 

@@ -96,7 +96,7 @@ class Node:
         end = time.monotonic() + START_SECONDS
         while not self._answers(ready):
             if not self.alive or time.monotonic() > end:
-                raise Unavailable(f"{self.name} did not start: {self._last_words()} ({self.log})")
+                raise Unavailable(f"{self.name} did not start: {self.last_words()} ({self.log})")
             time.sleep(LOOK_SECONDS)
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
@@ -138,12 +138,13 @@ class Node:
         """Throw away all that it knows of the tangle, while it is not running."""
         shutil.rmtree(self.database, ignore_errors=True)
 
+    def last_words(self) -> str:
+        """Why it ended, as far as its log says."""
+        lines = self.log.read_text(errors="replace").splitlines() or ["it said nothing"]
+        return next((line for line in lines if FATAL.search(line)), lines[-1]).split("\t")[-1]
+
     def _answers(self, ready: Callable[[], object]) -> bool:
         try:
             return bool(self.call("getNodeInfo") and ready())
         except OSError:
             return False
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return next((line for line in lines if FATAL.search(line)), lines[-1] if lines else "it said nothing")

@@ -18,8 +18,8 @@ from learnae_iota.devnet.node import Node
 from learnae_iota.devnet.ports import LOOPBACK, Ports
 from learnae_iota.devnet.settings import write_settings
 
-DEPTH = 13
-MILESTONE_SECONDS = 10
+DEPTH = 12  # with milestones so often: for a day and a half
+MILESTONE_SECONDS = 30
 
 
 @attrs.define(eq=False)

@@ -1,0 +1,81 @@
+"""The command `learnae-iota`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from learnae.cli import endings
+from learnae.errors import Unavailable
+from learnae_iota.devnet import Ports, Tangle, find_hornet
+from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
+
+PORT = 14265
+MOST_NODES = 20
+GOSSIP, FEED = 100, 200  # above the port of the API
+LOOK_SECONDS = 0.5
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def learnae_iota() -> None:
+    """Around the announcer `iota` of Learnae. Results go to stdout, all else to stderr."""
+
+
+@learnae_iota.command(short_help="A private tangle on this machine.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--nodes", type=click.IntRange(1, MOST_NODES), default=2, show_default=True, help="How many Hornets.")
+@click.option("--port", type=click.IntRange(1024, 65000), default=PORT, show_default=True, help="Of the first API; the others follow.")
+@click.option("--milestone-seconds", type=click.IntRange(1, 3600), default=MILESTONE_SECONDS, show_default=True, help="Between milestones.")
+@click.option("--depth", type=click.IntRange(3, 20), default=DEPTH, show_default=True, help="Of a new tangle: 2 ** DEPTH milestones.")
+def devnet(folder: Path, nodes: int, port: int, milestone_seconds: int, depth: int) -> None:
+    """Run a private tangle in FOLDER until Ctrl-C, and print what to write into the file of a peer.
+
+    The nodes listen on this machine alone, know each other, and call nobody else. The same command goes on with the same tangle.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ports = ports_from(port, nodes)
+    click.echo(f"starting {nodes} Hornet{'s' if nodes > 1 else ''} (the first time, keys for {2**depth} milestones are made)", err=True)
+    with Tangle.running(folder, find_hornet(), ports, depth=depth, milestone_seconds=milestone_seconds) as tangle:
+        click.echo(_to_paste(tangle))
+        click.echo(f"running, with logs in {folder}; Ctrl-C ends it", err=True)
+        _watch(tangle)
+
+
+def ports_from(first: int, nodes: int) -> list[Ports]:
+    """Those of so many nodes: `first` and the next ones for the API, and further up for peers and for the feed."""
+    return [Ports(number, number + GOSSIP, number + FEED) for number in range(first, first + nodes)]
+
+
+def _to_paste(tangle: Tangle) -> str:
+    urls = ", ".join(f'"{url}"' for url in tangle.urls)
+    return f'[[announcer]]\nuse = "iota"\nnodes = [{urls}]'
+
+
+def _watch(tangle: Tangle) -> None:
+    """Say which node ends by itself. Raises Unavailable when none is left."""
+    running = list(tangle.nodes)
+    while running:
+        time.sleep(LOOK_SECONDS)
+        for node in [node for node in running if not node.alive]:
+            running.remove(node)
+            lost = "; there are no milestones without it, announcing goes on" if node.issues and running else ""
+            click.echo(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})", err=True)
+    raise Unavailable("no node is running any more")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with learnae_iota.make_context("learnae-iota", words) as context:
+            learnae_iota.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return endings.report(error)
+    return 0

@@ -1,0 +1,54 @@
+"""The two commands of README.md, in an environment that has nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from learnae_iota.pyota import INSTALL
+
+ROOT = Path(__file__).parents[3]
+UV = Path(sys.executable).with_name("uv")
+CONSTRAINED = ("--quiet", "--constraint", str(ROOT / "constraints.txt"))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, ROOT / "plugins" / "iota"):
+        subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=source, check=True)
+    return sorted(map(str, folder.iterdir()))
+
+
+def python(environment: Path, code: str, exits: int = 0) -> str:
+    result = subprocess.run([environment / "bin" / "python", "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == exits, result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_two_commands_install_it(tool: str, wheels: list[str], tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", *([] if tool == "pip" else ["--without-pip"]), str(environment)], check=True)
+    programs = {
+        "pip": [str(environment / "bin" / "pip"), "install", "--no-compile"],
+        "uv": [str(UV), "pip", "install", "--python", str(environment)],
+    }
+    install = [*programs[tool], *CONSTRAINED]
+    subprocess.run([*install, *wheels], check=True)
+    needed = python(environment, "from learnae_iota.pyota import load_pyota; load_pyota()", exits=1)
+    assert f"({INSTALL})" in needed
+    subprocess.run([*install, *_packages(INSTALL)], check=True)
+    code = "from learnae_iota.pyota import load_pow, load_pyota; print(load_pyota().__version__, load_pow().__name__)"
+    assert python(environment, code) == "2.1.0 pow.ccurl_interface\n"
+    assert "iota (learnae-iota 0.1.0)" in python(environment, "from learnae.cli.main import main; main(['plugins'])")
+    assert "--milestone-seconds" in python(environment, "from learnae_iota.command import main; main(['devnet', '--help'])")
+
+
+def _packages(command: str) -> list[str]:
+    return command.replace('"', "").removeprefix("pip install ").split()
