@@ -27,7 +27,7 @@ class IotaAnnouncerOptions:
     )
     weight_magnitude: int = key(1, "Zero trits that a hash must end with: the `mwm` of the tangle.", and_(ge(1), le(18)))
     proof_of_work: str = key("local", "Who works it out: this machine, or the node.", in_(("local", "node")))
-    poll_seconds: float = key(1.0, "The longest time between two looks.", and_(gt(0.0), le(60.0)))
+    poll_seconds: float = key(0.5, "The longest time between two looks.", and_(gt(0.0), le(60.0)))
     backlog_seconds: float = key(86_400.0, "How far back a newcomer looks.", and_(ge(0.0), le(30 * 86_400.0)))
     repeat_seconds: float = key(300.0, "The longest time after which what is in force is sent again.", and_(ge(1.0), DURATION))
     silence_seconds: float = key(5.0, "How long a node may be silent before it counts as gone.", and_(gt(0.0), le(60.0)))

@@ -143,7 +143,7 @@ def test_a_node_that_answers_by_drops_is_cut_off(node: FakeNode, tmp_path: Path)
 
 
 def test_two_sensors_cannot_share_a_folder(node: FakeNode, tmp_path: Path) -> None:
-    with Sensor("weather", [node.url], tmp_path / "sensor"), pytest.raises(ConfigError, match="in use"):
+    with Sensor("weather", [node.url], tmp_path / "sensor"), pytest.raises(ConfigError, match="another peer uses this home"):
         Sensor("weather", [node.url], tmp_path / "sensor")
 
 
