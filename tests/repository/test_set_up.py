@@ -119,7 +119,7 @@ def test_an_environment_that_was_ready_is_kept_and_brought_up_to_date(machine: M
     (machine.checkout / ".venv" / "kept").touch()
     assert machine.set_up().returncode == 0
     assert (machine.checkout / ".venv" / "kept").exists()
-    assert machine.calls().count("uv pip install") == 2
+    assert machine.calls().count("--group dev") == 2
 
 
 def test_an_environment_of_another_folder_is_made_anew(machine: Machine) -> None:

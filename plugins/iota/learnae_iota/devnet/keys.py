@@ -38,11 +38,16 @@ class Keys:
         return cls(**json.loads(note.read_text()), tree=folder.absolute() / "coordinator.tree")
 
 
+def new_seed() -> str:
+    """Secret, and random; the last tryte has no weight for Hornet."""
+    return "".join(secrets.choice(TRYTES) for _ in range(SEED_TRYTES - 1)) + "9"
+
+
 def _make(folder: Path, program: str, depth: int) -> None:
     """The note comes last: without it the next start makes them anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    seed = "".join(secrets.choice(TRYTES) for _ in range(SEED_TRYTES - 1)) + "9"
+    seed = new_seed()
     settings = {"merkleTreeDepth": depth, "securityLevel": SECURITY_LEVEL, "merkleTreeFilePath": "coordinator.tree"}
     (folder / "config.json").write_text(json.dumps({"coordinator": settings}))
     made = subprocess.run(

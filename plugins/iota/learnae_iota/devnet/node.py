@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,19 +12,16 @@ from typing import Any
 import attrs
 
 from learnae.errors import Unavailable
+from learnae_iota.devnet.api import call, connected_peers, synchronised
 from learnae_iota.devnet.keys import SEED_VARIABLE, Keys
 from learnae_iota.devnet.ports import LOOPBACK, Ports
 from learnae_iota.devnet.program import Running
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-CALL_SECONDS = 10.0
 LOOK_SECONDS = 0.05
-LONGEST_ANSWER = 16 * 1024 * 1024
 
 FATAL = re.compile(r"\b(PANIC|FATAL|panic:)")
-
-_without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @attrs.define(eq=False)
@@ -101,21 +96,16 @@ class Node:
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
         """One call of its API. Raises OSError."""
-        body = json.dumps({"command": command, **arguments}).encode()
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json", "X-IOTA-API-Version": "1"})
-        with _without_proxy.open(request, timeout=CALL_SECONDS) as answer:
-            result: dict[str, Any] = json.loads(answer.read(LONGEST_ANSWER))
-        return result
+        return call(self.url, command, **arguments)
 
     @property
     def synchronised(self) -> bool:
         """Whether it knows all of the tangle up to the newest milestone, and there is one."""
-        info = self.call("getNodeInfo")
-        return bool(info["latestMilestoneIndex"] == info["latestSolidSubtangleMilestoneIndex"] > 0)
+        return synchronised(self.url)
 
     @property
     def connected_peers(self) -> int:
-        return sum(peer["connected"] for peer in self.call("getNeighbors")["neighbors"])
+        return connected_peers(self.url)
 
     def ask_to_end(self) -> None:
         """So that several can end at the same time; stop() must follow."""

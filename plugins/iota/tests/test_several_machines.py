@@ -1,0 +1,80 @@
+"""What a container of compose.yaml starts, without the container."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from learnae_iota.devnet import Ports, free_ports
+from learnae_iota.devnet.api import connected_peers, synchronised
+from learnae_iota.devnet.keys import new_seed
+from learnae_iota.devnet.ports import LOOPBACK
+
+pytestmark = pytest.mark.slow
+
+START = str(Path(__file__).parents[1] / "compose" / "start")
+SECONDS = 60.0
+
+
+@pytest.fixture
+def environment(hornet: str, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "hornet").symlink_to(hornet)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TANGLE_DEPTH": "6", "TANGLE_MILESTONE_SECONDS": "1"}
+
+
+@pytest.fixture
+def machine(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a node in a folder of this name."""
+    with ExitStack() as undo:
+
+        def start(name: str, own: Ports, other: Ports, **variables: str) -> subprocess.Popen[bytes]:
+            addresses = zip(("TANGLE_API", "TANGLE_GOSSIP", "TANGLE_FEED"), (own.api, own.gossip, own.feed), strict=True)
+            ours = {variable: f"{LOOPBACK}:{port}" for variable, port in addresses}
+            peers = {"TANGLE_PEERS": f"{LOOPBACK}:{other.gossip}"}
+            (tmp_path / name).mkdir(exist_ok=True)
+            log = undo.enter_context((tmp_path / f"{name}.log").open("ab"))
+            settings = {**environment, **ours, **peers, **variables}
+            process = subprocess.Popen([START], cwd=tmp_path / name, env=settings, stdout=log, stderr=log)
+            undo.callback(process.wait, SECONDS)
+            undo.callback(process.kill)
+            return process
+
+        yield start
+
+
+def wait_until_they_meet(*nodes: Ports) -> None:
+    end = time.monotonic() + SECONDS
+    while not all(map(_ready, nodes)):
+        assert time.monotonic() < end, "they did not meet"
+        time.sleep(0.05)
+
+
+def _ready(ports: Ports) -> bool:
+    url = f"http://{LOOPBACK}:{ports.api}"
+    try:
+        return connected_peers(url) == 1 and synchronised(url)
+    except OSError:
+        return False
+
+
+def test_two_machines_meet_and_meet_again(
+    machine: Callable[..., subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "first").mkdir()
+    seed = {"COO_SEED": new_seed()}
+    made = subprocess.run([START, "keys"], cwd=tmp_path / "first", env={**environment, **seed}, capture_output=True, text=True, check=True)
+    address = {"TANGLE_ADDRESS": re.findall(r"root: ([9A-Z]{81})", made.stdout)[0]}
+    one, other = free_ports(2)
+    for _ in range(2):
+        running = [machine("first", one, other, **address, **seed), machine("second", other, one, **address)]
+        wait_until_they_meet(one, other)
+        for process in running:
+            process.terminate()
+        assert [process.wait(SECONDS) for process in running] == [0, 0]
