@@ -17,6 +17,7 @@ from learnae_iota.transactions import Place, read, sent_at
 BEFORE_WINDOWS = 5  # what the tangle brings late, and clocks that are behind
 AFTER_WINDOWS = 1  # clocks that are ahead
 ONE_REQUEST = 500  # places that are asked for at once
+PARENT_WINDOWS = 50  # in which parents are looked for
 MOST_WINDOWS = 500  # that a look makes up for, after a pause
 MOST_REQUESTS = 16  # of one look, to list what is there
 MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
@@ -44,7 +45,10 @@ class Catch:
 
 @attrs.define
 class Looker:
-    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time."""
+    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time.
+
+    `take` may be called from another thread than the others: at worst a message is delivered twice.
+    """
 
     channels: Sequence[Places]
     tally: Tally = attrs.field(factory=Tally)
@@ -111,7 +115,7 @@ class Looker:
 def recent_hashes(line: Line, places: Places) -> set[str]:
     """Transactions of the swarm that this node has, of the last minutes."""
     newest = window_of(line.now())
-    return find(line, [places.at(window).address for window in range(newest, newest - ONE_REQUEST // 10, -1)])
+    return find(line, [places.at(window).address for window in range(newest, newest - min(PARENT_WINDOWS, line.most_found), -1)])
 
 
 def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:

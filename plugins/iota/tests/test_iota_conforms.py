@@ -29,12 +29,20 @@ class TestIotaAnnouncer(AnnouncerConformance):
     @pytest.fixture
     def announcer(self, shared_tangle: Any, learnae_contexts: Callable[[str], Context]) -> OpenAnnouncer:
         """The peers are at different nodes in turn. Each test has a swarm of its own: on a tangle all messages stay."""
-        urls, secret = itertools.cycle(shared_tangle.urls), secrets.token_bytes(32)
+        self.urls, secret = shared_tangle.urls, secrets.token_bytes(32)
+        turns = itertools.cycle(self.urls)
 
         def context(peer: str) -> Context:
             return attrs.evolve(learnae_contexts(peer), secret=lambda purpose: secret + purpose.encode())
 
-        return lambda peer: IotaAnnouncer(IotaAnnouncerOptions(nodes=(next(urls),)), context(peer))
+        return lambda peer: at(next(turns), context(peer))
+
+    async def keep(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
+        """The medium shows it when all nodes do."""
+        await self.send(announcer, message, channel, replaces)
+        for url in self.urls:
+            async with at(url, announcer.context) as other, self.listening(other, channel) as ear:
+                await ear.hears(message)
 
     async def garbage(self, announcer: Announcer) -> None:
         assert isinstance(announcer, IotaAnnouncer)
@@ -42,3 +50,7 @@ class TestIotaAnnouncer(AnnouncerConformance):
         place = Places.of("c", announcer.context.secret(PURPOSE)).at(window_of(now))
         for transaction in islice(litter(place, int(now * 1000)), 8):
             await announcer._nodes.call(lambda line, transaction=transaction: broadcast(line, [transaction]))  # type: ignore[misc]
+
+
+def at(url: str, context: Context) -> IotaAnnouncer:
+    return IotaAnnouncer(IotaAnnouncerOptions(nodes=(url,)), context)

@@ -32,7 +32,8 @@ def _other_tag(rng: random.Random, transaction: str) -> str:
 
 
 def _of_a_bundle(rng: random.Random, transaction: str) -> str:
-    return transaction[:2331] + "A" + transaction[2332:]
+    """Its last one, without a first: a first one without a last ends a Hornet 0.5.6 at once, "Can't create bundle, but tailTx is solid"."""
+    return transaction[:2331] + "A".ljust(9, "9") * 2 + transaction[2349:]
 
 
 _KINDS = (_random_trytes, _empty, _other_tag, _of_a_bundle)
