@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,3 +131,9 @@ def test_without_hornet_it_says_how_to_get_it(tmp_path: Path) -> None:
 def test_a_hornet_that_is_named_wrongly_is_not_replaced_by_another(tmp_path: Path) -> None:
     message = refused(tmp_path / "tangle", LEARNAE_HORNET=str(tmp_path / "nowhere"))
     assert f"LEARNAE_HORNET: {tmp_path / 'nowhere'} is no program" in message
+
+
+def test_a_program_that_is_no_hornet_is_told_from_one(tmp_path: Path) -> None:
+    message = refused(tmp_path / "tangle", LEARNAE_HORNET=shutil.which("true") or "")
+    assert "made no keys" in message
+    assert "make nodes" in message

@@ -6,18 +6,19 @@ import json
 import re
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
 
 import attrs
 
-from learnae_iota.devnet.program import environment
+from learnae.errors import ConfigError, Problem
+from learnae_iota.devnet.program import GET_IT, Running
 
 TRYTES = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SEED_TRYTES = 81
 SECURITY_LEVEL = 2
 SEED_VARIABLE = "COO_SEED"
 MAKE_SECONDS = 3600.0
+MOST_SHOWN = 200
 
 
 @attrs.frozen
@@ -50,14 +51,18 @@ def _make(folder: Path, program: str, depth: int) -> None:
     seed = new_seed()
     settings = {"merkleTreeDepth": depth, "securityLevel": SECURITY_LEVEL, "merkleTreeFilePath": "coordinator.tree"}
     (folder / "config.json").write_text(json.dumps({"coordinator": settings}))
-    made = subprocess.run(
-        [program, "tool", "merkle"],
-        cwd=folder,
-        env=environment(**{SEED_VARIABLE: seed}),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=MAKE_SECONDS,
-    )
-    (address,) = re.findall(rf"root: ([{TRYTES}]{{81}})", made.stdout)
+    log = folder / "keys.log"
+    making = Running.start([program, "tool", "merkle"], folder, log, {SEED_VARIABLE: seed})
+    try:
+        making.process.wait(MAKE_SECONDS)
+    finally:
+        making.kill()
+    address = _address(log.read_text(errors="replace"), program)
     (folder / "keys.json").write_text(json.dumps({"seed": seed, "address": address, "depth": depth}))
+
+
+def _address(said: str, program: str) -> str:
+    found = re.search(rf"root: ([{TRYTES}]{{81}})$", said, re.MULTILINE)
+    if found is None:
+        raise ConfigError(Problem(program, f"made no keys: {said[-MOST_SHOWN:]!r}", GET_IT))
+    return found.group(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -77,6 +78,7 @@ class Running:
 
     def _ended(self) -> int:
         assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # if somebody has ended the guard
+            self.process.stdin.write(b"\n")
+            self.process.stdin.close()
         return self.process.wait()
