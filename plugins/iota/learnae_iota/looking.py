@@ -56,6 +56,7 @@ class Looker:
     _known: set[str] = attrs.field(factory=set)
     _looked: int = 0  # the newest window of the last look; 0 before the first
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
+    _near: tuple[int, frozenset[Place]] = (0, frozenset())
 
     def look(self, line: Line) -> Catch:
         """What is new at the places of now and of shortly before."""
@@ -77,13 +78,17 @@ class Looker:
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
-        newest = window_of(time.time() + self.ahead_seconds) + AFTER_WINDOWS
-        places = self._places(range(newest, newest - AFTER_WINDOWS - BEFORE_WINDOWS - 1, -1))
-        message = None if hash_ in self._known else read(transaction, frozenset(places))
+        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(time.time() + self.ahead_seconds)))
         if message is not None:
             self._known.add(hash_)
             self._count(message)
         return message
+
+    def _places_of(self, window: int) -> frozenset[Place]:
+        """Worked out once for each window: a feed brings all that the tangle carries."""
+        if self._near[0] != window:
+            self._near = window, frozenset(self._places(range(window - BEFORE_WINDOWS, window + AFTER_WINDOWS + 1)))
+        return self._near[1]
 
     def _places(self, windows: Iterable[int]) -> dict[Place, None]:
         return {places.at(window): None for window in windows for places in self.channels}
