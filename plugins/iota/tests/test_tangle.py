@@ -72,14 +72,16 @@ def test_a_node_that_lost_its_database_gets_it_from_its_peers(new_tangle: Callab
 
 
 def test_a_line_can_be_cut_and_mended(new_tangle: Callable[..., Tangle]) -> None:
-    tangle = new_tangle(milestone_seconds=1)
-    one, other = tangle.nodes
-    tangle.part(one, other)
+    tangle = new_tangle(milestone_seconds=1, nodes=3)
+    one, two, three = tangle.nodes
+    tangle.part(one, three)
+    tangle.part(three, two)
     sent = send(one, "behind the wall")
-    assert one.connected_peers == other.connected_peers == 0
-    assert sent not in known(other)
-    tangle.join(one, other)
-    wait_until(lambda: sent in known(other))
+    wait_until(lambda: sent in known(two))
+    assert three.connected_peers == 0
+    assert sent not in known(three)
+    tangle.join(three, two)
+    wait_until(lambda: sent in known(three))
 
 
 def test_an_ended_tangle_goes_on_in_its_folder(hornet: str, keys: Path, tmp_path: Path) -> None:

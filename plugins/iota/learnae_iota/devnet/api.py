@@ -25,6 +25,6 @@ def synchronised(url: str) -> bool:
     return bool(info["latestMilestoneIndex"] == info["latestSolidSubtangleMilestoneIndex"] > 0)
 
 
-def connected_peers(url: str) -> int:
-    """Raises OSError."""
-    return sum(peer["connected"] for peer in call(url, "getNeighbors")["neighbors"])
+def connected_peers(url: str) -> set[str]:
+    """Their addresses. Raises OSError."""
+    return {peer["address"] for peer in call(url, "getNeighbors")["neighbors"] if peer["connected"]}

@@ -103,9 +103,12 @@ class Node:
         """Whether it knows all of the tangle up to the newest milestone, and there is one."""
         return synchronised(self.url)
 
+    def is_connected_with(self, other: Ports) -> bool:
+        return f"{LOOPBACK}:{other.gossip}" in connected_peers(self.url)
+
     @property
     def connected_peers(self) -> int:
-        return connected_peers(self.url)
+        return len(connected_peers(self.url))
 
     def ask_to_end(self) -> None:
         """So that several can end at the same time; stop() must follow."""

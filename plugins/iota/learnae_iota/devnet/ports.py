@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
-from contextlib import ExitStack
 
 import attrs
 
 from learnae.errors import ConfigError, Problem
 
 LOOPBACK = "127.0.0.1"
+FREE = range(10_000, 32_000)  # below the ports that systems give to outgoing connections, which could take one while its node is away
 
 
 @attrs.frozen
@@ -23,21 +24,27 @@ class Ports:
     def check_free(self) -> None:
         """Raise ConfigError if somebody listens already: Hornet itself would only log it and go on."""
         for port in attrs.astuple(self):
-            with socket.socket() as candidate:
-                candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    candidate.bind((LOOPBACK, port))
-                except OSError as error:
-                    message = f"{LOOPBACK}:{port} cannot be used: {error.strerror}"
-                    raise ConfigError(Problem("port", message, "end what listens there, or choose another with --port")) from error
+            if hindrance := _hindrance(port):
+                message = f"{LOOPBACK}:{port} cannot be used: {hindrance}"
+                raise ConfigError(Problem("port", message, "end what listens there, or choose another with --port"))
 
 
 def free_ports(count: int) -> list[Ports]:
-    """Ports that nobody uses now, for so many nodes."""
-    with ExitStack() as held:
-        numbers = []
-        for _ in range(3 * count):
-            taken = held.enter_context(socket.socket())
-            taken.bind((LOOPBACK, 0))
-            numbers.append(taken.getsockname()[1])
+    """Ports that nobody uses now, for so many nodes; drawn, so that two who ask at once get different ones."""
+    numbers: list[int] = []
+    while len(numbers) < 3 * count:
+        candidate = secrets.choice(FREE)
+        if candidate not in numbers and not _hindrance(candidate):
+            numbers.append(candidate)
     return [Ports(*numbers[at : at + 3]) for at in range(0, len(numbers), 3)]
+
+
+def _hindrance(port: int) -> str | None:
+    """Why nobody can listen there, if so."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((LOOPBACK, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None

@@ -31,16 +31,19 @@ CALLS = [
 
 
 def write_settings(
-    folder: Path, keys: Keys, ports: Ports, peers: Iterable[Ports], *, issues: bool, milestone_seconds: int, options: Mapping[str, Any]
+    folder: Path, keys: Keys, ports: Ports, calls: Iterable[Ports], *, issues: bool, milestone_seconds: int, options: Mapping[str, Any]
 ) -> None:
-    """For one node; `options` holds tables of Hornet's config.json that replace keys of ours."""
+    """For one node, which calls these peers and is called by any; `options` holds tables of Hornet's config.json that replace ours.
+
+    Two Hornets that call each other at the same moment may both give up, and not try again for minutes.
+    """
     config = _config(keys, ports, issues=issues, milestone_seconds=milestone_seconds)
     for table, values in options.items():
         config[table] = {**config.get(table, {}), **values}
-    identities = [f"{LOOPBACK}:{peer.gossip}" for peer in peers]
+    identities = [f"{LOOPBACK}:{peer.gossip}" for peer in calls]
     statics = [{"identity": identity, "alias": identity, "preferIPv6": False} for identity in identities]
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    (folder / "peering.json").write_text(json.dumps({"acceptAnyConnection": False, "maxPeers": 100, "peers": statics}))
+    (folder / "peering.json").write_text(json.dumps({"acceptAnyConnection": True, "maxPeers": 100, "peers": statics}))
     (folder / "profiles.json").write_text("{}")
     (folder / "snapshot.csv").write_text(f"{keys.address};{ALL_MONEY}\n")
 

@@ -80,23 +80,28 @@ class Tangle:
             node.stop()
 
     def _ready(self, node: Node) -> bool:
-        return node.synchronised and node.connected_peers == len(self.nodes) - 1
+        return node.synchronised and all(node.is_connected_with(other.ports) for other in self.nodes if other is not node)
 
     def part(self, one: Node, other: Node) -> None:
-        """Cut the line between two."""
-        for node, peer in ((one, other), (other, one)):
-            node.call("removeNeighbors", uris=[f"tcp://{LOOPBACK}:{peer.ports.gossip}"])
+        """Cut the line between two, until they are joined, or the later of them is started again."""
+        earlier, later = sorted((one, other), key=self.nodes.index)
+        later.call("removeNeighbors", uris=[_identity(earlier)])
+        earlier.wait_until(lambda: not earlier.is_connected_with(later.ports))
 
     def join(self, one: Node, other: Node) -> None:
-        """Let them meet again."""
-        for node, peer in ((one, other), (other, one)):
-            node.call("addNeighbors", uris=[f"tcp://{LOOPBACK}:{peer.ports.gossip}"])
+        """Let them meet again. The later one calls, as at a start."""
+        earlier, later = sorted((one, other), key=self.nodes.index)
+        later.call("addNeighbors", uris=[_identity(earlier)])
+        earlier.wait_until(lambda: earlier.is_connected_with(later.ports))
+
+
+def _identity(node: Node) -> str:
+    return f"tcp://{LOOPBACK}:{node.ports.gossip}"
 
 
 def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number: int, settings: Mapping[str, Any]) -> Node:
     own, place, issues = ports[number], folder.absolute() / f"node-{number}", number == 0
-    peers = [*ports[:number], *ports[number + 1 :]]
-    write = partial(write_settings, place, keys, own, peers, issues=issues, **settings)
+    write = partial(write_settings, place, keys, own, ports[:number], issues=issues, **settings)
     return Node(place.name, place, program, keys, own, issues, write)
 
 
