@@ -8,7 +8,8 @@ from learnae_iota.line import Line
 from learnae_iota.looking import AFTER_WINDOWS, BEFORE_WINDOWS, ONE_REQUEST, Catch, Looker
 from learnae_iota.places import WINDOW_SECONDS, window_of
 
-MOST_TRANSACTIONS = 2000
+MOST_TRANSACTIONS = 3000
+MOST_NEWEST, MOST_OLDER = 1500, 500  # of one portion, so that a flood at some places leaves room for the others
 FIRST_WINDOWS = 16  # of the first portion: what is newest is wanted soonest
 
 
@@ -28,11 +29,11 @@ class Backlog:
         if self._next is None:
             self._next = window_of(line.now()) + AFTER_WINDOWS
             self._oldest = self._next - max(int(self.seconds // WINDOW_SECONDS), BEFORE_WINDOWS + AFTER_WINDOWS)
-            size = FIRST_WINDOWS
+            size, most = FIRST_WINDOWS, MOST_NEWEST
         else:
-            size = ONE_REQUEST
+            size, most = ONE_REQUEST, min(self._room, MOST_OLDER)
         last = max(self._next - size, self._oldest)
-        catch, _ = self.looker.catch(line, range(self._next, last, -1), self._room)
-        self._next, self._room = last, self._room - len(catch.messages)
-        self.over = self._next <= self._oldest or catch.left > 0
+        catch, _ = self.looker.catch(line, range(self._next, last, -1), most)
+        self._next, self._room = last, self._room - catch.fetched
+        self.over = self._next <= self._oldest or self._room <= 0
         return catch

@@ -36,11 +36,12 @@ class Tally:
 
 @attrs.define
 class Catch:
-    """`left` transactions have not been fetched yet; `whole` says that nothing can have been left off the lists."""
+    """Of `fetched` and `left` transactions; `whole` says that nothing can have been missing in the lists."""
 
-    messages: list[bytes] = attrs.field(factory=list)
-    left: int = 0
-    whole: bool = True
+    messages: list[bytes]
+    fetched: int
+    left: int
+    whole: bool
 
 
 @attrs.define
@@ -74,7 +75,7 @@ class Looker:
         new = list(hashes - self._known)
         messages = self._fetched(line, new[:most], places)
         self._known.update(new[:most])
-        return Catch(messages, len(new[most:]), whole), hashes
+        return Catch(messages, len(new[:most]), len(new[most:]), whole), hashes
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""

@@ -41,7 +41,6 @@ class Nodes:
     _records: dict[Node, Record] = attrs.field(init=False)
     _newly_lost: list[Node] = attrs.field(factory=list)
     _news: trio.Event = attrs.field(factory=trio.Event)
-    _back: trio.Event = attrs.field(factory=trio.Event)
     _cause: str = ""
 
     def __attrs_post_init__(self) -> None:
@@ -59,18 +58,14 @@ class Nodes:
         raise Unavailable(self._cause)
 
     async def watch(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; also those that were lost before it began."""
+        self._newly_lost = [node for node, record in self._records.items() if record.lost]
         async with trio.open_nursery() as nursery:
             while True:
-                await self._news.wait()
-                self._news = trio.Event()
                 while self._newly_lost:
                     nursery.start_soon(self._regain, self._newly_lost.pop())
-
-    async def regained(self) -> None:
-        """Wait until one works, or at least is believed to."""
-        while all(record.lost for record in self._records.values()):
-            await self._back.wait()
+                await self._news.wait()
+                self._news = trio.Event()
 
     def close(self) -> None:
         for node in self.nodes:
@@ -104,8 +99,6 @@ class Nodes:
 
     def _works_again(self, node: Node, record: Record) -> None:
         record.lost, record.works_since = False, trio.current_time()
-        self._back.set()
-        self._back = trio.Event()
         if record.told:
             record.told = False
             self.log.warning("iota.node_back", address=node.address)

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from learnae_iota import curl, looking
-from learnae_iota.backlog import MOST_TRANSACTIONS, Backlog
+from learnae_iota.backlog import MOST_NEWEST, MOST_TRANSACTIONS, Backlog
 from learnae_iota.line import Line
 from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Looker
 from learnae_iota.places import WINDOW_SECONDS, Places, window_of
@@ -51,7 +51,7 @@ def post(node: FakeNode, message: bytes, seconds_ago: float = 0.0, at: float = N
 
 def fill(node: FakeNode, count: int, window: int) -> None:
     """With so many names of one and the same transaction: hashing as many would take minutes."""
-    transaction = make(b"flood", PLACES.at(window), (NOTHING, NOTHING), int(NOW * 1000))
+    transaction = make(b"flood %d" % window, PLACES.at(window), (NOTHING, NOTHING), int(NOW * 1000))
     prefix = curl.hash_of(transaction)[:71]
     node.transactions |= {prefix + "".join("9ABCDEFGHI"[int(digit)] for digit in f"{number:010}"): transaction for number in range(count)}
 
@@ -112,13 +112,23 @@ def test_the_backlog_brings_the_newest_places_first(node: FakeNode, line: Line) 
 
 
 def test_the_backlog_has_an_end(node: FakeNode, line: Line) -> None:
-    for window in range(5):
-        fill(node, 900, window_of(NOW) - 100 * window)
-    looker = Looker([PLACES])
-    backlog, count = Backlog(looker, DAY), 0
+    for age in range(0, 4000, 500):
+        fill(node, 900, window_of(NOW) - age)
+    backlog, count = Backlog(Looker([PLACES]), DAY), 0
     while not backlog.over:
         count += len(backlog.portion(line).messages)
-    assert MOST_TRANSACTIONS - 900 <= count <= MOST_TRANSACTIONS
+    assert MOST_NEWEST < count <= MOST_TRANSACTIONS
+    assert node.asked["getTrytes"] <= MOST_TRANSACTIONS / line.most_trytes + node.asked["findTransactions"]
+
+
+def test_a_flood_leaves_room_for_what_is_older(node: FakeNode, line: Line) -> None:
+    for age in (0, 100, 700):
+        fill(node, 900, window_of(NOW) - age)
+    post(node, b"older", 0.9 * DAY)
+    heard, backlog = list[bytes](), Backlog(Looker([PLACES]), DAY)
+    while not backlog.over:
+        heard += backlog.portion(line).messages
+    assert heard[-1] == b"older"
 
 
 def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: Line) -> None:

@@ -188,6 +188,25 @@ def test_nothing_reachable_at_first_is_no_error_and_the_newest_is_sent_in_the_en
         node.stop()
 
 
+def test_an_announcer_can_be_opened_again(nodes: Any, learnae_contexts: Contexts) -> None:
+    """As the core does after an outage."""
+    node = nodes()
+
+    async def test() -> None:
+        announcer = IotaAnnouncer(options(node), learnae_contexts("a"))
+        async with announcer:
+            await announce(announcer, b"before")
+            node.stop()
+            with pytest.raises(Unavailable):
+                await announce(announcer, b"meanwhile")
+        node.start()
+        async with announcer, listening(announcer) as ear:
+            await announced(announcer, b"after")
+            await ear.hears(b"after")
+
+    run(test)
+
+
 def test_what_was_sent_during_an_outage_of_the_listener_is_backlog(nodes: Any, learnae_contexts: Contexts) -> None:
     node, other = nodes(), nodes()
     other.transactions = node.transactions
