@@ -15,7 +15,7 @@ from learnae.identity.wire import CID, COUNT, FLAG, HINTS, LABEL_COUNTS, NAME, R
 from learnae.records import Body, Kind, Leaving, Present, Sample, Slice, Update
 
 SKETCH_BYTES = 400
-SAMPLE_BYTES = 512
+SAMPLE_BYTES = 850  # with all that stands around it, sealed, it fits into ENVELOPE_BYTES
 
 _NOTHING: tuple[object, ...] = (None, b"", {})
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from learnae.content.cids import cid_bytes, dag_cid
 from learnae.errors import UpdateRejected
+from learnae.identity.bodies import SAMPLE_BYTES
 from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, Opened, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
@@ -127,7 +128,7 @@ def test_a_present_that_is_too_large_goes_with_the_first_hints_of_each_storage()
     "body",
     [
         Slice(ROOT, 1, b"schema", 1, {f"{index:064}": index for index in range(20)}),
-        Sample(bytes(513)),
+        Sample(bytes(SAMPLE_BYTES + 1)),
         attrs.evolve(UPDATE, sketch=bytes(401)),
         attrs.evolve(UPDATE, age=-1),
         attrs.evolve(UPDATE, step_seconds=math.nan),

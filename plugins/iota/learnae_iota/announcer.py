@@ -1,0 +1,80 @@
+"""The announcer `iota`: each message is a transaction on a tangle of Hornet nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import ClassVar, Self
+
+import trio
+
+from learnae import Announcer, Context, Heard, Unavailable
+from learnae_iota.building import Builder
+from learnae_iota.feed import Feed
+from learnae_iota.listening import Listening
+from learnae_iota.looking import Looker, Tally
+from learnae_iota.node import Node
+from learnae_iota.nodes import Nodes
+from learnae_iota.options import IotaAnnouncerOptions
+from learnae_iota.outbox import Outbox
+from learnae_iota.places import PURPOSE, Places
+from learnae_iota.posting import Make, Rejected, post
+from learnae_iota.transactions import MESSAGE_BYTES
+
+SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
+
+
+class IotaAnnouncer(Announcer):
+    """Opens without a node: what is announced meanwhile waits for one."""
+
+    Options = IotaAnnouncerOptions
+    max_bytes: ClassVar[int] = MESSAGE_BYTES
+
+    def __init__(self, options: IotaAnnouncerOptions, context: Context) -> None:
+        super().__init__(options, context)
+        self.tally = Tally()
+        nodes = [Node(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
+        self._nodes = Nodes(nodes, context.log)
+        self._outbox: Outbox
+        self._feed = Feed.load(options.feed) if options.feed else None
+        self._secret = context.secret(PURPOSE)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        builder = await self.context.in_thread(Builder.load, self.options.weight_magnitude)
+        make = builder.make_at_node if self.options.proof_of_work == "node" else builder.make
+        self._outbox = Outbox(partial(self._send, make), self.options.repeat_seconds)
+        nursery = await self._stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(self._nodes.watch)
+        nursery.start_soon(self._outbox.run)
+        self._stack.callback(nursery.cancel_scope.cancel)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+        self._nodes.close()
+
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        if len(message) > self.max_bytes:
+            raise ValueError(f"a message of {len(message)} bytes; at most {self.max_bytes} fit")
+        with trio.move_on_after(SEND_SECONDS) as limit:
+            await self._outbox.put((channel, replaces), message)
+        if limit.cancelled_caught:
+            raise Unavailable(f"not sent within {SEND_SECONDS:.0f} s; it is kept, and still tried")
+
+    async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        looker = Looker([self._places(channel) for channel in channels], self.tally)
+        listening = Listening(self._nodes, looker, deliver, self.options, self._feed, self.context.log)
+        await listening.run()
+
+    async def _send(self, make: Make, channel: str, message: bytes) -> None:
+        """In one thread: ask for parents, work, and hand over."""
+        places = self._places(channel)
+        try:
+            await self._nodes.call(lambda line: post(line, message, places, make))
+        except Rejected as error:
+            raise Unavailable(str(error)) from error
+
+    def _places(self, channel: str) -> Places:
+        return Places.of(channel, self._secret)

@@ -1,0 +1,48 @@
+"""Numbers that grow, on disk before they are used: nothing is ever announced twice under one number."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from learnae.durable import sync_folder
+from learnae.errors import ConfigError, Problem
+from learnae.identity.envelopes import MOST_NUMBERS
+
+
+@attrs.define
+class Numbers:
+    path: Path
+    _last: int = 0
+
+    @classmethod
+    def at(cls, path: Path) -> Numbers:
+        """Raises ConfigError for a file that is damaged, or cannot be read."""
+        try:
+            text = path.read_text("ascii", "replace")[:32] if path.exists() else "0"
+        except OSError as error:
+            raise _problem(path, f"cannot be read: {error.strerror}") from error
+        if not text.strip().isdigit() or int(text) >= MOST_NUMBERS:
+            raise _problem(path, "is no number")
+        return cls(path, int(text))
+
+    def next(self) -> int:
+        """Raises ConfigError when the disk does not take it."""
+        draft = self.path.with_suffix(".new")
+        try:
+            with draft.open("w") as file:
+                file.write(f"{self._last + 1}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise _problem(self.path, f"cannot be written: {error.strerror}") from error
+        self._last += 1
+        return self._last
+
+
+def _problem(path: Path, message: str) -> ConfigError:
+    return ConfigError(Problem(str(path), message, "check the disk; or begin with an empty folder, and others take it for a new sensor"))

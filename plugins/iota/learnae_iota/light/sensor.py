@@ -1,0 +1,127 @@
+"""A sensor: an identity in a folder, a swarm, and some nodes of its tangle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Timer
+from types import TracebackType
+from typing import Self
+
+from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.homes import claim
+from learnae.identity.keys import Identity
+from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import Swarm
+from learnae.records import Announcement, Sample
+from learnae_iota import curl
+from learnae_iota.calls import attach, meet
+from learnae_iota.light.numbers import Numbers
+from learnae_iota.line import FAILURES, Line, check_address
+from learnae_iota.places import PURPOSE, Places
+from learnae_iota.posting import Make, Rejected, post
+from learnae_iota.transactions import Place, make
+
+SILENCE_SECONDS = 10.0
+
+
+class Sensor:
+    """Blocks while it works; for one thread. `key` is the line that a private swarm hands on.
+
+    `weight_magnitude` is the `mwm` of the tangle; with `node_works` the node does the proof of work, which it must permit. A node
+    gets `seconds` for a reading, work included. Raises ConfigError for a folder, key or address that cannot be used.
+    """
+
+    def __init__(
+        self,
+        swarm: str,
+        nodes: Sequence[str],
+        folder: Path | str,
+        *,
+        key: str | None = None,
+        weight_magnitude: int = 1,
+        node_works: bool = False,
+        seconds: float = 30.0,
+    ) -> None:
+        self._swarm = Swarm(swarm, _parsed(key) if key is not None else None)
+        self._places = Places.of(self._swarm.channel, self._swarm.secret(PURPOSE))
+        self._nodes = [_checked(address) for address in nodes]
+        self._weight, self._seconds = weight_magnitude, seconds
+        self._make: Make = self._make_at_node if node_works else self._make_here
+        self._home = claim(Path(folder))
+        try:
+            self._identity = Identity.load_or_create(self._home.key_path)
+            self._numbers = Numbers.at(self._home.path / "samples")
+        except BaseException:
+            self._home.close()
+            raise
+
+    @property
+    def peer(self) -> str:
+        """Its public key, for the `allow` of others."""
+        return self._identity.peer
+
+    def announce(self, payload: bytes) -> int:
+        """Sign a reading of at most 850 bytes and hand it to the first node that takes it; returns its number.
+
+        Raises Unavailable, and the number is lost; ValueError for a payload that is too long.
+        """
+        encode_envelope(self._identity, Announcement(self._swarm.id, self._identity.peer, 0, Sample(payload)), seal=self._swarm.messages)
+        number = self._numbers.next()
+        announcement = Announcement(self._swarm.id, self._identity.peer, number, Sample(payload))
+        self._send(encode_envelope(self._identity, announcement, seal=self._swarm.messages))
+        return number
+
+    def close(self) -> None:
+        self._home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _send(self, message: bytes) -> None:
+        causes = []
+        for address in self._nodes:
+            try:
+                self._send_to(address, message)
+                return
+            except (*FAILURES, Rejected, InterruptedError) as error:
+                causes.append(f"{address}: {error}")
+        raise Unavailable("no node has taken it: " + "; ".join(causes))
+
+    def _send_to(self, address: str, message: bytes) -> None:
+        """A node that answers by drops is cut off like one that is silent."""
+        line = Line(address, SILENCE_SECONDS)
+        limit = Timer(self._seconds, line.hang_up)
+        limit.daemon = True
+        limit.start()
+        try:
+            meet(line)
+            post(line, message, self._places, self._make)
+        finally:
+            limit.cancel()
+            line.close()
+
+    def _make_here(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+        return curl.with_nonce(make(message, place, parents, milliseconds), self._weight, lambda: line.hung_up)
+
+    def _make_at_node(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+        return attach(line, make(message, place, parents, milliseconds), parents, self._weight)
+
+
+def _parsed(key: str) -> SwarmKey:
+    try:
+        return SwarmKey.parse(key)
+    except ValueError as error:
+        raise ConfigError(Problem("key", str(error))) from None
+
+
+def _checked(address: str) -> str:
+    try:
+        check_address(address)
+    except ValueError as error:
+        raise ConfigError(Problem(address, str(error))) from None
+    return address

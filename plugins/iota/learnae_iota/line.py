@@ -1,0 +1,134 @@
+"""One connection to a node's HTTP API, of the standard library alone. It can be cut off from another thread, whatever it waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+CONNECT_SECONDS = 2.0  # nothing can cut off a connection that is still being made
+ANSWER_BYTES = 8 * 1024 * 1024
+_HEADERS = {"Content-Type": "application/json", "X-IOTA-API-Version": "1"}
+_SHOWN_CHARACTERS = 200
+
+
+class Refused(Exception):
+    """The node answers that it will not."""
+
+
+class Nonsense(Exception):
+    """What answers is no node, or one that talks nonsense."""
+
+
+FAILURES = (OSError, http.client.HTTPException, Refused, Nonsense)
+
+
+class Line:
+    """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later.
+
+    It goes through no proxy and follows no redirection: the node is asked at its address or not at all.
+    """
+
+    def __init__(self, address: str, silence_seconds: float) -> None:
+        check_address(address)
+        self.address = address
+        self.ahead_seconds = 0.0  # the node's clock, of the own one
+        self.most_found, self.most_trytes = 1000, 100  # of one call
+        self.hung_up = False
+        self._parts = urlsplit(address)
+        self._silence_seconds = silence_seconds
+        self._connection: http.client.HTTPConnection | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What the node answers. Raises one of FAILURES."""
+        body = json.dumps({"command": command, **arguments}).encode()
+        used = self._connection is not None
+        try:
+            status, data = self._exchange(body)
+        except (ConnectionError, http.client.BadStatusLine):
+            if not used or self.hung_up:
+                raise
+            status, data = self._exchange(body)  # the node has closed a connection that was idle
+        return _understood(command, status, data)
+
+    def now(self) -> float:
+        """Seconds since 1970 on the node's clock: it refuses what is ten minutes ahead of it, and a small device may have no clock."""
+        return time.time() + self.ahead_seconds
+
+    def hang_up(self) -> None:
+        with self._lock:
+            self.hung_up = True
+            if self._connection is not None and self._connection.sock is not None:
+                _shut(self._connection.sock)
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _exchange(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            connection = self._connection or self._connected()
+            connection.request("POST", self._parts.path or "/", body, _HEADERS)
+            answer = connection.getresponse()
+            data = answer.read(ANSWER_BYTES + 1)
+            if len(data) > ANSWER_BYTES:
+                raise Nonsense(f"an answer of more than {ANSWER_BYTES} bytes")
+            if answer.will_close:
+                self.close()
+            return answer.status, data
+        except BaseException:
+            self.close()
+            raise
+
+    def _connected(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=CONNECT_SECONDS)
+        connection.connect()
+        connection.sock.settimeout(self._silence_seconds)
+        with self._lock:
+            self._connection = connection
+            if self.hung_up:
+                _shut(connection.sock)
+        return connection
+
+
+def check_address(address: str) -> None:
+    """Raises ValueError for what is no address of a node."""
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good or not address.isascii() or not address.isprintable() or " " in address:
+        raise ValueError("must be an address such as http://127.0.0.1:14265")
+
+
+def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    if status != 200:
+        text = answer.get("error") if isinstance(answer, dict) else None
+        raise Refused(f"{command}: {status} {_printable(text or http.client.responses.get(status, ''))}")
+    if not isinstance(answer, dict):
+        raise Nonsense(f"{command}: the answer is no JSON object; is this the HTTP API of a Hornet?")
+    return answer
+
+
+def _printable(text: object) -> str:
+    return "".join(character for character in str(text)[:_SHOWN_CHARACTERS] if character.isprintable())
+
+
+def _shut(sock: socket.socket) -> None:
+    """Whoever reads from it or writes to it in another thread is told at once; closing it would tell nobody."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,143 @@
+"""What is new at a swarm's places. One look costs a bounded number of requests and a bounded amount of memory, whatever lies there."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from learnae_iota.calls import find, trytes
+from learnae_iota.line import Line
+from learnae_iota.places import Places, window_of
+from learnae_iota.transactions import Place, read, sent_at
+
+BEFORE_WINDOWS = 5  # what the tangle brings late, and clocks that are behind
+AFTER_WINDOWS = 1  # clocks that are ahead
+ONE_REQUEST = 500  # places that are asked for at once
+PARENT_WINDOWS = 50  # in which parents are looked for
+MOST_WINDOWS = 500  # that a look makes up for, after a pause
+MOST_REQUESTS = 16  # of one look, to list what is there
+MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
+RECENT_MESSAGES = 1024
+
+
+@attrs.define
+class Tally:
+    """What has been seen since the announcer was opened: messages, and of them such as came before; what is none; what is gone."""
+
+    messages: int = 0
+    repeated: int = 0
+    garbage: int = 0
+    gone: int = 0
+
+
+@attrs.define
+class Catch:
+    """Of `fetched` and `left` transactions; `whole` says that nothing can have been missing in the lists."""
+
+    messages: list[bytes]
+    fetched: int
+    left: int
+    whole: bool
+
+
+@attrs.define
+class Looker:
+    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time.
+
+    `take` may be called from another thread than the others: at worst a message is delivered twice.
+    """
+
+    channels: Sequence[Places]
+    tally: Tally = attrs.field(factory=Tally)
+    ahead_seconds: float = 0.0  # of the clock of the node that was asked last
+    _known: set[str] = attrs.field(factory=set)
+    _looked: int = 0  # the newest window of the last look; 0 before the first
+    _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
+    _near: tuple[int, frozenset[Place]] = (0, frozenset())
+
+    def look(self, line: Line) -> Catch:
+        """What is new at the places of now and of shortly before."""
+        newest = window_of(line.now()) + AFTER_WINDOWS
+        oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
+        catch, hashes = self.catch(line, range(newest, oldest - 1, -1), MOST_FETCHED)
+        self._looked, self.ahead_seconds = newest, line.ahead_seconds
+        self._known &= hashes  # what is listed no more need not be known
+        return catch
+
+    def catch(self, line: Line, windows: Iterable[int], most: int) -> tuple[Catch, set[str]]:
+        """What is new at the places of these windows, and all that is there."""
+        places = self._places(windows)
+        hashes, whole = _listed(line, [place.address for place in places])
+        new = list(hashes - self._known)
+        messages = self._fetched(line, new[:most], places)
+        self._known.update(new[:most])
+        return Catch(messages, len(new[:most]), len(new[most:]), whole), hashes
+
+    def take(self, hash_: str, transaction: str) -> bytes | None:
+        """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
+        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(time.time() + self.ahead_seconds)))
+        if message is not None:
+            self._known.add(hash_)
+            self._count(message)
+        return message
+
+    def _places_of(self, window: int) -> frozenset[Place]:
+        """Worked out once for each window: a feed brings all that the tangle carries."""
+        if self._near[0] != window:
+            self._near = window, frozenset(self._places(range(window - BEFORE_WINDOWS, window + AFTER_WINDOWS + 1)))
+        return self._near[1]
+
+    def _places(self, windows: Iterable[int]) -> dict[Place, None]:
+        return {places.at(window): None for window in windows for places in self.channels}
+
+    def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[bytes]:
+        found: list[tuple[int, bytes]] = []
+        at = frozenset(places)
+        for start in range(0, len(hashes), line.most_trytes):
+            for transaction in trytes(line, hashes[start : start + line.most_trytes]):
+                if transaction is None:
+                    self.tally.gone += 1
+                elif (message := read(transaction, at)) is None:
+                    self.tally.garbage += 1
+                else:
+                    found.append((sent_at(transaction), message))
+        for _, message in found:
+            self._count(message)
+        return [message for _, message in sorted(found)]
+
+    def _count(self, message: bytes) -> None:
+        self.tally.messages += 1
+        digest = hashlib.sha256(message).digest()
+        self.tally.repeated += digest in self._recent
+        self._recent[digest] = None
+        if len(self._recent) > RECENT_MESSAGES:
+            self._recent.popitem(last=False)
+
+
+def recent_hashes(line: Line, places: Places) -> set[str]:
+    """Transactions of the swarm that this node has, of the last minutes."""
+    newest = window_of(line.now())
+    return find(line, [places.at(window).address for window in range(newest, newest - min(PARENT_WINDOWS, line.most_found), -1)])
+
+
+def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:
+    """The hashes there, and whether surely all of them: where the list is as long as the node makes it, it is asked for in two halves."""
+    hashes: set[str] = set()
+    whole = True
+    size = min(ONE_REQUEST, line.most_found)
+    waiting = deque(addresses[start : start + size] for start in range(0, len(addresses), size))
+    for _ in range(MOST_REQUESTS):
+        if not waiting:
+            break
+        asked = waiting.popleft()
+        found = find(line, asked)
+        hashes |= found
+        if len(found) >= line.most_found:
+            whole = whole and len(asked) > 1
+            half = len(asked) // 2
+            waiting += [asked[:half], asked[half:]] if half else []
+    return hashes, whole and not waiting

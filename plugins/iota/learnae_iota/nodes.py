@@ -1,0 +1,104 @@
+"""Several ways into the same tangle: the first of the list that works is used, and lost ones are asked again until they are back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import trio
+
+from learnae import Unavailable
+from learnae_iota.calls import meet
+from learnae_iota.line import Line
+from learnae_iota.node import Node
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+T = TypeVar("T")
+
+BACK_OFF_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+STEADY_SECONDS = 30.0  # one that has worked for so long is forgiven what it did before
+
+
+@attrs.define
+class Record:
+    """What a node has done of late."""
+
+    failures: int = 0
+    works_since: float = 0.0
+    lost: bool = False
+    told: bool = False
+
+
+@attrs.define(eq=False)
+class Nodes:
+    """`watch` must run beside the calls."""
+
+    nodes: Sequence[Node]
+    log: FilteringBoundLogger
+    _records: dict[Node, Record] = attrs.field(init=False)
+    _newly_lost: list[Node] = attrs.field(factory=list)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+    _cause: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        self._records = {node: Record() for node in self.nodes}
+
+    async def call(self, function: Callable[[Line], T]) -> T:
+        """What `function` returns on the first node where it works. Raises Unavailable, at once while all are lost."""
+        for node in self.nodes:
+            if not self._records[node].lost:
+                try:
+                    return await node.call(function)
+                except Unavailable as error:
+                    self._lose(node, error)
+        await trio.lowlevel.checkpoint()
+        raise Unavailable(self._cause)
+
+    async def watch(self) -> None:
+        """Until cancelled; also those that were lost before it began."""
+        self._newly_lost = [node for node, record in self._records.items() if record.lost]
+        async with trio.open_nursery() as nursery:
+            while True:
+                while self._newly_lost:
+                    nursery.start_soon(self._regain, self._newly_lost.pop())
+                await self._news.wait()
+                self._news = trio.Event()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def _lose(self, node: Node, error: Unavailable) -> None:
+        record, now = self._records[node], trio.current_time()
+        self._cause = str(error)
+        if record.lost:
+            return
+        if now - record.works_since > STEADY_SECONDS:
+            record.failures = 0
+        record.failures += 1
+        record.lost = True
+        if record.failures == 1 and len(self.nodes) > 1:  # of the only one the core tells
+            record.told = True
+            self.log.warning("iota.node_lost", address=node.address, cause=str(error))
+        self._newly_lost.append(node)
+        self._news.set()
+
+    async def _regain(self, node: Node) -> None:
+        record = self._records[node]
+        while record.lost:
+            await trio.sleep(BACK_OFF_SECONDS[min(record.failures, len(BACK_OFF_SECONDS)) - 1])
+            try:
+                await node.call(meet)
+            except Unavailable:
+                record.failures += 1
+            else:
+                self._works_again(node, record)
+
+    def _works_again(self, node: Node, record: Record) -> None:
+        record.lost, record.works_since = False, trio.current_time()
+        if record.told:
+            record.told = False
+            self.log.warning("iota.node_back", address=node.address)

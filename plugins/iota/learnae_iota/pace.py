@@ -1,0 +1,19 @@
+"""How long to wait before the next look: short after something has come, longer and longer while nothing does."""
+
+from __future__ import annotations
+
+import attrs
+
+FASTEST_SECONDS = 0.1
+GROWTH = 1.25
+REST = 3.0  # times as long as the look has taken: a slow node, or a flood, is not asked without a pause
+
+
+@attrs.define
+class Pace:
+    slowest_seconds: float
+    _seconds: float = FASTEST_SECONDS
+
+    def pause(self, came: bool, took_seconds: float) -> float:
+        self._seconds = min(FASTEST_SECONDS if came else self._seconds * GROWTH, self.slowest_seconds)
+        return max(self._seconds, REST * took_seconds)

@@ -1,0 +1,41 @@
+"""Where a channel's messages lie on the tangle: at an address and under a tag that change every few seconds.
+
+A node lists at most some thousand transactions of an address, in no order of time: with one address for ever, what is new would not be
+listed any more after some hours, or after a flood. And an outsider who has seen one message of a private swarm has not found the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import attrs
+
+from learnae_iota.transactions import Place
+from learnae_iota.trytes import ALPHABET
+
+WINDOW_SECONDS = 20
+PURPOSE = "where announcements lie on a tangle"
+
+_PREFIX = b"learnae-iota/place/1/"
+
+
+@attrs.frozen
+class Places:
+    """The places of one channel; `secret` is the swarm's for PURPOSE, None in an open swarm."""
+
+    _key: bytes = attrs.field(repr=False)
+
+    @classmethod
+    def of(cls, channel: str, secret: bytes | None) -> Places:
+        return cls(hmac.digest(secret or b"open", _PREFIX + channel.encode(), "sha256"))
+
+    def at(self, window: int) -> Place:
+        digits = hashlib.shake_256(self._key + window.to_bytes(8, "big", signed=True)).digest(80 + 27)
+        trytes = "".join([ALPHABET[digit % 27] for digit in digits])
+        return Place(trytes[:80] + "9", trytes[80:])  # the last trit of an address is zero: the node asks for that
+
+
+def window_of(seconds: float) -> int:
+    """The number of the window at this time, in seconds since 1970."""
+    return int(seconds // WINDOW_SECONDS)

@@ -1,0 +1,42 @@
+"""From a message to a transaction on the tangle, over one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from learnae_iota import calls
+from learnae_iota.line import Line, Refused
+from learnae_iota.looking import recent_hashes
+from learnae_iota.places import Places, window_of
+from learnae_iota.transactions import NOTHING, Place
+
+Make = Callable[[Line, bytes, Place, tuple[str, str], int], str]
+"""A transaction, proof of work included, from line, message, place, parents and milliseconds since 1970."""
+
+
+class Rejected(Exception):
+    """The node works, and would not take this transaction; another one of the same tangle would not either."""
+
+
+def post(line: Line, message: bytes, places: Places, make: Make) -> None:
+    """Raises one of FAILURES, or Rejected."""
+    parents = chosen_parents(line, places)
+    seconds = line.now()
+    try:
+        transaction = make(line, message, places.at(window_of(seconds)), parents, int(seconds * 1000))
+        calls.broadcast(line, [transaction])
+    except Refused as error:
+        raise Rejected(f"{line.address} does not take the transaction: {error}; weight_magnitude must be `mwm` of the tangle") from error
+
+
+def chosen_parents(line: Line, places: Places) -> tuple[str, str]:
+    """What the node chooses; without fresh milestones it does not: then what the swarm has sent of late, or the root of all.
+
+    So nothing depends on the one who issues milestones.
+    """
+    return calls.tips(line) or _two_of(sorted(recent_hashes(line, places)))
+
+
+def _two_of(hashes: list[str]) -> tuple[str, str]:
+    """Without chance: hashes are scattered, and others choose other ones as the list grows."""
+    return (hashes[0], hashes[-1]) if hashes else (NOTHING, NOTHING)
