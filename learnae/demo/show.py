@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,11 @@ No server, no leader. Half-way one of them is killed, and later comes back.
 """
 
 
-def show_demo(out: Path, *, storage: str = scenery.EMBEDDED, keep: bool = False) -> bool:
-    """Play it, and leave a picture in `out`. Returns whether it showed what it promises. Raises ConfigError, KeyboardInterrupt."""
+def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bool:
+    """Play it on the `chosen` storage and announcer, and leave a picture in `out`. Returns whether it showed what it promises.
+
+    Raises LearnaeError, KeyboardInterrupt.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -41,7 +45,8 @@ def show_demo(out: Path, *, storage: str = scenery.EMBEDDED, keep: bool = False)
     _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        return _show(Director(scenery.plan(storage, stage), stage), out, console)
+        with scenery.built(chosen, stage) as scene:
+            return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:
             console.print(f"Homes and logs of the peers: {stage.folder}", soft_wrap=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,19 +18,38 @@ from learnae.demo.plan import Plan, Stage
 from learnae.identity.swarm_keys import SwarmKey
 
 
-def test_the_embedded_storage_needs_no_scenery(tmp_path: Path) -> None:
-    assert scenery.plan("directory", Stage(tmp_path)) == Plan()
+def test_the_embedded_defaults_need_no_scenery(tmp_path: Path) -> None:
+    with scenery.built({"storage": "directory", "announcer": "directory"}, Stage(tmp_path)) as scene:
+        assert scene == scenery.Scene(Plan())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    config = Plan.from_json(scenery.plan("ipfs", stage).to_json()).config(3)
+    with scenery.built({"storage": "ipfs", "announcer": "directory"}, stage) as scene:
+        config = Plan.from_json(scene.plan.to_json()).config(3)
     assert config["storage"] == [{"use": "ipfs", "listen": ["/ip4/127.0.0.1/tcp/0"]}]
     assert config["swarm"] == {"name": "demo", "key_file": str(stage.key)}
     assert config["train"] == Plan().config(3)["train"]
     SwarmKey.parse(stage.key.read_text())
     assert stage.key.stat().st_mode & 0o777 == 0o600
+
+
+@contextmanager
+def house(folder: Path) -> Iterator[scenery.Built]:
+    folder.mkdir()
+    yield scenery.Built({"nodes": [folder.name]}, lambda: "the roof has gone")
+    folder.rmdir()
+
+
+def test_what_has_to_run_is_built_first_and_torn_down_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenery.BUILDERS, "house", f"{__name__}:house")
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(house=house))
+    with scenery.built({"storage": "directory", "announcer": "house"}, Stage(tmp_path)) as scene:
+        assert (tmp_path / "house").exists()
+        assert scene.plan.config(1)["announcer"] == [{"use": "house", "nodes": ["house"]}]
+        assert [event() for event in scene.half_way] == ["the roof has gone"]
+    assert not (tmp_path / "house").exists()
 
 
 @pytest.mark.parametrize(

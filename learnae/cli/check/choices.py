@@ -20,14 +20,21 @@ from learnae.plugins.manager import PluginManager
 DISTRIBUTIONS = {("storage", "ipfs"): "learnae-ipfs", ("announcer", "iota"): "learnae-iota"}
 
 
-def check_choice(kind: str, table: Mapping[str, Any]) -> None:
-    """Ask it about its surroundings, as a peer would use it. Raises ConfigError with all that keeps it from working, PluginError."""
-    manager, name = PluginManager.discover(log=make_logger("error")), str(table["use"])
-    if name not in manager.offers(kind):
+def check_offer(kind: str, name: str) -> PluginManager:
+    """Raises ConfigError if nobody offers it, PluginError if it cannot be loaded."""
+    manager = PluginManager.discover(log=make_logger("error"))
+    offer = manager.offers(kind).get(name)
+    if offer is None:
         distribution = DISTRIBUTIONS.get((kind, name))
         remedy = f"pip install {distribution}" if distribution else f"there are: {', '.join(manager.offers(kind))}"
         raise ConfigError(Problem(f"--{kind}", f'no {kind} is called "{name}"', remedy))
-    findings = Findings()
+    offer.load()
+    return manager
+
+
+def check_choice(kind: str, table: Mapping[str, Any]) -> None:
+    """Ask it about its surroundings, as a peer would use it. Raises ConfigError with all that keeps it from working, PluginError."""
+    manager, findings = check_offer(kind, str(table["use"])), Findings()
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
         document = {"swarm": {"open": True}, kind: [dict(table)]}
         config = load_document(document, folder=Path(scratch), options_of=manager.options_of(Path(scratch)))
