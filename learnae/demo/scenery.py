@@ -17,7 +17,7 @@ EMBEDDED = "directory"
 KINDS = ("storage", "announcer")
 ON_LOOPBACK: dict[str, dict[str, Any]] = {"ipfs": {"listen": ["/ip4/127.0.0.1/tcp/0"]}}  # options that keep it on this machine
 BUILDERS = {"iota": "learnae_iota.demo:tangle"}  # of what has to run before peers can use it
-STEPS_PER_SECOND = 40.0  # daemons share the cores
+STEPS_PER_SECOND = 25.0  # daemons share the cores, and rounds take longer
 LIMIT_SECONDS = 300.0
 
 
