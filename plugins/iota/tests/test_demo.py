@@ -1,4 +1,4 @@
-"""The system as proposed: four peers on four IPFS daemons and a tangle, of which a peer with all that it runs, and the coordinator, are killed."""
+"""The system as proposed: four peers on IPFS daemons and a tangle; a peer with all that it runs is killed, and so is the coordinator."""
 
 from __future__ import annotations
 
