@@ -20,6 +20,7 @@ from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.outbox import Outbox
 from learnae_iota.places import PURPOSE, Places
 from learnae_iota.posting import Make, Rejected, post
+from learnae_iota.remarks import Remarks
 from learnae_iota.transactions import MESSAGE_BYTES
 
 SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
@@ -40,6 +41,10 @@ class IotaAnnouncer(Announcer):
         self._feed = Feed.load(options.feed) if options.feed else None
         self._secret = context.secret(PURPOSE)
         self._stack = AsyncExitStack()
+
+    async def check(self) -> Sequence[str]:
+        """For `learnae check`: what is fine about nodes, feed and proof of work. Raises ConfigError with what must be mended."""
+        return await Remarks(self.options, self.context).collect()
 
     async def __aenter__(self) -> Self:
         builder = await self.context.in_thread(Builder.load, self.options.weight_magnitude)

@@ -18,7 +18,11 @@ _SHOWN_CHARACTERS = 200
 
 
 class Refused(Exception):
-    """The node answers that it will not."""
+    """The node answers that it will not, with this HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Nonsense(Exception):
@@ -118,7 +122,7 @@ def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
         answer = None
     if status != 200:
         text = answer.get("error") if isinstance(answer, dict) else None
-        raise Refused(f"{command}: {status} {_printable(text or http.client.responses.get(status, ''))}")
+        raise Refused(f"{command}: {status} {_printable(text or http.client.responses.get(status, ''))}", status)
     if not isinstance(answer, dict):
         raise Nonsense(f"{command}: the answer is no JSON object; is this the HTTP API of a Hornet?")
     return answer

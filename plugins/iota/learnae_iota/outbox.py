@@ -36,6 +36,7 @@ class Entry:
     message: bytes
     outcome: Outcome
     sent: bool = False
+    failures: int = 0
     repeat_at: float = math.inf
     repeat_seconds: float = FIRST_REPEAT_SECONDS
 
@@ -81,16 +82,17 @@ class Outbox:
         return entry.outcome
 
     def _due(self) -> Key | None:
-        """What was never sent comes before what is repeated."""
-        fresh = (key for key, entry in self._entries.items() if not entry.sent)
+        """What was never sent comes before what is repeated; what no node takes holds up nothing else."""
+        fresh = [key for key, entry in self._entries.items() if not entry.sent]
         again = (key for key, entry in self._entries.items() if entry.repeat_at <= trio.current_time())
-        return next(fresh, None) or next(again, None)
+        return min(fresh, key=lambda key: self._entries[key].failures, default=None) or next(again, None)
 
     async def _try(self, key: Key, entry: Entry) -> None:
         self._sending = entry
         try:
             await self.send(key[0], entry.message)
         except Unavailable as error:
+            entry.failures += 1
             await self._back_off(str(error))
         else:
             self._note_sent(entry)

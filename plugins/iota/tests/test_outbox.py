@@ -134,6 +134,23 @@ async def test_what_is_new_goes_before_what_is_repeated(post: Post, box: Outbox)
 
 
 @in_virtual_time
+async def test_a_message_that_no_node_takes_holds_up_no_other(post: Post, box: Outbox) -> None:
+    async def send(channel: str, message: bytes) -> None:
+        if message == b"bad":
+            raise Unavailable("no node")
+        await post.send(channel, message)
+
+    box.send = send
+    await try_to_put(box, b"1", b"bad")
+    await try_to_put(box, b"1", b"bad")
+    await box.put(("c", b"2"), b"good")
+    assert post.messages == [b"good"]
+    await trio.sleep(100.0)
+    await box.put(("c", b"2"), b"better")
+    assert post.messages[-1] == b"better"
+
+
+@in_virtual_time
 async def test_it_does_not_grow_without_end(post: Post, box: Outbox) -> None:
     for number in range(3 * MOST_KEYS):
         await box.put(("c", b"%d" % number), b"hello")

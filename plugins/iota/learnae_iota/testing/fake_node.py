@@ -33,6 +33,7 @@ class FakeNode:
     asked: Counter[str] = attrs.field(factory=Counter)
     milestones: bool = True  # without, it chooses no parents
     ahead_seconds: float = 0.0  # its clock
+    version: str = "0.5.6"
     dripping: bool = False  # it answers a byte every now and then, without end
     port: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -88,6 +89,8 @@ class FakeNode:
         self.asked[command] += 1
         if (instead := self.misbehave(command)) is not None:
             return instead
+        if command in ("broadcastTransactions", "attachToTangle") and not request["trytes"]:
+            return 400, b'{"error":"No trytes provided"}'
         if command == "getTransactionsToApprove" and not self.milestones:
             return 503, b'{"error":"node is not synchronized"}'
         return 200, json.dumps(getattr(self, f"_{command}")(request)).encode()
@@ -99,7 +102,7 @@ class FakeNode:
         return hash_
 
     def _getNodeInfo(self, _: Any) -> dict[str, Any]:
-        return {"appName": "HORNET", "appVersion": "0.5.6", "time": int(time.time() + self.ahead_seconds) * 1000}
+        return {"appName": "HORNET", "appVersion": self.version, "time": int(time.time() + self.ahead_seconds) * 1000}
 
     def _getNodeAPIConfiguration(self, _: Any) -> dict[str, Any]:
         return {"maxFindTransactions": MOST_FOUND, "maxGetTrytes": MOST_FOUND}
