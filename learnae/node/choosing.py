@@ -44,7 +44,7 @@ class Chooser:
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
         """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
-        return [entry for entry in self.of_lineage(lineage) if self._live(entry, round_)]
+        return [self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
@@ -86,6 +86,12 @@ class Chooser:
             failures=record.failures,
             ever_accepted=record.ever_accepted,
         )
+
+    def _obtainable(self, newest: Entry, round_: int) -> Entry:
+        """Where newer ones cannot be had, the one that was heard again; as long as there is one that is as good otherwise."""
+        again = self.inbox.preferred(newest, round_)
+        good = self._live(again, round_) and (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature)
+        return again if good else newest
 
     def _fitting(self) -> Iterator[Entry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)

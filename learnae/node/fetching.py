@@ -33,8 +33,9 @@ class Transfer:
     corrupt: int = 0
     overflowed: bool = False
     blocks: dict[Cid, Octets] = attrs.field(factory=dict)
+    sources: set[str] = attrs.field(factory=set)  # labels of storages
 
-    def take(self, block: Block) -> None:
+    def take(self, block: Block, source: str = "") -> None:
         """A block that is what it is named by, within the limit, once."""
         if block.cid in self.blocks:
             return
@@ -45,9 +46,13 @@ class Transfer:
         else:
             self.bytes += len(block.data)
             self.blocks[block.cid] = block.data
+            self.sources.add(source)
 
     def missing(self, cids: Iterable[Cid]) -> list[Cid]:
         return [cid for cid in dict.fromkeys(cids) if cid not in self.blocks]
+
+    def came_whole_from(self, storage: Named[Storage]) -> bool:
+        return self.sources == {storage.label}
 
 
 @attrs.define
@@ -96,7 +101,7 @@ class Fetcher:
 
         def deliver(block: Block) -> None:
             if block.cid in wanted:
-                transfer.take(block)
+                transfer.take(block, storage.label)
                 scope.deadline = end if last else _half_way_to(end)
             if transfer.overflowed:
                 scope.cancel()
