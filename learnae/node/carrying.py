@@ -96,7 +96,7 @@ class Carrying:
 
     def _targets(self, transfer: Transfer) -> list[Named[Storage]]:
         storages = self.publisher.assembly.storages
-        return [storage for storage in storages if storage.writes and not transfer.came_whole_from(storage)]
+        return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
 
     @property
     def _room(self) -> int:

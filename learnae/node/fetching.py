@@ -33,7 +33,7 @@ class Transfer:
     corrupt: int = 0
     overflowed: bool = False
     blocks: dict[Cid, Octets] = attrs.field(factory=dict)
-    sources: set[str] = attrs.field(factory=set)  # labels of storages
+    origin: str = ""  # the label of the storage that had the first block, the root; whoever has put that has put all
 
     def take(self, block: Block, source: str = "") -> None:
         """A block that is what it is named by, within the limit, once."""
@@ -46,13 +46,10 @@ class Transfer:
         else:
             self.bytes += len(block.data)
             self.blocks[block.cid] = block.data
-            self.sources.add(source)
+            self.origin = self.origin or source
 
     def missing(self, cids: Iterable[Cid]) -> list[Cid]:
         return [cid for cid in dict.fromkeys(cids) if cid not in self.blocks]
-
-    def came_whole_from(self, storage: Named[Storage]) -> bool:
-        return self.sources == {storage.label}
 
 
 @attrs.define

@@ -21,6 +21,15 @@ MESSAGES_A_SECOND = 50
 MOST_KNOWN = 4096  # keys of which it is remembered what was heard
 
 
+@attrs.frozen
+class Letter:
+    """An announcement that waits since then. `again`: it is to be said although it was heard here."""
+
+    entry: Entry
+    since: float
+    again: bool
+
+
 @attrs.define
 class Forwarding:
     """To one announcer. `trusted` tells whether a peer was ever accepted: those go first, so that a flood of strangers holds up nobody."""
@@ -29,7 +38,7 @@ class Forwarding:
     channel: str
     services: Services
     trusted: Callable[[PeerId], bool]
-    _waiting: OrderedDict[bytes, tuple[float, Entry]] = attrs.field(factory=OrderedDict)  # since when, by what they replace
+    _waiting: OrderedDict[bytes, Letter] = attrs.field(factory=OrderedDict)  # by what they replace
     _heard: OrderedDict[Key, int] = attrs.field(factory=OrderedDict)  # the highest number that is known to be there
     _news: trio.Event = attrs.field(factory=trio.Event)
 
@@ -43,11 +52,11 @@ class Forwarding:
         """Whether neither this nor anything newer is there, which it would replace."""
         return entry.announcement.number > self._heard.get(entry.key, -1)
 
-    def add(self, entry: Entry, replaces: bytes) -> None:
+    def add(self, entry: Entry, replaces: bytes, *, again: bool = False) -> None:
         """In the place of an older one of its key. Of too many, the last stranger is left out."""
-        self._waiting[replaces] = trio.current_time(), entry
+        self._waiting[replaces] = Letter(entry, trio.current_time(), again)
         if len(self._waiting) > MOST_WAITING:
-            strangers = (key for key, (_, waiting) in reversed(self._waiting.items()) if not self.trusted(waiting.peer))
+            strangers = (key for key, letter in reversed(self._waiting.items()) if not self.trusted(letter.entry.peer))
             del self._waiting[next(strangers, next(iter(self._waiting)))]
         self._news.set()
 
@@ -60,13 +69,17 @@ class Forwarding:
                 self._news = trio.Event()
                 continue
             replaces = self._next()
-            since, entry = self._waiting.pop(replaces)
-            if trio.current_time() - since <= LONGEST_SECONDS and self.services.ready(self.announcer):
-                await self._send(entry, replaces)
+            letter = self._waiting.pop(replaces)
+            if self._wanted(letter) and self.services.ready(self.announcer):
+                await self._send(letter.entry, replaces)
 
     def _next(self) -> bytes:
-        known = (key for key, (_, entry) in self._waiting.items() if self.trusted(entry.peer))
+        known = (key for key, letter in self._waiting.items() if self.trusted(letter.entry.peer))
         return next(known, next(iter(self._waiting)))
+
+    def _wanted(self, letter: Letter) -> bool:
+        """Unless it has been heard here since, or waits for too long."""
+        return (letter.again or self.lacks(letter.entry)) and trio.current_time() - letter.since <= LONGEST_SECONDS
 
     async def _send(self, entry: Entry, replaces: bytes) -> None:
         self.note(entry)

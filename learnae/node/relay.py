@@ -54,4 +54,4 @@ class Relay:
         """Where all have heard of it before it could be had: once more, beside what its owner says there, which may be newer by now."""
         if not self._announce(entry):
             for forwarding in self.forwarding.values():
-                forwarding.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"))
+                forwarding.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)
