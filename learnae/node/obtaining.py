@@ -81,7 +81,7 @@ class Obtainer:
             if limit.cancelled_caught:
                 self._guess(record, took, update(entry).bytes, transfer.bytes)
             record.failures += blame
-            if self.on_missing and not transfer.bytes:
+            if self.on_missing and failure[0] == "fetch" and not transfer.bytes:
                 self.on_missing(entry, tally.round)
             tally.failed(entry, *failure)
             return None
