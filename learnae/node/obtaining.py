@@ -46,7 +46,7 @@ class Obtainer:
     clock: Callable[[], float]
     in_thread: RunInThread
     on_fetched: Callable[[Entry, Transfer], None] | None = None
-    on_missing: Callable[[Entry, int], None] | None = None  # with the own round
+    on_missing: Callable[[Entry], None] | None = None
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
@@ -82,7 +82,7 @@ class Obtainer:
                 self._guess(record, took, update(entry).bytes, transfer.bytes)
             record.failures += blame
             if self.on_missing and failure[0] == "fetch" and not transfer.bytes:
-                self.on_missing(entry, tally.round)
+                self.on_missing(entry)
             tally.failed(entry, *failure)
             return None
         self.pace.transfer_took(took, transfer.bytes)

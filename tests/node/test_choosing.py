@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from learnae.node.assembly import Named
 from learnae.node.choosing import Chooser
-from learnae.node.inbox import AGAIN_ROUNDS, Entry, Inbox
+from learnae.node.inbox import AGAIN_TRIES, Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
@@ -149,38 +149,40 @@ def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_i
     choosing = chooser(tmp_path, first, second, third)
     choosing.inbox.hear_again(first)
     assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
-    choosing.inbox.not_there(third, 1)
+    choosing.inbox.not_there(third)
     assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [1]
     choosing.inbox.hear_again(second)
     assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
-    choosing.inbox.not_there(second, 1)
+    choosing.inbox.not_there(second)
     assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
 
 
 def test_now_and_then_the_newest_is_tried_once_more(tmp_path):
-    first, second = entry("alice", 1, heard_round=1 + AGAIN_ROUNDS), entry("alice", 2, heard_round=1 + AGAIN_ROUNDS)
-    choosing = chooser(tmp_path, first, second)
-    choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second, 1)
-    assert [e.announcement.number for e in choosing.fresh(OURS, AGAIN_ROUNDS)] == [1]
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1 + AGAIN_ROUNDS)] == [2]
+    updates = [entry("alice", number) for number in range(1, 100)]
+    choosing = chooser(tmp_path, *updates)
+    choosing.inbox.not_there(updates[-1])
+    tried = []
+    for update in updates[: AGAIN_TRIES + 1]:
+        choosing.inbox.hear_again(update)
+        tried += choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
+    assert tried == [*updates[:AGAIN_TRIES], updates[-1]]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"heard_round": -8}, {"lineage": THEIRS}, {"signature": b"shapes 2"}], ids=["old", "lineage", "shapes"]
-)
-def test_what_was_heard_again_is_tried_only_if_it_is_as_good_otherwise(tmp_path, changes):
+@pytest.mark.parametrize("changes", [{"lineage": THEIRS}, {"signature": b"shapes 2"}], ids=["lineage", "shapes"])
+def test_what_was_heard_again_and_is_of_another_lineage_or_architecture_is_not_tried(tmp_path, changes):
     first, second = entry("alice", 1, **changes), entry("alice", 2)
     choosing = chooser(tmp_path, first, second)
     choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second, 1)
+    choosing.inbox.not_there(second)
     assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
 
 
-def test_what_was_heard_again_and_fetched_is_waited_out_while_it_is_fresh(tmp_path):
-    first, second = entry("alice", 1), entry("alice", 2)
+@pytest.mark.parametrize(("heard_round", "fetched"), [(1, 1), (-8, 0)], ids=["fetched", "old"])
+def test_when_what_was_heard_again_is_fetched_or_old_the_next_of_those_is_waited_for(tmp_path, heard_round, fetched):
+    first, second = entry("alice", 1, heard_round=heard_round), entry("alice", 2)
     choosing = chooser(tmp_path, first, second)
     choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second, 1)
-    choosing.peers.note(first.peer).fetched_number = 1
+    choosing.inbox.not_there(second)
+    choosing.peers.note(first.peer).fetched_number = fetched
     assert chosen(choosing) == []
+    assert [e.peer for e in choosing.fresh(OURS, 1)] == ["alice"]

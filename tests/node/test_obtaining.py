@@ -222,10 +222,8 @@ def test_of_whom_nothing_was_to_be_had_is_told_and_of_no_other_failure(obtaining
     nowhere, broken, strange = publication(MODEL), publication(MODEL, "bob"), publication(MODEL, "carol", codec="odd")
     missing = []
     storage = shelf(*broken.packed.blocks[:1])
-    obtaining(
-        [item.entry for item in (nowhere, broken, strange)], storage, on_missing=lambda entry, round_: missing.append((entry, round_))
-    )
-    assert missing == [(nowhere.entry, 1)]
+    obtaining([item.entry for item in (nowhere, broken, strange)], storage, on_missing=missing.append)
+    assert missing == [nowhere.entry]
 
 
 def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(obtaining, publication, shelf):
