@@ -47,6 +47,8 @@ class Obtainer:
     pace: Pace
     clock: Callable[[], float]
     in_thread: RunInThread
+    on_fetched: Callable[[Entry, Transfer], None] | None = None
+    on_missing: Callable[[Entry], None] | None = None
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
@@ -81,11 +83,15 @@ class Obtainer:
             if limit.cancelled_caught:
                 self._guess(record, took, update(entry).bytes, transfer.bytes)
             record.failures += blame
+            if self.on_missing and failure[0] == "fetch" and not transfer.bytes:
+                self.on_missing(entry)
             tally.failed(entry, *failure)
             return None
         self.pace.transfer_took(took, transfer.bytes)
         _measure(record, took, transfer.bytes)
         record.fetched_number = entry.announcement.number
+        if self.on_fetched:
+            self.on_fetched(entry, transfer)
         return obtained
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
