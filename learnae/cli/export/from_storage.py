@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from learnae.config.tables import Config
     from learnae.node.history import Published
     from learnae.node.insight import Sighting
-    from learnae.plugins.manager import PluginManager
     from learnae.records import Array
 
 SECONDS = 120.0
@@ -42,7 +40,7 @@ def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bo
     log = make_logger("debug" if debug else "error")
     config, manager = settings_of(seen.home, named, log)
     try:
-        decoder = trio.run(_obtain, config, manager, root, log)
+        decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), config.peer.max_update_bytes, root, log)
     except (Unavailable, UpdateRejected) as error:
         remedy = "see that its storage can be reached; only the newest few updates of a peer are kept"
         raise ConfigError(Problem("ROOT", f"{root} cannot be had: {error}", remedy)) from error
@@ -51,20 +49,19 @@ def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bo
     return Model(source, len(decoder.specs), functools.partial(_save, decoder, metadata=_metadata(seen, config, decoder, root)))
 
 
-async def _obtain(config: Config, manager: PluginManager, root: Cid, log: FilteringBoundLogger) -> Decoder:
+async def _obtain(assembly: Assembly, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
     """Raises outside of the nursery, so that an error comes as it is and not in a group."""
-    with tempfile.TemporaryDirectory(prefix="learnae-export-") as scratch:
-        assembly, services = make_strategies(config, manager, Path(scratch)), Services(Outages(log))
-        async with trio.open_nursery() as nursery:
-            try:
-                await services.open(assembly.storages, nursery)
-                with trio.move_on_after(SECONDS):
-                    return _decoder(await _fetch(assembly, services, root, config.peer.max_update_bytes, log), assembly)
-                raise Unavailable(f"not whole within {SECONDS:.0f} s")
-            except (Unavailable, UpdateRejected, ConfigError) as error:
-                failure = error
-            finally:
-                services.close()
+    services = Services(Outages(log))
+    async with trio.open_nursery() as nursery:
+        try:
+            await services.open(assembly.storages, nursery)
+            with trio.move_on_after(SECONDS):
+                return _decoder(await _fetch(assembly, services, root, limit, log), assembly)
+            raise Unavailable(f"not whole within {SECONDS:.0f} s")
+        except (Unavailable, UpdateRejected, ConfigError) as error:
+            failure = error
+        finally:
+            services.close()
     raise failure
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from learnae import Unavailable
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.managed import daemon as managed_daemon
+from learnae_ipfs.managed import peer
 from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
@@ -55,6 +56,15 @@ def run(test: Callable[[], Any]) -> None:
 
 async def until(true: Callable[[], bool]) -> None:
     while not true():  # noqa: ASYNC110  # processes and files of others
+        await trio.sleep(0.02)
+
+
+async def roots_of(store: IpfsStorage, when: Callable[[], bool]) -> list[str]:
+    """As soon as its daemon answers then."""
+    while True:
+        await until(when)
+        with suppress(Unavailable):
+            return list(await store.roots())
         await trio.sleep(0.02)
 
 
@@ -141,6 +151,22 @@ def test_no_daemon_is_left_of_a_peer_that_is_killed(kubo_program: str, tmp_path:
     while alive(pid):
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_whoever_uses_the_daemon_of_another_runs_one_when_that_has_left(
+    own: Open, kubo_program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "TAKE_OVER_SECONDS", 0.05)
+
+    async def test() -> None:
+        with peer_that_lives(kubo_program, tmp_path / "a") as first:
+            async with own(key=None) as store:
+                before = pid_of(store)
+                await store.put(UPDATE.root, UPDATE.blocks)
+                first.kill()
+                assert await roots_of(store, when=lambda: daemon_of(store).managed.repo.holder not in (None, before)) == [UPDATE.root]
+
+    run(test)
 
 
 def test_a_daemon_that_lost_peer_and_guard_is_ended_by_the_next_start(

@@ -40,14 +40,14 @@ class ManagedDaemon:
     in_thread: RunInThread
     log: FilteringBoundLogger
 
-    async def run(self, task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled. The status is why no daemon could be started at first; then there will be none."""
+    async def run(self, task_status: trio.TaskStatus[str | None] | None = None) -> None:
+        """Until cancelled. The status, if one is wanted, is why no daemon could be started at first; then it returns."""
         ready = Announced(task_status, self.log)
         waits = back_off()
         while True:
             began = trio.current_time()
             cause = await self._live(ready)
-            if not ready.once:
+            if task_status is not None and not ready.once:
                 task_status.started(cause)
                 return
             ready.over(cause)
@@ -108,18 +108,17 @@ class ManagedDaemon:
 class Announced:
     """Tells of the first readiness, and of each outage once, at its begin and at its end."""
 
-    status: trio.TaskStatus[str | None]
+    status: trio.TaskStatus[str | None] | None
     log: FilteringBoundLogger
     once: bool = False
     _broken: bool = False
 
     def __call__(self) -> None:
-        if not self.once:
-            self.once = True
+        if self.status is not None and not self.once:
             self.status.started()
-        elif self._broken:
+        if self._broken:
             self.log.warning("ipfs.daemon_is_back")
-        self._broken = False
+        self.once, self._broken = True, False
 
     def over(self, cause: str) -> None:
         if not self._broken:

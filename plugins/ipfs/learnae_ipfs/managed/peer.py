@@ -20,6 +20,7 @@ from learnae_ipfs.pins import Pins
 if TYPE_CHECKING:
     from learnae_ipfs.options import IpfsStorageOptions
 
+TAKE_OVER_SECONDS = 2.0
 PURPOSE = "the private network of IPFS daemons"
 
 
@@ -27,7 +28,8 @@ PURPOSE = "the private network of IPFS daemons"
 class OwnDaemon:
     """An async context manager, entered and left in one task: the daemon runs meanwhile.
 
-    Whoever comes first in a home starts and ends it; others, such as a command that looks into a running peer's storage, use it.
+    Whoever comes first in a home starts and ends it. Others, such as a command that looks into a running peer's storage, use it, and run
+    one themselves when the first has left.
     """
 
     managed: ManagedDaemon
@@ -42,22 +44,40 @@ class OwnDaemon:
     async def __aenter__(self) -> Self:
         """Raises Unavailable if no daemon can be started."""
         async with AsyncExitStack() as stack:
-            lock = self.managed.repo.claim()
-            if lock is None:
-                await self.managed.ping()
-                return self
-            stack.callback(os.close, lock)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
-            cause: str | None = await nursery.start(self.managed.run)
+            cause: str | None = await nursery.start(self._serve)
             if cause is None:
-                nursery.start_soon(self.collector.run)
                 self._stack.push_async_exit(stack.pop_all())
                 return self
         raise Unavailable(cause)  # not inside of the nursery, which would wrap it
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    async def _serve(self, task_status: trio.TaskStatus[str | None]) -> None:
+        """Until cancelled. The status is why there is no daemon to use, if so; then it returns."""
+        if (lock := self.managed.repo.claim()) is not None:
+            await self._run(lock, task_status)
+            return
+        try:
+            await self.managed.ping()
+        except Unavailable as error:
+            task_status.started(str(error))
+            return
+        task_status.started()
+        while (lock := self.managed.repo.claim()) is None:  # noqa: ASYNC110  # nothing tells of the end of another process's lock
+            await trio.sleep(TAKE_OVER_SECONDS)
+        await self._run(lock)
+
+    async def _run(self, lock: int, task_status: trio.TaskStatus[str | None] | None = None) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.collector.run)
+                await self.managed.run(task_status)
+                nursery.cancel_scope.cancel()
+        finally:
+            os.close(lock)
 
 
 def settings_of(options: IpfsStorageOptions, context: Context) -> Settings:
