@@ -35,7 +35,7 @@ class Daemon:
     async def call(self, function: Callable[[Line], T]) -> T:
         """What `function` returns. Raises Refused for what the daemon will not do, Unavailable where there is no daemon to ask."""
         async with self._limit:
-            line = self._idle.pop() if self._idle else self._new_line()
+            line = self._line()
             sound = False
             try:
                 result = await self._over(line, function)
@@ -57,10 +57,15 @@ class Daemon:
         while self._idle:
             self._idle.pop().close()
 
-    def _new_line(self) -> Line:
+    def _line(self) -> Line:
         address = self.where()
         if address is None:
             raise Unavailable(f"{self.name} does not run")
+        while self._idle:
+            line = self._idle.pop()
+            if line.address == address:
+                return line
+            line.close()  # of a daemon that has gone
         try:
             return Line(address, self.silence_seconds)
         except client_errors.Error as error:

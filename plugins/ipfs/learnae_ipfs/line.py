@@ -23,6 +23,7 @@ class Line:
     """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later."""
 
     def __init__(self, address: str, silence_seconds: float) -> None:
+        self.address = address
         self._client = _Client(address, "api/v0", timeout=(CONNECT_SECONDS, silence_seconds))
         self._client.connected = self._connected
         self._client.open_session()

@@ -22,6 +22,7 @@ from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.managed import daemon as managed_daemon
 from learnae_ipfs.managed import peer
 from learnae_ipfs.managed.peer import OwnDaemon
+from learnae_ipfs.managed.process import Process
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -75,13 +76,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_daemon_that_is_killed_comes_back_on_its_repo_with_one_line_of_log(own: Open) -> None:
+def test_a_daemon_that_is_killed_comes_back_on_its_repo_with_one_line_of_log(own: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with own() as store:
             await store.put(UPDATE.root, UPDATE.blocks)
-            first, hints = pid_of(store), store.hints()
+            first, hints, starts = pid_of(store), store.hints(), list[object]()
+            start = Process.start
+            monkeypatch.setattr(Process, "start", lambda *arguments: starts.append(arguments) or start(*arguments))
             os.kill(first, signal.SIGKILL)
             await until(lambda: len(logs) == 2)
+            assert len(starts) == 1
             assert pid_of(store) != first
             assert store.hints() == hints
             assert same(await fetched(store, UPDATE.cids), UPDATE)
