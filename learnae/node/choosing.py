@@ -43,8 +43,9 @@ class Chooser:
         return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
-        """Of the peers of the own lineage that were heard live within the last rounds, the updates to be had, whether fetched or not."""
-        return [self._obtainable(entry) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
+        """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
+        live = (self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_))
+        return [entry for entry in live if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
@@ -61,8 +62,7 @@ class Chooser:
         return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
 
     def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
-        fresh = (entry for entry in self.fresh(lineage, round_) if self._live(entry, round_))
-        return (entry for entry in fresh if entry.announcement.number > self.peers.get(entry.peer).fetched_number)
+        return (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
 
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
@@ -91,9 +91,9 @@ class Chooser:
             ever_accepted=record.ever_accepted,
         )
 
-    def _obtainable(self, newest: Entry) -> Entry:
+    def _obtainable(self, newest: Entry, round_: int) -> Entry:
         """Where newer ones cannot be had, the one that was heard again, and the next of those is waited for."""
-        again = self.inbox.preferred(newest)
+        again = self.inbox.preferred(newest, round_)
         return again if (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature) else newest
 
     def _fitting(self) -> Iterator[Entry]:

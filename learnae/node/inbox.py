@@ -11,6 +11,7 @@ import attrs
 from learnae.records import Announcement, Kind, PeerId
 
 AGAIN_TRIES = 16  # then the newest is tried once more, which costs one failure where that still cannot be had
+AGAIN_ROUNDS = 64  # so long the next is waited for: as long as the selector waits for one that fails
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, Kind]
@@ -59,7 +60,7 @@ class Known:
     """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds.
 
     `again` is the update that was heard a second time last: whoever makes one available where its peer does not store says it again.
-    So many times such a one is tried instead of the newest, of which nothing could be had.
+    `again_tries` times such a one is tried instead of the newest, of which nothing could be had.
     """
 
     entries: dict[Kind, Entry] = attrs.field(factory=dict)
@@ -119,10 +120,12 @@ class Inbox:
         if known := self.known.get(entry.peer):
             known.again_tries = 0 if entry is known.again else AGAIN_TRIES
 
-    def preferred(self, entry: Entry) -> Entry:
+    def preferred(self, newest: Entry, round_: int) -> Entry:
         """The newest update of a peer, or the one that was heard again where newer ones cannot be had."""
-        known = self.known[entry.peer]
-        return known.again if known.again and known.again_tries else entry
+        known = self.known[newest.peer]
+        if known.again is None or not known.again_tries or round_ - known.again.heard_round > AGAIN_ROUNDS:
+            return newest
+        return known.again
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""

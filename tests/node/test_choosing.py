@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from learnae.node.assembly import Named
 from learnae.node.choosing import Chooser
-from learnae.node.inbox import AGAIN_TRIES, Entry, Inbox
+from learnae.node.inbox import AGAIN_ROUNDS, AGAIN_TRIES, Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
@@ -185,4 +185,13 @@ def test_when_what_was_heard_again_is_fetched_or_old_the_next_of_those_is_waited
     choosing.inbox.not_there(second)
     choosing.peers.note(first.peer).fetched_number = fetched
     assert chosen(choosing) == []
-    assert [e.peer for e in choosing.fresh(OURS, 1)] == ["alice"]
+
+
+@pytest.mark.parametrize(("since", "number"), [(AGAIN_ROUNDS, None), (AGAIN_ROUNDS + 1, 2)])
+def test_when_nothing_is_heard_again_for_long_the_newest_is_tried(tmp_path, since, number):
+    first, second = entry("alice", 1), entry("alice", 2, heard_round=1 + since)
+    choosing = chooser(tmp_path, first, second)
+    choosing.inbox.hear_again(first)
+    choosing.inbox.not_there(second)
+    entries = choosing.choose(OURS, 1 + since, age=7, now=0.0, round_seconds=None)
+    assert [e.announcement.number for e in entries] == ([number] if number else [])
