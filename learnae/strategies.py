@@ -90,6 +90,14 @@ class Service(Strategy):
     async def __aexit__(self, *exc_info: object) -> None:
         return None
 
+    async def check(self) -> Sequence[str]:
+        """What is fine about everything outside that this service needs, a short line each: for `learnae check`, without being entered.
+
+        Starts nothing, leaves nothing behind, and disturbs no peer that runs in the same home; it is cut off after a while.
+        Raises ConfigError with what must be mended and how, Unavailable for what only time mends.
+        """
+        return ()
+
 
 class Storage(Service, ABC):
     """A store of blocks by CID. The core computes and checks every CID; a storage may be asked for anything."""

@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 import learnae
 from learnae import hookspecs
+from learnae.cli.main import learnae as command_line
 from learnae.config.choices import KINDS
 from learnae.config.describe import Key, describe_tables
 from learnae.plugins.manager import PluginManager
@@ -134,7 +137,30 @@ def _default(key: Key) -> str:
     return key.default if key.default in ("", "required", "computed") else f"`{key.default}`"
 
 
-PAGES = {"configuration.md": configuration, "plugins.md": plugins}
+def commands() -> Iterator[str]:
+    """The page for whoever types."""
+    yield "# The command `learnae`"
+    yield GENERATED
+    yield inspect.cleandoc(command_line.help or "")
+    yield from _commands("learnae", command_line)
+
+
+def _commands(name: str, group: click.Group) -> Iterator[str]:
+    for word, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _commands(f"{name} {word}", command)
+            continue
+        options = [param for param in command.params if isinstance(param, click.Option)]
+        pieces = command.collect_usage_pieces(click.Context(command))
+        yield f"## {name} {word}"
+        yield "    " + " ".join([name, word, *pieces[0 if options else 1 :]])
+        yield inspect.cleandoc(command.help or "")
+        if options:
+            rows = (f"| `{', '.join(option.opts)}{' ' + option.metavar if option.metavar else ''}` | {option.help} |" for option in options)
+            yield "\n".join(["| option | meaning |", "| --- | --- |", *rows])
+
+
+PAGES = {"commands.md": commands, "configuration.md": configuration, "plugins.md": plugins}
 
 
 def main(check: bool) -> int:

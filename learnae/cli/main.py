@@ -20,6 +20,7 @@ from learnae.cli.commands.plugins import plugins
 from learnae.cli.commands.rejoin import rejoin
 from learnae.cli.commands.run import run
 from learnae.cli.commands.status import status
+from learnae.cli.commands.storage import storage
 from learnae.cli.commands.why import why
 
 
@@ -45,7 +46,7 @@ def learnae() -> None:
     """
 
 
-for command in (demo, init, run, check, new_plugin, key, plugins, status, why, history, export, deny, allow, rejoin):
+for command in (demo, init, run, check, new_plugin, key, plugins, status, why, history, export, deny, allow, rejoin, storage):
     learnae.add_command(command)
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer's own node
 
 
-def make_strategies(config: Config, manager: PluginManager, home: Path) -> Assembly:
-    """For nobody, in a home that is thrown away. Raises ConfigError, PluginError."""
-    in_thread = in_worker_threads()
+def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
+    """With `abandon`, whoever is cut off does not wait for a thread that hangs. Raises ConfigError, PluginError."""
+    in_thread = in_worker_threads(abandon=abandon)
     around = Surroundings(
         home=home,
         meeting=meeting_place(swarm_of(config.swarm)),
@@ -32,4 +32,4 @@ def make_strategies(config: Config, manager: PluginManager, home: Path) -> Assem
         share=Shared(),
         log=manager.log,
     )
-    return assemble(config, manager, NOBODY, around)
+    return assemble(config, manager, peer, around)

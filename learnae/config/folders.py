@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from learnae.errors import ConfigError, Problem
@@ -45,3 +46,18 @@ def folder_name(swarm: str) -> str:
         return swarm
     readable = re.sub("[^a-z0-9_-]+", "-", swarm.lower()).strip("-")[:40]
     return f"{readable}+{hashlib.sha256(swarm.encode()).hexdigest()[:12]}"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or that of its parents which is there already."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def check_folder(folder: Path, key: str) -> str:
+    """In words, that it can be written to; one that is not there yet is not made, only its place tried. Raises ConfigError, at `key`."""
+    try:
+        with tempfile.TemporaryFile(dir=existing(folder)):
+            return f"{folder} can be written to"
+    except OSError as error:
+        remedy = "name another folder, or let this user write there"
+        raise ConfigError(Problem(key, f"{folder} cannot be written to: {error.strerror}", remedy)) from error

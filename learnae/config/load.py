@@ -13,8 +13,8 @@ from learnae.config.choices import KINDS, ChoiceReader, OptionsOf, table_of, wit
 from learnae.config.options import build, fields_of
 from learnae.config.overrides import override
 from learnae.config.problems import Problems, from_command_line, in_file_order, join_key
-from learnae.config.rules import guarded, settled, unrevealing, without_secrets
-from learnae.config.tables import Config, JoinTable, SwarmTable
+from learnae.config.rules import guarded, relaying, settled, unrevealing, without_secrets
+from learnae.config.tables import Config, JoinTable, PeerTable, SwarmTable
 from learnae.config.toml import read
 from learnae.config.words import did_you_mean
 
@@ -67,6 +67,8 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
                 values[name] = _plain(name, table_of(value, name, name), folder, problems)
         else:
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
+    if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
+        relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
     return values
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from learnae.config.problems import Problems
 from learnae.config.swarm_key import swarm_of
-from learnae.config.tables import JoinTable, SwarmTable
+from learnae.config.tables import Choice, JoinTable, PeerTable, StorageChoice, SwarmTable
 from learnae.errors import Problem
 from learnae.identity.swarm_keys import looks_like_a_key, without_keys
 
@@ -51,3 +51,13 @@ def settled(join: JoinTable, problems: Problems, *, given: bool) -> JoinTable:
     if join.settle_seconds < least:
         problems.add("join.settle_seconds", f"must be at least three times join.wait_seconds, {least}, not {join.settle_seconds}")
     return join
+
+
+def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Sequence[Choice], problems: Problems) -> None:
+    """A relay has something to relay between: two announcers, or two storages of which one at least is written to."""
+    if peer.relay and len(announcers) < 2 and (len(storages) < 2 or not any(storage.write for storage in storages)):
+        problems.add(
+            "peer.relay",
+            "there is nothing to relay between: one announcer, and no second storage, or none that is written to",
+            "write a second [[announcer]] or a second [[storage]]; or leave it out",
+        )

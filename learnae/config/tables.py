@@ -59,8 +59,13 @@ class PeerTable:
         (), "The public keys that are heard; none named: everyone is. `learnae check` and `swarm.peer` show a peer's own.", PUBLIC_KEYS
     )
     deny: tuple[str, ...] = key((), "Public keys that are never heard.", PUBLIC_KEYS)
+    relay: bool = key(
+        False, "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none."
+    )
     max_update_bytes: int = key(4096 * MEGABYTE, "The largest update that is fetched when no own model sets the limit.", gt(0))
-    quota_bytes: int = key(4096 * MEGABYTE, "The disk space for own updates; the newest is kept whatever it takes.", gt(0))
+    quota_bytes: int = key(
+        4096 * MEGABYTE, "The disk space for own updates, and for those it relays; the own newest is kept whatever it takes.", gt(0)
+    )
     seed: int | None = key(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 import trio
@@ -34,6 +34,7 @@ class Director:
     plan: Plan
     stage: Stage
     commands: Commands = attrs.field(factory=Commands)
+    half_way: Sequence[Callable[[], str]] = ()  # what happens beside the play; each tells it in one line
     peers: list[Peer] = attrs.field(init=False)
     baselines: Baselines | None = None
     events: list[tuple[float, str]] = attrs.field(factory=list)
@@ -74,6 +75,8 @@ class Director:
         victim = self.peers[self.plan.victim - 1]
         await self._until(lambda: victim.steps >= self.plan.kill_after * self.plan.steps)
         self._kill(victim)
+        for event in self.half_way:
+            self._tell(await trio.to_thread.run_sync(event))
         await trio.sleep(self.plan.away_seconds)
         await self._bring_back(victim, nursery)
         comparing = self._remember(await start_baselines(self.commands, self.plan, self.stage))
@@ -103,7 +106,8 @@ class Director:
     def _kill(self, victim: Peer) -> None:
         self._child_of[victim.number].kill()
         victim.die(self.seconds)
-        self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to its trainer and its node")
+        hit = "its trainer, its node and its daemon" if self.plan.scenery else "its trainer and its node"
+        self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to {hit}")
 
     async def _bring_back(self, victim: Peer, nursery: trio.Nursery) -> None:
         """A new process with the same home and the last checkpoint."""

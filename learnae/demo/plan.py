@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ class Plan:
     kill_after: float = 0.5  # share of the steps
     away_seconds: float = 2.0
     limit_seconds: float = 150.0  # then it has failed, whatever the reason
+    scenery: Mapping[str, Any] = attrs.field(factory=dict)  # tables of each peer's file, beside those of `config`
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -35,13 +37,14 @@ class Plan:
         return cls(**{**values, "classes": tuple(map(tuple, values["classes"]))})
 
     def config(self, number: int) -> dict[str, Any]:
-        """The file of one peer, as a document: the embedded defaults, and a pace that shows something."""
-        return {
+        """The file of one peer, as a document: a pace that shows something, and the embedded defaults where the scenery is silent."""
+        plain: dict[str, Any] = {
             "swarm": {"name": "demo"},
             "peer": {"seed": self.seed + number},
             "train": {"local_steps": self.local_steps},
             "selector": {"count": len(self.classes) - 1},
         }
+        return {**plain, **self.scenery, "swarm": {**plain["swarm"], **self.scenery.get("swarm", {})}}
 
 
 @attrs.frozen
@@ -58,6 +61,11 @@ class Stage:
     def state(self) -> Path:
         """Stands for XDG_STATE_HOME: the peers meet in it, and no other swarm does."""
         return self.folder / "state"
+
+    @property
+    def key(self) -> Path:
+        """Of the swarm, where it is a private one."""
+        return self.folder / "swarm.key"
 
     def home(self, number: int) -> Path:
         return self.folder / f"peer-{number}"

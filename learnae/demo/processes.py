@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from learnae.demo.family import descendants
 from learnae.demo.plan import Plan, Stage
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim, holders
@@ -55,8 +56,9 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to trainer and node at once: as a power cut would."""
-        for pid in self._living():
+        """SIGKILL at once to trainer, node, and what these have started: as a power cut would."""
+        living = self._living()
+        for pid in living | descendants(living):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import attrs
 import trio
 from rich.console import Console
 
+from learnae.demo import scenery
 from learnae.demo.director import Director
-from learnae.demo.plan import Plan, Stage
+from learnae.demo.plan import Stage
 from learnae.demo.screen import watch
 from learnae.demo.table import closing_table, summary
 from learnae.demo.verdict import shortcomings
@@ -31,8 +33,11 @@ No server, no leader. Half-way one of them is killed, and later comes back.
 """
 
 
-def show_demo(out: Path, *, keep: bool = False, plan: Plan | None = None) -> bool:
-    """Play it, and leave a picture in `out`. Returns whether it showed what it promises. Raises ConfigError, KeyboardInterrupt."""
+def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bool:
+    """Play it on the `chosen` storage and announcer, and leave a picture in `out`. Returns whether it showed what it promises.
+
+    Raises LearnaeError, KeyboardInterrupt.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -40,7 +45,8 @@ def show_demo(out: Path, *, keep: bool = False, plan: Plan | None = None) -> boo
     _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        return _show(Director(plan or Plan(), stage), out, console)
+        with scenery.built(chosen, stage) as scene:
+            return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:
             console.print(f"Homes and logs of the peers: {stage.folder}", soft_wrap=True)

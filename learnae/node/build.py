@@ -11,9 +11,11 @@ from learnae.identity.keys import Identity
 from learnae.link.contract import Link
 from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
-from learnae.node.assembly import assemble
+from learnae.node.assembly import Assembly, assemble
+from learnae.node.carrying import Carrying
 from learnae.node.choosing import Chooser
 from learnae.node.fetching import Fetcher
+from learnae.node.forwarding import Forwarding
 from learnae.node.hearing import Hearing
 from learnae.node.history import History
 from learnae.node.inbox import Inbox
@@ -32,6 +34,7 @@ from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.presence import Presence
 from learnae.node.publishing import Publisher
+from learnae.node.relay import Relay
 from learnae.node.rounds import Rounds
 from learnae.node.schema import KEPT_PEERS
 from learnae.node.services import Services
@@ -41,7 +44,7 @@ from learnae.node.standing import Standing
 from learnae.node.surroundings import Surroundings
 from learnae.node.tidying import Tidying
 from learnae.node.watching import Watching
-from learnae.records import MEGABYTE, TensorSpec
+from learnae.records import MEGABYTE, PeerId, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
@@ -72,7 +75,6 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     )
     chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
     fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks, most_tensors(specs))
-    obtainer = Obtainer(fetcher, assembly, {spec.name: spec for spec in specs}, peers, limit, pace, clock, in_thread)
     publisher = Publisher(
         identity=identity,
         swarm=swarm,
@@ -86,10 +88,26 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         in_thread=in_thread,
         rng=around.rng("encode"),
     )
+    kept = history.published()
+    keeping = Keeping(config.peer.quota_bytes, sum(own.bytes for own in kept))
+    carrying = Carrying(publisher, keeping, inbox, peers, pace, config.selector.count, clock)
+    relay = relay_between(assembly, services, carrying, peers, identity.peer) if config.peer.relay else None
+    obtainer = Obtainer(
+        fetcher=fetcher,
+        assembly=assembly,
+        specs={spec.name: spec for spec in specs},
+        peers=peers,
+        limit=limit,
+        pace=pace,
+        clock=clock,
+        in_thread=in_thread,
+        on_fetched=relay.fetched if relay else None,
+        on_missing=inbox.not_there,
+    )
     judges, memory = Judges(assembly.gates, outages), Memory(history, log)
     memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])
     adopting = Adopting(link, memory)
-    left_behind = next((own for own in history.published() if own.signature == signature), None)
+    left_behind = next((own for own in kept if own.signature == signature), None)
     settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
     joining = Joining(standing, chooser, publisher, settling, adopting, outages, clock, in_thread, log)
     moving = Moving(standing, chooser, settling, long_enough(config, standing), clock)
@@ -118,16 +136,17 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         history=history,
         publisher=publisher,
         presence=Presence(assembly, services, publisher, outages),
-        tidying=Tidying(services, publisher, history, in_thread),
+        tidying=Tidying(services, publisher, history, in_thread, carrying.carried),
         joining=joining,
         moving=moving,
         orders=Orders(history, hearing, moving, hearing.admission, long_enough(config, standing), clock, in_thread, log),
         splits=Splits(standing, outages),
+        relay=relay,
         rounds=rounds,
         architectures=Architectures(fetcher, specs, config.peer.max_update_bytes, log),
         adopting=adopting,
         standing=standing,
-        keeping=Keeping(config.peer.quota_bytes),
+        keeping=keeping,
         memory=memory,
         pace=pace,
         outages=outages,
@@ -138,6 +157,12 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         in_thread=in_thread,
         log=log,
     )
+
+
+def relay_between(assembly: Assembly, services: Services, carrying: Carrying, peers: Peers, own: PeerId) -> Relay:
+    channel = assembly.swarm.channel
+    forwarding = {announcer: Forwarding(announcer, channel, services, peers.trusts) for announcer in assembly.announcers}
+    return Relay(own, forwarding, carrying, assembly.swarm.alias)
 
 
 def most_tensors(specs: tuple[TensorSpec, ...]) -> int:

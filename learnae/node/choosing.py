@@ -43,22 +43,26 @@ class Chooser:
         return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
-        """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
-        return [entry for entry in self.of_lineage(lineage) if self._live(entry, round_)]
+        """Of the peers of the own lineage that were heard live within the last rounds, the updates to be had, whether fetched or not."""
+        return [self._obtainable(entry) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._new(lineage, round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
-        return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+        chosen = [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+        for entry in chosen:
+            self.inbox.tried(entry)
+        return chosen
 
     def oversized(self, lineage: bytes, round_: int) -> list[Entry]:
         """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
         return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
 
     def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
-        return (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
+        fresh = (entry for entry in self.fresh(lineage, round_) if self._live(entry, round_))
+        return (entry for entry in fresh if entry.announcement.number > self.peers.get(entry.peer).fetched_number)
 
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
@@ -86,6 +90,11 @@ class Chooser:
             failures=record.failures,
             ever_accepted=record.ever_accepted,
         )
+
+    def _obtainable(self, newest: Entry) -> Entry:
+        """Where newer ones cannot be had, the one that was heard again, and the next of those is waited for."""
+        again = self.inbox.preferred(newest)
+        return again if (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature) else newest
 
     def _fitting(self) -> Iterator[Entry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)

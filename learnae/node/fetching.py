@@ -33,8 +33,9 @@ class Transfer:
     corrupt: int = 0
     overflowed: bool = False
     blocks: dict[Cid, Octets] = attrs.field(factory=dict)
+    origin: str = ""  # the label of the storage that had the first block, the root; whoever has put that has put all
 
-    def take(self, block: Block) -> None:
+    def take(self, block: Block, source: str = "") -> None:
         """A block that is what it is named by, within the limit, once."""
         if block.cid in self.blocks:
             return
@@ -45,6 +46,7 @@ class Transfer:
         else:
             self.bytes += len(block.data)
             self.blocks[block.cid] = block.data
+            self.origin = self.origin or source
 
     def missing(self, cids: Iterable[Cid]) -> list[Cid]:
         return [cid for cid in dict.fromkeys(cids) if cid not in self.blocks]
@@ -96,7 +98,7 @@ class Fetcher:
 
         def deliver(block: Block) -> None:
             if block.cid in wanted:
-                transfer.take(block)
+                transfer.take(block, storage.label)
                 scope.deadline = end if last else _half_way_to(end)
             if transfer.overflowed:
                 scope.cancel()

@@ -58,15 +58,23 @@ class Hearing:
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[Proof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
+    _said: OrderedDict[bytes, tuple[Entry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
     _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
 
-    def hear(self, heard: Heard) -> None:
-        """Never raises: whatever comes is taken or counted."""
+    def hear(self, heard: Heard, medium: str = "") -> bool:
+        """Never raises: whatever comes is taken or counted. True if it was taken."""
         try:
-            self._take(self._open(heard.message), heard)
+            self._take(self._open(heard.message), heard, medium)
         except UpdateRejected as rejected:
             self.refusals[rejected.reason] += 1
             self._tell(rejected.reason)
+            return False
+        return True
+
+    def said(self, message: bytes) -> Entry | None:
+        """What another peer has said by this message, if it was taken not long ago, and live."""
+        said = self._said.get(message)
+        return said[0] if said else None
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         """Where that peer says that its storage of this name can be reached."""
@@ -109,6 +117,17 @@ class Hearing:
             self._recent.popitem(last=False)
         return opened
 
+    def _remember(self, entry: Entry, medium: str) -> None:
+        self._said[entry.message] = entry, medium
+        if len(self._said) > RECENT:
+            self._said.popitem(last=False)
+
+    def _hear_again(self, message: bytes, medium: str) -> None:
+        """That a second medium brings what a first one has brought means nothing; that it is said again on the same one does."""
+        said = self._said.get(message)
+        if said is not None and said[1] == medium:
+            self.inbox.hear_again(said[0])
+
     def _tell(self, reason: str) -> None:
         """The first message that is refused for a reason, the tenth, the hundredth, ...: whoever sends noise fills no log."""
         self._refused[reason] += 1
@@ -117,14 +136,14 @@ class Hearing:
             say = self.log.info if reason in ORDINARY else self.log.warning
             say("messages.refused", reason=reason, count=count)
 
-    def _take(self, opened: Opened, heard: Heard) -> None:
+    def _take(self, opened: Opened, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         if announcement.peer == self.own:
             self._hear_own(announcement, heard.backlog)
         else:
-            self._hear_other(opened, heard)
+            self._hear_other(opened, heard, medium)
 
-    def _hear_other(self, opened: Opened, heard: Heard) -> None:
+    def _hear_other(self, opened: Opened, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         self._admit(announcement.peer)
         entry = Entry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
@@ -134,7 +153,10 @@ class Hearing:
         if arrival is Arrival.EQUIVOCATION:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
+            self._hear_again(heard.message, medium)
             raise UpdateRejected(arrival.value)
+        if not heard.backlog:
+            self._remember(entry, medium)
         if before is None or back:
             self.on_change(announcement.peer, "back" if back else "new")
         if isinstance(announcement.body, Leaving) and not heard.backlog:

@@ -10,6 +10,7 @@ import attrs
 
 from learnae.records import Announcement, Kind, PeerId
 
+AGAIN_TRIES = 16  # then the newest is tried once more, which costs one failure where that still cannot be had
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, Kind]
@@ -55,10 +56,16 @@ class Mark:
 
 @attrs.define
 class Known:
-    """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds."""
+    """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds.
+
+    `again` is the update that was heard a second time last: whoever makes one available where its peer does not store says it again.
+    So many times such a one is tried instead of the newest, of which nothing could be had.
+    """
 
     entries: dict[Kind, Entry] = attrs.field(factory=dict)
     silent: bool = True
+    again: Entry | None = None
+    again_tries: int = 0
 
     @property
     def heard_round(self) -> int:
@@ -96,6 +103,26 @@ class Inbox:
 
     def get(self, peer: PeerId, kind: Kind) -> Entry | None:
         return self.known[peer].entries.get(kind) if peer in self.known else None
+
+    def hear_again(self, entry: Entry) -> None:
+        """What this peer has said lately was said once more."""
+        if (known := self.known.get(entry.peer)) and entry.announcement.kind is Kind.UPDATE:
+            known.again = entry
+
+    def tried(self, entry: Entry) -> None:
+        """Somebody fetches it now."""
+        if (known := self.known.get(entry.peer)) and entry is known.again:
+            known.again_tries = max(0, known.again_tries - 1)
+
+    def not_there(self, entry: Entry) -> None:
+        """Nothing of it could be had: from now on what was heard again is tried instead of the newest, or the newest again."""
+        if known := self.known.get(entry.peer):
+            known.again_tries = 0 if entry is known.again else AGAIN_TRIES
+
+    def preferred(self, entry: Entry) -> Entry:
+        """The newest update of a peer, or the one that was heard again where newer ones cannot be had."""
+        known = self.known[entry.peer]
+        return known.again if known.again and known.again_tries else entry
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""

@@ -16,6 +16,7 @@ class Keeping:
     """`since` is when each number was announced, on the node's clock; numbers of earlier runs count as long ago."""
 
     quota_bytes: int
+    kept_bytes: int = 0  # of the quota
     since: dict[int, float] = attrs.field(factory=dict)
 
     def announced(self, published: Published, now: float) -> None:
@@ -32,4 +33,5 @@ class Keeping:
                 drop.append(item)
         for item in drop:
             self.since.pop(item.number, None)
+        self.kept_bytes = kept_bytes
         return drop

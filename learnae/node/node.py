@@ -27,6 +27,7 @@ from learnae.node.outages import Outages
 from learnae.node.pace import Pace
 from learnae.node.presence import Presence
 from learnae.node.publishing import Publisher
+from learnae.node.relay import Relay
 from learnae.node.rounds import Rounds
 from learnae.node.services import Services, back_off
 from learnae.node.sightings import on_wall_clock
@@ -62,6 +63,7 @@ class Node:
     moving: Moving
     orders: Orders
     splits: Splits
+    relay: Relay | None
     rounds: Rounds
     architectures: Architectures
     adopting: Adopting
@@ -103,6 +105,8 @@ class Node:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watching.run)
             nursery.start_soon(self.presence.run)
+            if self.relay is not None:
+                nursery.start_soon(self.relay.run)
             for announcer in self.assembly.announcers:
                 nursery.start_soon(self._listen, announcer)
             for storage in self.assembly.storages:
@@ -211,17 +215,19 @@ class Node:
             steady = trio.current_time() + STEADY_SECONDS
             try:
                 with announcer.calling(what, within=math.inf):
-                    await announcer.strategy.listen([self.channel], partial(self._hear, what, steady))
+                    await announcer.strategy.listen([self.channel], partial(self._hear, announcer, steady))
             except (Unavailable, PluginError) as error:
                 self.outages.failed(what, str(error))
             if trio.current_time() >= steady:
                 failing = back_off()
             await trio.sleep(next(failing))
 
-    def _hear(self, what: str, steady: float, heard: Heard) -> None:
-        self.hearing.hear(heard)
+    def _hear(self, announcer: Named[Announcer], steady: float, heard: Heard) -> None:
+        news = self.hearing.hear(heard, announcer.label)
+        if self.relay is not None and (entry := self.hearing.said(heard.message)) is not None:
+            self.relay.hear(announcer, entry, news=news)
         if trio.current_time() >= steady:
-            self.outages.works(what)
+            self.outages.works(f"listening by {announcer.label}")
 
     async def _leave(self) -> None:
         try:

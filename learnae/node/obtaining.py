@@ -21,8 +21,10 @@ from learnae.node.tally import Tally
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
 
-LEAST_SHARE = 4
+LEAST_SHARE = 0.25
 """What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
+SILENT_SHARE = 0.75
+"""Where nothing came at all, the next deadline is twice as long: most who are silent have vanished, and each try holds a round up."""
 
 
 @attrs.frozen
@@ -45,6 +47,8 @@ class Obtainer:
     pace: Pace
     clock: Callable[[], float]
     in_thread: RunInThread
+    on_fetched: Callable[[Entry, Transfer], None] | None = None
+    on_missing: Callable[[Entry], None] | None = None
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
@@ -79,16 +83,20 @@ class Obtainer:
             if limit.cancelled_caught:
                 self._guess(record, took, update(entry).bytes, transfer.bytes)
             record.failures += blame
+            if self.on_missing and failure[0] == "fetch" and not transfer.bytes:
+                self.on_missing(entry)
             tally.failed(entry, *failure)
             return None
         self.pace.transfer_took(took, transfer.bytes)
         _measure(record, took, transfer.bytes)
         record.fetched_number = entry.announcement.number
+        if self.on_fetched:
+            self.on_fetched(entry, transfer)
         return obtained
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
         """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
-        _measure(record, seconds, max(came, size // LEAST_SHARE))
+        _measure(record, seconds, max(came, round((LEAST_SHARE if came else SILENT_SHARE) * size)))
         if not came and record.bytes_per_second is not None:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 

@@ -17,6 +17,7 @@ from learnae.records import Present
 from learnae.strategies import Storage
 
 PRESENT_SECONDS = 30.0
+LOOK_SECONDS = 2.0
 
 
 @attrs.define
@@ -31,11 +32,18 @@ class Presence:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            told = self._hints()
             try:
-                await self.publisher.announce(Present(self._hints()))
+                await self.publisher.announce(Present(told))
             except Unavailable as error:
                 self.outages.failed("history", str(error))
-            await trio.sleep(PRESENT_SECONDS)
+            with trio.move_on_after(PRESENT_SECONDS):
+                await self._until_others_than(told)
+
+    async def _until_others_than(self, told: dict[str, tuple[str, ...]]) -> None:
+        """A store that has moved is told of soon: until then nobody finds it."""
+        while self._hints() == told:  # noqa: ASYNC110  # plugins are asked for their hints, they do not tell
+            await trio.sleep(LOOK_SECONDS)
 
     def _hints(self) -> dict[str, tuple[str, ...]]:
         hints: dict[str, tuple[str, ...]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -14,14 +14,14 @@ from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import Swarm
 from learnae.link.contract import Snapshot
-from learnae.node.assembly import Assembly
+from learnae.node.assembly import Assembly, Named
 from learnae.node.hearing import Hearing
 from learnae.node.history import History, Published
 from learnae.node.outages import Outages
 from learnae.node.services import Services
 from learnae.node.standing import found
-from learnae.records import Announcement, Body, Cid, Encoded, Kind, TensorSpec, Update
-from learnae.strategies import RunInThread
+from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, TensorSpec, Update
+from learnae.strategies import RunInThread, Storage
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
 SEND_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Publisher:
         published = Published(number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature)
         self.putting = packed.root
         try:
-            if not await self._put(packed):
+            if not await self.put(packed.root, packed.blocks, self.assembly.storages):
                 return None
             await self.in_thread(self.history.add_published, published)
         finally:
@@ -72,8 +72,18 @@ class Publisher:
         if not self.hearing.elsewhere:
             await self._send(await self._next_number(kind), body)
 
+    async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[Named[Storage]]) -> bool:
+        """Into each of these storages that is written to; True when at least one has it."""
+        stored, seconds = False, PUT_SECONDS + sum(len(block.data) for block in blocks) / PUT_BYTES_PER_SECOND
+        for storage in filter(self.services.ready, storages):
+            if storage.writes:
+                with self.services.using(storage, "putting blocks", seconds) as attempt:
+                    await storage.strategy.put(root, blocks)
+                stored |= attempt.worked
+        return stored
+
     async def drop(self, root: Cid) -> None:
-        """Forget an own root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
+        """Forget a root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
         for storage in filter(self.services.ready, self.assembly.storages):
             with self.services.using(storage, "dropping a root", DROP_SECONDS):
                 await storage.strategy.drop(root)
@@ -122,16 +132,6 @@ class Publisher:
             with codec.calling(f"encoding by codec {codec.name!r}"):
                 encoded = codec.strategy.encode(spec.name, tensor, None, self.rng)
             yield spec, encoded
-
-    async def _put(self, packed: Packed) -> bool:
-        """Into every storage that is written to; True when at least one has it."""
-        stored, seconds = False, PUT_SECONDS + packed.bytes / PUT_BYTES_PER_SECOND
-        for storage in filter(self.services.ready, self.assembly.storages):
-            if storage.writes:
-                with self.services.using(storage, "putting blocks", seconds) as attempt:
-                    await storage.strategy.put(packed.root, packed.blocks)
-                stored |= attempt.worked
-        return stored
 
     async def _send(self, number: int, body: Body) -> None:
         announcement = Announcement(self.swarm.id, self.identity.peer, number, body)

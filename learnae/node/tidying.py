@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import attrs
 import trio
 
@@ -18,10 +20,13 @@ TIDY_SECONDS = 600.0  # nobody waits for it
 
 @attrs.define
 class Tidying:
+    """`carried`: the roots of others that this peer keeps now."""
+
     services: Services
     publisher: Publisher
     history: History
     in_thread: RunInThread
+    carried: Container[Cid] = ()
 
     async def run(self, storage: Named[Storage]) -> None:
         """When the storage has opened, and now and then, until cancelled."""
@@ -29,7 +34,8 @@ class Tidying:
             await self.services.opened(storage)
             with self.services.using(storage, "tidying up", TIDY_SECONDS):
                 for root in await self._orphans(storage):
-                    await storage.strategy.drop(root)
+                    if root not in self.carried:  # also one that was put since they were listed
+                        await storage.strategy.drop(root)
             await trio.sleep(AGAIN_SECONDS)
 
     async def _orphans(self, storage: Named[Storage]) -> list[Cid]:

@@ -15,6 +15,7 @@ from learnae.records import Heard
 from learnae.strategies import Announcer
 from learnae.testing.ear import Ear
 from learnae.testing.kit import Kit, in_trio, needs
+from learnae.testing.surroundings import checked, checked_before_the_first_run
 
 OpenAnnouncer = Callable[[str], Announcer]
 """Makes an announcer, not yet entered, for a peer of this name; all that one test makes use the same medium."""
@@ -280,6 +281,18 @@ class AnnouncerConformance(Kit):
                 await self.send(a, b"hello")
                 await ear.hears(b"hello")
         assert all(len(heard.message) <= b.max_bytes for heard in ear.heard)
+
+    @in_trio
+    async def test_a_check_before_the_first_run_leaves_nothing_behind(self, announcer: OpenAnnouncer) -> None:
+        await checked_before_the_first_run(announcer("a"))
+
+    @in_trio
+    async def test_a_check_beside_a_run_disturbs_nothing(self, announcer: OpenAnnouncer) -> None:
+        async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            await checked(announcer("b"))
+            await self.send(a, b"hello")
+            await ear.hears(b"hello")
 
     async def garbage(self, announcer: Announcer) -> None:
         """Define: put on the medium of channel "c" what no announcer would. Oversized, empty and senseless things come from strangers."""

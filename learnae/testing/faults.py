@@ -87,6 +87,9 @@ class FaultyStorage(Storage):
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.inner.__aexit__(*exc_info)
 
+    async def check(self) -> Sequence[str]:
+        return await self.inner.check()
+
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         fault = await self.faults.begin("put")
         if fault is Fault.HALFWAY:
@@ -138,6 +141,9 @@ class FaultyAnnouncer(Announcer):
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.inner.__aexit__(*exc_info)
+
+    async def check(self) -> Sequence[str]:
+        return await self.inner.check()
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         fault = await self.faults.begin("announce")

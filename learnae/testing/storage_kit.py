@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
@@ -13,14 +12,14 @@ from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable
 from learnae.records import BLOCK_BYTES, Cid
 from learnae.strategies import Storage
-from learnae.testing.kit import Kit, in_trio, needs
+from learnae.testing.kit import in_trio, needs
 from learnae.testing.published import Published, breaking_off, cancelling, fetched, payloads, published, same
+from learnae.testing.surroundings import OpenStorage, StorageChecks
 
-OpenStorage = Callable[[str], Storage]
-"""Makes a storage, not yet entered, for a peer of this name; all that one test makes use the same place."""
+__all__ = ["OpenStorage", "StorageConformance"]
 
 
-class StorageConformance(Kit):
+class StorageConformance(StorageChecks):
     """Subclass, and give the fixture `storage`."""
 
     survives_reopen: ClassVar[bool] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,14 @@ def test_learnae_is_compared_with_gloo():
 
 def test_the_others_go_on_when_one_of_a_swarm_is_killed():
     assert "trained to the end" in rows_of(quick("comparison.py", "--kill"))["learnae"]
+
+
+def test_the_ipfs_storage_is_compared_with_the_command_line_of_kubo():
+    if not (BENCH.parent / ".nodes" / "ipfs").exists() and not shutil.which("ipfs"):
+        pytest.skip("needs go: apt-get install golang, then `make nodes`")
+    rows = rows_of(quick("ipfs.py"))
+    assert {"put", "get from the own daemon", "get from another daemon"} <= set(rows)
+    assert float(rows["get from another daemon / `dag export`, receiving side"][0]) > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

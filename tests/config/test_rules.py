@@ -31,3 +31,29 @@ def test_settle_seconds_below_three_waits_are_a_problem_if_the_user_gave_them(pr
 
 def test_settle_seconds_of_three_waits_are_kept(read: Read) -> None:
     assert read("[join]\nwait_seconds = 4\nsettle_seconds = 12").join.settle_seconds == 12.0
+
+
+STORAGE, READ_ONLY, ANNOUNCER = (
+    '[[storage]]\nuse = "directory"\n',
+    '[[storage]]\nuse = "directory"\nwrite = false\n',
+    '[[announcer]]\nuse = "directory"\n',
+)
+
+
+@pytest.mark.parametrize(
+    "media", ["", STORAGE, STORAGE + ANNOUNCER, 2 * READ_ONLY], ids=["defaults", "a storage", "one of each", "to read"]
+)
+def test_a_relay_with_nothing_to_relay_between_is_a_problem(problems: Problems, media: str) -> None:
+    (problem,) = problems(f"[peer]\nrelay = true\n{media}")
+    assert problem.startswith("peer.relay: there is nothing to relay between")
+    assert "a second [[announcer]] or a second [[storage]]" in problem
+
+
+@pytest.mark.parametrize("media", [2 * STORAGE, STORAGE + READ_ONLY, 2 * ANNOUNCER, 2 * READ_ONLY + 2 * ANNOUNCER])
+def test_a_relay_needs_two_announcers_or_two_storages_of_which_it_writes_to_one(read: Read, media: str) -> None:
+    assert read(f"[peer]\nrelay = true\n{media}").peer.relay
+
+
+def test_a_table_that_is_wrong_is_the_only_problem_of_a_relay(problems: Problems) -> None:
+    (problem,) = problems(f'[peer]\nrelay = true\n{STORAGE}[[storage]]\nuse = "nowhere"\n')
+    assert problem.startswith("storage[1].use")

@@ -38,6 +38,13 @@ def test_one_peer_is_killed_and_comes_back_and_all_end_together(tmp_path: Path) 
     ]
 
 
+def test_what_happens_half_way_is_told(tmp_path: Path) -> None:
+    director = direct(tmp_path)
+    director.half_way = [lambda: "the lights went out"]
+    trio.run(director.play)
+    assert [event for _, event in director.events][1:3][-1] == "the lights went out"
+
+
 def test_the_others_get_as_many_steps_as_the_busiest_peer(tmp_path: Path) -> None:
     director = direct(tmp_path)
     trio.run(director.play)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from learnae.node.assembly import Named
 from learnae.node.choosing import Chooser
-from learnae.node.inbox import Entry, Inbox
+from learnae.node.inbox import AGAIN_TRIES, Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
@@ -142,3 +142,47 @@ def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
         for _ in range(3):
             failing.choose(OURS, 1, 0, 0.0, None)
     assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
+
+
+def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_is_tried(tmp_path):
+    first, second, third = (entry("alice", number) for number in (1, 2, 3))
+    choosing = chooser(tmp_path, first, second, third)
+    choosing.inbox.hear_again(first)
+    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
+    choosing.inbox.not_there(third)
+    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [1]
+    choosing.inbox.hear_again(second)
+    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
+    choosing.inbox.not_there(second)
+    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
+
+
+def test_now_and_then_the_newest_is_tried_once_more(tmp_path):
+    updates = [entry("alice", number) for number in range(1, 100)]
+    choosing = chooser(tmp_path, *updates)
+    choosing.inbox.not_there(updates[-1])
+    tried = []
+    for update in updates[: AGAIN_TRIES + 1]:
+        choosing.inbox.hear_again(update)
+        tried += choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
+    assert tried == [*updates[:AGAIN_TRIES], updates[-1]]
+
+
+@pytest.mark.parametrize("changes", [{"lineage": THEIRS}, {"signature": b"shapes 2"}], ids=["lineage", "shapes"])
+def test_what_was_heard_again_and_is_of_another_lineage_or_architecture_is_not_tried(tmp_path, changes):
+    first, second = entry("alice", 1, **changes), entry("alice", 2)
+    choosing = chooser(tmp_path, first, second)
+    choosing.inbox.hear_again(first)
+    choosing.inbox.not_there(second)
+    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
+
+
+@pytest.mark.parametrize(("heard_round", "fetched"), [(1, 1), (-8, 0)], ids=["fetched", "old"])
+def test_when_what_was_heard_again_is_fetched_or_old_the_next_of_those_is_waited_for(tmp_path, heard_round, fetched):
+    first, second = entry("alice", 1, heard_round=heard_round), entry("alice", 2)
+    choosing = chooser(tmp_path, first, second)
+    choosing.inbox.hear_again(first)
+    choosing.inbox.not_there(second)
+    choosing.peers.note(first.peer).fetched_number = fetched
+    assert chosen(choosing) == []
+    assert [e.peer for e in choosing.fresh(OURS, 1)] == ["alice"]

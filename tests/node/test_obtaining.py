@@ -36,7 +36,7 @@ async def inline(function, *args):
 def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
-    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32):
+    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, **told):
         records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
 
         def codec_named(name):
@@ -49,7 +49,7 @@ def obtaining(tmp_path, bench):
                 made = await bench(nursery, storage)
                 fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
                 assembly = SimpleNamespace(codec_named=codec_named)
-                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, trio.current_time, inline)
+                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, trio.current_time, inline, **told)
                 came = [await obtainer.obtain(entries, tally) for _ in range(rounds)]
                 made.services.close()
                 return [[item.entry.peer for item in items] for items in came], trio.current_time()
@@ -203,7 +203,7 @@ def test_a_benched_codec_is_not_the_fault_of_who_uses_it(obtaining, publication,
 
 
 def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than_at_first(obtaining, publication, shelf):
-    """0.25 s are usual. A quarter of it is guessed to have come: 6 times as long, 1.5 s; then 9 s; then the first deadline, 10 s."""
+    """0.25 s are usual. Each time that nothing comes it is given twice as long, up to the first deadline, 10 s."""
     update = publication(MODEL)
     pace = Pace(FIRST_SECONDS)
     pace.transfer_took(0.01, update.packed.bytes)
@@ -214,5 +214,23 @@ def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than
             given.append(trio.current_effective_deadline() - trio.current_time())
             await trio.sleep_forever()
 
-    obtaining([update.entry], Silent(shelf().context), pace=pace, rounds=5)
-    assert given == pytest.approx([0.25, 1.5, 9.0, 10.0, 10.0], rel=0.01)
+    obtaining([update.entry], Silent(shelf().context), pace=pace, rounds=7)
+    assert given == pytest.approx([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0], rel=0.01)
+
+
+def test_of_whom_nothing_was_to_be_had_is_told_and_of_no_other_failure(obtaining, publication, shelf):
+    nowhere, broken, strange = publication(MODEL), publication(MODEL, "bob"), publication(MODEL, "carol", codec="odd")
+    missing = []
+    storage = shelf(*broken.packed.blocks[:1])
+    obtaining([item.entry for item in (nowhere, broken, strange)], storage, on_missing=missing.append)
+    assert missing == [nowhere.entry]
+
+
+def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(obtaining, publication, shelf):
+    whole, broken, came = publication(MODEL), publication(MODEL, "bob"), []
+    storage = shelf(*whole.packed.blocks, *broken.packed.blocks[:1])
+    obtaining([whole.entry, broken.entry], storage, on_fetched=lambda entry, transfer: came.append((entry, transfer)))
+    [(entry, transfer)] = came
+    assert entry == whole.entry
+    assert transfer.blocks == {block.cid: block.data for block in whole.packed.blocks}
+    assert transfer.origin == "storage s0"

@@ -85,3 +85,9 @@ def test_whatever_someone_may_still_be_fetching_is_kept():
 def test_the_quota_drops_the_oldest_but_never_the_newest():
     assert dropped(Keeping(quota_bytes=25), published(1, 2, 3)) == [1]
     assert dropped(Keeping(quota_bytes=1), published(1, 2, 3)) == [2, 1]
+
+
+def test_what_is_kept_is_known_so_that_others_can_have_the_rest_of_the_quota():
+    keeping = Keeping(quota_bytes=100, kept_bytes=40)
+    dropped(keeping, published(1, 2, 3, 4, 5, size=20))
+    assert keeping.kept_bytes == 60

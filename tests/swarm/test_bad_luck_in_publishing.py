@@ -125,3 +125,24 @@ def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
     reachable, none = run_world(main, strategies={"storage": {"reachable": Reachable}}, storage=[{"use": "reachable"}, {"use": "stormy"}])
     assert reachable == tuple(f"address-{number}" for number in range(8))
     assert none == ()
+
+
+def test_a_store_that_moves_is_told_of_within_seconds(run_world):
+    class Moving(MemoryStorage):
+        def hints(self):
+            return ["here"] if trio.current_time() - self.began < 40 else ["there"]
+
+        async def __aenter__(self):
+            self.began = trio.current_time()
+            return await super().__aenter__()
+
+    async def main(world):
+        a, b = world.peer("a"), world.peer("b")
+        a.start()
+        b.start()
+        await trio.sleep(39)
+        before = b.node.hearing.hints(a.peer, "moving")
+        await trio.sleep(5)
+        return before, b.node.hearing.hints(a.peer, "moving")
+
+    assert run_world(main, strategies={"storage": {"moving": Moving}}, storage={"use": "moving"}) == (("here",), ("there",))

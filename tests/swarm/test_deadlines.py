@@ -98,6 +98,21 @@ def test_a_storage_that_never_answers_costs_a_round_no_more_than_the_first_deadl
     assert len(seconds) >= 30
 
 
+def test_a_peer_that_vanishes_holds_the_rounds_of_others_up_for_little(run_world):
+    async def main(world):
+        a, _, _, gone = four(world)
+        await trio.sleep(50)
+        world.swarm.shared(Lines).of[gone.peer] = math.inf  # as from a storage that looks for what nobody has
+        gone.kill()
+        before = len(a.trainer.reports)
+        await trio.sleep(50)
+        seconds = [report.seconds for report in a.trainer.reports]
+        return statistics.median(seconds), seconds[before:]
+
+    usual, seconds = run(run_world, main)
+    assert sum(each for each in seconds if each > 2 * usual) < FETCH_SECONDS
+
+
 def test_deadlines_are_short_again_after_a_slow_time(run_world):
     async def main(world):
         a, *_ = four(world)

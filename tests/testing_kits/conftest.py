@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import trio
@@ -21,12 +20,12 @@ class Kit(StorageConformance):
 
 
 @pytest.fixture(scope="session")
-def caught_storage() -> Callable[[type[MemoryStorage]], set[str]]:
+def caught_storage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[MemoryStorage]], set[str]]:
     """The tests of the kit that a kind of memory storage fails."""
 
     def caught(wrong: type[MemoryStorage]) -> set[str]:
         def storage() -> OpenStorage:
-            shared, home = Shared(), Path("never made")
+            shared, home = Shared(), tmp_path_factory.mktemp("homes")
             return lambda peer: wrong(wrong.Options(), make_context(home / peer, peer=peer, shared=shared))
 
         return set(failing(Kit(), storage))

@@ -37,9 +37,11 @@ KEYS = "test_a_key_on_another_channel_is_another_key"
 BOUND = "test_a_message_beyond_the_bound_is_refused"
 TO_NOBODY = "test_sending_to_nobody_is_no_error"
 SILENT = "test_a_silent_medium_is_waited_at_until_cancelled"
+CHECK_FIRST = "test_a_check_before_the_first_run_leaves_nothing_behind"
+CHECK_BESIDE = "test_a_check_beside_a_run_disturbs_nothing"
 
 ALL = set(standard_tests(AnnouncerConformance))
-LIVE = ALL - {BOUND, TO_NOBODY, SILENT, BACKLOG, OUTLIVES, KEYS}  # tests that wait for a live message
+LIVE = ALL - {BOUND, TO_NOBODY, SILENT, BACKLOG, OUTLIVES, KEYS, CHECK_FIRST}  # tests that wait for a live message
 
 
 class Kit(AnnouncerConformance):
@@ -232,6 +234,21 @@ class Stubborn(Bounded):
             await super().listen(channels, deliver)
 
 
+class Hanging(Bounded):
+    async def check(self) -> Sequence[str]:
+        await trio.sleep_forever()
+        return ()
+
+
+class Interrupting(Bounded):
+    """Tries listening out, and takes the medium from whoever listens already."""
+
+    async def check(self) -> Sequence[str]:
+        await trio.lowlevel.checkpoint()
+        self.medium.listeners.clear()
+        return ()
+
+
 def test_the_right_one_is_not_caught() -> None:
     assert caught(Bounded) == set()
 
@@ -258,9 +275,11 @@ def test_the_right_one_is_not_caught() -> None:
         (Once, {NEWEST, IN_THE_END}),
         (Jealous, {ALL_LISTENERS, BOTH_WAYS, CANCELLED}),
         (Deaf, LIVE),
-        (Mute, ALL - {SILENT}),
+        (Mute, ALL - {SILENT, CHECK_FIRST}),
         (Haunting, {CANCELLED}),
-        (Stubborn, ALL - {BOUND, TO_NOBODY}),
+        (Hanging, {CHECK_FIRST, CHECK_BESIDE}),
+        (Interrupting, {CHECK_BESIDE}),
+        (Stubborn, ALL - {BOUND, TO_NOBODY, CHECK_FIRST}),
     ],
 )
 def test_a_wrong_announcer_is_caught_by_the_tests_about_its_mistake(wrong: type[MemoryAnnouncer], tests: set[str]) -> None:

@@ -41,6 +41,7 @@ EVERY_READ = {  # tests that fetch whole updates from one peer
     AT_ONCE,
     CANCELLED_GET,
     "test_a_cancelled_put_leaves_the_storage_working",
+    "test_a_check_beside_a_run_disturbs_nothing",
     UNKNOWN,
 }
 

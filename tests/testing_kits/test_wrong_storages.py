@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = "test_puts_gets_and_drops_at_once_do_not_disturb_each_other"
 CANCELLED_PUT = "test_a_cancelled_put_leaves_the_storage_working"
+CHECK_FIRST = "test_a_check_before_the_first_run_leaves_nothing_behind"
+CHECK_BESIDE = "test_a_check_beside_a_run_disturbs_nothing"
 OTHER_PEER = "test_a_block_lives_while_another_peer_names_it"
 
 
@@ -164,6 +167,37 @@ class Locking(MemoryStorage):
         self.lock.release()
 
 
+class Hanging(MemoryStorage):
+    async def check(self) -> Sequence[str]:
+        await trio.sleep_forever()
+        return ()
+
+
+class Mumbling(MemoryStorage):
+    async def check(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return "fine"
+
+
+class Littering(MemoryStorage):
+    """Tries its folder out, and leaves what it wrote."""
+
+    async def check(self) -> Sequence[str]:
+        await trio.lowlevel.checkpoint()
+        self.context.home.mkdir(parents=True, exist_ok=True)
+        (self.context.home / secrets.token_hex(8)).touch()
+        return ()
+
+
+class Tidying(MemoryStorage):
+    """Takes what a run beside it has put for what a crash has left."""
+
+    async def check(self) -> Sequence[str]:
+        for root in await self.roots():
+            await self.drop(root)
+        return ()
+
+
 @pytest.mark.parametrize(
     ("wrong", "tests"),
     [
@@ -180,6 +214,10 @@ class Locking(MemoryStorage):
         (Eager, {"test_a_put_that_breaks_off_keeps_nothing"}),
         (Absentminded, {AT_ONCE}),
         (Locking, {CANCELLED_PUT}),
+        (Hanging, {CHECK_FIRST, CHECK_BESIDE}),
+        (Mumbling, {CHECK_FIRST, CHECK_BESIDE}),
+        (Littering, {CHECK_FIRST}),
+        (Tidying, {CHECK_BESIDE}),
     ],
 )
 def test_a_wrong_storage_is_caught_by_the_tests_about_its_mistake(

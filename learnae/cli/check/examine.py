@@ -8,37 +8,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from learnae.cli.check.findings import Findings
 from learnae.cli.check.membership import membership
 from learnae.cli.run.entry import find_entry
-from learnae.config.folders import default_home
+from learnae.config.folders import check_folder, default_home, existing
 from learnae.config.load import disabled, load_document
-from learnae.config.problems import Problems
 from learnae.config.toml import read
 from learnae.errors import LearnaeError, Problem
 from learnae.identity.homes import Home, claim
 from learnae.identity.keys import Identity
-from learnae.plugins.announcer.directory import DirectoryAnnouncer
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.directory import DirectoryStorage
 from learnae.records import MEGABYTE
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from learnae.config.tables import Config
-    from learnae.node.assembly import Named
+    from learnae.node.assembly import Assembly, Named
 
 LEAST_FREE_BYTES = 64 * MEGABYTE
-
-
-@attrs.define
-class Findings:
-    """What is fine, in plain words, and what is not."""
-
-    passed: list[str] = attrs.field(factory=list)
-    problems: Problems = attrs.field(factory=Problems)
 
 
 def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger) -> Findings:
@@ -74,19 +62,24 @@ def _read(document: Mapping[str, Any], folder: Path, overrides: Sequence[str], m
 
 
 def _check_strategies(config: Config, manager: PluginManager, findings: Findings) -> None:
-    """Make each of them once, in a home that is thrown away."""
+    """Make each of them once, and ask those that reach outside; where the file names no home that is there, in one that is thrown away."""
+    import trio
+
+    from learnae.cli.check.services import check_services
     from learnae.cli.strategies import make_strategies
 
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
-        made = make_strategies(config, manager, Path(scratch))
+        home = config.peer.home if config.peer.home is not None and config.peer.home.is_dir() else Path(scratch)
+        made = make_strategies(config, manager, home, abandon=True)
+        _name_all(config, made, findings)
+        trio.run(check_services, tuple(made.services()), findings)
+
+
+def _name_all(config: Config, made: Assembly, findings: Findings) -> None:
     findings.passed.append(membership(config, made))
     everything: list[Named[Any]] = [*made.storages, *made.announcers, made.selector, *made.gates, made.merge, made.codec]
     names = [one.name for one in (*everything, *([made.outer] if made.outer else []))]
     findings.passed.append(f"the strategies can be made: {', '.join(names)}")
-    for one in everything:
-        if isinstance(one.strategy, DirectoryStorage | DirectoryAnnouncer):
-            kind = "storage" if isinstance(one.strategy, DirectoryStorage) else "announcer"
-            _check_folder(one.strategy.folder, f"{kind}.path", findings)
 
 
 def _check_entry(config: Config, findings: Findings) -> None:
@@ -105,9 +98,8 @@ def _check_home(config: Config, findings: Findings) -> None:
             with claim(home) as ours:
                 findings.passed.append(_key(ours))
             findings.passed.append(f"the home {home}: nobody else uses it")
-            return
-    if home is None or not home.exists():
-        _check_folder(home or default_home(config.swarm.name), "peer.home", findings)
+        else:
+            findings.passed.append(f"peer.home: {check_folder(home or default_home(config.swarm.name), 'peer.home')}")
 
 
 def _key(home: Home) -> str:
@@ -116,25 +108,12 @@ def _key(home: Home) -> str:
     return f"the peer's public key: {Identity.load_or_create(home.key_path).peer}"
 
 
-def _check_folder(folder: Path, key: str, findings: Findings) -> None:
-    """One that is not there yet is not made, only its place tried."""
-    try:
-        with tempfile.TemporaryFile(dir=_existing(folder)):
-            findings.passed.append(f"{key}: {folder} can be written to")
-    except OSError as error:
-        findings.problems.add(key, f"{folder} cannot be written to: {error.strerror}", "name another folder, or let this user write there")
-
-
 def _check_disk(config: Config, findings: Findings) -> None:
     home = config.peer.home or default_home(config.swarm.name)
-    free = shutil.disk_usage(_existing(home)).free
+    free = shutil.disk_usage(existing(home)).free
     if free < LEAST_FREE_BYTES:
         findings.problems.found.append(Problem("peer.home", f"only {free // MEGABYTE} MiB are free at {home}", "make room, or move it"))
     else:
         findings.passed.append(
             f"{free // MEGABYTE:,} MiB are free at {home}; own updates take {config.peer.quota_bytes // MEGABYTE:,} at most"
         )
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.exists())

@@ -80,8 +80,7 @@ def _newest(seen: HomeState) -> Published | None:
 def _stored(seen: HomeState, arguments: ExportArguments, root: Cid) -> Model:
     from learnae.cli.export.from_storage import model_in_storage
 
-    file = Path(arguments.home) if arguments.home is not None and Path(arguments.home).is_file() else None
-    return model_in_storage(seen, file, root, debug=arguments.debug)
+    return model_in_storage(seen, arguments.home, root, debug=arguments.debug)
 
 
 def _root(seen: HomeState, text: str) -> Cid:

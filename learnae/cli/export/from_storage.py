@@ -12,8 +12,8 @@ import safetensors.numpy
 import trio
 
 from learnae.cli.export.model import Model
+from learnae.cli.homes.settings import settings_of
 from learnae.cli.strategies import NOBODY, make_strategies
-from learnae.config.kept import kept
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import ConfigError, Problem, Unavailable, UpdateRejected
 from learnae.logs import make_logger
@@ -22,7 +22,6 @@ from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.outages import Outages
 from learnae.node.services import Services
-from learnae.plugins.peer_file import open_document, open_peer_file
 from learnae.records import Cid, TensorSpec
 
 if TYPE_CHECKING:
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
 SECONDS = 120.0
 
 
-def model_in_storage(seen: HomeState, file: Path | None, root: Cid, *, debug: bool) -> Model:
+def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bool) -> Model:
     """The shared tensors of one update, in the dtypes of the model as far as numpy has them. Raises ConfigError, PluginError."""
     log = make_logger("debug" if debug else "error")
-    config, manager = _settings(seen, file, log)
+    config, manager = settings_of(seen.home, named, log)
     try:
         decoder = trio.run(_obtain, config, manager, root, log)
     except (Unavailable, UpdateRejected) as error:
@@ -50,15 +49,6 @@ def model_in_storage(seen: HomeState, file: Path | None, root: Cid, *, debug: bo
     meta = decoder.content.meta
     source = f"from update {meta.number:,} of peer {meta.peer[:8]}, encoded by {meta.codec}"
     return Model(source, len(decoder.specs), functools.partial(_save, decoder, metadata=_metadata(seen, config, decoder, root)))
-
-
-def _settings(seen: HomeState, file: Path | None, log: FilteringBoundLogger) -> tuple[Config, PluginManager]:
-    """Of the file if one was named, else as the peer was last run."""
-    if file is not None:
-        return open_peer_file(file, log=log)
-    if (settings := kept(seen.home)) is None:
-        raise ConfigError(Problem(str(seen.home), "does not say where its storages are", "name the peer's TOML file, or start it once"))
-    return open_document(settings.document, folder=settings.folder, log=log)
 
 
 async def _obtain(config: Config, manager: PluginManager, root: Cid, log: FilteringBoundLogger) -> Decoder:

@@ -11,6 +11,7 @@ import attrs
 import trio
 from attrs.validators import gt
 
+from learnae.config.folders import check_folder
 from learnae.config.tables import key
 from learnae.errors import Unavailable
 from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
@@ -43,6 +44,9 @@ class DirectoryAnnouncer(Announcer):
     async def __aenter__(self) -> Self:
         await self._on_disk(lambda: self.folder.mkdir(parents=True, exist_ok=True))
         return self
+
+    async def check(self) -> Sequence[str]:
+        return [await self.context.in_thread(check_folder, self.folder, "announcer.path")]
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:

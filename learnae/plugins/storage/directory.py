@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import attrs
 import trio
 
+from learnae.config.folders import check_folder
 from learnae.config.tables import key
 from learnae.content.cids import check
 from learnae.durable import sync_folder
@@ -53,6 +54,9 @@ class DirectoryStorage(Storage):
     async def __aenter__(self) -> Self:
         await self._on_disk(self._prepare)
         return self
+
+    async def check(self) -> Sequence[str]:
+        return [await self.context.in_thread(check_folder, self.folder, "storage.path")]
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         writer = await self._on_disk(PackWriter, self._path(root), self.folder / f"{_NEW}.{self._owner}.{secrets.token_hex(6)}")

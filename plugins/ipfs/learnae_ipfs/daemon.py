@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
+import ipfshttpclient.exceptions as client_errors
 import trio
 
 from learnae import Unavailable
@@ -19,9 +20,13 @@ LINES = 4  # calls at once, each in a thread: half of those that a node has
 
 @attrs.define
 class Daemon:
-    """Lines are kept open between calls; one that failed is not used again, since the daemon may have been started anew."""
+    """Lines are kept open between calls; one that failed is not used again, since the daemon may have been started anew, elsewhere.
 
-    address: str
+    `where` tells the address of its RPC; None while it has none.
+    """
+
+    where: Callable[[], str | None]
+    name: str
     silence_seconds: float
     in_thread: RunInThread
     _idle: list[Line] = attrs.field(factory=list)
@@ -30,7 +35,7 @@ class Daemon:
     async def call(self, function: Callable[[Line], T]) -> T:
         """What `function` returns. Raises Refused for what the daemon will not do, Unavailable where there is no daemon to ask."""
         async with self._limit:
-            line = self._idle.pop() if self._idle else Line(self.address, self.silence_seconds)
+            line = self._idle.pop() if self._idle else self._new_line()
             sound = False
             try:
                 result = await self._over(line, function)
@@ -41,7 +46,7 @@ class Daemon:
                 raise
             except FAILURES as error:
                 await trio.lowlevel.checkpoint_if_cancelled()  # it failed because it was cut off
-                raise Unavailable(f"no use of the IPFS daemon at {self.address}: {error}") from error
+                raise Unavailable(f"no use of {self.name}: {error}") from error
             finally:
                 if sound:
                     self._idle.append(line)
@@ -51,6 +56,15 @@ class Daemon:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+    def _new_line(self) -> Line:
+        address = self.where()
+        if address is None:
+            raise Unavailable(f"{self.name} does not run")
+        try:
+            return Line(address, self.silence_seconds)
+        except client_errors.Error as error:
+            raise Unavailable(f"{self.name} has an address that is none: {address}") from error
 
     async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
         returned: list[T] = []

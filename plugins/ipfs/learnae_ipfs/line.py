@@ -35,10 +35,11 @@ class Line:
         with self._client.request(path, args, opts=opts, decoder="json", stream=True, data=data, headers=headers) as answers:
             yield from answers
 
-    def read(self, path: str, *args: str, most: int, **opts: str) -> bytes | None:
+    def read(self, path: str, *args: str, most: int, silence_seconds: float | None = None, **opts: str) -> bytes | None:
         """The bytes that the daemon answers with; None for more than `most`, which are not read. Raises one of FAILURES."""
         pieces, size = [], 0
-        with self._client.request(path, args, opts=opts, stream=True) as answer:
+        timeout = None if silence_seconds is None else (CONNECT_SECONDS, silence_seconds)
+        with self._client.request(path, args, opts=opts, stream=True, timeout=timeout) as answer:
             for piece in answer:
                 size += len(piece)
                 if size > most:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import attrs
 import trio
 
-from learnae import Block, Cid, Unavailable
-from learnae.content.cids import check
+from learnae import Block, Cid, Unavailable, UpdateRejected
+from learnae.content.cids import check, parse_cid
 from learnae.identity.wire import HINT_CHARACTERS
 from learnae.records import BLOCK_BYTES
 from learnae_ipfs.daemon import LINES, Daemon
@@ -17,70 +18,114 @@ from learnae_ipfs.line import Line, Refused
 
 HINTS = 8
 MEET_SECONDS = 3.0
+TRIES = 2
+Read = Callable[[Line, Cid], Block | None]
 _HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
 
 
 @attrs.define
 class Search:
-    """`wanted` shrinks with each block that is delivered."""
+    """`wanted` shrinks with each block that is delivered; others have been asked for those `sought`.
+
+    `damaged` are those that the daemon's disk holds with wrong bytes: it would answer with them, and is not asked again.
+    """
 
     daemon: Daemon
     wanted: dict[Cid, None]
     deliver: Callable[[Block], None]
+    damaged: set[Cid] = attrs.field(factory=set)
+    sought: set[Cid] = attrs.field(factory=set)
     outage: Unavailable | None = None
 
     async def locally(self) -> None:
         """A daemon that is asked for what it has not got would search the network for it, and answer late."""
-        await self._run(None, offline="true")
+        await self._run(_read, self.wanted)
 
-    async def everywhere(self, silence_seconds: float) -> None:
-        """Ends when no block has come for so long."""
-        await self._run(silence_seconds)
+    async def locally_again(self) -> None:
+        """Whether what was damaged still is."""
+        damaged, self.damaged = self.damaged, set()
+        await self._run(_read, damaged)
 
-    async def _run(self, silence_seconds: float | None, **opts: str) -> None:
-        left = iter(tuple(self.wanted))
+    async def everywhere(self, silence_seconds: float, among: Container[Cid] | None = None) -> None:
+        """Ends when no block has come for so long, the second time if others were never asked for: the first may all be nowhere."""
+        for _ in range(TRIES):
+            left = self.wanted.keys() - self.sought - self.damaged
+            cids = [cid for cid in self.wanted if cid in left and (among is None or cid in among)]
+            if self.outage is None:
+                await self._run(_find, cids, silence_seconds)
+
+    async def _run(self, read: Read, cids: Iterable[Cid], silence_seconds: float = math.inf) -> None:
+        wanted = [cid for cid in cids if _is_ours(cid)]
+        left = iter(wanted)
         async with trio.open_nursery() as nursery:
-            scope = nursery.cancel_scope
-            for _ in range(min(LINES, len(self.wanted))):
-                nursery.start_soon(self._take, left, scope, silence_seconds, opts)
-            if silence_seconds is not None:
-                scope.deadline = trio.current_time() + silence_seconds
+            nursery.cancel_scope.deadline = trio.current_time() + silence_seconds
+            for _ in range(min(LINES, len(wanted))):
+                nursery.start_soon(self._take, left, read, nursery.cancel_scope, silence_seconds)
 
-    async def _take(self, left: Iterator[Cid], scope: trio.CancelScope, silence_seconds: float | None, opts: dict[str, str]) -> None:
+    async def _take(self, left: Iterator[Cid], read: Read, scope: trio.CancelScope, silence_seconds: float) -> None:
         for cid in left:
+            if read is _find:
+                self.sought.add(cid)
             try:
-                data = await self.daemon.call(lambda line, cid=cid: _read(line, cid, opts))  # type: ignore[misc]
+                block = await self.daemon.call(lambda line, cid=cid: read(line, cid))  # type: ignore[misc]
             except Unavailable as error:
                 self.outage = error
                 scope.cancel()
                 return
-            if data is not None and cid in self.wanted and check(block := Block(cid, data)):
+            if block is not None and not block.sound:
+                self.damaged.add(cid)
+            elif block is not None and cid in self.wanted:
                 del self.wanted[cid]
-                if silence_seconds is not None:
-                    scope.deadline = trio.current_time() + silence_seconds
+                scope.deadline = trio.current_time() + silence_seconds
                 self.deliver(block)
 
 
 async def meet(daemon: Daemon, hints: Sequence[str]) -> None:
     """Connect the daemon to these addresses of others, as far as they are any and can be reached."""
+    addresses: dict[str, list[str]] = {}
+    for hint in filter(_HINT.match, hints[:HINTS]):
+        addresses.setdefault(hint.rpartition("/")[2], []).append(hint)
     with trio.move_on_after(MEET_SECONDS):
         async with trio.open_nursery() as nursery:
-            for hint in [hint for hint in hints[:HINTS] if _HINT.match(hint)]:
-                nursery.start_soon(_meet_at, daemon, hint)
+            for of_one in addresses.values():
+                nursery.start_soon(_meet_one, daemon, of_one)
 
 
-async def _meet_at(daemon: Daemon, hint: str) -> None:
+async def _meet_one(daemon: Daemon, addresses: Sequence[str]) -> None:
+    """By whichever address is the first to answer; a daemon that has met it already says so at once."""
     try:
-        await daemon.call(lambda line: list(line.ask("swarm/connect", hint)))
+        await daemon.call(lambda line: list(line.ask("swarm/connect", *addresses)))
     except (Refused, Unavailable):
         return  # rubbish, or nobody there: what is missing is told by its blocks
 
 
-def _read(line: Line, cid: Cid, opts: dict[str, str]) -> bytes | None:
+def _is_ours(cid: Cid) -> bool:
+    """Others, and the same written otherwise, a daemon might know too; their bytes could not be told right from wrong."""
     try:
-        return line.read("block/get", cid, most=BLOCK_BYTES, **opts)
+        return parse_cid(cid) == cid
+    except UpdateRejected:
+        return False
+
+
+def _read(line: Line, cid: Cid) -> Block | None:
+    """A block that the daemon has itself, checked here: in a thread, others go on meanwhile."""
+    return _checked(line, cid, offline="true")
+
+
+def _find(line: Line, cid: Cid) -> Block | None:
+    """A block that somebody has. Waits for it without an end of its own: that others come is enough to go on waiting."""
+    return _checked(line, cid, silence_seconds=math.inf)
+
+
+def _checked(line: Line, cid: Cid, silence_seconds: float | None = None, **opts: str) -> Block | None:
+    try:
+        data = line.read("block/get", cid, most=BLOCK_BYTES, silence_seconds=silence_seconds, **opts)
     except Refused:
         return None
+    if data is None:
+        return None
+    check(block := Block(cid, data))
+    return block
 
 
 def own_hints(line: Line) -> tuple[str, ...]:

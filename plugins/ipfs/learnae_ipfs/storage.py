@@ -1,34 +1,25 @@
-"""The storage `ipfs`: blocks in a Kubo daemon that runs already, yours or one that you share with others."""
+"""The storage `ipfs`: blocks in a Kubo daemon, one of the peer's own or one that runs already and may be shared with others."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
-import attrs
-from attrs.validators import gt
-
-from learnae import Block, Cid, Context, Storage, Unavailable, UpdateRejected
-from learnae.config.tables import key
+from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
 from learnae.content.cids import parse_cid
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.line import Line, Refused, check_address
+from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.managed.peer import OwnDaemon, settings_of
+from learnae_ipfs.managed.remarks import Preview
+from learnae_ipfs.managed.repo import Repo
+from learnae_ipfs.mending import mend
+from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
+from learnae_ipfs.remarks import Visit
 from learnae_ipfs.search import Search, meet, own_hints
-
-OLDEST = (0, 38)  # before it, the names of pins were not told reliably
-
-
-def _address(_: object, __: Any, address: str) -> None:
-    check_address(address)
-
-
-@attrs.frozen
-class IpfsStorageOptions:
-    address: str = key("/ip4/127.0.0.1/tcp/5001", "The RPC address of the daemon.", _address)
-    search_seconds: float = key(10.0, "How long the network is searched without a block coming in.", gt(0.0))
-    silence_seconds: float = key(30.0, "How long the daemon may be silent before it counts as gone.", gt(0.0))
+from learnae_ipfs.versions import OLDEST
 
 
 class IpfsStorage(Storage):
@@ -38,40 +29,62 @@ class IpfsStorage(Storage):
 
     def __init__(self, options: IpfsStorageOptions, context: Context) -> None:
         super().__init__(options, context)
-        self._daemon = Daemon(options.address, options.silence_seconds, context.in_thread)
+        self._repo = repo = Repo(options.repo or context.home / "repo")
+        self._name = f"the IPFS daemon at {options.address or repo.folder}"
+        self._daemon = Daemon(lambda: options.address or repo.address, self._name, options.silence_seconds, context.in_thread)
         self._pins = Pins.of(context, self._daemon)
+        self._own = OwnDaemon.of(options, context, repo, self._pins, self._look) if options.managed else None
         self._hints: tuple[str, ...] = ()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._stack.callback(self._daemon.close)
         try:
-            version = await self._call(_version)
-            if version < OLDEST:
-                raise Unavailable(f"the IPFS daemon at {self.options.address} is Kubo {version[0]}.{version[1]}; 0.38 or newer is needed")
-            self._hints = await self._call(own_hints)
+            if self._own is None:
+                await self._look()
+            else:
+                await self._stack.enter_async_context(self._own)
         except BaseException:
             self._daemon.close()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._daemon.close()
+        await self._stack.aclose()
+
+    async def check(self) -> Sequence[str]:
+        settings = settings_of(self.options, self.context)
+        if self._own is not None:
+            return await self.context.in_thread(Preview(self.options.program, self._repo, settings).remarks)
+        if (address := self._daemon.where()) is None:
+            raise ConfigError(Problem("storage.repo", f"no daemon runs on {self._repo.folder}", "start it: `ipfs daemon`"))
+        try:
+            return await Visit(self._daemon, address).remarks(settings.swarm_key)
+        finally:
+            self._daemon.close()
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
-        try:
-            await self._pins.add(root, blocks)
-        except Refused as error:
-            raise self._refused(error) from error
-        with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
-            self._hints = await self._call(own_hints)  # one that was started anew may be reached elsewhere
+        async with self._uncollected():
+            try:
+                await self._pins.add(root, blocks)
+            except Refused as error:
+                raise self._refused(error) from error
+        if self._own is None:
+            with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
+                await self._look()  # one that was started anew may be reached elsewhere
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         search = Search(self._daemon, dict.fromkeys(cids), deliver)
         await search.locally()
         if search.wanted and not search.outage:
             await meet(self._daemon, hints)
+            if search.damaged:
+                await mend(search, self._pins, self.options.search_seconds)
             await search.everywhere(self.options.search_seconds)
         if search.wanted:
-            cause = str(search.outage) if search.outage else f"not found by the IPFS daemon at {self.options.address}"
+            cause = str(search.outage) if search.outage else f"not found by {self._name}"
+            if search.damaged:
+                cause += f"; damaged on its disk, and not to be removed: {len(search.damaged)}"
             raise Unavailable(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
 
     async def drop(self, root: Cid) -> None:
@@ -81,6 +94,8 @@ class IpfsStorage(Storage):
             return  # nothing that could ever have been put
         except Refused as error:
             raise self._refused(error) from error
+        if self._own is not None:
+            self._own.collector.dropped = True
 
     async def roots(self) -> Sequence[Cid]:
         try:
@@ -91,14 +106,21 @@ class IpfsStorage(Storage):
     def hints(self) -> Sequence[str]:
         return self._hints
 
-    async def _call(self, function: Callable[[Line], Any]) -> Any:
+    async def _look(self) -> None:
+        """See that the daemon can be used, and where others reach it now. Raises Unavailable."""
         try:
-            return await self._daemon.call(function)
+            version = await self._daemon.call(_version)
+            if version < OLDEST:
+                raise Unavailable(f"{self._name} is Kubo {version[0]}.{version[1]}; 0.38 or newer is needed")
+            self._hints = await self._daemon.call(own_hints)
         except Refused as error:
             raise self._refused(error) from error
 
+    def _uncollected(self) -> AbstractAsyncContextManager[Any]:
+        return contextlib.nullcontext() if self._own is None else self._own.collector.putting
+
     def _refused(self, error: Exception) -> Unavailable:
-        return Unavailable(f"the IPFS daemon at {self.options.address} refuses: {error}")
+        return Unavailable(f"{self._name} refuses: {error}")
 
 
 def _version(line: Line) -> tuple[int, ...]:

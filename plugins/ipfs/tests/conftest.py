@@ -8,13 +8,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
+from learnae.testing.context import make_context
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
 ROOT = Path(__file__).parents[3]
 KUBO = os.environ.get("LEARNAE_KUBO")  # read now: tests do not see the variables of Learnae
 START_SECONDS = 60.0
+LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
+KEYS = {"one": b"1" * 32, "two": b"2" * 32}
 
 
 @attrs.define
@@ -100,3 +107,15 @@ def new_kubo(kubo_program: str, tmp_path: Path) -> Iterator[Callable[..., Kubo]]
     finally:
         for kubo in started:
             kubo.kill()
+
+
+@pytest.fixture
+def own(kubo_program: str, tmp_path: Path) -> Callable[..., IpfsStorage]:
+    """Storages with a daemon of their own, each in the home of the peer that it is for."""
+
+    def make(peer: str = "a", *, key: str | None = "one", **options: Any) -> IpfsStorage:
+        chosen = {"program": kubo_program, "listen": LOOPBACK, "search_seconds": 1.0, **options}
+        secret = KEYS[key] if key else None
+        return IpfsStorage(IpfsStorageOptions(**chosen), make_context(tmp_path / peer, peer=peer, secret=lambda purpose: secret))
+
+    return make

@@ -13,7 +13,8 @@ from learnae import Block, Unavailable
 from learnae.content.cids import raw_cid
 from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
-from learnae_ipfs.storage import IpfsStorage, IpfsStorageOptions
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
     from learnae import Context

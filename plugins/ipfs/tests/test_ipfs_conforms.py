@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
-from learnae_ipfs.storage import IpfsStorage, IpfsStorageOptions
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -1,0 +1,124 @@
+"""Updates of others that were fetched whole from one storage, put as they are into the others, for peers that read only those."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import attrs
+import trio
+
+from learnae.node.assembly import Named
+from learnae.node.choosing import update
+from learnae.node.fetching import Transfer
+from learnae.node.inbox import Entry, Inbox
+from learnae.node.keeping import Keeping
+from learnae.node.pace import Pace
+from learnae.node.peers import Peers
+from learnae.node.publishing import Publisher
+from learnae.records import Block, Cid, Kind, PeerId
+from learnae.strategies import Storage
+
+NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
+
+
+@attrs.frozen
+class Carried:
+    """An update of another peer that this one keeps in storages where its owner has not put it."""
+
+    root: Cid
+    peer: PeerId
+    number: int
+    bytes: int
+    since: float
+
+
+@attrs.define
+class Carrying:
+    """At most `most` updates wait in memory. In the quota, what is kept of the own ones comes first."""
+
+    publisher: Publisher
+    keeping: Keeping
+    inbox: Inbox
+    peers: Peers
+    pace: Pace
+    most: int
+    clock: Callable[[], float]
+    carried: dict[Cid, Carried] = attrs.field(factory=dict)
+    _waiting: OrderedDict[PeerId, tuple[Entry, Transfer]] = attrs.field(factory=OrderedDict)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def needed(self) -> bool:
+        """Whether what lies in one storage may be missing in another that this peer writes to."""
+        storages = self.publisher.assembly.storages
+        return len(storages) > 1 and any(storage.writes for storage in storages)
+
+    def add(self, entry: Entry, transfer: Transfer) -> None:
+        """In the place of an older one of the same peer. Of too many, the one that was fetched first is left out."""
+        self._waiting.pop(entry.peer, None)
+        self._waiting[entry.peer] = entry, transfer
+        if len(self._waiting) > self.most:
+            self._waiting.popitem(last=False)
+        self._news.set()
+
+    async def run(self, done: Callable[[Entry], None]) -> None:
+        """Until cancelled; `done` is told what can be had elsewhere too."""
+        while True:
+            await self._news.wait()
+            if not self._waiting:
+                self._news = trio.Event()
+                continue
+            entry, transfer = self._waiting.popitem(last=False)[1]
+            if await self._carry(entry, transfer) and self._still_there(entry):
+                done(entry)
+
+    def _still_there(self, entry: Entry) -> bool:
+        """Whether its peer has neither left nor been refused since."""
+        newest = self.inbox.get(*entry.key)
+        return newest is not None and not newest.backlog
+
+    async def _carry(self, entry: Entry, transfer: Transfer) -> bool:
+        """True when it can be had wherever it came from, and in one storage more."""
+        root, outages = update(entry).root, self.publisher.outages
+        if not (targets := self._targets(transfer)):
+            return False
+        await self._make_room(transfer.bytes)
+        if self._room < transfer.bytes:
+            outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
+            return False
+        outages.works("relaying")
+        item = self.carried[root] = Carried(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
+        if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], targets):
+            return True
+        await self._drop(item)
+        return False
+
+    def _targets(self, transfer: Transfer) -> list[Named[Storage]]:
+        storages = self.publisher.assembly.storages
+        return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
+
+    @property
+    def _room(self) -> int:
+        return self.keeping.quota_bytes - self.keeping.kept_bytes - sum(item.bytes for item in self.carried.values())
+
+    async def _make_room(self, size: int) -> None:
+        """Drop what nobody wants any more, and if that is not enough, what was carried first, strangers' before all."""
+        for item in list(self._superfluous()):
+            await self._drop(item)
+        for item in sorted(self.carried.values(), key=lambda item: (self.peers.trusts(item.peer), item.since)):
+            if self._room < size:
+                await self._drop(item)
+
+    def _superfluous(self) -> Iterator[Carried]:
+        """All but the newest of each peer that is known, and what someone may still be fetching."""
+        places: dict[PeerId, int] = {}
+        for item in sorted(self.carried.values(), key=lambda item: -item.number):
+            places[item.peer] = places.get(item.peer, 0) + 1
+            wanted = places[item.peer] <= NEWEST or self.clock() - item.since < 2 * self.pace.slowest_seconds
+            if not wanted or self.inbox.get(item.peer, Kind.UPDATE) is None:
+                yield item
+
+    async def _drop(self, item: Carried) -> None:
+        await self.publisher.drop(item.root)
+        self.carried.pop(item.root, None)

@@ -1,0 +1,63 @@
+"""What comes back from a call of which nothing is known beforehand, be it to a daemon or to some other server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from ipfshttpclient.exceptions import StatusError
+
+from learnae.records import MEGABYTE
+from learnae_ipfs.line import Line
+
+MOST_BYTES = MEGABYTE
+COMPLAINTS = (400, 500)  # of a daemon, about what it was asked
+FORBIDDEN = (401, 403)
+
+
+@attrs.frozen
+class Answer:
+    """The HTTP status, 0 where none came, and the JSON object, if one came."""
+
+    status: int = 0
+    found: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def allowed(self) -> bool:
+        return self.status == 200 or self.status in COMPLAINTS
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Three numbers; none where it names no version."""
+        match = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", self.text("Version"))
+        return tuple(int(number or 0) for number in match.groups()) if match else ()
+
+    def text(self, key: str) -> str:
+        return value if isinstance(value := self.found.get(key), str) else ""
+
+    def texts(self, key: str) -> list[str]:
+        values = self.found.get(key)
+        return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+
+    def number(self, *keys: str) -> int | None:
+        """What stands there, if it is a number."""
+        value: Any = self.found
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, int) else None
+
+
+def ask(line: Line, path: str, *arguments: str, **opts: str) -> Answer:
+    """Raises what a line raises, but for a status that says no."""
+    try:
+        data = line.read(path, *arguments, most=MOST_BYTES, silence_seconds=None, **opts)
+    except StatusError as error:
+        return Answer(error.original.response.status_code)
+    try:
+        found = json.loads(data or b"")
+    except (ValueError, RecursionError):
+        found = None
+    return Answer(200, found if isinstance(found, dict) else {})

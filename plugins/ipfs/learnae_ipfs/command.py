@@ -1,0 +1,51 @@
+"""The command `learnae-ipfs`, for whoever runs daemons by themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from learnae import ConfigError, Problem
+from learnae.cli import endings
+from learnae.cli.key_file import write_key
+from learnae.config.swarm_key import swarm_of
+from learnae.plugins.peer_file import open_peer_file
+from learnae_ipfs.managed.peer import PURPOSE
+from learnae_ipfs.managed.settings import swarm_key_file
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def learnae_ipfs() -> None:
+    """IPFS as a storage of Learnae."""
+
+
+@learnae_ipfs.command("swarm-key", short_help="Let your own daemon into the private network of a swarm.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def swarm_key(file: Path, out: Path) -> None:
+    """Write the swarm.key that belongs to the private swarm of a peer's FILE, such as to ~/.ipfs/swarm.key.
+
+    A daemon with it, started with LIBP2P_FORCE_PNET=1, meets those that Learnae runs for the swarm's peers, and no others.
+    """
+    config, _ = open_peer_file(file)
+    secret = swarm_of(config.swarm).secret(PURPOSE)
+    if secret is None:
+        raise ConfigError(Problem("swarm", "has no key, so its daemons are in no private network", "`learnae key` makes one"))
+    write_key(out, swarm_key_file(secret))
+    click.echo(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with learnae_ipfs.make_context("learnae-ipfs", words) as context:
+            learnae_ipfs.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return endings.report(error)
+    return 0

@@ -1,0 +1,1 @@
+"""A Kubo daemon that belongs to one peer: made, started, watched, kept small and ended by it."""

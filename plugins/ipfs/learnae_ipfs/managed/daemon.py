@@ -1,0 +1,134 @@
+"""The daemon of a peer's own: never two on one repo, watched, and started again when it has ended or is silent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae import Unavailable
+from learnae.strategies import RunInThread
+from learnae_ipfs.managed.guard import END_SECONDS
+from learnae_ipfs.managed.process import Process
+from learnae_ipfs.managed.program import kubo
+from learnae_ipfs.managed.repo import Repo
+from learnae_ipfs.managed.settings import Settings
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+STEADY_SECONDS = 60.0  # one that ends again before this is still the same outage
+PING_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+FREE_SECONDS = END_SECONDS + 2.0  # the guard of an earlier run may still be ending its daemon
+
+
+@attrs.define
+class ManagedDaemon:
+    """`ping` is awaited when a daemon is ready, and now and then: where it raises Unavailable, the daemon is killed and started anew."""
+
+    program: str | None
+    repo: Repo
+    settings: Settings
+    ping: Callable[[], Awaitable[None]]
+    in_thread: RunInThread
+    log: FilteringBoundLogger
+
+    async def run(self, task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. The status is why no daemon could be started at first; then there will be none."""
+        ready = Announced(task_status, self.log)
+        waits = back_off()
+        while True:
+            began = trio.current_time()
+            cause = await self._live(ready)
+            if not ready.once:
+                task_status.started(cause)
+                return
+            ready.over(cause)
+            waits = back_off() if trio.current_time() - began >= STEADY_SECONDS else waits
+            await trio.sleep(next(waits))
+
+    async def _live(self, ready: Announced) -> str:
+        """One life of a daemon; why it is over."""
+        try:
+            program = kubo(self.program)
+            await self.in_thread(self.repo.prepare, program, self.settings)
+            await self._free()
+            process = await Process.start([program, "daemon"], self.repo.environment(self.settings))
+        except (Unavailable, OSError) as error:
+            return str(error)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(process.listen)
+                cause = await process.ready()
+                if cause is None:
+                    cause = await self._use(process, ready)
+                nursery.cancel_scope.cancel()
+        finally:
+            await process.leave()
+        return cause
+
+    async def _use(self, process: Process, ready: Announced) -> str:
+        self.repo.remember_daemon()
+        while True:
+            try:
+                await self.ping()
+            except Unavailable as error:
+                process.kill()
+                return f"it was killed, for it is of no use: {error}"
+            ready()
+            with trio.move_on_after(PING_SECONDS):
+                return await process.ended()
+
+    async def _free(self) -> None:
+        """Wait until nobody holds the repo; what an earlier run has left there is ended. Raises Unavailable."""
+        if await self._released():
+            return
+        if (left_over := self.repo.left_over) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(left_over, signal.SIGKILL)
+            if await self._released():
+                return
+        raise Unavailable(f"the IPFS repo {self.repo.folder} is used by process {self.repo.holder}, which is not this peer's: end it")
+
+    async def _released(self) -> bool:
+        with trio.move_on_after(FREE_SECONDS) as limit:
+            while self.repo.holder is not None:  # noqa: ASYNC110  # another process's lock: nothing tells of its end
+                await trio.sleep(LOOK_SECONDS)
+        return not limit.cancelled_caught
+
+
+@attrs.define
+class Announced:
+    """Tells of the first readiness, and of each outage once, at its begin and at its end."""
+
+    status: trio.TaskStatus[str | None]
+    log: FilteringBoundLogger
+    once: bool = False
+    _broken: bool = False
+
+    def __call__(self) -> None:
+        if not self.once:
+            self.once = True
+            self.status.started()
+        elif self._broken:
+            self.log.warning("ipfs.daemon_is_back")
+        self._broken = False
+
+    def over(self, cause: str) -> None:
+        if not self._broken:
+            self.log.warning("ipfs.daemon_is_gone", cause=cause)
+        self._broken = True
+
+
+def back_off() -> Iterator[float]:
+    """How long to wait after each failure in a row."""
+    yield from BACK_OFF_SECONDS
+    while True:
+        yield BACK_OFF_SECONDS[-1]

@@ -1,0 +1,141 @@
+"""The folder of a daemon's own: blocks, keys and configuration, and the lock that one daemon at a time holds."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+
+from learnae import Unavailable
+from learnae_ipfs.managed.settings import Settings
+
+INIT_SECONDS = 20.0
+_PASSED = {"PATH", "HOME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+_FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"
+
+
+@attrs.frozen
+class Repo:
+    """Everything in `folder` belongs to the peer in whose home it lies."""
+
+    folder: Path
+
+    def prepare(self, program: str, settings: Settings) -> None:
+        """Make it where it is not yet, and let the daemon know the settings. Raises Unavailable."""
+        try:
+            if not self._config.exists():
+                self._init(program, settings)
+            self._write(self._config, json.dumps(settings.applied(json.loads(self._config.read_text())), indent=2))
+            self._set_swarm_key(settings.swarm_key)
+            self._api.unlink(missing_ok=True)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"the IPFS repo {self.folder} cannot be prepared: {_cause(error)}") from error
+
+    def claim(self) -> int | None:
+        """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises Unavailable."""
+        try:
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Unavailable(f"the IPFS repo {self.folder} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    @property
+    def address(self) -> str | None:
+        """Of the RPC of the daemon that runs on it; None while none does."""
+        try:
+            return self._api.read_text().strip() or None
+        except OSError:
+            return None
+
+    @property
+    def holder(self) -> int | None:
+        """The process that has it locked."""
+        try:
+            with (self.folder / "repo.lock").open("rb+") as file:
+                asked = struct.pack(_FLOCK, *_whole_file(fcntl.F_WRLCK))
+                told = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        except OSError:
+            return None
+        pid, kind = (told[2], told[3]) if sys.platform == "darwin" else (told[4], told[0])
+        return pid if kind != fcntl.F_UNLCK else None
+
+    def remember_daemon(self) -> None:
+        """So that the next start can tell a daemon that was left over from anything else that uses the repo."""
+        self._pid.write_text(str(self.holder or ""))
+
+    @property
+    def left_over(self) -> int | None:
+        """A daemon of an earlier run that still holds the repo."""
+        try:
+            holder = self.holder
+            return holder if holder is not None and self._pid.read_text() == str(holder) else None
+        except OSError:
+            return None
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """Little of this process's own, which may hold the swarm's key."""
+        passed = {name: value for name, value in os.environ.items() if name.upper() in _PASSED}
+        ours = {"IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off", "GOLOG_LOG_LEVEL": "error"}
+        forced = {"LIBP2P_FORCE_PNET": "1"} if settings.key else {}
+        return {**passed, **ours, **forced}
+
+    def _init(self, program: str, settings: Settings) -> None:
+        """Whole or not at all: one that a crash has left half made would never start."""
+        draft = attrs.evolve(self, folder=self.folder.with_name(f"{self.folder.name}.new"))
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        draft.folder.mkdir(mode=0o700, parents=True)
+        command, environment = [program, "init", "--empty-repo", "--profile=test"], draft.environment(settings)
+        subprocess.run(command, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=INIT_SECONDS)
+        draft.folder.rename(self.folder)
+
+    def _set_swarm_key(self, text: str | None) -> None:
+        if text is None:
+            self._swarm_key.unlink(missing_ok=True)
+        else:
+            self._write(self._swarm_key, text)
+
+    def _write(self, path: Path, text: str) -> None:
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        draft.replace(path)
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "config"
+
+    @property
+    def _swarm_key(self) -> Path:
+        return self.folder / "swarm.key"
+
+    @property
+    def _api(self) -> Path:
+        return self.folder / "api"
+
+    @property
+    def _pid(self) -> Path:
+        return self.folder / "daemon.pid"
+
+
+def _whole_file(kind: int) -> tuple[int, ...]:
+    return (0, 0, 0, kind, os.SEEK_SET) if sys.platform == "darwin" else (kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return str(error.stderr.decode(errors="replace").strip() or error)
+    return str(error)

@@ -1,0 +1,85 @@
+"""What a daemon of a peer's own may do, as Kubo's configuration says it. Nothing in here calls out unless it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from learnae_ipfs.managed.ports import settled
+
+RPC = "/ip4/127.0.0.1/tcp/0"  # a free port each time: the file `api` in the repo tells it
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """`key` is that of the private network, 32 bytes; None for none."""
+
+    listen: Sequence[str]
+    public: bool
+    mdns: bool
+    limit_bytes: int
+    key: bytes | None
+
+    def applied(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Kubo's configuration with these settings in it; what they do not speak of stays, the daemon's identity above all."""
+        before = config.get("Addresses", {}).get("Swarm") or ()
+        return _merged(_merged(config, _quiet(self, before)), _PUBLIC if self.public else _PRIVATE)
+
+    @property
+    def swarm_key(self) -> str | None:
+        """The text of Kubo's file `swarm.key`."""
+        return None if self.key is None else swarm_key_file(self.key)
+
+
+def swarm_key_file(key: bytes) -> str:
+    """The key of a private network as Kubo reads it."""
+    return f"/key/swarm/psk/1.0.0/\n/base16/\n{key.hex()}\n"
+
+
+def _quiet(settings: Settings, before: Sequence[str]) -> dict[str, Any]:
+    return {
+        "Addresses": {"Swarm": settled(settings.listen, before), "API": RPC, "Gateway": []},
+        "Datastore": {"StorageMax": f"{settings.limit_bytes}B"},
+        "Discovery": {"MDNS": {"Enabled": settings.mdns}},
+        "AutoTLS": {"Enabled": False},
+        "Version": {"SwarmCheckEnabled": False},
+        "Plugins": {"Plugins": {"telemetry": {"Config": {"Mode": "off"}}}},
+    }
+
+
+_PUBLIC: dict[str, Any] = {
+    "Bootstrap": ["auto"],
+    "AutoConf": {"Enabled": True},
+    "Routing": {"Type": "auto"},
+    "Provide": {"Enabled": True, "Strategy": "roots"},
+}
+
+# A private network speaks TCP alone, and has neither relays nor routers: its members know each other's addresses by hints.
+_PRIVATE: dict[str, Any] = {
+    "Bootstrap": [],
+    "AutoConf": {"Enabled": False},
+    "Routing": {"Type": "none", "DelegatedRouters": []},
+    "Ipns": {"DelegatedPublishers": []},
+    "DNS": {"Resolvers": {}},
+    "Provide": {"Enabled": False},
+    "HTTPRetrieval": {"Enabled": False},
+    "AutoNAT": {"ServiceMode": "disabled"},
+    "Swarm": {
+        "DisableNatPortMap": True,
+        "EnableHolePunching": False,
+        "RelayClient": {"Enabled": False},
+        "RelayService": {"Enabled": False},
+        "Transports": {"Network": dict.fromkeys(("QUIC", "Relay", "WebTransport", "WebRTCDirect", "Websocket"), False)},
+    },
+}
+
+
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged, all else is replaced."""
+    merged = dict(config)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged

@@ -1,0 +1,237 @@
+"""Lines between storage and daemon, and between daemons, that lose, stop and crawl: a relay stands in them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+
+from learnae import Block, Unavailable
+from learnae.content.cids import raw_cid
+from learnae.testing.published import fetched, payloads, published, same
+from learnae_ipfs.daemon import LINES
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+if TYPE_CHECKING:
+    from learnae import Context
+
+    Contexts = Callable[[str], Context]
+
+UPDATE = published("u", *payloads(5))
+MANY = published("many", *payloads(60, length=20_000))
+LIMIT = 60.0
+CHUNK = 2_000
+TCP = re.compile(r"/ip4/127\.0\.0\.1/tcp/(\d+)(?:/p2p/\w+)?")
+
+
+@attrs.define
+class Relay:
+    """Passes on what comes, from whoever connects to the port that it serves: no faster than so many bytes a second to them, and so many
+    in all. Of a request with `loses` in it they never get the answer: the line is cut when it comes. One with `waits_for` in it is passed
+    on when that has been done."""
+
+    target: int
+    bytes_per_second: float = math.inf
+    most: float = math.inf
+    loses: bytes | None = None
+    waits_for: tuple[bytes, Callable[[], object]] | None = None
+    passed: int = 0
+    full: trio.Event = attrs.field(factory=trio.Event)
+
+    async def serve(self, *, task_status: trio.TaskStatus[int]) -> None:
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            task_status.started(listener.socket.getsockname()[1])
+            await trio.serve_listeners(self._connected, [listener], handler_nursery=nursery)
+
+    async def _connected(self, near: trio.SocketStream) -> None:
+        async with near, await trio.open_tcp_stream("127.0.0.1", self.target) as far, trio.open_nursery() as nursery:
+            lost = trio.Event()
+
+            async def there() -> None:
+                async for data in near:
+                    if self.loses is not None and self.loses in data:
+                        lost.set()
+                    if self.waits_for is not None and self.waits_for[0] in data:
+                        await trio.to_thread.run_sync(self.waits_for[1])
+                    await far.send_all(data)
+
+            async def back() -> None:
+                while data := await far.receive_some(CHUNK):
+                    if lost.is_set():
+                        return
+                    await self._pass(data, near)
+
+            for way in (there, back):
+                nursery.start_soon(self._until_closed, way, nursery.cancel_scope)
+
+    async def _pass(self, data: bytes, near: trio.SocketStream) -> None:
+        if self.passed > self.most:
+            self.full.set()
+            await trio.sleep_forever()
+        await trio.sleep(len(data) / self.bytes_per_second)
+        await near.send_all(data)
+        self.passed += len(data)
+
+    async def _until_closed(self, way: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await way()
+        scope.cancel()
+
+
+def tcp_port(addresses: Sequence[str]) -> int:
+    return int(next(found[1] for address in addresses if (found := TCP.fullmatch(address))))
+
+
+def led_through(port: int, hints: Sequence[str]) -> list[str]:
+    """The hint that is plain TCP, with another port."""
+    return [hint.replace(f"/tcp/{tcp_port([hint])}", f"/tcp/{port}") for hint in hints if TCP.fullmatch(hint)]
+
+
+def storage_at(address: str, context: Context, search_seconds: float = 1.0, silence_seconds: float = 30.0) -> IpfsStorage:
+    return IpfsStorage(IpfsStorageOptions(address=address, search_seconds=search_seconds, silence_seconds=silence_seconds), context)
+
+
+def run(test: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                await test(nursery)
+                nursery.cancel_scope.cancel()
+
+    trio.run(bounded)
+
+
+def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+    async def test(nursery: trio.Nursery) -> None:
+        relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/add")
+        port = await nursery.start(relay.serve)
+        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
+            with pytest.raises(Unavailable):
+                await store.put(UPDATE.root, UPDATE.blocks)
+            assert list(await store.roots()) == []
+            relay.loses = None
+            await store.put(UPDATE.root, UPDATE.blocks)
+            assert list(await store.roots()) == [UPDATE.root]
+            await store.drop(UPDATE.root)
+
+    run(test)
+
+
+def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+    async def test(nursery: trio.Nursery) -> None:
+        relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/")  # nothing can be undone either
+        port = await nursery.start(relay.serve)
+        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
+            with pytest.raises(Unavailable):
+                await store.put(UPDATE.root, UPDATE.blocks)
+        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+            assert list(await store.roots()) == [UPDATE.root]
+            await store.drop(UPDATE.root)
+            assert list(await store.roots()) == []
+
+    run(test)
+
+
+def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test(nursery: trio.Nursery) -> None:
+        relay = Relay(tcp_port([kubo.address]), waits_for=(b"/pin/add", lambda: kubo.ipfs("block", "rm", UPDATE.blocks[1].cid)))
+        port = await nursery.start(relay.serve)
+        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a"), silence_seconds=LIMIT) as store:
+            with pytest.raises(Unavailable, match="garbage"):
+                await store.put(UPDATE.root, UPDATE.blocks)
+            assert list(await store.roots()) == []
+            relay.waits_for = None
+            await store.put(UPDATE.root, UPDATE.blocks)
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    """The one that is nowhere is waited for longer than a daemon may be silent."""
+    one, two, nowhere = new_kubo(), new_kubo(), raw_cid(b"nowhere")
+
+    async def test(nursery: trio.Nursery) -> None:
+        async with (
+            storage_at(one.address, learnae_contexts("a")) as store,
+            storage_at(two.address, learnae_contexts("b"), search_seconds=2.0, silence_seconds=1.0) as reader,
+        ):
+            await store.put(MANY.root, MANY.blocks)
+            relay = Relay(tcp_port(store.hints()), bytes_per_second=300_000)
+            hints = led_through(await nursery.start(relay.serve), store.hints())
+            found = dict[Any, bytes]()
+            with pytest.raises(Unavailable) as caught:
+                await reader.get([nowhere, *MANY.cids], lambda block: found.update({block.cid: block.data}), hints=hints)
+            assert caught.value.missing == (nowhere,)
+            assert same(found, MANY)
+            assert relay.passed > sum(len(block.data) for block in MANY.blocks)
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two, found = new_kubo(), new_kubo(), list[Block]()
+
+    async def test(nursery: trio.Nursery) -> None:
+        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+            await store.put(MANY.root, MANY.blocks)
+            relay = Relay(tcp_port(store.hints()), most=600_000)
+            hints = led_through(await nursery.start(relay.serve), store.hints())
+            with pytest.raises(Unavailable) as caught:
+                await reader.get(MANY.cids, found.append, hints=hints)
+            assert relay.full.is_set()
+            assert {*caught.value.missing} == {*MANY.cids} - {block.cid for block in found} != set()
+            assert found
+            await reader.put(UPDATE.root, UPDATE.blocks)
+            assert same(await fetched(reader, UPDATE.cids), UPDATE)
+
+    run(test)
+
+
+def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(
+    new_kubo: Any, learnae_contexts: Contexts
+) -> None:
+    one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(LINES + 1)]
+
+    async def test(_: trio.Nursery) -> None:
+        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            found = dict[Any, bytes]()
+            with pytest.raises(Unavailable) as caught:
+                await reader.get([*nowhere, *UPDATE.cids], lambda block: found.update({block.cid: block.data}), hints=store.hints())
+            assert {*caught.value.missing} == {*nowhere}
+            assert same(found, UPDATE)
+
+    run(test)
+
+
+def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test(nursery: trio.Nursery) -> None:
+        async with (
+            storage_at(one.address, learnae_contexts("a")) as store,
+            storage_at(two.address, learnae_contexts("b")) as reader,
+            storage_at(shared_kubo.address, learnae_contexts("c")) as third,
+        ):
+            await store.put(UPDATE.root, UPDATE.blocks)
+            relay = Relay(tcp_port(third.hints()), most=-1)
+            silent = led_through(await nursery.start(relay.serve), third.hints())
+            found = dict[Any, bytes]()
+            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=[*silent, *store.hints()])
+            assert relay.full.is_set()
+            assert same(found, UPDATE)
+
+    run(test)

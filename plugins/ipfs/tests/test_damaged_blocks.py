@@ -1,0 +1,196 @@
+"""Blocks whose bytes were changed on a daemon's disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from learnae import Block, Unavailable
+from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+if TYPE_CHECKING:
+    from learnae import Context
+
+    Contexts = Callable[[str], Context]
+
+UPDATE = published("u", *payloads(5))
+ALIKE = published("with the same blocks", *payloads(5))
+HARMED, LIST = UPDATE.blocks[3], UPDATE.blocks[-2]
+LIMIT = 60.0
+
+
+def storage_of(kubo: Any, context: Context) -> IpfsStorage:
+    return IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=5.0), context)
+
+
+def run(test: Callable[[], Any]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(LIMIT):
+            await test()
+
+    trio.run(bounded)
+
+
+def damage(kubo: Any, block: Block) -> Path:
+    """Change a byte of it on the daemon's disk; the file that it is in."""
+    file: Path = next(file for file in (kubo.repo / "blocks").rglob("*.data") if file.read_bytes() == block.data)
+    file.write_bytes(bytes([block.data[0] ^ 1]) + block.data[1:])
+    return file
+
+
+async def got(store: IpfsStorage, *hints: str) -> dict[Any, bytes]:
+    found = dict[Any, bytes]()
+    await store.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=hints)
+    return found
+
+
+@pytest.mark.parametrize("harmed", [HARMED, LIST], ids=["block", "list of blocks"])
+def test_a_damaged_block_is_fetched_from_another_daemon_and_whole_again(harmed: Block, new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await got(reader, *store.hints())
+            file = damage(two, harmed)
+            assert same(await got(reader, *store.hints()), UPDATE)
+            assert file.read_bytes() == harmed.data
+
+    run(test)
+
+
+def test_what_a_provider_has_damaged_is_fetched_from_a_third(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two, three = new_kubo(), new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(three, learnae_contexts("c")) as third:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await got(third, *store.hints())
+            damage(one, HARMED)
+            async with storage_of(two, learnae_contexts("b")) as reader:
+                assert same(await got(reader, *store.hints(), *third.hints()), UPDATE)
+
+    run(test)
+
+
+def test_a_damaged_block_under_own_pins_is_replaced_and_they_stay(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            for update in (UPDATE, ALIKE):
+                await reader.put(update.root, update.blocks)
+            file = damage(two, HARMED)
+            assert same(await got(reader, *store.hints()), UPDATE)
+            assert file.read_bytes() == HARMED.data
+            assert {*await reader.roots()} == {UPDATE.root, ALIKE.root}
+
+    run(test)
+    assert_collecting_garbage_leaves(two, UPDATE, ALIKE)
+
+
+def test_of_two_that_find_the_same_damage_at_once_both_get_all(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two, came = new_kubo(), new_kubo(), list[dict[Any, bytes]]()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            for either in (store, reader):
+                await either.put(UPDATE.root, UPDATE.blocks)
+            damage(two, HARMED)
+
+            async def get() -> None:
+                came.append(await got(reader, *store.hints()))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(get)
+            assert [same(found, UPDATE) for found in came] == [True, True]
+            assert list(await reader.roots()) == [UPDATE.root]
+
+    run(test)
+
+
+def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            damage(kubo, HARMED)
+            with pytest.raises(Unavailable) as caught:
+                await fetched(store, UPDATE.cids)
+            assert caught.value.missing == (HARMED.cid,)
+            await store.put(ALIKE.root, ALIKE.blocks)
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)
+
+
+def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with (
+            storage_of(one, learnae_contexts("a")) as store,
+            storage_of(two, learnae_contexts("b")) as reader,
+            storage_of(two, learnae_contexts("c")) as other,
+        ):
+            for each in (store, reader, other):
+                await each.put(UPDATE.root, UPDATE.blocks)
+            file = damage(two, HARMED)
+            harmed = file.read_bytes()
+            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
+                await got(reader, *store.hints())
+            assert caught.value.missing == (HARMED.cid,)
+            assert file.read_bytes() == harmed
+            assert list(await reader.roots()) == list(await other.roots()) == [UPDATE.root]
+
+    run(test)
+
+
+def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            for either in (store, reader):
+                await either.put(UPDATE.root, UPDATE.blocks)
+            file = damage(two, LIST)
+            harmed = file.read_bytes()
+            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
+                await got(reader, *store.hints())
+            assert caught.value.missing == (LIST.cid,)
+            assert file.read_bytes() == harmed
+            assert list(await reader.roots()) == [UPDATE.root]
+
+    run(test)
+
+
+def assert_collecting_garbage_leaves(kubo: Any, *updates: Published) -> None:
+    kubo.ipfs("repo", "gc", "-q")
+    left = {file.read_bytes() for file in (kubo.repo / "blocks").rglob("*.data")}
+    assert left >= {block.data for update in updates for block in update.blocks}
+
+
+def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await store.drop(UPDATE.root)  # or the pin would protect it
+            formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
+            names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, HARMED.cid) for how in formats]
+            with pytest.raises(Unavailable) as caught:
+                await fetched(store, [*names, "/ipfs/" + HARMED.cid])
+            assert len(caught.value.missing) == len(names) + 1
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)

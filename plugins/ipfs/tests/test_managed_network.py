@@ -1,0 +1,115 @@
+"""Where a daemon of the peer's own is met, by whom, and what it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from learnae import Unavailable
+from learnae.testing.published import fetched, payloads, published, same
+from learnae.testing.storage_kit import OpenStorage, StorageConformance
+from learnae_ipfs.managed.peer import OwnDaemon
+from learnae_ipfs.storage import IpfsStorage
+
+UPDATE = published("u", *payloads(5))
+OTHER = published("other", *payloads(5, seed=1))
+LIMIT = 60.0
+
+Open = Callable[..., IpfsStorage]
+
+
+class TestOwnDaemon(StorageConformance):
+    frees_on_drop = False  # garbage goes later, and all at once
+    shared_between_peers = False
+    survives_reopen = True
+
+    @pytest.fixture
+    def storage(self, own: Open) -> OpenStorage:
+        return own
+
+
+def daemon_of(store: IpfsStorage) -> OwnDaemon:
+    assert store._own is not None
+    return store._own
+
+
+def run(test: Callable[[], Any]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(LIMIT):
+            await test()
+
+    trio.run(bounded)
+
+
+def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:
+    async def test() -> None:
+        async with own("a") as store, own("b") as reader, own("c", key="two") as stranger:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            found = dict[Any, bytes]()
+            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
+            assert same(found, UPDATE)
+            with pytest.raises(Unavailable):
+                await stranger.get(UPDATE.cids, print, hints=store.hints())
+
+    run(test)
+
+
+def test_content_of_third_peers_is_found_by_way_of_the_publisher_alone(own: Open) -> None:
+    async def test() -> None:
+        async with own("a") as store, own("b") as third, own("c") as reader:
+            async with own("gone") as publisher:
+                await publisher.put(UPDATE.root, UPDATE.blocks)
+                await third.get(UPDATE.cids, lambda block: None, hints=publisher.hints())
+                gone = publisher.hints()
+            await reader.get([], print, hints=())
+            found = dict[Any, bytes]()
+            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=(*gone, *third.hints()))
+            assert same(found, UPDATE)
+            assert list(await store.roots()) == []
+
+    run(test)
+
+
+def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
+    async def test() -> None:
+        async with own() as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await store.put(OTHER.root, OTHER.blocks)
+            await store.drop(OTHER.root)
+            await daemon_of(store).collector.collect()
+            with pytest.raises(Unavailable):
+                await fetched(store, OTHER.cids)
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)
+
+
+def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with own() as store:
+            assert await store._daemon.call(lambda line: next(line.ask("bootstrap/list"))["Peers"]) in ([], None)  # Kubo says null for none
+
+    run(test)
+    config = json.loads((tmp_path / "a" / "repo" / "config").read_text())
+    assert config["Routing"]["Type"] == "none"
+    assert config["Bootstrap"] == []
+    assert config["Addresses"]["API"] == "/ip4/127.0.0.1/tcp/0"
+    assert not config["Addresses"]["Gateway"]
+    assert not config["Discovery"]["MDNS"]["Enabled"]
+    assert not config["AutoConf"]["Enabled"]
+    assert not config["Version"]["SwarmCheckEnabled"]
+    assert config["Plugins"]["Plugins"]["telemetry"]["Config"]["Mode"] == "off"
+    assert oct((tmp_path / "a" / "repo" / "swarm.key").stat().st_mode & 0o777) == "0o600"
+
+
+def test_the_public_network_is_entered_only_when_asked_and_without_the_key_of_a_private_one(own: Open) -> None:
+    settings = daemon_of(own(public=True)).managed.settings
+    config = settings.applied({})
+    assert settings.swarm_key is None
+    assert config["Bootstrap"] == ["auto"]
+    assert config["Provide"] == {"Enabled": True, "Strategy": "roots"}

@@ -1,0 +1,88 @@
+"""What is said of a daemon of the peer's own before it runs, and while it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from learnae import ConfigError
+from learnae.identity.swarm_keys import SwarmKey
+from learnae.testing.context import make_context
+from learnae_ipfs.command import main
+from learnae_ipfs.managed.repo import Repo
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
+
+
+def storage(home: Path, *, key: bytes | None = b"1" * 32, **options: Any) -> IpfsStorage:
+    return IpfsStorage(IpfsStorageOptions(**{"listen": LOOPBACK, **options}), make_context(home, secret=lambda purpose: key))
+
+
+def program(path: Path, says: str) -> str:
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_all_is_well_with_a_kubo_and_no_repo_yet(kubo_program: str, tmp_path: Path) -> None:
+    about, network = trio.run(storage(tmp_path, program=kubo_program).check)
+    assert "Kubo 0.38.2" in about
+    assert "private network of this swarm" in network
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_others_see_are_told(kubo_program: str, tmp_path: Path) -> None:
+    assert "can fetch blocks" in trio.run(storage(tmp_path, key=None, program=kubo_program).check)[-1]
+    assert "can be seen by anybody" in trio.run(storage(tmp_path, public=True, program=kubo_program).check)[-1]
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [("0.30.1", "Kubo 0.30.1, which is too old"), ("hello", "is no Kubo"), ("0.38", "is no Kubo")],
+)
+def test_a_program_that_will_not_do_is_told(says: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"storage\.program: .*{told}.*"):
+        trio.run(storage(tmp_path / "home", program=program(tmp_path / "ipfs", says)).check)
+
+
+def test_a_program_that_is_not_there_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no program no-such-kubo: install Kubo"):
+        trio.run(storage(tmp_path, program="no-such-kubo").check)
+
+
+def test_a_newer_version_is_remarked(tmp_path: Path) -> None:
+    assert "newer than what is known" in trio.run(storage(tmp_path, program=program(tmp_path / "ipfs", "0.50.0-rc1")).check)[0]
+
+
+def test_a_daemon_that_runs_is_told_and_a_repo_that_others_hold_is_a_problem(kubo_program: str, tmp_path: Path) -> None:
+    async def check() -> None:
+        repo = Repo(tmp_path / "repo")
+        async with storage(tmp_path, program=kubo_program):
+            assert f"its daemon runs as process {repo.holder}" in await storage(tmp_path, program=kubo_program).check()
+            (repo.folder / "daemon.pid").unlink()
+            with pytest.raises(ConfigError, match=f"locked by process {repo.holder}.*end that process"):
+                await storage(tmp_path, program=kubo_program).check()
+
+    trio.run(check)
+
+
+def test_the_network_key_of_a_swarm_is_written_for_daemons_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key").write_text(SwarmKey.generate().text())
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "learnae.toml").write_text('[swarm]\nname = "club"\nkey_file = "key"\n')
+    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 0
+    assert (tmp_path / "swarm.key").read_text().startswith("/key/swarm/psk/1.0.0/\n/base16/\n")
+    assert (tmp_path / "swarm.key").stat().st_mode & 0o777 == 0o600
+    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
+    assert "never written over" in capsys.readouterr().err
+
+
+def test_a_swarm_without_a_key_has_no_network_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "learnae.toml").write_text('[swarm]\nname = "club"\n')
+    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
+    assert "no private network" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""What is pinned, by whom, and what a put that fails leaves behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from learnae import Block, Unavailable
+from learnae.node.keeping import NEWEST
+from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+if TYPE_CHECKING:
+    from learnae import Context
+
+    Contexts = Callable[[str], Context]
+
+UPDATE = published("u", *payloads(5))
+LIMIT = 60.0
+UPDATES = 1000
+
+
+def storage_of(kubo: Any, context: Context) -> IpfsStorage:
+    return IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=1.0), context)
+
+
+def run(test: Callable[[], Any], limit: float = LIMIT) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(limit):
+            await test()
+
+    trio.run(bounded)
+
+
+async def collect_garbage(kubo: Any) -> None:
+    """On a daemon of the test's own."""
+    await trio.to_thread.run_sync(kubo.ipfs, "repo", "gc", "-q")
+
+
+def test_peers_that_put_the_same_root_at_the_same_moment_both_keep_it(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo, both_send = new_kubo(), threading.Barrier(2, timeout=LIMIT)
+
+    def at_once() -> Iterator[Block]:
+        both_send.wait()
+        yield from UPDATE.blocks
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as a, storage_of(kubo, learnae_contexts("b")) as b:
+            async with trio.open_nursery() as nursery:
+                for store in (a, b):
+                    nursery.start_soon(store.put, UPDATE.root, at_once())
+            assert list(await a.roots()) == list(await b.roots()) == [UPDATE.root]
+            await a.drop(UPDATE.root)
+            await collect_garbage(kubo)
+            assert same(await fetched(b, UPDATE.cids), UPDATE)
+            await b.drop(UPDATE.root)
+            await collect_garbage(kubo)
+            with pytest.raises(Unavailable):
+                await fetched(b, UPDATE.cids)
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [OSError("the disk of the peer"), ValueError("a bug")])
+def test_what_breaks_off_in_the_core_comes_through_as_it_is(error: Exception, shared_kubo: Any, learnae_contexts: Contexts) -> None:
+    def breaking() -> Iterator[Block]:
+        yield from UPDATE.blocks[:2]
+        raise error
+
+    async def test() -> None:
+        async with storage_of(shared_kubo, learnae_contexts("a")) as store:
+            with pytest.raises(type(error)) as caught:
+                await store.put(UPDATE.root, breaking())
+            assert caught.value is error
+            assert list(await store.roots()) == []
+
+    run(test)
+
+
+def test_a_pin_shows_swarm_peer_and_root_and_keeps_all_blocks(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await collect_garbage(kubo)
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)
+    (pin,) = kubo.ipfs("pin", "ls", "--type=recursive", "--names", "--name=learnae/").splitlines()
+    ticket, _, name = pin.split()
+    assert name.startswith("learnae/")
+    assert name.endswith(f"/{learnae_contexts('a').peer}/{UPDATE.root}")
+    assert UPDATE.root in kubo.ipfs("refs", ticket).splitlines()
+
+
+@pytest.mark.slow
+def test_a_thousand_small_updates_leave_the_newest_three_and_nothing_else(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+    before = stored_blocks(kubo)
+
+    async def test() -> None:
+        kept: deque[Published] = deque()
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            for number in range(UPDATES):
+                kept.append(published(f"u{number}", *payloads(2, seed=number)))
+                await store.put(kept[-1].root, kept[-1].blocks)
+                if len(kept) > NEWEST:
+                    await store.drop(kept.popleft().root)
+                assert len(await store.roots()) == len(kept)
+                if number % 100 == 99:
+                    await collect_garbage(kubo)
+                    ours = sum(len(update.blocks) + len(("ticket",)) for update in kept)
+                    assert await trio.to_thread.run_sync(stored_blocks, kubo) == before + ours
+            for update in kept:
+                assert same(await fetched(store, update.cids), update)
+
+    run(test, 10 * LIMIT)
+    pins = kubo.ipfs("pin", "ls", "--type=recursive", "--names", "--name=learnae/").splitlines()
+    assert len(pins) == NEWEST
+
+
+def stored_blocks(kubo: Any) -> int:
+    return int(json.loads(kubo.ipfs("repo", "stat", "--enc=json"))["NumObjects"])

@@ -1,0 +1,164 @@
+"""What of others is put into which storages, and how long it stays there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from learnae.content.cids import raw_cid
+from learnae.node.carrying import NEWEST, Carrying
+from learnae.node.fetching import Transfer
+from learnae.node.inbox import Entry, Inbox
+from learnae.node.keeping import Keeping
+from learnae.node.pace import Pace
+from learnae.node.peers import Peers
+from learnae.node.publishing import Publisher
+from learnae.records import Announcement, Update
+from learnae.testing.context import peer_named
+from learnae.testing.virtual_time import run_in_virtual_time
+
+
+def update(peer: str, number: int) -> Entry:
+    body = Update(raw_cid(f"{peer} {number}".encode()), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
+    return Entry(Announcement(b"s" * 16, peer_named(peer), number, body), b"", b"", 0.0, 1, False)
+
+
+@attrs.define
+class Stock:
+    """A Carrying, with the shelves that it puts into."""
+
+    carrying: Carrying
+    shelves: list[Any]
+    done: list[int] = attrs.field(factory=list)
+
+    async def carry(self, one: Entry, size: int = 10, origin: str = "storage s0") -> None:
+        data = f"{one.peer} {one.announcement.number}".encode().ljust(size, b".")
+        self.carrying.inbox.put(one)
+        self.carrying.add(one, Transfer(10**6, bytes=size, blocks={raw_cid(data): data}, origin=origin))
+        await trio.sleep(1)
+
+    def held(self, shelf: int) -> int:
+        return len(self.shelves[shelf].held)
+
+
+@pytest.fixture
+def with_stock(bench, shelf):
+    def run(main: Any, *, writes: Sequence[bool] = (True, True), quota: int = 10**6, own: int = 0, trusted: Sequence[str] = ()) -> Any:
+        async def inside() -> Any:
+            async with trio.open_nursery() as nursery:
+                shelves = [shelf() for _ in writes]
+                made = await bench(nursery, *shelves, writes=writes)
+                peers = Peers(100)
+                for name in trusted:
+                    peers.note(peer_named(name)).ever_accepted = True
+                publisher = Publisher(
+                    identity=None,
+                    swarm=None,
+                    specs=(),
+                    signature=b"",
+                    assembly=attrs.make_class("Assembly", {"storages": attrs.field()})(made.named),
+                    history=None,
+                    hearing=None,
+                    services=made.services,
+                    outages=made.services.outages,
+                    in_thread=None,
+                    rng=None,
+                )
+                keeping, pace = Keeping(quota, own), Pace(10.0)
+                stock = Stock(Carrying(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
+                nursery.start_soon(stock.carrying.run, lambda one: stock.done.append(one.announcement.number))
+                result = await main(stock)
+                nursery.cancel_scope.cancel()
+                return result
+
+        return run_in_virtual_time(inside)
+
+    return run
+
+
+def test_it_goes_where_it_has_not_come_from_and_where_writing_is_allowed(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        await stock.carry(update("a", 1), origin="storage s1")
+        assert stock.done == [1]
+        return [stock.held(index) for index in range(3)]
+
+    assert with_stock(main, writes=(True, True, False)) == [1, 0, 0]
+
+
+def test_where_there_is_nowhere_to_put_it_nothing_is_said(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        await stock.carry(update("a", 1), origin="storage s0")
+        return stock.done
+
+    assert with_stock(main, writes=(True, False)) == []
+
+
+def test_the_newest_of_each_peer_are_kept(with_stock):
+    async def main(stock: Stock) -> tuple[int, int]:
+        for number in range(1, 10):
+            for peer in "ab":
+                await stock.carry(update(peer, number))
+        return stock.held(1), len(stock.carrying.carried)
+
+    held, known = with_stock(main)
+    assert held == known
+    assert 2 * NEWEST <= held <= 2 * (NEWEST + 1)
+
+
+def test_what_someone_may_still_be_fetching_is_kept(with_stock):
+    async def main(stock: Stock) -> int:
+        stock.carrying.pace.slowest_seconds = 3.0  # 6 s are granted, and one is carried each second
+        for number in range(1, 12):
+            await stock.carry(update("a", number))
+        return stock.held(1)
+
+    assert with_stock(main) in (6, 7)
+
+
+def test_own_updates_come_first_in_the_quota_and_strangers_go_first_from_it(with_stock):
+    async def main(stock: Stock) -> set[str]:
+        await stock.carry(update("friend", 1), size=300)
+        await stock.carry(update("stranger", 1), size=300)
+        await stock.carry(update("other", 1), size=300)
+        return {item.peer for item in stock.carrying.carried.values()}
+
+    assert with_stock(main, quota=1000, own=400, trusted=["friend"]) == {peer_named("friend"), peer_named("other")}
+    assert with_stock(main, quota=1000, own=701, trusted=["friend"]) == set()
+
+
+def test_what_is_kept_of_a_peer_that_is_forgotten_is_dropped(with_stock):
+    async def main(stock: Stock) -> int:
+        await stock.carry(update("a", 1))
+        stock.carrying.inbox.forget(peer_named("a"))
+        await stock.carry(update("b", 1))
+        return stock.held(1)
+
+    assert with_stock(main) == 1
+
+
+def test_of_many_that_wait_the_first_fetched_are_left_out(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        for number, peer in enumerate("abcde", 1):
+            one = update(peer, number)
+            stock.carrying.inbox.put(one)
+            stock.carrying.add(one, Transfer(10**6, bytes=1, blocks={raw_cid(b"x"): b"x"}, origin="storage s0"))
+        await trio.sleep(1)
+        return stock.done
+
+    assert with_stock(main) == [4, 5]
+
+
+def test_a_peer_that_has_left_meanwhile_is_not_announced(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        one = update("a", 1)
+        stock.carrying.inbox.put(one)
+        stock.carrying.add(one, Transfer(10**6, bytes=1, blocks={raw_cid(b"x"): b"x"}, origin="storage s0"))
+        stock.carrying.inbox.leave_behind(one.peer)
+        await trio.sleep(1)
+        return stock.done
+
+    assert with_stock(main) == []

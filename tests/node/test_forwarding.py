@@ -1,0 +1,155 @@
+"""What a relay says on which medium, and what it does when too much comes at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import pytest
+import structlog
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from learnae.node.assembly import Named
+from learnae.node.forwarding import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, Forwarding
+from learnae.node.inbox import Entry
+from learnae.node.outages import Outages
+from learnae.node.relay import Relay
+from learnae.node.services import Services
+from learnae.records import Announcement, Kind, Leaving, Present
+from learnae.strategies import Announcer
+from learnae.testing.context import peer_named
+from learnae.testing.virtual_time import run_in_virtual_time
+
+BODIES = {Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
+
+
+def entry(peer: str, number: int, kind: Kind = Kind.PRESENT) -> Entry:
+    name = f"{peer}/{kind.value}/{number}".encode()
+    return Entry(Announcement(b"s" * 16, peer_named(peer), number, BODIES[kind]), hashlib.sha256(name).digest(), name, 0.0, 1, False)
+
+
+class Medium(Announcer):
+    """Notes when what was said, under which key."""
+
+    max_bytes = 4096
+
+    def __init__(self) -> None:
+        self.said: list[tuple[float, bytes, bytes]] = []
+
+    async def __aenter__(self) -> Medium:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.said.append((trio.current_time(), replaces, message))
+
+    async def listen(self, channels: Sequence[str], deliver: Any) -> None: ...
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for *_, message in self.said]
+
+
+def alias(text: str) -> bytes:
+    return text.encode()
+
+
+@attrs.define
+class Nothing:
+    """Stands for a peer with one storage: there is nothing to carry."""
+
+    needed: bool = False
+
+    async def run(self, done: Any) -> None: ...
+
+
+Heard = st.tuples(st.integers(0, 2), st.sampled_from("ab"), st.integers(1, 6), st.sampled_from([Kind.PRESENT, Kind.LEAVING]), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(Heard, max_size=30))
+def test_on_each_medium_numbers_rise_and_nothing_comes_that_was_heard_there_before(heard):
+    """The third field of what is heard is a step of the number: as the inbox lets through."""
+
+    async def main() -> None:
+        numbers: dict[Any, int] = {}
+        known: dict[tuple[int, bytes], bool] = {}
+        async with trio.open_nursery() as nursery:
+            services = Services(Outages(structlog.get_logger()))
+            named = [Named(f"m{i}", "plugin", Medium(), True, f"announcer m{i}") for i in range(3)]
+            await services.open(named, nursery)
+            forwarding = {one: Forwarding(one, "channel", services, lambda peer: peer == peer_named("a")) for one in named}
+            relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
+            nursery.start_soon(relay.run)
+            for medium, peer, step, kind, pause in heard:
+                numbers[peer, kind] = numbers.get((peer, kind), 0) + step
+                said = entry(peer, numbers[peer, kind], kind)
+                relay.hear(named[medium], said, news=True)
+                known[medium, said.message] = True
+                relay.hear(named[(medium + step) % 3], said, news=False)
+                known[(medium + step) % 3, said.message] = True
+                if pause:
+                    await trio.sleep(1)
+            await trio.sleep(10)
+            for index, one in enumerate(named):
+                messages = one.strategy.messages
+                assert len(set(messages)) == len(messages)
+                assert not [message for message in messages if (index, message) in known]
+                for replaces in {replaces for _, replaces, _ in one.strategy.said}:
+                    of_key = [int(message.split(b"/")[-1]) for _, key, message in one.strategy.said if key == replaces]
+                    assert of_key == sorted(of_key)
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(main)
+
+
+@pytest.fixture
+def said_by(bench):
+    """What one medium was told, when a relay has heard these on another one at once."""
+
+    def run(*heard: Entry, trusted: Any = lambda peer: True, ready: bool = True, seconds: float = 20.0) -> Medium:
+        async def main() -> Medium:
+            async with trio.open_nursery() as nursery:
+                made = await bench(nursery, Medium(), Medium())
+                forwarding = {named: Forwarding(named, "channel", made.services, trusted) for named in made.named}
+                relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
+                for one in heard:
+                    relay.hear(made.named[0], one, news=True)
+                await trio.sleep(0 if ready else LONGEST_SECONDS + 1)
+                nursery.start_soon(relay.run)
+                await trio.sleep(seconds)
+                nursery.cancel_scope.cancel()
+                return made.named[1].strategy
+
+        return run_in_virtual_time(main)
+
+    return run
+
+
+def test_of_what_waits_under_one_key_the_newest_is_said(said_by):
+    assert said_by(entry("a", 1), entry("a", 2), entry("b", 1), entry("a", 3)).messages == [b"a/4/3", b"b/4/1"]
+
+
+def test_the_key_is_that_of_its_owner(said_by):
+    ((_, replaces, _),) = said_by(entry("a", 1)).said
+    assert replaces == f"{peer_named('a')}/{Kind.PRESENT.value}".encode()
+
+
+def test_a_flood_of_strangers_is_bounded_slow_and_holds_up_nobody_who_is_known(said_by):
+    flood = [entry(f"stranger-{i}", 1) for i in range(1000)]
+    medium = said_by(*flood, entry("friend", 1), *flood[:10], trusted=lambda peer: peer == peer_named("friend"))
+    assert medium.messages[0] == b"friend/4/1"
+    assert len(medium.messages) <= MOST_WAITING
+    times = [seconds for seconds, *_ in medium.said]
+    assert min(b - a for a, b in pairwise(times)) >= 1 / MESSAGES_A_SECOND - 1e-9
+
+
+def test_what_has_waited_too_long_is_not_said_any_more(said_by):
+    assert said_by(entry("a", 1), ready=False).messages == []

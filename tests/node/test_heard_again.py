@@ -1,0 +1,78 @@
+"""What is said a second time on the same medium: somebody has made it available where its peer does not store."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+
+import pytest
+import structlog
+
+from learnae.content.cids import raw_cid
+from learnae.identity.admission import Admission
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.keys import Identity
+from learnae.identity.swarms import swarm_id
+from learnae.node.hearing import Hearing
+from learnae.node.inbox import Inbox
+from learnae.node.peers import Peers
+from learnae.records import Announcement, Heard, Kind, Update
+
+SWARM = swarm_id("ours")
+
+
+@cache
+def identity(name: str) -> Identity:
+    return Identity.generate(hashlib.sha256(name.encode()).digest())
+
+
+def said(name: str, number: int) -> bytes:
+    body = Update(raw_cid(b"root"), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
+    return encode_envelope(identity(name), Announcement(SWARM, identity(name).peer, number, body))
+
+
+@pytest.fixture
+def hearing() -> Hearing:
+    """Of a peer that denies eve."""
+    peers = Peers(50)
+    return Hearing(
+        own=identity("me").peer,
+        swarm=SWARM,
+        admission=Admission(deny=[identity("eve").peer]),
+        inbox=Inbox(16, peers.trusts),
+        peers=peers,
+        clock=lambda: 0.0,
+        log=structlog.get_logger(),
+        on_change=lambda peer, state: None,
+    )
+
+
+def again(hearing: Hearing, name: str) -> int | None:
+    entry = hearing.inbox.known[identity(name).peer].again
+    return entry.announcement.number if entry else None
+
+
+def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(hearing: Hearing) -> None:
+    for message, medium in [(said("alice", 1), "one"), (said("alice", 2), "one"), (said("alice", 1), "two")]:
+        hearing.hear(Heard(message), medium)
+    assert again(hearing, "alice") is None
+    hearing.hear(Heard(said("alice", 1)), "one")
+    assert again(hearing, "alice") == 1
+    hearing.hear(Heard(said("alice", 2)), "one")
+    assert again(hearing, "alice") == 2
+
+
+def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Hearing) -> None:
+    hearing.hear(Heard(said("alice", 1), backlog=True))
+    for number in (9, 1, 2, 1, 2):
+        hearing.hear(Heard(said("alice", number)))
+    assert again(hearing, "alice") is None
+    assert hearing.refusals == {"replay": 4}
+
+
+def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hearing: Hearing) -> None:
+    hearing.hear(Heard(said("bob", 1), backlog=True))
+    taken = [hearing.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]
+    assert taken == [True, False, False, True, False]
+    assert [hearing.said(message) for message in (said("bob", 1), said("eve", 1), said("me", 1), b"noise")] == [None] * 4
+    assert hearing.said(said("alice", 1)) is hearing.inbox.get(identity("alice").peer, Kind.UPDATE)

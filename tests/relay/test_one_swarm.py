@@ -1,0 +1,77 @@
+"""Two groups that have no storage, no announcer or neither in common train as one swarm, through a peer that relays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from learnae.identity.envelopes import decode_envelope
+from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import Swarm
+from learnae.records import Kind, Update
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", [0.17, 0.0], ids=["one after the other", "all at once"])
+def test_all_peers_of_both_groups_merge_models_of_all_peers_of_the_other_group(run: Run, separation: str, phase: float) -> None:
+    async def main(world: Any) -> list[int]:
+        groups = await world.start(separation, phase=phase)
+        await trio.sleep(60)
+        return groups.merged_from_the_other_side()
+
+    assert min(run(main)) >= 12  # one in five rounds: the relay itself fetches two of four in each
+
+
+def test_without_the_relay_nothing_of_the_other_group_is_merged(run: Run, separation: str) -> None:
+    async def main(world: Any) -> list[int]:
+        groups = await world.start(separation, relay={"relay": False})
+        await trio.sleep(40)
+        return groups.merged_from_the_other_side()
+
+    assert max(run(main)) == 0
+
+
+@pytest.mark.slow
+def test_groups_that_start_from_nothing_end_in_one_lineage(run: Run, separation: str) -> None:
+    async def main(world: Any) -> Any:
+        groups = await world.start(separation, lineage=b"")
+        await trio.sleep(60)
+        return groups
+
+    groups = run(main)
+    assert len({peer.lineage for peer in groups.everybody}) == 1
+    assert min(groups.merged_from_the_other_side()) > 0
+
+
+@pytest.mark.slow
+def test_where_all_hear_of_an_update_before_it_can_be_had_few_tries_are_in_vain(run: Run) -> None:
+    async def main(world: Any) -> list[int]:
+        groups = await world.start("one announcer")
+        await trio.sleep(60)
+        return [sum(report.failed for report in peer.trainer.reports) for peer in (*groups.left, *groups.right)]
+
+    assert max(run(main)) <= 8  # of some hundred; at first each of the other side is tried once or twice too early, then every 32 rounds
+
+
+def test_a_private_swarm_is_relayed_sealed_as_it_is(run: Run, tmp_path: Path) -> None:
+    key = SwarmKey(bytes(32))
+    (tmp_path / "key").write_text(key.text())
+    (tmp_path / "key").chmod(0o600)
+
+    async def main(world: Any) -> Any:
+        groups = await world.start()
+        await trio.sleep(40)
+        return groups, world.said("right")
+
+    groups, said = run(main, swarm={"name": "birds", "key_file": str(tmp_path / "key")})
+    assert min(groups.merged_from_the_other_side()) >= 6
+    swarm, left = Swarm("birds", key), groups.left[0].peer
+    opened = [(one.replaces, decode_envelope(one.message, swarm.id, swarm.messages).announcement) for one in said]
+    keys = {replaces for replaces, announcement in opened if announcement.peer == left and isinstance(announcement.body, Update)}
+    assert keys == {swarm.alias(f"{left}/{Kind.UPDATE.value}")}
