@@ -6,18 +6,20 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae import Unavailable
+from learnae import Announcer, Unavailable
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.line import ANSWER_BYTES
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.testing import FakeNode
+from learnae_iota.places import PURPOSE, Places, window_of
+from learnae_iota.testing import FakeNode, litter
 from learnae_iota.testing.talk import announce, announced, listening
 
 if TYPE_CHECKING:
@@ -48,7 +50,14 @@ class TestWithNodesOfThisProcess(AnnouncerConformance):
     @pytest.fixture
     def announcer(self, nodes: Callable[[], FakeNode], learnae_contexts: Contexts) -> OpenAnnouncer:
         node = nodes()
+        self.node = node
         return lambda peer: IotaAnnouncer(IotaAnnouncerOptions(nodes=(node.url,)), learnae_contexts(peer))
+
+    async def garbage(self, announcer: Announcer) -> None:
+        now = time.time()
+        place = Places.of("c", announcer.context.secret(PURPOSE)).at(window_of(now))
+        for transaction in islice(litter(place, int(now * 1000)), 8):
+            self.node.keep(transaction)
 
 
 @pytest.fixture
