@@ -23,7 +23,7 @@ def descendants(pids: Iterable[int]) -> set[int]:
 def _parents() -> Iterable[tuple[int, int]]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            behind_the_name = stat.read_text().rpartition(")")[2].split()
+            behind_the_name = stat.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue  # it has ended meanwhile
         yield int(stat.parent.name), int(behind_the_name[1])

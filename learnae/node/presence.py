@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 import attrs
@@ -42,7 +43,8 @@ class Presence:
 
     async def _until_others_than(self, told: dict[str, tuple[str, ...]]) -> None:
         """A store that has moved is told of soon: until then nobody finds it."""
-        while self._hints() == told:  # noqa: ASYNC110  # plugins are asked for their hints, they do not tell
+        await trio.sleep(LOOK_SECONDS)
+        while _places(self._hints()) == _places(told):  # noqa: ASYNC110  # plugins are asked for their hints, they do not tell
             await trio.sleep(LOOK_SECONDS)
 
     def _hints(self) -> dict[str, tuple[str, ...]]:
@@ -64,3 +66,8 @@ class Presence:
             return ()
         self.outages.works(what)
         return texts
+
+
+def _places(hints: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """In whatever order they were told."""
+    return {storage: frozenset(texts) for storage, texts in hints.items()}

@@ -15,7 +15,8 @@ from learnae_ipfs.line import FAILURES, Line, Refused
 
 T = TypeVar("T")
 
-LINES = 4  # calls at once, each in a thread: half of those that a node has
+LINES = 6  # calls at once, each in a thread; a node has eight
+SEARCHES = 4  # of them may wait for others: what is asked of the daemon alone is never kept waiting by those who have vanished
 
 
 @attrs.define
@@ -30,6 +31,7 @@ class Daemon:
     silence_seconds: float
     in_thread: RunInThread
     _idle: list[Line] = attrs.field(factory=list)
+    searches: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SEARCHES))
     _limit: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LINES))
 
     async def call(self, function: Callable[[Line], T]) -> T:

@@ -13,12 +13,15 @@ from learnae import Block, Cid, Unavailable, UpdateRejected
 from learnae.content.cids import check, parse_cid
 from learnae.identity.wire import HINT_CHARACTERS
 from learnae.records import BLOCK_BYTES
-from learnae_ipfs.daemon import LINES, Daemon
+from learnae_ipfs.answers import ask
+from learnae_ipfs.daemon import LINES, SEARCHES, Daemon
 from learnae_ipfs.line import Line, Refused
 
 HINTS = 8
 MEET_SECONDS = 3.0
 TRIES = 2
+READS = LINES - 2  # blocks at once, out of the daemon
+FINDS = SEARCHES // 2  # from others: one search for what nobody has leaves the other half to those who search beside it
 Read = Callable[[Line, Cid], Block | None]
 _HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
 
@@ -58,16 +61,13 @@ class Search:
         wanted = [cid for cid in cids if _is_ours(cid)]
         left = iter(wanted)
         async with trio.open_nursery() as nursery:
-            nursery.cancel_scope.deadline = trio.current_time() + silence_seconds
-            for _ in range(min(LINES, len(wanted))):
+            for _ in range(min(FINDS if read is _find else READS, len(wanted))):
                 nursery.start_soon(self._take, left, read, nursery.cancel_scope, silence_seconds)
 
     async def _take(self, left: Iterator[Cid], read: Read, scope: trio.CancelScope, silence_seconds: float) -> None:
         for cid in left:
-            if read is _find:
-                self.sought.add(cid)
             try:
-                block = await self.daemon.call(lambda line, cid=cid: read(line, cid))  # type: ignore[misc]
+                block = await self._ask(cid, read, scope, silence_seconds)
             except Unavailable as error:
                 self.outage = error
                 scope.cancel()
@@ -78,6 +78,16 @@ class Search:
                 del self.wanted[cid]
                 scope.deadline = trio.current_time() + silence_seconds
                 self.deliver(block)
+
+    async def _ask(self, cid: Cid, read: Read, scope: trio.CancelScope, silence_seconds: float) -> Block | None:
+        """The silence begins when the first block is really asked for: others may be searching before."""
+        if read is not _find:
+            return await self.daemon.call(lambda line: read(line, cid))
+        async with self.daemon.searches:
+            self.sought.add(cid)
+            if scope.deadline == math.inf:
+                scope.deadline = trio.current_time() + silence_seconds
+            return await self.daemon.call(lambda line: read(line, cid))
 
 
 async def meet(daemon: Daemon, hints: Sequence[str]) -> None:
@@ -130,6 +140,5 @@ def _checked(line: Line, cid: Cid, silence_seconds: float | None = None, **opts:
 
 def own_hints(line: Line) -> tuple[str, ...]:
     """Where the daemon can be reached; what reaches it from other machines stands first."""
-    addresses = next(line.ask("id")).get("Addresses") or ()
-    usable = [address for address in addresses if _HINT.match(address)]
+    usable = [address for address in ask(line, "id").texts("Addresses") if _HINT.match(address)]
     return tuple(sorted(usable, key=lambda address: address.startswith(("/ip4/127.", "/ip6/::1/")))[:HINTS])

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
 from learnae.content.cids import parse_cid
+from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.line import Refused
 from learnae_ipfs.managed.peer import OwnDaemon, settings_of
 from learnae_ipfs.managed.remarks import Preview
 from learnae_ipfs.managed.repo import Repo
@@ -19,7 +20,7 @@ from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
 from learnae_ipfs.remarks import Visit
 from learnae_ipfs.search import Search, meet, own_hints
-from learnae_ipfs.versions import OLDEST
+from learnae_ipfs.versions import OLDEST, dotted
 
 
 class IpfsStorage(Storage):
@@ -109,9 +110,9 @@ class IpfsStorage(Storage):
     async def _look(self) -> None:
         """See that the daemon can be used, and where others reach it now. Raises Unavailable."""
         try:
-            version = await self._daemon.call(_version)
+            version = (await self._daemon.call(lambda line: ask(line, "version"))).version
             if version < OLDEST:
-                raise Unavailable(f"{self._name} is Kubo {version[0]}.{version[1]}; 0.38 or newer is needed")
+                raise Unavailable(f"{self._name} is {f'Kubo {dotted(version)}' if version else 'no Kubo'}; 0.38 or newer is needed")
             self._hints = await self._daemon.call(own_hints)
         except Refused as error:
             raise self._refused(error) from error
@@ -121,8 +122,3 @@ class IpfsStorage(Storage):
 
     def _refused(self, error: Exception) -> Unavailable:
         return Unavailable(f"{self._name} refuses: {error}")
-
-
-def _version(line: Line) -> tuple[int, ...]:
-    text = str(next(line.ask("version"))["Version"])
-    return tuple(int(number) for number in text.split("-")[0].split(".")[:2])

@@ -149,12 +149,14 @@ def peer_that_lives(program: str, home: Path) -> Iterator[subprocess.Popen[bytes
 
 def test_no_daemon_is_left_of_a_peer_that_is_killed(kubo_program: str, tmp_path: Path) -> None:
     with peer_that_lives(kubo_program, tmp_path / "a"):
-        pid = Repo(tmp_path / "a" / "repo").holder
+        repo = Repo(tmp_path / "a" / "repo")
+        pid = repo.holder
         assert pid is not None and alive(pid)
     end = time.monotonic() + LIMIT
     while alive(pid):
         assert time.monotonic() < end
         time.sleep(0.02)
+    assert repo.address is None  # it took its leave in order
 
 
 def test_whoever_uses_the_daemon_of_another_runs_one_when_that_has_left(
@@ -226,6 +228,16 @@ def test_a_program_that_is_no_kubo_is_told(own: Open, program: str, told: str) -
     async def test() -> None:
         with pytest.raises(Unavailable, match=told):
             await own(program=program).__aenter__()
+
+    run(test)
+
+
+def test_a_home_in_which_no_repo_can_be_is_unavailable(own: Open, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("in the way")
+
+    async def test() -> None:
+        with pytest.raises(Unavailable, match="cannot be used"):
+            await own().__aenter__()
 
     run(test)
 

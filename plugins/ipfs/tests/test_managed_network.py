@@ -11,6 +11,8 @@ import pytest
 import trio
 
 from learnae import Unavailable
+from learnae.content.cids import raw_cid
+from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 from learnae_ipfs.managed.peer import OwnDaemon
@@ -75,6 +77,23 @@ def test_content_of_a_publisher_that_has_gone_is_found_with_a_third_peer_that_wa
     run(test)
 
 
+def test_a_search_for_what_nobody_has_holds_nothing_else_up(own: Open) -> None:
+    nowhere = [raw_cid(bytes([number])) for number in range(20)]
+
+    async def test() -> None:
+        async with own("a", search_seconds=2 * LIMIT) as store, own("b") as other, trio.open_nursery() as nursery:
+            nursery.start_soon(store.get, nowhere, print)
+            while not store._daemon.searches.borrowed_tokens:  # noqa: ASYNC110  # it tells nobody
+                await trio.sleep(0.01)
+            await other.put(UPDATE.root, UPDATE.blocks)
+            await store.get(UPDATE.cids, lambda block: None, hints=other.hints())
+            await store.put(OTHER.root, OTHER.blocks)
+            assert list(await store.roots()) == [OTHER.root]
+            nursery.cancel_scope.cancel()
+
+    run(test)
+
+
 def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
     async def test() -> None:
         async with own() as store:
@@ -113,3 +132,46 @@ def test_the_public_network_is_entered_only_when_asked_and_without_the_key_of_a_
     assert settings.swarm_key is None
     assert config["Bootstrap"] == ["auto"]
     assert config["Provide"] == {"Enabled": True, "Strategy": "roots"}
+    assert not config["Swarm"]["DisableNatPortMap"]
+
+
+def test_a_home_may_go_from_one_network_to_the_other_and_back(own: Open) -> None:
+    private, public = (daemon_of(own(listen=("/ip4/127.0.0.1/tcp/4001",), public=public)).managed.settings for public in (False, True))
+    of_private, of_public = private.applied({}), public.applied({})
+    assert public.applied(of_private) == of_public
+    assert private.applied(of_public) == of_private
+
+
+def test_garbage_is_collected_when_the_repo_is_full_and_not_again_before_it_has_grown(own: Open) -> None:
+    async def test() -> None:
+        async with own() as store:
+            collector, calls = daemon_of(store).collector, list[float]()
+            collector.limit_bytes = 1 << 20  # less than is pinned
+            await store.put(UPDATE.root, UPDATE.blocks)
+            large = published("large", *payloads(3, length=BLOCK_BYTES, seed=2))
+            await store.put(large.root, large.blocks)
+            for _ in range(3):
+                await collector.look()
+                calls.append(collector._last)
+            assert calls[0] == calls[1] == calls[2]
+            await store.drop(large.root)
+            more = published("more", *payloads(1, length=BLOCK_BYTES, seed=3))
+            await store.put(more.root, more.blocks)
+            await collector.look()
+            assert collector._last > calls[0]
+            with pytest.raises(Unavailable):
+                await fetched(store, large.cids)
+
+    run(test)
+
+
+def test_what_was_dropped_goes_when_the_peer_leaves(own: Open) -> None:
+    async def test() -> None:
+        async with own() as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await store.drop(UPDATE.root)
+        async with own() as store:
+            with pytest.raises(Unavailable):
+                await fetched(store, UPDATE.cids)
+
+    run(test)

@@ -60,7 +60,7 @@ class ManagedDaemon:
             program = kubo(self.program)
             await self.in_thread(self.repo.prepare, program, self.settings)
             await self._free()
-            process = await Process.start([program, "daemon"], self.repo.environment(self.settings))
+            process = await Process.start([program, "daemon", "--migrate"], self.repo.environment(self.settings))
         except (Unavailable, OSError) as error:
             return str(error)
         try:
@@ -75,7 +75,8 @@ class ManagedDaemon:
         return cause
 
     async def _use(self, process: Process, ready: Announced) -> str:
-        self.repo.remember_daemon()
+        with contextlib.suppress(OSError):  # then a left-over of it would count as somebody else's
+            self.repo.remember_daemon()
         while True:
             try:
                 await self.ping()

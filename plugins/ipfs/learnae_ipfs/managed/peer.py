@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -39,7 +40,7 @@ class OwnDaemon:
     @classmethod
     def of(cls, options: IpfsStorageOptions, context: Context, repo: Repo, pins: Pins, ping: Callable[[], Awaitable[None]]) -> Self:
         managed = ManagedDaemon(options.program, repo, settings_of(options, context), ping, context.in_thread, context.log)
-        return cls(managed, Collector(pins.daemon, options.limit_bytes, pins.lock))
+        return cls(managed, Collector(pins.daemon, repo.folder, options.limit_bytes, pins.lock))
 
     async def __aenter__(self) -> Self:
         """Raises Unavailable if no daemon can be started."""
@@ -53,22 +54,28 @@ class OwnDaemon:
         raise Unavailable(cause)  # not inside of the nursery, which would wrap it
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self.collector.leave()
         await self._stack.aclose()
 
     async def _serve(self, task_status: trio.TaskStatus[str | None]) -> None:
         """Until cancelled. The status is why there is no daemon to use, if so; then it returns."""
-        if (lock := self.managed.repo.claim()) is not None:
-            await self._run(lock, task_status)
-            return
         try:
+            if (lock := self.managed.repo.claim()) is not None:
+                await self._run(lock, task_status)
+                return
             await self.managed.ping()
         except Unavailable as error:
             task_status.started(str(error))
             return
         task_status.started()
-        while (lock := self.managed.repo.claim()) is None:  # noqa: ASYNC110  # nothing tells of the end of another process's lock
+        while (lock := self._claim_again()) is None:  # noqa: ASYNC110  # nothing tells of the end of another process's lock
             await trio.sleep(TAKE_OVER_SECONDS)
         await self._run(lock)
+
+    def _claim_again(self) -> int | None:
+        with contextlib.suppress(Unavailable):  # the folder may be back later
+            return self.managed.repo.claim()
+        return None
 
     async def _run(self, lock: int, task_status: trio.TaskStatus[str | None] | None = None) -> None:
         try:

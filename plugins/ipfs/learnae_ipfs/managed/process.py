@@ -27,6 +27,7 @@ class Process:
     """A daemon that runs, under guard; the end of its output is kept for whoever must know why it does not."""
 
     guard: trio.Process
+    output: trio.lowlevel.FdStream
     _said: deque[str] = attrs.field(factory=lambda: deque(maxlen=LINES))
     _ready: bool = False
     _turn: trio.Event = attrs.field(factory=trio.Event)  # it is ready, or will never be
@@ -35,16 +36,23 @@ class Process:
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Self:
         """In a session of its own: Ctrl-C at a terminal is for the trainer. Raises OSError."""
-        return cls(
-            await trio.lowlevel.open_process(
+        reader, writer = os.pipe()
+        try:
+            guard = await trio.lowlevel.open_process(
                 guarded(command),
                 env=environment,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=writer,
+                stderr=writer,
+                pass_fds=(reader,),  # or what it says of its end, when we are gone, would end it there and then
                 start_new_session=True,
             )
-        )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        return cls(guard, trio.lowlevel.FdStream(reader))
 
     async def ready(self) -> str | None:
         """Wait until it is; why it will not be, if so. Something else must `listen`."""
@@ -66,17 +74,15 @@ class Process:
     async def leave(self) -> None:
         """Let it end, which the guard enforces; wait for it only for a while."""
         assert self.guard.stdin is not None
-        assert self.guard.stdout is not None
         with trio.move_on_after(LEAVE_SECONDS, shield=True):
             await self.guard.stdin.aclose()
             await self.guard.wait()
-        await trio.aclose_forcefully(self.guard.stdout)
+        await trio.aclose_forcefully(self.output)
 
     async def listen(self) -> None:
         """Take in what it says until it ends, so that it never waits for a reader."""
-        assert self.guard.stdout is not None
         rest = b""
-        async for piece in self.guard.stdout:
+        async for piece in self.output:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 self._hear(line.decode(errors="replace").strip()[:LINE_BYTES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -36,7 +36,7 @@ class Preview:
         return [self._version(program), *self._repo(), self._network()]
 
     def _version(self, program: str) -> str:
-        version = _version_of(program)
+        version = _version_of(program, self.repo.environment(self.settings))
         if version is None:
             raise ConfigError(Problem(KEY, f"{program} is no Kubo: it tells no version", GET_KUBO))
         if version < OLDEST:
@@ -61,10 +61,11 @@ class Preview:
         return f"it is in the private network of this swarm, and listens at {reached}"
 
 
-def _version_of(program: str) -> tuple[int, ...] | None:
+def _version_of(program: str, environment: Mapping[str, str]) -> tuple[int, ...] | None:
     try:
+        command = [program, "version", "--number"]
         said = subprocess.run(
-            [program, "version", "--number"], capture_output=True, stdin=subprocess.DEVNULL, timeout=VERSION_SECONDS, check=True
+            command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=VERSION_SECONDS, check=True
         ).stdout[:100]
     except (OSError, subprocess.SubprocessError):
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from learnae import Unavailable
+from learnae.durable import sync_folder
 from learnae_ipfs.managed.settings import Settings
 
 INIT_SECONDS = 20.0
@@ -32,7 +33,9 @@ class Repo:
         try:
             if not self._config.exists():
                 self._init(program, settings)
-            self._write(self._config, json.dumps(settings.applied(json.loads(self._config.read_text())), indent=2))
+            config = json.loads(self._config.read_text())
+            if (applied := settings.applied(config)) != config:
+                self._write(self._config, json.dumps(applied, indent=2))
             self._set_swarm_key(settings.swarm_key)
             self._api.unlink(missing_ok=True)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -112,7 +115,10 @@ class Repo:
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
+        sync_folder(path.parent)
 
     @property
     def _config(self) -> Path:

@@ -49,11 +49,25 @@ def _quiet(settings: Settings, before: Sequence[str]) -> dict[str, Any]:
     }
 
 
+_NO_TCP = ("QUIC", "Relay", "WebTransport", "WebRTCDirect", "Websocket")
+
+# None is what Kubo does by itself. All that a private network changes is named, since a home may have been in one before.
 _PUBLIC: dict[str, Any] = {
     "Bootstrap": ["auto"],
     "AutoConf": {"Enabled": True},
-    "Routing": {"Type": "auto"},
+    "Routing": {"Type": "auto", "DelegatedRouters": ["auto"], "LoopbackAddressesOnLanDHT": None},
+    "Ipns": {"DelegatedPublishers": ["auto"]},
+    "DNS": {"Resolvers": {".": "auto"}},
     "Provide": {"Enabled": True, "Strategy": "roots"},
+    "HTTPRetrieval": {"Enabled": None},
+    "AutoNAT": {"ServiceMode": None},
+    "Swarm": {
+        "DisableNatPortMap": False,
+        "EnableHolePunching": None,
+        "RelayClient": {"Enabled": None},
+        "RelayService": {"Enabled": None},
+        "Transports": {"Network": dict.fromkeys(_NO_TCP)},
+    },
 }
 
 # A private network speaks TCP alone, and has neither relays nor routers: its members know each other's addresses by hints.
@@ -62,8 +76,8 @@ _PRIVATE: dict[str, Any] = {
     "AutoConf": {"Enabled": False},
     "Routing": {"Type": "none", "DelegatedRouters": []},
     "Ipns": {"DelegatedPublishers": []},
-    "DNS": {"Resolvers": {}},
-    "Provide": {"Enabled": False},
+    "DNS": {"Resolvers": {".": None}},
+    "Provide": {"Enabled": False, "Strategy": None},
     "HTTPRetrieval": {"Enabled": False},
     "AutoNAT": {"ServiceMode": "disabled"},
     "Swarm": {
@@ -71,15 +85,19 @@ _PRIVATE: dict[str, Any] = {
         "EnableHolePunching": False,
         "RelayClient": {"Enabled": False},
         "RelayService": {"Enabled": False},
-        "Transports": {"Network": dict.fromkeys(("QUIC", "Relay", "WebTransport", "WebRTCDirect", "Websocket"), False)},
+        "Transports": {"Network": dict.fromkeys(_NO_TCP, False)},
     },
 }
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged, all else is replaced."""
+    """Tables are merged, all else is replaced; what is None goes."""
     merged = dict(config)
     for name, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = _merged(merged[name], value) if both else value
-    return merged
+        merged[name] = _merged(merged[name], value) if both else _plain(value)
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return _merged({}, value) if isinstance(value, Mapping) else value
