@@ -26,7 +26,8 @@ class Line:
 
     def __init__(self, address: str, silence_seconds: float) -> None:
         self.address = address
-        self._client = _Client(address, "api/v0", timeout=(CONNECT_SECONDS, silence_seconds))
+        self._client = _Client(address, "api/v0", timeout=(silence_seconds, silence_seconds))
+        self._silence_seconds = silence_seconds
         self._client.connected = self._connected
         self._client.open_session()
         self._lock = threading.Lock()
@@ -41,7 +42,7 @@ class Line:
     def read(self, path: str, *args: str, most: int, silence_seconds: float | None = None, **opts: str) -> bytes | None:
         """The bytes that the daemon answers with; None for more than `most`, which are not read. Raises one of FAILURES."""
         pieces, size = [], 0
-        timeout = None if silence_seconds is None else (CONNECT_SECONDS, silence_seconds)
+        timeout = None if silence_seconds is None else (self._silence_seconds, silence_seconds)
         with self._client.request(path, args, opts=opts, stream=True, timeout=timeout) as answer:
             for piece in answer:
                 size += len(piece)
@@ -108,7 +109,11 @@ def _watched(connection: Any, client: _Client) -> Any:
     connect = connection.connect
 
     def connect_and_tell() -> None:
+        """What is called the timeout of connecting is also that of sending."""
+        connection.timeout, sending_seconds = CONNECT_SECONDS, connection.timeout
         connect()
+        connection.timeout = sending_seconds
+        connection.sock.settimeout(sending_seconds)
         client.connected(connection.sock)
 
     connection.connect = connect_and_tell
