@@ -31,6 +31,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("pin/ls", "bafkqaaa"),
     ("pin/rm",),
     ("block/get",),
+    ("block/rm",),
     ("swarm/connect",),
 )
 _PUBLIC = re.compile("/(quic-v1|webtransport|webrtc-direct)(/|$)")  # no private network has these
