@@ -18,7 +18,7 @@ MOST_COMPLAINT_BYTES = 1 << 16
 
 
 def answers(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a body, one a line, as they come. Raises DecodingError, PartialErrorResponse for what one of them complains of."""
+    """The JSON objects in a body, one a line, as they come. Raises DecodingError, PartialErrorResponse."""
     for answer in map(_decoded, filter(bytes.strip, _lines(pieces))):
         if answer.get("Type") == "error":
             raise PartialErrorResponse(str(answer.get("Message")))

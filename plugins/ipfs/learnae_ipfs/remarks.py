@@ -32,6 +32,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("pin/rm",),
     ("block/get",),
     ("block/rm",),
+    ("refs",),
     ("swarm/connect",),
 )
 _PUBLIC = re.compile("/(quic-v1|webtransport|webrtc-direct)(/|$)")  # no private network has these

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,10 +128,76 @@ def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(n
             with pytest.raises(Unavailable) as caught:
                 await fetched(store, UPDATE.cids)
             assert caught.value.missing == (HARMED.cid,)
+            assert list(await store.roots()) == [UPDATE.root]
             await store.put(ALIKE.root, ALIKE.blocks)
             assert same(await fetched(store, UPDATE.cids), UPDATE)
 
     run(test)
+    assert_collecting_garbage_leaves(kubo, UPDATE, ALIKE)
+
+
+def test_the_pins_that_a_cut_off_get_has_taken_away_come_back_with_the_block(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            for either in (store, reader):
+                await either.put(UPDATE.root, UPDATE.blocks)
+            async with searching_for_the_damaged(two, learnae_contexts("b")):
+                pass
+            assert list(await reader.roots()) == [UPDATE.root]  # though another process was cut off
+            assert same(await got(reader, *store.hints()), UPDATE)
+
+    run(test)
+    assert_collecting_garbage_leaves(two, UPDATE)
+
+
+def test_pins_that_were_away_when_their_peer_was_killed_come_back_after_its_next_start(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+        async with searching_for_the_damaged(kubo, learnae_contexts("a")):
+            kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
+            async with storage_of(kubo, learnae_contexts("a")) as store:
+                assert list(await store.roots()) == [UPDATE.root]
+                assert_collecting_garbage_leaves(kubo, UPDATE)
+
+    run(test)
+
+
+def test_what_is_dropped_while_its_damaged_block_is_searched_for_is_dropped_at_once_and_for_good(
+    new_kubo: Any, learnae_contexts: Contexts
+) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        context = learnae_contexts("a")
+        async with storage_of(kubo, context) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+        async with searching_for_the_damaged(kubo, context) as store:
+            await store.drop(UPDATE.root)
+            assert list(await store.roots()) == []
+        async with storage_of(kubo, context) as store:
+            await store.put(ALIKE.root, ALIKE.blocks)
+            assert list(await store.roots()) == [ALIKE.root]
+
+    run(test)
+    assert "learnae/" not in kubo.ipfs("pin", "ls", "--names", "--type=direct")
+
+
+@asynccontextmanager
+async def searching_for_the_damaged(kubo: Any, context: Context) -> AsyncIterator[IpfsStorage]:
+    """One whose get has removed the damaged block, and finds it nowhere; at the end it is cut off."""
+    file = damage(kubo, HARMED)
+    store = IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=LIMIT), context)
+    async with store, trio.open_nursery() as nursery:
+        nursery.start_soon(fetched, store, UPDATE.cids)
+        while file.exists():  # noqa: ASYNC110  # a daemon's file: nothing tells of its end
+            await trio.sleep(0.01)
+        yield store
+        nursery.cancel_scope.cancel()
 
 
 def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
