@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from learnae import Block, Unavailable
 from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
@@ -24,6 +30,22 @@ UPDATE = published("u", *payloads(5))
 ALIKE = published("with the same blocks", *payloads(5))
 HARMED, LIST = UPDATE.blocks[3], UPDATE.blocks[-2]
 LIMIT = 60.0
+
+SEARCHES = """
+import sys, trio
+from pathlib import Path
+from learnae.testing.context import make_context
+from learnae.testing.published import fetched, payloads, published
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+async def main():
+    options = IpfsStorageOptions(address=sys.argv[1], search_seconds=60.0)
+    async with IpfsStorage(options, make_context(Path(sys.argv[2]))) as store:
+        await fetched(store, published("u", *payloads(5)).cids)
+
+trio.run(main)
+"""
 
 
 def storage_of(kubo: Any, context: Context) -> IpfsStorage:
@@ -152,19 +174,47 @@ def test_the_pins_that_a_cut_off_get_has_taken_away_come_back_with_the_block(new
     assert_collecting_garbage_leaves(two, UPDATE)
 
 
-def test_pins_that_were_away_when_their_peer_was_killed_come_back_after_its_next_start(new_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_pins_that_were_away_when_their_peer_was_killed_come_back_after_its_next_start(
+    new_kubo: Any, learnae_contexts: Contexts, tmp_path: Path
+) -> None:
+    kubo = new_kubo()
+
+    async def put() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+
+    async def start() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            assert list(await store.roots()) == [UPDATE.root]
+
+    run(put)
+    file = damage(kubo, HARMED)
+    with subprocess.Popen([sys.executable, "-c", SEARCHES, kubo.address, str(tmp_path / "a")]) as peer:
+        try:
+            while file.exists() and peer.poll() is None:
+                time.sleep(0.01)
+        finally:
+            peer.kill()
+    assert peer.returncode == -signal.SIGKILL
+    kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
+    run(start)
+    assert_collecting_garbage_leaves(kubo, UPDATE)
+
+
+def test_no_garbage_is_collected_while_pins_are_away(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo = new_kubo()
 
     async def test() -> None:
         async with storage_of(kubo, learnae_contexts("a")) as store:
             await store.put(UPDATE.root, UPDATE.blocks)
-        async with searching_for_the_damaged(kubo, learnae_contexts("a")):
+        async with searching_for_the_damaged(kubo, learnae_contexts("a")) as searching, trio.open_nursery() as nursery:
+            collector = Collector(searching._daemon, 1, searching._pins.aside.mending)
+            nursery.start_soon(collector.collect)
+            await trio.testing.wait_all_tasks_blocked(0.1)
             kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
-            async with storage_of(kubo, learnae_contexts("a")) as store:
-                assert list(await store.roots()) == [UPDATE.root]
-                assert_collecting_garbage_leaves(kubo, UPDATE)
 
     run(test)
+    assert_collecting_garbage_leaves(kubo, UPDATE)
 
 
 def test_what_is_dropped_while_its_damaged_block_is_searched_for_is_dropped_at_once_and_for_good(
