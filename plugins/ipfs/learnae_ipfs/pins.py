@@ -78,7 +78,7 @@ class Pins:
         if alone:  # a node asks after each start, and now and then: pins were aside when it was killed, or another process was cut off
             self.aside.nothing = False
             await self.aside.bring_back()
-        names = {*whole.values(), *alone.values()}
+        names = dict.fromkeys((*whole.values(), *alone.values()))
         return [root for name in names if (root := _root_of(name.removeprefix(self.prefix))) is not None]
 
     async def tickets(self) -> dict[Cid, str]:
