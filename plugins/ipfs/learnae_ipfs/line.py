@@ -13,6 +13,8 @@ import requests
 import urllib3.exceptions
 from ipfshttpclient.http_requests import ClientSync
 
+from learnae_ipfs.reading import PIECE_BYTES, answers, complaint
+
 CONNECT_SECONDS = 2.0  # nothing can cut off a connection that is still being made
 
 FAILURES = (client_errors.Error, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -24,7 +26,8 @@ class Line:
 
     def __init__(self, address: str, silence_seconds: float) -> None:
         self.address = address
-        self._client = _Client(address, "api/v0", timeout=(CONNECT_SECONDS, silence_seconds))
+        self._client = _Client(address, "api/v0", timeout=(silence_seconds, silence_seconds))
+        self._silence_seconds = silence_seconds
         self._client.connected = self._connected
         self._client.open_session()
         self._lock = threading.Lock()
@@ -32,14 +35,14 @@ class Line:
         self.hung_up = False
 
     def ask(self, path: str, *args: str, data: Iterator[bytes] | None = None, headers: Any = None, **opts: str) -> Iterator[Any]:
-        """The lines of JSON that the daemon answers with, as they come. Raises one of FAILURES."""
-        with self._client.request(path, args, opts=opts, decoder="json", stream=True, data=data, headers=headers) as answers:
-            yield from answers
+        """The objects that the daemon answers with, one a line, as they come. Raises one of FAILURES."""
+        with self._client.request(path, args, opts=opts, stream=True, data=data, headers=headers) as pieces:
+            yield from answers(pieces)
 
     def read(self, path: str, *args: str, most: int, silence_seconds: float | None = None, **opts: str) -> bytes | None:
         """The bytes that the daemon answers with; None for more than `most`, which are not read. Raises one of FAILURES."""
         pieces, size = [], 0
-        timeout = None if silence_seconds is None else (CONNECT_SECONDS, silence_seconds)
+        timeout = None if silence_seconds is None else (self._silence_seconds, silence_seconds)
         with self._client.request(path, args, opts=opts, stream=True, timeout=timeout) as answer:
             for piece in answer:
                 size += len(piece)
@@ -66,7 +69,7 @@ class Line:
 
 
 class _Client(ClientSync):  # type: ignore[misc]  # ships no types
-    """Tells of each socket that it opens, and goes through no proxy: the daemon is asked at its address or not at all."""
+    """Tells of each socket that it opens, goes through no proxy, and reads by small pieces, however much the other side announces."""
 
     connected: Callable[[socket.socket], None]
 
@@ -77,6 +80,17 @@ class _Client(ClientSync):  # type: ignore[misc]  # ships no types
             adapter.poolmanager.connection_pool_kw.pop("strict", None)  # urllib3 warns of it, and has not needed it for years
             _watch_pools(adapter.poolmanager, self)
         return session
+
+    def _request(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._request(*args, **{**kwargs, "chunk_size": PIECE_BYTES})
+
+    def _do_raise_for_status(self, response: requests.Response) -> None:
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            if message := complaint(response):
+                raise client_errors.ErrorResponse(message, error) from error
+            raise client_errors.StatusError(error) from error
 
 
 def _watch_pools(manager: Any, client: _Client) -> None:
@@ -95,7 +109,11 @@ def _watched(connection: Any, client: _Client) -> Any:
     connect = connection.connect
 
     def connect_and_tell() -> None:
+        """What is called the timeout of connecting is also that of sending."""
+        connection.timeout, sending_seconds = CONNECT_SECONDS, connection.timeout
         connect()
+        connection.timeout = sending_seconds
+        connection.sock.settimeout(sending_seconds)
         client.connected(connection.sock)
 
     connection.connect = connect_and_tell

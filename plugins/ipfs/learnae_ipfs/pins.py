@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -15,14 +14,13 @@ import trio
 from learnae import Block, Cid, Context, Unavailable, UpdateRejected
 from learnae.content.cids import cid_bytes, parse_cid
 from learnae.content.roots import dag_block
+from learnae_ipfs.aside import Aside
 from learnae_ipfs.car import car, form
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.pinning import KINDS, WHOLE, pin, pinned, unpin
 
-MOST_PINS = 1 << 16
 UNDO_SECONDS = 2.0
-STUCK = 10  # answers, one each half second, without progress
-WAITING = 120  # the same before it has begun: garbage is being collected
 
 
 @attrs.frozen
@@ -35,7 +33,12 @@ class Pins:
 
     daemon: Daemon
     prefix: str
-    lock: trio.Lock = attrs.field(factory=trio.Lock)  # held by whoever takes pins away
+    aside: Aside
+
+    @property
+    def lock(self) -> trio.Lock:
+        """Held by whoever takes pins away or makes them again."""
+        return self.aside.lock
 
     @classmethod
     def of(cls, context: Context, daemon: Daemon) -> Pins:
@@ -43,7 +46,8 @@ class Pins:
         swarm, peer, secret = hashlib.sha256(context.swarm.encode()).hexdigest(), str(context.peer), context.secret("the owner of a pin")
         if secret is not None:
             swarm, peer = (hmac.digest(secret, text.encode(), "sha256").hex() for text in (swarm, peer))
-        return cls(daemon, f"learnae/{swarm[:16]}/{peer}/")
+        prefix = f"learnae/{swarm[:16]}/{peer}/"
+        return cls(daemon, prefix, Aside(daemon, prefix))
 
     async def add(self, root: Cid, blocks: Iterable[Block]) -> None:
         """Send the blocks and pin the root. A put that breaks off has pinned nothing; what `blocks` raises comes through."""
@@ -56,28 +60,30 @@ class Pins:
             raise
         try:
             # Here and not by dag/import, which cannot give a name: what is pinned without one would be nobody's after a crash.
-            await self.pin(ticket.cid, self.prefix + root)
+            await self.daemon.call(lambda line: pin(line, ticket.cid, self.prefix + root))
         except Unavailable:  # the daemon may have pinned it all the same
             with trio.move_on_after(UNDO_SECONDS), contextlib.suppress(Unavailable, Refused):
                 await self.remove(root)
             raise
-
-    async def pin(self, ticket: Cid, name: str) -> None:
-        """Raises Unavailable if the daemon has lost a block meanwhile."""
-        await self.daemon.call(lambda line: _pin(line, ticket, name))
+        await self.aside.bring_back()  # a block may have come with it that another root lacks
 
     async def remove(self, root: Cid) -> None:
         """Only what has exactly the own name."""
         async with self.lock:
-            await self.daemon.call(lambda line: _remove(line, self._ticket(root).cid, self.prefix + root))
+            await self.daemon.call(lambda line: unpin(line, self._ticket(root).cid, self.prefix + root))
 
     async def roots(self) -> list[Cid]:
-        names = (await self.tickets()).values()
+        """Also those whose pins are aside."""
+        whole, alone = await self.daemon.call(lambda line: [pinned(line, self.prefix, kind) for kind in KINDS])
+        if alone:  # a node asks after each start, and now and then: pins were aside when it was killed, or another process was cut off
+            self.aside.nothing = False
+            await self.aside.bring_back()
+        names = dict.fromkeys((*whole.values(), *alone.values()))
         return [root for name in names if (root := _root_of(name.removeprefix(self.prefix))) is not None]
 
     async def tickets(self) -> dict[Cid, str]:
-        """What is pinned under own names, and these names."""
-        return await self.daemon.call(lambda line: _pinned(line, self.prefix))
+        """What is pinned with all that it links to under own names, and these names."""
+        return await self.daemon.call(lambda line: pinned(line, self.prefix, WHOLE))
 
     def _ticket(self, root: Cid) -> Block:
         return dag_block({"learnae": self.prefix + root, "root": cid_bytes(root)})
@@ -107,45 +113,6 @@ def _send(line: Line, ticket: Block, blocks: Iterable[Block]) -> None:
         yield tail
 
     list(line.ask("dag/import", data=body(), headers={"Content-Type": kind}, **{"pin-roots": "false"}))
-
-
-def _pin(line: Line, ticket: Cid, name: str) -> None:
-    """For a block that it has not got, a daemon searches the network, even if it is told not to, and does not end by itself."""
-    alike: Counter[int] = Counter()
-    for answer in line.ask("pin/add", ticket, name=name, offline="true", progress="true"):
-        if answer.get("Pins"):
-            return
-        progress = int(answer.get("Progress", 0))
-        alike[progress] += 1
-        if alike[progress] > (STUCK if progress else WAITING):
-            line.hang_up()
-            break
-    raise Unavailable("the IPFS daemon does not pin what it was sent: it may have collected garbage meanwhile")
-
-
-def _name_of(line: Line, cid: Cid) -> str | None:
-    """The name of its recursive pin, "" for one without; None where there is none."""
-    try:
-        answers = list(line.ask("pin/ls", cid, type="recursive", names="true", stream="true"))
-    except Refused as error:
-        if "not pinned" in str(error):
-            return None
-        raise
-    return str(answers[0].get("Name", "")) if answers else None
-
-
-def _remove(line: Line, cid: Cid, name: str) -> None:
-    if _name_of(line, cid) == name:
-        list(line.ask("pin/rm", cid))
-
-
-def _pinned(line: Line, prefix: str) -> dict[Cid, str]:
-    pinned: dict[Cid, str] = {}
-    for answer in line.ask("pin/ls", type="recursive", stream="true", name=prefix):
-        cid, name = answer.get("Cid"), str(answer.get("Name", ""))
-        if cid and name.startswith(prefix) and len(pinned) < MOST_PINS:
-            pinned[cid] = name
-    return pinned
 
 
 def _root_of(text: str) -> Cid | None:

@@ -31,6 +31,8 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("pin/ls", "bafkqaaa"),
     ("pin/rm",),
     ("block/get",),
+    ("block/rm",),
+    ("refs",),
     ("swarm/connect",),
 )
 _PUBLIC = re.compile("/(quic-v1|webtransport|webrtc-direct)(/|$)")  # no private network has these

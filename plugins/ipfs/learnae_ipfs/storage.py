@@ -82,6 +82,7 @@ class IpfsStorage(Storage):
             if search.damaged:
                 await mend(search, self._pins, self.options.search_seconds)
             await search.everywhere(self.options.search_seconds)
+            await self._pins.aside.bring_back()
         if search.wanted:
             cause = str(search.outage) if search.outage else f"not found by {self._name}"
             if search.damaged:

@@ -84,6 +84,13 @@ def kubo_program() -> str:
 
 
 @pytest.fixture(scope="session")
+def kubo_version(kubo_program: str) -> str:
+    """Three numbers, without what may follow them."""
+    said = subprocess.run([kubo_program, "version", "--number"], check=True, capture_output=True, timeout=60).stdout.decode()
+    return said.strip().split("-")[0]
+
+
+@pytest.fixture(scope="session")
 def shared_kubo(kubo_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
     """One for all tests that leave it as it was."""
     kubo = Kubo(kubo_program, tmp_path_factory.mktemp("kubo") / "repo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ import trio
 
 from learnae import Block, Unavailable
 from learnae.content.cids import raw_cid
+from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
+from learnae_ipfs import line
 from learnae_ipfs.daemon import LINES
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     Contexts = Callable[[str], Context]
 
 UPDATE = published("u", *payloads(5))
+LARGE = published("large", *payloads(40, length=BLOCK_BYTES))  # more than the sockets on the way hold
 MANY = published("many", *payloads(60, length=20_000))
 LIMIT = 60.0
 CHUNK = 2_000
@@ -121,6 +125,28 @@ def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: A
             await store.put(UPDATE.root, UPDATE.blocks)
             assert list(await store.roots()) == [UPDATE.root]
             await store.drop(UPDATE.root)
+
+    run(test)
+
+
+def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connection_may_take(
+    new_kubo: Any, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubo = new_kubo()
+    monkeypatch.setattr(line, "CONNECT_SECONDS", 0.5)
+
+    async def test(nursery: trio.Nursery) -> None:
+        relay = Relay(tcp_port([kubo.address]), waits_for=(b"/dag/import", lambda: time.sleep(1.5)))
+        address = f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}"
+        async with storage_at(address, learnae_contexts("a")) as store:  # it has asked for the version over the line that is used then
+            await store.put(LARGE.root, LARGE.blocks)
+        async with storage_at(kubo.address, learnae_contexts("a")) as store:
+            assert list(await store.roots()) == [LARGE.root]
+            await store.drop(LARGE.root)
+        first = storage_at(address, learnae_contexts("a"))  # has asked for nothing before
+        await first.put(LARGE.root, LARGE.blocks)
+        assert list(await first.roots()) == [LARGE.root]
+        await first.__aexit__()
 
     run(test)
 

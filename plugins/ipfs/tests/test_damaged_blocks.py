@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from learnae import Block, Unavailable
 from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
@@ -23,6 +30,22 @@ UPDATE = published("u", *payloads(5))
 ALIKE = published("with the same blocks", *payloads(5))
 HARMED, LIST = UPDATE.blocks[3], UPDATE.blocks[-2]
 LIMIT = 60.0
+
+SEARCHES = """
+import sys, trio
+from pathlib import Path
+from learnae.testing.context import make_context
+from learnae.testing.published import fetched, payloads, published
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+async def main():
+    options = IpfsStorageOptions(address=sys.argv[1], search_seconds=60.0)
+    async with IpfsStorage(options, make_context(Path(sys.argv[2]))) as store:
+        await fetched(store, published("u", *payloads(5)).cids)
+
+trio.run(main)
+"""
 
 
 def storage_of(kubo: Any, context: Context) -> IpfsStorage:
@@ -127,10 +150,104 @@ def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(n
             with pytest.raises(Unavailable) as caught:
                 await fetched(store, UPDATE.cids)
             assert caught.value.missing == (HARMED.cid,)
+            assert list(await store.roots()) == [UPDATE.root]
             await store.put(ALIKE.root, ALIKE.blocks)
             assert same(await fetched(store, UPDATE.cids), UPDATE)
 
     run(test)
+    assert_collecting_garbage_leaves(kubo, UPDATE, ALIKE)
+
+
+def test_the_pins_that_a_cut_off_get_has_taken_away_come_back_with_the_block(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    one, two = new_kubo(), new_kubo()
+
+    async def test() -> None:
+        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+            for either in (store, reader):
+                await either.put(UPDATE.root, UPDATE.blocks)
+            async with searching_for_the_damaged(two, learnae_contexts("b")):
+                pass
+            assert list(await reader.roots()) == [UPDATE.root]  # though another process was cut off
+            assert same(await got(reader, *store.hints()), UPDATE)
+
+    run(test)
+    assert_collecting_garbage_leaves(two, UPDATE)
+
+
+def test_pins_that_were_away_when_their_peer_was_killed_come_back_after_its_next_start(
+    new_kubo: Any, learnae_contexts: Contexts, tmp_path: Path
+) -> None:
+    kubo = new_kubo()
+
+    async def put() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+
+    async def start() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            assert list(await store.roots()) == [UPDATE.root]
+
+    run(put)
+    file = damage(kubo, HARMED)
+    with subprocess.Popen([sys.executable, "-c", SEARCHES, kubo.address, str(tmp_path / "a")]) as peer:
+        try:
+            while file.exists() and peer.poll() is None:
+                time.sleep(0.01)
+        finally:
+            peer.kill()
+    assert peer.returncode == -signal.SIGKILL
+    kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
+    run(start)
+    assert_collecting_garbage_leaves(kubo, UPDATE)
+
+
+def test_no_garbage_is_collected_while_pins_are_away(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_of(kubo, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+        async with searching_for_the_damaged(kubo, learnae_contexts("a")) as searching, trio.open_nursery() as nursery:
+            collector = Collector(searching._daemon, 1, searching._pins.aside.mending)
+            nursery.start_soon(collector.collect)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
+
+    run(test)
+    assert_collecting_garbage_leaves(kubo, UPDATE)
+
+
+def test_what_is_dropped_while_its_damaged_block_is_searched_for_is_dropped_at_once_and_for_good(
+    new_kubo: Any, learnae_contexts: Contexts
+) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        context = learnae_contexts("a")
+        async with storage_of(kubo, context) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+        async with searching_for_the_damaged(kubo, context) as store:
+            await store.drop(UPDATE.root)
+            assert list(await store.roots()) == []
+        async with storage_of(kubo, context) as store:
+            await store.put(ALIKE.root, ALIKE.blocks)
+            assert list(await store.roots()) == [ALIKE.root]
+
+    run(test)
+    assert "learnae/" not in kubo.ipfs("pin", "ls", "--names", "--type=direct")
+
+
+@asynccontextmanager
+async def searching_for_the_damaged(kubo: Any, context: Context) -> AsyncIterator[IpfsStorage]:
+    """One whose get has removed the damaged block, and finds it nowhere; at the end it is cut off."""
+    file = damage(kubo, HARMED)
+    store = IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=LIMIT), context)
+    async with store, trio.open_nursery() as nursery:
+        nursery.start_soon(fetched, store, UPDATE.cids)
+        while file.exists():  # noqa: ASYNC110  # a daemon's file: nothing tells of its end
+            await trio.sleep(0.01)
+        yield store
+        nursery.cancel_scope.cancel()
 
 
 def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:

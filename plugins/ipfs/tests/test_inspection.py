@@ -44,6 +44,7 @@ async def stored(storage: Storage, packed: Packed) -> set[Cid]:
     async with storage:
         await storage.put(packed.root, packed.blocks)
         await storage.get([block.cid for block in packed.blocks], lambda block: found.add(block.cid))
+        await storage.drop(packed.root)  # its blocks stay in a daemon that collects no garbage
     return found
 
 
@@ -81,4 +82,5 @@ def test_of_a_private_swarm_only_links_are_shown(shared_kubo: Any, learnae_conte
     assert (root["v"], [*root["meta"]], [[*part] for part in root["parts"]]) == (1, ["/"], [["/"]] * len(root["parts"]))
     assert [*json.loads(shared_kubo.ipfs("dag", "get", f"{packed.root}/meta"))["/"]] == ["bytes"]
     seen = "".join(shared_kubo.ipfs("dag", "get", block.cid) for block in packed.blocks)
-    assert [word for word in ("embedding", "bias", "float32", "fp32", PEER) if word in seen] == []
+    words = ("embedding", "float32", PEER)  # shorter ones stand there by chance: a megabyte of sealed bytes is shown in base64
+    assert [word for word in words if word in seen] == []

@@ -1,0 +1,81 @@
+"""What answers like a daemon, and does not come to an end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from learnae import Unavailable
+from learnae.content.cids import raw_cid
+from learnae.records import MEGABYTE
+from learnae.testing.published import fetched
+from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.storage import IpfsStorage
+
+if TYPE_CHECKING:
+    from learnae import Context
+
+    Contexts = Callable[[str], Context]
+
+ALL = 300 * MEGABYTE
+TAKEN = 32 * MEGABYTE  # with all that the sockets between the two may hold
+LIMIT = 60.0
+CID = raw_cid(b"not there")
+
+
+class Talker:
+    """Says `head` to whoever asks for anything, and as much more as is taken, up to `ALL`."""
+
+    def __init__(self, head: str) -> None:
+        self.head = f"HTTP/1.1 {head}\r\n\r\n".encode()
+        self.said = 0
+
+    def serve(self, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                self._answer(server.accept()[0])
+
+    def _answer(self, line: socket.socket) -> None:
+        with line, contextlib.suppress(OSError):  # it was cut off
+            line.recv(1 << 16)
+            line.sendall(self.head)
+            while self.said < ALL:
+                self.said += line.send(b"x" * (1 << 16))
+
+
+@contextlib.contextmanager
+def serving(talker: Talker) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=talker.serve, args=(server,))
+        thread.start()
+        try:
+            yield f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+LENGTHS = (f"Content-Length: {ALL}", f"Transfer-Encoding: chunked\r\n\r\n{ALL:x}", "Connection: close")
+
+
+@pytest.mark.parametrize("length", LENGTHS, ids=["announced", "in one chunk", "not announced"])
+@pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
+@pytest.mark.parametrize("asked", ["block", "roots"])
+def test_no_more_is_read_than_a_daemon_has_to_say(asked: str, status: str, length: str, learnae_contexts: Contexts) -> None:
+    talker = Talker(f"{status}\r\n{length}")
+
+    async def test(address: str) -> None:
+        store = IpfsStorage(IpfsStorageOptions(address=address, search_seconds=0.1), learnae_contexts("a"))
+        with trio.fail_after(LIMIT), pytest.raises(Unavailable):
+            await (fetched(store, [CID]) if asked == "block" else store.roots())
+        await store.__aexit__()
+
+    with serving(talker) as address:
+        trio.run(test, address)
+    assert 0 < talker.said < TAKEN
