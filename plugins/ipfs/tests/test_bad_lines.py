@@ -18,8 +18,8 @@ from learnae.content.cids import raw_cid
 from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs import line
-from learnae_ipfs.daemon import LINES
 from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.search import FINDS
 from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo:
 def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(
     new_kubo: Any, learnae_contexts: Contexts
 ) -> None:
-    one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(LINES + 1)]
+    one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(FINDS + 1)]
 
     async def test(_: trio.Nursery) -> None:
         async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:

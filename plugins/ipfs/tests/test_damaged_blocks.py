@@ -208,7 +208,7 @@ def test_no_garbage_is_collected_while_pins_are_away(new_kubo: Any, learnae_cont
         async with storage_of(kubo, learnae_contexts("a")) as store:
             await store.put(UPDATE.root, UPDATE.blocks)
         async with searching_for_the_damaged(kubo, learnae_contexts("a")) as searching, trio.open_nursery() as nursery:
-            collector = Collector(searching._daemon, 1, searching._pins.aside.mending)
+            collector = Collector(searching._daemon, kubo.repo, 1, searching._pins.aside.mending)
             nursery.start_soon(collector.collect)
             await trio.testing.wait_all_tasks_blocked(0.1)
             kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)

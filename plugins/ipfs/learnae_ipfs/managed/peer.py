@@ -40,7 +40,7 @@ class OwnDaemon:
     @classmethod
     def of(cls, options: IpfsStorageOptions, context: Context, repo: Repo, pins: Pins, ping: Callable[[], Awaitable[None]]) -> Self:
         managed = ManagedDaemon(options.program, repo, settings_of(options, context), ping, context.in_thread, context.log)
-        return cls(managed, Collector(pins.daemon, repo.folder, options.limit_bytes, pins.lock))
+        return cls(managed, Collector(pins.daemon, repo.folder, options.limit_bytes, pins.aside.mending))
 
     async def __aenter__(self) -> Self:
         """Raises Unavailable if no daemon can be started."""
