@@ -130,6 +130,7 @@ def check_address(address: str) -> None:
     try:
         parts = urlsplit(address)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna")  # as the one who looks up the name does
     except ValueError:
         good = False
     if not good or not address.isascii() or not address.isprintable() or " " in address:

@@ -14,12 +14,15 @@ import trio
 
 from learnae import Unavailable
 from learnae_iota.announcer import IotaAnnouncer
+from learnae_iota.calls import MOST_FOUND, find, meet
 from learnae_iota.line import ANSWER_BYTES, Line, Nonsense
 from learnae_iota.node import Node
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, Pace
+from learnae_iota.places import Places
 from learnae_iota.testing import FakeNode
 from learnae_iota.testing.talk import announce, announced, listening
+from learnae_iota.transactions import NOTHING, make
 
 if TYPE_CHECKING:
     from learnae import Context
@@ -176,3 +179,78 @@ def test_after_a_look_of_minutes_the_pause_has_an_end() -> None:
     pace = Pace(0.5)
     assert pace.pause(came=True, took_seconds=110.0) == LONGEST_REST_SECONDS
     assert pace.pause(came=True, took_seconds=0.0) == FASTEST_SECONDS
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 502])
+@pytest.mark.parametrize("command", ["broadcastTransactions", "attachToTangle"])
+def test_a_node_that_takes_no_transactions_is_passed_over_and_still_listened_to(
+    status: int, command: str, nodes: Any, learnae_contexts: Contexts
+) -> None:
+    first, second = nodes(), nodes()
+    second.transactions = first.transactions
+    first.misbehave = lambda asked: (status, b"<html>no</html>") if asked == command else None
+    second.misbehave = lambda asked: (500, b"") if asked == "findTransactions" else None
+    work = "node" if command == "attachToTangle" else "local"
+
+    async def test() -> None:
+        options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2, proof_of_work=work)
+        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+            await announce(a, b"hello")
+            await ear.hears(b"hello")
+            assert not ear.failed.is_set()
+        assert second.asked["broadcastTransactions"] == 1
+
+    run(test)
+
+
+def test_what_no_node_takes_is_told_with_the_cause(nodes: Any, learnae_contexts: Contexts) -> None:
+    node = nodes()
+    node.misbehave = lambda asked: (401, b'{"error":"protected"}') if asked == "broadcastTransactions" else None
+
+    async def test() -> None:
+        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(node.url,)), learnae_contexts("a")) as a:
+            with pytest.raises(Unavailable, match="takes no transactions: broadcastTransactions: 401 protected"):
+                await announce(a, b"hello")
+
+    run(test)
+
+
+def test_a_transaction_that_is_not_valid_is_taken_to_no_other_node(nodes: Any, learnae_contexts: Contexts) -> None:
+    first, second = nodes(), nodes()
+    first.misbehave = lambda asked: (400, b'{"error":"Invalid transaction hash"}') if asked == "broadcastTransactions" else None
+
+    async def test() -> None:
+        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(first.url, second.url)), learnae_contexts("a")) as a:
+            with pytest.raises(Unavailable, match="weight_magnitude"):
+                await announce(a, b"hello")
+        assert not second.asked
+
+    run(test)
+
+
+def test_a_node_that_would_list_a_million_transactions_is_asked_for_fewer(nodes: Any) -> None:
+    node = nodes()
+    node.most_found = 1_000_000
+    place = Places.of("c", None).at(1)
+    transaction = make(b"", place, (NOTHING, NOTHING), 0)
+    node.transactions = {"".join("9ABCDEFGHI"[int(digit)] for digit in f"{number:081}"): transaction for number in range(MOST_FOUND + 1000)}
+    line = Line(node.url, 5.0)
+    meet(line)
+    asked = []
+    ask = line.ask
+    line.ask = lambda command, **arguments: asked.append(ask(command, **arguments)) or asked[-1]  # type: ignore[method-assign]
+    assert len(find(line, [place.address])) == len(asked[0]["hashes"]) == MOST_FOUND
+    line.close()
+
+
+@pytest.mark.parametrize("address", ["http://node..lan:14265", f"http://{'a' * 64}.lan"])
+def test_a_name_that_nobody_can_look_up_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="must be an address such as"):
+        IotaAnnouncerOptions(nodes=(address,))
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_feed_has_a_port_that_can_be(port: str) -> None:
+    with pytest.raises(ValueError, match="port from 1 to 65535"):
+        IotaAnnouncerOptions(feed=f"tcp://127.0.0.1:{port}")
+    IotaAnnouncerOptions(feed="tcp://127.0.0.1:65535")
