@@ -23,7 +23,8 @@ def meet(line: Line) -> None:
     info = line.ask("getNodeInfo")
     if not isinstance(info.get("appName"), str) or not _is_number(info.get("time")):
         raise Nonsense("getNodeInfo: this is no node of the legacy protocol (Hornet 0.5 is one)")
-    line.ahead_seconds = _ahead(info["time"] / 1000, asked, time.time())
+    answered = time.time()
+    line.set_clock(answered + _ahead(info["time"] / 1000, asked, answered))
     try:
         limits = line.ask("getNodeAPIConfiguration")
     except Refused:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import json
+import math
 import re
 import socket
 import threading
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 CONNECT_SECONDS = 2.0  # nothing can cut off a connection that is still being made
 PATIENCE = 3  # times as long as a node may be silent: so long may a whole answer take, which may come by drops
 ANSWER_BYTES = 8 * 1024 * 1024
+CLOCK_SECONDS = 120.0  # that a node's clock is believed to go on as before
+SET_SECONDS = 1.0
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;[^\r\n]*)?\r?\n")
 _LINE_BYTES = 1024
 _HEADERS = {"Content-Type": "application/json", "X-IOTA-API-Version": "1"}
@@ -49,12 +52,13 @@ class Line:
     def __init__(self, address: str, silence_seconds: float) -> None:
         check_address(address)
         self.address = address
-        self.ahead_seconds = 0.0  # the node's clock, of the own one
         self.most_found, self.most_trytes = 1000, 100  # of one call
         self.hung_up = False
         self._parts = urlsplit(address)
         self._silence_seconds = silence_seconds
         self._asked_at: float | None = None
+        self._offset = self._own_offset = _own_offset()
+        self._set_at = -math.inf
         self._connection: http.client.HTTPConnection | None = None
         self._lock = threading.Lock()
 
@@ -82,8 +86,25 @@ class Line:
             return self._exchange(body)  # the node has closed a connection that was idle
 
     def now(self) -> float:
-        """Seconds since 1970 on the node's clock: it refuses what is ten minutes ahead of it, and a small device may have no clock."""
-        return time.time() + self.ahead_seconds
+        """Seconds since 1970 on the node's clock: it refuses what is ten minutes ahead of it, and a small device may have no clock.
+
+        It goes on evenly when the own clock is set.
+        """
+        return time.monotonic() + self._offset
+
+    def set_clock(self, seconds: float) -> None:
+        """What the node's clock shows now."""
+        self._offset, self._set_at, self._own_offset = seconds - time.monotonic(), time.monotonic(), _own_offset()
+
+    @property
+    def ahead_seconds(self) -> float:
+        """The node's clock, of the own one."""
+        return self.now() - time.time()
+
+    @property
+    def clock_is_due(self) -> bool:
+        """The node is to be asked what its clock shows: it never was, or long ago, or the own one was set, or this machine was asleep."""
+        return time.monotonic() - self._set_at > CLOCK_SECONDS or abs(_own_offset() - self._own_offset) > SET_SECONDS
 
     def hang_up(self) -> None:
         with self._lock:
@@ -123,6 +144,11 @@ class Line:
             if self.hung_up:
                 _shut(connection.sock)
         return connection
+
+
+def _own_offset() -> float:
+    """It changes when the own clock is set."""
+    return time.time() - time.monotonic()
 
 
 def check_address(address: str) -> None:

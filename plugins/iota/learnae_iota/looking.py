@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -53,7 +53,7 @@ class Looker:
 
     channels: Sequence[Places]
     tally: Tally = attrs.field(factory=Tally)
-    ahead_seconds: float = 0.0  # of the clock of the node that was asked last
+    now: Callable[[], float] = time.time  # on the clock of the node that was asked last
     _known: set[str] = attrs.field(factory=set)
     _looked: int = 0  # the newest window of the last look; 0 before the first
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
@@ -64,7 +64,7 @@ class Looker:
         newest = window_of(line.now()) + AFTER_WINDOWS
         oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
         catch, hashes = self.catch(line, range(newest, oldest - 1, -1), MOST_FETCHED)
-        self._looked, self.ahead_seconds = newest, line.ahead_seconds
+        self._looked, self.now = newest, line.now
         self._known &= hashes  # what is listed no more need not be known
         return catch
 
@@ -79,7 +79,7 @@ class Looker:
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
-        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(time.time() + self.ahead_seconds)))
+        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(self.now())))
         if message is not None:
             self._known.add(hash_)
             self._count(message)

@@ -34,7 +34,9 @@ class Node:
             line = self._idle.pop() if self._idle else None
             sound = False
             try:
-                line = line or await self._met()
+                line = line or Line(self.address, self.silence_seconds)
+                if line.clock_is_due:
+                    await self._over(line, meet)
                 result = await self._over(line, function)
                 sound = not line.hung_up
                 return result
@@ -50,16 +52,6 @@ class Node:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
-
-    async def _met(self) -> Line:
-        """A new line, once the node has told who it is."""
-        line = Line(self.address, self.silence_seconds)
-        try:
-            await self._over(line, meet)
-        except BaseException:
-            line.close()
-            raise
-        return line
 
     async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
         """Raises TimeoutError, at once, for an answer that takes too long, whatever comes meanwhile."""
