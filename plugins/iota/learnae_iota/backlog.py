@@ -33,7 +33,7 @@ class Backlog:
         else:
             size, most = ONE_REQUEST, min(self._room, MOST_OLDER)
         last = max(self._next - size, self._oldest)
-        catch, _ = self.looker.catch(line, range(self._next, last, -1), most)
+        catch = self.looker.catch_backlog(line, range(self._next, last, -1), most)
         self._next, self._room = last, self._room - catch.fetched
         self.over = self._next <= self._oldest or self._room <= 0
         return catch

@@ -12,6 +12,7 @@ from learnae_iota.line import Line, Nonsense, Refused
 from learnae_iota.trytes import is_trytes
 
 HASH_TRYTES = 81
+MOST_FOUND, MOST_TRYTES = 10_000, 100  # of one call, whatever the node would give: an answer has a megabyte at most
 TIP_DEPTH = 3
 _GONE = "9" * TRANSACTION_TRYTES
 
@@ -22,18 +23,19 @@ def meet(line: Line) -> None:
     info = line.ask("getNodeInfo")
     if not isinstance(info.get("appName"), str) or not _is_number(info.get("time")):
         raise Nonsense("getNodeInfo: this is no node of the legacy protocol (Hornet 0.5 is one)")
-    line.ahead_seconds = _ahead(info["time"] / 1000, asked, time.time())
+    answered = time.time()
+    line.set_clock(answered + _ahead(info["time"] / 1000, asked, answered))
     try:
         limits = line.ask("getNodeAPIConfiguration")
     except Refused:
         return  # the limits are those that a Hornet has of itself
-    line.most_found = _limit(limits.get("maxFindTransactions"), line.most_found, 1_000_000)
-    line.most_trytes = _limit(limits.get("maxGetTrytes"), line.most_trytes, 100)
+    line.most_found = _limit(limits.get("maxFindTransactions"), line.most_found, MOST_FOUND)
+    line.most_trytes = _limit(limits.get("maxGetTrytes"), line.most_trytes, MOST_TRYTES)
 
 
 def find(line: Line, addresses: Sequence[str]) -> set[str]:
     """The hashes of transactions at any of these addresses; where there are `line.most_found`, there may be more."""
-    hashes = line.ask("findTransactions", addresses=list(addresses)).get("hashes")
+    hashes = line.ask("findTransactions", addresses=list(addresses), maxresults=line.most_found).get("hashes")
     if not isinstance(hashes, list) or not all(is_trytes(hash_, HASH_TRYTES) for hash_ in hashes):
         raise Nonsense("findTransactions: no list of hashes")
     return set(islice(hashes, line.most_found))

@@ -59,8 +59,9 @@ class Listening:
             began = trio.current_time()
             catch = await self.nodes.call(self.looker.look)
             self._tell_of_floods(catch)
+            await self._deliver(catch.older, backlog=True)
             await self._deliver(catch.messages)
-            await trio.sleep(pace.pause(bool(catch.messages or catch.left), trio.current_time() - began))
+            await trio.sleep(pace.pause(bool(catch.messages or catch.older or catch.left), trio.current_time() - began))
 
     async def _deliver(self, messages: Sequence[bytes], *, backlog: bool = False) -> None:
         """Others get their turn in between."""

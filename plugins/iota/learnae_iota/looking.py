@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import attrs
 
@@ -20,6 +20,7 @@ ONE_REQUEST = 500  # places that are asked for at once
 PARENT_WINDOWS = 50  # in which parents are looked for
 MOST_WINDOWS = 500  # that a look makes up for, after a pause
 MOST_REQUESTS = 16  # of one look, to list what is there
+MOST_BACKLOG_REQUESTS = 40  # of one portion of the backlog: two for each time that a request is halved, and some more
 MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
 RECENT_MESSAGES = 1024
 
@@ -36,12 +37,25 @@ class Tally:
 
 @attrs.define
 class Catch:
-    """Of `fetched` and `left` transactions; `whole` says that nothing can have been missing in the lists."""
+    """Of `fetched` and `left` transactions; `whole` says that nothing can have been missing in the lists.
+
+    `older` are messages of a look that were, or may have been, there before listening began.
+    """
 
     messages: list[bytes]
     fetched: int
     left: int
     whole: bool
+    older: list[bytes] = attrs.field(factory=list)
+
+
+@attrs.frozen(order=True)
+class Found:
+    """A message in a transaction, with the time that its sender names, in milliseconds since 1970."""
+
+    sent_at: int
+    message: bytes
+    hash: str
 
 
 @attrs.define
@@ -53,9 +67,11 @@ class Looker:
 
     channels: Sequence[Places]
     tally: Tally = attrs.field(factory=Tally)
-    ahead_seconds: float = 0.0  # of the clock of the node that was asked last
+    now: Callable[[], float] = time.time  # on the clock of the node that was asked last
     _known: set[str] = attrs.field(factory=set)
     _looked: int = 0  # the newest window of the last look; 0 before the first
+    _left: set[str] = attrs.field(factory=set)  # what was listed when listening began, and not fetched
+    _unseen_before: int = 0  # the window before which there was more then than could be listed
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
     _near: tuple[int, frozenset[Place]] = (0, frozenset())
 
@@ -63,23 +79,32 @@ class Looker:
         """What is new at the places of now and of shortly before."""
         newest = window_of(line.now()) + AFTER_WINDOWS
         oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
-        catch, hashes = self.catch(line, range(newest, oldest - 1, -1), MOST_FETCHED)
-        self._looked, self.ahead_seconds = newest, line.ahead_seconds
-        self._known &= hashes  # what is listed no more need not be known
-        return catch
-
-    def catch(self, line: Line, windows: Iterable[int], most: int) -> tuple[Catch, set[str]]:
-        """What is new at the places of these windows, and all that is there."""
-        places = self._places(windows)
+        places = self._places(range(newest, oldest - 1, -1))
         hashes, whole = _listed(line, [place.address for place in places])
-        new = list(hashes - self._known)
-        messages = self._fetched(line, new[:most], places)
+        new = sorted(hashes - self._known, key=self._left.__contains__)
+        found = self._fetched(line, new[:MOST_FETCHED], places)
+        older = {each: None for each in found if each.hash in self._left or window_of(each.sent_at / 1000) < self._unseen_before}
+        self._looked, self.now = newest, line.now
+        self._known.update(new[:MOST_FETCHED])
+        self._known &= hashes  # what is listed no more need not be known
+        self._left &= hashes
+        live = [each.message for each in found if each not in older]
+        return Catch(live, len(new[:MOST_FETCHED]), len(new[MOST_FETCHED:]), whole, [each.message for each in older])
+
+    def catch_backlog(self, line: Line, windows: Sequence[int], most: int) -> Catch:
+        """What is new at the places of these windows, of which the first is the newest; if it is too much, at the newest ones of them."""
+        places = self._places(windows)
+        new, whole = _listed_newest(line, [place.address for place in places], self._known, most)
+        found = self._fetched(line, new[:most], places)
         self._known.update(new[:most])
-        return Catch(messages, len(new[:most]), len(new[most:]), whole), hashes
+        if not self._looked:
+            self._looked, self._left = windows[0], set(new[most:])
+            self._unseen_before = 0 if whole else windows[0]
+        return Catch([each.message for each in found], len(new[:most]), len(new[most:]), whole)
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
-        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(time.time() + self.ahead_seconds)))
+        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(self.now())))
         if message is not None:
             self._known.add(hash_)
             self._count(message)
@@ -94,20 +119,22 @@ class Looker:
     def _places(self, windows: Iterable[int]) -> dict[Place, None]:
         return {places.at(window): None for window in windows for places in self.channels}
 
-    def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[bytes]:
-        found: list[tuple[int, bytes]] = []
+    def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[Found]:
+        """In the order of time."""
+        found: list[Found] = []
         at = frozenset(places)
         for start in range(0, len(hashes), line.most_trytes):
-            for transaction in trytes(line, hashes[start : start + line.most_trytes]):
+            asked = hashes[start : start + line.most_trytes]
+            for hash_, transaction in zip(asked, trytes(line, asked), strict=True):
                 if transaction is None:
                     self.tally.gone += 1
                 elif (message := read(transaction, at)) is None:
                     self.tally.garbage += 1
                 else:
-                    found.append((sent_at(transaction), message))
-        for _, message in found:
-            self._count(message)
-        return [message for _, message in sorted(found)]
+                    found.append(Found(sent_at(transaction), message, hash_))
+        for each in found:
+            self._count(each.message)
+        return sorted(found)
 
     def _count(self, message: bytes) -> None:
         self.tally.messages += 1
@@ -141,3 +168,23 @@ def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:
             half = len(asked) // 2
             waiting += [asked[:half], asked[half:]] if half else []
     return hashes, whole and not waiting
+
+
+def _listed_newest(line: Line, addresses: Sequence[str], known: Set[str], enough: int) -> tuple[list[str], bool]:
+    """What is not known, at the first addresses first, until there is enough; and whether surely all of it."""
+    hashes: dict[str, None] = {}
+    whole = True
+    size = min(ONE_REQUEST, line.most_found)
+    waiting = [addresses[start : start + size] for start in range(0, len(addresses), size)][::-1]
+    for _ in range(MOST_BACKLOG_REQUESTS):
+        if not waiting or len(hashes) >= enough:
+            break
+        asked = waiting.pop()
+        listed = find(line, asked)
+        too_many = len(listed) >= line.most_found or len(hashes) + len(listed - known) > enough
+        if too_many and len(asked) > 1:
+            waiting += [asked[len(asked) // 2 :], asked[: len(asked) // 2]]
+        else:
+            whole = whole and len(listed) < line.most_found
+            hashes |= dict.fromkeys(listed - known)
+    return list(hashes), whole and not waiting

@@ -34,7 +34,9 @@ class Node:
             line = self._idle.pop() if self._idle else None
             sound = False
             try:
-                line = line or await self._met()
+                line = line or Line(self.address, self.silence_seconds)
+                if line.clock_is_due:
+                    await self._over(line, meet)
                 result = await self._over(line, function)
                 sound = not line.hung_up
                 return result
@@ -51,34 +53,29 @@ class Node:
         while self._idle:
             self._idle.pop().close()
 
-    async def _met(self) -> Line:
-        """A new line, once the node has told who it is."""
-        line = Line(self.address, self.silence_seconds)
-        try:
-            await self._over(line, meet)
-        except BaseException:
-            line.close()
-            raise
-        return line
-
     async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
+        """Raises TimeoutError, at once, for an answer that takes too long, whatever comes meanwhile."""
         returned: list[T] = []
         failed: list[Exception] = []
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_hang_up_if_cancelled, line, returned, failed)
+            nursery.start_soon(_watch, line, returned, failed)
             try:
                 returned.append(await self.in_thread(function, line))
             except Exception as error:  # raised again outside of the nursery, which would wrap it
                 failed.append(error)
             nursery.cancel_scope.cancel()
+        if failed and line.hung_up:
+            raise TimeoutError("an answer takes too long") from failed[0]
         if failed:
             raise failed[0]
         return returned[0]
 
 
-async def _hang_up_if_cancelled(line: Line, *over: list[T] | list[Exception]) -> None:
+async def _watch(line: Line, *over: list[T] | list[Exception]) -> None:
+    """Hang up when this is cancelled before it is over, or when an answer takes too long."""
     try:
-        await trio.sleep_forever()
+        while (rest := line.rest_seconds()) > 0.0:  # noqa: ASYNC110  the thread that asks can set no event of trio's
+            await trio.sleep(rest)
     finally:
         if not any(over):
             line.hang_up()

@@ -12,6 +12,7 @@ from learnae import Unavailable
 from learnae_iota.calls import meet
 from learnae_iota.line import Line
 from learnae_iota.node import Node
+from learnae_iota.posting import Declined
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -47,13 +48,21 @@ class Nodes:
         self._records = {node: Record() for node in self.nodes}
 
     async def call(self, function: Callable[[Line], T]) -> T:
-        """What `function` returns on the first node where it works. Raises Unavailable, at once while all are lost."""
+        """What `function` returns on the first node where it works. Raises Unavailable, at once while all are lost.
+
+        One that declines is not lost: it may do all else that is asked of it. Raises Declined where no other node does it.
+        """
+        declined: Declined | None = None
         for node in self.nodes:
             if not self._records[node].lost:
                 try:
                     return await node.call(function)
+                except Declined as error:
+                    declined = error
                 except Unavailable as error:
                     self._lose(node, error)
+        if declined is not None:
+            raise declined
         await trio.lowlevel.checkpoint()
         raise Unavailable(self._cause)
 

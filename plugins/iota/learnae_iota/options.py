@@ -10,12 +10,17 @@ from attrs.validators import and_, ge, gt, in_, le, max_len, min_len, optional
 from learnae.config.tables import DURATION, Matches, key
 from learnae_iota.line import check_address
 
-PORT = 14265
+PORT, MOST_PORT = 14265, 65535
 
 
 def _addresses(_: object, __: Any, addresses: tuple[str, ...]) -> None:
     for address in addresses:
         check_address(address)
+
+
+def _port(_: object, __: Any, address: str) -> None:
+    if not 0 < int(address.rpartition(":")[2]) <= MOST_PORT:
+        raise ValueError(f"must have a port from 1 to {MOST_PORT}")
 
 
 @attrs.frozen
@@ -27,12 +32,12 @@ class IotaAnnouncerOptions:
     )
     weight_magnitude: int = key(1, "Zero trits that a hash must end with: the `mwm` of the tangle.", and_(ge(1), le(18)))
     proof_of_work: str = key("local", "Who works it out: this machine, or the node.", in_(("local", "node")))
-    poll_seconds: float = key(0.5, "The longest time between two looks.", and_(gt(0.0), le(60.0)))
+    poll_seconds: float = key(0.5, "The longest pause between two looks at a node that answers at once.", and_(gt(0.0), le(60.0)))
     backlog_seconds: float = key(86_400.0, "How far back a newcomer looks.", and_(ge(0.0), le(30 * 86_400.0)))
     repeat_seconds: float = key(300.0, "The longest time after which what is in force is sent again.", and_(ge(1.0), DURATION))
     silence_seconds: float = key(5.0, "How long a node may be silent before it counts as gone.", and_(gt(0.0), le(60.0)))
     feed: str | None = key(
         None,
         "A node's ZMQ feed; with it, looks become rare. Needs learnae-iota[feed].",
-        optional(Matches(r"tcp://[^\s/]+:[0-9]{1,5}", '"tcp://host:port"')),
+        optional(and_(Matches(r"tcp://[^\s/]+:[0-9]{1,5}", '"tcp://host:port"'), _port)),
     )

@@ -7,6 +7,7 @@ import attrs
 FASTEST_SECONDS = 0.1
 GROWTH = 1.25
 REST = 3.0  # times as long as the look has taken: a slow node, or a flood, is not asked without a pause
+LONGEST_REST_SECONDS = 10.0
 
 
 @attrs.define
@@ -16,4 +17,4 @@ class Pace:
 
     def pause(self, came: bool, took_seconds: float) -> float:
         self._seconds = min(FASTEST_SECONDS if came else self._seconds * GROWTH, self.slowest_seconds)
-        return max(self._seconds, REST * took_seconds)
+        return max(self._seconds, min(REST * took_seconds, LONGEST_REST_SECONDS))

@@ -14,8 +14,15 @@ Make = Callable[[Line, bytes, Place, tuple[str, str], int], str]
 """A transaction, proof of work included, from line, message, place, parents and milliseconds since 1970."""
 
 
+NOT_VALID = 400
+
+
 class Rejected(Exception):
     """The node works, and would not take this transaction; another one of the same tangle would not either."""
+
+
+class Declined(Rejected):
+    """This node takes none, for want of a permission or by an error of its own; another one may."""
 
 
 def post(line: Line, message: bytes, places: Places, make: Make) -> None:
@@ -26,6 +33,8 @@ def post(line: Line, message: bytes, places: Places, make: Make) -> None:
         transaction = make(line, message, places.at(window_of(seconds)), parents, int(seconds * 1000))
         calls.broadcast(line, [transaction])
     except Refused as error:
+        if error.status != NOT_VALID:
+            raise Declined(f"{line.address} takes no transactions: {error}") from error
         raise Rejected(f"{line.address} does not take the transaction: {error}; weight_magnitude must be `mwm` of the tangle") from error
 
 

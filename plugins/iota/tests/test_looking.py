@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from learnae_iota import curl, looking
-from learnae_iota.backlog import MOST_NEWEST, MOST_TRANSACTIONS, Backlog
+from learnae_iota.backlog import MOST_NEWEST, MOST_OLDER, MOST_TRANSACTIONS, Backlog
 from learnae_iota.line import Line
 from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Looker
 from learnae_iota.places import WINDOW_SECONDS, Places, window_of
@@ -131,6 +131,39 @@ def test_a_flood_leaves_room_for_what_is_older(node: FakeNode, line: Line) -> No
     assert heard[-1] == b"older"
 
 
+def test_of_more_than_a_portion_can_take_the_newest_places_come_first(node: FakeNode, line: Line) -> None:
+    for age in (30, 50, 400):
+        fill(node, 400, window_of(NOW) - age)
+    heard, backlog = list[bytes](), Backlog(Looker([PLACES]), 500 * WINDOW_SECONDS)
+    while not backlog.over:
+        heard += backlog.portion(line).messages
+    newest = window_of(NOW)
+    assert heard.count(b"flood %d" % (newest - 30)) == 400
+    assert heard.count(b"flood %d" % (newest - 50)) == MOST_OLDER - 400
+    assert heard.count(b"flood %d" % (newest - 400)) == 0
+
+
+@pytest.mark.parametrize("age", [0, 1, 3])
+def test_what_the_backlog_leaves_over_never_comes_as_live(age: int, node: FakeNode, line: Line) -> None:
+    for each in range(3):
+        fill(node, 900, window_of(NOW) - each)
+    fill(node, MOST_FOUND + 100, window_of(NOW) - age)  # of which it cannot list all
+    looker = listening(node, line)
+    post(node, b"live", -15.0)
+    catches = [looker.look(line)]
+    while catches[-1].left:
+        catches.append(looker.look(line))
+    assert [message for catch in catches for message in catch.messages] == [b"live"]
+    assert any(catch.older for catch in catches)
+
+
+def test_what_was_sent_while_the_backlog_was_fetched_is_found(node: FakeNode, line: ClockedLine) -> None:
+    looker = listening(node, line)
+    post(node, b"meanwhile", -30.0)
+    line.time += 600.0
+    assert looker.look(line).messages == [b"meanwhile"]
+
+
 def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: Line) -> None:
     looker = listening(node, line)
     fill(node, 900, window_of(NOW))
@@ -148,9 +181,9 @@ def test_beside_a_place_that_is_too_full_to_be_listed_the_others_are_seen(node: 
     fill(node, 3 * MOST_FOUND, window_of(NOW))
     looker = listening(node, line)
     node.asked.clear()
-    post(node, b"hello", 30.0)
+    post(node, b"hello", -15.0)
     catch = looker.look(line)
-    assert b"hello" in catch.messages
+    assert catch.messages == [b"hello"]
     assert not catch.whole
     assert node.asked["findTransactions"] <= MOST_REQUESTS
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from learnae_iota.curl import TRANSACTION_TRYTES, hash_of
+from learnae_iota.curl import TRANSACTION_TRYTES, hash_of, with_nonce
 
 Answer = tuple[int, bytes]
 Misbehave = Callable[[str], Answer | None]
@@ -34,6 +34,7 @@ class FakeNode:
     milestones: bool = True  # without, it chooses no parents
     ahead_seconds: float = 0.0  # its clock
     version: str = "0.5.6"
+    most_found: int = MOST_FOUND  # of one call
     dripping: bool = False  # it answers a byte every now and then, without end
     port: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -105,12 +106,12 @@ class FakeNode:
         return {"appName": "HORNET", "appVersion": self.version, "time": int(time.time() + self.ahead_seconds) * 1000}
 
     def _getNodeAPIConfiguration(self, _: Any) -> dict[str, Any]:
-        return {"maxFindTransactions": MOST_FOUND, "maxGetTrytes": MOST_FOUND}
+        return {"maxFindTransactions": self.most_found, "maxGetTrytes": MOST_FOUND}
 
     def _findTransactions(self, request: Any) -> dict[str, Any]:
         wanted = set(request["addresses"])
         found = sorted(hash_ for hash_, transaction in dict(self.transactions).items() if transaction[2187:2268] in wanted)
-        return {"hashes": found[:MOST_FOUND]}
+        return {"hashes": found[: min(request.get("maxresults") or self.most_found, self.most_found)]}
 
     def _getTrytes(self, request: Any) -> dict[str, Any]:
         gone = "9" * TRANSACTION_TRYTES
@@ -118,6 +119,9 @@ class FakeNode:
 
     def _getTransactionsToApprove(self, _: Any) -> dict[str, Any]:
         return {"trunkTransaction": "9" * 81, "branchTransaction": "9" * 81}
+
+    def _attachToTangle(self, request: Any) -> dict[str, Any]:
+        return {"trytes": [with_nonce(each, request["minWeightMagnitude"]) for each in request["trytes"]]}
 
     def _broadcastTransactions(self, request: Any) -> dict[str, Any]:
         for transaction in request["trytes"]:

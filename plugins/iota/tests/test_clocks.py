@@ -1,0 +1,105 @@
+"""Clocks that are wrong, and are set while somebody listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from learnae_iota.announcer import IotaAnnouncer
+from learnae_iota.calls import meet
+from learnae_iota.line import Line
+from learnae_iota.node import Node
+from learnae_iota.options import IotaAnnouncerOptions
+from learnae_iota.testing import FakeNode
+from learnae_iota.testing.talk import announce, listening
+
+if TYPE_CHECKING:
+    from learnae import Context
+
+    Contexts = Callable[[str], Context]
+
+LIMIT = 60.0
+
+
+@pytest.fixture
+def node() -> Iterator[FakeNode]:
+    with FakeNode().running() as node:
+        yield node
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(LIMIT):
+            await test()
+
+    trio.run(bounded)
+
+
+class SetClock:
+    """This machine's clock, off by so much, until it is set."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self, off_seconds: float) -> None:
+        self.off_seconds = off_seconds
+
+    def time(self) -> float:
+        return time.time() + self.off_seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """That of the announcer; nodes have another one."""
+    clock = SetClock(-1e9)
+    for module in ("line", "calls", "looking"):
+        monkeypatch.setattr(f"learnae_iota.{module}.time", clock)
+    return clock
+
+
+def test_a_listener_hears_on_when_the_clock_of_its_machine_is_set(node: FakeNode, learnae_contexts: Contexts, clock: SetClock) -> None:
+    async def test() -> None:
+        options = IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2)
+        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+            await announce(a, b"before", b"1")
+            await ear.hears(b"before")
+            clock.off_seconds = 0.0
+            async with IotaAnnouncer(options, learnae_contexts("b")) as b:
+                await announce(b, b"after", b"2")
+                await ear.hears(b"after")
+            assert not ear.failed.is_set()
+
+    run(test)
+
+
+def test_the_time_is_that_of_the_node_while_the_own_clock_is_set(node: FakeNode, clock: SetClock) -> None:
+    line = Line(node.url, 5.0)
+    assert line.clock_is_due
+    meet(line)
+    assert not line.clock_is_due
+    assert line.ahead_seconds == pytest.approx(1e9, abs=10.0)
+    clock.off_seconds = 1e8
+    assert line.now() == pytest.approx(time.time(), abs=10.0)
+    assert line.clock_is_due
+    meet(line)
+    assert not line.clock_is_due
+    assert line.ahead_seconds == pytest.approx(-1e8, abs=10.0)
+    line.close()
+
+
+def test_a_node_whose_clock_is_set_is_asked_again_in_the_end(
+    node: FakeNode, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        one = Node(node.url, 5.0, learnae_contexts("a").in_thread)
+        await one.call(meet)
+        node.ahead_seconds = 5000.0
+        assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(0.0, abs=10.0)
+        monkeypatch.setattr("learnae_iota.line.CLOCK_SECONDS", 0.0)
+        assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(5000.0, abs=10.0)
+        one.close()
+
+    run(test)
