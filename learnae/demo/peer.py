@@ -25,6 +25,7 @@ from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0
 MERGE_SECONDS = 0.5  # that an evaluation waits for the merge under way
+LAST_MERGE_SECONDS = 5.0  # the last one does: on a busy machine a model has been trained on two digits for long until its merge comes
 LOOK_SECONDS = 0.05
 STDIN = 0
 CHECKPOINTS = "checkpoint"
@@ -41,7 +42,7 @@ class Reporter:
     bytes: int = 0
 
     def __call__(self, event: str) -> None:
-        self.swarm.flush(MERGE_SECONDS)
+        self.swarm.flush(LAST_MERGE_SECONDS if event == "final" else MERGE_SECONDS)
         status = self.swarm.status
         self.bytes += sum(report.published_bytes + report.fetched_bytes for report in self.swarm.reports())
         counts = {"heard": status.heard, "merged": status.merged, "refused": status.refused, "bytes": self.bytes}

@@ -20,7 +20,7 @@ from learnae.demo.plan import Plan, Stage
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim, holders
 
-LEAVE_SECONDS = 10.0
+LEAVE_SECONDS = 15.0
 REAP_SECONDS = 5.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
