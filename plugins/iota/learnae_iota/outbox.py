@@ -13,8 +13,9 @@ from learnae import Unavailable
 
 Key = tuple[str, bytes]  # channel, replaces
 
-MOST_KEYS = 64
+MOST_KEYS = 512  # a relay has up to three of each peer
 FIRST_REPEAT_SECONDS = 10.0  # then twice as long, and so on
+REPEATED_SECONDS = 3600.0  # who lives announces anew; a relay does not know who has died
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
 
@@ -36,9 +37,20 @@ class Entry:
     message: bytes
     outcome: Outcome
     sent: bool = False
-    failures: int = 0
+    tried_at: float = -math.inf
     repeat_at: float = math.inf
+    repeat_until: float = math.inf
     repeat_seconds: float = FIRST_REPEAT_SECONDS
+
+    def note_sent(self, longest_repeat_seconds: float) -> None:
+        now = trio.current_time()
+        if self.sent:
+            self.repeat_seconds *= 2
+        else:
+            self.repeat_until = now + REPEATED_SECONDS
+        self.repeat_seconds = min(self.repeat_seconds, longest_repeat_seconds)
+        self.sent, self.repeat_at = True, now + self.repeat_seconds
+        self.outcome.end(None)
 
 
 @attrs.define(eq=False)
@@ -82,30 +94,24 @@ class Outbox:
         return entry.outcome
 
     def _due(self) -> Key | None:
-        """What was never sent comes before what is repeated; what no node takes holds up nothing else."""
-        fresh = [key for key, entry in self._entries.items() if not entry.sent]
-        again = (key for key, entry in self._entries.items() if entry.repeat_at <= trio.current_time())
-        return min(fresh, key=lambda key: self._entries[key].failures, default=None) or next(again, None)
+        """What is new comes first, then what was tried longest ago: so what no node takes holds up nothing else."""
+        now = trio.current_time()
+        due = (key for key, entry in self._entries.items() if not entry.sent or entry.repeat_at <= now)
+        return min(due, key=lambda key: self._entries[key].tried_at, default=None)
 
     async def _try(self, key: Key, entry: Entry) -> None:
-        self._sending = entry
+        self._sending, entry.tried_at = entry, trio.current_time()
         try:
             await self.send(key[0], entry.message)
         except Unavailable as error:
-            entry.failures += 1
             await self._back_off(str(error))
         else:
-            self._note_sent(entry)
+            self._failures = 0
+            entry.note_sent(self.longest_repeat_seconds)
+            if entry.repeat_at > entry.repeat_until and self._entries.get(key) is entry:
+                del self._entries[key]
         finally:
             self._sending = None
-
-    def _note_sent(self, entry: Entry) -> None:
-        self._failures = 0
-        if entry.sent:
-            entry.repeat_seconds *= 2
-        entry.repeat_seconds = min(entry.repeat_seconds, self.longest_repeat_seconds)
-        entry.sent, entry.repeat_at = True, trio.current_time() + entry.repeat_seconds
-        entry.outcome.end(None)
 
     async def _back_off(self, cause: str) -> None:
         """Until it is time for another try, or something new has come, which may be tried at once."""

@@ -52,9 +52,9 @@ def load_pow() -> Any | None:
 @contextmanager
 def _prepared() -> Iterator[None]:
     """For the time of an import. pyota-pow makes the program's root logger write all it hears to stderr: that is undone."""
-    root, before = logging.getLogger(), sys.modules.get("pkg_resources")
-    handlers, level = list(root.handlers), root.level
+    root = logging.getLogger()
     with _one_at_a_time, warnings.catch_warnings(action="ignore"):
+        before, handlers, level = sys.modules.get("pkg_resources"), list(root.handlers), root.level
         sys.modules["pkg_resources"] = _stand_in()
         try:
             yield

@@ -138,11 +138,16 @@ def _clock(line: Line) -> Iterator[Problem]:
 
 
 def _about(line: Line, info: dict[str, object], *, tips: bool) -> Iterator[str]:
-    version = str(info.get("appVersion"))[:20]
+    name, version = (_printable(info.get(key)) for key in ("appName", "appVersion"))
     tested = "" if version == TESTED else f", where {TESTED} was tested,"
-    yield f"{str(info.get('appName'))[:20]} {version}{tested} at {line.address} permits all calls that are needed"
+    yield f"{name} {version}{tested} at {line.address} permits all calls that are needed"
     if not tips:
         yield f"{line.address} has no fresh milestones, and chooses no parents: announcements name recent ones of the swarm"
+
+
+def _printable(text: object) -> str:
+    """It goes to a terminal."""
+    return "".join(character for character in str(text)[:20] if character.isprintable())
 
 
 def _connect(feed: str) -> None:

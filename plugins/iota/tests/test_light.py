@@ -41,7 +41,7 @@ HEAVY = {"iota", "numpy", "requests", "structlog", "torch", "trio"}
 
 def receiver(swarm: Swarm) -> Hearing:
     """All of a node that hears."""
-    peers = Peers({})
+    peers = Peers(64)
     inbox = Inbox(capacity=64, trusted=peers.trusts)
     return Hearing(
         own=PeerId("0" * 64),
@@ -99,6 +99,18 @@ def run_sensor(swarm: Swarm, url: str, home: Path, readings: list[bytes]) -> lis
     command += ["--key-env", "SWARM_KEY"] if key else []
     done = subprocess.run(command, env={**os.environ, **key}, input=b"\n".join(readings), capture_output=True, timeout=LIMIT, check=True)
     return [int(line) for line in done.stdout.split()]
+
+
+def test_a_disk_that_takes_no_number_ends_the_command_with_one_line(node: FakeNode, tmp_path: Path) -> None:
+    (tmp_path / "sensor" / "samples.new").mkdir(parents=True)
+    command = [sys.executable, "-m", "learnae_iota.light", "--swarm", "w", "--node", node.url, "--home", str(tmp_path / "sensor")]
+    done = subprocess.run(command, input="one\ntwo\n", capture_output=True, timeout=LIMIT, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    greeting, line = done.stderr.splitlines()
+    assert greeting.startswith("this sensor is ")
+    assert "cannot be written: Is a directory" in line
+    assert not node.transactions
 
 
 def test_it_is_light(node: FakeNode, tmp_path: Path) -> None:

@@ -11,22 +11,23 @@ import trio
 import trio.testing
 
 from learnae import Unavailable
-from learnae_iota.outbox import MOST_KEYS, Outbox
+from learnae_iota.outbox import MOST_KEYS, REPEATED_SECONDS, Outbox
 
 LONGEST = 40.0
 
 
 @attrs.define
 class Post:
-    """Notes what is sent, and when; fails while `broken`; takes `seconds`."""
+    """Notes what is sent, and when; fails while `broken`, and for what is `refused`; takes `seconds`."""
 
     sent: list[tuple[float, bytes]] = attrs.field(factory=list)
     broken: bool = False
+    refused: frozenset[bytes] = frozenset()
     seconds: float = 0.0
 
     async def send(self, channel: str, message: bytes) -> None:
         await trio.sleep(self.seconds)
-        if self.broken:
+        if self.broken or message in self.refused:
             raise Unavailable("no node")
         self.sent.append((trio.current_time(), message))
 
@@ -135,12 +136,7 @@ async def test_what_is_new_goes_before_what_is_repeated(post: Post, box: Outbox)
 
 @in_virtual_time
 async def test_a_message_that_no_node_takes_holds_up_no_other(post: Post, box: Outbox) -> None:
-    async def send(channel: str, message: bytes) -> None:
-        if message == b"bad":
-            raise Unavailable("no node")
-        await post.send(channel, message)
-
-    box.send = send
+    post.refused = frozenset({b"bad"})
     await try_to_put(box, b"1", b"bad")
     await try_to_put(box, b"1", b"bad")
     await box.put(("c", b"2"), b"good")
@@ -148,6 +144,68 @@ async def test_a_message_that_no_node_takes_holds_up_no_other(post: Post, box: O
     await trio.sleep(100.0)
     await box.put(("c", b"2"), b"better")
     assert post.messages[-1] == b"better"
+
+
+@in_virtual_time
+async def test_a_message_that_no_node_takes_stops_no_repeats(post: Post, box: Outbox) -> None:
+    post.refused = frozenset({b"bad"})
+    await box.put(("c", b"1"), b"good")
+    await try_to_put(box, b"2", b"bad")
+    await trio.sleep(90.0)
+    assert post.messages == [b"good"] * 4
+
+
+@in_virtual_time
+async def test_a_repeat_that_no_node_takes_holds_up_nothing_that_waits(post: Post, box: Outbox) -> None:
+    await box.put(("c", b"1"), b"good")
+    post.broken = True
+    await try_to_put(box, b"2", b"waits")
+    await trio.sleep(400.0)
+    post.broken, post.refused = False, frozenset({b"good"})
+    await trio.sleep(10.0)
+    assert post.messages == [b"good", b"waits"]
+
+
+@in_virtual_time
+async def test_what_is_not_announced_anew_is_repeated_for_a_while_and_then_forgotten(post: Post, box: Outbox) -> None:
+    """Its sender may be dead: a relay would repeat it for ever."""
+    await box.put(("c", b"dead"), b"the last")
+    for number in range(60):
+        await box.put(("c", b"alive"), b"number %d" % number)
+        await trio.sleep(2 * REPEATED_SECONDS / 60)
+    times = [at for at, message in post.sent if message == b"the last"]
+    assert REPEATED_SECONDS - LONGEST <= times[-1] - times[0] <= REPEATED_SECONDS
+    assert set(box._entries) == {("c", b"alive")}
+
+
+@in_virtual_time
+async def test_what_was_kept_through_a_long_outage_is_repeated_after_it(post: Post, box: Outbox) -> None:
+    post.broken = True
+    await try_to_put(box, b"k", b"hello")
+    await trio.sleep(2 * REPEATED_SECONDS)
+    post.broken = False
+    await trio.sleep(100.0)
+    assert len(post.messages) > 3
+
+
+@in_virtual_time
+async def test_a_relay_of_a_hundred_peers_repeats_its_own_as_well(post: Post, box: Outbox) -> None:
+    await box.put(("c", b"own"), b"own")
+    for number in range(300):
+        await box.put(("c", b"%d" % number), b"another's")
+    post.sent.clear()
+    await trio.sleep(LONGEST)
+    assert b"own" in post.messages
+
+
+@in_virtual_time
+async def test_of_too_many_the_one_that_was_announced_longest_ago_is_forgotten(post: Post, box: Outbox) -> None:
+    for number in range(MOST_KEYS):
+        await box.put(("c", b"%d" % number), b"hello")
+    await box.put(("c", b"0"), b"hello again")
+    await box.put(("c", b"one more"), b"hello")
+    assert ("c", b"0") in box._entries
+    assert ("c", b"1") not in box._entries
 
 
 @in_virtual_time

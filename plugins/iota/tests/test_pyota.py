@@ -51,6 +51,17 @@ print(sys.modules["pkg_resources"] is theirs, logging.getLogger().handlers, logg
     assert python(code) == f"True [] {logging.WARNING}\n"
 
 
+def test_two_that_import_it_at_once_leave_nothing_behind() -> None:
+    code = """
+import logging, sys, threading
+from learnae_iota.pyota import load_pow, load_pyota
+both = [threading.Thread(target=load) for load in (load_pyota, load_pow)]
+[thread.start() for thread in both], [thread.join() for thread in both]
+print("pkg_resources" in sys.modules, logging.getLogger().handlers, logging.getLogger().level)
+"""
+    assert python(code) == f"False [] {logging.WARNING}\n"
+
+
 def test_listing_the_plugin_imports_neither_pyota_nor_requests() -> None:
     code = "import sys, learnae_iota; print({'iota', 'requests', 'sha3', 'click', 'learnae_iota.pyota'} & set(sys.modules))"
     assert python(code) == "set()\n"

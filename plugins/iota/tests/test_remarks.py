@@ -92,6 +92,11 @@ def test_another_version_is_remarked(node: FakeNode, check: Check) -> None:
     assert "0.6.0, where 0.5.6 was tested," in check(node.url)[0]
 
 
+def test_a_node_cannot_write_to_the_terminal(node: FakeNode, check: Check) -> None:
+    node.version = "0.5\x1b[2J\x07\n.7"
+    assert all(line.isprintable() for line in check(node.url))
+
+
 def test_a_node_without_milestones_is_remarked(node: FakeNode, check: Check) -> None:
     node.milestones = False
     assert "no fresh milestones" in check(node.url)[1]

@@ -67,6 +67,20 @@ def ready(ports: Ports) -> bool:
     return answers(ports, lambda url: len(connected_peers(url)) == 1 and synchronised(url))
 
 
+def test_a_container_gets_all_variables_that_its_script_knows() -> None:
+    """Compose hands the container a file as it is, and no variable that the file does not name."""
+    lines = Path(START).with_name("compose.yaml").read_text().splitlines()
+    assert "    env_file: .env" in [line.split("  #")[0] for line in lines]
+    assert not any("environment:" in line for line in lines)
+
+
+def test_the_page_names_all_variables_that_the_script_knows() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "private-tangle.md").read_text()
+    known = set(re.findall(r"\b(?:TANGLE_|COO_)[A-Z_]+", Path(START).read_text())) - {"TANGLE_"}
+    assert known
+    assert not {variable for variable in known if f"`{variable}`" not in page}
+
+
 def test_two_machines_meet_and_meet_again(
     machine: Callable[..., subprocess.Popen[bytes]], environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -76,10 +90,12 @@ def test_two_machines_meet_and_meet_again(
     address = {"TANGLE_ADDRESS": re.findall(r"root: ([9A-Z]{81})", made.stdout)[0]}
     one, other = free_ports(2)
     for _ in range(2):
-        running = [machine("first", one, other, **address, **seed)]
+        running = [machine("first", one, other, **address, **seed, TANGLE_MOST_FOUND="5000")]
         wait_until(lambda: answers(one))  # they may miss each other, for minutes, if both call at the same moment
         running.append(machine("second", other, one, **address))
         wait_until(lambda: all(ready(node) for node in (one, other)))
+        limits = [call(f"http://{LOOPBACK}:{node.api}", "getNodeAPIConfiguration")["maxFindTransactions"] for node in (one, other)]
+        assert limits == [5000, 1000]
         for process in running:
             process.terminate()
         assert [process.wait(SECONDS) for process in running] == [0, 0]

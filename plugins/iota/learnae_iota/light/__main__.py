@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.identity.bodies import SAMPLE_BYTES
 from learnae_iota.light.sensor import Sensor
 
@@ -14,19 +14,28 @@ EXIT_CONFIG = 2
 
 
 def main() -> int:
-    """A reading that no node takes is told and left out: the next one is newer."""
-    options = _parsed()
     try:
-        key = os.environ[options.key_env] if options.key_env else None
-        sensor = Sensor(options.swarm, options.node, options.home, key=key, weight_magnitude=options.mwm, node_works=options.node_works)
-    except (ConfigError, KeyError) as error:
-        _tell(f"the variable {error} is not set" if isinstance(error, KeyError) else str(error))
+        _run(_parsed())
+    except ConfigError as error:
+        _tell(str(error))
         return EXIT_CONFIG
-    with sensor:
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    """A reading that no node takes is told and left out: the next one is newer. Raises ConfigError, also once the disk is full."""
+    key = _key(options.key_env) if options.key_env else None
+    with Sensor(options.swarm, options.node, options.home, key=key, weight_magnitude=options.mwm, node_works=options.node_works) as sensor:
         _tell(f"this sensor is {sensor.peer}")
         for line in sys.stdin.buffer:
             _announce(sensor, line.rstrip(b"\r\n"))
-    return 0
+
+
+def _key(variable: str) -> str:
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise ConfigError(Problem(variable, "is not set", "set this variable to the key of the swarm")) from None
 
 
 def _announce(sensor: Sensor, payload: bytes) -> None:

@@ -65,7 +65,7 @@ class Sensor:
     def announce(self, payload: bytes) -> int:
         """Sign a reading of at most 850 bytes and hand it to the first node that takes it; returns its number.
 
-        Raises Unavailable, and the number is lost; ValueError for a payload that is too long.
+        Raises Unavailable, and the number is lost; ValueError for a payload that is too long; ConfigError when the disk takes no number.
         """
         encode_envelope(self._identity, Announcement(self._swarm.id, self._identity.peer, 0, Sample(payload)), seal=self._swarm.messages)
         number = self._numbers.next()
@@ -88,7 +88,7 @@ class Sensor:
             try:
                 self._send_to(address, message)
                 return
-            except (*FAILURES, Rejected, InterruptedError) as error:
+            except (*FAILURES, Rejected) as error:
                 causes.append(f"{address}: {error}")
         raise Unavailable("no node has taken it: " + "; ".join(causes))
 
