@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import trio
@@ -101,16 +101,21 @@ class Carrying:
         return self.keeping.quota_bytes - self.keeping.kept_bytes - sum(item.bytes for item in self.carried.values())
 
     async def _make_room(self, peer: PeerId, size: int) -> bool:
-        """Drop what nobody wants any more, and if that is not enough but more would be, what was carried first, strangers' before all."""
+        """Drop what nobody wants or the own updates leave no room for, and then as much as is needed, unless that is too little."""
         for item in list(self._superfluous()):
             await self._drop(item)
-        dispensable = sorted(self._dispensable(peer), key=lambda item: (self.peers.trusts(item.peer), item.since))
+        await self._free(0, self.carried.values())
+        dispensable = list(self._dispensable(peer))
         if self._room + sum(item.bytes for item in dispensable) < size:
             return False
-        for item in dispensable:
+        await self._free(size, dispensable)
+        return True
+
+    async def _free(self, size: int, items: Iterable[Carried]) -> None:
+        """What was carried first goes first, strangers' before all."""
+        for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.since)):
             if self._room < size:
                 await self._drop(item)
-        return True
 
     def _dispensable(self, peer: PeerId) -> Iterator[Carried]:
         """What may give way to an update of that peer: to that of a stranger, nothing of a peer that was merged."""

@@ -112,10 +112,10 @@ class Inbox:
         if known.again is None or entry.announcement.number > known.again.announcement.number:
             known.again = attrs.evolve(entry, again=True)
 
-    def tried(self, entry: Entry, came: int) -> None:
-        """So many bytes of it came."""
+    def tried(self, entry: Entry, there: bool) -> None:
+        """Whether something could be had of it."""
         if (known := self.known.get(entry.peer)) and not entry.again:
-            known.missing = not came
+            known.missing = not there
 
     def stand_in(self, peer: PeerId) -> Entry | None:
         """What was heard again of a peer, where nothing could be had of what it has announced itself."""

@@ -48,7 +48,7 @@ class Obtainer:
     clock: Callable[[], float]
     in_thread: RunInThread
     on_fetched: Callable[[Entry, Transfer], None] | None = None
-    on_tried: Callable[[Entry, int], None] | None = None
+    on_tried: Callable[[Entry, bool], None] | None = None
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
@@ -79,7 +79,7 @@ class Obtainer:
                 failure, blame = ("decode", str(error)), int(not isinstance(error, OnTheBench))
         tally.fetched_bytes += transfer.bytes
         if self.on_tried:
-            self.on_tried(entry, transfer.bytes)
+            self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)
         took = self.clock() - started
         if obtained is None:
             if limit.cancelled_caught:

@@ -131,6 +131,16 @@ def test_for_what_cannot_fit_nothing_is_dropped(with_stock):
     assert with_stock(main, quota=600) == ([1], 1)
 
 
+def test_what_the_own_updates_leave_no_room_for_is_dropped_all_the_same(with_stock):
+    async def main(stock: Stock) -> int:
+        await stock.carry(update("a", 1), size=300)
+        stock.carrying.keeping.kept_bytes = 400
+        await stock.carry(update("b", 2), size=300)
+        return stock.held(1)
+
+    assert with_stock(main, quota=600) == 0
+
+
 def test_nothing_of_a_peer_that_was_merged_is_dropped_for_a_stranger(with_stock):
     async def main(stock: Stock) -> list[int]:
         await stock.carry(update("stranger", 1), size=200)

@@ -148,7 +148,7 @@ def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
 
 def missed(choosing: Chooser, entry: Entry, *, failures: int = 1, round_: int = 1) -> None:
     """Nothing of it could be had."""
-    choosing.inbox.tried(entry, 0)
+    choosing.inbox.tried(entry, False)
     record = choosing.peers.note(entry.peer, again=entry.again)
     record.failures, record.last_tried = failures, round_
 
@@ -199,7 +199,7 @@ def test_something_that_came_of_the_newest_shows_that_it_can_be_had(tmp_path):
     choosing = chooser(tmp_path, first, second)
     choosing.inbox.hear_again(first)
     missed(choosing, second)
-    choosing.inbox.tried(second, 1)
+    choosing.inbox.tried(second, True)
     assert numbers(choosing, 2) == [2]
 
 
