@@ -102,7 +102,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         clock=clock,
         in_thread=in_thread,
         on_fetched=relay.fetched if relay else None,
-        on_missing=inbox.not_there,
+        on_tried=inbox.tried,
     )
     judges, memory = Judges(assembly.gates, outages), Memory(history, log)
     memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])

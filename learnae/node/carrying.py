@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import trio
@@ -70,10 +70,10 @@ class Carrying:
                 self._news = trio.Event()
                 continue
             entry, transfer = self._waiting.popitem(last=False)[1]
-            if await self._carry(entry, transfer) and self._still_there(entry):
+            if await self._carry(entry, transfer) and self.still_there(entry):
                 done(entry)
 
-    def _still_there(self, entry: Entry) -> bool:
+    def still_there(self, entry: Entry) -> bool:
         """Whether its peer has neither left nor been refused since."""
         newest = self.inbox.get(*entry.key)
         return newest is not None and not newest.backlog
@@ -81,20 +81,18 @@ class Carrying:
     async def _carry(self, entry: Entry, transfer: Transfer) -> bool:
         """True when it can be had wherever it came from, and in one storage more."""
         root, outages = update(entry).root, self.publisher.outages
-        if not (targets := self._targets(transfer)):
-            return False
-        await self._make_room(transfer.bytes)
-        if self._room < transfer.bytes:
+        if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False
         outages.works("relaying")
         item = self.carried[root] = Carried(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
-        if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], targets):
+        if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
             return True
         await self._drop(item)
         return False
 
-    def _targets(self, transfer: Transfer) -> list[Named[Storage]]:
+    def targets(self, transfer: Transfer) -> list[Named[Storage]]:
+        """Where it is to be put: in a peer that only reads some of its storages, there may be no such place."""
         storages = self.publisher.assembly.storages
         return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
 
@@ -102,13 +100,27 @@ class Carrying:
     def _room(self) -> int:
         return self.keeping.quota_bytes - self.keeping.kept_bytes - sum(item.bytes for item in self.carried.values())
 
-    async def _make_room(self, size: int) -> None:
-        """Drop what nobody wants any more, and if that is not enough, what was carried first, strangers' before all."""
+    async def _make_room(self, peer: PeerId, size: int) -> bool:
+        """Drop what nobody wants or the own updates leave no room for, and then as much as is needed, unless that is too little."""
         for item in list(self._superfluous()):
             await self._drop(item)
-        for item in sorted(self.carried.values(), key=lambda item: (self.peers.trusts(item.peer), item.since)):
+        await self._free(0, self.carried.values())
+        dispensable = list(self._dispensable(peer))
+        if self._room + sum(item.bytes for item in dispensable) < size:
+            return False
+        await self._free(size, dispensable)
+        return True
+
+    async def _free(self, size: int, items: Iterable[Carried]) -> None:
+        """What was carried first goes first, strangers' before all."""
+        for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.since)):
             if self._room < size:
                 await self._drop(item)
+
+    def _dispensable(self, peer: PeerId) -> Iterator[Carried]:
+        """What may give way to an update of that peer: to that of a stranger, nothing of a peer that was merged."""
+        trusted = self.peers.trusts(peer)
+        return (item for item in self.carried.values() if trusted or not self.peers.trusts(item.peer))
 
     def _superfluous(self) -> Iterator[Carried]:
         """All but the newest of each peer that is known, and what someone may still be fetching."""

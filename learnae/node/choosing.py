@@ -16,6 +16,8 @@ from learnae.node.standing import Seen
 from learnae.records import Candidate, Kind, Update, View
 from learnae.strategies import Selector
 
+DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
+
 
 @attrs.define
 class Chooser:
@@ -44,18 +46,14 @@ class Chooser:
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
         """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
-        live = (self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_))
-        return [entry for entry in live if self._live(entry, round_)]
+        return [self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._new(lineage, round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
-        chosen = [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
-        for entry in chosen:
-            self.inbox.tried(entry)
-        return chosen
+        return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
 
     def oversized(self, lineage: bytes, round_: int) -> list[Entry]:
         """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
@@ -77,7 +75,7 @@ class Chooser:
         return chosen
 
     def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:
-        body, record = update(entry), self.peers.get(entry.peer)
+        body, record, book = update(entry), self.peers.get(entry.peer), self.peers.get(entry.peer, again=entry.again)
         return Candidate(
             peer=entry.peer,
             kind=Kind.UPDATE,
@@ -85,16 +83,21 @@ class Chooser:
             age=body.age,
             staleness=staleness(entry, now, round_seconds),
             sketch=body.sketch,
-            bytes_per_second=record.bytes_per_second,
-            last_tried=record.last_tried,
-            failures=record.failures,
+            bytes_per_second=book.bytes_per_second,
+            last_tried=book.last_tried,
+            failures=book.failures,
             ever_accepted=record.ever_accepted,
         )
 
     def _obtainable(self, newest: Entry, round_: int) -> Entry:
-        """Where newer ones cannot be had, the one that was heard again, and the next of those is waited for."""
-        again = self.inbox.preferred(newest, round_)
-        return again if (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature) else newest
+        """Where nothing could be had of the newest, what was heard again: between its turns, or instead where that helps."""
+        again, record = self.inbox.stand_in(newest.peer), self.peers.get(newest.peer)
+        helps = self.peers.get(newest.peer, again=True).failures == 0
+        if again is None or not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
+            return newest
+        like_it = (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature)
+        wanted = self._live(again, round_) and again.announcement.number > record.fetched_number
+        return again if like_it and wanted else newest
 
     def _fitting(self) -> Iterator[Entry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
@@ -107,6 +110,11 @@ def update(entry: Entry) -> Update:
     body = entry.announcement.body
     assert isinstance(body, Update)
     return body
+
+
+def waits(last_tried: int | None, failures: int, round_: int) -> bool:
+    """Whether what has failed so often is left alone for now, as the default selector does."""
+    return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)
 
 
 def staleness(entry: Entry, now: float, round_seconds: float | None) -> float:

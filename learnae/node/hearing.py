@@ -153,7 +153,8 @@ class Hearing:
         if arrival is Arrival.EQUIVOCATION:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
-            self._hear_again(heard.message, medium)
+            if not heard.backlog:
+                self._hear_again(heard.message, medium)
             raise UpdateRejected(arrival.value)
         if not heard.backlog:
             self._remember(entry, medium)

@@ -10,8 +10,6 @@ import attrs
 
 from learnae.records import Announcement, Kind, PeerId
 
-AGAIN_TRIES = 16  # then the newest is tried once more, which costs one failure where that still cannot be had
-AGAIN_ROUNDS = 64  # so long the next is waited for: as long as the selector waits for one that fails
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, Kind]
@@ -27,6 +25,7 @@ class Entry:
     heard_at: float
     heard_round: int
     backlog: bool
+    again: bool = False  # it stands for its update as somebody has announced it a second time
 
     @property
     def peer(self) -> PeerId:
@@ -59,14 +58,14 @@ class Mark:
 class Known:
     """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds.
 
-    `again` is the update that was heard a second time last: whoever makes one available where its peer does not store says it again.
-    `again_tries` times such a one is tried instead of the newest, of which nothing could be had.
+    `again` is the newest update that was heard a second time: whoever makes one available where its peer does not store says it again.
+    `missing` tells that nothing could be had of the one that was tried last as its peer has announced it.
     """
 
     entries: dict[Kind, Entry] = attrs.field(factory=dict)
     silent: bool = True
     again: Entry | None = None
-    again_tries: int = 0
+    missing: bool = False
 
     @property
     def heard_round(self) -> int:
@@ -107,25 +106,21 @@ class Inbox:
 
     def hear_again(self, entry: Entry) -> None:
         """What this peer has said lately was said once more."""
-        if (known := self.known.get(entry.peer)) and entry.announcement.kind is Kind.UPDATE:
-            known.again = entry
+        known = self.known.get(entry.peer)
+        if known is None or entry.announcement.kind is not Kind.UPDATE:
+            return
+        if known.again is None or entry.announcement.number > known.again.announcement.number:
+            known.again = attrs.evolve(entry, again=True)
 
-    def tried(self, entry: Entry) -> None:
-        """Somebody fetches it now."""
-        if (known := self.known.get(entry.peer)) and entry is known.again:
-            known.again_tries = max(0, known.again_tries - 1)
+    def tried(self, entry: Entry, there: bool) -> None:
+        """Whether something could be had of it."""
+        if (known := self.known.get(entry.peer)) and not entry.again:
+            known.missing = not there
 
-    def not_there(self, entry: Entry) -> None:
-        """Nothing of it could be had: from now on what was heard again is tried instead of the newest, or the newest again."""
-        if known := self.known.get(entry.peer):
-            known.again_tries = 0 if entry is known.again else AGAIN_TRIES
-
-    def preferred(self, newest: Entry, round_: int) -> Entry:
-        """The newest update of a peer, or the one that was heard again where newer ones cannot be had."""
-        known = self.known[newest.peer]
-        if known.again is None or not known.again_tries or round_ - known.again.heard_round > AGAIN_ROUNDS:
-            return newest
-        return known.again
+    def stand_in(self, peer: PeerId) -> Entry | None:
+        """What was heard again of a peer, where nothing could be had of what it has announced itself."""
+        known = self.known[peer]
+        return known.again if known.missing else None
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""

@@ -48,7 +48,7 @@ class Obtainer:
     clock: Callable[[], float]
     in_thread: RunInThread
     on_fetched: Callable[[Entry, Transfer], None] | None = None
-    on_missing: Callable[[Entry], None] | None = None
+    on_tried: Callable[[Entry, bool], None] | None = None
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
@@ -65,7 +65,7 @@ class Obtainer:
         return [arrived[entry.peer] for entry in entries if entry.peer in arrived]
 
     async def _obtain_one(self, entry: Entry, tally: Tally) -> Obtained | None:
-        record, transfer, started = self.peers.note(entry.peer), Transfer(self.limit), self.clock()
+        record, transfer, started = self.peers.note(entry.peer, again=entry.again), Transfer(self.limit), self.clock()
         record.last_tried = tally.round
         seconds = self.pace.deadline_seconds(update(entry).bytes, record.bytes_per_second)
         failure = ("fetch", f"nothing whole within {seconds:.2f} s")
@@ -78,18 +78,18 @@ class Obtainer:
             except (UpdateRejected, PluginError) as error:
                 failure, blame = ("decode", str(error)), int(not isinstance(error, OnTheBench))
         tally.fetched_bytes += transfer.bytes
+        if self.on_tried:
+            self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)
         took = self.clock() - started
         if obtained is None:
             if limit.cancelled_caught:
                 self._guess(record, took, update(entry).bytes, transfer.bytes)
             record.failures += blame
-            if self.on_missing and failure[0] == "fetch" and not transfer.bytes:
-                self.on_missing(entry)
             tally.failed(entry, *failure)
             return None
         self.pace.transfer_took(took, transfer.bytes)
         _measure(record, took, transfer.bytes)
-        record.fetched_number = entry.announcement.number
+        self.peers.note(entry.peer).fetched_number = entry.announcement.number
         if self.on_fetched:
             self.on_fetched(entry, transfer)
         return obtained

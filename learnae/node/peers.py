@@ -23,21 +23,23 @@ class Peers:
     capacity: int
     _records: OrderedDict[PeerId, PeerRecord] = attrs.field(factory=OrderedDict, converter=_ordered)
     _changed: set[PeerId] = attrs.field(factory=set)
+    _stand_ins: dict[PeerId, PeerRecord] = attrs.field(factory=dict)
 
-    def get(self, peer: PeerId) -> PeerRecord:
-        """To be read: of a peer without a record, an empty one that is not kept."""
-        return self._records.get(peer) or PeerRecord()
+    def get(self, peer: PeerId, *, again: bool = False) -> PeerRecord:
+        """To be read: of a peer without a record, an empty one that is not kept. `again`: of its updates that were heard again."""
+        return (self._stand_ins if again else self._records).get(peer) or PeerRecord()
 
-    def note(self, peer: PeerId) -> PeerRecord:
-        """To be changed: kept, and saved with the next round."""
+    def note(self, peer: PeerId, *, again: bool = False) -> PeerRecord:
+        """To be changed: kept, and saved with the next round, but for how trying went with those that were heard `again`."""
         record = self._records.setdefault(peer, PeerRecord())
         self._changed.add(peer)
         if len(self._records) > self.capacity:
             self.forget(next((known for known, past in self._records.items() if not past.ever_accepted), peer))
-        return record
+        return self._stand_ins.setdefault(peer, PeerRecord()) if again and peer in self._records else record
 
     def forget(self, peer: PeerId) -> None:
         self._records.pop(peer, None)
+        self._stand_ins.pop(peer, None)
         self._changed.discard(peer)
 
     def trusts(self, peer: PeerId) -> bool:

@@ -18,7 +18,7 @@ from learnae.strategies import Announcer
 
 @attrs.define
 class Relay:
-    """An update is passed on once its blocks can be had elsewhere too; all else at once. `alias` is how a key is called outside."""
+    """An update is passed on once its blocks are where this peer can put them, all else at once. `alias` is how a key is called outside."""
 
     own: PeerId
     forwarding: Mapping[Named[Announcer], Forwarding]
@@ -33,8 +33,12 @@ class Relay:
 
     def fetched(self, entry: Entry, transfer: Transfer) -> None:
         """An update that has come whole. What was left behind is not passed on: others would take its peer for alive."""
-        if self.carrying.needed and not entry.backlog:
+        if not self.carrying.needed or entry.backlog:
+            return
+        if self.carrying.targets(transfer):
             self.carrying.add(entry, transfer)
+        elif self.carrying.still_there(entry):
+            self._announce(entry)
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -114,11 +114,11 @@ class Rounds:
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
-            record = self.peers.note(item.entry.peer)
+            record, book = self.peers.note(item.entry.peer), self.peers.note(item.entry.peer, again=item.entry.again)
             if judgement.accepted:
-                record.failures, record.ever_accepted = 0, record.ever_accepted or not failure
+                book.failures, record.ever_accepted = 0, record.ever_accepted or not failure
             else:
-                record.failures += 1
+                book.failures += 1
             tally.judged(item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else "")
         if not failure:
             tally.outcome = "merged"

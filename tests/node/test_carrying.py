@@ -89,14 +89,6 @@ def test_it_goes_where_it_has_not_come_from_and_where_writing_is_allowed(with_st
     assert with_stock(main, writes=(True, True, False)) == [1, 0, 0]
 
 
-def test_where_there_is_nowhere_to_put_it_nothing_is_said(with_stock):
-    async def main(stock: Stock) -> list[int]:
-        await stock.carry(update("a", 1), origin="storage s0")
-        return stock.done
-
-    assert with_stock(main, writes=(True, False)) == []
-
-
 def test_the_newest_of_each_peer_are_kept(with_stock):
     async def main(stock: Stock) -> tuple[int, int]:
         for number in range(1, 10):
@@ -128,6 +120,36 @@ def test_own_updates_come_first_in_the_quota_and_strangers_go_first_from_it(with
 
     assert with_stock(main, quota=1000, own=400, trusted=["friend"]) == {peer_named("friend"), peer_named("other")}
     assert with_stock(main, quota=1000, own=701, trusted=["friend"]) == set()
+
+
+def test_for_what_cannot_fit_nothing_is_dropped(with_stock):
+    async def main(stock: Stock) -> tuple[list[int], int]:
+        await stock.carry(update("a", 1), size=300)
+        await stock.carry(update("b", 2), size=601)
+        return stock.done, stock.held(1)
+
+    assert with_stock(main, quota=600) == ([1], 1)
+
+
+def test_what_the_own_updates_leave_no_room_for_is_dropped_all_the_same(with_stock):
+    async def main(stock: Stock) -> int:
+        await stock.carry(update("a", 1), size=300)
+        stock.carrying.keeping.kept_bytes = 400
+        await stock.carry(update("b", 2), size=300)
+        return stock.held(1)
+
+    assert with_stock(main, quota=600) == 0
+
+
+def test_nothing_of_a_peer_that_was_merged_is_dropped_for_a_stranger(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        await stock.carry(update("stranger", 1), size=200)
+        await stock.carry(update("friend", 2), size=300)
+        await stock.carry(update("other", 3), size=400)
+        await stock.carry(update("other", 4), size=300)
+        return [item.number for item in stock.carrying.carried.values()]
+
+    assert with_stock(main, quota=600, trusted=["friend"]) == [2, 4]
 
 
 def test_what_is_kept_of_a_peer_that_is_forgotten_is_dropped(with_stock):

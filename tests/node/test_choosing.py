@@ -2,15 +2,17 @@
 
 from itertools import repeat
 
+import attrs
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from learnae.node.assembly import Named
 from learnae.node.choosing import Chooser
-from learnae.node.inbox import AGAIN_ROUNDS, AGAIN_TRIES, Entry, Inbox
+from learnae.node.inbox import Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
+from learnae.plugins.selector.least_recently_tried import LeastRecentlyTried
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
 from learnae.strategies import Selector
 from learnae.testing.context import make_context
@@ -144,54 +146,97 @@ def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
     assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
 
 
+def missed(choosing: Chooser, entry: Entry, *, failures: int = 1, round_: int = 1) -> None:
+    """Nothing of it could be had."""
+    choosing.inbox.tried(entry, False)
+    record = choosing.peers.note(entry.peer, again=entry.again)
+    record.failures, record.last_tried = failures, round_
+
+
+def numbers(choosing: Chooser, round_: int) -> list[int]:
+    """What the selector takes then."""
+    return [item.announcement.number for item in choosing.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
+
+
 def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_is_tried(tmp_path):
     first, second, third = (entry("alice", number) for number in (1, 2, 3))
     choosing = chooser(tmp_path, first, second, third)
-    choosing.inbox.hear_again(first)
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
-    choosing.inbox.not_there(third)
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [1]
     choosing.inbox.hear_again(second)
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
-    choosing.inbox.not_there(second)
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [3]
+    assert numbers(choosing, 1) == [3]
+    missed(choosing, third)
+    assert numbers(choosing, 2) == [2]
 
 
-def test_now_and_then_the_newest_is_tried_once_more(tmp_path):
-    updates = [entry("alice", number) for number in range(1, 100)]
-    choosing = chooser(tmp_path, *updates)
-    choosing.inbox.not_there(updates[-1])
-    tried = []
-    for update in updates[: AGAIN_TRIES + 1]:
-        choosing.inbox.hear_again(update)
-        tried += choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
-    assert tried == [*updates[:AGAIN_TRIES], updates[-1]]
+def test_what_was_heard_again_takes_no_turn_of_the_newest_once_nothing_could_be_had_of_it_either(tmp_path):
+    second, third = entry("alice", 2, heard_round=5), entry("alice", 3, heard_round=5)
+    choosing = chooser(tmp_path, second, third)
+    choosing.inbox.hear_again(second)
+    missed(choosing, third, failures=2)
+    missed(choosing, attrs.evolve(second, again=True))
+    assert [numbers(choosing, round_) for round_ in (1, 2, 3, 4, 5)] == [[2], [2], [2], [2], [3]]
 
 
-@pytest.mark.parametrize("changes", [{"lineage": THEIRS}, {"signature": b"shapes 2"}], ids=["lineage", "shapes"])
-def test_what_was_heard_again_and_is_of_another_lineage_or_architecture_is_not_tried(tmp_path, changes):
+@pytest.mark.parametrize(("waited", "number"), [(63, 2), (64, 3)])
+def test_every_64_rounds_the_newest_is_tried_whatever_was_heard_again(tmp_path, waited, number):
+    second, third = entry("alice", 2, heard_round=65), entry("alice", 3, heard_round=65)
+    choosing = chooser(tmp_path, second, third)
+    choosing.inbox.hear_again(second)
+    missed(choosing, third)
+    assert numbers(choosing, 1 + waited) == [number]
+
+
+def test_of_what_was_heard_again_the_newest_counts(tmp_path):
+    first, second, third = (entry("alice", number) for number in (1, 2, 3))
+    choosing = chooser(tmp_path, first, second, third)
+    choosing.inbox.hear_again(second)
+    choosing.inbox.hear_again(first)
+    missed(choosing, third)
+    assert numbers(choosing, 2) == [2]
+
+
+def test_something_that_came_of_the_newest_shows_that_it_can_be_had(tmp_path):
+    first, second = entry("alice", 1), entry("alice", 2)
+    choosing = chooser(tmp_path, first, second)
+    choosing.inbox.hear_again(first)
+    missed(choosing, second)
+    choosing.inbox.tried(second, True)
+    assert numbers(choosing, 2) == [2]
+
+
+def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
+    """The selector is told of the one what is known of that one."""
+    first, second = entry("alice", 1), entry("alice", 2)
+    choosing = chooser(tmp_path, first, second, selector=LeastRecentlyTried)
+    choosing.inbox.hear_again(first)
+    missed(choosing, second)
+    [again] = choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
+    missed(choosing, again, failures=5)
+    assert [numbers(choosing, round_) for round_ in (1, 2, 3)] == [[], [], [2]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fetched"),
+    [({"lineage": THEIRS}, 0), ({"signature": b"shapes 2"}, 0), ({"heard_round": -8}, 0), ({}, 1)],
+    ids=["lineage", "shapes", "old", "fetched"],
+)
+def test_what_was_heard_again_and_is_of_no_use_stands_in_for_nothing(tmp_path, changes, fetched):
     first, second = entry("alice", 1, **changes), entry("alice", 2)
     choosing = chooser(tmp_path, first, second)
     choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second)
-    assert [e.announcement.number for e in choosing.fresh(OURS, 1)] == [2]
-
-
-@pytest.mark.parametrize(("heard_round", "fetched"), [(1, 1), (-8, 0)], ids=["fetched", "old"])
-def test_when_what_was_heard_again_is_fetched_or_old_the_next_of_those_is_waited_for(tmp_path, heard_round, fetched):
-    first, second = entry("alice", 1, heard_round=heard_round), entry("alice", 2)
-    choosing = chooser(tmp_path, first, second)
-    choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second)
+    missed(choosing, second)
     choosing.peers.note(first.peer).fetched_number = fetched
-    assert chosen(choosing) == []
+    assert numbers(choosing, 2) == [2]
 
 
-@pytest.mark.parametrize(("since", "number"), [(AGAIN_ROUNDS, None), (AGAIN_ROUNDS + 1, 2)])
-def test_when_nothing_is_heard_again_for_long_the_newest_is_tried(tmp_path, since, number):
-    first, second = entry("alice", 1), entry("alice", 2, heard_round=1 + since)
-    choosing = chooser(tmp_path, first, second)
-    choosing.inbox.hear_again(first)
-    choosing.inbox.not_there(second)
-    entries = choosing.choose(OURS, 1 + since, age=7, now=0.0, round_seconds=None)
-    assert [e.announcement.number for e in entries] == ([number] if number else [])
+def test_whatever_is_heard_again_a_peer_that_is_heard_is_tried_as_often_as_without_that(tmp_path):
+    """Nothing of it could be had once; an old update of it was heard twice."""
+    updates = [entry("alice", number, heard_round=number) for number in range(1, 100)]
+    choosing = chooser(tmp_path, *updates[:6], selector=LeastRecentlyTried)
+    choosing.inbox.hear_again(updates[1])
+    choosing.peers.note(PeerId("alice")).fetched_number = 5
+    missed(choosing, updates[5], round_=6)
+    tried = []
+    for item in updates[6:]:
+        choosing.inbox.put(item)
+        tried += numbers(choosing, item.heard_round)
+    assert tried == list(range(8, 100))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.node.assembly import Named
+from learnae.node.fetching import Transfer
 from learnae.node.forwarding import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, Forwarding
 from learnae.node.inbox import Entry
 from learnae.node.outages import Outages
@@ -63,9 +64,16 @@ def alias(text: str) -> bytes:
 
 @attrs.define
 class Nothing:
-    """Stands for a peer with one storage: there is nothing to carry."""
+    """Stands for a peer with one storage, or with one that it writes to: there is nothing to carry."""
 
     needed: bool = False
+    there: bool = True
+
+    def targets(self, transfer: Transfer) -> list[Any]:
+        return []
+
+    def still_there(self, entry: Entry) -> bool:
+        return self.there
 
     async def run(self, done: Any) -> None: ...
 
@@ -153,3 +161,20 @@ def test_a_flood_of_strangers_is_bounded_slow_and_holds_up_nobody_who_is_known(s
 
 def test_what_has_waited_too_long_is_not_said_any_more(said_by):
     assert said_by(entry("a", 1), ready=False).messages == []
+
+
+@pytest.mark.parametrize(("there", "messages"), [(True, [b"a/4/1"]), (False, [])], ids=["there", "left meanwhile"])
+def test_what_came_from_the_only_storage_that_is_written_to_is_announced_at_once_where_it_was_not_heard(bench, there, messages):
+    async def main() -> list[list[bytes]]:
+        async with trio.open_nursery() as nursery:
+            made = await bench(nursery, Medium(), Medium())
+            forwarding = {named: Forwarding(named, "channel", made.services, lambda peer: True) for named in made.named}
+            relay = Relay(peer_named("relay"), forwarding, Nothing(needed=True, there=there), alias)  # type: ignore[arg-type]
+            relay.forwarding[made.named[0]].note(entry("a", 1))
+            relay.fetched(entry("a", 1), Transfer(1))
+            nursery.start_soon(relay.run)
+            await trio.sleep(5)
+            nursery.cancel_scope.cancel()
+            return [named.strategy.messages for named in made.named]
+
+    assert run_in_virtual_time(main) == [[], messages]

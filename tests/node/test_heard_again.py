@@ -70,6 +70,18 @@ def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Heari
     assert hearing.refusals == {"replay": 4}
 
 
+def test_what_a_later_look_brings_is_not_said_again(hearing: Hearing) -> None:
+    for backlog in (False, True, True):
+        hearing.hear(Heard(said("alice", 1), backlog=backlog), "one")
+    assert again(hearing, "alice") is None
+
+
+def test_of_what_is_said_again_the_newest_is_noted(hearing: Hearing) -> None:
+    for number in (1, 2, 2, 1):
+        hearing.hear(Heard(said("alice", number)), "one")
+    assert again(hearing, "alice") == 2
+
+
 def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hearing: Hearing) -> None:
     hearing.hear(Heard(said("bob", 1), backlog=True))
     taken = [hearing.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]

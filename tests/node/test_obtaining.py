@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import attrs
 import numpy as np
 import pytest
 import structlog
@@ -218,12 +219,12 @@ def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than
     assert given == pytest.approx([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0], rel=0.01)
 
 
-def test_of_whom_nothing_was_to_be_had_is_told_and_of_no_other_failure(obtaining, publication, shelf):
+def test_whether_something_was_to_be_had_is_told_of_each_and_another_failure_is_none_of_that(obtaining, publication, shelf):
     nowhere, broken, strange = publication(MODEL), publication(MODEL, "bob"), publication(MODEL, "carol", codec="odd")
-    missing = []
+    there = {}
     storage = shelf(*broken.packed.blocks[:1])
-    obtaining([item.entry for item in (nowhere, broken, strange)], storage, on_missing=missing.append)
-    assert missing == [nowhere.entry]
+    obtaining([item.entry for item in (nowhere, broken, strange)], storage, on_tried=lambda entry, some: there.update({entry.peer: some}))
+    assert there == {nowhere.entry.peer: False, broken.entry.peer: True, strange.entry.peer: True}
 
 
 def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(obtaining, publication, shelf):
@@ -234,3 +235,17 @@ def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(
     assert entry == whole.entry
     assert transfer.blocks == {block.cid: block.data for block in whole.packed.blocks}
     assert transfer.origin == "storage s0"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_trying_what_was_heard_again_is_written_down_apart(obtaining, publication, shelf, whole):
+    update = publication(MODEL, number=7)
+    peers, tried = Peers(100), []
+    peers.note(peer_named("alice")).failures = 3
+    entry = attrs.evolve(update.entry, again=True)
+    storage = shelf(*update.packed.blocks) if whole else shelf()
+    obtaining([entry], storage, peers=peers, on_tried=lambda entry, there: tried.append(there))
+    record, apart = (peers.get(peer_named("alice"), again=again) for again in (False, True))
+    assert (record.last_tried, record.failures, record.fetched_number) == (None, 3, 7 if whole else 0)
+    assert (apart.last_tried, apart.failures) == (1, 0 if whole else 1)
+    assert tried == [whole]

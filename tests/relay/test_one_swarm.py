@@ -56,7 +56,7 @@ def test_where_all_hear_of_an_update_before_it_can_be_had_few_tries_are_in_vain(
         await trio.sleep(60)
         return [sum(report.failed for report in peer.trainer.reports) for peer in (*groups.left, *groups.right)]
 
-    assert max(run(main)) <= 8  # of some hundred; at first each of the other side is tried once or twice too early, then every 32 rounds
+    assert max(run(main)) <= 10  # of some hundred: of the two of the other side, the newest is tried after 2, 4, 8, 16 and 32 rounds
 
 
 def test_a_private_swarm_is_relayed_sealed_as_it_is(run: Run, tmp_path: Path) -> None:
