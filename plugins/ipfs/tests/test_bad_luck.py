@@ -181,3 +181,20 @@ def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, learnae_contexts:
             assert {*caught.value.missing} == {*hostile}
 
     run(test)
+
+
+def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
+    kubo = new_kubo()
+
+    async def test() -> None:
+        async with storage_at(kubo.address, learnae_contexts("a")) as store:
+            await store.put(UPDATE.root, UPDATE.blocks)
+            await store.drop(UPDATE.root)  # or the pin would protect it
+            formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
+            names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, UPDATE.cids[3]) for how in formats]
+            with pytest.raises(Unavailable) as caught:
+                await fetched(store, [*names, "/ipfs/" + UPDATE.cids[3]])
+            assert len(caught.value.missing) == len(names) + 1
+            assert same(await fetched(store, UPDATE.cids), UPDATE)
+
+    run(test)

@@ -294,20 +294,3 @@ def assert_collecting_garbage_leaves(kubo: Any, *updates: Published) -> None:
     kubo.ipfs("repo", "gc", "-q")
     left = {file.read_bytes() for file in (kubo.repo / "blocks").rglob("*.data")}
     assert left >= {block.data for update in updates for block in update.blocks}
-
-
-def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
-    kubo = new_kubo()
-
-    async def test() -> None:
-        async with storage_of(kubo, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.drop(UPDATE.root)  # or the pin would protect it
-            formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
-            names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, HARMED.cid) for how in formats]
-            with pytest.raises(Unavailable) as caught:
-                await fetched(store, [*names, "/ipfs/" + HARMED.cid])
-            assert len(caught.value.missing) == len(names) + 1
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
