@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,21 @@ def test_two_commands_install_it(tool: str, wheels: list[str], tmp_path: Path) -
     assert python(environment, code) == "2.1.0 pow.ccurl_interface\n"
     assert "iota (learnae-iota 0.1.0)" in python(environment, "from learnae.cli.main import main; main(['plugins'])")
     assert "--milestone-seconds" in python(environment, "from learnae_iota.command import main; main(['devnet', '--help'])")
+
+
+def test_the_kit_passes_where_nothing_but_our_wheels_and_the_registry_was_used(hornet: str, wheels: list[str], tmp_path: Path) -> None:
+    environment, tests = tmp_path / "venv", tmp_path / "tests"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    install = [str(UV), "pip", "install", "--python", str(environment), *CONSTRAINED]
+    for packages in ((*wheels, "pytest", "hypothesis"), _packages(INSTALL)):
+        subprocess.run([*install, *packages], check=True)
+    tests.mkdir()
+    for name in ("conftest.py", "test_iota_conforms.py"):
+        shutil.copy(Path(__file__).with_name(name), tests)
+    command = [environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests)]
+    kit = subprocess.run(command, env={**os.environ, "LEARNAE_HORNET": hornet}, cwd=tests, capture_output=True, text=True, check=False)
+    assert kit.returncode == 0, kit.stdout + kit.stderr
+    assert " passed" in kit.stdout
 
 
 def _packages(command: str) -> list[str]:
