@@ -17,8 +17,10 @@ EMBEDDED = "directory"
 KINDS = ("storage", "announcer")
 ON_LOOPBACK: dict[str, dict[str, Any]] = {"ipfs": {"listen": ["/ip4/127.0.0.1/tcp/0"]}}  # options that keep it on this machine
 BUILDERS = {"iota": "learnae_iota.demo:tangle"}  # of what has to run before peers can use it
-STEPS_PER_SECOND = 25.0  # daemons share the cores, and rounds take longer
-LIMIT_SECONDS = 300.0
+STEPS_PER_SECOND = 30.0  # daemons share the cores, and rounds take longer
+LEARNING_RATE = 0.1  # more steps pass between two merges, each by itself on two or three of the digits
+STEPS = 2500  # so it takes more of them
+LIMIT_SECONDS = 400.0
 
 
 @attrs.frozen
@@ -59,7 +61,9 @@ def built(chosen: Mapping[str, str], stage: Stage) -> Iterator[Scene]:
         made = {name: stack.enter_context(_builder(name)(stage.folder / name)) for name in others.values() if name in BUILDERS}
         for kind, name in others.items():
             tables[kind] = [{**table(name), **(made[name].options if name in made else {})}]
-        plan = Plan(scenery=tables, steps_per_second=STEPS_PER_SECOND, limit_seconds=LIMIT_SECONDS)
+        plan = Plan(
+            scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
+        )
         yield Scene(plan, tuple(one.half_way for one in made.values()))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 KUBO = os.environ.get("LEARNAE_KUBO")  # read now: tests do not see the variables of Learnae
 BUILT = Path(__file__).parents[3] / ".nodes" / "ipfs"
-LIMIT_SECONDS = 400.0
+LIMIT_SECONDS = 500.0
 
 
 @pytest.fixture
