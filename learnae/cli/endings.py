@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 
 from learnae.errors import ConfigError, PluginError, Unavailable
 
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def run(command: click.Group, name: str, arguments: Sequence[str] | None) -> int:
+    """Run it with the words of the command line, or these. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with command.make_context(name, words) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as ending:  # --help, and commands that name their own code
+        return ending.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, debug="--debug" in words)
+    return 0
 
 
 def report(error: BaseException, *, debug: bool = False) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -52,12 +51,4 @@ for command in (demo, init, run, check, new_plugin, key, plugins, status, why, h
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with learnae.make_context("learnae", words) as context:
-            learnae.invoke(context)
-    except click.exceptions.Exit as ending:  # --help, and commands that name their own code
-        return ending.exit_code
-    except (Exception, KeyboardInterrupt) as error:
-        return endings.report(error, debug="--debug" in words)
-    return 0
+    return endings.run(learnae, "learnae", arguments)

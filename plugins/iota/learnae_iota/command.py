@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,12 +69,4 @@ def _watch(tangle: Tangle) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with learnae_iota.make_context("learnae-iota", words) as context:
-            learnae_iota.invoke(context)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
-    except (Exception, KeyboardInterrupt) as error:
-        return endings.report(error)
-    return 0
+    return endings.run(learnae_iota, "learnae-iota", arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +39,4 @@ def swarm_key(file: Path, out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with learnae_ipfs.make_context("learnae-ipfs", words) as context:
-            learnae_ipfs.invoke(context)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
-    except (Exception, KeyboardInterrupt) as error:
-        return endings.report(error)
-    return 0
+    return endings.run(learnae_ipfs, "learnae-ipfs", arguments)
