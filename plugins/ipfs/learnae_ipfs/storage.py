@@ -39,15 +39,13 @@ class IpfsStorage(Storage):
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._stack.callback(self._daemon.close)
-        try:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._daemon.close)
             if self._own is None:
                 await self._look()
             else:
-                await self._stack.enter_async_context(self._own)
-        except BaseException:
-            self._daemon.close()
-            raise
+                await stack.enter_async_context(self._own)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
