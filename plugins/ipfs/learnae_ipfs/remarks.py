@@ -14,7 +14,7 @@ from learnae import ConfigError, Problem, Unavailable
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.versions import NEWEST_TESTED, OLDEST, RANGE, dotted
+from learnae_ipfs.versions import OLDEST, RANGE, dotted, remark_on
 
 KEY = "storage.address"
 ANSWER_SECONDS = 5.0
@@ -118,8 +118,7 @@ class Visit:
             yield Problem(KEY, f"only {free // MEGABYTE} MiB are free on the disk of the IPFS daemon at {self.address}", MAKE_ROOM)
 
     def _about(self, answer: Answer) -> str:
-        newer = f"; it is newer than what is known to work: {RANGE}" if answer.version > NEWEST_TESTED else ""
-        return f"Kubo {dotted(answer.version)} at {self.address} allows all calls that are needed{newer}"
+        return f"Kubo {dotted(answer.version)} at {self.address} allows all calls that are needed{remark_on(answer.version)}"
 
     async def _network(self, identity: Answer, swarm_key: str) -> list[str]:
         """What can be known of it; nothing otherwise."""

@@ -12,7 +12,7 @@ from learnae import ConfigError, Problem, Unavailable
 from learnae_ipfs.managed.program import kubo
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.managed.settings import Settings
-from learnae_ipfs.versions import NEWEST_TESTED, OLDEST, RANGE, dotted
+from learnae_ipfs.versions import OLDEST, RANGE, dotted, remark_on
 
 KEY = "storage.program"
 VERSION_SECONDS = 10.0
@@ -41,8 +41,7 @@ class Preview:
             raise ConfigError(Problem(KEY, f"{program} is no Kubo: it tells no version", GET_KUBO))
         if version < OLDEST:
             raise ConfigError(Problem(KEY, f"{program} is Kubo {dotted(version)}, which is too old; {RANGE}", GET_KUBO))
-        newer = f"; it is newer than what is known to work: {RANGE}" if version > NEWEST_TESTED else ""
-        return f"a daemon of this peer's own, by {program}, Kubo {dotted(version)}{newer}"
+        return f"a daemon of this peer's own, by {program}, Kubo {dotted(version)}{remark_on(version)}"
 
     def _repo(self) -> Iterator[str]:
         holder = self.repo.holder
