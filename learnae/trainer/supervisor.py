@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import attrs
 
+from learnae.backoff import Backoff
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
 from learnae.link.lines import MAX_START, Garbled, Lines
 from learnae.link.messages import Failed, Message, Start, ToNode, Want
-from learnae.trainer.backoff import Backoff
 from learnae.trainer.ear import Ear
 from learnae.trainer.lookout import Lookout
 

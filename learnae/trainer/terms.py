@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from learnae.backoff import Backoff
 from learnae.link.contract import Hello
 from learnae.link.messages import Benched, Start
 from learnae.logs import make_logger
-from learnae.trainer.backoff import Backoff
 from learnae.trainer.supervisor import NODE
 
 

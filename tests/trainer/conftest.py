@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import learnae
-from learnae.trainer.backoff import Backoff
+from learnae.backoff import Backoff
 from learnae.trainer.shared import find_shared
 from learnae.trainer.swarm import Swarm
 from learnae.trainer.terms import Terms

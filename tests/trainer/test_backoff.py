@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from learnae.trainer.backoff import Backoff
+from learnae.backoff import Backoff
 
 
 def test_waits_double_up_to_a_limit() -> None:

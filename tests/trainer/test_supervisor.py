@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import socket
 
+from learnae.backoff import Backoff
 from learnae.config.tables import YEAR
 from learnae.link.lines import Lines
 from learnae.link.messages import Adopted, Want
-from learnae.trainer.backoff import Backoff
 from learnae.trainer.ear import Ear
 from learnae.trainer.supervisor import Supervisor
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import attrs
 import trio
 
 from learnae import Unavailable
+from learnae.blocking import in_thread_until
 from learnae.strategies import RunInThread
 from learnae_iota.calls import meet
 from learnae_iota.line import FAILURES, Line
@@ -55,27 +57,15 @@ class Node:
 
     async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
         """Raises TimeoutError, at once, for an answer that takes too long, whatever comes meanwhile."""
-        returned: list[T] = []
-        failed: list[Exception] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, line, returned, failed)
-            try:
-                returned.append(await self.in_thread(function, line))
-            except Exception as error:  # raised again outside of the nursery, which would wrap it
-                failed.append(error)
-            nursery.cancel_scope.cancel()
-        if failed and line.hung_up:
-            raise TimeoutError("an answer takes too long") from failed[0]
-        if failed:
-            raise failed[0]
-        return returned[0]
+        try:
+            return await in_thread_until(self.in_thread, lambda: function(line), line.hang_up, partial(_late, line))
+        except Exception as error:
+            if line.hung_up:
+                raise TimeoutError("an answer takes too long") from error
+            raise
 
 
-async def _watch(line: Line, *over: list[T] | list[Exception]) -> None:
-    """Hang up when this is cancelled before it is over, or when an answer takes too long."""
-    try:
-        while (rest := line.rest_seconds()) > 0.0:  # noqa: ASYNC110  the thread that asks can set no event of trio's
-            await trio.sleep(rest)
-    finally:
-        if not any(over):
-            line.hang_up()
+async def _late(line: Line) -> None:
+    """Return when an answer takes too long."""
+    while (rest := line.rest_seconds()) > 0.0:  # noqa: ASYNC110  the thread that asks can set no event of trio's
+        await trio.sleep(rest)

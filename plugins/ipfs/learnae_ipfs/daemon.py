@@ -10,6 +10,7 @@ import ipfshttpclient.exceptions as client_errors
 import trio
 
 from learnae import Unavailable
+from learnae.blocking import in_thread_until
 from learnae.strategies import RunInThread
 from learnae_ipfs.line import FAILURES, Line, Refused
 
@@ -40,7 +41,7 @@ class Daemon:
             line = self._line()
             sound = False
             try:
-                result = await self._over(line, function)
+                result = await in_thread_until(self.in_thread, lambda: function(line), line.hang_up)
                 sound = not line.hung_up
                 return result
             except Refused:
@@ -72,25 +73,3 @@ class Daemon:
             return Line(address, self.silence_seconds)
         except client_errors.Error as error:
             raise Unavailable(f"{self.name} has an address that is none: {address}") from error
-
-    async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
-        returned: list[T] = []
-        failed: list[Exception] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_hang_up_if_cancelled, line, returned, failed)
-            try:
-                returned.append(await self.in_thread(function, line))
-            except Exception as error:  # raised again outside of the nursery, which would wrap it
-                failed.append(error)
-            nursery.cancel_scope.cancel()
-        if failed:
-            raise failed[0]
-        return returned[0]
-
-
-async def _hang_up_if_cancelled(line: Line, *over: list[T] | list[Exception]) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        if not any(over):
-            line.hang_up()

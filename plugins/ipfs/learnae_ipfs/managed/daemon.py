@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from learnae import Unavailable
+from learnae.backoff import Backoff
 from learnae.strategies import RunInThread
 from learnae_ipfs.managed.guard import END_SECONDS
 from learnae_ipfs.managed.process import Process
@@ -22,8 +23,7 @@ from learnae_ipfs.managed.settings import Settings
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-STEADY_SECONDS = 60.0  # one that ends again before this is still the same outage
+LONGEST_PAUSE_SECONDS = 15.0
 PING_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 FREE_SECONDS = END_SECONDS + 2.0  # the guard of an earlier run may still be ending its daemon
@@ -43,7 +43,7 @@ class ManagedDaemon:
     async def run(self, task_status: trio.TaskStatus[str | None] | None = None) -> None:
         """Until cancelled. The status, if one is wanted, is why no daemon could be started at first; then it returns."""
         ready = Announced(task_status, self.log)
-        waits = back_off()
+        pauses = Backoff(limit=LONGEST_PAUSE_SECONDS)
         while True:
             began = trio.current_time()
             cause = await self._live(ready)
@@ -51,8 +51,7 @@ class ManagedDaemon:
                 task_status.started(cause)
                 return
             ready.over(cause)
-            waits = back_off() if trio.current_time() - began >= STEADY_SECONDS else waits
-            await trio.sleep(next(waits))
+            await trio.sleep(pauses.after(trio.current_time() - began))
 
     async def _live(self, ready: Announced) -> str:
         """One life of a daemon; why it is over."""
@@ -125,10 +124,3 @@ class Announced:
         if not self._broken:
             self.log.warning("ipfs.daemon_is_gone", cause=cause)
         self._broken = True
-
-
-def back_off() -> Iterator[float]:
-    """How long to wait after each failure in a row."""
-    yield from BACK_OFF_SECONDS
-    while True:
-        yield BACK_OFF_SECONDS[-1]
