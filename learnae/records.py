@@ -52,11 +52,15 @@ class Heard:
 
 @attrs.frozen
 class TensorSpec:
-    """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor."""
+    """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor; a buffer is one that no gradient trains.
+
+    What a stranger's meta lists says nothing of buffers: each peer goes by its own model.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    buffer: bool = False
 
     @property
     def count(self) -> int:

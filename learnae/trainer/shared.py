@@ -54,6 +54,7 @@ class _Found:
     place: str
     tensor: Tensor = attrs.field(repr=False)
     trained: bool
+    buffer: bool = False
 
 
 def find_shared(model: nn.Module, keep_local: Sequence[str] = ()) -> Shared:
@@ -89,8 +90,9 @@ def _tensors(model: nn.Module) -> Iterator[_Found]:
     names = clean_names([name for name, _ in named])
     for members in groups.values():
         path, tensor = named[members[0]]
-        trained = any(named[i][1].requires_grad or not isinstance(named[i][1], nn.Parameter) for i in members)
-        yield _Found(tuple(names[i] for i in members), path, tensor, trained)
+        gradient = any(named[i][1].requires_grad for i in members)
+        trained = gradient or any(not isinstance(named[i][1], nn.Parameter) for i in members)
+        yield _Found(tuple(names[i] for i in members), path, tensor, trained, buffer=not gradient)
 
 
 def _identity(tensor: Tensor) -> object:
@@ -119,7 +121,7 @@ def _problems(found: Sequence[_Found]) -> Iterator[Problem]:
 
 def _place(model: nn.Module, one: _Found) -> Place:
     path, _, attribute = one.place.rpartition(".")
-    spec = TensorSpec(one.names[0], str(one.tensor.dtype).removeprefix("torch."), tuple(one.tensor.shape))
+    spec = TensorSpec(one.names[0], str(one.tensor.dtype).removeprefix("torch."), tuple(one.tensor.shape), one.buffer)
     return Place(spec.name, model.get_submodule(path), attribute, spec)
 
 

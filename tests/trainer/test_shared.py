@@ -46,7 +46,7 @@ def test_specs_say_name_type_and_shape() -> None:
     specs = {spec.name: spec for spec in find_shared(Net()).specs}
     assert specs["scale"] == TensorSpec("scale", "bfloat16", ())
     assert specs["body.0.weight"] == TensorSpec("body.0.weight", "float32", (2, 3))
-    assert specs["body.1.num_batches_tracked"] == TensorSpec("body.1.num_batches_tracked", "int64", ())
+    assert specs["body.1.num_batches_tracked"] == TensorSpec("body.1.num_batches_tracked", "int64", (), buffer=True)
 
 
 def test_what_matches_keep_local_is_not_shared() -> None:

@@ -13,7 +13,9 @@ from learnae.testing.hostile.targets import Target
 from learnae.testing.hostile.trees import JSON
 
 PROGRESS = Progress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
-HELLO = Hello("run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", ())), b"\x00\xff", "old", 7)
+HELLO = Hello(
+    "run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", (), True)), b"\x00\xff", "old", 7
+)
 VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
 REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
 MESSAGES: tuple[Message, ...] = (
