@@ -64,6 +64,7 @@ class Context:
     rng: np.random.Generator  # a seeded stream of this strategy's own
     log: FilteringBoundLogger
     in_thread: RunInThread
+    channel: str = ""  # under which announcers know the swarm: what `announce` and `listen` are called with
 
 
 class Strategy:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import Swarm
+from learnae.shared_folder import in_words, try_out
 
 
 def state_folder() -> Path:
@@ -50,14 +51,19 @@ def folder_name(swarm: str) -> str:
 
 def existing(folder: Path) -> Path:
     """The folder, or that of its parents which is there already."""
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
 
 
 def check_folder(folder: Path, key: str) -> str:
-    """In words, that it can be written to; one that is not there yet is not made, only its place tried. Raises ConfigError, at `key`."""
+    """In words, that it can be written to as a peer would; one that is not there is not made, only tried. Raises ConfigError, at `key`."""
     try:
-        with tempfile.TemporaryFile(dir=existing(folder)):
-            return f"{folder} can be written to"
+        place = existing(folder)
+        if place == folder:
+            try_out(folder)
+        else:
+            with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=place) as trial:
+                try_out(Path(trial))
+        return f"{folder} can be written to"
     except OSError as error:
-        remedy = "name another folder, or let this user write there"
-        raise ConfigError(Problem(key, f"{folder} cannot be written to: {error.strerror}", remedy)) from error
+        said = in_words(error, folder)
+        raise ConfigError(Problem(key, f"{folder} cannot be written to: {said}", "or name another folder")) from error

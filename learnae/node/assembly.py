@@ -124,6 +124,7 @@ class Maker:
             rng=around.rng(kind, name),
             log=around.log.bind(strategy=name),
             in_thread=around.in_thread,
+            channel=self.swarm.channel,
         )
 
 

@@ -37,6 +37,7 @@ def make_context(
     seed: int = 0,
     secret: Callable[[str], bytes | None] = lambda purpose: None,
     in_thread: RunInThread | None = None,
+    channel: str = "c",
 ) -> Context:
     """What the core would hand to a strategy of this peer. Peers that are to meet share `shared` and `meeting` (without one: `home`)."""
     return Context(
@@ -50,6 +51,7 @@ def make_context(
         rng=np.random.default_rng(seed),
         log=structlog.get_logger().bind(peer=peer),
         in_thread=in_thread or run_in_thread,
+        channel=channel,
     )
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from learnae.shared_folder import create, make_folder
+
 _MAX_FILES = 10_000  # looked at in one channel
 _OLD_SECONDS = 90 * 86_400.0  # so that a swarm which paused for the summer finds its models again
 _NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -26,10 +28,11 @@ def channel_folder(board: Path, channel: str) -> Path:
 
 def post(folder: Path, key: bytes, message: bytes) -> None:
     """Put a message in the place of the one before under this key, in one step."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     temporary = folder / f"new.{secrets.token_hex(8)}"
     try:
-        temporary.write_bytes(message)
+        with create(temporary) as file:
+            file.write(message)
         temporary.replace(folder / _hashed(key))
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -46,7 +49,7 @@ class Reader:
 
     def prepare(self) -> None:
         for folder in self.folders:
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
 
     def look(self) -> list[bytes]:
         """Look at everything; return the messages that changed since the last look."""

@@ -17,6 +17,7 @@ from learnae.errors import Unavailable
 from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
 from learnae.plugins.announcer.folder_events import FolderEvents
 from learnae.records import Heard
+from learnae.shared_folder import in_words, make_folder
 from learnae.strategies import Announcer, Context
 
 T = TypeVar("T")
@@ -42,11 +43,13 @@ class DirectoryAnnouncer(Announcer):
         self.folder = options.path or context.meeting / "announcements"
 
     async def __aenter__(self) -> Self:
-        await self._on_disk(lambda: self.folder.mkdir(parents=True, exist_ok=True))
+        await self._on_disk(self._prepare)
         return self
 
     async def check(self) -> Sequence[str]:
-        return [await self.context.in_thread(check_folder, self.folder, "announcer.path")]
+        channel = channel_folder(self.folder, self.context.channel)
+        await self.context.in_thread(check_folder, channel, "announcer.path")
+        return [f"{self.folder} can be written to"]
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:
@@ -65,6 +68,11 @@ class DirectoryAnnouncer(Announcer):
                 if arrivals is None:
                     looked = trio.current_time()
                 await _deliver_all(await self._read(reader, arrivals), deliver)
+
+    def _prepare(self) -> None:
+        if self.options.path is None:
+            self.context.meeting.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, parents=True)
 
     def _events(self, folders: Sequence[Path], stack: ExitStack) -> FolderEvents | None:
         try:
@@ -95,7 +103,7 @@ class DirectoryAnnouncer(Announcer):
         try:
             return await self.context.in_thread(function, *args)
         except OSError as error:
-            raise Unavailable(f"cannot use {self.folder}: {error.strerror or error}") from error
+            raise Unavailable(in_words(error, self.folder)) from error
 
 
 async def _deliver_all(messages: Sequence[bytes], deliver: Callable[[Heard], None], *, backlog: bool = False) -> None:

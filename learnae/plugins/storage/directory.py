@@ -20,6 +20,7 @@ from learnae.durable import sync_folder
 from learnae.errors import Unavailable
 from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid
 from learnae.records import MEGABYTE, Block, Cid
+from learnae.shared_folder import in_words, make_folder
 from learnae.strategies import Context, Storage
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class DirectoryStorage(Storage):
         try:
             return await self.context.in_thread(function, *args)
         except OSError as error:
-            raise Unavailable(f"cannot use {self.folder}: {error.strerror or error}", missing) from error
+            raise Unavailable(in_words(error, self.folder), missing) from error
 
     def _path(self, root: Cid) -> Path:
         if not is_cid(root):
@@ -104,7 +105,9 @@ class DirectoryStorage(Storage):
 
     def _prepare(self) -> None:
         """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.options.path is None:
+            self.context.meeting.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, parents=True)
         for path in self.folder.glob(f"{_NEW}.*"):
             if _parts(path.name)[1].startswith(f"{self._owner}.") or _age(path) > _ORPHAN_SECONDS:
                 self._clear_away(path)

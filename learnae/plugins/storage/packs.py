@@ -19,6 +19,7 @@ from typing import Self
 
 from learnae.durable import sync_folder
 from learnae.records import BLOCK_BYTES, Block, Cid
+from learnae.shared_folder import create
 
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes of the index, sha256 of the index
 _MAGIC = b"learnae1"
@@ -44,7 +45,7 @@ class PackWriter:
 
     def __init__(self, path: Path, temporary: Path) -> None:
         self._path, self._temporary = path, temporary
-        self._file = temporary.open("xb")
+        self._file = create(temporary)
         self._lengths: dict[Cid, int] = {}
 
     def add(self, block: Block) -> None:

@@ -1,0 +1,87 @@
+"""Which rights folders and files get in a folder that users share, whatever the umask."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from learnae.shared_folder import create, in_words, make_folder, try_out
+
+UMASKS = [0o022, 0o077, 0o002, 0o000]
+
+
+@pytest.fixture(params=UMASKS, ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def top(folder: Path, rights: int) -> Path:
+    folder = folder / "top"
+    folder.mkdir()
+    folder.chmod(rights)
+    return folder
+
+
+@pytest.mark.parametrize("rights", [0o2775, 0o2770, 0o770, 0o775, 0o3770, 0o777, 0o2750])
+def test_in_a_shared_folder_all_folders_have_its_rights_and_all_files_can_be_read_by_those_who_can_read_it(
+    tmp_path: Path, umask: int, rights: int
+) -> None:
+    shared = top(tmp_path, rights)
+    make_folder(shared / "blocks" / "deep", parents=True)
+    assert [oct(mode(shared / "blocks")), oct(mode(shared / "blocks" / "deep"))] == [oct(rights)] * 2
+    with create(shared / "blocks" / "file") as file:
+        file.write(b"x")
+    assert oct(mode(shared / "blocks" / "file")) == oct(rights & 0o444 | 0o200)
+
+
+@pytest.mark.parametrize("rights", [0o755, 0o700, 0o1777])
+def test_elsewhere_the_umask_decides_about_folders(tmp_path: Path, umask: int, rights: int) -> None:
+    alone = top(tmp_path, rights)
+    make_folder(alone / "blocks")
+    assert oct(mode(alone / "blocks")) == oct(0o777 & ~umask)
+
+
+def test_a_file_is_never_open_to_more_than_its_folder(tmp_path: Path, umask: int) -> None:
+    create(top(tmp_path, 0o700) / "file").close()
+    assert mode(tmp_path / "top" / "file") == 0o600
+
+
+def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    shared = top(tmp_path, 0o2775)
+    (shared / "mine").mkdir(mode=0o700)
+    make_folder(shared / "mine")
+    assert mode(shared / "mine") & 0o777 == 0o700
+
+
+def test_without_parents_a_folder_that_has_gone_is_not_made_again(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        make_folder(tmp_path / "gone" / "channel")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")
+    with pytest.raises(FileExistsError):
+        create(tmp_path / "file")
+
+
+def test_a_try_leaves_nothing_behind(tmp_path: Path) -> None:
+    try_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_folder_and_not_with_a_name_that_nobody_knows(tmp_path: Path) -> None:
+    error = OSError(28, "No space left on device", str(tmp_path / "new.1234"))
+    assert in_words(error, tmp_path) == f"cannot use {tmp_path}: No space left on device"

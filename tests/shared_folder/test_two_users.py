@@ -1,0 +1,168 @@
+"""Two users of one group, each with the umask of its machine, in one folder: with real users, which only root can be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from learnae.config.folders import check_folder
+from learnae.errors import ConfigError
+from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.records import Heard
+from learnae.testing.context import make_context
+from learnae.testing.published import fetched, payloads, published, same
+
+GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
+UPDATE = published("one", *payloads(4))
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that others can reach, unlike that of pytest."""
+    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def shared(place: Path, mode: int) -> Path:
+    folder = place / "swarm"
+    folder.mkdir()
+    os.chown(folder, 0, GROUP)
+    folder.chmod(mode)
+    return folder
+
+
+def as_user(user: int, umask: int, work: Callable[[], None], group: int = GROUP, more: tuple[int, ...] = ()) -> str:
+    """Do it in a process of that user; what it raises, in words."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        said = ""
+        try:
+            os.setgroups(more)
+            os.setgid(group)
+            os.setuid(user)
+            os.umask(umask)
+            work()
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def publish(folder: Path, name: str) -> Callable[[], None]:
+    """What a peer does of its own accord: put a model, announce it."""
+
+    async def work() -> None:
+        context = make_context(folder / "home", peer=name)
+        async with (
+            DirectoryStorage(DirectoryStorageOptions(folder / "blocks"), context) as storage,
+            DirectoryAnnouncer(DirectoryAnnouncerOptions(folder / "announcements"), context) as announcer,
+        ):
+            await storage.put(UPDATE.root, UPDATE.blocks)
+            await announcer.announce(name.encode(), channel="c", replaces=name.encode())
+
+    return lambda: trio.run(work)
+
+
+def hear(folder: Path, name: str, expected: set[bytes]) -> Callable[[], None]:
+    """What it hears of others, and reads."""
+
+    async def work() -> None:
+        context, heard = make_context(folder / "home", peer=name), set[bytes]()
+        async with (
+            DirectoryStorage(DirectoryStorageOptions(folder / "blocks"), context) as storage,
+            DirectoryAnnouncer(DirectoryAnnouncerOptions(folder / "announcements"), context) as announcer,
+        ):
+            with trio.move_on_after(5) as limit:
+
+                def deliver(item: Heard) -> None:
+                    heard.add(item.message)
+                    if heard >= expected:
+                        limit.cancel()
+
+                await announcer.listen(["c"], deliver)
+            assert heard == expected
+            assert same(await fetched(storage, UPDATE.cids), UPDATE)
+
+    return lambda: trio.run(work)
+
+
+@pytest.mark.parametrize("mode", [0o2775, 0o2770, 0o770, 0o775, 0o3770], ids=oct)
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_two_users_of_one_group_hear_and_read_each_other(place: Path, mode: int, umask: int) -> None:
+    folder = shared(place, mode)
+    assert as_user(ANNA, umask, publish(folder, "anna"), group=OTHER_GROUP, more=(GROUP,)) == ""
+    assert as_user(BERT, umask, publish(folder, "bert")) == ""
+    for user, name in ((ANNA, "anna"), (BERT, "bert")):
+        assert as_user(user, umask, hear(folder, name, {b"anna", b"bert"})) == ""
+    for path in folder.rglob("*"):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o777 & ~mode
+        assert path.stat().st_gid == GROUP
+
+
+def test_where_the_group_cannot_be_had_another_one_gets_no_more_than_everybody(place: Path) -> None:
+    folder = shared(place, 0o777)
+    folder.chmod(0o775)
+    os.chown(folder, ANNA, GROUP)
+    assert as_user(ANNA, 0o022, publish(folder, "anna"), group=OTHER_GROUP) == ""
+    blocks = (folder / "blocks").stat()
+    assert (blocks.st_gid, stat.S_IMODE(blocks.st_mode)) == (OTHER_GROUP, 0o755)
+
+
+@pytest.mark.parametrize("closed", ["blocks", "announcements"])
+def test_a_folder_that_does_not_let_this_user_in_is_named_with_its_owner_and_the_remedy(place: Path, closed: str) -> None:
+    folder = shared(place, 0o2775)
+    (folder / closed).mkdir(mode=0o755)
+    os.chown(folder / closed, ANNA, GROUP)
+    (folder / closed).chmod(0o2755)
+    said = as_user(BERT, 0o022, publish(folder, "bert"))
+    assert said.startswith("Unavailable") and f"cannot use {folder / closed}:" in said
+    assert f"user {ANNA}" in said and f"chmod g+rwxs {folder / closed}" in said
+
+
+def test_the_sub_folder_of_a_channel_is_named_where_only_it_is_closed(place: Path) -> None:
+    folder = shared(place, 0o2775)
+    assert as_user(ANNA, 0o022, publish(folder, "anna")) == ""
+    (channel,) = (folder / "announcements").iterdir()
+    channel.chmod(0o2755)
+    said = as_user(BERT, 0o022, publish(folder, "bert"))
+    assert f"cannot use {channel}:" in said and f"chmod g+rwxs {channel}" in said
+
+
+@pytest.mark.parametrize("of_announcer", [False, True])
+def test_the_check_of_a_folder_tries_what_the_run_will_do(place: Path, of_announcer: bool) -> None:
+    folder = shared(place, 0o2775)
+    assert as_user(ANNA, 0o022, publish(folder, "anna")) == ""
+    closed = next((folder / "announcements").iterdir()) if of_announcer else folder / "blocks"
+    context = make_context(folder / "home", peer="bert")
+
+    async def check() -> None:
+        await DirectoryStorage(DirectoryStorageOptions(folder / "blocks"), context).check()
+        await DirectoryAnnouncer(DirectoryAnnouncerOptions(folder / "announcements"), context).check()
+
+    before = sorted(folder.rglob("*"))
+    assert as_user(BERT, 0o022, lambda: trio.run(check)) == ""
+    closed.chmod(0o2755)
+    said = as_user(BERT, 0o022, lambda: trio.run(check))
+    assert said.startswith(ConfigError.__name__) and f"chmod g+rwxs {closed}" in said
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_above_that_cannot_be_entered_is_the_one_that_is_named(place: Path) -> None:
+    folder = shared(place, 0o700)
+    said = as_user(BERT, 0o022, lambda: (check_folder(folder / "blocks" / "deep", "storage.path"), None)[1])
+    assert f"cannot use {folder}:" in said
