@@ -14,6 +14,7 @@ from learnae.config.folders import default_home
 from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.trainer.local import by_reason, listed
 from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
 from learnae.trainer.shared import Shared, find_shared
 from learnae.trainer.swarm import Swarm
@@ -22,6 +23,8 @@ from learnae.trainer.terms import Terms
 if TYPE_CHECKING:
     from learnae.config.tables import Config
 
+KEPT_LOCAL = "each peer has its own values; to say so yourself, or to make models alike, name them in [model] keep_local, in all peers"
+BROKEN = "nothing is published or merged until these parameters are finite: initialise them, or load a checkpoint that is"
 PREDECESSOR_SECONDS = 5.0  # the node of a trainer that has just ended may still be saying goodbye in this home
 
 
@@ -60,7 +63,7 @@ def join(
         if resume is not None:
             swarm.load_state_dict(resume)
         undo.pop_all()
-    _warn_of_unmatched(shared, terms)
+    _tell_of(shared, terms)
     swarm.start()
     return swarm
 
@@ -93,6 +96,10 @@ def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
     )
 
 
-def _warn_of_unmatched(shared: Shared, terms: Terms) -> None:
+def _tell_of(shared: Shared, terms: Terms) -> None:
     for pattern in shared.unmatched:
         terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
+    for reason, names in by_reason(shared.kept).items():
+        terms.logger.warning("kept_local", tensors=listed(names), reason=reason, advice=KEPT_LOCAL)
+    if shared.broken:
+        terms.logger.warning("model.not_finite", tensors=listed(shared.broken), advice=BROKEN)

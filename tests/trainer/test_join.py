@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -148,3 +149,16 @@ def test_what_a_checkpoint_says_is_in_the_first_hello(zeros: nn.Module, tmp_path
         assert swarm.status.node_starts == 1
     first, second = (line.split(" ") for line in (tmp_path / "hellos").read_text().splitlines())
     assert second[2] == first[0]
+
+
+def test_what_stays_local_by_itself_is_named_once_with_what_it_means(zeros: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
+    zeros.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+    learnae.join(zeros, "a").leave()
+    lines = [line for line in capfd.readouterr().err.splitlines() if "mask" in line]
+    assert len(lines) == 1 and "not finite" in lines[0] and "keep_local" in lines[0]
+
+
+def test_a_parameter_that_is_not_finite_is_a_warning(zeros: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
+    nn.init.constant_(zeros.bias, math.nan)
+    learnae.join(zeros, "a").leave()
+    assert "bias" in capfd.readouterr().err
