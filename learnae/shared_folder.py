@@ -79,7 +79,7 @@ def in_words(error: OSError, folder: Path) -> str:
     """What cannot be used, why, and who can do what about it; `folder` where the error does not tell the path."""
     place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     if error.errno not in (errno.EACCES, errno.EPERM):
-        return f"cannot use {folder if place.name.startswith('new.') else place}: {error.strerror or error}"
+        return f"cannot use {place.parent if place.name.startswith('new.') else place}: {error.strerror or error}"
     closed = _closed(place)
     return f"cannot use {closed}: {error.strerror or error}; {_remedy(closed)}"
 

@@ -54,8 +54,11 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
 
 
-def check_folder(folder: Path, key: str) -> str:
-    """In words, that it can be written to as a peer would; one that is not there is not made, only tried. Raises ConfigError, at `key`."""
+def check_folder(folder: Path, key: str, named: Path | None = None) -> str:
+    """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
+
+    `named` is what the user calls it, where that is another. Raises ConfigError, at `key`.
+    """
     try:
         place = existing(folder)
         if place == folder:
@@ -63,7 +66,7 @@ def check_folder(folder: Path, key: str) -> str:
         else:
             with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=place) as trial:
                 try_out(Path(trial))
-        return f"{folder} can be written to"
+        return f"{named or folder} can be written to"
     except OSError as error:
         said = in_words(error, folder)
-        raise ConfigError(Problem(key, f"{folder} cannot be written to: {said}", "or name another folder")) from error
+        raise ConfigError(Problem(key, f"{named or folder} cannot be written to: {said}", "or name another folder")) from error

@@ -48,8 +48,7 @@ class DirectoryAnnouncer(Announcer):
 
     async def check(self) -> Sequence[str]:
         channel = channel_folder(self.folder, self.context.channel)
-        await self.context.in_thread(check_folder, channel, "announcer.path")
-        return [f"{self.folder} can be written to"]
+        return [await self.context.in_thread(check_folder, channel, "announcer.path", self.folder)]
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:
