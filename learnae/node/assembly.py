@@ -9,7 +9,7 @@ import attrs
 
 from learnae.config.swarm_key import swarm_of
 from learnae.config.tables import Choice, Config, StorageChoice
-from learnae.errors import ConfigError, LearnaeError, Problem, UpdateRejected
+from learnae.errors import ConfigError, LearnaeError, Problem, Unavailable, UpdateRejected
 from learnae.identity.swarms import Swarm
 from learnae.node.calls import Calling, Calls
 from learnae.plugins.calls import naming
@@ -34,13 +34,22 @@ class Named(Generic[S]):
     label: str = ""
     calls: Calls = attrs.field(factory=Calls, repr=False)
 
-    def calling(self, action: str, *, within: float = 0.0) -> Calling:
+    def calling(self, action: str, *, within: float = 0.0, ours: tuple[type[LearnaeError], ...] | None = None) -> Calling:
         """Around each call of it: what it raises becomes a PluginError that names it, and what it was asked to do.
+
+        Only `ours` pass as they are; unless they are given, what its contract lets it raise: Unavailable in a storage or an announcer,
+        UpdateRejected in a codec, nothing in all others.
 
         `within` is the time after which whoever calls would cut it off, for a call that may wait; one that may not is late at once.
         What is late for `hang_seconds` is ended with its node, and benched: raises OnTheBench instead of calling.
         """
-        return self.calls.calling(self.label, self.plugin, action, within)
+        return self.calls.calling(self.label, self.plugin, action, within, _errors_of(self.strategy) if ours is None else ours)
+
+
+def _errors_of(strategy: Strategy) -> tuple[type[LearnaeError], ...]:
+    if isinstance(strategy, Codec):
+        return (UpdateRejected,)
+    return () if isinstance(strategy, Selector | Gate | Merge | Outer) else (Unavailable,)
 
 
 @attrs.define
@@ -85,7 +94,7 @@ class Maker:
 
     def make(self, kind: str, choice: Choice) -> Named[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
-        with naming(offer.plugin, f"making {kind} {choice.use!r}"):
+        with naming(offer.plugin, f"making {kind} {choice.use!r}", ours=(ConfigError, Unavailable)):
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
         writes = choice.write if isinstance(choice, StorageChoice) else True
         return Named(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.surroundings.calls)

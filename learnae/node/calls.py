@@ -9,6 +9,7 @@ from typing import Self
 
 import trio
 
+from learnae.errors import LearnaeError
 from learnae.link.callpage import NOBODY, PAGE_BYTES, Call, CallPage
 from learnae.link.messages import Benched
 from learnae.node.bench import Bench
@@ -23,8 +24,10 @@ class Calls:
         # The call that a task or a thread works for; tasks and threads that it starts inherit it.
         self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
 
-    def calling(self, label: str, plugin: str, action: str, within: float) -> Calling:
-        return Calling(self, label, plugin, action, within)
+    def calling(
+        self, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
+    ) -> Calling:
+        return Calling(self, label, plugin, action, within, ours)
 
     def round_began(self) -> None:
         self.page.begin_round()
@@ -44,10 +47,11 @@ class Calls:
 class Calling:
     """Around one call; see `Named.calling`."""
 
-    __slots__ = ("_action", "_calls", "_label", "_number", "_outer", "_plugin", "_row", "_within")
+    __slots__ = ("_action", "_calls", "_label", "_number", "_ours", "_outer", "_plugin", "_row", "_within")
 
-    def __init__(self, calls: Calls, label: str, plugin: str, action: str, within: float) -> None:
+    def __init__(self, calls: Calls, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...]) -> None:
         self._calls, self._label, self._plugin, self._action, self._within = calls, label, plugin, action, within
+        self._ours = ours
         self._row = self._number = self._outer = NOBODY
 
     def __enter__(self) -> Self:
@@ -67,8 +71,8 @@ class Calling:
         # Set, not reset by its token: a generator may be closed in another context than the one that it was entered in.
         self._calls.innermost.set(self._outer)
         self._calls.page.leave(self._row)
-        if (blamed := blame(self._plugin, self._action, error)) is not None:
-            raise blamed from error
+        if (blamed := blame(self._plugin, self._action, error, self._ours)) is not None:
+            raise blamed from blamed.__cause__
 
 
 class _Steps(trio.abc.Instrument):

@@ -8,7 +8,7 @@ from itertools import islice
 import attrs
 import trio
 
-from learnae.errors import PluginError, Unavailable, UpdateRejected
+from learnae.errors import PluginError, Unavailable
 from learnae.identity.wire import HINTS, NAMES
 from learnae.node.assembly import Assembly, Named
 from learnae.node.outages import Outages
@@ -58,10 +58,10 @@ class Presence:
     def _hints_of(self, storage: Named[Storage]) -> tuple[str, ...]:
         what = f"hints of {storage.label}"
         try:
-            with storage.calling(f"asking for the {what}"):
+            with storage.calling(f"asking for the {what}", ours=()):
                 texts = tuple(islice(storage.strategy.hints(), NAMES))
                 HINTS.load({storage.name: list(texts)}, "hints")
-        except (PluginError, UpdateRejected) as error:
+        except PluginError as error:
             self.outages.failed(what, str(error))
             return ()
         self.outages.works(what)

@@ -129,7 +129,7 @@ class Publisher:
             if not spec.floating:
                 yield spec, Encoded(tensor.astype("<i8").tobytes())
                 continue
-            with codec.calling(f"encoding by codec {codec.name!r}"):
+            with codec.calling(f"encoding by codec {codec.name!r}", ours=()):
                 encoded = codec.strategy.encode(spec.name, tensor, None, self.rng)
             yield spec, encoded
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import attrs
 import trio
 
-from learnae.errors import PluginError, Unavailable
+from learnae.errors import ConfigError, LearnaeError, PluginError, Unavailable
 from learnae.node.assembly import Named
 from learnae.node.bench import OnTheBench
 from learnae.node.outages import Outages
@@ -32,10 +32,10 @@ class Attempt:
 
 @attrs.define
 class Services:
-    """`failure` is the error of a service that could not even be opened for the first time: its plugin must be mended."""
+    """`failure` is the error of a service that could not even be opened for the first time: its plugin, or the file, must be mended."""
 
     outages: Outages
-    failure: PluginError | None = None
+    failure: LearnaeError | None = None
     _open: dict[Service, trio.Event] = attrs.field(factory=dict)
     _hung: dict[Service, tuple[int, float]] = attrs.field(factory=dict)  # how often in a row, and until when it is left alone
     _leaving: trio.Event = attrs.field(factory=trio.Event)
@@ -92,8 +92,8 @@ class Services:
         for seconds in back_off():
             try:
                 await self._hold_open(service, tried)
-            except (Unavailable, PluginError) as error:
-                if isinstance(error, PluginError) and not isinstance(error, OnTheBench) and not tried.is_set():
+            except (Unavailable, PluginError, ConfigError) as error:
+                if not isinstance(error, Unavailable | OnTheBench) and not tried.is_set():
                     self.failure = error
                 self.outages.failed(service.label, str(error))
             tried.set()
@@ -106,7 +106,7 @@ class Services:
         """Entered and left in one task, as nurseries inside a service want it."""
         with (
             trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit,
-            service.calling(f"keeping {service.label} open", within=OPEN_SECONDS) as call,
+            service.calling(f"keeping {service.label} open", within=OPEN_SECONDS, ours=(Unavailable, ConfigError)) as call,
         ):
             async with service.strategy:
                 limit.deadline = math.inf

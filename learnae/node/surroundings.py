@@ -56,9 +56,19 @@ def in_worker_threads(limit: int = 8, *, abandon: bool = False) -> RunInThread:
     limiter = trio.CapacityLimiter(limit)
 
     async def run(function: Callable[..., Any], /, *args: Any) -> Any:
-        return await trio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=abandon)
+        return await trio.to_thread.run_sync(_contained, function, args, limiter=limiter, abandon_on_cancel=abandon)
 
     return run
+
+
+def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """No thread can end the program, nor be taken for whoever typed Ctrl-C: that reaches the main thread alone."""
+    try:
+        return function(*args)
+    except (Exception, trio.Cancelled):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__} in a worker thread") from error
 
 
 async def inline(function: Callable[..., Any], /, *args: Any) -> Any:

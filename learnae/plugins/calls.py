@@ -1,37 +1,100 @@
-"""Every failure of a plugin names the plugin and what it was asked to do."""
+"""Every failure of a plugin names the plugin and what it was asked to do; who must act is decided here, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from learnae.errors import LearnaeError, PluginError
+from learnae.errors import ConfigError, LearnaeError, PluginError, Unavailable, UpdateRejected
+
+GRAVEST_FIRST = (PluginError, ConfigError, UpdateRejected, Unavailable)
+MOST_TOLD = 3  # of many outages that a group holds
 
 
 @contextmanager
-def naming(plugin: str, action: str) -> Iterator[None]:
+def naming(plugin: str, action: str, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)) -> Iterator[None]:
     """Turns what a strategy raises, also to exit, into a PluginError; our own errors, cancellation and interrupts pass as they are.
 
-    `action` is read after "failed while", such as "merging".
+    `action` is read after "failed while", such as "merging". What passes as `ours`, and what a group counts as, `blame` tells.
     """
     try:
         yield
-    except (Exception, SystemExit) as error:
-        if (blamed := blame(plugin, action, error)) is None:
+    except BaseException as error:
+        if (blamed := blame(plugin, action, error, ours)) is None:
             raise
-        raise blamed from error
+        raise blamed from blamed.__cause__
 
 
-def blame(plugin: str, action: str, error: BaseException | None) -> PluginError | None:
-    """What `naming` raises in place of this error, or None where it passes as it is."""
-    if isinstance(error, LearnaeError) or not isinstance(error, Exception | SystemExit):
+def blame(
+    plugin: str, action: str, error: BaseException | None, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
+) -> LearnaeError | None:
+    """What is raised in place of this error, or None where it passes as it is.
+
+    Of a group, however deep, the gravest counts: a mistake of the plugin, then what one of `ours` says. `ours` are those of our errors
+    that this call may raise; any other is a mistake too. What is cancelled beside an error is cancelled again at the next checkpoint.
+    """
+    leaves = [] if error is None else [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
+    if not leaves or any(map(_interrupts, leaves)):
         return None
-    return PluginError(plugin, action, described(error))
+    allowed = [leaf for leaf in leaves if isinstance(leaf, (PluginError, *ours))]
+    if len(allowed) < len(leaves):
+        mistake = next(leaf for leaf in leaves if leaf not in allowed)
+        blamed = PluginError(plugin, action, described(mistake))
+        blamed.__cause__ = mistake
+        return blamed
+    return None if allowed[0] is error else _gravest([leaf for leaf in allowed if isinstance(leaf, LearnaeError)])
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Raises what a group stands for, as the core would take it; for tests of strategies."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = [leaf for leaf in _leaves(group) if not _is_cancellation(leaf)]
+        if not errors:
+            raise
+        ours = [leaf for leaf in errors if isinstance(leaf, LearnaeError)]
+        told = _gravest(ours) if len(ours) == len(errors) else next(leaf for leaf in errors if leaf not in ours)
+        raise told from told.__cause__
 
 
 def described(error: BaseException) -> str:
     """An exception in one line: its type and its words; of a group, what the first in it says."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = str(error)
+    try:
+        words = str(error)
+    except Exception:  # an exception of a plugin's own, that cannot even be told
+        words = ""
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Without importing trio: whoever lists plugins needs none of it, and where it was never imported nothing was cancelled."""
+    return isinstance(error, GeneratorExit) or isinstance(error, getattr(sys.modules.get("trio"), "Cancelled", ()))
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Whether a user has typed Ctrl-C: that reaches the main thread alone."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def _gravest(errors: Sequence[LearnaeError]) -> LearnaeError:
+    """The one that counts; of several outages one that tells of all, and of all that is missing."""
+    told = min(errors, key=lambda error: next((rank for rank, kind in enumerate(GRAVEST_FIRST) if isinstance(error, kind)), 0))
+    outages = [error for error in errors if isinstance(error, Unavailable)]
+    if not isinstance(told, Unavailable) or len(outages) == 1:
+        return told
+    said = list(dict.fromkeys(map(str, outages)))[:MOST_TOLD]
+    return Unavailable("; ".join(said), tuple(dict.fromkeys(cid for outage in outages for cid in outage.missing)))

@@ -38,7 +38,7 @@ class Hook:
 
     def __call__(self, **arguments: Any) -> Any:
         """Raises PluginError for whatever it raises. It is given only the arguments that it asks for."""
-        with naming(self.plugin.name, f"running {self.name}"):
+        with naming(self.plugin.name, f"running {self.name}", ours=()):
             return self.implementation.function(*(arguments[name] for name in self.implementation.argnames))
 
 
@@ -46,7 +46,7 @@ def hooks_of(plugin: Plugin, module: object) -> list[Hook]:
     """Its hooks, each with a name and arguments that exist. Raises PluginError."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    with naming(plugin.name, "registering its hooks"):
+    with naming(plugin.name, "registering its hooks", ours=()):
         manager.register(module, plugin.name)
     callers = {name: caller for name, caller in vars(manager.hook).items() if isinstance(caller, pluggy.HookCaller)}
     hooks = [Hook(plugin, name, found) for name, caller in callers.items() for found in caller.get_hookimpls()]

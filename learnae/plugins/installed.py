@@ -8,8 +8,7 @@ from importlib import metadata
 
 import attrs
 
-from learnae.errors import PluginError
-from learnae.plugins.calls import described
+from learnae.plugins.calls import naming
 from learnae.plugins.hooks import Plugin
 
 GROUP = "learnae"
@@ -24,10 +23,8 @@ class Installed:
 
     def load(self) -> object:
         """Its module. Raises PluginError for whatever the import raises, also for an exit."""
-        try:
+        with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
             return self.entry.load()
-        except (Exception, SystemExit) as error:
-            raise PluginError(self.plugin.name, f"importing {self.entry.value}", described(error)) from error
 
     def is_called(self, name: str) -> bool:
         """Whether a user may mean it by this name: that of the plugin or of the distribution."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from learnae.cli.check.findings import Findings
@@ -29,7 +29,7 @@ async def check_services(services: Iterable[Service], findings: Findings) -> Non
 async def _check(service: Service, findings: Findings) -> None:
     with findings.problems.collected():
         try:
-            with service.calling(f"checking the surroundings of {service.label}", within=CHECK_SECONDS):
+            with service.calling(f"checking the surroundings of {service.label}", within=CHECK_SECONDS, ours=(Unavailable, ConfigError)):
                 findings.passed.extend([f"{service.label}: {line}" for line in await service.strategy.check()])
         except Unavailable as error:
             findings.problems.add(service.label, str(error), "wait for it, or see that it can be reached")

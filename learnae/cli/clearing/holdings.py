@@ -62,7 +62,7 @@ async def _in_it(holding: Holding, work: Callable[[Holding, trio.CancelScope], A
     storage = holding.storage
     limit = trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS)
     try:
-        with limit, storage.calling(f"looking after the own roots in {storage.label}"):
+        with limit, storage.calling(f"looking after the own roots in {storage.label}", ours=(LearnaeError,)):
             async with storage.strategy:
                 await work(holding, limit)
                 limit.deadline = trio.current_time() + CLOSE_SECONDS
