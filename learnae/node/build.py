@@ -105,7 +105,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         on_tried=inbox.tried,
     )
     judges, memory = Judges(assembly.gates, outages), Memory(history, log)
-    memory.recall(link.hello, ["merge", "outer", *(key for key, _ in judges.keyed())])
+    memory.recall(link.hello, ["merge", "outer"], [key for key, _ in judges.keyed()])
     adopting = Adopting(link, memory)
     left_behind = next((own for own in kept if own.signature == signature), None)
     settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)

@@ -1,8 +1,8 @@
-"""The strategies' state: committed when the trainer has adopted, on disk every now and then."""
+"""The strategies' state: of the model, committed when the trainer has adopted; of peers, when they were judged. On disk now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,38 +19,53 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Memory:
-    """State belongs to one run of the trainer; another run starts empty unless its checkpoint names that run."""
+    """What merge and outer strategy have learned is about the model, and belongs to one run of the trainer: another run starts empty
+    unless its checkpoint names that run. What gates have learned is about peers, and is kept whatever becomes of the model.
+    """
 
     history: History
     log: FilteringBoundLogger
     run: str = ""
     adoption: int = 0
-    states: dict[str, State] = attrs.field(factory=dict)
+    of_model: dict[str, State] = attrs.field(factory=dict)
+    of_peers: dict[str, State] = attrs.field(factory=dict)
     _saved_at: float = float("-inf")
 
-    def recall(self, hello: Hello, names: list[str]) -> None:
-        """Take up the state that belongs to the model which the trainer holds."""
+    @property
+    def states(self) -> Mapping[str, State]:
+        """All of them, by strategy."""
+        return MappingProxyType({**self.of_model, **self.of_peers})
+
+    def recall(self, hello: Hello, of_model: Iterable[str], of_peers: Iterable[str]) -> None:
+        """Take up the state that belongs to the model which the trainer holds, and all that is known of peers."""
         self.run, self.adoption = hello.run, hello.progress.adoption
         limits = {hello.run: hello.progress.adoption, hello.resumed: hello.resumed_adoption}
-        for name in names:
+        for name in of_model:
             stored = self.history.state(name)
             if stored and stored[0] in limits and stored[1] <= limits[stored[0]]:
-                self._load(name, stored[2])
+                self._load(self.of_model, name, stored[2])
+        for name in of_peers:
+            if stored := self.history.state(name):
+                self._load(self.of_peers, name, stored[2])
 
-    def _load(self, name: str, data: bytes) -> None:
+    def _load(self, states: dict[str, State], name: str, data: bytes) -> None:
         try:
-            self.states[name] = MappingProxyType(load_state(data))
+            states[name] = MappingProxyType(load_state(data))
         except Exception as error:  # a damaged archive raises anything
             self.log.error("state.unreadable", strategy=name, cause=str(error), consequence="the strategy starts anew")
 
     def commit(self, adoption: int, changed: Mapping[str, State] | None) -> None:
-        """What has changed; None: a whole model was taken over, and what was learned of the one before says nothing about it."""
+        """What has changed of the model; None: a whole one was taken over, and what was learned of the one before says nothing about it."""
         self.adoption = adoption
         if changed is None:
-            self.states.clear()
+            self.of_model.clear()
             self._saved_at = float("-inf")  # so that no crash brings it back
             return
-        self.states.update((name, MappingProxyType(dict(state))) for name, state in changed.items())
+        self.of_model.update(_frozen(changed))
+
+    def learn(self, changed: Mapping[str, State]) -> None:
+        """What the gates have learned of peers: it holds whether their models were merged or not."""
+        self.of_peers.update(_frozen(changed))
 
     def save(self, now: float, every_seconds: float, *, force: bool = False) -> None:
         """Blocks on the disk. A state that cannot be written is said, and is lost at the next start."""
@@ -67,3 +82,7 @@ class Memory:
             except Exception as error:  # a strategy's values raise anything
                 self.log.error("state.unsaved", strategy=name, cause=str(error))
         return dumped
+
+
+def _frozen(changed: Mapping[str, State]) -> dict[str, State]:
+    return {name: MappingProxyType(dict(state)) for name, state in changed.items()}

@@ -25,7 +25,7 @@ from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
-from learnae.records import LocalModel, Received, State
+from learnae.records import LocalModel, Received
 from learnae.strategies import RunInThread
 
 GATHERING = 0.1
@@ -69,9 +69,10 @@ class Rounds:
         if not obtained:
             return
         local = self.adopting.local(snapshot)
-        judgements, states = await self.in_thread(self.judges.judge, local, self._received(obtained, local), self.memory.states)
+        judgements, learned = await self.in_thread(self.judges.judge, local, self._received(obtained, local), self.memory.states)
+        self.memory.learn(learned)
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
-        failure = await self._merge(snapshot, local, accepted, states)
+        failure = await self._merge(snapshot, local, accepted)
         self._keep_book(obtained, judgements, failure, tally)
 
     def _choose(self, snapshot: Snapshot, tally: Tally) -> list[Entry]:
@@ -98,7 +99,7 @@ class Rounds:
         old = staleness(item.entry, self.clock(), self.pace.round_seconds)
         return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
 
-    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], states: dict[str, State]) -> str:
+    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received]) -> str:
         """Why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
@@ -109,7 +110,7 @@ class Rounds:
             return str(error)
         self.outages.works("merging")
         age = merged_age(local.age, [item.update.age for item in accepted])
-        await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=states | changed)
+        await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=changed)
         return ""
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:

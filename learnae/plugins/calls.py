@@ -82,7 +82,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _is_cancellation(error: BaseException) -> bool:
     """Without importing trio: whoever lists plugins needs none of it, and where it was never imported nothing was cancelled."""
-    return isinstance(error, GeneratorExit) or isinstance(error, getattr(sys.modules.get("trio"), "Cancelled", ()))
+    return isinstance(error, (GeneratorExit, getattr(sys.modules.get("trio"), "Cancelled", ())))
 
 
 def _interrupts(error: BaseException) -> bool:

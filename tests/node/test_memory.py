@@ -11,7 +11,7 @@ from learnae.link.contract import Hello, Progress
 from learnae.node.history import History
 from learnae.node.memory import Memory
 
-NAMES = ["merge", "gate[0] clip"]
+MODEL, PEERS = ["merge"], ["gate[0] clip"]
 
 
 def hello(run: str = "run-1", adoption: int = 0, resumed: str = "", resumed_adoption: int = 0) -> Hello:
@@ -24,7 +24,7 @@ def recalled(tmp_path):
 
     def start(greeting: Hello) -> Memory:
         memory = Memory(History.open(tmp_path / "history.sqlite"), structlog.get_logger())
-        memory.recall(greeting, NAMES)
+        memory.recall(greeting, MODEL, PEERS)
         return memory
 
     return start
@@ -67,8 +67,9 @@ def test_a_state_that_was_brought_along_belongs_to_the_new_run_from_then_on(save
 
 
 def test_what_changes_is_kept_by_strategy(saved):
-    saved.commit(6, {"gate[0] clip": {"norms": np.array([1.0])}})
-    assert set(saved.states) == set(NAMES)
+    saved.commit(6, {"outer": {"steps": 1}})
+    saved.learn({"gate[0] clip": {"norms": np.array([1.0])}})
+    assert set(saved.states) == {*MODEL, *PEERS, "outer"}
 
 
 def test_a_model_that_was_taken_over_whole_begins_without_state_also_after_a_crash(saved, recalled):
@@ -78,8 +79,32 @@ def test_a_model_that_was_taken_over_whole_begins_without_state_also_after_a_cra
 
 
 def test_a_strategy_cannot_change_a_state_that_was_committed(saved):
-    with pytest.raises(TypeError):
-        saved.states["merge"]["steps"] = 4
+    saved.learn({"gate[0] clip": {"norms": 1}})
+    for name in (*MODEL, *PEERS):
+        with pytest.raises(TypeError):
+            saved.states[name]["steps"] = 4
+
+
+LEARNED = {"gate[0] clip": {"norms": 2.5}}
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [hello("run-1", adoption=0), hello("run-1", adoption=9), hello("run-2"), hello("run-3", resumed="run-1", resumed_adoption=1)],
+    ids=["older than the last adoption", "same run", "another run", "an older checkpoint"],
+)
+def test_what_is_known_of_peers_holds_whatever_model_the_trainer_holds(saved, recalled, greeting):
+    saved.learn(LEARNED)
+    saved.save(30.0, 30.0)
+    assert recalled(greeting).states["gate[0] clip"] == LEARNED["gate[0] clip"]
+
+
+def test_what_is_known_of_peers_is_kept_when_a_model_is_taken_over_whole_also_after_a_crash(saved, recalled):
+    saved.learn(LEARNED)
+    saved.commit(6, None)
+    assert set(saved.states) == set(PEERS)
+    saved.save(1.0, 30.0)
+    assert set(recalled(hello("run-1", adoption=6)).states) == set(PEERS)
 
 
 def test_it_is_written_every_so_often_and_at_the_end(saved, recalled):
@@ -97,7 +122,7 @@ def test_a_state_that_cannot_be_written_is_told_and_the_others_are_written(saved
     class Odd:
         __array__ = property(lambda self: 1 / 0)
 
-    saved.commit(6, {"gate[0] clip": {"model": Odd()}})
+    saved.learn({"gate[0] clip": {"model": Odd()}})
     with capture_logs() as logs:
         saved.save(0.0, 30.0, force=True)
     assert [(line["event"], line["strategy"]) for line in logs] == [("state.unsaved", "gate[0] clip")]

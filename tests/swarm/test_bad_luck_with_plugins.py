@@ -173,11 +173,6 @@ def test_a_state_counts_only_when_the_trainer_has_adopted(counting):
     assert Counting.seen[:3] == [0, 0, 1]
 
 
-def test_a_gates_state_is_not_kept_when_the_merge_fails(counting):
-    counting(lambda world: two(world, merge={"use": "torn"}, gate={"use": "counting"}))
-    assert set(CountingGate.seen) == {0}
-
-
 async def restart_node(world, trainer=None):
     a, _ = await two(world, **COUNTING)
     merges = len(Counting.seen)

@@ -1,0 +1,135 @@
+"""What a gate has learned of peers is kept: when it refused everything, when the merge failed or was never adopted, and across restarts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trio
+
+from learnae.plugins.gate.clip import Clip
+from learnae.records import Judged, Verdict
+from learnae.strategies import Gate, Merge
+from learnae.testing.trainer import MemoryTrainer
+
+LINEAGE = b"lineage1"
+WARM_UP = 3
+
+
+class WarmingUp(Gate):
+    """Refuses the first updates that it sees of each peer."""
+
+    def judge(self, local, received, state):
+        seen = {item.peer: int(state.get(item.peer, 0)) + 1 for item in received}
+        verdicts = [Verdict() if seen[item.peer] > WARM_UP else Verdict(0.0, 1.0, "too new") for item in received]
+        return Judged(verdicts, {**state, **seen})
+
+
+class Counting(Gate):
+    shown: list[int]
+
+    def judge(self, local, received, state):
+        Counting.shown.append(int(state.get("rounds", 0)))
+        return Judged([Verdict()] * len(received), {"rounds": int(state.get("rounds", 0)) + 1})
+
+
+class Noting(Clip):
+    """Notes the norms that it was shown."""
+
+    shown: list[list[float]]
+
+    def judge(self, local, received, state):
+        Noting.shown.append([float(norm) for norm in np.atleast_1d(state.get("norms", ()))])
+        return super().judge(local, received, state)
+
+
+class Torn(Merge):
+    def merge(self, local, received, state):
+        raise RuntimeError("torn")
+
+
+class RefusesAll(Gate):
+    def judge(self, local, received, state):
+        return Judged([Verdict(0.0, 1.0, "no")] * len(received))
+
+
+GATES = {"warming-up": WarmingUp, "counting": Counting, "noting": Noting, "refuses-all": RefusesAll}
+STRATEGIES = {"gate": GATES, "merge": {"torn": Torn}}
+COUNTING = {"gate": {"use": "counting"}}
+
+
+@pytest.fixture
+def run(run_world, monkeypatch):
+    monkeypatch.setattr(Counting, "shown", [], raising=False)
+    monkeypatch.setattr(Noting, "shown", [], raising=False)
+    return lambda main, **settings: run_world(main, strategies=STRATEGIES, node={"save_seconds": 0.5}, **settings)
+
+
+async def two(world, seconds: float = 10.5, **settings):
+    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
+    a.start()
+    b.start()
+    await trio.sleep(seconds)
+    return a, b
+
+
+def test_a_gate_with_a_warm_up_lets_a_peer_through_in_the_end(run):
+    a, _ = run(lambda world: two(world, seconds=120, gate={"use": "warming-up"}))
+    fates = [verdict.merged for report in a.trainer.reports for verdict in report.verdicts]
+    assert fates[:WARM_UP] == [False] * WARM_UP
+    assert all(fates[WARM_UP:]) and len(fates) > WARM_UP
+
+
+def test_what_was_learned_counts_also_when_another_gate_refused_everything(run):
+    run(lambda world: two(world, gate=[{"use": "counting"}, {"use": "refuses-all"}]))
+    assert Counting.shown == list(range(len(Counting.shown)))
+    assert len(Counting.shown) >= 2
+
+
+def test_what_was_learned_counts_also_when_the_merge_failed(run):
+    run(lambda world: two(world, merge={"use": "torn"}, **COUNTING))
+    assert Counting.shown == list(range(len(Counting.shown)))
+    assert len(Counting.shown) >= 2
+
+
+def test_a_clip_keeps_its_norms_when_the_merge_failed(run):
+    run(lambda world: two(world, merge={"use": "torn"}, gate={"use": "noting"}))
+    assert [len(norms) for norms in Noting.shown] == list(range(len(Noting.shown)))
+
+
+@pytest.mark.parametrize("other_run", [False, True], ids=["the same run", "another run"])
+def test_what_was_learned_before_an_adoption_that_never_came_is_there_after_a_restart(run, other_run):
+    async def main(world):
+        a, _ = await two(world, seconds=5.5, **COUNTING)
+        a.trainer.lag = lambda: 10**6
+        await trio.sleep(5)
+        learned = len(Counting.shown)
+        a.kill_node()
+        if other_run:
+            a.kill()
+            a.replace_trainer(
+                MemoryTrainer(a.trainer.model, a.trainer.train, a.trainer.round_seconds, "run-2", progress=a.trainer.progress)
+            )
+            a.start()
+        else:
+            a.trainer.lag = lambda: 0
+            a.start_node()
+        await trio.sleep(5.5)
+        return learned
+
+    learned = run(main)
+    assert Counting.shown[:learned] == list(range(learned))
+    assert Counting.shown[learned] >= learned - 1 > 0  # what was judged after the last save is lost
+
+
+def test_what_was_learned_is_kept_by_a_peer_that_moves_to_another_lineage(run):
+    async def main(world):
+        a, b = await two(world, seconds=6.5, join={"on_split": "yield"}, **COUNTING)
+        c = world.peer("c", 4.0, lineage=b"lineage0")
+        b.kill()
+        c.start()
+        await trio.sleep(60)
+        return a
+
+    a = run(main)
+    assert "yielded" in {report.outcome for report in a.trainer.reports}
+    assert Counting.shown == list(range(len(Counting.shown)))
