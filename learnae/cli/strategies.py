@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer
 
 def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
     """With `abandon`, whoever is cut off does not wait for a thread that hangs. Raises ConfigError, PluginError."""
-    in_thread = in_worker_threads(abandon=abandon)
+    threads = partial(in_worker_threads, abandon=abandon)
+    in_thread = threads()
     around = Surroundings(
         home=home,
         meeting=meeting_place(swarm_of(config.swarm)),
@@ -29,6 +31,7 @@ def make_strategies(config: Config, manager: PluginManager, home: Path, peer: Pe
         seed=0,
         in_thread=in_thread,
         in_watcher_thread=in_thread,
+        threads=threads,
         share=Shared(),
         log=manager.log,
     )

@@ -90,6 +90,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         clock=time.monotonic,
         seed=config.peer.seed if config.peer.seed is not None else secrets.randbits(64),
         in_thread=in_worker_threads(),
+        threads=in_worker_threads,
         in_watcher_thread=in_worker_threads(2, abandon=True),
         share=Shared(),
         log=log,

@@ -132,7 +132,7 @@ class Maker:
             clock=around.clock,
             rng=around.rng(kind, name),
             log=around.log.bind(strategy=name),
-            in_thread=around.in_thread,
+            in_thread=around.threads(),
             channel=self.swarm.channel,
         )
 

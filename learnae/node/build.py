@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, around: Surroundings) -> Node:
     """Raises ConfigError or PluginError; touches neither network nor storage."""
     specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
+    decoding, encoding, merging = around.threads(), around.threads(), around.threads()  # what runs in them calls strategies
     assembly = assemble(config, manager, identity.peer, around)
     signature = model_signature(specs, link.hello.frozen)
     swarm = assembly.swarm
@@ -86,6 +87,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         services=services,
         outages=outages,
         in_thread=in_thread,
+        in_encoding_thread=encoding,
         rng=around.rng("encode"),
     )
     kept = history.published()
@@ -100,7 +102,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         limit=limit,
         pace=pace,
         clock=clock,
-        in_thread=in_thread,
+        in_thread=decoding,
         on_fetched=relay.fetched if relay else None,
         on_tried=inbox.tried,
     )
@@ -108,7 +110,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     memory.recall(link.hello, ["merge", "outer"], [key for key, _ in judges.keyed()])
     adopting = Adopting(link, memory)
     left_behind = next((own for own in kept if own.signature == signature), None)
-    settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, in_thread, around.rng("join"), log)
+    settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
     joining = Joining(standing, chooser, publisher, settling, adopting, outages, clock, in_thread, log)
     moving = Moving(standing, chooser, settling, long_enough(config, standing), clock)
     rounds = Rounds(
@@ -124,7 +126,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         pace=pace,
         patience=config.train.patience,
         clock=clock,
-        in_thread=in_thread,
+        in_thread=merging,
         outages=outages,
     )
     return Node(

@@ -42,6 +42,7 @@ class Publisher:
     services: Services
     outages: Outages
     in_thread: RunInThread
+    in_encoding_thread: RunInThread
     rng: np.random.Generator
     listen_first_until: float = 0.0  # on trio's clock
     putting: Cid | None = None
@@ -51,7 +52,7 @@ class Publisher:
         if self.hearing.elsewhere:
             return None
         number = await self._next_number(Kind.UPDATE)
-        packed = await self.in_thread(self._pack, snapshot, number)
+        packed = await self.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
         update = self._update(snapshot, packed, lineage, young=young)

@@ -33,7 +33,11 @@ class Shared:
 
 @attrs.frozen(kw_only=True)
 class Surroundings:
-    """Clock, chance, threads, shared instances, folders, log and calls of one node."""
+    """Clock, chance, threads, shared instances, folders, log and calls of one node.
+
+    `in_thread` is the core's own: no call of a plugin runs there. `threads` gives others, with a limit of their own each time, so that a
+    plugin whose threads all hang holds up nothing but itself; without it all share `in_thread`, as under virtual time.
+    """
 
     home: Path
     meeting: Path
@@ -44,6 +48,11 @@ class Surroundings:
     share: Shared
     log: FilteringBoundLogger
     calls: Calls = attrs.field(factory=Calls)
+    threads: Callable[[], RunInThread] = attrs.field()
+
+    @threads.default
+    def _shared_threads(self) -> Callable[[], RunInThread]:
+        return lambda: self.in_thread
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, the same in each run with the same seed."""

@@ -66,6 +66,7 @@ def with_stock(bench, shelf):
                     services=made.services,
                     outages=made.services.outages,
                     in_thread=None,
+                    in_encoding_thread=None,
                     rng=None,
                 )
                 keeping, pace = Keeping(quota, own), Pace(10.0)

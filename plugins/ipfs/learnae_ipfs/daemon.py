@@ -16,7 +16,7 @@ from learnae_ipfs.line import FAILURES, Line, Refused
 
 T = TypeVar("T")
 
-LINES = 6  # calls at once, each in a thread; a node has eight
+LINES = 6  # calls at once, each in a thread; a storage has eight of its own
 SEARCHES = 4  # of them may wait for others: what is asked of the daemon alone is never kept waiting by those who have vanished
 
 
