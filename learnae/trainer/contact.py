@@ -23,6 +23,7 @@ from learnae.trainer.lookout import Lookout
 from learnae.trainer.patience import Patience
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Tally
+from learnae.trainer.structure import Structure
 from learnae.trainer.terms import Terms
 from learnae.trainer.watch import Watch
 
@@ -41,6 +42,7 @@ class Contact:
         self.changed = threading.Condition()
         self.due = NEVER
         self._shared, self._terms = shared, terms
+        self._structure = Structure(shared, terms.logger)
         self._copier = Copier(shared.places, self.area.slots, self.area.pages)
         self._exchange = Exchange()
         self._send: Callable[[ToNode], None] = _to_nobody
@@ -60,6 +62,7 @@ class Contact:
         """Adopt what waits; hand over a snapshot if one is due, and be patient."""
         with self.changed:
             began = time.monotonic()
+            self._follow()
             self._adopt_what_waits()
             if self._exchange.wanted and self.journey.steps >= self._snapshot_at:
                 self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
@@ -70,6 +73,7 @@ class Contact:
         """Adopt, hand over a snapshot as soon as the node wants one, adopt what comes of it: within so many seconds."""
         deadline = time.monotonic() + seconds
         with self.changed:
+            self._follow()
             self._adopt_what_waits()
             while not self._exchange.wanted and self.changed.wait(deadline - time.monotonic()):
                 self._adopt_what_waits()
@@ -125,6 +129,11 @@ class Contact:
             self._reschedule()
 
     # Both, under the lock.
+
+    def _follow(self) -> None:
+        """Find the shared tensors where they are now. Raises ConfigError if the model has become another one."""
+        self._shared = self._structure.follow()
+        self._copier.follow(self._shared.places)
 
     def _adopt_what_waits(self) -> None:
         offer = self._exchange.offer

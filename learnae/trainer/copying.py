@@ -70,6 +70,10 @@ class Copier:
             if name in residues and residues[name].shape == residue.shape:
                 residue.copy_(residues[name])
 
+    def follow(self, places: Sequence[Place]) -> None:
+        """The same tensors, in other modules perhaps."""
+        self._places = places
+
     def _residue(self, name: str, tensor: Tensor) -> Tensor | None:
         if tensor.dtype not in LOW_PRECISION:
             return None

@@ -36,10 +36,10 @@ def by_reason(kept: Iterable[Kept]) -> dict[str, list[str]]:
     return names
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+def listed(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
     """Some of these names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return between.join(names[:most]) + more
 
 
 def _observer(owner: nn.Module, attribute: str, tensor: Tensor) -> str:
