@@ -38,7 +38,7 @@ from learnae.node.relay import Relay
 from learnae.node.rounds import Rounds
 from learnae.node.schema import KEPT_PEERS
 from learnae.node.services import Services
-from learnae.node.settling import Settling
+from learnae.node.settling import BATCHES, Settling
 from learnae.node.splits import Splits
 from learnae.node.standing import Standing
 from learnae.node.surroundings import Surroundings
@@ -111,7 +111,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     adopting = Adopting(link, memory)
     left_behind = next((own for own in kept if own.signature == signature), None)
     settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
-    joining = Joining(standing, chooser, publisher, settling, adopting, outages, clock, in_thread, log)
+    trying = BATCHES * config.node.fetch_seconds
+    joining = Joining(standing, chooser, publisher, settling, adopting, outages, trying, clock, in_thread, log)
     moving = Moving(standing, chooser, settling, long_enough(config, standing), clock)
     rounds = Rounds(
         standing=standing,

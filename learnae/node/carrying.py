@@ -127,7 +127,7 @@ class Carrying:
         places: dict[PeerId, int] = {}
         for item in sorted(self.carried.values(), key=lambda item: -item.number):
             places[item.peer] = places.get(item.peer, 0) + 1
-            wanted = places[item.peer] <= NEWEST or self.clock() - item.since < 2 * self.pace.slowest_seconds
+            wanted = places[item.peer] <= NEWEST or self.clock() - item.since < self.pace.retention_seconds
             if not wanted or self.inbox.get(item.peer, Kind.UPDATE) is None:
                 yield item
 

@@ -26,7 +26,10 @@ TRUSTED = "hearing a peer of join.trust"
 
 @attrs.define
 class Joining:
-    """For a newcomer, and for a founder whose model shall come from others: it goes on to say for whom it waits."""
+    """For a newcomer, and for a founder whose model shall come from others: it goes on to say for whom it waits.
+
+    Who hears live peers, but can have none of their models, tries again for `trying_seconds` before it founds a lineage.
+    """
 
     standing: Standing
     chooser: Chooser
@@ -34,6 +37,7 @@ class Joining:
     settling: Settling
     adopting: Adopting
     outages: Outages
+    trying_seconds: float
     clock: Callable[[], float]
     in_thread: RunInThread
     log: FilteringBoundLogger
@@ -48,6 +52,8 @@ class Joining:
         if await self._adopt_any(snapshot, tally):
             self.outages.works(TRUSTED)
             return True
+        if self._may_come_yet(tally):
+            return False
         if self.standing.needs_trusted and self._listened_for < self.standing.settle_seconds:
             self._miss_trusted(tally, "this peer trains alone, and founds a lineage of its own if none of them comes")
             return False
@@ -71,6 +77,13 @@ class Joining:
     @property
     def _listened_for(self) -> float:
         return self.clock() - (self._listening_since or 0.0)
+
+    def _may_come_yet(self, tally: Tally) -> bool:
+        """Whether somebody is there whose model did not come, and it was not tried for long."""
+        if self._listened_for >= self.standing.rules.wait_seconds + self.trying_seconds:
+            return False
+        there = any(seen.live for seen in self.standing.allowed(self.chooser.seen(tally.round)))
+        return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
 
     async def _adopt_any(self, snapshot: Snapshot, tally: Tally) -> bool:
         """Lineage after lineage, in the order of preference, until a model could be had or too many could not."""

@@ -187,7 +187,7 @@ class Node:
         if tally.published is None:
             return
         self.keeping.announced(tally.published, now)
-        for item in self.keeping.superfluous(await self.in_thread(self.history.published), now, self.pace.slowest_seconds):
+        for item in self.keeping.superfluous(await self.in_thread(self.history.published), now, self.pace.retention_seconds):
             await self.in_thread(self.history.drop_published, item.number)
             await self.publisher.drop(item.root)
 

@@ -35,6 +35,11 @@ class Pace:
         self.slowest_seconds = max(self.slowest_seconds, seconds)
 
     @property
+    def retention_seconds(self) -> float:
+        """For so long others may still be fetching what was announced: twice what the first deadline allows, or the slowest fetch took."""
+        return 2 * max(self.first_seconds, self.slowest_seconds)
+
+    @property
     def round_seconds(self) -> float | None:
         """The typical round: the median; None before the first."""
         return median(self._rounds) if self._rounds else None

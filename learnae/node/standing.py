@@ -85,13 +85,13 @@ class Standing:
 
     def where_to_join(self, seen: Iterable[Seen]) -> bytes | None:
         """The lineage that a newcomer adopts: live before left behind, grown before young, then the smaller hash."""
-        return min(self._allowed(seen), key=lambda s: (not s.live, s.young, s.lineage), default=Seen(b"", True)).lineage or None
+        return min(self.allowed(seen), key=lambda s: (not s.live, s.young, s.lineage), default=Seen(b"", True)).lineage or None
 
     def where_to_move(self, seen: Iterable[Seen], now: float) -> bytes | None:
         """The lineage that a young peer leaves its own for, if any."""
         if not self.lineage or not self.young(now):
             return None
-        live = [s for s in self._allowed(seen) if s.live]
+        live = [s for s in self.allowed(seen) if s.live]
         own_rank = (all(s.young for s in live if s.lineage == self.lineage), self.lineage)
         better = [rank for s in live if (rank := (s.young, s.lineage)) < own_rank and s.lineage != self.lineage]
         return min(better)[1] if better else None
@@ -104,7 +104,7 @@ class Standing:
         """The lineage that a grown peer gives its own up for, if it shall: of two sides exactly one has the larger hash."""
         if self.rules.on_split != "yield" or self.ordered:
             return None
-        return min((lineage for lineage in self.splits(self._allowed(seen), now) if lineage < self.lineage), default=None)
+        return min((lineage for lineage in self.splits(self.allowed(seen), now) if lineage < self.lineage), default=None)
 
     def splits(self, seen: Iterable[Seen], now: float) -> set[bytes]:
         """Other grown lineages, heard live by a grown peer."""
@@ -112,7 +112,8 @@ class Standing:
             return set()
         return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
 
-    def _allowed(self, seen: Iterable[Seen]) -> list[Seen]:
+    def allowed(self, seen: Iterable[Seen]) -> list[Seen]:
+        """Those whose models this peer may adopt."""
         only = bytes.fromhex(self.rules.lineage) if self.rules.lineage else None
         return [
             s

@@ -69,7 +69,7 @@ def with_stock(bench, shelf):
                     in_encoding_thread=None,
                     rng=None,
                 )
-                keeping, pace = Keeping(quota, own), Pace(10.0)
+                keeping, pace = Keeping(quota, own), Pace(0.1)
                 stock = Stock(Carrying(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
                 nursery.start_soon(stock.carrying.run, lambda one: stock.done.append(one.announcement.number))
                 result = await main(stock)

@@ -63,12 +63,21 @@ def test_the_typical_round_is_the_median_and_unknown_at_first():
     assert pace.round_seconds == 2.0
 
 
+def test_before_any_fetch_was_measured_twice_the_first_deadline_is_granted_and_no_fast_transfer_takes_that_back():
+    pace = Pace(10.0)
+    assert pace.retention_seconds == 20.0
+    pace.transfer_took(0.1, MB)
+    assert pace.retention_seconds == 20.0
+    pace.transfer_took(15.0, MB)
+    assert pace.retention_seconds == 30.0
+
+
 def published(*numbers: int, size: int = 10) -> list[Published]:
     return [Published(n, Cid(f"root-{n}"), b"", 0, 0, size, "int8", b"") for n in sorted(numbers, reverse=True)]
 
 
-def dropped(keeping: Keeping, items: list[Published], *, now: float = 1000.0, slowest: float = 0.0) -> list[int]:
-    return [item.number for item in keeping.superfluous(items, now, slowest)]
+def dropped(keeping: Keeping, items: list[Published], *, now: float = 1000.0, retention: float = 0.0) -> list[int]:
+    return [item.number for item in keeping.superfluous(items, now, retention)]
 
 
 def test_the_newest_three_are_kept():
@@ -79,7 +88,29 @@ def test_whatever_someone_may_still_be_fetching_is_kept():
     keeping = Keeping(quota_bytes=10**6)
     for item in published(1, 2, 3, 4, 5):
         keeping.announced(item, now=float(item.number))
-    assert dropped(keeping, published(1, 2, 3, 4, 5), now=6.0, slowest=2.1) == [1]
+    assert dropped(keeping, published(1, 2, 3, 4, 5), now=6.0, retention=4.2) == [1]
+
+
+def test_updates_of_an_earlier_run_are_kept_as_long_as_if_they_had_been_announced_just_now():
+    keeping = Keeping(quota_bytes=10**6)
+    assert dropped(keeping, published(1, 2, 3, 4, 5), now=100.0, retention=20.0) == []
+    assert dropped(keeping, published(1, 2, 3, 4, 5, 6), now=119.0, retention=20.0) == []
+    assert dropped(keeping, published(1, 2, 3, 4, 5, 6), now=121.0, retention=20.0) == [3, 2, 1]
+
+
+def test_what_is_left_of_the_quota_goes_to_those_that_someone_has_had_the_most_time_to_fetch():
+    """One a second, room for five: behind the newest three two stay for their whole time, and the others give way at once."""
+    keeping, kept = Keeping(quota_bytes=50), []
+    for number in range(1, 31):
+        kept.append(number)
+        keeping.announced(published(number)[0], now=float(number))
+        gone = dropped(keeping, published(*kept), now=float(number), retention=20.0)
+        kept = [item for item in kept if item not in gone]
+        assert len(kept) <= 5
+        assert kept[-3:] == list(range(max(1, number - 2), number + 1))
+        if 5 <= number <= 20:
+            assert kept[:2] == [1, 2]
+    assert kept[0] < 28
 
 
 def test_the_quota_drops_the_oldest_but_never_the_newest():

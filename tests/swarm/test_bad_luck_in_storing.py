@@ -112,7 +112,7 @@ def test_after_fifty_rounds_the_storage_holds_what_is_kept_and_no_more(run_world
         await trio.sleep(53)
         return list(world.store.roots), a.history.published()
 
-    roots, known = run_world(main)
+    roots, known = run_world(main, node={"fetch_seconds": 1.0})
     assert len(roots) == 3
     assert {root for _, root in roots} == {item.root for item in known}
 
@@ -130,7 +130,7 @@ def test_what_could_not_be_dropped_is_dropped_later(run_world, monkeypatch):
         await trio.sleep(20)
         return before, len(world.store.roots)
 
-    before, after = run_world(main)
+    before, after = run_world(main, node={"fetch_seconds": 1.0})
     assert before > 10
     assert after == 3
 
