@@ -6,10 +6,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from learnae.errors import ConfigError, PluginError, Unavailable
+from learnae.errors import ConfigError, PluginError, Problem, Unavailable
+
+if TYPE_CHECKING:
+    from learnae.config.problems import Problems
 
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -37,7 +41,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             error.show()
             return error.exit_code
         case ConfigError():
-            click.echo(_listed(error), err=True)
+            click.echo(_listed(error.problems), err=True)
             return FILE
         case PluginError():
             _trace(error, wanted=debug)
@@ -54,9 +58,15 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     return BUG
 
 
-def _listed(error: ConfigError) -> str:
-    count = len(error.problems)
-    return f"{count} problem{'s' if count != 1 else ''} to mend:\n" + "\n".join(f"  {problem}" for problem in error.problems)
+def say_all(problems: Problems) -> int:
+    """Every one of them on stderr, those of plugins too. Returns the exit code."""
+    click.echo(_listed(problems.all()), err=True)
+    return FILE if problems.found else PLUGIN
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    count = len(problems)
+    return f"{count} problem{'s' if count != 1 else ''} to mend:\n" + "\n".join(f"  {problem}" for problem in problems)
 
 
 def _trace(error: BaseException, *, wanted: bool) -> None:

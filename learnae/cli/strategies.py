@@ -22,9 +22,14 @@ NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer
 
 def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
     """With `abandon`, whoever is cut off does not wait for a thread that hangs. Raises ConfigError, PluginError."""
+    return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon))
+
+
+def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False) -> Surroundings:
+    """Those of a command. Raises ConfigError for a swarm whose key cannot be had."""
     threads = partial(in_worker_threads, abandon=abandon)
     in_thread = threads()
-    around = Surroundings(
+    return Surroundings(
         home=home,
         meeting=meeting_place(swarm_of(config.swarm)),
         clock=time.monotonic,
@@ -35,4 +40,3 @@ def make_strategies(config: Config, manager: PluginManager, home: Path, peer: Pe
         share=Shared(),
         log=manager.log,
     )
-    return assemble(config, manager, peer, around)

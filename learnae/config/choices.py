@@ -99,7 +99,7 @@ class ChoiceReader:
         use = table.get("use")
         options_class = self._options_class(kind, use, key, own) if isinstance(use, str) else None
         if options_class is not None:
-            with self.problems.collected():
+            with self.problems.collected(broken_at=join_key(key, "use")):
                 return build(options_class, {name: table[name] for name in table if name not in own}, key, self.folder, also=own)
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from learnae.config.choices import KINDS, ChoiceReader, OptionsOf, table_of, wit
 from learnae.config.options import build, fields_of
 from learnae.config.overrides import override
 from learnae.config.problems import Problems, from_command_line, in_file_order, join_key
-from learnae.config.rules import guarded, relaying, settled, unrevealing, without_secrets
+from learnae.config.rules import guarded, relaying, rests_on, settled, unrevealing, without_secrets
+from learnae.config.sound import without
 from learnae.config.tables import Config, JoinTable, PeerTable, SwarmTable
 from learnae.config.toml import read
 from learnae.config.words import did_you_mean
+from learnae.errors import Problem
 
 PLAIN = {name: hint for name, hint in typing.get_type_hints(Config).items() if name not in KINDS and attrs.has(hint)}
 """The tables that do not choose strategies, with their classes."""
@@ -39,8 +41,36 @@ def load_document(
     problems = Problems()
     complete, overridden = override(with_defaults(_named(document, name)), overrides, problems)
     values = _values(complete, folder.absolute(), options_of, problems)
-    problems.raise_any(lambda found: [unrevealing(from_command_line(problem, overridden)) for problem in in_file_order(found, complete)])
+    problems.raise_any(lambda found: _arranged(found, complete, overridden))
     return Config(folder=folder.absolute(), **values)
+
+
+def load_what_can_be(
+    document: Mapping[str, Any], *, folder: Path, overrides: Sequence[str] = (), options_of: OptionsOf
+) -> tuple[Config, Problems]:
+    """As `load_document`, but all that is wrong is returned, beside what the file says without it."""
+    problems = Problems()
+    complete, overridden = override(with_defaults(document), overrides, problems)
+    sound: Mapping[str, Any] = complete
+    bad: set[str] = set()
+    while True:
+        found = Problems()
+        values = _values(sound, folder.absolute(), options_of, found)
+        problems.found.extend(problem for problem in found.found if not rests_on(problem.key, bad))
+        problems.broken.extend(found.broken)
+        if not (found.found or found.broken):
+            break
+        keys = {problem.key for problem in (*found.found, *(problem for problem, _ in found.broken))}
+        if keys <= bad:  # it is not in the file
+            problems.raise_any()
+        bad |= keys
+        sound = with_defaults(without(sound, keys))
+    problems.found[:] = _arranged(problems.found, complete, overridden)
+    return Config(folder=folder.absolute(), **values), problems
+
+
+def _arranged(found: Iterable[Problem], document: Mapping[str, Any], overridden: Sequence[str]) -> list[Problem]:
+    return [unrevealing(from_command_line(problem, overridden)) for problem in in_file_order(found, document)]
 
 
 def disabled(document: Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[str, ...]:

@@ -32,22 +32,28 @@ class Problems:
         self.found.append(Problem(key, message, suggestion))
 
     @contextmanager
-    def collected(self, at: str | None = None) -> Iterator[None]:
-        """Keeps what a block raises, and goes on after it; problems that others found are said to stand `at` a key."""
+    def collected(self, at: str | None = None, *, broken_at: str | None = None) -> Iterator[None]:
+        """Keeps what a block raises, and goes on after it; problems that others found are said to stand `at` a key, those of plugins only
+        at `broken_at`.
+        """
         try:
             yield
         except ConfigError as error:
             self.found.extend(attrs.evolve(problem, key=at or problem.key) for problem in error.problems)
         except PluginError as error:
             if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "torch":
-                self.add(at or error.plugin, str(error), INSTALL_TORCH)
+                self.add(at or broken_at or error.plugin, str(error), INSTALL_TORCH)
                 return
-            self.broken.append((Problem(at or error.plugin, str(error)), error))
+            self.broken.append((Problem(at or broken_at or error.plugin, str(error)), error))
+
+    def all(self) -> list[Problem]:
+        """Those of the file first, then those of plugins."""
+        return [*self.found, *(problem for problem, _ in self.broken)]
 
     def raise_any(self, arrange: Callable[[Iterable[Problem]], Iterable[Problem]] = list) -> None:
         """Raises ConfigError if there are problems, or PluginError if all else is fine."""
         if self.found:
-            raise ConfigError(arrange([*self.found, *(problem for problem, _ in self.broken)]))
+            raise ConfigError(arrange(self.all()))
         for _, error in self.broken:
             raise error
 

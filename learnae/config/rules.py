@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,6 +14,14 @@ from learnae.errors import Problem
 from learnae.identity.swarm_keys import looks_like_a_key, without_keys
 
 SETTLE_WAITS = 3  # with less, two peers that founded at once may both be grown before they hear of each other
+
+
+_RESTS_ON = {"join.settle_seconds": ("join.wait_seconds",), "peer.relay": ("storage", "announcer")}
+
+
+def rests_on(key: str, bad: Collection[str]) -> bool:
+    """Whether the rule for this key looks at one of these as well, and so cannot be judged without them."""
+    return any(other.startswith(others) for others in _RESTS_ON.get(key, ()) for other in bad)
 
 
 def without_secrets(swarm: Mapping[str, Any], problems: Problems) -> Mapping[str, Any]:

@@ -121,7 +121,7 @@ def test_each_kind_of_swarm_is_told_in_its_own_words(made: Made, media: dict[str
     import re
 
     config, assembly = made(**media, **tables)
-    assert re.search(words, membership(config, assembly))
+    assert re.search(words, membership(config, assembly.swarm, list(assembly.services())))
 
 
 def test_a_fingerprint_is_short_and_equal_for_members_alone() -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learnae.config.tables import Config
     from learnae.identity.swarms import Swarm
-    from learnae.node.assembly import Assembly
+    from learnae.node.assembly import Named
 
 
-def membership(config: Config, made: Assembly) -> str:
+def membership(config: Config, swarm: Swarm, services: Iterable[Named[Any]]) -> str:
     """Of four kinds: private, by an allow list, open by consent, open to those who reach this machine's folders."""
     named = f"swarm {config.swarm.name!r} is"
-    if made.swarm.key is not None:
+    if swarm.key is not None:
         place = config.swarm.key_env or config.swarm.key_file
-        return f"{named} private: the key in {place} is sound, its members show the fingerprint {fingerprint(made.swarm)}{_heard(config)}"
+        return f"{named} private: the key in {place} is sound, its members show the fingerprint {fingerprint(swarm)}{_heard(config)}"
     if config.peer.allow:
         return f"{named} not private: its messages and models can be read by whoever reaches them{_heard(config)}"
-    if any(service.strategy.leaves_machine for service in made.services()):
+    if any(service.strategy.leaves_machine for service in services):
         return f"{named} open, as swarm.open says: whoever comes takes part, and can read all of it"
     return f"{named} open to whoever can write to its folders: nothing of it leaves this machine by itself"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from learnae.cli import endings
 from learnae.cli.commands import options
 
 
@@ -20,6 +21,8 @@ def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
     from learnae.logs import make_logger
 
     findings = examine(file, overrides, make_logger("debug" if debug else ""))
+    if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
+        raise click.exceptions.Exit(endings.say_all(findings.problems))
     findings.problems.raise_any()
     for what in findings.passed:
         click.echo(f"ok  {what}")

@@ -24,15 +24,16 @@ def observing(config: Config, manager: PluginManager, peer: PeerId) -> Iterator[
     """
     with ExitStack() as stack:
         if (address := config.metrics.prometheus) is not None:
-            serve = _switch("prometheus", "serving")
+            serve = find_observer("prometheus", "serving")
             _register(manager, "prometheus", stack.enter_context(serve(address, config.swarm.name, manager.log)))
         if (folder := config.metrics.tensorboard) is not None:
-            write = _switch("tensorboard", "writing")
+            write = find_observer("tensorboard", "writing")
             _register(manager, "tensorboard", stack.enter_context(write(folder / peer[:8], manager.log)))
         yield
 
 
-def _switch(name: str, function: str) -> Callable[..., AbstractContextManager[object]]:
+def find_observer(name: str, function: str) -> Callable[..., AbstractContextManager[object]]:
+    """What enters it. Raises ConfigError where its package is missing."""
     try:
         found: Callable[..., AbstractContextManager[object]] = getattr(import_module(f"learnae.plugins.observers.{name}"), function)
     except ImportError as error:
