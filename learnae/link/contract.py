@@ -3,6 +3,7 @@
 Slots and pages. The trainer copies its model into a *slot* and names it in a Snapshot; from then on the slot is the node's until the node
 releases it. The node writes a merged model into one of two *pages* and names page and slot in an Offer; the trainer then does
 `parameter += page - slot` (or copies the page, bit for bit, when nothing moved since), and names the number that it has adopted.
+Buffers are never added to: where the page differs from the slot they are assigned, integers of a merged model as counters that only grow.
 At most one offer is outstanding. The node holds the slot of its offer until the offer is adopted.
 """
 
@@ -68,6 +69,11 @@ class Offer:
     lineage: bytes
     age_gain: int  # added to the model's age on adoption: the merged age less the snapshot's; may be negative when moving
     outcome: str  # as in RoundReport
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the model of another peer (or the own one), not one in which several were merged."""
+        return self.outcome != "merged"
 
 
 class TrainerGone(Exception):

@@ -39,10 +39,11 @@ class Start:
 
 @attrs.frozen
 class Taken:
-    """Trainer: this slot holds a snapshot and is yours."""
+    """Trainer: this slot holds a snapshot and is yours. A trainer that was interrupted may say it again, with the same number."""
 
     slot: int
     progress: Progress
+    number: int = 0  # of this run's snapshots, from 1; 0: not counted
 
 
 @attrs.frozen

@@ -55,6 +55,7 @@ class NodeLink:
         self.calls = CallPage(layout.calls(shared))
         self._offered = self._adopted = hello.progress.adoption
         self._taken: Taken | None = None
+        self._heard = 0  # the number of the last snapshot
         self._asked = self._gone = False
         self._changed = trio.lowlevel.ParkingLot()
         self._written = trio.Event()
@@ -154,7 +155,10 @@ class NodeLink:
 
     def _hear(self, message: Message) -> None:
         match message:
+            case Taken(number=number) if 0 < number == self._heard:
+                return
             case Taken(slot) if 0 <= slot < SLOTS:
+                self._heard = message.number
                 self._put_back()
                 self._asked, self._taken = False, message
                 self._put_back_if_stale()

@@ -14,6 +14,7 @@ from learnae.link.callpage import CallPage
 from learnae.link.contract import PAGES, SLOTS
 from learnae.link.layout import Layout
 from learnae.records import TensorSpec
+from learnae.trainer.cpu import plainly
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -26,10 +27,11 @@ class Area:
         layout = Layout.of(specs)
         self.fd = memory.create(layout.total_bytes)
         self._memory = memory.view(self.fd, layout.total_bytes)
-        self.slots = [_tensors(layout.slot(self._memory, index, writable=True)) for index in range(SLOTS)]
-        self.pages = [_tensors(layout.page(self._memory, index, writable=True)) for index in range(PAGES)]
+        with plainly():
+            self.slots = [_tensors(layout.slot(self._memory, index, writable=True)) for index in range(SLOTS)]
+            self.pages = [_tensors(layout.page(self._memory, index, writable=True)) for index in range(PAGES)]
+            self._whole = torch.frombuffer(self._memory, dtype=torch.uint8)
         self.calls = CallPage(layout.calls(self._memory))
-        self._whole = torch.frombuffer(self._memory, dtype=torch.uint8)
         self._pinned = pinned and _register(self._whole)
 
     def close(self) -> None:

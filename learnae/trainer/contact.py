@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from learnae.errors import LearnaeError
 from learnae.link.contract import Hello, Offer
 from learnae.link.lines import Garbled
-from learnae.link.messages import Message, Release, Report, Start, Taken, ToNode, Want
+from learnae.link.messages import Adopted, Message, Release, Report, Start, Taken, ToNode, Want
 from learnae.records import RoundReport
+from learnae.trainer.adoption import Adoption
 from learnae.trainer.area import Area
 from learnae.trainer.bench import Bench
 from learnae.trainer.copying import Copier
@@ -39,7 +41,8 @@ class Contact:
         self.lookout = Lookout(Watch(self.area.calls, terms.hang_seconds), Bench(terms.bench_rounds), terms.logger)
         self.journey, self.tally = Journey(), Tally()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
-        self.changed = threading.Condition()
+        self._lock = threading.RLock()  # entered as such by the thread that trains: a Condition may be interrupted while it enters
+        self.changed = threading.Condition(self._lock)
         self.due = NEVER
         self._shared, self._terms = shared, terms
         self._structure = Structure(shared, terms.logger)
@@ -50,6 +53,9 @@ class Contact:
         self._paused = 0.0  # seconds, in this round
         self._lent_at = [0.0] * len(self.area.slots)
         self._patience = Patience(terms.patience)
+        self._adopting: tuple[Offer, Adoption] | None = None  # begun, and only after an interrupt still here
+        self._taken: Taken | None = None  # the same for a snapshot that is whole and not handed over yet
+        self._handed_over = 0
 
     @property
     def adoption(self) -> int:
@@ -60,9 +66,10 @@ class Contact:
 
     def attend(self) -> None:
         """Adopt what waits; hand over a snapshot if one is due, and be patient."""
-        with self.changed:
+        with self._lock:
             began = time.monotonic()
             self._follow()
+            self._finish()
             self._adopt_what_waits()
             if self._exchange.wanted and self.journey.steps >= self._snapshot_at:
                 self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
@@ -72,25 +79,32 @@ class Contact:
     def flush(self, seconds: float) -> None:
         """Adopt, hand over a snapshot as soon as the node wants one, adopt what comes of it: within so many seconds."""
         deadline = time.monotonic() + seconds
-        with self.changed:
+        with self._lock:
             self._follow()
+            self._finish()
             self._adopt_what_waits()
             while not self._exchange.wanted and self.changed.wait(deadline - time.monotonic()):
                 self._adopt_what_waits()
             self._hand_over_and_wait(lambda: deadline - time.monotonic())
             self._reschedule()
 
+    def finish(self) -> None:
+        """Adopt the rest of what an interrupt left adopted in part."""
+        with self._lock:
+            self._finish()
+
     def state_dict(self) -> dict[str, Any]:
-        with self.changed:
-            residues = {name: residue.clone() for name, residue in self._copier.residues.items()}
-            return {**self.journey.state_dict(self.adoption), "residues": residues}
+        with self._lock:
+            self._finish()
+            return {**self.journey.state_dict(self.adoption), "residues": self._copier.copy_residues()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Whether this was news."""
-        with self.changed:
+        with self._lock:
             if self.journey.is_at(state):
                 return False
             self._exchange.new_run()
+            self._adopting = self._taken = None
             self.journey.load_state_dict(state)
             self._copier.load_residues(state["residues"])
             self._reschedule()
@@ -102,6 +116,7 @@ class Contact:
         """Greet a new node. The first snapshot is due at once: it is where the session starts from."""
         with self.changed:
             self._exchange.begin(uuid.uuid4().hex)
+            self._taken = None
             self._send, self._snapshot_at = send, self.journey.steps
             self._reschedule()
             self.lookout.begin()
@@ -125,6 +140,7 @@ class Contact:
         """The node is gone, and with it what it offered."""
         with self.changed:
             self._exchange.begin("")
+            self._taken = None
             self._send = _to_nobody
             self._reschedule()
 
@@ -136,11 +152,28 @@ class Contact:
         self._copier.follow(self._shared.places)
 
     def _adopt_what_waits(self) -> None:
+        _to_the_end(self._adopt)
+
+    def _finish(self) -> None:
+        """What two interrupts in a row left undone; a node that has ended meanwhile has written to no page since."""
+        if self._adopting is not None:
+            self._adopt_what_waits()
+        if self._taken is not None:
+            _to_the_end(self._deliver)
+
+    def _adopt(self) -> None:
+        """All steps of it may be taken twice."""
         offer = self._exchange.offer
-        if offer is not None:
-            self._copier.adopt(offer.page, offer.slot, self.journey.steps)
-            self.journey.adopted(offer)
-            self._send(self._exchange.adopt())
+        if self._adopting is None and offer is not None:
+            self._adopting = offer, self._copier.adoption(offer.page, offer.slot, self.journey.steps, whole=offer.whole)
+        if self._adopting is not None:
+            begun, adoption = self._adopting
+            adoption.finish(self._shared.places, self.journey.steps)
+            self.journey.adopted(begun)
+            if begun is offer:
+                self._send(Adopted(begun.number))
+                self._exchange.adopt()
+            self._adopting = None
 
     def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
         """How many seconds it waited."""
@@ -160,19 +193,27 @@ class Contact:
         self.journey.round_ended(self._paused)
         self._patience.earn(self.journey.round_seconds)
         self._paused = 0.0
-        taken = Taken(slot, self.journey.progress(self.adoption))
+        taken = Taken(slot, self.journey.progress(self.adoption), self._handed_over + 1)
         self._copier.snapshot(slot, self.journey.steps)
-        self._exchange.lend(slot)
-        self._lent_at[slot] = time.monotonic()
-        self._snapshot_at = self.journey.steps + self._terms.local_steps
-        self._send(taken)
+        self._taken = taken
+        _to_the_end(self._deliver)
+
+    def _deliver(self) -> None:
+        """It may be sent twice: the node goes by its number."""
+        if (taken := self._taken) is not None:
+            self._exchange.lend(taken.slot)
+            self._lent_at[taken.slot] = time.monotonic()
+            self._snapshot_at = self.journey.steps + self._terms.local_steps
+            self._send(taken)
+            self._handed_over = taken.number
+            self._taken = None
 
     def _measure(self, message: Want | Release | Offer) -> None:
         if isinstance(message, Offer) and message is self._exchange.offer:
             self._patience.latency = time.monotonic() - self._lent_at[message.slot]
 
     def _reschedule(self) -> None:
-        if self._exchange.offer is not None:
+        if self._exchange.offer is not None or self._adopting is not None or self._taken is not None:
             self.due = 0
         elif self._exchange.wanted and self._exchange.free_slot() is not None:
             self.due = self._snapshot_at
@@ -185,6 +226,17 @@ class Contact:
         progress = journey.progress(self.adoption, told=False)
         model = (self._shared.specs, self._shared.frozen)
         return Hello(journey.run, self._exchange.session, progress, *model, journey.resumed, journey.resumed_adoption)
+
+
+def _to_the_end(work: Callable[[], None]) -> None:
+    """A signal's handler may raise anything anywhere: then what was begun is finished first. What fails for another reason fails again."""
+    try:
+        work()
+    except LearnaeError:
+        raise
+    except BaseException:
+        work()
+        raise
 
 
 def _to_nobody(message: ToNode) -> None:

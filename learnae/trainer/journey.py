@@ -12,12 +12,20 @@ import attrs
 from learnae.link.contract import Offer, Progress
 
 
+@attrs.frozen
+class _Standing:
+    """Where a model stands since its last adoption: replaced as a whole, so that an interrupt finds it old or new."""
+
+    lineage: bytes = b""  # empty: none yet
+    age_before: int = 0  # its age, less the steps of this run
+    by: Offer | None = None
+
+
 @attrs.define
 class Journey:
     """Counts of one trainer run, and the lineage and age of its model."""
 
     run: str = attrs.field(factory=lambda: uuid.uuid4().hex)
-    lineage: bytes = b""
     steps: int = 0
     samples: int = 0
     loss: Any = None  # a number or a tensor; read only when a snapshot is taken
@@ -25,13 +33,17 @@ class Journey:
     resumed_adoption: int = 0
     step_seconds: float = 0.0
     round_seconds: float = 0.0
-    _age_before: int = 0
+    _standing: _Standing = attrs.field(factory=lambda: _Standing())
     _last_steps: int = 0
     _last_time: float = attrs.field(factory=time.monotonic)
 
     @property
+    def lineage(self) -> bytes:
+        return self._standing.lineage
+
+    @property
     def age(self) -> int:
-        return self._age_before + self.steps
+        return self._standing.age_before + self.steps
 
     def progress(self, adoption: int, *, told: bool = True) -> Progress:
         """What a snapshot of the present model says; with the loss that the user told, unless another thread asks."""
@@ -39,8 +51,9 @@ class Journey:
         return Progress(adoption, self.lineage, self.age, self.steps, self.samples, self.step_seconds, loss)
 
     def adopted(self, offer: Offer) -> None:
-        self.lineage = offer.lineage
-        self._age_before += offer.age_gain
+        """Once for each offer, however often it is told: who was interrupted tells it again."""
+        if self._standing.by is not offer:
+            self._standing = _Standing(offer.lineage, self._standing.age_before + offer.age_gain, offer)
 
     def round_ended(self, paused: float) -> None:
         """A snapshot was taken: measure the round, of which the trainer stood still for `paused` seconds."""
@@ -61,8 +74,8 @@ class Journey:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there under a name of its own, since adoptions count from 0 again."""
-        self.run, self.lineage = uuid.uuid4().hex, bytes.fromhex(state["lineage"])
+        self.run = uuid.uuid4().hex
         self.steps, self.samples, self._last_steps = state["steps"], state["samples"], state["steps"]
-        self._age_before = state["age"] - self.steps
+        self._standing = _Standing(bytes.fromhex(state["lineage"]), state["age"] - self.steps)
         self.resumed, self.resumed_adoption = state["run"], state["adoption"]
         self._last_time, self.loss = time.monotonic(), None

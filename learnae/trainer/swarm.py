@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from learnae.errors import LearnaeError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.records import PeerId, RoundReport
@@ -76,6 +78,8 @@ class Swarm:
         """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is."""
         if not self._left:
             self._left = True
+            with contextlib.suppress(LearnaeError):
+                self._contact.finish()
             self._node.stop()
             self._contact.due = 0
             self._contact.area.close()

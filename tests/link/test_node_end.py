@@ -161,6 +161,20 @@ async def test_the_newest_snapshot_wins_and_older_ones_go_back() -> None:
 
 
 @run
+async def test_a_snapshot_that_is_said_twice_is_taken_once() -> None:
+    async with linked() as (one, link):
+        for _ in range(2):
+            one.say(Taken(0, progress(), number=1))
+        one.say(Adopted(0))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await link.next_snapshot()).slot == 0
+        one.say(Taken(0, progress(), number=1))
+        one.say(Taken(1, progress(), number=2))
+        assert (await link.next_snapshot()).slot == 1
+        assert await one.hear() == Want()
+
+
+@run
 async def test_a_snapshot_without_the_offer_goes_back_unseen() -> None:
     async with linked() as (one, link):
         one.say(Taken(0, progress()))
