@@ -12,9 +12,10 @@ from learnae.content.signature import first_difference
 from learnae.content.unpack import Manifest
 from learnae.errors import LearnaeError
 from learnae.node.choosing import update
-from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.fetching import Fetcher
 from learnae.node.inbox import Entry
 from learnae.node.tally import Tally
+from learnae.node.transfer import Transfer
 from learnae.records import MEGABYTE, PeerId, TensorSpec
 
 if TYPE_CHECKING:

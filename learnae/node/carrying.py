@@ -10,12 +10,12 @@ import trio
 
 from learnae.node.assembly import Named
 from learnae.node.choosing import update
-from learnae.node.fetching import Transfer
 from learnae.node.inbox import Entry, Inbox
 from learnae.node.keeping import Keeping
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
+from learnae.node.transfer import Transfer
 from learnae.records import Block, Cid, Kind, PeerId
 from learnae.strategies import Storage
 

@@ -15,6 +15,7 @@ from learnae.link.contract import Link, Snapshot, TrainerGone
 from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, Named
+from learnae.node.delivering import Messages
 from learnae.node.finite import finite
 from learnae.node.hearing import Hearing, Learned
 from learnae.node.history import History
@@ -213,21 +214,23 @@ class Node:
         while True:
             await self.services.opened(announcer)
             steady = trio.current_time() + STEADY_SECONDS
+            messages = Messages(partial(self._hear, announcer), announcer.plugin, what, self.outages, steady)
             try:
                 with announcer.calling(what, within=math.inf):
-                    await announcer.strategy.listen([self.channel], partial(self._hear, announcer, steady))
+                    await announcer.strategy.listen([self.channel], messages)
+                    raise RuntimeError("listen() returned, though nobody had cancelled it")
             except (Unavailable, PluginError) as error:
                 self.outages.failed(what, str(error))
+            finally:
+                messages.end()
             if trio.current_time() >= steady:
                 failing = back_off()
             await trio.sleep(next(failing))
 
-    def _hear(self, announcer: Named[Announcer], steady: float, heard: Heard) -> None:
+    def _hear(self, announcer: Named[Announcer], heard: Heard) -> None:
         news = self.hearing.hear(heard, announcer.label)
         if self.relay is not None and (entry := self.hearing.said(heard.message)) is not None:
             self.relay.hear(announcer, entry, news=news)
-        if trio.current_time() >= steady:
-            self.outages.works(f"listening by {announcer.label}")
 
     async def _leave(self) -> None:
         try:

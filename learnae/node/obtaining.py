@@ -12,12 +12,13 @@ from learnae.node.assembly import Assembly
 from learnae.node.bench import OnTheBench
 from learnae.node.choosing import update
 from learnae.node.decoding import Decoder
-from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.tally import Tally
+from learnae.node.transfer import Transfer
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
 

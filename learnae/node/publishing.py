@@ -74,20 +74,15 @@ class Publisher:
             await self._send(await self._next_number(kind), body)
 
     async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[Named[Storage]]) -> bool:
-        """Into each of these storages that is written to; True when at least one has it."""
-        stored, seconds = False, PUT_SECONDS + sum(len(block.data) for block in blocks) / PUT_BYTES_PER_SECOND
-        for storage in filter(self.services.ready, storages):
-            if storage.writes:
-                with self.services.using(storage, "putting blocks", seconds) as attempt:
-                    await storage.strategy.put(root, blocks)
-                stored |= attempt.worked
-        return stored
+        """Into all of these storages that are written to, at once; True when at least one has it."""
+        seconds = PUT_SECONDS + sum(len(block.data) for block in blocks) / PUT_BYTES_PER_SECOND
+        ready = [storage for storage in storages if storage.writes and self.services.ready(storage)]
+        return bool(await self.services.at_once(ready, "putting blocks", seconds, lambda storage: storage.strategy.put(root, blocks)))
 
     async def drop(self, root: Cid) -> None:
         """Forget a root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
-        for storage in filter(self.services.ready, self.assembly.storages):
-            with self.services.using(storage, "dropping a root", DROP_SECONDS):
-                await storage.strategy.drop(root)
+        ready = list(filter(self.services.ready, self.assembly.storages))
+        await self.services.at_once(ready, "dropping a root", DROP_SECONDS, lambda storage: storage.strategy.drop(root))
 
     async def _next_number(self, kind: Kind) -> int:
         """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
@@ -143,6 +138,9 @@ class Publisher:
             return
         self.outages.works("announcing")
         replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")
-        for announcer in filter(self.services.ready, self.assembly.announcers):
-            with self.services.using(announcer, "announcing", SEND_SECONDS):
-                await announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces)
+        await self.services.at_once(
+            list(filter(self.services.ready, self.assembly.announcers)),
+            "announcing",
+            SEND_SECONDS,
+            lambda announcer: announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces),
+        )

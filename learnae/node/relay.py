@@ -9,9 +9,9 @@ import trio
 
 from learnae.node.assembly import Named
 from learnae.node.carrying import Carrying
-from learnae.node.fetching import Transfer
 from learnae.node.forwarding import Forwarding
 from learnae.node.inbox import Entry
+from learnae.node.transfer import Transfer
 from learnae.records import Kind, PeerId
 from learnae.strategies import Announcer
 

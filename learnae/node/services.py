@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import attrs
 import trio
@@ -21,13 +22,20 @@ BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 REST_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0)
 
 Service = Named[Storage] | Named[Announcer]
+S = TypeVar("S", Named[Storage], Named[Announcer])
 
 
 @attrs.define
 class Attempt:
-    """One call of a service. `worked` once it has returned in time."""
+    """One call of a service, over when it returned or was cut off: what it raised then, if anything."""
 
-    worked: bool = False
+    what: str
+    over: bool = False
+    error: Unavailable | PluginError | None = None
+
+    @property
+    def worked(self) -> bool:
+        return self.over and self.error is None
 
 
 @attrs.define
@@ -70,19 +78,48 @@ class Services:
     @contextmanager
     def using(self, service: Service, doing: str, seconds: float) -> Iterator[Attempt]:
         """Cuts off what takes longer. Whatever the plugin raises is an outage: told once, and over when the same works again."""
-        attempt, what = Attempt(), f"{doing} by {service.label}"
+        attempt = Attempt(f"{doing} by {service.label}")
+        with self._bounded(service, attempt, seconds):
+            yield attempt
+        self._tell(attempt)
+
+    async def at_once(self, services: Iterable[S], doing: str, seconds: float, call: Callable[[S], Awaitable[None]]) -> list[S]:
+        """Call all of them beside each other, each as in `using`; those in which it worked. What failed is told in their order."""
+        attempts = [(service, Attempt(f"{doing} by {service.label}")) for service in services]
+
+        async def one(service: S, attempt: Attempt) -> None:
+            with self._bounded(service, attempt, seconds):
+                await call(service)
+
+        if len(attempts) == 1:
+            await one(*attempts[0])
+        else:
+            async with trio.open_nursery() as nursery:
+                for service, attempt in attempts:
+                    nursery.start_soon(one, service, attempt)
+        for _, attempt in attempts:
+            self._tell(attempt)
+        return [service for service, attempt in attempts if attempt.worked]
+
+    @contextmanager
+    def _bounded(self, service: Service, attempt: Attempt, seconds: float) -> Iterator[None]:
         try:
-            with service.calling(what, within=seconds), trio.move_on_after(seconds) as limit:
-                yield attempt
+            with service.calling(attempt.what, within=seconds), trio.move_on_after(seconds) as limit:
+                yield
             if limit.cancelled_caught:
                 self._leave_alone(service)
                 raise Unavailable(f"no answer within {seconds:.0f} s")
         except (Unavailable, PluginError) as error:
-            self.outages.failed(what, str(error))
+            attempt.error = error
         else:
-            attempt.worked = True
             self._hung.pop(service, None)
-            self.outages.works(what)
+        attempt.over = True
+
+    def _tell(self, attempt: Attempt) -> None:
+        if attempt.error is not None:
+            self.outages.failed(attempt.what, str(attempt.error))
+        else:
+            self.outages.works(attempt.what)
 
     def _leave_alone(self, service: Service) -> None:
         times = self._hung.get(service, (0, 0.0))[0]

@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable, UpdateRejected
-from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.fetching import Fetcher
+from learnae.node.services import REST_SECONDS
+from learnae.node.transfer import Transfer
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.faults import Fault, FaultyStorage, always, nth
 from learnae.testing.virtual_time import run_in_virtual_time
@@ -143,6 +145,83 @@ def test_a_silent_storage_leaves_time_for_the_next(fetched, publication, shelf):
     silent = FaultyStorage(shelf(*update.packed.blocks), always(Fault.SILENCE, "get"))
     content, _, _ = fetched(update, silent, shelf(*update.packed.blocks), seconds=8.0)
     content.check()
+
+
+HANGS = always(Fault.SILENCE, "get")
+
+
+def test_a_storage_that_hangs_costs_an_update_that_another_has_little_whatever_the_number_of_reads(fetched, publication, shelf):
+    """Root and meta, parts and data are read one after the other: the silence of the first storage is waited for once."""
+    update = publication(MODEL)
+    silent = FaultyStorage(shelf(*update.packed.blocks), HANGS)
+
+    class Slow(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await trio.sleep(1.0)
+            await super().get(cids, deliver, hints=hints)
+
+    content, _, _ = fetched(update, silent, Slow(shelf().context, update.packed.blocks), seconds=10.0)
+    content.check()
+    assert silent.faults.calls["get"] == 1
+
+
+def test_a_storage_that_was_silent_is_asked_last_for_a_while(bench, publication, shelf):
+    update = publication(MODEL)
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            silent = FaultyStorage(shelf(*update.packed.blocks), lambda method, call: Fault.SILENCE if call == 0 else None)
+            made = await bench(nursery, silent, shelf(*update.packed.blocks))
+            fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
+            asked = []
+            for pause in (0.0, 1.0, REST_SECONDS[0]):
+                await trio.sleep(pause)
+                with trio.fail_after(8):
+                    await fetcher.fetch(update.announcement, Transfer(LIMIT))
+                asked.append(silent.faults.calls["get"])
+            nursery.cancel_scope.cancel()
+        return asked
+
+    first, second, third = run_in_virtual_time(main)
+    assert (first, second) == (1, 1)
+    assert third > 1
+
+
+def test_a_storage_that_is_slow_to_begin_may_still_deliver_what_the_next_one_lacks(fetched, publication, shelf):
+    update = publication(MODEL)
+
+    class Hesitant(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await trio.sleep(6.0 if not self.asked else 0.1)
+            await super().get(cids, deliver, hints=hints)
+
+    content, _, _ = fetched(update, Hesitant(shelf().context, update.packed.blocks), shelf(), seconds=10.0)
+    content.check()
+
+
+def test_a_storage_that_hangs_after_its_last_block_does_not_hold_up_what_is_whole(fetched, publication, shelf):
+    update = publication(MODEL)
+
+    class Lingering(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await super().get(cids, deliver, hints=hints)
+            await trio.sleep_forever()
+
+    content, _, _ = fetched(update, Lingering(shelf().context, update.packed.blocks), seconds=10.0)
+    content.check()
+
+
+def test_a_storage_that_has_delivered_all_is_let_return_by_itself(fetched, publication, shelf):
+    update, returned = publication(MODEL), []
+
+    class Tidy(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await super().get(cids, deliver, hints=hints)
+            await trio.sleep(0.1)
+            returned.append(cids)
+
+    fetched(update, Tidy(shelf().context, update.packed.blocks))
+    assert len(returned) == 3
 
 
 def test_a_storage_that_goes_on_delivering_is_not_cut_short_for_the_next(fetched, publication, shelf):

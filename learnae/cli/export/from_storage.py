@@ -18,9 +18,10 @@ from learnae.errors import ConfigError, Problem, Unavailable, UpdateRejected
 from learnae.logs import make_logger
 from learnae.node.assembly import Assembly
 from learnae.node.decoding import Decoder
-from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.fetching import Fetcher
 from learnae.node.outages import Outages
 from learnae.node.services import Services
+from learnae.node.transfer import Transfer
 from learnae.records import Cid, TensorSpec
 
 if TYPE_CHECKING:

@@ -1,0 +1,145 @@
+"""Blocks out of several storages: asked one after the other, and beside each other once one is silent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae.errors import PluginError, Unavailable
+from learnae.node.assembly import Named
+from learnae.node.delivering import Delivery
+from learnae.node.outages import Outages
+from learnae.node.services import REST_SECONDS
+from learnae.node.transfer import Transfer
+from learnae.records import Cid
+from learnae.strategies import Storage
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+Asked = tuple[Named[Storage], Sequence[str]]
+"""A storage, and the hints for it."""
+
+
+@attrs.define
+class Manners:
+    """Who is asked first: as in the file, but whoever was silent comes last, in the same transfer and for a while after."""
+
+    _silent: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by label: how often in a row, and until when
+
+    def order(self, storages: Iterable[Named[Storage]], transfer: Transfer) -> list[Named[Storage]]:
+        now = trio.current_time()
+        return sorted(storages, key=lambda one: one.label in transfer.silent or now < self._silent.get(one.label, (0, -math.inf))[1])
+
+    def was_silent(self, label: str) -> None:
+        """Longer and longer, unless it is resting already: several transfers find out at once."""
+        times, until = self._silent.get(label, (0, -math.inf))
+        if trio.current_time() >= until:
+            self._silent[label] = times + 1, trio.current_time() + REST_SECONDS[min(times, len(REST_SECONDS) - 1)]
+
+    def answered(self, label: str) -> None:
+        self._silent.pop(label, None)
+
+
+@attrs.define(eq=False)
+class Turn:
+    """One call of one storage, which has until `end`; the next one is asked when it is over, or silent for too long."""
+
+    storage: Named[Storage]
+    hints: Sequence[str]
+    delivery: Delivery
+    end: float
+    patience: trio.CancelScope
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    over: trio.Event = attrs.field(factory=trio.Event)
+    silent: bool = False
+
+
+@attrs.define
+class Reading:
+    """What is `left` of some blocks, into a transfer. What a storage does wrong is told, and never raised."""
+
+    transfer: Transfer
+    left: dict[Cid, None]
+    outages: Outages
+    log: FilteringBoundLogger
+    manners: Manners
+    _turns: dict[Delivery, Turn] = attrs.field(factory=dict)
+
+    async def run(self, storages: Sequence[Asked]) -> None:
+        """Until all is there, or nobody has more. One that is silent for half of the time that is left is not waited for any longer."""
+        async with trio.open_nursery() as nursery:
+            for number, asked in enumerate(storages, 1):
+                if not self.transfer.missing(self.left) or self.transfer.overflowed:
+                    break
+                turn = self._begin(asked)
+                nursery.start_soon(self._take, turn)
+                if number < len(storages):
+                    await self._wait(turn)
+
+    def _begin(self, asked: Asked) -> Turn:
+        storage, hints = asked
+        delivery = Delivery(dict(self.left), self.transfer, storage.label, self._arrived)
+        end = trio.current_effective_deadline()
+        turn = self._turns[delivery] = Turn(storage, hints, delivery, end, trio.CancelScope(deadline=_half_way_to(end)))
+        return turn
+
+    async def _wait(self, turn: Turn) -> None:
+        with turn.patience:
+            await turn.over.wait()
+        if turn.patience.cancelled_caught:
+            turn.silent = True
+            self.transfer.silent.add(turn.storage.label)
+            self.manners.was_silent(turn.storage.label)
+
+    def _arrived(self, delivery: Delivery, cid: Cid) -> None:
+        """Whoever brings something has more time. Once all is there, nobody is waited for who is silent, nor long for the others."""
+        self.left.pop(cid, None)
+        turn = self._turns[delivery]
+        turn.patience.deadline = _half_way_to(turn.end)
+        self.manners.answered(turn.storage.label)
+        if self.transfer.overflowed or not self.left:
+            for each in self._turns.values():
+                each.scope.deadline = -math.inf if self.transfer.overflowed or each.silent else _half_way_to(each.end)
+
+    async def _take(self, turn: Turn) -> None:
+        whole = False
+        try:
+            with turn.scope:
+                whole = await self._call(turn)
+        finally:
+            turn.delivery.end()
+            turn.over.set()
+            self._tell(turn, whole=whole)
+
+    async def _call(self, turn: Turn) -> bool:
+        """Whether it returned, as it does when it has delivered all."""
+        storage = turn.storage
+        try:
+            with storage.calling(f"getting blocks from {storage.label}", within=turn.end - trio.current_time()):
+                await storage.strategy.get(tuple(turn.delivery.wanted), turn.delivery, hints=turn.hints)
+        except Unavailable as outage:
+            self.log.debug("storage.unavailable", storage=storage.label, cause=str(outage))
+        except PluginError as error:
+            turn.delivery.flaw = turn.delivery.flaw or str(error)
+        else:
+            return True
+        return False
+
+    def _tell(self, turn: Turn, *, whole: bool) -> None:
+        what = f"reading {turn.storage.label}"
+        if turn.delivery.flaw:
+            self.outages.failed(what, turn.delivery.flaw)
+        elif whole and self.transfer.missing(turn.delivery.wanted) and not self.transfer.overflowed:
+            self.outages.failed(what, "it returned, but has not delivered all that it was asked for, nor said what is missing")
+        elif whole:
+            self.outages.works(what)
+
+
+def _half_way_to(end: float) -> float:
+    now = trio.current_time()
+    return now + (end - now) / 2
