@@ -16,7 +16,7 @@ from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, Named
 from learnae.node.delivering import Messages
-from learnae.node.finite import finite
+from learnae.node.finite import finite, what_is_not
 from learnae.node.hearing import Hearing, Learned
 from learnae.node.history import History
 from learnae.node.joining import Joining
@@ -158,7 +158,7 @@ class Node:
         if await self.in_thread(finite, snapshot.tensors.values()):
             self.outages.works("model")
             return True
-        self.outages.failed("model", "it holds values that are not finite: nothing is published or merged until it has recovered")
+        self.outages.failed("model", await self.in_thread(what_is_not, snapshot.tensors, self.publisher.specs))
         return False
 
     def _begin_round(self) -> Tally:
@@ -179,7 +179,8 @@ class Node:
         await self._keep(tally, now)
         report = tally.report(now, self.standing.lineage, snapshot.progress.age)
         await self._save(report, now)
-        self.link.tell(report)
+        broken = self.outages.broken
+        self.link.tell(report, **({"outages": broken} if broken else {}))
         self.watching.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "published_bytes", "fetched_bytes", "outcome", "age")
         self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})

@@ -38,6 +38,7 @@ def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_end
     assert {report.outcome for report in silent} == {"alone"}
     assert np.isfinite(b.trainer.model["w"]).all()
     assert told(logs) == [("outage", "model"), ("outage.over", "model")]
+    assert "w (3 of 4 values)" in next(line["cause"] for line in logs if line["event"] == "outage" and line["what"] == "model")
 
 
 def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(run_world):
