@@ -96,7 +96,8 @@ class Contact:
     def state_dict(self) -> dict[str, Any]:
         with self._lock:
             self._finish()
-            return {**self.journey.state_dict(self.adoption), "residues": self._copier.copy_residues()}
+            local = [one.name for one in self._shared.kept]
+            return {**self.journey.state_dict(self.adoption), "residues": self._copier.copy_residues(), "local": local}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Whether this was news."""

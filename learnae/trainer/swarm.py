@@ -13,12 +13,15 @@ from typing import Any, Self
 
 from torch import nn
 
+from learnae.content.expect import MAX_INTEGER
 from learnae.errors import LearnaeError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.contact import Contact
+from learnae.trainer.figures import loss_of, seconds_of, whole
 from learnae.trainer.optimizers import refuse_masters
+from learnae.trainer.resuming import checked
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Status
 from learnae.trainer.supervisor import Supervisor
@@ -54,23 +57,33 @@ class Swarm:
     def step(self, samples: int = 0, loss: Any = None) -> None:
         """Count one optimiser step over so many samples; hand over a snapshot or adopt a merged model if one is due.
 
-        `loss` is a number or a tensor of one element. Raises ConfigError if the model was rebuilt or the optimizer turns out to keep
-        master weights, RuntimeError after leave() or from another thread.
+        `samples` is a whole number, `loss` a number or a tensor of one element. Raises ValueError or TypeError for anything else,
+        ConfigError if the model became another one or the optimizer turns out to keep master weights, RuntimeError after leave() or from
+        another thread.
         """
+        if type(samples) is not int or samples < 0:
+            samples = whole(samples, "samples")
+        if loss is not None and type(loss) is not float:
+            loss = loss_of(loss)
         journey = self._journey
-        journey.steps += 1
-        journey.samples += samples
+        steps, total = journey.steps + 1, journey.samples + samples
+        if total > MAX_INTEGER:
+            raise ValueError(f"samples is {samples}: with those before that is more than {MAX_INTEGER}")
+        due = steps >= self._contact.due
+        if due:
+            self._check()
+        journey.steps, journey.samples = steps, total
         if loss is not None:
             journey.loss = loss
-        if journey.steps >= self._contact.due:
-            self._check()
+        if due:
             self._contact.attend()
 
     def flush(self, seconds: float = 0.0) -> None:
         """Adopt what waits, and hand over a snapshot now if the node wants one: before an evaluation, or at the end.
 
-        Then waits so many seconds, at most, for the model that is merged from it, and adopts that.
+        Then waits so many seconds, at most, for the model that is merged from it, and adopts that. Raises as `step` does.
         """
+        seconds = seconds_of(seconds)
         self._check()
         self._contact.flush(seconds)
 
@@ -135,8 +148,11 @@ class Swarm:
         return self._contact.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it."""
-        if self._contact.load_state_dict(state):
+        """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it.
+
+        Raises ConfigError for what `state_dict()` never gave.
+        """
+        if self._contact.load_state_dict(checked(state)):
             self._node.restart()
 
     def _check(self) -> None:

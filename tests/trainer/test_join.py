@@ -107,7 +107,7 @@ def test_a_node_that_cannot_start_gives_the_home_back(zeros: nn.Module, tmp_path
 
 
 def test_a_resume_that_cannot_be_read_gives_the_home_back(zeros: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match="run: is missing"):
         learnae.join(zeros, "a", home=tmp_path / "home", resume={"of": "another program"})
     claim(tmp_path / "home").close()
 

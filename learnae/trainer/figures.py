@@ -1,0 +1,90 @@
+"""Numbers that the user's loop gives: checked where they are given, since what is wrong with them would show in another process, later."""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from learnae.content.expect import MAX_INTEGER
+
+
+def whole(value: Any, what: str, most: int = MAX_INTEGER) -> int:
+    """A count, also where it comes as 8.0, as numpy's number or as a tensor of one element. Raises ValueError, TypeError."""
+    number = _whole(_single(value, what), value, what)
+    if not 0 <= number <= most:
+        raise ValueError(f"{what} is {_shown(value)}: wanted is a whole number from 0 to {most}")
+    return number
+
+
+def loss_of(value: Any) -> float | Tensor:
+    """A number, or a tensor of one element as it is: it is read when a snapshot is taken. Raises ValueError, TypeError."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_meta or value.is_complex():
+            raise ValueError(f"loss is {_shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
+        return value
+    number = _single(value, "loss")
+    if not _is_real(number):
+        raise TypeError(f"loss is {_shown(value)}: wanted is a number or a tensor of one element")
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"loss is {_shown(value)}, which no float can hold") from None
+
+
+def seconds_of(value: Any, what: str = "seconds") -> float:
+    """A time to wait. Raises ValueError, TypeError."""
+    number = _single(value, what)
+    if not _is_real(number):
+        raise TypeError(f"{what} is {_shown(value)}: wanted is a number of seconds")
+    if not 0 <= number <= threading.TIMEOUT_MAX:  # which NaN is not
+        raise ValueError(f"{what} is {_shown(value)}: wanted is a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}")
+    return float(number)
+
+
+def _is_real(number: Any) -> bool:
+    return isinstance(number, Real | Decimal) and not isinstance(number, bool)
+
+
+def _whole(number: Any, value: Any, what: str) -> int:
+    wanted = f"{what} is {_shown(value)}: wanted is a whole number"
+    if isinstance(number, bool):
+        raise TypeError(wanted)
+    if not _is_real(number):
+        try:
+            return operator.index(number)
+        except TypeError:
+            raise TypeError(wanted) from None
+    try:
+        exact = Fraction(number)
+    except (ValueError, OverflowError):  # not a number, or infinite
+        raise ValueError(wanted) from None
+    if exact.denominator != 1:
+        raise ValueError(wanted)
+    return exact.numerator
+
+
+def _single(value: Any, what: str) -> Any:
+    """What is in an array of one element, of any library and on any device; everything else as it is."""
+    shape = getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "item"):
+        return value
+    if math.prod(shape) != 1:
+        raise ValueError(f"{what} is {_shown(value)}: wanted is one number, such as its sum()")
+    try:
+        return value.item()
+    except RuntimeError as error:
+        raise ValueError(f"{what} is {_shown(value)}, and it cannot be read: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    if (shape := getattr(value, "shape", None)) is not None and math.prod(shape) != 1:
+        return f"a {type(value).__name__} of the shape {tuple(shape)}"
+    text = repr(value)
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"
