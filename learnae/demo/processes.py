@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from learnae import launch
 from learnae.demo.family import descendants
 from learnae.demo.plan import Plan, Stage
 from learnae.errors import ConfigError
@@ -85,8 +85,8 @@ def _locked(home: Path) -> bool:
 class Commands:
     """What is started; the plan, the folder and the number follow as arguments."""
 
-    peer: tuple[str, ...] = (sys.executable, "-m", "learnae.demo.peer")
-    baselines: tuple[str, ...] = (sys.executable, "-m", "learnae.demo.baselines")
+    peer: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.peer"))
+    baselines: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.baselines"))
 
 
 async def start_peer(commands: Commands, plan: Plan, stage: Stage, number: int) -> Child:

@@ -52,3 +52,8 @@ def _reserve(fd: int, nbytes: int) -> None:
     os.ftruncate(fd, nbytes)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, nbytes)
+
+
+def scratch() -> int:
+    """A descriptor of a file that is empty and grows. Raises OSError."""
+    return _nameless(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ import attrs
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
 from learnae.link.contract import Hello, Offer, Progress
 from learnae.records import RoundReport
+
+TRACE = 8000
+"""Characters of a traceback that pass between the two."""
 
 
 @attrs.frozen
@@ -82,15 +86,18 @@ class Failed:
     plugin: str = ""
     action: str = ""
     cause: str = ""
+    trace: str = ""  # the last lines of a bug's traceback
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         match error:
             case ConfigError():
                 return cls(str(error), problems=error.problems)
             case PluginError():
                 return cls(str(error), plugin=error.plugin, action=error.action, cause=error.cause)
-        return cls(f"{type(error).__name__}: {error}")
+        return cls(f"{type(error).__name__}: {error}"[:TRACE], trace="".join(traceback.format_exception(error))[-TRACE:])
 
     def as_error(self) -> LearnaeError | None:
         """The error that somebody must act on, or None if it was a bug."""

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from learnae.errors import ConfigError, Problem
+from learnae.launch import LINK_OPTION, STDERR_OPTION
 from learnae.link import memory
 from learnae.link.callpage import CallPage
 from learnae.link.contract import PAGES, SLOTS, Hello, Offer, Snapshot, TrainerGone
@@ -24,7 +25,6 @@ from learnae.records import RoundReport
 if TYPE_CHECKING:
     from learnae.records import Array
 
-LINK_OPTION = "--link-fd"
 QUEUED = 1024
 CLOSE_SECONDS = 1.0
 
@@ -38,10 +38,12 @@ async def open_link(argv: Sequence[str]) -> tuple[Start, NodeLink]:
     lines = LineStream(trio.SocketStream(trio.socket.from_stdlib_socket(_adopt_socket(fd))))
     try:
         start = await _first_line(lines)
-        return start, NodeLink(start.hello, _map(start), lines)
+        link = NodeLink(start.hello, _map(start), lines)
     except BaseException:
         await trio.aclose_forcefully(lines)
         raise
+    _take_stderr(argv)
+    return start, link
 
 
 class NodeLink:
@@ -111,7 +113,7 @@ class NodeLink:
         try:
             self._say(failed)
         except ValueError:
-            self._say(Failed(failed.text[: MAX_LINE // 16]))
+            self._say(Failed(failed.text[: MAX_LINE // 16], trace=failed.trace))
 
     async def aclose(self) -> None:
         """Write what is still queued, for a second at most, and close."""
@@ -181,6 +183,15 @@ class NodeLink:
     def _leave(self) -> None:
         self._gone = True
         self._changed.unpark_all()
+
+
+def _take_stderr(argv: Sequence[str]) -> None:
+    """Until now the trainer kept what was written there: the last words of a node that cannot start."""
+    if STDERR_OPTION in argv:
+        fd = int(argv[list(argv).index(STDERR_OPTION) + 1])
+        for standard in (1, 2):
+            os.dup2(fd, standard)
+        os.close(fd)
 
 
 def _adopt_socket(fd: int) -> socket.socket:

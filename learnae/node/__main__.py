@@ -52,6 +52,9 @@ async def run() -> int:
     except LearnaeError as error:
         link.fail(error)
         return EXIT_CODES.get(type(error), 1)
+    except Exception as error:  # a bug of ours; the trainer shows its traceback, wherever its stderr goes
+        link.fail(error)
+        return 1
     finally:
         with trio.CancelScope(shield=True):
             await link.aclose()
@@ -107,7 +110,12 @@ async def _stop_on_signals(node: Node) -> None:
                 node.stop()
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Returns the exit code."""
     keep_memory()
     faulthandler.register(signal.SIGUSR1)  # the trainer's side asks for the stacks of a node that hangs before it ends it
-    sys.exit(trio.run(run))
+    return trio.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
+import sysconfig
 import types
 import uuid
 from collections.abc import Iterator
@@ -54,13 +56,17 @@ class LocalFiles:
 
 @contextmanager
 def _siblings(folder: Path) -> Iterator[None]:
-    """Lets a file import others beside it, and forgets them afterwards: elsewhere their names may mean other files."""
+    """Lets a file import others beside it, and forgets them afterwards: elsewhere their names may mean other files.
+
+    They come before what is installed, but after Python's own: a `secrets.py` there is not for whatever else is imported meanwhile.
+    """
     importlib.invalidate_caches()
-    if str(folder) in sys.path:
+    place = _after_pythons_own()
+    if str(folder) in sys.path[: place + 1]:
         yield
         return
     before = set(sys.modules)
-    sys.path.insert(0, str(folder))
+    sys.path.insert(place, str(folder))
     try:
         yield
     finally:
@@ -69,6 +75,12 @@ def _siblings(folder: Path) -> Iterator[None]:
             top = name.partition(".")[0]
             if top not in before and _lies_in(folder, top):
                 del sys.modules[name]
+
+
+def _after_pythons_own() -> int:
+    own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    own |= {os.path.join(folder, "lib-dynload") for folder in own}
+    return max((place for place, entry in enumerate(sys.path, 1) if entry in own), default=0)
 
 
 def _lies_in(folder: Path, top: str) -> bool:

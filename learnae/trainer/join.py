@@ -14,6 +14,7 @@ from learnae.config.folders import default_home
 from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.trainer.child import fill_standard
 from learnae.trainer.local import by_reason, listed
 from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
 from learnae.trainer.shared import Shared, find_shared
@@ -46,6 +47,7 @@ def join(
     function that is given the home, loads the model from there, and returns that state, or None where there is none.
     `log` has `level` and `style`. Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
     """
+    fill_standard()
     refuse_many_processes()
     if optimizer is not None:
         refuse_masters(optimizer, model)

@@ -6,25 +6,22 @@ import contextlib
 import os
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import attrs
-
+from learnae import launch
 from learnae.backoff import Backoff
-from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
+from learnae.errors import LearnaeError
 from learnae.link.lines import MAX_START, Garbled, Lines
 from learnae.link.messages import Failed, Message, Start, ToNode, Want
+from learnae.logs import say
+from learnae.trainer.child import LEAVE_SECONDS, TERMINATE_SECONDS, Child
 from learnae.trainer.ear import Ear
+from learnae.trainer.ending import Ending, Teller
 from learnae.trainer.lookout import Lookout
 
-NODE = (sys.executable, "-m", "learnae.node")
-LEAVE_SECONDS = 5.0  # for the goodbye
-TERMINATE_SECONDS = 2.0
 SEND_SECONDS = 30
 
 
@@ -41,50 +38,32 @@ class Greeter(Protocol):
         """The node is gone."""
 
 
-@attrs.frozen
-class Ending:
-    """How one node ended."""
-
-    seconds: float
-    exit_code: int | None
-    failure: Failed | None
-
-    @property
-    def error(self) -> LearnaeError | None:
-        """What the user must act on, if that was the reason."""
-        said = self.failure.as_error() if self.failure else None
-        match self.exit_code:
-            case 2:
-                return said or ConfigError(Problem("node", "refused to start", "it says why on stderr, above"))
-            case 3:
-                return said or PluginError("unknown", "starting the node", "it says why on stderr, above")
-        return None
-
-
 class Supervisor:
     """One thread that runs one node after another until it is stopped."""
 
     def __init__(
-        self, trainer: Greeter, fds: Sequence[int], lookout: Lookout, *, command: Sequence[str] = NODE, backoff: Backoff, log: Any
+        self, trainer: Greeter, fds: Sequence[int], lookout: Lookout, *, command: Sequence[str] = (), backoff: Backoff, log: Any
     ) -> None:
         self._trainer, self._fds, self._lookout, self._command = trainer, tuple(fds), lookout, tuple(command)
-        self._backoff = backoff
+        self._backoff, self._teller = backoff, Teller(log)
         self._lines = Lines()
         self._log = log
         self._thread = threading.Thread(target=self._run, name="learnae-node", daemon=True)
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._again = False
+        self._child: Child | None = None
+        self._again = self._up = False
         self._stopping = threading.Event()
         self._wake, self._settled = threading.Event(), threading.Event()
         self._first_error: LearnaeError | None = None
         self.starts = 0
         self.state = "starting"
+        self.last_words = ""
+        """Why the last node ended that was not asked to; empty while none has."""
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._child.process.pid if self._child else None
 
     def start(self, timeout: float) -> None:
         """Start a node and wait until it is up, at most so many seconds. Raises the ConfigError or PluginError with which it ended."""
@@ -108,8 +87,8 @@ class Supervisor:
         if self._thread.ident is None:
             return
         for end, seconds in ((None, LEAVE_SECONDS), ("terminate", TERMINATE_SECONDS), ("kill", TERMINATE_SECONDS)):
-            if end and self._process:
-                getattr(self._process, end)()
+            if end and self._child:
+                getattr(self._child.process, end)()
             self._thread.join(seconds)
             if not self._thread.is_alive():
                 return
@@ -141,34 +120,35 @@ class Supervisor:
         if self._again:
             return
         delay = self._backoff.after(ending.seconds)
-        said = ending.failure.text if ending.failure else ""
-        self._log.warning("node.ended", exit_code=ending.exit_code, said=said, again_in_seconds=delay)
+        self.last_words = ending.words
+        self._teller.tell(ending, delay)
         self._wake.wait(delay)
 
     def _one_life(self) -> Ending:
-        began, failure = time.monotonic(), None
+        """Nothing that goes wrong here ends the thread: another node may fare better."""
+        began, failure, code, said = time.monotonic(), None, None, ""
         with self._guard:
-            self._process, self._again = None, False
+            self._child, self._again, self._up = None, False, False
             self._wake.clear()
         try:
             with self._spawn() as ours:
                 failure = self._converse(ours)
-        except OSError as error:
-            failure = Failed(f"cannot start {self._command[0]}: {error}")
+        except Exception as error:
+            failure = Failed.of(error)
         self._trainer.ended()
-        return Ending(time.monotonic() - began, self._reap(), failure)
+        if (child := self._child) is not None:
+            code, said = child.reap(), "" if self._up else child.said()
+            child.close()
+        return Ending(time.monotonic() - began, code, failure, said, self._up)
 
     def _spawn(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
-        command = [*self._command, "--link-fd", str(theirs.fileno())]
         self.starts += 1
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    command, pass_fds=(theirs.fileno(), *self._fds), stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
-                )
-            except OSError:
+                self._child = Child.start(self._command or launch.command("learnae.node"), theirs, self._fds)
+            except BaseException:
                 ours.close()
                 raise
         return ours
@@ -204,7 +184,7 @@ class Supervisor:
         ear = Ear(ours, self._lines)
         while not ear.ended:
             yield from ear.listen(self._lookout.seconds_to_look())
-            if self._process is not None and (hang := self._lookout.look(self._process)):
+            if self._child is not None and (hang := self._lookout.look(self._child.process)):
                 yield Failed(str(hang))
                 return
 
@@ -212,7 +192,9 @@ class Supervisor:
         self._trainer.hear(message)
         if isinstance(message, Want) and not self._settled.is_set():
             self._settled.set()
-        self.state = "running"
+        if not self._up and self._child is not None and (said := self._child.said()):
+            say(said)
+        self.state, self._up = "running", True
 
     def _send(self, message: ToNode) -> None:
         """Send from the trainer's own thread; if the node is gone, the listening thread will find out."""
@@ -227,15 +209,3 @@ class Supervisor:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
-
-    def _reap(self) -> int | None:
-        process = self._process
-        if process is None:
-            return None
-        for end, seconds in ((None, LEAVE_SECONDS), (process.terminate, TERMINATE_SECONDS)):
-            if end:
-                end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(seconds)
-        process.kill()
-        return process.wait()

@@ -12,7 +12,6 @@ from learnae.backoff import Backoff
 from learnae.link.contract import Hello
 from learnae.link.messages import Benched, Start
 from learnae.logs import make_logger
-from learnae.trainer.supervisor import NODE
 
 
 def _nothing() -> None:
@@ -33,7 +32,7 @@ class Terms:
     home_fd: int = -1  # holds the lock on the home; stays with the caller
     log: Mapping[str, str] = attrs.field(factory=dict)  # level and style, for both processes
     logger: Any = attrs.field(default=attrs.Factory(lambda self: make_logger(**self.log), takes_self=True))
-    command: Sequence[str] = NODE
+    command: Sequence[str] = ()  # empty: our own node
     backoff: Backoff = attrs.field(factory=Backoff)
     on_leave: Callable[[], None] = _nothing  # called when the node has ended, and in a forked child, which has no part in it
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
+from learnae import launch
 from learnae.data import digits
 from learnae.testing.chaos.herd import Member
 
@@ -93,7 +93,7 @@ class Project:
         settings = {"PEER": number, "PEERS": self.peers, "SEED": seed, "PAUSE": pause, "XDG_STATE_HOME": self.state, "LEARNAE_LOG": "info"}
         return Member(
             name=f"peer-{number}",
-            command=(sys.executable, "-m", "learnae", *words),
+            command=launch.command("learnae", *words),
             folder=self.folder,
             home=home,
             log=self.folder / f"peer-{number}.log",

@@ -1,0 +1,15 @@
+"""No program of ours is started in such a way that a file of the user's could shadow a module in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [ROOT / "learnae", ROOT / "plugins" / "iota" / "learnae_iota", ROOT / "plugins" / "ipfs" / "learnae_ipfs"]
+
+
+def test_only_one_module_starts_pythons() -> None:
+    starters = {
+        path.relative_to(ROOT).as_posix() for source in SOURCES for path in source.rglob("*.py") if "sys.executable" in path.read_text()
+    }
+    assert starters == {"learnae/launch.py"}
