@@ -6,7 +6,10 @@ and what was being written is then not there.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +20,7 @@ from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.node.schema import STEPS, VERSION
 
 BUSY_SECONDS = 10.0
+LOOKS = 5
 USUAL, DURABLE = "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"
 
 
@@ -41,13 +45,10 @@ class Database:
         """To read only, also while a node writes. Makes and changes nothing. Raises ConfigError where there is no history."""
         if not path.exists():
             raise ConfigError(Problem(str(path.parent), "is no home of a peer: it has no history", "name the home of a peer that has run"))
-        with _opening(_read_only(path), path) as connection:
-            if _version(connection, path) == VERSION:
+        for _ in range(LOOKS):
+            if (connection := _beside_a_writer(path) or _of_a_file_at_rest(path)) is not None:
                 return cls(connection)
-            with closing(connection), _opening(":memory:", path) as copy:  # an old file stays as it is
-                connection.backup(copy)
-                _upgrade(copy, path)
-                return cls(copy)
+        raise ConfigError(Problem("peer.home", f"the history {path} was changed each time that it was read", "try again"))
 
     def close(self) -> None:
         with self._lock:
@@ -103,10 +104,67 @@ def keep_last_changed(db: sqlite3.Connection, table: str, most: int) -> None:
     db.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET ?)", (most,))
 
 
-def _read_only(path: Path) -> str:
-    """Without a journal nobody writes: then SQLite may not even make the files by which readers and writers find each other."""
-    journal = path.with_name(f"{path.name}-wal")
-    return f"{path.absolute().as_uri()}?{'mode=ro' if journal.exists() else 'immutable=1'}"
+def _beside_a_writer(path: Path) -> sqlite3.Connection | None:
+    """Where there is a journal, somebody writes, or was killed: SQLite sees to it that each look finds a whole state. None without one."""
+    if _at_rest(path):
+        return None
+    try:
+        with _opening(f"{path.absolute().as_uri()}?mode=ro", path) as connection:
+            if _version(connection, path) == VERSION:
+                return connection
+            with closing(connection):  # an old file stays as it is
+                return _copied(connection, path)
+    except ConfigError:
+        if os.access(path.parent, os.W_OK):
+            raise
+    return _elsewhere(path)
+
+
+def _elsewhere(path: Path) -> sqlite3.Connection:
+    """What a peer that was killed has left in a folder that can only be read: there SQLite cannot play the journal back."""
+    with tempfile.TemporaryDirectory(prefix="learnae-history-") as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            if file.name in (path.name, f"{path.name}-wal"):
+                shutil.copy(file, folder)
+        with _opening(Path(folder) / path.name, path) as connection, closing(connection):
+            return _copied(connection, path)
+
+
+def _of_a_file_at_rest(path: Path) -> sqlite3.Connection | None:
+    """Without a journal nobody writes, and SQLite would make one, which it cannot on a medium that is only read: so it is told that
+    nothing changes. If that was wrong by the time all is copied, the copy is worth nothing: None.
+    """
+    before = _state(path)
+    try:
+        with _opening(f"{path.absolute().as_uri()}?immutable=1", path) as connection, closing(connection):
+            copy = _copied(connection, path)
+    except ConfigError:
+        if _at_rest(path) and _state(path) == before:
+            raise
+        return None
+    if _at_rest(path) and _state(path) == before:
+        return copy
+    copy.close()
+    return None
+
+
+def _copied(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """In memory, and brought up to date there."""
+    _version(connection, path)
+    with _opening(":memory:", path) as copy:
+        connection.backup(copy)
+        _upgrade(copy, path)
+        copy.execute("PRAGMA query_only = ON")
+        return copy
+
+
+def _at_rest(path: Path) -> bool:
+    return not path.with_name(f"{path.name}-wal").exists()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _version(connection: sqlite3.Connection, path: Path | str) -> int:

@@ -1,11 +1,16 @@
 """A history beside the node that writes it: read by others, brought up to date, given orders, asked by people."""
 
+import os
+import shutil
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import attrs
 import pytest
 
 from learnae.errors import ConfigError, Unavailable
+from learnae.node import database
 from learnae.node.history import History
 from learnae.node.insight import Sighting
 from learnae.node.schema import STEPS
@@ -49,6 +54,86 @@ def test_a_reader_leaves_the_home_of_a_peer_that_has_ended_as_it_was(path):
     with History.read(path) as reader:
         assert reader.last_round() == 1
     assert files_of(path) == before
+
+
+def test_a_file_at_rest_that_a_node_opens_while_it_is_read_is_read_again(path, monkeypatch):
+    with History.open(path) as earlier:
+        earlier.add_round(report(1))
+    writers = []
+
+    def copied_while_a_node_starts(connection, place, copied=database._copied):
+        copy = copied(connection, place)
+        if not writers:
+            writers.append(History.open(path))
+            writers[0].add_round(report(2))
+        return copy
+
+    monkeypatch.setattr(database, "_copied", copied_while_a_node_starts)
+    with History.read(path) as reader:
+        assert reader.last_round() == 2
+        writers[0].add_round(report(3))
+        assert reader.last_round() == 3
+    writers[0].close()
+
+
+def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_again(path, monkeypatch):
+    with History.open(path) as earlier:
+        earlier.add_round(report(1))
+    states = iter([(0, 0, 0)])
+    state = database._state
+
+    def state_before(place):
+        """Of before somebody wrote and left."""
+        return next(states, None) or state(place)
+
+    monkeypatch.setattr(database, "_state", state_before)
+    with History.read(path) as reader:
+        assert reader.last_round() == 1
+
+
+def test_a_history_that_changes_at_every_look_ends_in_words(path, monkeypatch):
+    History.open(path).close()
+    numbers = iter(range(100))
+    monkeypatch.setattr(database, "_state", lambda place: next(numbers))
+    with pytest.raises(ConfigError, match="try again"):
+        History.read(path)
+
+
+def test_a_reader_of_a_file_at_rest_cannot_write_either(path):
+    History.open(path).close()
+    with History.read(path) as reader, pytest.raises(Unavailable, match="readonly"):
+        reader.deny(ALICE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes a folder of another user")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_history_in_a_folder_that_can_only_be_read_is_read_with_all_that_was_written(killed):
+    with tempfile.TemporaryDirectory(prefix="learnae-history-") as folder:
+        live, path = Path(folder) / "live", Path(folder) / "kept" / "history.sqlite"
+        live.mkdir()
+        writer = History.open(live / path.name)
+        writer.add_round(report(1))
+        if not killed:
+            writer.close()
+        shutil.copytree(live, path.parent, ignore=shutil.ignore_patterns("*-shm"))
+        for place, mode in ((Path(folder), 0o755), (path.parent, 0o555), *((file, 0o444) for file in path.parent.iterdir())):
+            place.chmod(mode)
+        assert (path.parent / f"{path.name}-wal").exists() == killed
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                os.setgid(53_000)
+                os.setuid(53_000)
+                with History.read(path) as reader:
+                    os.write(writing, str(reader.last_round()).encode())
+            except BaseException as error:
+                os.write(writing, repr(error).encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            assert pipe.read() == "1"
+        os.waitpid(child, 0)
+        writer.close()
 
 
 def test_reading_where_no_peer_has_run_makes_nothing_and_says_what_to_name(tmp_path):

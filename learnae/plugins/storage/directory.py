@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 import trio
+from attrs.validators import ge
 
 from learnae.config.folders import check_folder
 from learnae.config.tables import key
 from learnae.content.cids import check
 from learnae.durable import sync_folder
 from learnae.errors import Unavailable
+from learnae.plugins.storage.abandoned import remove_abandoned, touch
+from learnae.plugins.storage.indexes import Indexes
 from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid
 from learnae.records import MEGABYTE, Block, Cid
 from learnae.shared_folder import in_words, make_folder
@@ -26,17 +29,17 @@ from learnae.strategies import Context, Storage
 T = TypeVar("T")
 
 _BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long as a cancellation may have to wait
-_INDEXES = 8  # parsed indexes kept in memory
-_ENTRIES = 1 << 16  # blocks in all of them together
 _PACKS_AT_ONCE = 64  # looked into in one call in a thread, whatever they hold
 _LOOKS = 3
 _ORPHAN_SECONDS = 86_400.0
+_CARE_SECONDS = 3600.0
 _NEW = "new"
 
 
 @attrs.frozen
 class DirectoryStorageOptions:
     path: Path | None = key(None, "The folder; without it one that all peers of this swarm on this machine share.")
+    abandoned_days: float = key(180.0, "Models of a peer that has not run for so many days are removed by the others.", ge(1.0))
 
 
 class DirectoryStorage(Storage):
@@ -49,8 +52,9 @@ class DirectoryStorage(Storage):
         super().__init__(options, context)
         self.folder = options.path or context.meeting / "blocks"
         self._owner = _owner(context)
-        self._indexes: OrderedDict[str, tuple[object, Mapping[Cid, Place]]] = OrderedDict()
+        self._indexes = Indexes()
         self._reported: set[str] = set()
+        self._cares_at = {True: -math.inf, False: -math.inf}  # whether things are removed, and when the next time is
 
     async def __aenter__(self) -> Self:
         await self._on_disk(self._prepare)
@@ -70,6 +74,7 @@ class DirectoryStorage(Storage):
             with trio.CancelScope(shield=True):
                 await self.context.in_thread(writer.discard)
             raise
+        await self._care(remove=True)
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         wanted = dict.fromkeys(cids)
@@ -81,6 +86,7 @@ class DirectoryStorage(Storage):
                     deliver(block)
         finally:
             batches.close()
+        await self._care()
         if wanted:
             raise Unavailable(f"{len(wanted)} of {len(cids)} blocks are not in {self.folder}", wanted)
 
@@ -89,8 +95,7 @@ class DirectoryStorage(Storage):
             await self._on_disk(self._unlink, self._path(root))
 
     async def roots(self) -> Sequence[Cid]:
-        names = await self._on_disk(self._packs)
-        return [root for root, owner in map(_parts, names) if owner == self._owner]
+        return [_parts(name)[0] for name in await self._on_disk(self._own_packs)]
 
     async def _on_disk(self, function: Callable[..., T], *args: Any, missing: Collection[Cid] = ()) -> T:
         try:
@@ -111,9 +116,19 @@ class DirectoryStorage(Storage):
         for path in self.folder.glob(f"{_NEW}.*"):
             if _parts(path.name)[1].startswith(f"{self._owner}.") or _age(path) > _ORPHAN_SECONDS:
                 self._clear_away(path)
-        for name in self._packs():
-            if _parts(name)[1] == self._owner and self._is_broken(name):
+        for name in self._own_packs():
+            if self._is_broken(name):
                 self._clear_away(self.folder / name)
+
+    async def _care(self, *, remove: bool = False) -> None:
+        """Now and then, show that this peer is alive, and remove what those have left behind that are not."""
+        now = self.context.clock()
+        if now < self._cares_at[remove]:
+            return
+        self._cares_at[remove] = now + _CARE_SECONDS
+        await self._on_disk(lambda: touch(self.folder / name for name in self._own_packs()))
+        if remove and (removed := await self._on_disk(remove_abandoned, self.folder, self._owner, self.options.abandoned_days)):
+            self.context.log.info("storage.abandoned", folder=str(self.folder), removed=removed, days=self.options.abandoned_days)
 
     def _is_broken(self, name: str) -> bool:
         """Whether it was read and is no whole pack; what cannot be read now may still be one."""
@@ -140,6 +155,9 @@ class DirectoryStorage(Storage):
 
     def _packs(self) -> list[str]:
         return [path.name for path in self.folder.iterdir() if is_cid(_parts(path.name)[0])]
+
+    def _own_packs(self) -> list[str]:
+        return [name for name in self._packs() if _parts(name)[1] == self._owner]
 
     def _batches(self, cids: Sequence[Cid]) -> Generator[list[Block], None, None]:
         """The blocks that there are, some megabytes at a time, or none of them yet. Runs in threads, never in two at once."""
@@ -182,16 +200,15 @@ class DirectoryStorage(Storage):
 
     def _index(self, name: str, pack: Pack) -> Mapping[Cid, Place]:
         """The index of an open pack, remembered while the file stays the same; empty if the pack is broken."""
-        version, index = self._indexes.pop(name, (None, {}))
-        if version != pack.version:
+        index = self._indexes.find(name, pack.version)
+        if index is None:
             try:
                 index = pack.index()
             except BrokenPackError as error:
+                self._indexes.forget(name)
                 self._report(name, str(error))
                 return {}
-        self._indexes[name] = pack.version, index
-        while len(self._indexes) > _INDEXES or (len(self._indexes) > 1 and sum(len(kept) for _, kept in self._indexes.values()) > _ENTRIES):
-            self._indexes.popitem(last=False)
+            self._indexes.keep(name, pack.version, index)
         return index
 
     def _report(self, name: str, problem: str) -> None:
