@@ -13,6 +13,7 @@ from learnae.records import MEGABYTE
 
 DAY = 86_400.0  # seconds
 YEAR = 365 * DAY  # longer is for ever
+LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an own model says so
 
 
 def key(default: Any, doc: str, validator: Any = None) -> Any:
@@ -62,7 +63,11 @@ class PeerTable:
     relay: bool = key(
         False, "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none."
     )
-    max_update_bytes: int = key(4096 * MEGABYTE, "The largest update that is fetched when no own model sets the limit.", gt(0))
+    max_update_bytes: int | None = key(
+        None,
+        "The largest update that is fetched, where that is less than one of the own model can take; for `learnae export` 4 GiB without it.",
+        optional(gt(0)),
+    )
     quota_bytes: int = key(
         4096 * MEGABYTE, "The disk space for own updates, and for those it relays; the own newest is kept whatever it takes.", gt(0)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from learnae.config.tables import Config
+from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.signature import model_signature
 from learnae.identity.admission import Admission
 from learnae.identity.keys import Identity
@@ -146,7 +146,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         splits=Splits(standing, outages),
         relay=relay,
         rounds=rounds,
-        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes, log),
+        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes or LARGEST_BYTES, log),
         adopting=adopting,
         standing=standing,
         keeping=keeping,
@@ -173,10 +173,11 @@ def most_tensors(specs: tuple[TensorSpec, ...]) -> int:
     return 2 * len(specs) + 64
 
 
-def largest_update(specs: tuple[TensorSpec, ...], bound: int) -> int:
-    """What an update of the own model may take: full precision, a quarter for scales and indices, and its meta."""
+def largest_update(specs: tuple[TensorSpec, ...], bound: int | None) -> int:
+    """What one of the own model may take: full precision, a quarter for scales and indices, and its meta; the bound if that is less."""
     tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
-    return min(bound, tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE)
+    largest = tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE
+    return largest if bound is None else min(bound, largest)
 
 
 def long_enough(config: Config, standing: Standing) -> Lasting:

@@ -17,7 +17,7 @@ from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.plugins.manager import PluginManager
 
-DISTRIBUTIONS = {("storage", "ipfs"): "learnae-ipfs", ("announcer", "iota"): "learnae-iota"}
+IN_A_CHECKOUT = {("storage", "ipfs"): "plugins/ipfs", ("announcer", "iota"): "plugins/iota"}
 
 
 def check_offer(kind: str, name: str) -> PluginManager:
@@ -25,11 +25,15 @@ def check_offer(kind: str, name: str) -> PluginManager:
     manager = PluginManager.discover(log=make_logger("error"))
     offer = manager.offers(kind).get(name)
     if offer is None:
-        distribution = DISTRIBUTIONS.get((kind, name))
-        remedy = f"pip install {distribution}" if distribution else f"there are: {', '.join(manager.offers(kind))}"
+        place = IN_A_CHECKOUT.get((kind, name))
+        remedy = f"in a checkout of Learnae: pip install -e {place}, and see its README" if place else _there_are(manager, kind)
         raise ConfigError(Problem(f"--{kind}", f'no {kind} is called "{name}"', remedy))
     offer.load()
     return manager
+
+
+def _there_are(manager: PluginManager, kind: str) -> str:
+    return f"there are: {', '.join(manager.offers(kind))}"
 
 
 def check_choice(kind: str, table: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import trio
 from learnae.cli.export.model import Model
 from learnae.cli.homes.settings import settings_of
 from learnae.cli.strategies import NOBODY, make_strategies
+from learnae.config.tables import LARGEST_BYTES
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import ConfigError, Problem, Unavailable, UpdateRejected
 from learnae.logs import make_logger
@@ -41,13 +42,19 @@ def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bo
     log = make_logger("debug" if debug else "error")
     config, manager = settings_of(seen.home, named, log)
     try:
-        decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), config.peer.max_update_bytes, root, log)
+        decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), _limit(seen, config, root), root, log)
     except (Unavailable, UpdateRejected) as error:
         remedy = "see that its storage can be reached; only the newest few updates of a peer are kept"
         raise ConfigError(Problem("ROOT", f"{root} cannot be had: {error}", remedy)) from error
     meta = decoder.content.meta
     source = f"from update {meta.number:,} of peer {meta.peer[:8]}, encoded by {meta.codec}"
     return Model(source, len(decoder.specs), functools.partial(_save, decoder, metadata=_metadata(seen, config, decoder, root)))
+
+
+def _limit(seen: HomeState, config: Config, root: Cid) -> int:
+    """An own update may be as large as it was when it was published."""
+    own = next((item.bytes for item in seen.history.published() if item.root == root), 0)
+    return config.peer.max_update_bytes or max(LARGEST_BYTES, 2 * own)
 
 
 async def _obtain(assembly: Assembly, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
