@@ -265,7 +265,7 @@ class UpdateVerdict:
     merged: bool
     weight: float
     scale: float
-    stage: str  # "fetch", "decode", the name of the gate, or "merge"
+    stage: str  # "fetch", "decode", the name of the gate, "merge", or "plugin" where one of this peer's own failed
     reason: str
 
 
@@ -288,3 +288,4 @@ class RoundReport:
     outcome: str  # "merged", "alone", "founded", "joined", "moved", "yielded", "rejoined"
     verdicts: tuple[UpdateVerdict, ...] = ()
     splits: tuple[bytes, ...] = ()  # other grown lineages under the same name
+    lost: int = 0  # updates that came, and were not used because a plugin of this peer failed, or is not installed

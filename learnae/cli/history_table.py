@@ -13,7 +13,8 @@ from rich.table import Table
 from learnae.cli.units import moment, of_bytes, of_count
 from learnae.node.insight import PastRound
 
-COLUMNS = ("round", "when", "took", "heard", "chose", "merged", "refused", "failed", "sent", "got", "age", "outcome")
+BEFORE = ("round", "when", "took", "heard", "chose", "merged", "refused", "failed")
+AFTER = ("sent", "got", "age", "outcome")
 
 
 def as_data(one: PastRound) -> dict[str, Any]:
@@ -22,21 +23,22 @@ def as_data(one: PastRound) -> dict[str, Any]:
 
 
 def show(rounds: Sequence[PastRound]) -> None:
-    """Every number of a round, one round a line."""
+    """Every number of a round, one round a line; what was lost to a plugin only where something was."""
     if not rounds:
         Console().print("No round was finished yet.")
         return
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    for name in COLUMNS:
+    lost = any(one.lost for one in rounds)
+    for name in (*BEFORE, *(("lost",) if lost else ()), *AFTER):
         table.add_column(name, justify="left" if name in ("when", "outcome") else "right", no_wrap=True)
     now = time.time()
     for one in rounds:
-        table.add_row(*_cells(one, now))
+        table.add_row(*_cells(one, now, lost=lost))
     Console(highlight=False).print(table)
 
 
-def _cells(one: PastRound, now: float) -> list[str]:
-    counts = (one.heard, one.chosen, one.merged, one.refused, one.failed)
+def _cells(one: PastRound, now: float, *, lost: bool) -> list[str]:
+    counts = (one.heard, one.chosen, one.merged, one.refused, one.failed, *((one.lost,) if lost else ()))
     sizes = (_short(one.published_bytes), _short(one.fetched_bytes))
     return [str(one.round), moment(one.at, now), f"{one.seconds:.2f}", *map(str, counts), *sizes, of_count(one.age), one.outcome]
 

@@ -78,7 +78,7 @@ async def _run(node: Node, beat_seconds: float) -> None:
 
 def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     log = make_logger(**start.log)
-    manager = PluginManager.discover(disable=disabled(start.config, start.overrides), log=log)
+    manager = PluginManager.discover(disable=disabled(start.config, start.overrides), log=log, told=True)
     folder = Path(start.folder)
     config = load_document(start.config, folder=folder, overrides=start.overrides, options_of=manager.options_of(folder))
     home = Home.inherit(Path(start.home), start.home_fd)

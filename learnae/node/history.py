@@ -17,7 +17,7 @@ from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
 
 RESERVED = 32  # numbers at a time
 
-SUMMED = ("published_bytes", "fetched_bytes", "merged", "refused", "failed")
+SUMMED = ("published_bytes", "fetched_bytes", "merged", "refused", "failed", "lost")
 """What of a round is added up for ever."""
 
 
@@ -169,7 +169,7 @@ class History(Wishes, Insight):
                 report.failed,
             )
             about = (report.outcome, report.lineage, report.age, report.published)
-            values = (report.round, time.time(), report.seconds, *about, *numbers, b"".join(report.splits))
+            values = (report.round, time.time(), report.seconds, *about, *numbers, b"".join(report.splits), report.lost)
             db.execute(f"INSERT OR REPLACE INTO rounds VALUES ({','.join('?' * len(values))})", values)
             db.executemany(
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts]

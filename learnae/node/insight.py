@@ -50,6 +50,7 @@ class PastRound:
     refused: int
     failed: int
     splits: tuple[bytes, ...] = attrs.field(converter=_lineages)
+    lost: int = 0
 
 
 class Insight(Database):
@@ -82,7 +83,7 @@ class Insight(Database):
         ]
 
     def totals(self) -> dict[str, int]:
-        """Over all rounds of all runs: published_bytes, fetched_bytes, merged, refused, failed."""
+        """Over all rounds of all runs: published_bytes, fetched_bytes, merged, refused, failed, lost."""
         return dict(self._rows("SELECT name, amount FROM totals"))
 
     def bytes_since(self, at: float) -> tuple[int, int]:

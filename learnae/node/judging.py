@@ -16,6 +16,9 @@ from learnae.node.states import checked_state
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
 
+PLUGIN = "plugin"
+"""The stage of an update that was lost here, by a mistake of one of the own plugins: nobody has refused it."""
+
 
 @attrs.frozen
 class Judgement:
@@ -49,28 +52,28 @@ class Judges:
         changed: dict[str, State] = {}
         for key, gate in self.keyed():
             standing = [place for place, judgement in enumerate(judgements) if judgement.accepted]
-            verdicts, state = self._verdicts(gate, local, [judgements[place].received for place in standing], states.get(key, {}))
+            verdicts, state, stage = self._verdicts(gate, local, [judgements[place].received for place in standing], states.get(key, {}))
             for place, verdict in zip(standing, verdicts, strict=True):
-                judgements[place] = _apply(judgements[place], verdict, gate.name)
+                judgements[place] = _apply(judgements[place], verdict, stage)
             if state is not None:
                 changed[key] = state
         return judgements, changed
 
     def _verdicts(
         self, gate: Named[Gate], local: LocalModel, received: Sequence[Received], state: State
-    ) -> tuple[Sequence[Verdict], State | None]:
-        """A gate that fails refuses everything in this round: it was put there to protect the model."""
+    ) -> tuple[Sequence[Verdict], State | None, str]:
+        """And the stage that they are from. A gate that fails lets nothing through in this round: it was put there to protect the model."""
         if not received:
-            return (), None
+            return (), None, gate.name
         try:
             with gate.calling(f"judging by gate {gate.name!r}"):
                 judged: Any = gate.strategy.judge(local, received, state)
                 if not isinstance(judged, Judged) or len(judged.verdicts) != len(received):
                     raise ValueError(f"judge() must return a Judged with {len(received)} verdicts")
-                answer = [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state)
+                answer = [_plain(verdict) for verdict in judged.verdicts], checked_state(judged.state), gate.name
         except PluginError as error:
             self.outages.plugin_failed(gate.label, error)
-            return [Verdict(0.0, 1.0, f"the gate failed: {error.cause}")] * len(received), None
+            return [Verdict(0.0, 1.0, str(error))] * len(received), None, PLUGIN
         self.outages.works(gate.label)
         return answer
 
@@ -82,12 +85,12 @@ def _plain(verdict: Any) -> Verdict:
     return Verdict(float(verdict.weight), float(verdict.scale), str(verdict.reason))
 
 
-def _apply(judgement: Judgement, verdict: Verdict, gate: str) -> Judgement:
+def _apply(judgement: Judgement, verdict: Verdict, stage: str) -> Judgement:
     received = judgement.received
     if verdict.scale != 1.0:
         tensors = received.tensors.scaled(verdict.scale)  # type: ignore[attr-defined]
         received = attrs.evolve(received, tensors=tensors, masks=LazyMasks(tensors), sound=())
     received = attrs.evolve(received, weight=received.weight * verdict.weight)
-    stage = gate if verdict.weight == 0 or verdict.reason else judgement.stage
+    stage = stage if verdict.weight == 0 or verdict.reason else judgement.stage
     reason = "; ".join(filter(None, (judgement.reason, verdict.reason)))
     return Judgement(received, judgement.scale * verdict.scale, stage, reason)

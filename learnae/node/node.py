@@ -182,7 +182,7 @@ class Node:
         broken = self.outages.broken
         self.link.tell(report, **({"outages": broken} if broken else {}))
         self.watching.round_finished(report)
-        shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "published_bytes", "fetched_bytes", "outcome", "age")
+        shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
         self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})
 
     async def _keep(self, tally: Tally, now: float) -> None:

@@ -17,7 +17,7 @@ from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
-from learnae.node.tally import Tally
+from learnae.node.tally import Tally, stage_of
 from learnae.node.transfer import Transfer
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
@@ -77,7 +77,7 @@ class Obtainer:
             except Unavailable as error:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
-                failure, blame = ("decode", str(error)), int(not isinstance(error, OnTheBench))
+                failure, blame = (stage_of(error), str(error)), int(not isinstance(error, OnTheBench))
         tally.fetched_bytes += transfer.bytes
         if self.on_tried:
             self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)

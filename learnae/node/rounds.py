@@ -15,7 +15,7 @@ from learnae.node.choosing import Chooser, staleness, update
 from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.inbox import Entry
-from learnae.node.judging import Judgement, Judges
+from learnae.node.judging import PLUGIN, Judgement, Judges
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
 from learnae.node.obtaining import Obtained, Obtainer
@@ -118,7 +118,7 @@ class Rounds:
             record, book = self.peers.note(item.entry.peer), self.peers.note(item.entry.peer, again=item.entry.again)
             if judgement.accepted:
                 book.failures, record.ever_accepted = 0, record.ever_accepted or not failure
-            else:
+            elif judgement.stage != PLUGIN:
                 book.failures += 1
             tally.judged(item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else "")
         if not failure:

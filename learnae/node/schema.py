@@ -48,7 +48,11 @@ CREATE TABLE rejoin (
     one INTEGER PRIMARY KEY CHECK (one = 1), lineage BLOB, at REAL NOT NULL, outcome TEXT NOT NULL)
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS))
+_LOST = """
+ALTER TABLE rounds ADD COLUMN lost INTEGER NOT NULL DEFAULT 0
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST))
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)

@@ -14,6 +14,7 @@ from learnae.node.adopting import Adopting
 from learnae.node.choosing import Chooser
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
+from learnae.node.judging import PLUGIN
 from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.rounds import OLDEST
@@ -70,7 +71,7 @@ class Settling:
                 age = min(OLDEST, adopted_age(chosen, obtained))
                 await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
                 return True
-            tally.failed(chosen.entry, "join", flaw)
+            tally.failed(chosen.entry, *flaw)
             obtained.remove(chosen)
         return False
 
@@ -84,13 +85,13 @@ class Settling:
         self.obtainer.peers.forget(self.standing.own)
         return obtained
 
-    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel) -> str:
-        """Why this model cannot be adopted, or the empty string."""
+    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel) -> tuple[str, str] | None:
+        """Where and why this model cannot be adopted, or None."""
         try:
             written = await self.in_thread(write_model, chosen, obtained, local.current, self.adopting.free_page())
         except PluginError as error:
-            return str(error)
-        return "" if written else "the model is not finite"
+            return PLUGIN, str(error)
+        return None if written else ("join", "the model is not finite")
 
     async def _settle_in(self, lineage: bytes, entry: Entry, age: int, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
         self._tell(lineage, entry, age, outcome)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import attrs
 
+from learnae.errors import PluginError, UpdateRejected
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
-from learnae.node.judging import Judgement
+from learnae.node.judging import PLUGIN, Judgement
 from learnae.records import RoundReport, Update, UpdateVerdict
 
 REASON_CHARACTERS = 500
+NOT_HERE = ("unknown-codec", "unusable-codec")  # whoever sends such an update has done nothing wrong
 
 
 @attrs.define
@@ -30,14 +32,12 @@ class Tally:
 
     def judged(self, entry: Entry, judgement: Judgement, *, merged: bool, failure: str = "") -> None:
         """An update that the gates have seen; `failure` says why an accepted one was not merged."""
-        weight, reason = judgement.received.weight, failure or judgement.reason
-        self.verdicts.append(
-            _verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=judgement.stage, reason=reason)
-        )
+        weight, stage, reason = judgement.received.weight, PLUGIN if failure else judgement.stage, failure or judgement.reason
+        self.verdicts.append(_verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=stage, reason=reason))
 
     def report(self, now: float, lineage: bytes, age: int) -> RoundReport:
         merged = sum(verdict.merged for verdict in self.verdicts)
-        failed = sum(verdict.stage == "fetch" for verdict in self.verdicts)
+        failed, lost = (sum(verdict.stage == stage for verdict in self.verdicts) for stage in ("fetch", PLUGIN))
         return RoundReport(
             round=self.round,
             seconds=now - self.started,
@@ -49,12 +49,19 @@ class Tally:
             heard=self.heard,
             chosen=self.chosen,
             merged=merged,
-            refused=len(self.verdicts) - merged - failed,
+            refused=len(self.verdicts) - merged - failed - lost,
             failed=failed,
             outcome=self.outcome,
             verdicts=tuple(self.verdicts),
             splits=self.splits,
+            lost=lost,
         )
+
+
+def stage_of(error: UpdateRejected | PluginError) -> str:
+    """Who must act on an update that could not be decoded: its peer, or whoever runs this one."""
+    ours = isinstance(error, PluginError) or error.reason in NOT_HERE
+    return PLUGIN if ours else "decode"
 
 
 def _verdict(round_: int, entry: Entry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:

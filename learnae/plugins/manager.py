@@ -29,10 +29,14 @@ TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
 
 @attrs.frozen
 class PluginManager:
-    """The plugins of one run. `broken` are those that could not be loaded, with the reason; `left_out` those that were not wanted."""
+    """The plugins of one run. `broken` are those that could not be loaded, with the reason; `left_out` those that were not wanted.
+
+    Where the user was `told` of both already, by the process that started this one, they are no warning any more.
+    """
 
     log: FilteringBoundLogger = attrs.field(factory=structlog.get_logger)
     trace: bool = False
+    told: bool = False
     plugins: list[Plugin] = attrs.field(factory=list, init=False)
     broken: dict[str, PluginError] = attrs.field(factory=dict, init=False)
     left_out: list[str] = attrs.field(factory=list, init=False)
@@ -41,12 +45,19 @@ class PluginManager:
     _files: LocalFiles = attrs.field(factory=LocalFiles, init=False)
 
     @classmethod
-    def discover(cls, disable: Iterable[str] = (), only: Iterable[str] | None = None, log: FilteringBoundLogger | None = None) -> Self:
+    def discover(
+        cls,
+        disable: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+        log: FilteringBoundLogger | None = None,
+        *,
+        told: bool = False,
+    ) -> Self:
         """The built-in plugins and the installed ones: without `disable`, and `only` these, or those in LEARNAE_PLUGINS, if given.
 
         One that cannot be loaded is a warning. Raises PluginError if two offer the same name of the same kind.
         """
-        manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1")
+        manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told)
         manager.register(builtin, Plugin("learnae", "learnae", _own_version()))
         for one in manager._wanted(tuple(disable), _only() if only is None else tuple(only)):
             manager._try(one)
@@ -95,7 +106,7 @@ class PluginManager:
     def _wanted(self, disable: Sequence[str], only: Sequence[str] | None) -> list[Installed]:
         found = installed()
         for name in unknown((*disable, *(only or ())), found):
-            self.log.warning("plugin.unknown", name=name, advice=f"no installed plugin is called so: mend {ONLY} or [plugins] disable")
+            self._say("plugin.unknown", name=name, advice=f"no installed plugin is called so: mend {ONLY} or [plugins] disable")
         wanted = [one for one in found if not any(map(one.is_called, disable)) and (only is None or any(map(one.is_called, only)))]
         self.left_out.extend(one.plugin.name for one in found if one not in wanted)
         return wanted
@@ -105,9 +116,13 @@ class PluginManager:
             hooks, offers = self._read(one.load(), one.plugin)
         except PluginError as error:
             self.broken[one.plugin.name] = error
-            self.log.warning("plugin.broken", plugin=one.plugin.name, distribution=one.plugin.distribution, error=str(error))
+            self._say("plugin.broken", plugin=one.plugin.name, distribution=one.plugin.distribution, error=str(error))
         else:
             self._accept(one.plugin, hooks, offers)
+
+    def _say(self, event: str, **facts: Any) -> None:
+        say = self.log.debug if self.told else self.log.warning
+        say(event, **facts)
 
     def _read(self, module: object, plugin: Plugin) -> tuple[list[Hook], list[Offer]]:
         hooks = hooks_of(plugin, module)

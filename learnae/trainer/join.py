@@ -13,6 +13,7 @@ from torch import nn
 from learnae.config.folders import default_home
 from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
+from learnae.logs import make_logger
 from learnae.plugins.peer_file import open_document, open_peer_file
 from learnae.trainer.child import fill_standard
 from learnae.trainer.local import by_reason, listed
@@ -22,6 +23,8 @@ from learnae.trainer.swarm import Swarm
 from learnae.trainer.terms import Terms
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from learnae.config.tables import Config
 
 KEPT_LOCAL = "each peer has its own values; to say so yourself, or to make models alike, name them in [model] keep_local, in all peers"
@@ -51,7 +54,7 @@ def join(
     refuse_many_processes()
     if optimizer is not None:
         refuse_masters(optimizer, model)
-    settings = _read(config, name, overrides)
+    settings = _read(config, name, overrides, make_logger(**(log or {})))
     shared = find_shared(model, settings.model.keep_local)
     claimed = _claim(settings, home)
     with ExitStack() as undo:
@@ -70,10 +73,12 @@ def join(
     return swarm
 
 
-def _read(config: str | os.PathLike[str] | Mapping[str, Any] | None, name: str | None, overrides: Sequence[str]) -> Config:
+def _read(
+    config: str | os.PathLike[str] | Mapping[str, Any] | None, name: str | None, overrides: Sequence[str], log: FilteringBoundLogger
+) -> Config:
     if isinstance(config, Mapping):
-        return open_document(config, folder=Path.cwd(), name=name, overrides=overrides)[0]
-    return open_peer_file(None if config is None else Path(config), name=name, overrides=overrides)[0]
+        return open_document(config, folder=Path.cwd(), name=name, overrides=overrides, log=log)[0]
+    return open_peer_file(None if config is None else Path(config), name=name, overrides=overrides, log=log)[0]
 
 
 def _claim(config: Config, home: str | os.PathLike[str] | None) -> Home:

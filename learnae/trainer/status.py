@@ -27,6 +27,7 @@ class Status:
     refused: int
     facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
     benched: Mapping[str, int] = attrs.field(factory=dict)  # strategies that hung: for how many rounds they are not called yet
+    lost: int = 0  # updates that a plugin of this peer has spoiled
 
 
 @attrs.define
@@ -37,6 +38,7 @@ class Tally:
     heard: int = 0
     merged: int = 0
     refused: int = 0
+    lost: int = 0
     facts: Mapping[str, Any] = attrs.field(factory=dict)
 
     def add(self, report: RoundReport, facts: Mapping[str, Any]) -> None:
@@ -44,4 +46,5 @@ class Tally:
         self.heard = report.heard
         self.merged += report.merged
         self.refused += report.refused
+        self.lost += report.lost
         self.facts = facts

@@ -132,6 +132,7 @@ class Swarm:
                 heard=tally.heard,
                 merged=tally.merged,
                 refused=tally.refused,
+                lost=tally.lost,
                 facts=tally.facts,
                 benched={one.label: one.rounds for one in contact.lookout.benched},
             )

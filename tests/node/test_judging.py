@@ -125,7 +125,8 @@ BROKEN = {
 def test_a_gate_that_breaks_its_word_refuses_all_of_this_round_and_is_named(judged, answer):
     judgements, changed, _, logs = judged([8.0, 1.0], answer, each(Verdict(), Verdict()))
     assert [judgement.accepted for judgement in judgements] == [False, False]
-    assert all("the gate failed" in judgement.reason for judgement in judgements)
+    assert {judgement.stage for judgement in judgements} == {"plugin"}
+    assert all("'plugin-0' failed while judging" in judgement.reason for judgement in judgements)
     assert changed == {}
     assert [(line["event"], line["plugin"]) for line in logs if line["log_level"] != "debug"] == [("plugin.failed", "plugin-0")]
 

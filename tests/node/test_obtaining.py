@@ -155,14 +155,22 @@ def test_a_stranger_that_trickles_makes_nobody_elses_deadline_longer(obtaining, 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"codec": "zip"}, "unknown-codec: zip"), ({"bytes": 10**7}, "too-large"), ({"signer": "mallory"}, "not-the-announced")],
-    ids=["codec", "size", "peer"],
+    [({"bytes": 10**7}, "too-large"), ({"signer": "mallory"}, "not-the-announced")],
+    ids=["size", "peer"],
 )
 def test_what_must_not_be_is_the_peers_fault(obtaining, publication, shelf, changes, reason):
     update = publication(MODEL, **changes)
     result = obtaining([update.entry], shelf(*update.packed.blocks))
     [(stage, said)] = verdicts(result)
     assert (stage, said.startswith(reason)) == ("decode", True)
+    assert result.came == [[]]
+
+
+def test_an_update_in_a_codec_that_is_not_installed_here_is_lost_and_refused_by_nobody(obtaining, publication, shelf):
+    update = publication(MODEL, codec="zip")
+    result = obtaining([update.entry], shelf(*update.packed.blocks))
+    [(stage, said)] = verdicts(result)
+    assert (stage, said) == ("plugin", "unknown-codec: zip")
     assert result.came == [[]]
 
 

@@ -13,7 +13,7 @@ from learnae.errors import ConfigError, Unavailable
 from learnae.node import database
 from learnae.node.history import History
 from learnae.node.insight import Sighting
-from learnae.node.schema import STEPS
+from learnae.node.schema import STEPS, VERSION
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
 
 ALICE = PeerId("a" * 64)
@@ -170,8 +170,8 @@ def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
         assert history.next_number(Kind.UPDATE) == 42
         assert history.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
         history.add_round(report(3))
-        assert [(one.round, one.splits) for one in history.past_rounds(2)] == [(3, ()), (2, ())]
-    assert version_of(path) == 2
+        assert [(one.round, one.splits, one.lost) for one in history.past_rounds(2)] == [(3, (), 0), (2, (), 0)]
+    assert version_of(path) == VERSION
     with History.open(path) as again:
         assert again.totals()["published_bytes"] == 40
 

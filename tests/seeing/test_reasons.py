@@ -12,7 +12,7 @@ from learnae.node.inbox import Arrival
 
 ROOT = Path(__file__).parents[2]
 COUNTED = {Arrival.REPLAY.value, Arrival.DUPLICATE.value, "denied", "not-allowed"}  # which reach UpdateRejected by a variable
-PASSED_ON = {"refused before", "the gate failed"}  # gates: what one says that sees an update another has refused; a gate that raised
+PASSED_ON = {"refused before"}  # what a gate says that sees an update another has refused
 
 
 def constants(call: ast.Call) -> Iterator[str]:

@@ -136,6 +136,22 @@ def test_a_home_without_others_says_so_and_one_without_rounds_is_shown_too(lived
     assert shown.code == 0 and "none yet" in shown.out
 
 
+def test_what_a_plugin_has_lost_is_told_apart_from_what_was_refused(lived, learnae):
+    home = lived()
+    home.happened(home.verdict(merged=False, stage="plugin", reason="plugin 'x' failed"), refused=0, lost=1)
+    shown = learnae("status", home.path)
+    assert "0 refused" in shown.out and "lost 1" in " ".join(shown.out.split())
+    assert "lost" in learnae("history", home.path).out
+    assert learnae("status", home.path, "--json").json["updates"]["lost"] == 1
+
+
+def test_where_nothing_was_lost_nothing_is_said_of_it(lived, learnae):
+    home = lived()
+    home.happened(home.verdict())
+    assert "lost" not in learnae("status", home.path).out
+    assert "lost" not in learnae("history", home.path).out
+
+
 def test_nothing_is_wider_than_80_columns(lived, learnae):
     home = lived().configured(peer={"deny": ["a11c" + "0" * 60]})
     home.heard(

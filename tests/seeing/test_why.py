@@ -29,6 +29,10 @@ FATES = [
         "fetched, accepted with weight 1, but not merged: plugin 'x' failed",
     ),
     (
+        {"merged": False, "weight": 0.0, "stage": "plugin", "reason": "plugin 'x' failed while judging"},
+        "lost here, and refused by nobody: plugin 'x' failed while judging",
+    ),
+    (
         {"merged": False, "weight": 0.0, "stage": "architecture", "reason": "0.bias is 64 here"},
         "not fetched, since its model is another: 0.bias is 64 here",
     ),

@@ -90,7 +90,18 @@ def test_the_verdicts_say_what_kept_an_update_out(run_world):
     a, _ = run_world(lambda world: two(world, merge={"use": "torn"}), strategies=BROKEN)
     assert all("torn" in verdict.reason and not verdict.merged for verdict in verdicts(a))
     a, _ = run_world(lambda world: two(world, gate={"use": "panics"}), strategies=BROKEN)
-    assert {(verdict.stage, verdict.merged) for verdict in verdicts(a)} == {("panics", False)}
+    assert {(verdict.stage, verdict.merged) for verdict in verdicts(a)} == {("plugin", False)}
+
+
+@pytest.mark.parametrize("settings", [{"merge": {"use": "torn"}}, {"gate": {"use": "panics"}}], ids=["merge", "gate"])
+def test_what_a_plugin_of_ones_own_has_lost_is_counted_as_lost_and_not_as_refused_by_anybody(run_world, settings):
+    a, _ = run_world(lambda world: two(world, **settings), strategies=BROKEN)
+    reports = a.trainer.reports
+    assert sum(report.lost for report in reports) == len(verdicts(a)) > 5
+    assert all(report.refused == report.failed == report.merged == 0 for report in reports)
+    assert a.history.totals()["lost"] == len(verdicts(a))
+    assert sum(one.lost for one in a.history.past_rounds(100)) == len(verdicts(a))
+    assert all(record.failures == 0 for record in a.history.peers().values())  # the other peer has done nothing wrong
 
 
 @pytest.mark.parametrize("lineage", [LINEAGE, b""], ids=["merging", "joining"])

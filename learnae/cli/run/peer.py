@@ -51,7 +51,7 @@ class RunArguments:
 def run_peer(arguments: RunArguments) -> None:
     """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
     with Interrupt() as interrupt:
-        config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger(**arguments.log))
+        config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
         entry = _entry(config)
         click.echo("loading PyTorch", err=True)
         _import_torch()

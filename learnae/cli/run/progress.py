@@ -64,6 +64,7 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
         "heard": status.heard,
         "merged": status.merged,
         "refused": status.refused,
+        "lost": status.lost,
         "benched": dict(status.benched),
     }
 
@@ -96,7 +97,8 @@ def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
 def _swarm_in_words(status: Status) -> str:
     node = "" if status.node == "running" else f"node {status.node}, "
     benched = "".join(f", without {strategy} for {rounds} rounds" for strategy, rounds in status.benched.items())
-    return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}{benched}"
+    lost = f", lost {status.lost} to a plugin that failed" if status.lost else ""
+    return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}{lost}{benched}"
 
 
 def _finite(value: float | None) -> float | None:

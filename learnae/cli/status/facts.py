@@ -51,7 +51,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             **_where_it_stands(seen, rounds[0] if rounds else None),
             "bytes": _bytes(seen),
             "disk": _disk(seen),
-            "updates": {name: seen.history.totals().get(name, 0) for name in ("merged", "refused", "failed")},
+            "updates": {name: seen.history.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
             "denied": sorted({*seen.denied, *seen.peer.deny}),
             "rejoin": _rejoin(seen),
@@ -72,7 +72,8 @@ def _where_it_stands(seen: HomeState, last: PastRound | None) -> dict[str, Any]:
 
 
 def _round(last: PastRound) -> dict[str, Any]:
-    shown = ("at", "seconds", "outcome", "heard", "chosen", "merged", "refused", "failed", "published", "published_bytes", "fetched_bytes")
+    counts = ("heard", "chosen", "merged", "refused", "failed", "lost")
+    shown = ("at", "seconds", "outcome", *counts, "published", "published_bytes", "fetched_bytes")
     return {name: getattr(last, name) for name in shown}
 
 

@@ -61,10 +61,13 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
         )
         yield (
             "that round",
-            f"heard {last['heard']}, chose {last['chosen']}, merged {last['merged']}, refused {last['refused']}, failed {last['failed']}",
+            f"heard {last['heard']}, chose {last['chosen']}, merged {last['merged']}, refused {last['refused']}, failed {last['failed']}"
+            + (f", lost {last['lost']}" if last["lost"] else ""),
         )
     updates, sizes, disk = found["updates"], found["bytes"], found["disk"]
     yield "updates", f"{updates['merged']:,} merged, {updates['refused']:,} refused, {updates['failed']:,} could not be fetched"
+    if updates["lost"]:
+        yield "lost", Text(f"{updates['lost']:,} updates, since a plugin here failed: `learnae why` names it", style="red")
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)

@@ -24,7 +24,7 @@ def facts(home: Path, text: str | None, most: int) -> dict[str, Any]:
             "peer": subject.peer,
             "root": subject.root,
             "situation": _situation(seen, subject),
-            "tried": sum(seen.history.totals().get(fate, 0) for fate in ("merged", "refused", "failed")),
+            "tried": sum(seen.history.totals().get(fate, 0) for fate in ("merged", "refused", "failed", "lost")),
             "verdicts": _verdicts(seen, _asked_for(seen, subject, most)),
         }
 

@@ -38,6 +38,8 @@ def fate(verdict: Facts) -> str:
         return f"fetched, {_scaled(verdict)}merged with weight {verdict['weight']:.3g}{_remark(verdict)}"
     if stage == "fetch":
         return f"could not be fetched: {reason}"
+    if stage == "plugin":
+        return f"lost here, and refused by nobody: {reason}"
     if stage == "decode":
         return f"refused before any gate: {reason}"
     if stage == "architecture":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 STATES = {"new": "heard", "back": "heard", "silent": "silent", "left": "left"}
+FATES = {"fetch": "failed", "plugin": "lost"}
 KEPT_PEERS = 4096  # whoever makes up peers fills no memory: of those heard of longest ago the state is forgotten
 
 
@@ -60,7 +61,7 @@ class Prometheus:
 
     @hookimpl
     def learnae_update_judged(self, verdict: UpdateVerdict) -> None:
-        fate = "merged" if verdict.merged else "failed" if verdict.stage == "fetch" else "refused"
+        fate = "merged" if verdict.merged else FATES.get(verdict.stage, "refused")
         self.updates.labels(fate, verdict.stage).inc()
 
     @hookimpl

@@ -25,6 +25,7 @@ SCALARS = {
     "updates/merged": "merged",
     "updates/refused": "refused",
     "updates/failed": "failed",
+    "updates/lost": "lost",
 }
 
 
