@@ -79,7 +79,12 @@ class TrainTable:
     """The training loop and its contact with the node."""
 
     entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.Trainer`.', ENTRY)
-    local_steps: int = key(20, "Optimiser steps between two snapshots.", gt(0))
+    local_steps: int = key(20, "Optimiser steps between two snapshots, at most.", gt(0))
+    round_seconds: float = key(
+        10.0,
+        "Time between two snapshots, at most: with slow steps there are fewer than local_steps between them, but always one.",
+        DURATION,
+    )
     patience: float = key(
         0.1, "The share of its time that the trainer may wait for merges, saved up for whole ones; 0 never waits.", and_(ge(0.0), le(1.0))
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting, copy_tensors
@@ -41,14 +43,14 @@ class Joining:
     clock: Callable[[], float]
     in_thread: RunInThread
     log: FilteringBoundLogger
-    _listening_since: float | None = None
+    listening_since: float = math.inf
 
     async def join(self, snapshot: Snapshot, tally: Tally) -> bool:
         """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGone."""
-        if self._listening_since is None:
-            self._listening_since = self.clock()
-        if self._listened_for < self.standing.rules.wait_seconds:
+        still = self.standing.rules.wait_seconds - self._listened_for
+        if still > snapshot.progress.step_seconds:
             return False
+        await trio.sleep(max(0.0, still))  # sooner than another snapshot would come
         if await self._adopt_any(snapshot, tally):
             self.outages.works(TRUSTED)
             return True
@@ -76,7 +78,7 @@ class Joining:
 
     @property
     def _listened_for(self) -> float:
-        return self.clock() - (self._listening_since or 0.0)
+        return self.clock() - self.listening_since
 
     def _may_come_yet(self, tally: Tally) -> bool:
         """Whether somebody is there whose model did not come, and it was not tried for long."""

@@ -102,6 +102,7 @@ class Node:
         self._rounds_scope.cancel()
 
     async def _live(self) -> None:
+        self.joining.listening_since = self.clock()
         self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.watching.run)

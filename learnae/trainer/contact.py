@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from learnae.trainer.exchange import Exchange
 from learnae.trainer.journey import Journey
 from learnae.trainer.lookout import Lookout
 from learnae.trainer.patience import Patience
+from learnae.trainer.schedule import Schedule
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Tally
 from learnae.trainer.structure import Structure
@@ -49,7 +51,7 @@ class Contact:
         self._copier = Copier(shared.places, self.area.slots, self.area.pages)
         self._exchange = Exchange()
         self._send: Callable[[ToNode], None] = _to_nobody
-        self._snapshot_at = 0
+        self._schedule = Schedule(terms.local_steps, terms.round_seconds)
         self._paused = 0.0  # seconds, in this round
         self._lent_at = [0.0] * len(self.area.slots)
         self._patience = Patience(terms.patience)
@@ -71,7 +73,7 @@ class Contact:
             self._follow()
             self._finish()
             self._adopt_what_waits()
-            if self._exchange.wanted and self.journey.steps >= self._snapshot_at:
+            if self._exchange.wanted and self.journey.steps >= self._schedule.step:
                 self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
             self._paused += time.monotonic() - began
             self._reschedule()
@@ -118,7 +120,8 @@ class Contact:
         with self.changed:
             self._exchange.begin(uuid.uuid4().hex)
             self._taken = None
-            self._send, self._snapshot_at = send, self.journey.steps
+            self._send = send
+            self._schedule.at_once(self.journey.steps)
             self._reschedule()
             self.lookout.begin()
             return self._terms.start(self._hello(), self.area.fd, self.lookout.benched, self.lookout.pause)
@@ -135,6 +138,16 @@ class Contact:
                     self._measure(message)
                 case _:
                     raise Garbled(f"a trainer hears no {type(message).__name__}")
+            self._reschedule()
+
+    def seconds_to_look(self) -> float:
+        """Until a snapshot may be due by its time; for ever while none can be."""
+        with self.changed:
+            return self._schedule.seconds_left if 0 < self.due < NEVER else math.inf
+
+    def look(self) -> None:
+        """Let the trainer see in its next step what is due by now."""
+        with self.changed:
             self._reschedule()
 
     def ended(self) -> None:
@@ -204,7 +217,7 @@ class Contact:
         if (taken := self._taken) is not None:
             self._exchange.lend(taken.slot)
             self._lent_at[taken.slot] = time.monotonic()
-            self._snapshot_at = self.journey.steps + self._terms.local_steps
+            self._schedule.taken(self.journey.steps, joined=bool(self.journey.lineage))
             self._send(taken)
             self._handed_over = taken.number
             self._taken = None
@@ -217,7 +230,7 @@ class Contact:
         if self._exchange.offer is not None or self._adopting is not None or self._taken is not None:
             self.due = 0
         elif self._exchange.wanted and self._exchange.free_slot() is not None:
-            self.due = self._snapshot_at
+            self.due = self._schedule.step
         else:
             self.due = NEVER
         self.changed.notify_all()

@@ -91,6 +91,7 @@ def _claim(config: Config, home: str | os.PathLike[str] | None) -> Home:
 def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
     return Terms(
         local_steps=config.train.local_steps,
+        round_seconds=config.train.round_seconds,
         patience=config.train.patience,
         hang_seconds=config.node.hang_seconds,
         bench_rounds=config.node.bench_rounds,

@@ -34,6 +34,12 @@ class Greeter(Protocol):
     def hear(self, message: Message) -> None:
         """Take in one line of the node. Raises Garbled."""
 
+    def seconds_to_look(self) -> float:
+        """Until `look` has something to do, as things stand."""
+
+    def look(self) -> None:
+        """See what is due by now."""
+
     def ended(self) -> None:
         """The node is gone."""
 
@@ -183,7 +189,8 @@ class Supervisor:
         """Until the node has ended; one that hangs is ended here."""
         ear = Ear(ours, self._lines)
         while not ear.ended:
-            yield from ear.listen(self._lookout.seconds_to_look())
+            yield from ear.listen(min(self._lookout.seconds_to_look(), self._trainer.seconds_to_look()))
+            self._trainer.look()
             if self._child is not None and (hang := self._lookout.look(self._child.process)):
                 yield Failed(str(hang))
                 return

@@ -23,6 +23,7 @@ class Terms:
     """The trainer's own pace, and what each of its nodes is started with."""
 
     local_steps: int = 20
+    round_seconds: float = 10.0
     patience: float = 0.1
     hang_seconds: float = 30.0
     bench_rounds: int = 10

@@ -58,6 +58,7 @@ def test_who_waits_for_somebody_says_so_trains_alone_and_joins_when_that_peer_co
         alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
         newcomer = world.peer("newcomer", settings=trusting(alice))
         bob.start()
+        await trio.sleep(3)
         newcomer.start()
         await trio.sleep(7)  # longer than wait_seconds, shorter than settle_seconds
         before = (newcomer.lineage, newcomer.trainer.progress.steps)

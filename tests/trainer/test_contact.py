@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,6 +60,47 @@ def test_the_first_snapshot_of_a_session_is_due_at_once_and_the_next_after_local
         step(contact)
         contact.hear(Release(0))
     assert [taken.progress.steps for taken in node.sent] == [1, 4, 7, 10]
+
+
+def later(contact: Contact, seconds: float) -> None:
+    """Let so much time pass, and let the thread that listens look."""
+    now = contact._schedule.clock() + seconds
+    contact._schedule.clock = lambda: now
+    contact.look()
+
+
+def test_with_slow_steps_a_snapshot_is_due_when_its_time_has_come(contact: Contact) -> None:
+    node = Node(contact)
+    contact.journey.lineage = b"lineage8"
+    contact.hear(Want())
+    step(contact)
+    contact.hear(Release(0))
+    contact.hear(Want())
+    assert 0 < contact.seconds_to_look() <= 10.0
+    later(contact, 9.0)
+    step(contact)
+    assert [taken.progress.steps for taken in node.sent] == [1]
+    later(contact, 1.1)
+    assert contact.seconds_to_look() == math.inf
+    step(contact)
+    assert [taken.progress.steps for taken in node.sent] == [1, 3]
+
+
+def test_a_trainer_without_a_lineage_offers_its_model_again_with_its_next_slow_step(contact: Contact) -> None:
+    node = Node(contact)
+    for _ in range(3):
+        contact.hear(Want())
+        step(contact)
+        contact.hear(Release(0))
+        later(contact, 2.0)
+    assert [taken.progress.steps for taken in node.sent] == [1, 2, 3]
+
+
+def test_no_time_is_waited_for_while_no_snapshot_is_wanted(contact: Contact) -> None:
+    assert contact.seconds_to_look() == math.inf
+    Node(contact)
+    later(contact, 100.0)
+    assert (contact.seconds_to_look(), contact.due) == (math.inf, NEVER)
 
 
 def test_a_node_that_asks_late_is_answered_in_the_next_step(contact: Contact) -> None:
