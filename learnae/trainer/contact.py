@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from learnae.errors import LearnaeError
@@ -25,7 +25,7 @@ from learnae.trainer.journey import Journey
 from learnae.trainer.lookout import Lookout
 from learnae.trainer.patience import Patience
 from learnae.trainer.schedule import Schedule
-from learnae.trainer.shared import Shared
+from learnae.trainer.shared import Place, Shared
 from learnae.trainer.status import Tally
 from learnae.trainer.structure import Structure
 from learnae.trainer.terms import Terms
@@ -63,6 +63,11 @@ class Contact:
     def adoption(self) -> int:
         """How many offers this run has adopted."""
         return self._exchange.adoption
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where the shared tensors are."""
+        return self._shared.places
 
     # The thread that trains.
 

@@ -19,7 +19,7 @@ def whole(value: Any, what: str, most: int = MAX_INTEGER) -> int:
     """A count, also where it comes as 8.0, as numpy's number or as a tensor of one element. Raises ValueError, TypeError."""
     number = _whole(_single(value, what), value, what)
     if not 0 <= number <= most:
-        raise ValueError(f"{what} is {_shown(value)}: wanted is a whole number from 0 to {most}")
+        raise ValueError(f"{what} is {shown(value)}: wanted is a whole number from 0 to {most}")
     return number
 
 
@@ -27,24 +27,24 @@ def loss_of(value: Any) -> float | Tensor:
     """A number, or a tensor of one element as it is: it is read when a snapshot is taken. Raises ValueError, TypeError."""
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_meta or value.is_complex():
-            raise ValueError(f"loss is {_shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
+            raise ValueError(f"loss is {shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
         return value
     number = _single(value, "loss")
     if not _is_real(number):
-        raise TypeError(f"loss is {_shown(value)}: wanted is a number or a tensor of one element")
+        raise TypeError(f"loss is {shown(value)}: wanted is a number or a tensor of one element")
     try:
         return float(number)
     except OverflowError:
-        raise ValueError(f"loss is {_shown(value)}, which no float can hold") from None
+        raise ValueError(f"loss is {shown(value)}, which no float can hold") from None
 
 
 def seconds_of(value: Any, what: str = "seconds") -> float:
     """A time to wait. Raises ValueError, TypeError."""
     number = _single(value, what)
     if not _is_real(number):
-        raise TypeError(f"{what} is {_shown(value)}: wanted is a number of seconds")
+        raise TypeError(f"{what} is {shown(value)}: wanted is a number of seconds")
     if not 0 <= number <= threading.TIMEOUT_MAX:  # which NaN is not
-        raise ValueError(f"{what} is {_shown(value)}: wanted is a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}")
+        raise ValueError(f"{what} is {shown(value)}: wanted is a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}")
     return float(number)
 
 
@@ -53,7 +53,7 @@ def _is_real(number: Any) -> bool:
 
 
 def _whole(number: Any, value: Any, what: str) -> int:
-    wanted = f"{what} is {_shown(value)}: wanted is a whole number"
+    wanted = f"{what} is {shown(value)}: wanted is a whole number"
     if isinstance(number, bool):
         raise TypeError(wanted)
     if not _is_real(number):
@@ -76,14 +76,15 @@ def _single(value: Any, what: str) -> Any:
     if shape is None or not hasattr(value, "item"):
         return value
     if math.prod(shape) != 1:
-        raise ValueError(f"{what} is {_shown(value)}: wanted is one number, such as its sum()")
+        raise ValueError(f"{what} is {shown(value)}: wanted is one number, such as its sum()")
     try:
         return value.item()
     except RuntimeError as error:
-        raise ValueError(f"{what} is {_shown(value)}, and it cannot be read: {error}") from error
+        raise ValueError(f"{what} is {shown(value)}, and it cannot be read: {error}") from error
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """What was given, in short, for a message."""
     if (shape := getattr(value, "shape", None)) is not None and math.prod(shape) != 1:
         return f"a {type(value).__name__} of the shape {tuple(shape)}"
     text = repr(value)

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from learnae.config.folders import default_home
+from learnae.config.tables import SwarmTable
 from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.trainer.arguments import called_by, check_arguments
 from learnae.trainer.child import fill_standard
 from learnae.trainer.local import by_reason, listed
 from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
+from learnae.trainer.residents import RESIDENTS
+from learnae.trainer.resuming import checked
 from learnae.trainer.shared import Shared, find_shared
 from learnae.trainer.swarm import Swarm
 from learnae.trainer.terms import Terms
@@ -46,28 +50,38 @@ def join(
     """Start this peer's node and return its swarm, to be used in `with` or ended by `leave()`.
 
     `config` is a TOML file or a document like one, `name` stands for its `swarm.name`, `overrides` are texts of the form "key=value",
-    `home` is this peer's folder. `optimizer` is only checked. `resume` is what `Swarm.state_dict()` gave when the model was saved, or a
-    function that is given the home, loads the model from there, and returns that state, or None where there is none.
-    `log` has `level` and `style`. Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
+    `home` is this peer's folder. `optimizer`, or a list of them, is only checked. `resume` is what `Swarm.state_dict()` gave when the
+    model was saved, or a function that is given the home, loads the model from there, and returns that state, or None where there is none.
+    `log` has `level` and `style`. A swarm of this process that is in the way, since it holds this model or this home, leaves first if
+    nobody uses it. Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
     """
     fill_standard()
+    check_arguments(model=model, name=name, config=config, optimizer=optimizer, home=home, overrides=overrides, resume=resume, log=log)
     refuse_many_processes()
     if optimizer is not None:
         refuse_masters(optimizer, model)
     settings = _read(config, name, overrides, make_logger(**(log or {})))
+    named = settings.peer.home if home is None else Path(home).expanduser().absolute()
     shared = find_shared(model, settings.model.keep_local)
-    claimed = _claim(settings, home)
+    state = None if resume is None or callable(resume) else checked(resume)
+    RESIDENTS.make_way(settings.swarm.name, shared, named)
+    claimed = _claim(settings, named)
     with ExitStack() as undo:
         undo.callback(claimed.close)
-        if callable(resume):
-            resume = resume(claimed.path)
-            shared = find_shared(model, settings.model.keep_local)  # frozen tensors may have come from there too
+        if callable(resume) and (found := called_by(resume, claimed.path)) is not None:
+            state = checked(found)
+        if resume is not None:  # frozen tensors may have come from there too
+            shared = find_shared(model, settings.model.keep_local, state["local"] if state else ())
         terms = _terms(settings, claimed, log or {})
         swarm = Swarm(model, shared, terms, optimizer=optimizer)
         undo.callback(swarm.leave)
-        if resume is not None:
-            swarm.load_state_dict(resume)
+        if state is not None:
+            swarm.load_state_dict(state)
         undo.pop_all()
+    if name is None and settings.swarm.name == SwarmTable().name:
+        terms.logger.warning(
+            "swarm.unnamed", swarm=settings.swarm.name, advice="all that have no name meet there; give it one: [swarm] name"
+        )
     _tell_of(shared, terms)
     swarm.start()
     return swarm
@@ -81,15 +95,13 @@ def _read(
     return open_peer_file(None if config is None else Path(config), name=name, overrides=overrides, log=log)[0]
 
 
-def _claim(config: Config, home: str | os.PathLike[str] | None) -> Home:
-    named = config.peer.home if home is None else Path(home).absolute()
-    if named is None:
-        return claim_free(default_home(config.swarm.name))
-    return claim(named, wait_seconds=PREDECESSOR_SECONDS)
+def _claim(config: Config, named: Path | None) -> Home:
+    return claim_free(default_home(config.swarm.name)) if named is None else claim(named, wait_seconds=PREDECESSOR_SECONDS)
 
 
 def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
     return Terms(
+        name=config.swarm.name,
         local_steps=config.train.local_steps,
         round_seconds=config.train.round_seconds,
         patience=config.train.patience,

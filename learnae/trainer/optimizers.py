@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from learnae.errors import ConfigError, Problem
+from learnae.trainer.arguments import optimizers_in
 from learnae.trainer.shareable import LOW_PRECISION
 
 MASTERS = (
@@ -19,8 +20,13 @@ MASTERS = (
 
 
 def refuse_masters(optimizer: Any, model: nn.Module) -> None:
-    """Raises ConfigError for an optimizer that keeps its own copies of the parameters, or that trains another model."""
-    inner = _unwrap(optimizer)
+    """Raises ConfigError for an optimizer, or one of a list, that keeps its own copies of the parameters, or that trains another model."""
+    for one in optimizers_in(optimizer):
+        if one is not None:
+            _refuse_masters(_unwrap(one), model)
+
+
+def _refuse_masters(inner: Any, model: nn.Module) -> None:
     params = list(model.parameters())
     own = {id(param) for param in params}
     foreign = [param for group in inner.param_groups for param in group["params"] if id(param) not in own]
@@ -53,5 +59,7 @@ def _masters(optimizer: Any, foreign: list[Tensor], params: list[nn.Parameter]) 
     low = {tuple(param.shape) for param in params if param.dtype in LOW_PRECISION}
     yield any(param.dtype == torch.float32 and tuple(param.shape) in low for param in foreign)
     yield bool(low) and any(getattr(optimizer, name, False) is not False for name in ("master_weights", "param_groups_master"))
-    yield any("master" in str(key) for state in optimizer.state.values() if isinstance(state, Mapping) for key in state)
+    yield any(
+        "master" in str(key) for state in dict(getattr(optimizer, "state", {})).values() if isinstance(state, Mapping) for key in state
+    )
     yield hasattr(optimizer, "_amp_stash") and bool(getattr(optimizer._amp_stash, "fp32_from_fp16_params", None))

@@ -26,6 +26,7 @@ class Status:
     merged: int  # updates, in all rounds
     refused: int
     facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
+    last_words: str = ""  # of the last node that ended and was not asked to: why
     benched: Mapping[str, int] = attrs.field(factory=dict)  # strategies that hung: for how many rounds they are not called yet
     lost: int = 0  # updates that a plugin of this peer has spoiled
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -14,13 +11,15 @@ from typing import Any, Self
 from torch import nn
 
 from learnae.content.expect import MAX_INTEGER
-from learnae.errors import LearnaeError
+from learnae.errors import ConfigError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.contact import Contact
 from learnae.trainer.figures import loss_of, seconds_of, whole
+from learnae.trainer.membership import Membership
 from learnae.trainer.optimizers import refuse_masters
+from learnae.trainer.residents import RESIDENTS
 from learnae.trainer.resuming import checked
 from learnae.trainer.shared import Shared
 from learnae.trainer.status import Status
@@ -39,9 +38,9 @@ class Swarm:
         self._journey = self._contact.journey
         fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
         self._node = Supervisor(self._contact, fds, self._contact.lookout, command=terms.command, backoff=terms.backoff, log=terms.logger)
-        self._thread: int | None = None
-        self._left = False
-        _leave_at_exit(self)
+        self._membership = Membership(self._contact, self._node, terms)
+        RESIDENTS.add(self._membership)
+        self._forgotten = weakref.finalize(self, self._membership.forgotten)  # and at exit, where the user forgets to leave
 
     def start(self, timeout: float = START_SECONDS) -> None:
         """Start the node and wait until it is up. Raises the ConfigError or PluginError with which it ended.
@@ -89,20 +88,24 @@ class Swarm:
 
     def leave(self) -> None:
         """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is."""
-        if not self._left:
-            self._left = True
-            with contextlib.suppress(LearnaeError):
-                self._contact.finish()
-            self._node.stop()
-            self._contact.due = 0
-            self._contact.area.close()
-            self._terms.on_leave()
+        self._membership.leave()
+        self._forgotten.detach()
 
     def __enter__(self) -> Self:
+        self._membership.inside = True
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.leave()
+
+    def __repr__(self) -> str:
+        """In a line, and whatever is wrong."""
+        try:
+            peer = self.peer[:8] if Home(self.home, lock_fd=-1).key_path.exists() else "without a key yet"
+        except (ConfigError, OSError):
+            peer = "whose key cannot be read"
+        lineage = self._journey.lineage.hex() or "none yet"
+        return f"<Swarm {self._terms.name!r}: peer {peer}, node {self._state}, round {self._contact.tally.rounds}, lineage {lineage}>"
 
     @property
     def home(self) -> Path:
@@ -121,7 +124,7 @@ class Swarm:
         with contact.changed:
             tally = contact.tally
             return Status(
-                node="left" if self._left else self._node.state,
+                node=self._state,
                 node_starts=self._node.starts,
                 lineage=journey.lineage,
                 age=journey.age,
@@ -134,6 +137,7 @@ class Swarm:
                 refused=tally.refused,
                 lost=tally.lost,
                 facts=tally.facts,
+                last_words=self._node.last_words,
                 benched={one.label: one.rounds for one in contact.lookout.benched},
             )
 
@@ -156,34 +160,18 @@ class Swarm:
         if self._contact.load_state_dict(checked(state)):
             self._node.restart()
 
+    @property
+    def _state(self) -> str:
+        return "left" if self._membership.left else self._node.state
+
     def _check(self) -> None:
-        me = threading.get_ident()
-        if self._left:
-            raise RuntimeError("this process has left the swarm, or was forked from the one that is in it: call learnae.join() again")
-        if self._thread is None:
-            self._thread = me
+        me, member = threading.get_ident(), self._membership
+        if member.left:
+            why = member.why_left or "this process has left the swarm, or was forked from the one that is in it"
+            raise RuntimeError(f"{why}: call learnae.join() again")
+        if member.thread is None:
+            member.thread = me
             if self._optimizer is not None:  # again, since optimizers make their state in their first step
                 refuse_masters(self._optimizer, self._model)
-        elif self._thread != me:
+        elif member.thread != me:
             raise RuntimeError("step() and flush() are for the one thread that trains; another one called before")
-
-    def _forked(self) -> None:
-        self._left, self._contact.due = True, 0
-        self._node.abandon()
-        self._terms.on_leave()
-
-
-def _leave_at_exit(swarm: Swarm) -> None:
-    """Also where the user forgets to; and a forked child, such as a worker of a DataLoader, has never been in the swarm."""
-    remembered = weakref.ref(swarm)
-
-    def leave() -> None:
-        if (swarm := remembered()) is not None:
-            swarm.leave()
-
-    def forked() -> None:
-        if (swarm := remembered()) is not None:
-            swarm._forked()
-
-    atexit.register(leave)
-    os.register_at_fork(after_in_child=forked)

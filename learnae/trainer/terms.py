@@ -22,6 +22,7 @@ def _nothing() -> None:
 class Terms:
     """The trainer's own pace, and what each of its nodes is started with."""
 
+    name: str = ""  # of the swarm
     local_steps: int = 20
     round_seconds: float = 10.0
     patience: float = 0.1
