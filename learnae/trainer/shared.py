@@ -29,10 +29,11 @@ class Place:
     spec: TensorSpec
 
     def tensor(self) -> Tensor:
-        """Raises ConfigError if the module was rebuilt with another shape."""
-        tensor: Tensor = getattr(self.owner, self.attribute)
-        if tuple(tensor.shape) != self.spec.shape:
-            what = f"has the shape {tuple(tensor.shape)} now and had {self.spec.shape} at learnae.join()"
+        """Raises ConfigError if the module was rebuilt with another shape, or without it."""
+        tensor: Tensor | None = getattr(self.owner, self.attribute, None)
+        if tensor is None or tuple(tensor.shape) != self.spec.shape:
+            now = "is gone" if tensor is None else f"has the shape {tuple(tensor.shape)} now"
+            what = f"{now} and had the shape {self.spec.shape} at learnae.join()"
             raise ConfigError(Problem(f"model: {self.name}", what, "join again after changing the model"))
         return tensor
 
