@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import Swarm
 from learnae.shared_folder import in_words, try_out
@@ -47,6 +48,14 @@ def folder_name(swarm: str) -> str:
         return swarm
     readable = re.sub("[^a-z0-9_-]+", "-", swarm.lower()).strip("-")[:40]
     return f"{readable}+{hashlib.sha256(swarm.encode()).hexdigest()[:12]}"
+
+
+def expanded(text: str, key: str) -> Path:
+    """The path, with `~` as the home folder; `$VARIABLES` are for the shell. Raises ConfigError, at `key`, where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(Problem(key, f"has no home folder to begin with: {show(text)}", "write the whole path")) from error
 
 
 def existing(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from learnae.config.folders import expanded
 from learnae.config.problems import Problems, join_key
 from learnae.config.words import is_list, is_table, is_union, name_of, show
 from learnae.errors import ConfigError, Problem
@@ -90,10 +91,7 @@ def _path(value: Any, key: str, folder: Path) -> Path:
     text = _text(value, key, folder)
     if not text:
         raise ConfigError(Problem(key, "must not be empty", 'the folder of this file is "."'))
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(Problem(key, f"has no home folder to begin with: {show(text)}", "write the whole path")) from error
+    return folder / expanded(text, key)
 
 
 def _anything(value: Any, key: str, folder: Path) -> Any:

@@ -68,6 +68,7 @@ class Director:
             self._fail(f"it was not over after {self.plan.limit_seconds:.0f} seconds: {self._states()}")
 
     async def _acts(self, nursery: trio.Nursery) -> None:
+        self._tell("the peers start, and load PyTorch")
         for peer in self.peers:
             await self._start(peer, nursery)
         await self._until(lambda: all(peer.state == State.TRAINING for peer in self.peers))
@@ -82,6 +83,7 @@ class Director:
         comparing = self._remember(await start_baselines(self.commands, self.plan, self.stage))
         await self._until(lambda: all(peer.steps >= self.plan.steps for peer in self.peers) and victim.merged_since_return >= MERGED)
         await self._dismiss_all()
+        self._tell("all are done; to compare with, models are trained without a swarm")
         await self._compare(comparing)
 
     async def _start(self, peer: Peer, nursery: trio.Nursery) -> None:

@@ -36,11 +36,13 @@ async def _frames(director: Director, console: Console) -> None:
 
 
 async def _lines(director: Director, console: Console) -> None:
-    told = 0
+    told, shown = 0, ""
     while True:
         told = _tell_events(director, console, told)
-        if any(peer.accuracy is not None for peer in director.peers):
-            console.print(f"{director.seconds:3.0f} s  {_in_words(director)}", soft_wrap=True)
+        words = _in_words(director)
+        if words != shown and any(peer.accuracy is not None for peer in director.peers):
+            console.print(f"{director.seconds:3.0f} s  {words}", soft_wrap=True)
+            shown = words
         await trio.sleep(LINE_SECONDS)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from learnae.config.folders import default_home
+from learnae.config.folders import default_home, expanded
 from learnae.config.tables import SwarmTable
 from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
@@ -61,7 +61,7 @@ def join(
     if optimizer is not None:
         refuse_masters(optimizer, model)
     settings = _read(config, name, overrides, make_logger(**(log or {})))
-    named = settings.peer.home if home is None else Path(home).expanduser().absolute()
+    named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
     shared = find_shared(model, settings.model.keep_local)
     state = None if resume is None or callable(resume) else checked(resume)
     RESIDENTS.make_way(settings.swarm.name, shared, named)
@@ -92,7 +92,7 @@ def _read(
 ) -> Config:
     if isinstance(config, Mapping):
         return open_document(config, folder=Path.cwd(), name=name, overrides=overrides, log=log)[0]
-    return open_peer_file(None if config is None else Path(config), name=name, overrides=overrides, log=log)[0]
+    return open_peer_file(None if config is None else expanded(os.fspath(config), "config"), name=name, overrides=overrides, log=log)[0]
 
 
 def _claim(config: Config, named: Path | None) -> Home:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
+
+from learnae.config.folders import default_home
 
 
 @pytest.mark.parametrize("name", ["home", "home/learnae.toml", "."])
@@ -52,6 +57,52 @@ def test_a_name_that_two_swarms_use_must_be_told_apart(lived, learnae, state_hom
     homes = [str(lived(str(state_home / "learnae" / "homes" / swarm / "peer-1")).path) for swarm in ("digits", "letters")]
     refused = learnae("history", "peer-1")
     assert refused.code == 2 and all(home in refused.err for home in homes)
+
+
+def test_a_home_under_the_state_folder_is_named_by_its_swarm_and_its_last_word_from_anywhere(lived, learnae, state_home, tmp_path):
+    homes = {name: str(lived(str(state_home / "learnae" / "homes" / name)).path) for name in ("digits/peer-1", "letters/peer-1")}
+    (tmp_path / "learnae.toml").write_text('[swarm]\nname = "digits"\n')
+    for name, home in homes.items():
+        assert learnae("status", name, "--json").json["home"] == home
+        assert learnae("status", name.partition("/")[0], "--json").json["home"] == home
+        assert learnae("why", name, "a11c").code == 0
+
+
+def test_a_swarm_is_named_as_its_file_names_it(lived, learnae, state_home):
+    home = lived(str(default_home("My Swarm!") / "peer-1"))
+    assert learnae("status", "My Swarm!", "--json").json["home"] == str(home.path)
+
+
+def test_what_is_listed_can_be_pasted_behind_any_command(lived, learnae, tmp_path):
+    for name in ("a b/one", "a b/two"):
+        lived(name)
+    listed = [line.strip() for line in learnae("status", "a b").out.splitlines() if "/a b/" in line]
+    assert len(listed) == 2
+    for line in listed:
+        (word,) = shlex.split(line)
+        assert learnae("history", word).code == 0
+
+
+def test_whom_a_peer_hears_and_in_which_lineage_can_be_pasted_behind_the_orders(lived, learnae):
+    home = lived("home")
+    home.heard(home.sighting(), home.sighting(home.bob, lineage=home.other_lineage))
+    shown = learnae("status", "home").out
+    peers = re.findall(r"^([0-9a-f]{8}) ", shown, re.MULTILINE)
+    assert peers
+    for peer in peers:
+        assert [learnae(command, "home", peer).code for command in ("why", "deny", "allow")] == [0, 0, 0]
+    others = set(re.findall(r"in lineage ([0-9a-f]{16})\b", shown))
+    assert others and {learnae("rejoin", "home", lineage).code for lineage in others} == {0}
+
+
+def test_a_tilde_is_the_home_folder_also_where_no_shell_has_seen_to_it(lived, learnae, tmp_path, monkeypatch):
+    lived("home")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert learnae("status", "~/home", "--json").json["home"] == str(tmp_path / "home")
+    assert "no home folder" in learnae("status", "~nobody-of-this-name/home").err
+    assert learnae("init", "~/new").code == 0 and (tmp_path / "new" / "train.py").exists()
+    assert learnae("key", "--file=~/swarm.key").code == 0 and (tmp_path / "swarm.key").exists()
+    assert learnae("check", "~/new/learnae.toml").code == learnae("check", "~/new").code == 0
 
 
 def test_a_folder_where_no_peer_has_run_says_what_to_name(learnae, tmp_path):

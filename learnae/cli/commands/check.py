@@ -16,7 +16,10 @@ from learnae.cli.commands import options
 @options.overrides
 @options.debug
 def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
-    """Look for everything that could keep FILE from running, without running it, and name all problems at once."""
+    """Look for everything that could keep FILE from running, without running it, and name all problems at once.
+
+    Without FILE, it is learnae.toml in this folder.
+    """
     from learnae.cli.check.examine import examine
     from learnae.logs import make_logger
 

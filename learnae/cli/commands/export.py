@@ -12,9 +12,7 @@ from learnae.cli.commands import options
 @click.command(short_help="Write a peer's model to a safetensors file.")
 @options.home
 @click.argument("root", required=False, metavar="[ROOT]")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write, such as m.safetensors."
-)
+@click.option("-o", "--out", type=options.Place(dir_okay=False), required=True, help="The file to write, such as m.safetensors.")
 @click.option("--published", is_flag=True, help="The newest update that was published, also where there is a checkpoint.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @options.debug

@@ -10,7 +10,7 @@ from learnae.cli.commands import options
 
 
 @click.command(short_help="Make a project that `learnae run` runs as it is.")
-@click.argument("folder", metavar="NAME", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="NAME", type=options.Place())
 @click.option("--private", is_flag=True, help="With a key, without which nobody can take part.")
 @options.debug
 def init(folder: Path, private: bool, debug: bool) -> None:

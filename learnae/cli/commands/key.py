@@ -13,7 +13,7 @@ from learnae.cli.commands import options
 
 
 @click.command(short_help="Make the key of a private swarm.")
-@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this new file, which only you may read.")
+@click.option("--file", type=options.Place(dir_okay=False), help="Write it to this new file, which only you may read.")
 @options.debug
 def key(file: Path | None, debug: bool) -> None:
     """Make a key for a private swarm: whoever has it is a member, and nobody else learns what the swarm does.

@@ -12,7 +12,7 @@ KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")
 
 
 @click.command("new-plugin", short_help="Make a package with a strategy of your own.")
-@click.argument("folder", metavar="NAME", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="NAME", type=options.Place())
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="Which of the seven kinds of strategies it offers.")
 @options.debug
 def new_plugin(folder: Path, kind: str, debug: bool) -> None:

@@ -19,7 +19,7 @@ from learnae.cli.commands import options
 @options.as_json
 @options.debug
 def run(file: Path, overrides: Sequence[str], steps: int | None, seconds: float | None, fresh: bool, as_json: bool, debug: bool) -> None:
-    """Train in a swarm as FILE says, with the trainer of its [train] entry.
+    """Train in a swarm as FILE says, with the trainer of its [train] entry. Without FILE, as learnae.toml in this folder says.
 
     Ctrl-C ends it after the present step, with a checkpoint in the peer's home; the same command goes on from there.
     """

@@ -1,12 +1,15 @@
-"""Which peer a command is about: a HOME is a peer's folder or its name, its TOML file, or a folder with that or with several homes."""
+"""Which peer a command is about: a HOME is a peer's folder, its TOML file, or a folder with that or with several homes; under the state
+folder also a name such as `peer-1`, `digits/peer-1`, or that of a swarm.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from learnae.config.folders import default_home, state_folder
+from learnae.config.folders import default_home, expanded, folder_name, state_folder
 from learnae.config.options import build
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.config.toml import read
@@ -21,7 +24,7 @@ def find_homes(text: str | None) -> list[Path]:
 
     Those used last come first. Raises ConfigError where there is none.
     """
-    place = Path(text) if text is not None else _usual_place()
+    place = expanded(text, "HOME") if text is not None else _usual_place()
     found = _homes_at(place) if place.exists() else _homes_called(str(place))
     if not found:
         raise _none_at(place) if text is not None else _none_yet(place)
@@ -32,7 +35,7 @@ def find_home(text: str | None) -> Path:
     """The one home that `text` means. Raises ConfigError, naming them all where there are several."""
     homes = find_homes(text)
     if len(homes) > 1:
-        names = "".join(f"\n    {home}" for home in homes[:SHOWN])
+        names = "".join(f"\n    {name_of(home)}" for home in homes[:SHOWN])
         raise ConfigError(Problem("HOME", f"there are {len(homes)} homes, name one of them:{names}"))
     return homes[0]
 
@@ -58,10 +61,17 @@ def _is_place(text: str) -> bool:
     return os.sep in text or text.endswith(".toml") or Path(text).exists() or bool(_homes_called(text))
 
 
+def name_of(home: Path) -> str:
+    """What can be pasted into a shell behind a command."""
+    return shlex.quote(str(home))
+
+
 def _homes_called(name: str) -> list[Path]:
-    """Those of this name, such as `peer-1`, among the homes that are meant where none is named."""
-    place = _usual_place()
-    return [home for home in _homes_at(place) if home.name == name] if place.exists() else []
+    """Those of this name, such as `peer-1`, among the homes that are meant where none is named; else `digits/peer-1`, or all of a swarm."""
+    place, everywhere = _usual_place(), state_folder() / "homes"
+    near = [home for home in _homes_at(place) if home.name == name] if place.exists() else []
+    wanted = {name, folder_name(name)}
+    return near or [home for home in _homes_at(everywhere) if wanted & {f"{home.parent.name}/{home.name}", home.parent.name}]
 
 
 def _homes_at(place: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +69,20 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
     }
 
 
-def in_words(moment: Moment, status: Status) -> str:
+def in_words(moment: Moment, status: Status, width: int | None = None) -> str:
+    """In a line of `width` columns: what was measured last gives way, with a mark, and then what of the swarm is least wanted."""
     numbers = moment.metrics if moment.loss is None else {"loss": moment.loss, **moment.metrics}
-    measured = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-    return f"step {moment.step:,}: {measured}{'; ' if measured else ''}{_swarm_in_words(status)}"
+    measured = [f"{name} {value:.4f}" for name, value in numbers.items()]
+    swarm = list(_swarm_in_words(status))
+    lines = [_line(moment, [*measured[:count], "..."], swarm) for count in range(len(measured) - 1, 0, -1)]
+    lines += [_line(moment, [*measured[:1], *(["..."] if measured[1:] else [])], swarm[:count]) for count in range(len(swarm) - 1, -1, -1)]
+    whole = _line(moment, measured, swarm)
+    return next((line for line in (whole, *lines) if width is None or len(line) <= width), f"step {moment.step:,}")
+
+
+def _line(moment: Moment, measured: Sequence[str], swarm: Sequence[str]) -> str:
+    said = "; ".join(", ".join(words) for words in (measured, swarm) if words)
+    return f"step {moment.step:,}: {said}" if said else f"step {moment.step:,}"
 
 
 @contextmanager
@@ -85,20 +95,30 @@ def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
 
     def line() -> Text:
         status = swarm.status
-        return Text(f"{name}: step {status.steps:,}, {_swarm_in_words(status)}", style="cyan", overflow="ellipsis", no_wrap=True)
+        said = ", ".join((f"{name}: step {status.steps:,}", *_swarm_in_words(status)))
+        return Text(said, style="cyan", overflow="ellipsis", no_wrap=True)
 
     def show(moment: Moment) -> None:
-        console.print(in_words(moment, swarm.status))
+        console.print(Text(in_words(moment, swarm.status, console.width), overflow="ellipsis", no_wrap=True))
 
     with Live(get_renderable=line, console=console, refresh_per_second=REFRESHES, transient=True):
         yield show
 
 
-def _swarm_in_words(status: Status) -> str:
-    node = "" if status.node == "running" else f"node {status.node}, "
-    benched = "".join(f", without {strategy} for {rounds} rounds" for strategy, rounds in status.benched.items())
-    lost = f", lost {status.lost} to a plugin that failed" if status.lost else ""
-    return f"{node}round {status.rounds}, hears {status.heard}, merged {status.merged}, refused {status.refused}{lost}{benched}"
+def _swarm_in_words(status: Status) -> Iterator[str]:
+    """What is wanted most comes first."""
+    if status.node != "running":
+        yield f"node {status.node}"
+    yield from (f"without {strategy} for {rounds} rounds" for strategy, rounds in status.benched.items())
+    if not status.lineage:
+        yield "looking for the swarm"
+        return
+    yield f"round {status.rounds:,}"
+    yield f"hears {status.heard:,}"
+    yield f"merged {status.merged:,}"
+    if status.lost:
+        yield f"lost {status.lost:,} to a plugin that failed"
+    yield f"refused {status.refused:,}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from learnae.cli.homes.find import name_of
 from learnae.cli.reasons import meaning
 from learnae.cli.units import ago, of_bytes, of_count
 
@@ -22,6 +24,7 @@ def show(found: Facts) -> None:
     if "homes" in found:
         _show_homes(console, found["homes"])
         return
+    console.print(Text(f"home  {name_of(Path(found['home']))}"), soft_wrap=True)  # in one piece, to be copied
     console.print(_grid(_about(found)))
     console.print(_peers(found) if found["peers"] else Text("No other peer was ever heard."))
     if left := found["peers_known"] - len(found["peers"]):
@@ -35,7 +38,7 @@ def _show_homes(console: Console, homes: list[Facts]) -> None:
     for home in homes:
         state = "running" if home["running"] else f"used {ago(time.time() - home['used_at'])} ago"
         about = home["error"] or f"swarm {home['swarm'] or 'unknown'}, round {home['rounds']:,}, {state}"
-        console.print(Text(f"{home['home']}\n    {about}"), soft_wrap=True)
+        console.print(Text(f"{name_of(Path(home['home']))}\n    {about}"), soft_wrap=True)
 
 
 def _grid(rows: Iterator[tuple[str, str | Text]]) -> Table:
@@ -48,7 +51,6 @@ def _grid(rows: Iterator[tuple[str, str | Text]]) -> Table:
 
 
 def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
-    yield "home", found["home"]
     yield "state", _state(found)
     yield "peer", found["peer"] or "no key yet"
     private = {True: ", private", False: ", open", None: ""}[found["private"]]
@@ -103,7 +105,8 @@ def _disk(disk: Facts) -> str:
 
 
 def _peers(found: Facts) -> Table:
-    table = Table("peer", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("peer", no_wrap=True)
     for name in ("heard", "age", "fails", "a second"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last", overflow="fold")
