@@ -83,6 +83,7 @@ def join(
             "swarm.unnamed", swarm=settings.swarm.name, advice="all that have no name meet there; give it one: [swarm] name"
         )
     _tell_of(shared, terms)
+    terms.logger.info("swarm.looking", swarm=settings.swarm.name, home=terms.home, advice="this may take some seconds")
     swarm.start()
     return swarm
 

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import structlog
 
@@ -61,9 +62,18 @@ def test_two_rounds_are_counted_and_the_gauges_show_the_last() -> None:
 
 def test_updates_are_counted_by_fate_and_stage() -> None:
     observer = Prometheus("s")
-    for merged, stage in [(True, "clip"), (False, "sane"), (False, "sane"), (False, "fetch"), (False, "merge"), (False, "plugin")]:
+    for merged, stage in [(True, "merge"), (False, "sane"), (False, "sane"), (False, "fetch"), (False, "merge"), (False, "plugin")]:
         observer.learnae_update_judged(verdict(merged=merged, stage=stage))
-    counts = {("merged", "clip"): 1, ("refused", "sane"): 2, ("failed", "fetch"): 1, ("refused", "merge"): 1, ("lost", "plugin"): 1}
+    observer.learnae_update_judged(attrs.evolve(verdict(merged=True, stage="clip"), scale=0.5))
+    observer.learnae_update_judged(verdict(merged=True, stage="clip"))
+    counts = {
+        ("merged", "merge"): 2,
+        ("merged", "scaled by gate clip"): 1,
+        ("refused", "gate sane"): 2,
+        ("failed", "fetch"): 1,
+        ("refused", "merge"): 1,
+        ("lost", "plugin"): 1,
+    }
     assert {pair: told(observer, "learnae_updates_total", fate=pair[0], stage=pair[1]) for pair in counts} == counts
 
 

@@ -41,6 +41,12 @@ def model() -> nn.Module:
     return nn.Linear(2, 1)
 
 
+def test_whoever_asks_is_told_that_a_swarm_is_looked_for_and_in_which_home(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with learnae.join(model(), "a", home=tmp_path / "home", log={"level": "info", "style": "json"}):
+        said = capfd.readouterr().err
+    assert '"event": "swarm.looking"' in said and str(tmp_path / "home") in said
+
+
 def test_a_swarm_that_nobody_holds_leaves(tmp_path: Path) -> None:
     swarm = learnae.join(model(), "a", home=tmp_path)
     swarm.step()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 STATES = {"new": "heard", "back": "heard", "silent": "silent", "left": "left"}
 FATES = {"fetch": "failed", "plugin": "lost"}
+STAGES = ("fetch", "decode", "architecture", "join", "merge", "plugin")  # all others are gates
 KEPT_PEERS = 4096  # whoever makes up peers fills no memory: of those heard of longest ago the state is forgotten
 
 
@@ -62,7 +63,7 @@ class Prometheus:
     @hookimpl
     def learnae_update_judged(self, verdict: UpdateVerdict) -> None:
         fate = "merged" if verdict.merged else FATES.get(verdict.stage, "refused")
-        self.updates.labels(fate, verdict.stage).inc()
+        self.updates.labels(fate, stage_in_words(verdict)).inc()
 
     @hookimpl
     def learnae_peer_changed(self, peer: PeerId, state: str) -> None:
@@ -73,6 +74,15 @@ class Prometheus:
             self.peers.labels(self._states.popitem(last=False)[1]).dec()
         self._states[peer] = "left" if before == "left" and state == "silent" else STATES[state]
         self.peers.labels(self._states[peer]).inc()
+
+
+def stage_in_words(verdict: UpdateVerdict) -> str:
+    """What had the last word; a gate's name alone, such as "clip", would say nothing beside "merged"."""
+    if verdict.stage in STAGES:
+        return verdict.stage
+    if verdict.merged:
+        return f"scaled by gate {verdict.stage}" if verdict.scale != 1.0 else "merge"
+    return f"gate {verdict.stage}"
 
 
 @contextmanager
