@@ -80,6 +80,9 @@ class Strategy:
 class Service(Strategy):
     """A strategy with a connection: entered before its first call, left after its last.
 
+    Its calls may run beside each other, and each may be cancelled. A group of errors, as a nursery of its own raises them, counts as the
+    gravest in it: a mistake, then what the call may raise. What blocks runs in `context.in_thread`, which is this strategy's own.
+
     One that `leaves_machine` may reach strangers: without a key, an allow list or consent a peer does not start with it.
     """
 
@@ -101,29 +104,35 @@ class Service(Strategy):
 
 
 class Storage(Service, ABC):
-    """A store of blocks by CID. The core computes and checks every CID; a storage may be asked for anything."""
+    """A store of blocks by CID. The core computes and checks every CID; a storage may be asked for anything, several times at once."""
 
     @abstractmethod
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         """Keep these blocks, durably, before returning. A block lives while any put root names it.
 
-        Putting a root again replaces its blocks by the new ones. Raises Unavailable, and then keeps nothing of this root.
+        All or nothing: what raises, is cancelled or is killed with its process leaves nothing behind that counts. `roots` does not name
+        the root, and a storage that frees what nobody names delivers none of its blocks. `blocks` is iterated once, in any thread; what
+        it raises comes through. Putting a root again replaces its blocks by the new ones. Raises Unavailable.
         """
 
     @abstractmethod
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        """Deliver each block as it comes, in any order. Raises Unavailable with `missing` after delivering what there is."""
+        """Deliver each block as it comes, in any order, once or more. Raises Unavailable with all others as `missing` after that.
+
+        `deliver` may be called from any thread. It neither blocks nor raises, ignores what nobody asked for and what comes after `get` has
+        ended, and copies what is not plain bytes. `hints` are texts of strangers.
+        """
 
     @abstractmethod
     async def drop(self, root: Cid) -> None:
-        """Forget this root; blocks that no other root names may go. An unknown root is no error."""
+        """Forget this root; blocks that no other root names may go. An unknown root is no error. Raises Unavailable."""
 
     @abstractmethod
     async def roots(self) -> Sequence[Cid]:
-        """What this peer has put and not dropped, also in earlier runs: for the clean-up after a crash."""
+        """What this peer has put and not dropped, also in earlier runs, each once: for the clean-up after a crash. Raises Unavailable."""
 
     def hints(self) -> Sequence[str]:
-        """At most 8 short texts that tell others where this store can be reached."""
+        """At most 8 short texts that tell others where this store can be reached. Asked often, in the loop: it must not block."""
         return ()
 
 
@@ -134,13 +143,18 @@ class Announcer(Service, ABC):
 
     @abstractmethod
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
-        """Send; `replaces` is the key of what this message supersedes. Raises Unavailable; ValueError above `max_bytes`."""
+        """Send; `replaces` is the key of what this message supersedes. May run several times at once, and beside `listen`.
+
+        Raises Unavailable, when the message may have been sent all the same; ValueError above `max_bytes`.
+        """
 
     @abstractmethod
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        """Deliver messages until cancelled. What the first complete look brings, also after an outage, is backlog.
+        """Deliver messages until cancelled, in any order, each once or more. What the first complete look brings, also after an outage,
+        is backlog.
 
-        Raises Unavailable when the medium is gone; the core calls again with back-off.
+        Never called again before it has ended. `deliver` may be called from any thread; it neither blocks nor raises, and ignores what
+        comes after `listen` has ended. Raises Unavailable when the medium is gone; the core calls again with back-off.
         """
 
 

@@ -10,6 +10,10 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import pytest
 import trio
 
+from learnae.testing.awaited import awaited
+
+LOOK_SECONDS = 0.01
+
 P = ParamSpec("P")
 K = TypeVar("K", bound="Kit")
 
@@ -58,15 +62,26 @@ def _expected_to_fail(test: Callable[..., None], reason: str) -> Callable[..., N
 
 
 def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Concatenate[K, P], None]:
-    """Make a plain test of an async one: it runs trio itself, and for no longer than the kit's `timeout_seconds`."""
+    """Make a plain test of an async one: it runs trio itself, and for no longer than the kit's `timeout_seconds`.
+
+    One that takes longer fails, and says what it waited for.
+    """
 
     @functools.wraps(test)
     def plain(self: K, /, *args: P.args, **kwargs: P.kwargs) -> None:
         async def bounded() -> None:
+            task, seen = trio.lowlevel.current_task(), list[str]()
+
+            async def look() -> None:
+                """Just before the end: afterwards nothing waits any more."""
+                await trio.sleep(self.timeout_seconds - min(LOOK_SECONDS, self.timeout_seconds / 10))
+                seen.append(awaited(task))
+
+            trio.lowlevel.spawn_system_task(look)  # in a nursery of the test's, what the test raises would come in a group
             with trio.move_on_after(self.timeout_seconds) as scope:
                 await test(self, *args, **kwargs)
             if scope.cancel_called:  # also when it ended late, and of itself: `fail_after` would not mind
-                raise trio.TooSlowError(f"longer than {self.timeout_seconds} seconds")
+                raise trio.TooSlowError(f"longer than {self.timeout_seconds} seconds, waiting in {''.join(seen) or 'no task'}")
 
         trio.run(bounded, clock=self.clock())
 

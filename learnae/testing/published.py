@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 import trio
 
 from learnae.content.cids import raw_cid
 from learnae.content.roots import Root, encode_parts, encode_root
+from learnae.errors import Unavailable
+from learnae.plugins.calls import ungrouped
 from learnae.records import Block, Cid
 from learnae.strategies import Storage
 
@@ -41,10 +43,20 @@ def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
 
 
 async def fetched(storage: Storage, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-    """What a storage delivers. Raises Unavailable."""
+    """What a storage delivers. Raises Unavailable, and in no group."""
     found: dict[Cid, bytes] = {}
-    await storage.get(cids, lambda block: found.update({block.cid: block.data}))
+    with ungrouped():
+        await storage.get(cids, lambda block: found.update({block.cid: bytes(block.data)}))
     return found
+
+
+async def missing_in(storage: Storage, cids: Sequence[Cid]) -> set[Cid]:
+    """What a storage says it has not got."""
+    try:
+        await fetched(storage, cids)
+    except Unavailable as outage:
+        return set(outage.missing)
+    return set()
 
 
 def same(found: dict[Cid, bytes], update: Published) -> bool:
@@ -52,20 +64,25 @@ def same(found: dict[Cid, bytes], update: Published) -> bool:
     return found == {block.cid: block.data for block in update.blocks}
 
 
-def breaking_off(blocks: Sequence[Block]) -> Iterator[Block]:
-    """A core that fails half way through the blocks."""
-    yield from blocks[: len(blocks) // 2]
+def breaking_off(blocks: Sequence[Block], after: int | None = None) -> Iterator[Block]:
+    """A core that fails after so many blocks, or half way."""
+    yield from blocks[: len(blocks) // 2 if after is None else after]
     raise ZeroDivisionError
 
 
-def cancelling(blocks: Sequence[Block], scope: trio.CancelScope) -> Iterator[Block]:
-    """A core that cancels the call half way through the blocks, whichever thread takes them."""
-    cancel = functools.partial(trio.lowlevel.current_trio_token().run_sync_soon, scope.cancel)
+def cancelling(blocks: Sequence[Block], scope: trio.CancelScope, after: int | None = None) -> Iterator[Block]:
+    """A core that cancels the call after so many blocks, or half way, whichever thread takes them."""
+    return doing_between(blocks, in_loop(scope.cancel), after)
 
-    def blocks_then_cancel() -> Iterator[Block]:
-        for number, block in enumerate(blocks):
-            if number == len(blocks) // 2:
-                cancel()
-            yield block
 
-    return blocks_then_cancel()
+def doing_between(blocks: Sequence[Block], function: Callable[[], object], after: int | None = None) -> Iterator[Block]:
+    """Calls this function after so many blocks, or half way, in whichever thread takes them."""
+    for number, block in enumerate(blocks):
+        if number == (len(blocks) // 2 if after is None else after):
+            function()
+        yield block
+
+
+def in_loop(function: Callable[[], object]) -> Callable[[], None]:
+    """The same, to be called from any thread: it runs soon in the loop of the caller of this."""
+    return functools.partial(trio.lowlevel.current_trio_token().run_sync_soon, function)

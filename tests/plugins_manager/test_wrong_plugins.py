@@ -126,7 +126,7 @@ name = "digits"
 
 [train]
 entry = "mine:make_trainer"
-local_steps = 5
+local_steps = 50
 """
 ENTRY = """
 import torch
@@ -147,7 +147,7 @@ def test_one_broken_plugin_is_one_warning_of_learnae_run(install: Callable[..., 
     (tmp_path / "learnae.toml").write_text(PROJECT)
     (tmp_path / "mine.py").write_text(ENTRY)
     environment = {**os.environ, "PYTHONPATH": str(site), "LEARNAE_LOG": "warning"}
-    command = [str(Path(sys.executable).with_name("learnae")), "run", "learnae.toml", "--steps", "2000"]
+    command = [str(Path(sys.executable).with_name("learnae")), "run", "learnae.toml", "--steps", "200"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count("plugin.broken") == 1

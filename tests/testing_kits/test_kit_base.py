@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from learnae.testing.ear import Ear
 from learnae.testing.kit import Kit, failing, in_trio, needs, standard_tests
 
 if TYPE_CHECKING:
@@ -131,6 +132,36 @@ def test_a_kit_runs_without_pytest_and_names_what_failed() -> None:
 
 def test_a_test_that_hangs_or_cannot_be_cancelled_has_failed() -> None:
     assert failing(Slow()).keys() == {"test_hangs", "test_cannot_be_cancelled"}
+
+
+class Waiting(Kit):
+    """Waits for something in each of its tests."""
+
+    def clock(self) -> trio.abc.Clock:
+        return trio.testing.MockClock(autojump_threshold=0)
+
+    @in_trio
+    async def test_a_message(self) -> None:
+        await Ear().hears(b"a message that never comes")
+
+    @in_trio
+    async def test_a_call(self) -> None:
+        await self.put("a root")
+
+    @in_trio
+    async def test_beside_each_other(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.put, "another root")
+
+    async def put(self, root: str) -> None:
+        await trio.sleep_forever()
+
+
+def test_a_test_that_takes_too_long_says_what_it_waited_for() -> None:
+    told = {name: str(error) for name, error in failing(Waiting()).items()}
+    assert "hears(message=b'a message that never comes')" in told["test_a_message"]
+    assert "put(root='a root')" in told["test_a_call"] and "await self.put(" in told["test_a_call"]
+    assert "put(root='another root')" in told["test_beside_each_other"]
 
 
 def test_the_fixtures_give_contexts_of_peers_that_meet(learnae_context: object, learnae_contexts: Callable[[str], object]) -> None:

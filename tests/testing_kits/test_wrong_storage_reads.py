@@ -10,6 +10,8 @@ import trio
 from learnae.errors import Unavailable
 from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import Block, Cid
+from learnae.testing.kit import standard_tests
+from learnae.testing.storage_faults import StorageFaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN = "test_unknown_blocks_are_named_after_the_others_were_delivered"
 ASKED_TWICE = "test_a_block_may_be_asked_for_twice"
 AT_ONCE = "test_puts_gets_and_drops_at_once_do_not_disturb_each_other"
+ALSO = {AT_ONCE, *standard_tests(StorageFaults)}  # which find other mistakes too
 CANCELLED_GET = "test_a_cancelled_get_leaves_the_storage_working"
 OTHER_PEER = "test_a_block_lives_while_another_peer_names_it"
 
@@ -154,4 +157,4 @@ def test_the_right_one_is_not_caught(caught_storage: Callable[[type[MemoryStorag
 def test_a_wrong_storage_is_caught_by_the_tests_about_its_mistake(
     wrong: type[MemoryStorage], tests: set[str], caught_storage: Callable[[type[MemoryStorage]], set[str]]
 ) -> None:
-    assert tests <= caught_storage(wrong) <= tests | {AT_ONCE}  # which finds other mistakes too, as the tasks happen to run
+    assert tests <= caught_storage(wrong) <= tests | ALSO

@@ -10,11 +10,14 @@ import trio
 
 from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import Block, Cid
+from learnae.testing.kit import standard_tests
+from learnae.testing.storage_faults import StorageFaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 AT_ONCE = "test_puts_gets_and_drops_at_once_do_not_disturb_each_other"
+ALSO = {AT_ONCE, *standard_tests(StorageFaults)}  # which find other mistakes too
 CANCELLED_PUT = "test_a_cancelled_put_leaves_the_storage_working"
 CHECK_FIRST = "test_a_check_before_the_first_run_leaves_nothing_behind"
 CHECK_BESIDE = "test_a_check_beside_a_run_disturbs_nothing"
@@ -223,4 +226,4 @@ class Tidying(MemoryStorage):
 def test_a_wrong_storage_is_caught_by_the_tests_about_its_mistake(
     wrong: type[MemoryStorage], tests: set[str], caught_storage: Callable[[type[MemoryStorage]], set[str]]
 ) -> None:
-    assert tests <= caught_storage(wrong) <= tests | {AT_ONCE}  # which finds other mistakes too, as the tasks happen to run
+    assert tests <= caught_storage(wrong) <= tests | ALSO

@@ -61,11 +61,15 @@ class Pins:
         try:
             # Here and not by dag/import, which cannot give a name: what is pinned without one would be nobody's after a crash.
             await self.daemon.call(lambda line: pin(line, ticket.cid, self.prefix + root))
-        except Unavailable:  # the daemon may have pinned it all the same
-            with trio.move_on_after(UNDO_SECONDS), contextlib.suppress(Unavailable, Refused):
-                await self.remove(root)
+            await self.aside.bring_back()  # a block may have come with it that another root lacks
+        except (Unavailable, trio.Cancelled):  # the daemon may have pinned it all the same
+            await self.undo(root)
             raise
-        await self.aside.bring_back()  # a block may have come with it that another root lacks
+
+    async def undo(self, root: Cid) -> None:
+        """Take the pin away again, as far as that can be done now, also for somebody who is cancelled."""
+        with trio.move_on_after(UNDO_SECONDS, shield=True), contextlib.suppress(Unavailable, Refused):
+            await self.remove(root)
 
     async def remove(self, root: Cid) -> None:
         """Only what has exactly the own name."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
+import trio
+
 from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
 from learnae.content.cids import parse_cid
 from learnae_ipfs.answers import ask
@@ -69,8 +71,12 @@ class IpfsStorage(Storage):
             except Refused as error:
                 raise self._refused(error) from error
         if self._own is None:
-            with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
-                await self._look()  # one that was started anew may be reached elsewhere
+            try:
+                with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
+                    await self._look()  # one that was started anew may be reached elsewhere
+            except trio.Cancelled:
+                await self._pins.undo(root)
+                raise
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         search = Search(self._daemon, dict.fromkeys(cids), deliver)

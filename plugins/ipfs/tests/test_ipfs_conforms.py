@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,22 @@ from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
-    from learnae import Context
+    from learnae import Context, Storage
+
+NOBODY_THERE = "/ip4/127.0.0.1/tcp/1"
 
 
 class TestIpfsStorage(StorageConformance):
     frees_on_drop = False  # unpinned: the daemon's owner collects garbage, nobody else
+
+    @contextmanager
+    def out_of_order(self, storage: Storage) -> Iterator[None]:
+        """The daemon cannot be reached any more where it was."""
+        assert isinstance(storage, IpfsStorage)
+        daemon, where = storage._daemon, storage._daemon.where
+        daemon.where = lambda: NOBODY_THERE
+        yield
+        daemon.where = where
 
     @pytest.fixture
     def storage(self, shared_kubo: Any, learnae_contexts: Callable[[str], Context]) -> Iterator[OpenStorage]:

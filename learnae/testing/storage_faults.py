@@ -1,0 +1,171 @@
+"""What every storage must do when something goes wrong in the middle."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager, ExitStack
+from typing import ClassVar
+
+import pytest
+import trio
+
+from learnae.errors import Unavailable
+from learnae.plugins.calls import ungrouped
+from learnae.records import Block
+from learnae.strategies import Storage
+from learnae.testing.kit import Kit, in_trio
+from learnae.testing.published import (
+    Published,
+    breaking_off,
+    cancelling,
+    doing_between,
+    fetched,
+    in_loop,
+    missing_in,
+    payloads,
+    published,
+    same,
+)
+from learnae.testing.surroundings import OpenStorage
+
+PLACES = (0, 1, 4, 8)  # blocks of ten that came before it goes wrong
+
+
+class StorageFaults(Kit):
+    """All or nothing, whatever breaks. A subclass that defines `out_of_order` has its medium fail too."""
+
+    frees_on_drop: ClassVar[bool] = True
+    """Whether a block that no root names any more is gone as soon as `drop` returns, and after a `put` that failed."""
+
+    def out_of_order(self, storage: Storage) -> AbstractContextManager[object]:
+        """Define: while this is open, the medium of this storage cannot be used: a daemon is down, a folder gone. Entered in any thread."""
+        raise NotImplementedError
+
+    def breaking(self, storage: Storage) -> AbstractContextManager[object]:
+        """The same; skips the test, visibly, where nobody has said how."""
+        if type(self).out_of_order is StorageFaults.out_of_order:
+            pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
+        return self.out_of_order(storage)
+
+    async def nothing_is_left(self, storage: Storage, update: Published) -> None:
+        """Nothing of it counts as there, and it can be put as if nothing had happened."""
+        assert update.root not in await storage.roots(), "roots() names what was not put whole"
+        if self.frees_on_drop:
+            assert await missing_in(storage, update.cids) == set(update.cids), "blocks are delivered of what was not put whole"
+        await storage.put(update.root, update.blocks)
+        assert same(await fetched(storage, update.cids), update)
+        await storage.drop(update.root)
+
+    async def all_or_nothing(self, storage: Storage, update: Published, *, returned: bool) -> None:
+        if returned:
+            assert update.root in await storage.roots()
+            assert same(await fetched(storage, update.cids), update)
+            await storage.drop(update.root)
+        else:
+            await self.nothing_is_left(storage, update)
+
+    @in_trio
+    async def test_a_put_that_breaks_off_keeps_nothing(self, storage: OpenStorage) -> None:
+        async with storage("a") as store:
+            for after in PLACES:
+                update = published(f"broken off after {after}", *payloads(8, seed=after))
+                with pytest.raises(ZeroDivisionError), ungrouped():
+                    await store.put(update.root, breaking_off(update.blocks, after))
+                await self.nothing_is_left(store, update)
+            assert list(await store.roots()) == []
+
+    @in_trio
+    async def test_a_put_that_is_cancelled_keeps_all_or_nothing(self, storage: OpenStorage) -> None:
+        async with storage("a") as store:
+            for after in PLACES:
+                update = published(f"cancelled after {after}", *payloads(8, seed=after, length=100_000))
+                with trio.CancelScope() as scope:
+                    await store.put(update.root, cancelling(update.blocks, scope, after))
+                async with storage("a") as another:  # as the next run of this peer would
+                    await self.all_or_nothing(another, update, returned=not scope.cancelled_caught)
+
+    @in_trio
+    async def test_a_put_whose_time_is_over_keeps_all_or_nothing(self, storage: OpenStorage) -> None:
+        async with storage("a") as store:
+            for number, seconds in enumerate((0.0, 0.0005, 0.002, 0.01)):
+                update = published(f"{seconds} seconds", *payloads(8, seed=number, length=100_000))
+                with trio.move_on_after(seconds) as scope:
+                    await store.put(update.root, update.blocks)
+                await self.all_or_nothing(store, update, returned=not scope.cancelled_caught)
+
+    @in_trio
+    async def test_a_put_that_fails_takes_no_block_of_another_with_it(self, storage: OpenStorage) -> None:
+        common = payloads(4)
+        one, two = published("one", *common, b"one's own"), published("two", *common, *payloads(4, seed=1))
+        async with storage("a") as store:
+            await store.put(one.root, one.blocks)
+            with pytest.raises(ZeroDivisionError), ungrouped():
+                await store.put(two.root, breaking_off(two.blocks, len(two.blocks) - 1))
+            assert list(await store.roots()) == [one.root]
+            assert same(await fetched(store, one.cids), one)
+
+    @in_trio
+    async def test_nothing_is_delivered_after_a_get_has_ended(self, storage: OpenStorage) -> None:
+        update, other = published("u", *payloads(40, length=100_000)), published("other", *payloads(2, seed=1))
+        delivered: list[Block] = []
+        async with storage("a") as store:
+            await store.put(update.root, update.blocks)
+            with trio.CancelScope() as scope:
+                cancel = in_loop(scope.cancel)
+
+                def take(block: Block) -> None:
+                    delivered.append(block)
+                    cancel()
+
+                await store.get(update.cids, take)
+            count = len(delivered)
+            await store.put(other.root, other.blocks)
+            assert same(await fetched(store, other.cids), other)
+            assert len(delivered) == count
+
+    @in_trio
+    async def test_while_the_medium_is_out_of_order_a_put_is_unavailable_and_keeps_nothing(self, storage: OpenStorage) -> None:
+        before, update = published("before", *payloads(3)), published("u", *payloads(8, seed=1))
+        async with storage("a") as store:
+            await store.put(before.root, before.blocks)
+            with self.breaking(store), pytest.raises(Unavailable), ungrouped():
+                await store.put(update.root, update.blocks)
+            await self.nothing_is_left(store, update)
+            assert same(await fetched(store, before.cids), before)
+
+    @in_trio
+    async def test_a_medium_that_breaks_during_a_put_leaves_all_or_nothing(self, storage: OpenStorage) -> None:
+        async with storage("a") as store:
+            for after in PLACES:
+                update, returned = published(f"after {after}", *payloads(8, seed=after)), False
+                with ExitStack() as broken:
+                    break_it = functools.partial(broken.enter_context, self.breaking(store))
+                    try:
+                        with ungrouped():
+                            await store.put(update.root, doing_between(update.blocks, break_it, after))
+                        returned = True
+                    except Unavailable:
+                        pass
+                await self.all_or_nothing(store, update, returned=returned)
+
+    @in_trio
+    async def test_while_the_medium_is_out_of_order_a_get_names_all_as_missing(self, storage: OpenStorage) -> None:
+        update = published("u", *payloads(3))
+        async with storage("a") as store:
+            await store.put(update.root, update.blocks)
+            with self.breaking(store):
+                assert await missing_in(store, update.cids) == set(update.cids)
+            assert same(await fetched(store, update.cids), update)
+
+    @in_trio
+    async def test_while_the_medium_is_out_of_order_roots_and_drops_are_unavailable(self, storage: OpenStorage) -> None:
+        update = published("u", *payloads(3))
+        async with storage("a") as store:
+            await store.put(update.root, update.blocks)
+            with self.breaking(store):
+                with pytest.raises(Unavailable), ungrouped():
+                    await store.roots()
+                with pytest.raises(Unavailable), ungrouped():
+                    await store.drop(update.root)
+            await store.drop(update.root)
+            assert list(await store.roots()) == []
