@@ -28,8 +28,8 @@ def pieces(count: int, size: int = PIECE) -> Iterator[slice]:
 def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> Iterator[tuple[str, Array | None]]:
     """Merge one tensor after the other: floating ones by `merge.combine`, the others by maximum (of what the node lets through of them).
 
-    Reads each received tensor once. An update of weight 0 does not take part; where none does, every tensor is unchanged (None).
-    Raises ValueError if `weigh` or `combine` breaks its contract.
+    Of a buffer what lies beyond all models is cut off. Reads each received tensor once. An update of weight 0 does not take part; where
+    none does, every tensor is unchanged (None). Raises ValueError if `weigh` or `combine` breaks its contract.
     """
     taking, weights = _taking_part(merge, local, received)
     if not taking:
@@ -41,7 +41,8 @@ def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[R
     for name, own in local.current.items():
         theirs = _Theirs([item.tensors[name] for item in taking], [item.masks.get(name) for item in taking])
         floating = np.issubdtype(own.dtype, np.floating)
-        result = _combined(own, theirs, scratch, combine, merge.CHUNK) if floating else _maximum(own, theirs)
+        one = _held_between(combine) if name in local.buffers else combine
+        result = _combined(own, theirs, scratch, one, merge.CHUNK) if floating else _maximum(own, theirs)
         del theirs  # or the tensors of this name would live until those of the next are decoded
         yield name, result
 
@@ -86,6 +87,16 @@ def _stacked(own: Array, theirs: _Theirs, piece: slice, scratch: Array) -> Array
             row[:] = own[piece]
             np.copyto(row, values[piece], where=mask[piece])
     return rows
+
+
+def _held_between(combine: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """For buffers: a merge that goes beyond the models does so with parameters alone."""
+
+    def between(rows: Array) -> Array:
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        return np.clip(combine(rows), low, high)
+
+    return between
 
 
 def _maximum(own: Array, theirs: _Theirs) -> Array:

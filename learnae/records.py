@@ -52,15 +52,17 @@ class Heard:
 
 @attrs.frozen
 class TensorSpec:
-    """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor; a buffer is one that no gradient trains.
+    """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor.
 
-    What a stranger's meta lists says nothing of buffers: each peer goes by its own model.
+    A buffer is one that no gradient trains; one that stands `apart` means something only as a whole. What a stranger's meta lists says
+    nothing of either: each peer goes by its own model.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     buffer: bool = False
+    apart: bool = False
 
     @property
     def count(self) -> int:
@@ -68,7 +70,7 @@ class TensorSpec:
 
     @property
     def floating(self) -> bool:
-        """Whether it is averaged (and float32 in the node); all else is merged by maximum (and int64 in the node)."""
+        """Whether it is float32 in the node; all else is int64 there."""
         return self.dtype.startswith(("float", "bfloat"))
 
 
@@ -179,7 +181,8 @@ class Decoded:
 class LocalModel:
     """The own model as a strategy sees it: read-only arrays, float32 for floating tensors and int64 for the others.
 
-    `start` is the last merged model, without later drift; `current` is the snapshot that is being merged.
+    `start` is the last merged model, without later drift; `current` is the snapshot that is being merged. `buffers` names the tensors that
+    no gradient trains: a running variance must not be stepped over. An outer optimiser is shown none of them, and no integers.
     """
 
     start: Mapping[str, Array]
@@ -187,6 +190,7 @@ class LocalModel:
     age: int = 0
     samples: int = 0
     loss: float | None = None
+    buffers: Collection[str] = ()
 
 
 @attrs.frozen

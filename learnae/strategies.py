@@ -181,7 +181,10 @@ class Merge(Strategy, ABC):
 
     @abstractmethod
     def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
-        """Every tensor of `local.current` once, same shape, float32 (int64 for integer tensors), arguments untouched."""
+        """Every tensor of `local.current` once, same shape, float32 (int64 for integer tensors), arguments untouched.
+
+        Buffers (`local.buffers`) belong between the models; the core holds them there, and keeps the own of what cannot be mixed.
+        """
 
 
 class ElementwiseMerge(Merge):
@@ -208,7 +211,10 @@ class ElementwiseMerge(Merge):
 
 
 class Outer(Strategy, ABC):
-    """A second stage behind any merge: takes the step from the last merged model to the new one."""
+    """A second stage behind any merge: takes the step from the last merged model to the new one.
+
+    It is shown trained parameters alone, in `local`, `merged` and `masks`: nothing else may be stepped over.
+    """
 
     @abstractmethod
     def step(

@@ -24,6 +24,10 @@ class Adopting:
     memory: Memory
     _start_page: int | None = None
     _last_number: int | None = None
+    _buffers: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._buffers = frozenset(spec.name for spec in self.link.hello.specs if spec.buffer)
 
     def contains_last_offer(self, snapshot: Snapshot) -> bool:
         """Only such a snapshot may be merged: a delta that lands two rounds late makes the swarm diverge."""
@@ -36,7 +40,7 @@ class Adopting:
             copy_tensors(snapshot.tensors, self.link.page(0))
         start = {name: _read_only(array) for name, array in self.link.page(self._start_page).items()}
         progress = snapshot.progress
-        return LocalModel(start, snapshot.tensors, progress.age, progress.samples, progress.loss)
+        return LocalModel(start, snapshot.tensors, progress.age, progress.samples, progress.loss, self._buffers)
 
     def free_page(self) -> Mapping[str, Array]:
         return self.link.page(self._free)

@@ -120,7 +120,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         publisher=publisher,
         obtainer=obtainer,
         judges=judges,
-        merger=Merger(assembly.merge, assembly.outer),
+        merger=Merger(assembly.merge, assembly.outer, {spec.name: spec for spec in specs}),
         adopting=adopting,
         memory=memory,
         peers=peers,

@@ -11,6 +11,7 @@ import numpy as np
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
 from learnae.node.assembly import Named
+from learnae.node.kinds import is_mixed
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -73,7 +74,11 @@ def _check_decoded(decoded: Any, spec: TensorSpec) -> None:
 
 
 class LazyTensors(Mapping[str, Any]):
-    """Decodes on access and keeps only the last tensor; `scale` shrinks the displacement from `current`."""
+    """Decodes on access and keeps only the last tensor; `scale` shrinks the displacement from `current`.
+
+    What is not merged (`is_mixed`) looks like the own: neither gates nor merges have a say in it. And no scale takes a buffer
+    further than it came.
+    """
 
     def __init__(self, decoder: Decoder, current: Mapping[str, Array], scale: float = 1.0) -> None:
         self.decoder, self.current, self.scale = decoder, current, scale
@@ -93,15 +98,20 @@ class LazyTensors(Mapping[str, Any]):
 
     def _decoded(self, name: str) -> Decoded:
         if self._last is None or self._last[0] != name:
-            self._last = (name, self._shrink(name, self.decoder.decode(name)))
+            self._last = (name, self._shrink(name, self.decoder.decode(name)) if self._mixed(name) else Decoded(self.current[name]))
         return self._last[1]
 
+    def _mixed(self, name: str) -> bool:
+        return is_mixed(self.decoder.specs[name])
+
     def _shrink(self, name: str, decoded: Decoded) -> Decoded:
-        if self.scale == 1.0 or not self.decoder.specs[name].floating:
+        spec = self.decoder.specs[name]
+        scale = min(self.scale, 1.0) if spec.buffer else self.scale
+        if scale == 1.0 or not spec.floating:
             return decoded
         own = self.current[name]
         with np.errstate(invalid="ignore", over="ignore"):  # a mask may hide anything
-            return Decoded(own + np.float32(self.scale) * (decoded.array - own), decoded.mask)
+            return Decoded(own + np.float32(scale) * (decoded.array - own), decoded.mask)
 
 
 class LazyMasks(Mapping[str, Any]):

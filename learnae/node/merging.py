@@ -1,4 +1,4 @@
-"""The merge strategy, then the outer one, tensor by tensor into a page; nothing that they return is believed (DESIGN 4, step 8)."""
+"""The merge strategy, then the outer one for parameters, tensor by tensor into a page (DESIGN 4, step 8)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from learnae.elementwise import pieces
 from learnae.node.assembly import Named
-from learnae.node.finite import finite
+from learnae.node.kinds import is_trained
 from learnae.node.states import checked_state
-from learnae.records import LocalModel, Merged, Received, State
+from learnae.node.writing import Writer
+from learnae.records import LocalModel, Merged, Received, State, TensorSpec
 from learnae.strategies import Merge, Outer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Merger:
 
     merge: Named[Merge]
     outer: Named[Outer] | None
+    specs: Mapping[str, TensorSpec]
 
     def run(
         self, local: LocalModel, accepted: Sequence[Received], page: Mapping[str, Array], states: Mapping[str, State]
@@ -35,14 +36,44 @@ class Merger:
         with self.merge.calling(self._merging):
             merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
         tensors, changed["merge"] = _drawn(self.merge, self._merging, merged.tensors), merged.state
+        writer = Writer(local, accepted, self.specs, page)
         if self.outer is not None:
-            masks = dict(_union_of_masks(accepted))
-            with self.outer.calling(self._stepping):
-                stepped = _checked(self.outer.strategy.step(local, tensors, masks, states.get("outer", {})))
-            tensors, changed["outer"] = _drawn(self.outer, self._stepping, stepped.tensors), stepped.state
-        with (self.outer or self.merge).calling(self._stepping if self.outer else self._merging, within=math.inf):
-            _write(tensors, local, page)
+            changed["outer"] = self._step(self.outer, local, accepted, tensors, states.get("outer", {}), writer)
+        else:
+            with self.merge.calling(self._merging, within=math.inf):
+                writer.write(tensors)
+                writer.check_complete()
         return {name: state for name, state in changed.items() if state is not None}
+
+    def _step(
+        self,
+        outer: Named[Outer],
+        local: LocalModel,
+        accepted: Sequence[Received],
+        merged: Iterator[tuple[str, Array | None]],
+        state: State,
+        writer: Writer,
+    ) -> State | None:
+        """The step over parameters; buffers and integers are written as they were merged. The new state is returned."""
+        names = [name for name in local.current if name not in self.specs or is_trained(self.specs[name])]
+        shown = attrs.evolve(local, start=_only(names, local.start), current=_only(names, local.current), buffers=())
+        masks = dict(_union_of_masks(names, accepted))
+        parameters = self._parameters(merged, writer)
+        with outer.calling(self._stepping):
+            stepped = _checked(outer.strategy.step(shown, parameters, masks, state))
+        with outer.calling(self._stepping, within=math.inf):
+            writer.write(_drawn(outer, self._stepping, stepped.tensors))
+            for _ in parameters:  # what lies behind the last one that it asked for
+                pass
+            writer.check_complete()
+        return stepped.state
+
+    def _parameters(self, merged: Iterator[tuple[str, Array | None]], writer: Writer) -> Iterator[tuple[str, Array | None]]:
+        for name, tensor in merged:
+            with self.merge.calling(self._merging):  # it is the merge's fault if this cannot be written
+                taken = writer.takes(name, tensor)
+            if not taken:
+                yield name, tensor
 
     @property
     def _merging(self) -> str:
@@ -74,40 +105,13 @@ def _checked(merged: Any) -> Merged:
     return merged
 
 
-def _write(tensors: Iterable[tuple[str, Array | None]], local: LocalModel, page: Mapping[str, Array]) -> None:
-    missing = set(page)
-    for name, tensor in tensors:
-        if name not in missing:
-            raise ValueError(f"tensor {name!r} came twice, or was never asked for")
-        missing.discard(name)
-        target = page[name]
-        if tensor is None:
-            np.copyto(target, local.current[name])
-            continue
-        _check(name, tensor, target)
-        _copy_finite(name, tensor, target)
-    if missing:
-        raise ValueError(f"{len(missing)} tensors did not come, {min(missing)!r} among them")
+def _only(names: Iterable[str], tensors: Mapping[str, Array]) -> Mapping[str, Array]:
+    return {name: tensors[name] for name in names}
 
 
-def _check(name: str, tensor: Any, target: Array) -> None:
-    if not isinstance(tensor, np.ndarray) or tensor.shape != target.shape or tensor.dtype != target.dtype:
-        got = f"{getattr(tensor, 'dtype', type(tensor).__name__)} {getattr(tensor, 'shape', '')}"
-        raise ValueError(f"tensor {name!r} must be a {target.dtype} array of shape {target.shape}, not {got}")
-
-
-def _copy_finite(name: str, tensor: Array, target: Array) -> None:
-    """In pieces, so that each value is read from memory once."""
-    values, room = tensor.reshape(-1), target.reshape(-1)
-    for piece in pieces(values.size):
-        if not finite([values[piece]]):
-            raise ValueError(f"tensor {name!r} holds values that are not finite")
-        room[piece] = values[piece]
-
-
-def _union_of_masks(accepted: Sequence[Received]) -> Iterator[tuple[str, Any]]:
+def _union_of_masks(names: Iterable[str], accepted: Sequence[Received]) -> Iterator[tuple[str, Any]]:
     """The coordinates that came from at least one update, for tensors that came whole from none."""
-    for name in {name for item in accepted for name in item.masks}:
+    for name in sorted({name for item in accepted for name in item.masks}.intersection(names)):
         masks = [item.masks[name] for item in accepted if name in item.masks]
         if len(masks) == len(accepted):
             yield name, np.logical_or.reduce(masks)

@@ -12,6 +12,7 @@ from learnae.errors import PluginError
 from learnae.node.choosing import update
 from learnae.node.counters import lower_median
 from learnae.node.finite import finite
+from learnae.node.kinds import is_counter
 from learnae.node.obtaining import Obtained
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
     """From each to all others."""
     squares = np.zeros((len(obtained), len(obtained)))
     for name, spec in obtained[0].decoder.specs.items():
-        if spec.floating:
+        if spec.floating and not spec.apart:
             arrays = [item.decoder.decode(name).array for item in obtained]
             for i, one in enumerate(arrays):
                 for j in range(i):
@@ -55,10 +56,15 @@ def adopted_age(chosen: Obtained, obtained: Sequence[Obtained]) -> int:
 def write_model(chosen: Obtained, obtained: Sequence[Obtained], current: Mapping[str, Array], page: Mapping[str, Array]) -> bool:
     """Fill the page with the chosen model, own values where it came in part; False when it is not finite and must not be adopted.
 
-    Of each integer the lower median of all obtained ones is taken: the medoid looks at floating tensors alone (docs/decisions/0010).
+    Of each counter the lower median of all obtained ones is taken: the medoid looks at floating tensors alone (docs/decisions/0010). All
+    other integers are those of one model: a table of indices is right as a whole, and with the weights that were trained with it.
     """
     for name, target in page.items():
-        array = _floating(chosen, name, current) if chosen.decoder.specs[name].floating else _integers(obtained, name)
+        spec = chosen.decoder.specs[name]
+        if spec.floating:
+            array = _floating(chosen, name, current)
+        else:
+            array = _counters(obtained, name) if is_counter(spec) else _table(chosen, obtained, name)
         if not finite([array]):
             return False
         np.copyto(target, array)
@@ -70,8 +76,18 @@ def _floating(chosen: Obtained, name: str, current: Mapping[str, Array]) -> Arra
     return decoded.array if decoded.mask is None else np.where(decoded.mask, decoded.array, current[name])
 
 
-def _integers(obtained: Sequence[Obtained], name: str) -> Array:
+def _counters(obtained: Sequence[Obtained], name: str) -> Array:
     return lower_median([item.decoder.decode(name).array for item in obtained])
+
+
+def _table(chosen: Obtained, obtained: Sequence[Obtained], name: str) -> Array:
+    """That of the chosen one, unless two others know no such values: an index beyond their tables would end the training."""
+    table, others = chosen.decoder.decode(name).array, [item.decoder.decode(name).array for item in obtained if item is not chosen]
+    if len(others) > 1 and table.size:
+        lowest, highest = min(other.min() for other in others), max(other.max() for other in others)
+        if table.min() < lowest or table.max() > highest:
+            return others[0]
+    return table
 
 
 def _squared_distance(one: Array, other: Array) -> float:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 values = st.floats(-1000, 1000, width=32)
 weights = st.floats(0, 1)
+three = st.lists(values, min_size=3, max_size=3)
 
 
 @st.composite
@@ -164,6 +165,21 @@ class MergeConformance(Kit):
         result = _merge(merge, local, items)["w"]
         within = (models.min(axis=0) - slack <= result) & (result <= models.max(axis=0) + slack)
         assert within.all(), f"{result} is not between the smallest and the largest of {models}"
+
+    @inherited
+    @example(own=[1, 1, 1], start=[0, 0, 0], items=[received({"w": np.full(3, 0.25, np.float32)})] * 2)
+    @given(own=three, start=three, items=st.lists(updates(), max_size=3))
+    def test_what_it_makes_of_a_buffer_lies_between_the_models(
+        self, merge: Merge, own: list[float], start: list[float], items: list[Received]
+    ) -> None:
+        """A step beyond them is for parameters: a running variance would fall below zero. The core holds buffers within, too."""
+        current, before = ({"w": np.array(values, np.float32)} for values in (own, start))
+        local = local_model(current, before, buffers=["w"])
+        models = np.stack([local.current["w"], *(item.tensors["w"] for item in items)])
+        slack = self.tolerance * max(1.0, float(np.abs(models).max()))
+        result = _merge(merge, local, items)["w"]
+        within = (models.min(axis=0) - slack <= result) & (result <= models.max(axis=0) + slack)
+        assert within.all(), f"{result} is not between the smallest and the largest of {models}, though `local.buffers` names the tensor"
 
     @needs("lazy")
     def test_tensors_are_read_and_made_one_at_a_time(self, merge: Merge) -> None:

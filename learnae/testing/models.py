@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,10 +50,20 @@ def read_only(tensors: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def local_model(
-    current: Mapping[str, Array], start: Mapping[str, Array] | None = None, *, age: int = 100, samples: int = 1000
+    current: Mapping[str, Array],
+    start: Mapping[str, Array] | None = None,
+    *,
+    age: int = 100,
+    samples: int = 1000,
+    buffers: Collection[str] = (),
 ) -> LocalModel:
     """The own model; `start` is `current` unless it is given."""
-    return LocalModel(read_only(current if start is None else start), read_only(current), age, samples)
+    return LocalModel(read_only(current if start is None else start), read_only(current), age, samples, buffers=frozenset(buffers))
+
+
+def parameters(model: Mapping[str, Array]) -> dict[str, Array]:
+    """What an outer optimiser is shown of it: no integers."""
+    return {name: tensor for name, tensor in model.items() if name in SHAPES}
 
 
 def received(

@@ -171,3 +171,14 @@ def test_a_wrong_number_of_weights_is_named():
 def test_an_unknown_library_is_named():
     with pytest.raises(ValueError, match="'jax', expected 'numpy' or 'torch'"):
         result_of(make(WeightedSum.combine, library="jax"), local_model(vector(1)), received(vector(2)))
+
+
+def test_a_merge_that_goes_beyond_the_models_does_so_with_parameters_alone():
+    class Beyond(ElementwiseMerge):
+        def combine(self, stacked, weights):
+            return stacked[0] + np.float32(4) * (stacked[1] - stacked[0])
+
+    local = local_model({"w": np.ones(2, np.float32), "var": np.ones(2, np.float32)}, buffers=["var"])
+    merge = Beyond(NoOptions(), None)
+    other = received({"w": np.full(2, 0.5, np.float32), "var": np.full(2, 0.5, np.float32)})
+    assert {name: tensor.tolist() for name, tensor in merge.merge(local, [other], {}).tensors} == {"w": [-1.0, -1.0], "var": [0.5, 0.5]}

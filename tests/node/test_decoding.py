@@ -21,7 +21,8 @@ from learnae.records import Decoded, Encoded, Kind, TensorSpec
 from learnae.strategies import Codec
 from learnae.testing.context import make_context, peer_named
 
-W, COUNT = TensorSpec("w", "float32", (2, 3)), TensorSpec("n", "int64", (2,))
+N = "bn.num_batches_tracked"
+W, COUNT = TensorSpec("w", "float32", (2, 3)), TensorSpec(N, "int64", (2,))
 FLOATS, INTEGERS = np.arange(6, dtype="<f4").tobytes(), np.array([1, 2], "<i8").tobytes()
 SOUND = ((W, Encoded(FLOATS)), (COUNT, Encoded(INTEGERS)))
 
@@ -44,8 +45,8 @@ def test_what_is_sound_passes_and_is_decoded(tmp_path):
     decoding.check()
     tensors = LazyTensors(decoding, {})
     assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert tensors["n"].tolist() == [1, 2]
-    assert (list(tensors), len(tensors), list(LazyMasks(tensors))) == (["w", "n"], 2, [])
+    assert tensors[N].tolist() == [1, 2]
+    assert (list(tensors), len(tensors), list(LazyMasks(tensors))) == (["w", N], 2, [])
 
 
 SHAPES = {
@@ -88,7 +89,7 @@ def test_after_check_access_never_raises_whatever_a_stranger_sent(tmp_path_facto
 def test_a_scale_shrinks_the_way_from_the_own_model_and_leaves_integers_alone(tmp_path):
     tensors = LazyTensors(decoder(*SOUND, tmp_path=tmp_path), {"w": np.full((2, 3), 2.0, np.float32)}).scaled(0.5).scaled(0.5)
     assert tensors["w"].tolist() == [[1.5, 1.75, 2.0], [2.25, 2.5, 2.75]]
-    assert tensors["n"].tolist() == [1, 2]
+    assert tensors[N].tolist() == [1, 2]
 
 
 # -- codecs of third parties -------------------------------------------------------------------------------------------------------
@@ -146,7 +147,40 @@ class Half(Lax):
 def test_masks_say_what_came_and_only_for_tensors_that_came_in_part(tmp_path):
     masks = LazyMasks(LazyTensors(decoder(*SOUND, codec=Half, tmp_path=tmp_path), {}))
     assert list(masks) == ["w"]
-    assert (len(masks), masks.get("n"), "x" in masks) == (1, None, False)
+    assert (len(masks), masks.get(N), "x" in masks) == (1, None, False)
     assert masks["w"].tolist() == [[True] * 3, [False] * 3]
     with pytest.raises(KeyError):
-        masks["n"]
+        masks[N]
+
+
+# -- what is no parameter ----------------------------------------------------------------------------------------------------------
+
+
+class Same:
+    """A fetched update all of whose values are one."""
+
+    def __init__(self, value: float, **specs: TensorSpec) -> None:
+        self.value, self.specs = value, specs
+
+    def decode(self, name: str) -> Decoded:
+        spec = self.specs[name]
+        return Decoded(np.full(spec.shape, self.value, np.float32 if spec.floating else np.int64))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [TensorSpec("x", "int64", (2,), buffer=True), TensorSpec("x", "bool", (2,)), TensorSpec("x", "float32", (2,), buffer=True, apart=True)],
+)
+def test_what_cannot_be_mixed_looks_like_the_own_to_gates_and_merges(spec):
+    own = {"x": np.array([1, 0], np.float32 if spec.floating else np.int64)}
+    tensors = LazyTensors(Same(7, x=spec), own).scaled(0.5)
+    assert tensors["x"].tolist() == [1, 0]
+    assert "x" not in LazyMasks(tensors)
+
+
+def test_no_scale_takes_a_buffer_further_than_it_came():
+    specs = {"w": TensorSpec("w", "float32", (1,)), "b": TensorSpec("b", "float32", (1,), buffer=True)}
+    own = {name: np.array([2.0], np.float32) for name in specs}
+    tensors = LazyTensors(Same(1.0, **specs), own)
+    assert [tensors.scaled(3.0)[name].tolist() for name in specs] == [[-1.0], [1.0]]
+    assert [tensors.scaled(0.5)[name].tolist() for name in specs] == [[1.5], [1.5]]

@@ -8,12 +8,13 @@ import pytest
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
 from learnae.node.merging import Merger
-from learnae.records import Merged
+from learnae.records import Merged, TensorSpec
 from learnae.strategies import Merge, Outer
 from learnae.testing.context import make_context
 from learnae.testing.models import local_model, received
 
 OWN = {"w": np.array([1.0, 2.0], np.float32), "n": np.array([3])}
+SPECS = {"w": TensorSpec("w", "float32", (2,)), "n": TensorSpec("num_batches_tracked", "int64", (1,), buffer=True)}
 NEW = {"w": np.array([5.0, 6.0], np.float32), "n": np.array([7])}
 
 
@@ -43,7 +44,7 @@ def merging(tmp_path):
         page = {name: np.full_like(array, 99) for name, array in OWN.items()}
         accepted = [*([received(NEW)] if whole else []), *updates]
         second = None if outer is None else Named("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
-        merger = Merger(Named("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second)
+        merger = Merger(Named("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, SPECS)
         return page, merger.run(local_model(OWN), accepted, page, states or {})
 
     return run
@@ -69,7 +70,7 @@ def test_the_outer_step_takes_what_the_merge_made_and_both_keep_a_state(merging)
         return Merged(((name, 2 * tensor) for name, tensor in merged), {"steps": state.get("steps", 0) + 1})
 
     page, changed = merging(Merged(iter(NEW.items()), {"merges": 1}), double, states={"outer": {"steps": 4}})
-    assert as_lists(page) == {"w": [10.0, 12.0], "n": [14]}
+    assert as_lists(page) == {"w": [10.0, 12.0], "n": [7]}, "an outer step is not shown what no gradient trains"
     assert changed == {"merge": {"merges": 1}, "outer": {"steps": 5}}
 
 
@@ -114,7 +115,10 @@ def test_a_merge_that_fails_or_returns_nonsense_is_named(merging, answer):
         merging(answer)
 
 
-@pytest.mark.parametrize("answer", BROKEN.values(), ids=list(BROKEN))
+BROKEN_STEPS = {**BROKEN, "missing": Merged([])}
+
+
+@pytest.mark.parametrize("answer", BROKEN_STEPS.values(), ids=list(BROKEN_STEPS))
 def test_an_outer_step_that_fails_or_returns_nonsense_is_named(merging, answer):
     def step(local, merged, masks, state):
         return answer(local, state) if callable(answer) else answer
@@ -150,3 +154,84 @@ def test_the_outer_step_learns_which_coordinates_came_at_all(merging):
     seen.clear()
     merging(Merged(NEW.items()), look, updates=[received(NEW, masks={"w": first})])
     assert seen == {}
+
+
+# -- what is no parameter ----------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "w": TensorSpec("w", "float32", (2,)),
+    "b": TensorSpec("b", "float32", (2,), buffer=True),
+    "u": TensorSpec("u", "float32", (2,), buffer=True, apart=True),
+    "bn.num_batches_tracked": TensorSpec("bn.num_batches_tracked", "int64", (2,), buffer=True),
+    "table": TensorSpec("table", "int64", (2,), buffer=True),
+}
+
+
+def of(*values):
+    return {name: np.array(values, np.float32 if spec.floating else np.int64) for name, spec in KINDS.items()}
+
+
+@pytest.fixture
+def merged(tmp_path):
+    """Merges models of all kinds by these strategies; the page as lists."""
+
+    def run(own, updates, answer, outer=None):
+        page = {name: np.full_like(array, 99) for name, array in own.items()}
+        second = None if outer is None else Named("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
+        merger = Merger(Named("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, KINDS)
+        merger.run(local_model(own, buffers=[name for name in KINDS if name != "w"]), updates, page, {})
+        return as_lists(page)
+
+    return run
+
+
+def test_an_outer_step_sees_parameters_alone_and_all_else_passes_by_as_it_was_merged(merged):
+    seen = {}
+
+    def double(local, given, masks, state):
+        seen["local"], seen["masks"] = (set(local.start), set(local.current), local.buffers), set(masks)
+        return Merged((name, 2 * tensor) for name, tensor in given)
+
+    mask = {name: np.array([True, False]) for name in ("w", "b")}
+    page = merged(of(1, 1), [received(of(3, 3), masks=mask)], Merged(of(2, 1).items()), double)
+    assert seen == {"local": ({"w"}, {"w"}, ()), "masks": {"w"}}
+    assert (page["w"], page["b"], page["bn.num_batches_tracked"]) == ([4.0, 2.0], [2.0, 1.0], [2, 1])
+
+
+def test_an_outer_step_that_does_not_read_to_the_end_loses_no_buffer(merged):
+    def first_only(local, given, masks, state):
+        return Merged([next(given)])
+
+    assert merged(of(1, 1), [received(of(3, 3))], Merged(of(2, 2).items()), first_only)["b"] == [2.0, 2.0]
+
+
+def test_an_outer_step_that_speaks_of_a_buffer_is_named(merged):
+    def greedy(local, given, masks, state):
+        return Merged([*given, ("b", np.zeros(2, np.float32))])
+
+    with pytest.raises(PluginError, match="outer-plugin"):
+        merged(of(1, 1), [received(of(3, 3))], Merged(of(2, 2).items()), greedy)
+
+
+def test_a_buffer_of_nonsense_before_an_outer_step_is_the_merges_fault(merged):
+    wrong = Merged([*((name, array) for name, array in of(2, 2).items() if name != "b"), ("b", np.array([np.nan, 0], np.float32))])
+    with pytest.raises(PluginError, match="merge-plugin"):
+        merged(of(1, 1), [received(of(3, 3))], wrong, lambda local, given, masks, state: Merged(list(given)))
+
+
+def test_what_cannot_be_mixed_stays_the_own_whatever_a_merge_makes_of_it(merged):
+    page = merged(of(1, 2), [received(of(3, 3))], Merged(of(9, 9).items()))
+    assert (page["table"], page["u"], page["w"]) == ([1, 2], [1.0, 2.0], [9.0, 9.0])
+
+
+def test_a_buffer_lies_between_those_that_were_merged_whatever_a_merge_makes_of_it(merged):
+    """A step beyond the models is for parameters; a value that did not come is no bound, and may be anything."""
+    mask = {"b": np.array([False, True])}
+    hidden = of(-5, 4) | {"b": np.array([np.nan, 4], np.float32)}
+    assert merged(of(1, 2), [received(of(3, 3))], Merged(of(-7, 9).items()))["b"] == [1.0, 3.0]
+    assert merged(of(1, 2), [received(hidden, masks=mask)], Merged(of(-7, 9).items()))["b"] == [1.0, 4.0]
+
+
+def test_a_positive_buffer_takes_nothing_below_zero_from_anybody(merged):
+    assert merged(of(1, 2), [received(of(-9, -9))], Merged(of(-4, -3).items()))["b"] == [0.0, 0.0]
+    assert merged(of(0, 2), [received(of(-9, -9))], Merged(of(-4, -3).items()))["b"] == [-4.0, -3.0]

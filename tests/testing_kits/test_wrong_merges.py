@@ -161,6 +161,13 @@ class Overshoots(Correct):
         return stacked[0] + np.float32(2) * (super().combine(stacked, weights) - stacked[0])
 
 
+class StepsOverBuffers(Correct):
+    """On the way from the last merged model, as if all were parameters."""
+
+    def merge(self, local, received, state):
+        return self.changed(local, received, lambda name, tensor: np.asarray(tensor + (tensor - local.start[name]), tensor.dtype))
+
+
 class KeepsObjects(Correct):
     def merge(self, local, received, state):
         return attrs.evolve(super().merge(local, received, state), state={"last": list(received)})
@@ -193,6 +200,7 @@ CAUGHT = {
     Remembers: "test_the_same_arguments_give_the_same_bits",
     FavoursTheFirst: "test_the_order_of_updates_does_not_matter",
     Overshoots: "test_the_result_lies_between_the_models",
+    StepsOverBuffers: "test_what_it_makes_of_a_buffer_lies_between_the_models",
     HoardsResults: "test_tensors_are_read_and_made_one_at_a_time",
     DecodesAllAtOnce: "test_tensors_are_read_and_made_one_at_a_time",
     KeepsObjects: "test_the_state_can_be_stored_and_given_back",
