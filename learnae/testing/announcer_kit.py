@@ -2,71 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import ClassVar
 
 import pytest
 import trio
 
+from learnae.plugins.calls import ungrouped
 from learnae.records import Heard
 from learnae.strategies import Announcer
-from learnae.testing.ear import Ear
-from learnae.testing.kit import Kit, in_trio, needs
+from learnae.testing.announcer_faults import AnnouncerFaults
+from learnae.testing.announcer_talk import OpenAnnouncer
+from learnae.testing.kit import in_trio, needs
 from learnae.testing.surroundings import checked, checked_before_the_first_run
 
-OpenAnnouncer = Callable[[str], Announcer]
-"""Makes an announcer, not yet entered, for a peer of this name; all that one test makes use the same medium."""
+__all__ = ["AnnouncerConformance", "OpenAnnouncer"]
 
 
-class AnnouncerConformance(Kit):
-    """Subclass, and give the fixture `announcer`. The medium may bring other messages besides those of the test."""
+class AnnouncerConformance(AnnouncerFaults):
+    """Subclass, and give the fixture `announcer`; and define `out_of_order` where the medium can fail, and `garbage`.
 
-    keeps_backlog: ClassVar[bool] = True
-    """Whether a newcomer hears the newest message of each key that was sent before it came."""
-
-    survives_reopen: ClassVar[bool] = True
-    """Whether that is so when all announcers were closed in between."""
-
-    max_messages_per_second: ClassVar[float] = math.inf
-    """What the medium bears from all peers of a test together."""
-
-    resend_seconds: ClassVar[float] = 0.05
-    """The pause before a message is sent again where a test waits for a listener to begin."""
-
-    @pytest.fixture
-    def announcer(self) -> OpenAnnouncer:
-        raise NotImplementedError("give your subclass a fixture `announcer`: a function from a peer's name to a new, closed announcer")
-
-    async def send(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
-        """Announce, no faster than the medium bears; each message has a key of its own unless one is given."""
-        await trio.sleep(1 / self.max_messages_per_second)
-        await announcer.announce(message, channel=channel, replaces=message[:32] if replaces is None else replaces)
-
-    async def keep(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
-        """Announce, and wait until the medium shows it."""
-        await self.send(announcer, message, channel, replaces)
-        async with self.listening(announcer, channel) as ear:
-            await ear.hears(message)
-
-    @asynccontextmanager
-    async def listening(self, announcer: Announcer, *channels: str) -> AsyncIterator[Ear]:
-        """An ear at an announcer, for a while."""
-        ear = Ear()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(announcer.listen, channels or ("c",), ear.deliver)
-            yield ear
-            nursery.cancel_scope.cancel()
-
-    async def live(self, announcer: Announcer, ear: Ear, channel: str = "c") -> None:
-        """Wait until this ear hears live, by sending probes until one comes as such."""
-        number = 0
-        while not any(heard.message.startswith(b"probe") and not heard.backlog for heard in ear.heard):
-            number += 1
-            await self.send(announcer, b"probe %d" % number, channel, b"probe")
-            await trio.sleep(self.resend_seconds)
+    The medium may bring other messages besides those of the test.
+    """
 
     @in_trio
     async def test_a_message_reaches_another_peer(self, announcer: OpenAnnouncer) -> None:
@@ -125,7 +81,7 @@ class AnnouncerConformance(Kit):
     async def test_a_message_beyond_the_bound_is_refused(self, announcer: OpenAnnouncer) -> None:
         async with announcer("a") as a:
             assert a.max_bytes >= 1090, "an envelope has up to 1,090 bytes"
-            with pytest.raises(ValueError, match=str(a.max_bytes)):
+            with pytest.raises(ValueError, match=str(a.max_bytes)), ungrouped():
                 await a.announce(bytes(a.max_bytes + 1), channel="c", replaces=b"k")
 
     @in_trio
@@ -254,7 +210,7 @@ class AnnouncerConformance(Kit):
 
     @in_trio
     async def test_a_cancelled_listener_ends_and_hears_no_more(self, announcer: OpenAnnouncer) -> None:
-        async with announcer("a") as a, announcer("b") as b, self.listening(b) as control:
+        async with announcer("a") as a, announcer("b") as b, announcer("c") as c, self.listening(c) as control:
             async with self.listening(b) as ear:
                 await self.live(a, ear)
             count = len(ear.heard)

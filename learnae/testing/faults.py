@@ -10,6 +10,7 @@ from typing import Any, Self
 import trio
 
 from learnae.errors import Unavailable
+from learnae.node.delivering import Loop
 from learnae.records import Block, Cid, Heard
 from learnae.strategies import Announcer, Storage
 
@@ -163,10 +164,11 @@ class FaultyAnnouncer(Announcer):
     async def _listen_for_a_while(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
         left = iter(range(self._half))
         with trio.CancelScope() as scope:
+            loop = Loop()
 
             def deliver_some(heard: Heard) -> None:
                 if next(left, None) is None:
-                    scope.cancel()
+                    loop.soon(scope.cancel)
                 else:
                     deliver(heard)
 

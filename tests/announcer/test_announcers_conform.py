@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae.testing.context import peer_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from learnae import Announcer, Context
 
@@ -26,6 +27,16 @@ class TestDirectoryAnnouncer(AnnouncerConformance):
     @pytest.fixture
     def announcer(self, learnae_contexts: Callable[[str], Context]) -> OpenAnnouncer:
         return lambda peer: DirectoryAnnouncer(DirectoryAnnouncer.Options(), learnae_contexts(peer))
+
+    @contextmanager
+    def out_of_order(self, announcer: Announcer) -> Iterator[None]:
+        """Something else stands where the folder was."""
+        assert isinstance(announcer, DirectoryAnnouncer)
+        aside = announcer.folder.rename(announcer.folder.with_name("aside"))
+        announcer.folder.write_text("no folder")
+        yield
+        announcer.folder.unlink()
+        aside.rename(announcer.folder)
 
     async def garbage(self, announcer: Announcer) -> None:
         assert isinstance(announcer, DirectoryAnnouncer)
