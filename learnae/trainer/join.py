@@ -18,6 +18,7 @@ from learnae.logs import make_logger
 from learnae.plugins.peer_file import open_document, open_peer_file
 from learnae.trainer.arguments import called_by, check_arguments
 from learnae.trainer.child import fill_standard
+from learnae.trainer.consoles import forget
 from learnae.trainer.local import by_reason, listed
 from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
 from learnae.trainer.residents import RESIDENTS
@@ -64,6 +65,8 @@ def join(
     named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
     shared = find_shared(model, settings.model.keep_local)
     state = None if resume is None or callable(resume) else checked(resume)
+    if RESIDENTS:
+        forget(Swarm)
     RESIDENTS.make_way(settings.swarm.name, shared, named)
     claimed = _claim(settings, named)
     with ExitStack() as undo:

@@ -7,10 +7,8 @@ use by all of them, and hooks at fork cannot be taken back, so that there is one
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from learnae.errors import ConfigError, Problem
@@ -34,14 +32,14 @@ class Residents:
     def remove(self, member: Membership) -> None:
         self._members.discard(member)
 
+    def __bool__(self) -> bool:
+        return bool(self._others())
+
     def make_way(self, name: str, shared: Shared, home: Path | None) -> None:
         """For a model that joins: what an earlier run of a notebook's cell left behind in this process leaves.
 
         Raises ConfigError for a model that is in another swarm, and for a model or a home that is still used in this process.
         """
-        if not self._others():
-            return
-        _forget_traceback()
         for member in self._others():
             if names := member.in_common(shared):
                 self._end(member, name, _in_it_already(member, names), member.terms.name == name)
@@ -70,20 +68,6 @@ def _in_it_already(member: Membership, names: Sequence[str]) -> Problem:
         f"{listed(names)} {'is' if len(names) == 1 else 'are'} in the swarm {member.terms.name!r} already, in this process: one at a time"
     )
     return Problem("model", what, f"{LEAVE}; of two models that have a part in common, one keeps it local: [model] keep_local")
-
-
-def _forget_traceback() -> None:
-    """Consoles and notebooks keep the last traceback, and with it what the interrupted functions held, such as a swarm."""
-    for error in _chain(getattr(sys, "last_value", None)):
-        traceback.clear_frames(error.__traceback__)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 RESIDENTS = Residents()

@@ -213,3 +213,39 @@ def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(c
     with pytest.raises(ConfigError, match=r"weight has the shape \(5, 1\) now"):
         step(contact)
     assert zeros.bias.tolist() == [0.0]
+
+
+def test_a_module_that_was_replaced_by_its_like_takes_what_is_adopted(contact: Contact) -> None:
+    node = Node(contact)
+    model = contact._shared.model
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0)
+    model.weight = nn.Parameter(torch.ones(1, 2))
+    step(contact)
+    assert (model.weight.tolist(), contact.adoption) == ([[3.0, 3.0]], 1)
+
+
+@pytest.mark.parametrize("way", ["step", "flush"])
+def test_what_does_not_reach_the_model_is_not_counted(contact: Contact, zeros: nn.Module, way: str) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    step(contact)
+    node.offer(0, 2.0)
+    zeros.register_parameter("more", nn.Parameter(torch.zeros(1)))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="more is new"):
+            step(contact) if way == "step" else contact.flush(0)
+    assert (contact.adoption, zeros.bias.tolist()) == (0, [0.0])
+    del zeros.more
+    step(contact)
+    assert (contact.adoption, zeros.bias.tolist()) == (1, [2.0])
+
+
+def test_no_snapshot_is_taken_of_a_model_that_became_another_one(contact: Contact, zeros: nn.Module) -> None:
+    node = Node(contact)
+    contact.hear(Want())
+    zeros.double()
+    with pytest.raises(ConfigError, match="weight is float64 now"):
+        step(contact)
+    assert node.sent == []

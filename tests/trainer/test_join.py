@@ -162,3 +162,13 @@ def test_a_parameter_that_is_not_finite_is_a_warning(zeros: nn.Module, capfd: py
     nn.init.constant_(zeros.bias, math.nan)
     learnae.join(zeros, "a").leave()
     assert "bias" in capfd.readouterr().err
+
+
+def test_what_stayed_local_by_itself_does_so_when_it_is_resumed(tmp_path: Path) -> None:
+    first, again = (nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.BatchNorm1d(1, affine=False)}) for _ in range(2))
+    first["b"].running_var.fill_(math.inf)
+    with learnae.join(first, "a", home=tmp_path) as swarm:
+        state, specs = swarm.state_dict(), swarm._contact._shared.specs
+    for resume in (state, lambda home: state):
+        with learnae.join(again, "a", home=tmp_path, resume=resume) as swarm:
+            assert swarm._contact._shared.specs == specs and "b.running_var" not in {spec.name for spec in specs}

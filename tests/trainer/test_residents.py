@@ -10,6 +10,7 @@ import threading
 import weakref
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -150,6 +151,16 @@ def test_the_last_traceback_of_a_console_keeps_no_swarm(tmp_path: Path, monkeypa
     assert nodes() == 1
     learnae.join(model(), "b").leave()
     assert nodes() == 0
+
+
+def test_what_a_notebook_has_shown_keeps_no_swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {"_oh": {3: learnae.join(model(), "a", home=tmp_path), 4: 5}, "_4": 5}
+    names["_"] = names["_3"] = names["_oh"][3]
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(user_ns=names))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    learnae.join(model(), "b").leave()
+    assert nodes() == 0
+    assert names == {"_oh": {4: 5}, "_4": 5}
 
 
 def test_joins_leave_no_hooks_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,7 @@ def test_a_node_that_refuses_after_all_patience_is_told_of_and_started_again(
     swarm.start(timeout=0)
     watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
     assert "avrage" in capfd.readouterr().err
+    assert "avrage" in swarm.status.last_words
 
 
 def test_leaving_lets_the_node_say_goodbye(make_swarm: Any, zeros: nn.Module, tmp_path: Path) -> None:
