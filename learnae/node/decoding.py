@@ -12,13 +12,12 @@ from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
 from learnae.node.assembly import Named
 from learnae.node.kinds import is_mixed
+from learnae.node.raw import check_raw, decode_raw, is_raw
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
 if TYPE_CHECKING:
     from learnae.records import Array
-
-INTEGER_BYTES = 8  # integer tensors travel as they are in the node: int64, little-endian
 
 
 @attrs.frozen
@@ -41,20 +40,20 @@ class Decoder:
             self._check(spec, self.content.encoded(spec.name))
 
     def _check(self, spec: TensorSpec, encoded: Encoded) -> None:
-        if spec.floating:
+        if is_raw(spec, encoded):
+            finite = check_raw(spec, encoded)
+        else:
             with self.codec.calling(f"checking what codec {self.codec.name!r} shall decode"):
                 self.codec.strategy.check(encoded, spec, None)
                 finite = self.codec.strategy.finite(encoded)
-            if finite:
-                self.sound.add(spec.name)
-        elif len(encoded.data) != INTEGER_BYTES * spec.count:
-            raise UpdateRejected("length", spec.name)
+        if finite:
+            self.sound.add(spec.name)
 
     def decode(self, name: str) -> Decoded:
         """Raises PluginError for a codec that breaks its word: one whose `check` let pass what it cannot decode."""
         spec, encoded = self.specs[name], self.content.encoded(name)
-        if not spec.floating:
-            return Decoded(np.frombuffer(encoded.data, "<i8").reshape(spec.shape))
+        if is_raw(spec, encoded):
+            return Decoded(decode_raw(spec, encoded))
         action = f"decoding {name!r} by codec {self.codec.name!r}"
         try:
             with self.codec.calling(action):

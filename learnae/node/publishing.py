@@ -18,6 +18,7 @@ from learnae.node.assembly import Assembly, Named
 from learnae.node.hearing import Hearing
 from learnae.node.history import History, Published
 from learnae.node.outages import Outages
+from learnae.node.raw import NOTE, encode_raw, travels_raw
 from learnae.node.services import Services
 from learnae.node.standing import found
 from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, TensorSpec, Update
@@ -122,11 +123,13 @@ class Publisher:
         codec = self.assembly.codec
         for spec in self.specs:
             tensor = snapshot.tensors[spec.name]
-            if not spec.floating:
-                yield spec, Encoded(tensor.astype("<i8").tobytes())
+            if travels_raw(spec):
+                yield spec, encode_raw(spec, tensor)
                 continue
             with codec.calling(f"encoding by codec {codec.name!r}", ours=()):
                 encoded = codec.strategy.encode(spec.name, tensor, None, self.rng)
+                if NOTE in encoded.meta:
+                    raise ValueError(f"the meta of {spec.name!r} has the name {NOTE!r}, which is Learnae's own")
             yield spec, encoded
 
     async def _send(self, number: int, body: Body) -> None:

@@ -105,6 +105,7 @@ class CodecConformance(Kit):
         assert type(encoded.data) is bytes
         for name, value in encoded.meta.items():
             assert type(name) is str
+            assert name != "raw", "meta 'raw' is Learnae's own: it says of a tensor that no codec has touched it"
             assert type(value) in (int, float, str), f"meta {name!r} is a {type(value).__name__}: dag-cbor gets numbers and text only"
             assert not isinstance(value, float) or math.isfinite(value), f"meta {name!r} is {value}, which dag-cbor refuses"
             assert not isinstance(value, int) or abs(value) < 2**63

@@ -11,7 +11,7 @@ from learnae.node.assembly import Named
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
 from learnae.node.judging import Judges
 from learnae.node.outages import Outages
-from learnae.records import Decoded, Judged, TensorSpec, Verdict
+from learnae.records import Decoded, Encoded, Judged, TensorSpec, Verdict
 from learnae.strategies import Codec, Gate
 from learnae.testing.context import make_context
 from learnae.testing.models import local_model, received
@@ -34,7 +34,7 @@ class Constant(Codec):
 
 class Anything:
     def encoded(self, name):
-        return None
+        return Encoded(b"")
 
 
 def update(value: float):
