@@ -125,5 +125,7 @@ def _tell_of(shared: Shared, terms: Terms) -> None:
         terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
     for reason, names in by_reason(shared.kept).items():
         terms.logger.warning("kept_local", tensors=listed(names), reason=reason, advice=KEPT_LOCAL)
+    if apart := [spec.name for spec in shared.specs if spec.apart]:
+        terms.logger.info("kept_apart", tensors=listed(apart), advice="they are not merged, and adopted only with a whole model")
     if shared.broken:
         terms.logger.warning("model.not_finite", tensors=listed(shared.broken), advice=BROKEN)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learnae.errors import ConfigError, Problem
 from learnae.records import TensorSpec
+from learnae.trainer.apart import stands_apart
 from learnae.trainer.local import Kept, is_finite, why_local
 from learnae.trainer.shareable import why_not
 from learnae.trainer.tensors import Found, tensors
@@ -118,7 +119,9 @@ def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
 
 def place_of(model: nn.Module, one: Found) -> Place:
     """Where that tensor of the model is now."""
-    return Place(one.names[0], *_owner(model, one.paths[0]), spec_of(one))
+    owners = [_owner(model, path) for path in one.paths]
+    apart = one.buffer and stands_apart(owners, one.tensor)
+    return Place(one.names[0], *owners[0], attrs.evolve(spec_of(one), apart=apart))
 
 
 def spec_of(one: Found) -> TensorSpec:

@@ -69,9 +69,10 @@ def test_what_does_not_fit_the_own_model_is_refused(entries, tmp_path):
 
 
 @given(
-    data=st.binary(max_size=20),
+    data=st.binary(max_size=20) | st.binary(min_size=24, max_size=24),
     meta=st.dictionaries(
-        st.sampled_from(["exponent", "scale"]), st.one_of(st.integers(-300, 300), st.text("abc", max_size=3), st.floats(-9, 9))
+        st.sampled_from(["exponent", "scale", "raw"]),
+        st.one_of(st.integers(-300, 300), st.sampled_from(["float32", "a", ""]), st.floats(-9, 9)),
     ),
     codec=st.sampled_from([Fp32, Int8]),
 )
