@@ -5,7 +5,7 @@ All that a user or a plugin author needs is imported from here. Importing this m
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.errors import ConfigError, LearnaeError, NeedsTorch, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.errors import ConfigError, EntryError, LearnaeError, NeedsTorch, PluginError, Problem, Unavailable, UpdateRejected
 from learnae.hookspecs import hookimpl
 from learnae.records import (
     Block,
@@ -45,7 +45,7 @@ from learnae.strategies import (
 
 if TYPE_CHECKING:
     from learnae.trainer.join import join
-    from learnae.trainer.loop import Trainer
+    from learnae.trainer.recipe import Trainer
     from learnae.trainer.swarm import Swarm
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Decoded",
     "ElementwiseMerge",
     "Encoded",
+    "EntryError",
     "Gate",
     "Heard",
     "Judged",
@@ -93,7 +94,7 @@ __all__ = [
     "join",
 ]
 
-_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.loop"}
+_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.recipe"}
 
 
 def __getattr__(name: str) -> Any:

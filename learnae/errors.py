@@ -3,6 +3,7 @@
     LearnaeError
       ConfigError       fix your file          exit 2
       PluginError       fix that plugin        exit 3
+        EntryError      or your own function   exit 3
       Unavailable       wait: the network      retried, the round goes on
       UpdateRejected    distrust that peer     counted, the round goes on
 
@@ -61,6 +62,15 @@ class PluginError(LearnaeError):
     def __init__(self, plugin: str, action: str, cause: str) -> None:
         self.plugin, self.action, self.cause = plugin, action, cause
         super().__init__(f"plugin {plugin!r} failed while {action}: {cause}")
+
+
+class EntryError(PluginError):
+    """The user's own training code raised: what `[train] entry` names, or what it brought. `lines` tell where, in the user's files."""
+
+    def __init__(self, function: str, action: str, cause: str, lines: str) -> None:
+        super().__init__(function, action, cause)
+        self.lines = lines
+        self.args = (f"your {function} failed while {action}: {cause}\n{lines}".rstrip(),)
 
 
 class Unavailable(LearnaeError):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from learnae.errors import ConfigError, PluginError, Problem, Unavailable
+from learnae.errors import ConfigError, EntryError, PluginError, Problem, Unavailable
+from learnae.logs import say
 
 if TYPE_CHECKING:
     from learnae.config.problems import Problems
@@ -35,32 +36,33 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     """Say on stderr what went wrong, and what to do about it. Returns the exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
-            click.echo("interrupted", err=True)
+            say("interrupted")
             return INTERRUPTED
         case click.ClickException():
             error.show()
             return error.exit_code
         case ConfigError():
-            click.echo(_listed(error.problems), err=True)
+            say(_listed(error.problems))
             return FILE
         case PluginError():
             _trace(error, wanted=debug)
-            click.echo(f"{error}{'' if debug else ' (--debug shows the traceback)'}", err=True)
+            told = debug or isinstance(error, EntryError)
+            say(f"{error}{'' if told else ' (--debug shows the traceback)'}")
             return PLUGIN
         case Unavailable():
-            click.echo(f"{error}: try again", err=True)
+            say(f"{error}: try again")
             return WAIT
         case BrokenPipeError():  # `learnae plugins | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BUG
     _trace(error, wanted=True)
-    click.echo("This is a bug of Learnae: please report it with the lines above.", err=True)
+    say("This is a bug of Learnae: please report it with the lines above.")
     return BUG
 
 
 def say_all(problems: Problems) -> int:
     """Every one of them on stderr, those of plugins too. Returns the exit code."""
-    click.echo(_listed(problems.all()), err=True)
+    say(_listed(problems.all()))
     return FILE if problems.found else PLUGIN
 
 
@@ -71,4 +73,4 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 def _trace(error: BaseException, *, wanted: bool) -> None:
     if wanted:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        say("".join(traceback.format_exception(error)).rstrip("\n"))

@@ -20,7 +20,8 @@ from learnae.demo.model import Batch, Data, Ended, accuracy, batches, loss_of, m
 from learnae.demo.plan import Plan, Stage
 from learnae.logs import make_logger
 from learnae.trainer.join import join
-from learnae.trainer.loop import Trainer, resume, train
+from learnae.trainer.loop import resume, train
+from learnae.trainer.recipe import Trainer
 from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0

@@ -14,7 +14,9 @@ from torch import nn
 
 from learnae.durable import sync_folder
 from learnae.errors import ConfigError, Problem
+from learnae.trainer.storable import revived, storable
 from learnae.trainer.swarm import Swarm
+from learnae.trainer.theirs import theirs
 
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 State = dict[str, Any]
@@ -46,33 +48,35 @@ def _write(state: State, file: BinaryIO) -> None:
 
 def newest(folder: Path, log: Any) -> State | None:
     """The newest checkpoint that can be read, or None if there is none. Raises ConfigError if there are some and all are broken."""
+    cause = ""
     present = [path for path in (folder / FILE, folder / PREVIOUS) if path.exists()]
     for path in present:
         try:
             state: State = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a broken file may raise anything
-            log.warning("checkpoint.unreadable", path=str(path), error=str(error).split("\n")[0])
+            cause = " ".join(str(error).split())
+            log.warning("checkpoint.unreadable", path=str(path), error=cause)
         else:
             return state
     if present:
-        raise ConfigError(Problem(str(folder), "none of its checkpoints can be read", "move them away to start anew"))
+        raise ConfigError(Problem(str(folder), f"none of its checkpoints can be read: {cause}", "move them away to start anew"))
     return None
 
 
 def capture(model: nn.Module, optimizer: Any, swarm: Swarm, **more: Any) -> State:
-    """All that a trainer needs to go on: `more` are further objects with a `state_dict`, or None."""
-    extra = {name: part.state_dict() for name, part in more.items() if part is not None}
-    return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "swarm": swarm.state_dict(),
-        "random": _random_state(),
-        **extra,
-    }
+    """All that a trainer needs to go on: `more` are further objects with a `state_dict`, or None.
+
+    Raises ConfigError that names the first value that could not be read again, and EntryError for what a `state_dict` raises.
+    """
+    parts = {"model": model, "optimizer": optimizer, **more}
+    with theirs("state_dict()", "giving what is saved"):
+        states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+    return storable({**states, "swarm": swarm.state_dict(), "random": _random_state()})
 
 
 def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, folder: Path | None = None, **more: Any) -> None:
     """Take up again all but the swarm's part, which `join` takes. Raises ConfigError, naming `folder`, if it is of another model."""
+    state = revived(state)
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae.errors import ConfigError, LearnaeError, Problem
 from learnae.trainer import checkpoint
 
 
@@ -33,15 +33,32 @@ class Saver:
             return
         try:
             checkpoint.save(self.folder, self.capture())
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             if not self._failing:
-                self.log.warning("checkpoint.failed", folder=str(self.folder), cause=error.strerror or str(error), kept="the one before")
+                self.log.warning("checkpoint.failed", folder=str(self.folder), cause=_cause(error), kept="the one before")
             self._failing = True
         else:
             if self._failing:
                 self.log.warning("checkpoint.works_again", folder=str(self.folder))
             self._failing = False
         self._due = time.monotonic() + self.seconds
+
+    def check(self) -> None:
+        """Raises ConfigError, after the first step, for what could not be read again: later it would cost hours of work."""
+        if self.folder is not None:
+            self.capture()
+
+    def keep(self) -> None:
+        """The step that is under way will never be finished, so that what could be saved now is neither here nor there."""
+        if self.folder is not None:
+            self.log.warning("checkpoint.kept", folder=str(self.folder), why="the last step was not finished", kept="the one before")
+
+    def rescue(self) -> None:
+        """Save for the last time, while an error is under way that matters more than whether that is possible."""
+        try:
+            self.finish()
+        except LearnaeError as error:
+            self.log.warning("checkpoint.failed", folder=str(self.folder), cause=_cause(error), kept="the one before")
 
     def finish(self) -> None:
         """Save for the last time. Raises ConfigError if that is not possible: what was made since the last one is lost."""
@@ -53,3 +70,7 @@ class Saver:
             remedy = "make room there; the one before is whole, and the same command goes on from it"
             message = f"the last checkpoint could not be written: {error.strerror or error}"
             raise ConfigError(Problem(str(self.folder), message, remedy)) from error
+
+
+def _cause(error: OSError | LearnaeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from learnae.cli.run.interrupt import Interrupt
+from learnae.cli.run.interrupt import SIGNALS, Interrupt
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_lets_the_present_step_end(number: int) -> None:
     steps = []
 
@@ -78,3 +79,57 @@ def test_what_was_there_before_is_back_afterwards() -> None:
     with Interrupt():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_forked_child_has_the_handlers_that_were_there_before() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with Interrupt():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if [signal.getsignal(number) for number in SIGNALS] == before else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+
+
+def test_a_signal_while_a_batch_is_waited_for_ends_the_wait() -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield 2
+
+    with Interrupt() as interrupt:
+        found = interrupt.between(batches)()
+        assert next(found) == 1
+        with pytest.raises(KeyboardInterrupt):
+            next(found)
+
+
+def test_workers_that_heard_the_signal_too_and_are_gone_are_no_error() -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    with Interrupt() as interrupt:
+        found = interrupt.between(batches)()
+        next(found)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            next(found)
+
+
+def test_a_terminal_that_is_closed_may_say_so_twice() -> None:
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.asked
+
+
+def test_under_nohup_a_closed_terminal_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupt.asked
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
+import numpy as np
 import pytest
 import structlog
 import torch
 from torch import nn
 
-from learnae.errors import ConfigError
-from learnae.trainer.loop import Moment, Trainer, resume, train
+from learnae.errors import ConfigError, EntryError
+from learnae.trainer.loop import Moment, Trainer, Unfinished, resume, train
 
 LOG = structlog.get_logger()
 X = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
@@ -96,3 +98,140 @@ def test_data_without_a_batch_is_an_error(make_swarm: Any) -> None:
     trainer.batches = list
     with pytest.raises(ConfigError, match="no batch"):
         train(trainer, make_swarm(trainer.model, start=False), steps=1)
+
+
+def fails_at(step: int, error: BaseException) -> Any:
+    """A loss that raises in this step."""
+    calls = []
+
+    def loss(model: nn.Module, batch: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == step:
+            raise error
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a mistake"), KeyboardInterrupt()])
+def test_an_error_in_the_middle_of_a_step_leaves_the_checkpoint_before(make_swarm: Any, tmp_path: Path, error: BaseException) -> None:
+    first = make_trainer()
+    train(first, make_swarm(first.model, start=False), steps=2, folder=tmp_path)
+    second = make_trainer()
+    swarm = make_swarm(second.model, start=False, resume=resume(second, tmp_path, LOG))
+    second.loss = fails_at(3, error)
+    with pytest.raises((EntryError, Unfinished)):
+        train(second, swarm, folder=tmp_path, log=LOG)
+    third = make_trainer()
+    assert resume(third, tmp_path, LOG)["steps"] == 2  # type: ignore[index]
+    assert torch.equal(third.model.weight, first.model.weight)
+
+
+def test_a_mistake_in_a_function_of_the_user_is_told_with_the_line_of_the_file(make_swarm: Any) -> None:
+    trainer = make_trainer()
+    trainer.loss = fails_at(1, ZeroDivisionError("a mistake"))
+    with pytest.raises(EntryError) as caught:
+        train(trainer, make_swarm(trainer.model, start=False), steps=1)
+    assert "loss()" in str(caught.value) and "ZeroDivisionError: a mistake" in str(caught.value)
+    assert (
+        f'File "{__file__}"' in caught.value.lines and "raise error" in caught.value.lines and "trainer/loop.py" not in caught.value.lines
+    )
+
+
+def raises(*_: Any) -> Any:
+    raise OSError("no data")
+
+
+def stops() -> Any:
+    yield X[:2], X[:2]
+    raise OSError("no data")
+
+
+@pytest.mark.parametrize("field", ["batches", "evaluate", "samples", "loss"])
+def test_whatever_function_raises_is_named(make_swarm: Any, field: str) -> None:
+    trainer = make_trainer(evaluate_steps=1)
+    setattr(trainer, field, raises)
+    with pytest.raises(EntryError, match=rf"{field}\(\) .*OSError: no data"):
+        train(trainer, make_swarm(trainer.model, start=False), steps=1, on_progress=lambda _: None)
+
+
+def test_data_that_breaks_off_leaves_a_checkpoint_of_the_last_step(make_swarm: Any, tmp_path: Path) -> None:
+    trainer = make_trainer()
+    trainer.batches = stops
+    with pytest.raises(EntryError, match="no data"):
+        train(trainer, make_swarm(trainer.model, start=False), folder=tmp_path)
+    assert resume(make_trainer(), tmp_path, LOG)["steps"] == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("loss", lambda model, batch: 0.5, "returned float"),
+        ("loss", lambda model, batch: model(batch[0]), r"shape \(2, 1\)"),
+        ("loss", lambda model, batch: torch.ones(()), "does not depend"),
+        ("loss", lambda model, batch: None, "returned NoneType"),
+        ("samples", lambda batch: 1.5, "is 1.5"),
+        ("samples", lambda batch: -1, "is -1"),
+        ("samples", lambda batch: None, "is None"),
+        ("batches", lambda: None, "returned NoneType"),
+        ("batches", lambda: [object()], "has no length"),
+        ("batches", lambda: [{}], "dict has no length"),
+        ("evaluate", lambda model: None, "returned None"),
+        ("evaluate", lambda model: 0.5, "returned 0.5"),
+        ("evaluate", lambda model: {"acc": None}, "'acc' is None"),
+        ("evaluate", lambda model: {"acc": "0.9"}, "'acc' is '0.9'"),
+        ("evaluate", lambda model: {"acc": torch.ones(3)}, r"'acc' is of shape \(3,\)"),
+        ("evaluate", lambda model: {1: 0.5}, "1 is 0.5"),
+    ],
+)
+def test_what_a_function_returns_is_looked_at(make_swarm: Any, field: str, value: Any, said: str) -> None:
+    trainer = make_trainer(evaluate_steps=1)
+    setattr(trainer, field, value)
+    with pytest.raises(ConfigError, match=rf"Trainer.{'samples' if 'length' in said else field}.*{said}"):
+        train(trainer, make_swarm(trainer.model, start=False), steps=1, on_progress=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, torch.tensor(0.5), torch.tensor([[0.5]]), np.float32(0.5), np.array([0.5]), torch.tensor(0.5).bfloat16()], ids=repr
+)
+def test_numbers_of_all_sorts_are_measures(make_swarm: Any, value: Any) -> None:
+    trainer = make_trainer(evaluate=lambda model: {"a": value})
+    metrics = train(trainer, make_swarm(trainer.model, start=False), steps=1).metrics
+    assert metrics == {"a": 0.5} and type(metrics["a"]) is float
+
+
+def test_a_generator_that_is_used_up_is_an_error_and_no_endless_loop(make_swarm: Any) -> None:
+    once = iter([(X, X)])
+    trainer = make_trainer()
+    trainer.batches = lambda: once
+    with pytest.raises(ConfigError, match="anew in each call"):
+        train(trainer, make_swarm(trainer.model, start=False), steps=5)
+
+
+def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Trainer(
+            model=nn.Linear,  # type: ignore[arg-type]
+            optimizer=torch.optim.SGD,
+            batches=[1],  # type: ignore[arg-type]
+            loss=None,  # type: ignore[arg-type]
+            evaluate=1,  # type: ignore[arg-type]
+            evaluate_steps=0,
+            samples=8,  # type: ignore[arg-type]
+            scheduler=torch.optim.lr_scheduler.StepLR,
+        )
+    assert [problem.key for problem in caught.value.problems] == [f"Trainer.{field.name}" for field in attrs.fields(Trainer)]
+
+
+def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(make_swarm: Any, tmp_path: Path) -> None:
+    class Odd(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"when": object()}
+
+    trainer = make_trainer()
+    trainer.model = Odd(1, 1, bias=False)
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.05)
+    swarm = make_swarm(trainer.model, start=False)
+    with pytest.raises(ConfigError, match=r'model.*_extra_state.*"when".*is a object'):
+        train(trainer, swarm, folder=tmp_path, log=LOG)
+    assert swarm.status.steps == 1

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from learnae.config.words import did_you_mean
 from learnae.errors import INSTALL_TORCH, ConfigError, PluginError, Problem
-from learnae.plugins.calls import naming
 
 if TYPE_CHECKING:
-    from learnae.trainer.loop import Trainer
+    from learnae.trainer.recipe import Trainer
 
 KEY = "train.entry"
 
@@ -38,17 +37,21 @@ def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
 def make_trainer(entry: str, folder: Path) -> Trainer:
     """What the user's function returns. Raises as `find_entry`, and PluginError for whatever it raises or returns instead."""
     from learnae import Trainer
+    from learnae.trainer.theirs import theirs
 
     function = find_entry(entry, folder)
-    with naming(entry, "making the trainer"):
+    with theirs(entry, "making the trainer"):
         trainer = function()
     if not isinstance(trainer, Trainer):
-        raise PluginError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer")
+        forgot = "; is a `return` missing?" if trainer is None else ""
+        raise PluginError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer{forgot}")
     return trainer
 
 
 def _imported(module: str, folder: Path) -> Any:
-    with naming(module, "being imported"):
+    from learnae.trainer.theirs import theirs
+
+    with theirs(module, "being imported"):
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from learnae.cli.run.entry import KEY, make_trainer
 from learnae.cli.run.interrupt import Interrupt
 from learnae.cli.run.progress import show_progress
 from learnae.config.tables import Config
 from learnae.errors import ConfigError, Problem
-from learnae.logs import make_logger
+from learnae.logs import make_logger, say
 from learnae.plugins.peer_file import open_peer_file
 
 if TYPE_CHECKING:
-    from learnae.trainer.loop import Trainer
+    from learnae.trainer.recipe import Trainer
     from learnae.trainer.swarm import Swarm
 
 CHECKPOINTS, SET_ASIDE = "checkpoint", "checkpoint.set-aside"
@@ -53,7 +52,7 @@ def run_peer(arguments: RunArguments) -> None:
     with Interrupt() as interrupt:
         config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
         entry = _entry(config)
-        click.echo("loading PyTorch", err=True)
+        say("loading PyTorch")
         _import_torch()
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
@@ -111,13 +110,13 @@ def _set_aside(folder: Path) -> None:
 
 def _say_start(step: int, steps: int | None) -> None:
     if step and steps is not None and step >= steps:
-        click.echo(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs", err=True)
+        say(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs")
     elif step:
-        click.echo(f"going on from step {step:,} of an earlier run", err=True)
+        say(f"going on from step {step:,} of an earlier run")
 
 
 def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
-    from learnae.trainer.loop import train
+    from learnae.trainer.loop import Unfinished, train
 
     folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
     try:
@@ -133,7 +132,10 @@ def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArgumen
                 log=make_logger(**arguments.log),
             )
             progress(last, last=True)
-        click.echo(f"saved in {folder}", err=True)
+        say(f"saved in {folder}")
+    except Unfinished:
+        say(f"not saved, since it was stopped in the middle: the same command goes on from the checkpoint before, in {folder}")
+        raise
     except KeyboardInterrupt:
-        click.echo(f"saved in {folder}: the same command goes on from there", err=True)
+        say(f"saved in {folder}: the same command goes on from there")
         raise

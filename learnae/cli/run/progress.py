@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+
+from learnae.logs import say
 
 if TYPE_CHECKING:
     from learnae.trainer.loop import Moment
@@ -26,7 +29,7 @@ PAUSE_SECONDS = 3.0
 def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progress]:
     """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
-        yield Progress(lambda moment: click.echo(json.dumps(facts(moment, swarm.status))))
+        yield Progress(lambda moment: click.echo(json.dumps(facts(moment, swarm.status), allow_nan=False)))
     elif not sys.stdout.isatty():
         yield Progress(lambda moment: click.echo(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
@@ -36,7 +39,10 @@ def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progres
 
 @attrs.define
 class Progress:
-    """Shows a moment if the one before was shown long enough ago, and the last one always, but no step twice."""
+    """Shows a moment if the one before was shown long enough ago, and the last one always, but no step twice.
+
+    Where nobody can be shown anything any more - a reader that has left, a full disk, a terminal that was closed - training goes on.
+    """
 
     show: Callable[[Moment], None]
     pause: float = 0.0  # seconds
@@ -45,9 +51,13 @@ class Progress:
     _due: float = -math.inf
 
     def __call__(self, moment: Moment, *, last: bool = False) -> None:
-        if moment.step != self._step and (last or self.clock() >= self._due):
+        if moment.step != self._step and (last or self.clock() >= self._due) and self._due < math.inf:
             self._step, self._due = moment.step, self.clock() + self.pause
-            self.show(moment)
+            try:
+                self.show(moment)
+            except (OSError, ValueError) as error:  # ValueError: it was closed
+                self._due = math.inf
+                _turn_away(error)
 
 
 def facts(moment: Moment, status: Status) -> dict[str, Any]:
@@ -123,3 +133,10 @@ def _swarm_in_words(status: Status) -> Iterator[str]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _turn_away(error: Exception) -> None:
+    """What is left in the buffer would be tried again at the end, and spoil the exit code."""
+    say(f"the results cannot be shown any more: {error}; training goes on")
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
