@@ -56,7 +56,7 @@ def run_peer(arguments: RunArguments) -> None:
         _import_torch()
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
-            click.echo(f"looking for the swarm {config.swarm.name}", err=True)
+            say(f"looking for the swarm {config.swarm.name}")
             swarm = _join(trainer, arguments)
         with swarm:
             _say_start(swarm.status.steps, arguments.steps)
