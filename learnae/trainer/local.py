@@ -9,6 +9,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+OBSERVERS = {"observer": "ObserverBase", "fake_quantize": "FakeQuantizeBase"}
+
 
 @attrs.frozen
 class Kept:
@@ -43,10 +45,11 @@ def listed(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
 
 
 def _observer(owner: nn.Module, attribute: str, tensor: Tensor) -> str:
-    """Before the first batch they hold infinities, later the range of the own data: the architecture must not depend on when one joins."""
-    observers = sys.modules.get("torch.ao.quantization.observer")  # whose model has one has imported it
-    if observers is not None and isinstance(owner, observers.ObserverBase):
-        return "belongs to an observer of torch.ao.quantization, which watches the data of this peer"
+    """Before the first batch they hold infinities, later the range of the own data, in other shapes: what is shared must not go by that."""
+    for module, kind in OBSERVERS.items():
+        there = sys.modules.get(f"torch.ao.quantization.{module}")  # whose model has one has imported it
+        if there is not None and isinstance(owner, getattr(there, kind)):
+            return "belongs to an observer of torch.ao.quantization, which watches the data of this peer"
     return ""
 
 

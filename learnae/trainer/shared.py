@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import reduce
 
 import attrs
 import torch
@@ -113,8 +114,8 @@ def kept_by_itself(model: nn.Module, found: Iterable[Found], before: Collection[
 
 
 def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    module, _, attribute = path.rpartition(".")
-    return model.get_submodule(module), attribute
+    *modules, attribute = path.split(".")
+    return reduce(getattr, modules, model), attribute  # get_submodule is not there in scripted modules
 
 
 def place_of(model: nn.Module, one: Found) -> Place:

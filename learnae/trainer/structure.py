@@ -42,7 +42,7 @@ class Structure:
         now = {name: one for one in found for name in one.names}
         known = {place.name for place in self._shared.places} | {kept.name for kept in self._shared.kept}
         unknown = [one for one in found if one.trained and known.isdisjoint(one.names) and not matches(one.names, self._shared.keep_local)]
-        kept = tuple(kept_by_itself(self._shared.model, unknown))
+        kept = tuple(kept_by_itself(self._shared.model, (one for one in unknown if not why_not(one.tensor))))
         local = {one.name for one in kept}
         if wrong := [*self._lost(now), *(self._why_unshared(one) for one in unknown if one.names[0] not in local)]:
             raise ConfigError(Problem("model", f"it is not what was joined: {listed(wrong, most=8, between='; ')}", REMEDY))
@@ -112,7 +112,7 @@ def _outline(one: Found) -> _Outline:
 def _kind(tensor: Tensor) -> tuple[object, ...]:
     try:
         return tensor.dtype, tuple(tensor.shape)
-    except RuntimeError:  # of a lazy module, and kept local
+    except (RuntimeError, ValueError):  # of a lazy module
         return ()
 
 
@@ -153,5 +153,5 @@ def _imprint(module: nn.Module, prefix: str, found: list[object]) -> None:
 def _memory(tensor: Tensor) -> object:
     try:
         return type(tensor), tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.requires_grad
-    except RuntimeError:  # sparse, or without values: it is not shared
+    except (RuntimeError, ValueError):  # sparse, or without values: it is not shared
         return id(tensor)

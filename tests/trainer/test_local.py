@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.ao.quantization import MinMaxObserver
+from torch.ao.quantization import MinMaxObserver, get_default_qat_qconfig, prepare_qat
 
 from learnae.trainer.local import by_reason, listed
 from learnae.trainer.shared import find_shared
+from learnae.trainer.structure import Structure
 
 
 def with_buffer(values: torch.Tensor, name: str = "mask") -> nn.Module:
@@ -47,6 +48,22 @@ def test_an_observer_stays_local_whether_it_has_seen_data_or_not() -> None:
     fresh, used = (nn.ModuleDict({"a": nn.Linear(2, 1), "o": MinMaxObserver()}) for _ in range(2))
     used["o"](torch.tensor([1.0, 2.0]))
     assert kept(fresh) == kept(used) == ["o.eps", "o.min_val", "o.max_val"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_model_that_learns_to_be_quantised_is_shared_without_its_observers() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    model.qconfig = get_default_qat_qconfig("x86")
+    prepared = prepare_qat(model.train())
+    structure = Structure(find_shared(prepared), None)
+    prepared(torch.ones(3, 2))
+    assert [place.name for place in structure.follow().places] == ["0.bias", "0.weight", "1.bias", "1.weight"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_scripted_model_is_shared_by_its_names() -> None:
+    shared = find_shared(torch.jit.script(nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))))
+    assert len(shared.places) == 7 and Structure(shared, None).follow() is shared
 
 
 def test_what_stayed_local_before_stays_local_whatever_it_holds_now() -> None:

@@ -110,6 +110,8 @@ def test_what_is_replaced_by_its_like_is_followed(net: Net, structure: Structure
         (lambda net: setattr(net.head, "weight", net.body[0].bias), ["head.weight has the shape (2,)"]),
         (lambda net: setattr(net.head, "bias", net.body[0].bias), ["head.bias is tied to body.0.bias now"]),
         (lambda net: setattr(net.head, "bias", None), ["head.bias is gone"]),
+        (lambda net: setattr(net, "lazy", nn.LazyLinear(2)), ["lazy.weight is new"]),
+        (lambda net: net.register_buffer("meta", torch.zeros(2, device="meta")), ["meta is new"]),
         (lambda net: setattr(net.head.weight, "data", torch.ones(1, 2).expand(2, 2)), ["head.weight is expanded"]),
     ],
 )
