@@ -45,7 +45,7 @@ class Decoder:
         else:
             with self.codec.calling(f"checking what codec {self.codec.name!r} shall decode"):
                 self.codec.strategy.check(encoded, spec, None)
-                finite = self.codec.strategy.finite(encoded)
+                finite = bool(self.codec.strategy.finite(encoded))
         if finite:
             self.sound.add(spec.name)
 

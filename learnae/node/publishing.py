@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -127,7 +128,7 @@ class Publisher:
                 yield spec, encode_raw(spec, tensor)
                 continue
             with codec.calling(f"encoding by codec {codec.name!r}", ours=()):
-                encoded = codec.strategy.encode(spec.name, tensor, None, self.rng)
+                encoded = _checked(codec.strategy.encode(spec.name, tensor, None, self.rng))
                 if NOTE in encoded.meta:
                     raise ValueError(f"the meta of {spec.name!r} has the name {NOTE!r}, which is Learnae's own")
             yield spec, encoded
@@ -147,3 +148,13 @@ class Publisher:
             SEND_SECONDS,
             lambda announcer: announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces),
         )
+
+
+def _checked(encoded: Any) -> Encoded:
+    """What others could not read is the codec's mistake, and not found later, when nobody knows whose it was."""
+    if not isinstance(encoded, Encoded) or not isinstance(encoded.data, bytes):
+        raise TypeError(f"encode() must return an Encoded with bytes, not {type(getattr(encoded, 'data', encoded)).__name__}")
+    meta: Any = encoded.meta
+    if not isinstance(meta, Mapping) or not all(type(name) is str and type(value) in (int, float, str) for name, value in meta.items()):
+        raise TypeError("the meta of an Encoded is a mapping from text to plain numbers and text")
+    return encoded

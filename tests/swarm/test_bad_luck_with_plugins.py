@@ -26,7 +26,7 @@ async def two(world, seconds: float = 10.5, **settings):
 
 
 def value(peer) -> float:
-    return float(peer.trainer.model["w"][0])
+    return float(peer.trainer.model["w"].flat[0])
 
 
 def failures(logs, peer: str = "a") -> set[tuple[str, str]]:
@@ -108,8 +108,8 @@ def test_what_a_plugin_of_ones_own_has_lost_is_counted_as_lost_and_not_as_refuse
 def test_a_codec_that_breaks_on_access_ends_neither_the_node_nor_a_newcomers_search(run_world, lineage):
     async def main(world):
         lax = {"codec": {"use": "lax"}}
-        b = world.peer("b", 8.0, lineage=LINEAGE, settings=lax)
-        a = world.peer("a", 0.0, lineage=lineage)
+        b = world.peer("b", {"w": np.full((64, 64), 8.0, np.float32)}, lineage=LINEAGE, settings=lax)  # what is small needs no codec
+        a = world.peer("a", {"w": np.zeros((64, 64), np.float32)}, lineage=lineage)
         b.start()
         a.start()
         await trio.sleep(15.5)
