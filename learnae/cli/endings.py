@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from learnae.config.problems import Problems
 
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 
 def run(command: click.Group, name: str, arguments: Sequence[str] | None) -> int:
@@ -39,7 +42,8 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             say("interrupted")
             return INTERRUPTED
         case click.ClickException():
-            error.show()
+            with suppress(OSError, ValueError):
+                error.show()
             return error.exit_code
         case ConfigError():
             say(_listed(error.problems))
@@ -53,8 +57,12 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             say(f"{error}: try again")
             return WAIT
         case BrokenPipeError():  # `learnae plugins | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_output()
             return BUG
+        case OSError() if error.errno in FULL and error.filename is None:  # `learnae plugins > /full/disk`
+            _give_up_output()
+            say(f"the output cannot be written: {error.strerror}")
+            return WAIT
     _trace(error, wanted=True)
     say("This is a bug of Learnae: please report it with the lines above.")
     return BUG
@@ -68,9 +76,16 @@ def say_all(problems: Problems) -> int:
 
 def _listed(problems: Sequence[Problem]) -> str:
     count = len(problems)
-    return f"{count} problem{'s' if count != 1 else ''} to mend:\n" + "\n".join(f"  {problem}" for problem in problems)
+    listed = "\n".join(f"  {problem}" for problem in problems).encode(errors="backslashreplace").decode()  # a file's name need not be text
+    return f"{count} problem{'s' if count != 1 else ''} to mend:\n{listed}"
 
 
 def _trace(error: BaseException, *, wanted: bool) -> None:
     if wanted:
         say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _give_up_output() -> None:
+    """Else Python tries once more at its end to write what it could not write now."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Sequence
 
 import click
@@ -51,4 +54,11 @@ for command in (demo, init, run, check, new_plugin, key, plugins, status, why, h
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        gone = click.UsageError(f"the folder that this is run in cannot be used: {error.strerror}; go to another one first")
+        return endings.report(gone)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     return endings.run(learnae, "learnae", arguments)

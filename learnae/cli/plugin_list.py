@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
+from learnae.cli.commands.output import on_terminal
 from learnae.errors import PluginError
 from learnae.plugins.offers import BASES
 
@@ -29,7 +29,7 @@ def listing(manager: PluginManager) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Tables on a terminal, plain lines elsewhere."""
-    if sys.stdout.isatty():
+    if on_terminal():
         _show_tables(found)
     else:
         click.echo("\n".join(_lines(found)))

@@ -47,7 +47,7 @@ def folder_name(swarm: str) -> str:
     if re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", swarm):
         return swarm
     readable = re.sub("[^a-z0-9_-]+", "-", swarm.lower()).strip("-")[:40]
-    return f"{readable}+{hashlib.sha256(swarm.encode()).hexdigest()[:12]}"
+    return f"{readable}+{hashlib.sha256(swarm.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def expanded(text: str, key: str) -> Path:

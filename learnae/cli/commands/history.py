@@ -10,7 +10,9 @@ from learnae.cli.commands.output import echo_json
 
 @click.command(short_help="Show the rounds of a peer.")
 @options.home
-@click.option("--rounds", "most", type=click.IntRange(min=1), default=20, show_default=True, help="How many of the newest to show.")
+@click.option(
+    "--rounds", "most", type=click.IntRange(min=1, max=1_000_000), default=20, show_default=True, help="How many of the newest to show."
+)
 @options.as_json
 def history(home: str | None, most: int, as_json: bool) -> None:
     """Show the newest rounds of the peer in HOME, the last one at the end.

@@ -25,6 +25,8 @@ def key(file: Path | None, debug: bool) -> None:
 
     line = SwarmKey.generate().text() + "\n"
     if file is None:
+        if sys.stdout is None:
+            raise click.UsageError("there is no output to show the key on: name a file by --file")
         _keep_to_the_owner()
         click.echo(line, nl=False)
     else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from learnae.cli.commands import options
+from learnae.cli.commands.output import on_terminal
 
 
 @click.group(short_help="Remove what a peer has stored.")
@@ -36,6 +35,6 @@ def _ask(question: str, *, yes: bool) -> None:
 
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not on_terminal("stdin"):
         raise ConfigError(Problem("--yes", "is needed where nobody can be asked: this is no terminal", "add it if all of that is to go"))
     click.confirm(question, abort=True, err=True)

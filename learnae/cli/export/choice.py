@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class ExportArguments:
 
 def export_model(arguments: ExportArguments) -> Iterator[str]:
     """What was written. Raises ConfigError where nothing can be, or a file is there."""
-    if arguments.out.exists() and not arguments.force:
+    if os.path.exists(arguments.out) and not arguments.force:
         raise exists_already(arguments.out)
     home = find_home(arguments.home)
     with read_home(home) as seen:

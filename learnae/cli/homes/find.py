@@ -9,11 +9,13 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from learnae.config.choices import table_of
 from learnae.config.folders import default_home, expanded, folder_name, state_folder
 from learnae.config.options import build
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.config.toml import read
 from learnae.errors import ConfigError, Problem
+from learnae.shared_folder import in_words
 
 HISTORY, PEER_FILE = "history.sqlite", "learnae.toml"
 SHOWN = 10
@@ -25,7 +27,10 @@ def find_homes(text: str | None) -> list[Path]:
     Those used last come first. Raises ConfigError where there is none.
     """
     place = expanded(text, "HOME") if text is not None else _usual_place()
-    found = _homes_at(place) if place.exists() else _homes_called(str(place))
+    try:
+        found = _homes_at(place) if os.path.exists(place) else _homes_called(str(place))
+    except OSError as error:
+        raise ConfigError(Problem("HOME", in_words(error, place), "or name another home")) from error
     if not found:
         raise _none_at(place) if text is not None else _none_yet(place)
     return sorted(found, key=last_used, reverse=True)
@@ -58,7 +63,7 @@ def _usual_place() -> Path:
 
 
 def _is_place(text: str) -> bool:
-    return os.sep in text or text.endswith(".toml") or Path(text).exists() or bool(_homes_called(text))
+    return os.sep in text or text.endswith(".toml") or os.path.exists(text) or bool(_homes_called(text))
 
 
 def name_of(home: Path) -> str:
@@ -89,10 +94,10 @@ def _homes_at(place: Path) -> list[Path]:
 def _homes_of(file: Path) -> list[Path]:
     """The home that a peer's file names, or those that its swarm has under the state folder."""
     document, folder = read(file), file.absolute().parent
-    named = build(PeerTable, document.get("peer", {}), "peer", folder).home
+    named = build(PeerTable, table_of(document.get("peer", {}), "peer", "peer"), "peer", folder).home
     if named is not None:
         return [named] if _is_home(named) else []
-    return _homes_in(default_home(build(SwarmTable, document.get("swarm", {}), "swarm", folder).name))
+    return _homes_in(default_home(build(SwarmTable, table_of(document.get("swarm", {}), "swarm", "swarm"), "swarm", folder).name))
 
 
 def _homes_in(folder: Path) -> list[Path]:
@@ -108,7 +113,7 @@ def _is_home(path: Path) -> bool:
 
 
 def _none_at(place: Path) -> ConfigError:
-    what = f"no peer has run in {place}" if place.exists() else f"there is no {place}"
+    what = f"no peer has run in {place}" if os.path.exists(place) else f"there is no {place}"
     return ConfigError(Problem("HOME", what, "name a peer's home or its TOML file; one that has run at least once"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from learnae.config.folders import expanded
 from learnae.config.kept import kept
 from learnae.errors import ConfigError, Problem
 from learnae.plugins.peer_file import open_document, open_peer_file
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 def settings_of(home: Path, named: str | None, log: FilteringBoundLogger) -> tuple[Config, PluginManager]:
     """Of the TOML file if that is what was `named` on the command line, else as the peer was last run. Raises ConfigError, PluginError."""
-    if named is not None and Path(named).is_file():
-        return open_peer_file(Path(named), log=log)
+    if named is not None and (file := expanded(named, "HOME")).is_file():
+        return open_peer_file(file, log=log)
     if (settings := kept(home)) is None:
         raise ConfigError(Problem(str(home), "does not say where its storages are", "name the peer's TOML file, or start it once"))
     return open_document(settings.document, folder=settings.folder, log=log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from learnae.cli.commands.output import on_terminal
 from learnae.logs import say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progres
     """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
         yield Progress(lambda moment: click.echo(json.dumps(facts(moment, swarm.status), allow_nan=False)))
-    elif not sys.stdout.isatty():
+    elif not on_terminal():
         yield Progress(lambda moment: click.echo(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
         with _on_terminal(swarm, name) as show:
