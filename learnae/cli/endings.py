@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from learnae.errors import ConfigError, EntryError, PluginError, Problem, Unavailable
-from learnae.logs import say
 
 if TYPE_CHECKING:
     from learnae.config.problems import Problems
@@ -39,38 +38,38 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     """Say on stderr what went wrong, and what to do about it. Returns the exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
-            say("interrupted")
+            _say("interrupted")
             return INTERRUPTED
         case click.ClickException():
             with suppress(OSError, ValueError):
                 error.show()
             return error.exit_code
         case ConfigError():
-            say(_listed(error.problems))
+            _say(_listed(error.problems))
             return FILE
         case PluginError():
             _trace(error, wanted=debug)
             told = debug or isinstance(error, EntryError)
-            say(f"{error}{'' if told else ' (--debug shows the traceback)'}")
+            _say(f"{error}{'' if told else ' (--debug shows the traceback)'}")
             return PLUGIN
         case Unavailable():
-            say(f"{error}: try again")
+            _say(f"{error}: try again")
             return WAIT
         case BrokenPipeError():  # `learnae plugins | head`
             _give_up_output()
             return BUG
         case OSError() if error.errno in FULL and error.filename is None:  # `learnae plugins > /full/disk`
             _give_up_output()
-            say(f"the output cannot be written: {error.strerror}")
+            _say(f"the output cannot be written: {error.strerror}")
             return WAIT
     _trace(error, wanted=True)
-    say("This is a bug of Learnae: please report it with the lines above.")
+    _say("This is a bug of Learnae: please report it with the lines above.")
     return BUG
 
 
 def say_all(problems: Problems) -> int:
     """Every one of them on stderr, those of plugins too. Returns the exit code."""
-    say(_listed(problems.all()))
+    _say(_listed(problems.all()))
     return FILE if problems.found else PLUGIN
 
 
@@ -82,7 +81,14 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 def _trace(error: BaseException, *, wanted: bool) -> None:
     if wanted:
-        say("".join(traceback.format_exception(error)).rstrip("\n"))
+        _say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _say(text: str) -> None:
+    """On stderr, if it can be said at all."""
+    from learnae.logs import say  # with all that logging needs: `--help` comes without
+
+    say(text)
 
 
 def _give_up_output() -> None:
