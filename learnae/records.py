@@ -201,7 +201,7 @@ class Received:
     update: Update
     tensors: Mapping[str, Array]
     masks: Mapping[str, NDArray[np.bool_]] = attrs.field(factory=dict)
-    staleness: float = 0.0  # how old the announcement is, in typical rounds
+    staleness: float = 0.0  # how old the announcement is, in typical rounds: own ones, or its peer's where those are longer
     weight: float = 1.0  # what the gates before left of it
     sound: Collection[str] = ()  # tensors that are known to be finite and of the own shape, without decoding them
 
@@ -239,7 +239,7 @@ class Candidate:
     kind: Kind
     bytes: int
     age: int
-    staleness: float
+    staleness: float  # in typical rounds, own ones or its peer's where those are longer
     sketch: Octets = b""
     bytes_per_second: float | None = None  # measured; None before the first transfer
     last_tried: int | None = None  # own round in which this peer was last tried

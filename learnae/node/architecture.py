@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,26 +25,57 @@ if TYPE_CHECKING:
 
 META_BYTES = 64 * MEGABYTE
 SECONDS = 5.0
-EXPLAINED = 64  # each may take seconds of a round, and identities cost nothing
+EAGER = 8  # looks that are not delayed; from then on each wait is twice as long as the one before, since identities cost nothing
+LONGEST_WAIT_SECONDS = 600.0
+REMEMBERED = 1024
 
 
 @attrs.define
 class Architectures:
+    """One look at a time, beside the rounds, which only tell what came of it."""
+
     fetcher: Fetcher
     specs: Sequence[TensorSpec]
     largest_bytes: int
+    clock: Callable[[], float]
     log: FilteringBoundLogger
-    _explained: dict[tuple[PeerId, bytes], str] = attrs.field(factory=dict)
+    _asked: Entry | None = None
+    _answer: str = ""
+    _news: trio.Event = attrs.field(factory=trio.Event)
+    _looks: int = 0
+    _not_before: float = -math.inf
+    _told: OrderedDict[tuple[PeerId, bytes], None] = attrs.field(factory=OrderedDict)
 
-    async def explain(self, strangers: Sequence[Entry], tally: Tally) -> None:
-        """At most one a round, so that a crowd of strangers costs no more than one."""
-        for entry in strangers:
-            key = (entry.peer, update(entry).signature)
-            if key not in self._explained and len(self._explained) < EXPLAINED:
-                self._explained[key] = await self._difference(entry)
-                tally.failed(entry, "architecture", self._explained[key])
-                self.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._explained[key])
-                return
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            if self._asked is not None:
+                self._answer = await self._difference(self._asked)
+
+    def explain(self, strangers: Sequence[Entry], tally: Tally) -> None:
+        """Tell what the last look has found, and begin the next one if one is due."""
+        if self._asked is not None and self._answer:
+            self._tell(self._asked, tally)
+            self._asked, self._answer = None, ""
+        if self._asked is None and self.clock() >= self._not_before:
+            self._asked = next((entry for entry in strangers if _key(entry) not in self._told), None)
+            if self._asked is not None:
+                self._news.set()
+
+    def _tell(self, entry: Entry, tally: Tally) -> None:
+        self._told[_key(entry)] = None
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+        self._looks += 1
+        self._not_before = self.clock() + self._wait_seconds
+        tally.failed(entry, "architecture", self._answer)
+        self.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._answer)
+
+    @property
+    def _wait_seconds(self) -> float:
+        return 0.0 if self._looks < EAGER else min(LONGEST_WAIT_SECONDS, 2.0 ** min(self._looks - EAGER, 32))
 
     async def _difference(self, entry: Entry) -> str:
         transfer = Transfer(META_BYTES)
@@ -55,3 +88,7 @@ class Architectures:
             except LearnaeError as error:
                 return f"another architecture; its meta could not be read: {error}"
         return "another architecture; its meta did not come in time"
+
+
+def _key(entry: Entry) -> tuple[PeerId, bytes]:
+    return entry.peer, update(entry).signature

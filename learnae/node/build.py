@@ -14,6 +14,7 @@ from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, assemble
 from learnae.node.carrying import Carrying
 from learnae.node.choosing import Chooser
+from learnae.node.errands import Errands
 from learnae.node.fetching import Fetcher
 from learnae.node.forwarding import Forwarding
 from learnae.node.hearing import Hearing
@@ -61,7 +62,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join, identity.peer), Outages(log)
     peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
     watching = Watching(manager, around.in_watcher_thread, log)
-    inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks())
+    inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=around.rng("inbox"))
     hearing = Hearing(
         own=identity.peer,
         swarm=swarm.id,
@@ -106,6 +107,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         on_fetched=relay.fetched if relay else None,
         on_tried=inbox.tried,
     )
+    obtainer.own_bytes = kept[0].bytes if kept else raw_bytes(specs)
+    errands = Errands(obtainer, peers, pace, config.selector.count, clock, around.rng("errands"))
+    chooser.busy, chooser.hearing = errands.busy, hearing
     judges, memory = Judges(assembly.gates, outages), Memory(history, log)
     memory.recall(link.hello, ["merge", "outer"], [key for key, _ in judges.keyed()])
     adopting = Adopting(link, memory)
@@ -118,7 +122,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         standing=standing,
         chooser=chooser,
         publisher=publisher,
-        obtainer=obtainer,
+        errands=errands,
         judges=judges,
         merger=Merger(assembly.merge, assembly.outer, {spec.name: spec for spec in specs}),
         adopting=adopting,
@@ -146,7 +150,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         splits=Splits(standing, outages),
         relay=relay,
         rounds=rounds,
-        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes or LARGEST_BYTES, log),
+        errands=errands,
+        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes or LARGEST_BYTES, clock, log),
         adopting=adopting,
         standing=standing,
         keeping=keeping,
@@ -178,6 +183,10 @@ def largest_update(specs: tuple[TensorSpec, ...], bound: int | None) -> int:
     tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
     largest = tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE
     return largest if bound is None else min(bound, largest)
+
+
+def raw_bytes(specs: tuple[TensorSpec, ...]) -> int:
+    return sum((4 if spec.floating else 8) * spec.count for spec in specs)
 
 
 def long_enough(config: Config, standing: Standing) -> Lasting:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import attrs
 
 from learnae.errors import PluginError
 from learnae.node.assembly import Named
+from learnae.node.hearing import Hearing
 from learnae.node.inbox import Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
+from learnae.node.rhythm import UNKNOWN_SECONDS
 from learnae.node.standing import Seen
-from learnae.records import Candidate, Kind, Update, View
+from learnae.records import Candidate, Kind, PeerId, Update, View
 from learnae.strategies import Selector
 
+STRANGERS = 16  # never accepted peers among whom the selector may choose
 DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 
 
 @attrs.define
 class Chooser:
-    """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have."""
+    """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have.
+
+    `busy` tells whose update is being fetched already, `hearing` how often each peer publishes.
+    """
 
     inbox: Inbox
     peers: Peers
@@ -31,10 +37,12 @@ class Chooser:
     signature: bytes
     fresh_rounds: int
     outages: Outages
+    busy: Callable[[PeerId], bool] = lambda peer: False
+    hearing: Hearing | None = None
 
     def seen(self, round_: int) -> list[Seen]:
         """The lineages that are announced by peers with the own architecture."""
-        return [Seen(update(e).lineage, update(e).young, self._live(e, round_), e.peer) for e in self._fitting()]
+        return [Seen(update(e).lineage, update(e).young, self._live(e, round_, unknown=0.0), e.peer) for e in self._fitting()]
 
     def of_lineage(self, lineage: bytes) -> list[Entry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
@@ -45,12 +53,12 @@ class Chooser:
         return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
-        """Live updates of the own lineage, heard within the last rounds, whether fetched or not."""
+        """Live updates of the own lineage, heard within the last rounds, own or their peer's, whether fetched or not."""
         return [self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
-        entries = {e.peer: e for e in self._new(lineage, round_)}
+        entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
@@ -60,7 +68,26 @@ class Chooser:
         return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
 
     def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
-        return (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
+        newer = (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
+        return (entry for entry in newer if not self.busy(entry.peer))
+
+    def _a_few_strangers(self, entries: list[Entry], round_: int) -> list[Entry]:
+        """All that were ever accepted, and of a crowd of others some whose wait is over: known for longest, half of them without a failure.
+
+        Whoever invents identities has young ones, or some that have failed: so an honest newcomer has its turn in spite of any number.
+        """
+        strangers = [entry for entry in entries if not self.peers.trusts(entry.peer)]
+        if len(strangers) <= STRANGERS:
+            return entries
+        due = [entry for entry in strangers if not self._waits(entry.peer, round_)]
+        due.sort(key=lambda entry: self.inbox.known_since(entry.peer))
+        few = {entry.peer for entry in due[: STRANGERS // 2]}
+        few |= {entry.peer for entry in [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]}
+        return [entry for entry in entries if self.peers.trusts(entry.peer) or entry.peer in few]
+
+    def _waits(self, peer: PeerId, round_: int) -> bool:
+        record = self.peers.get(peer)
+        return waits(record.last_tried, record.failures, round_)
 
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
@@ -81,7 +108,7 @@ class Chooser:
             kind=Kind.UPDATE,
             bytes=body.bytes,
             age=body.age,
-            staleness=staleness(entry, now, round_seconds),
+            staleness=self.staleness(entry, now, round_seconds),
             sketch=body.sketch,
             bytes_per_second=book.bytes_per_second,
             last_tried=book.last_tried,
@@ -102,8 +129,17 @@ class Chooser:
     def _fitting(self) -> Iterator[Entry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
 
-    def _live(self, entry: Entry, round_: int) -> bool:
-        return not entry.backlog and round_ - entry.heard_round <= self.fresh_rounds
+    def staleness(self, entry: Entry, now: float, round_seconds: float | None) -> float:
+        """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""
+        pace = self.hearing.pace_of(entry.peer) if self.hearing else 0.0
+        return (now - entry.heard_at) / max(round_seconds, pace) if round_seconds else 0.0
+
+    def _live(self, entry: Entry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+        """Heard within so many rounds: own ones, or its peer's where those are longer."""
+        if entry.backlog:
+            return False
+        in_time = self.hearing is not None and self.hearing.in_time(entry, self.fresh_rounds, unknown)
+        return in_time or round_ - entry.heard_round <= self.fresh_rounds
 
 
 def update(entry: Entry) -> Update:
@@ -115,8 +151,3 @@ def update(entry: Entry) -> Update:
 def waits(last_tried: int | None, failures: int, round_: int) -> bool:
     """Whether what has failed so often is left alone for now, as the default selector does."""
     return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)
-
-
-def staleness(entry: Entry, now: float, round_seconds: float | None) -> float:
-    """How old an announcement is by its arrival here, in typical own rounds."""
-    return (now - entry.heard_at) / round_seconds if round_seconds else 0.0

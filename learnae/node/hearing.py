@@ -16,6 +16,7 @@ from learnae.node.history import PeerRecord, Proof
 from learnae.node.inbox import Arrival, Entry, Inbox, Key, Mark
 from learnae.node.insight import Sighting
 from learnae.node.peers import Peers
+from learnae.node.rhythm import UNKNOWN_SECONDS
 from learnae.node.sightings import sightings
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
@@ -89,11 +90,24 @@ class Hearing:
             self.on_change(peer, "left")
 
     def note_silence(self, rounds: int) -> None:
-        """Tell who has not been heard for more than so many own rounds."""
+        """Tell who has not been heard for more than so many rounds: own ones, or its own where those are longer."""
+        now = self.clock()
         for peer, known in self.inbox.known.items():
-            if not known.silent and self.round - known.heard_round > rounds:
+            if known.silent or self.round - known.heard_round <= rounds:
+                continue
+            if now - known.heard_at > known.rhythm.patience_seconds(rounds, UNKNOWN_SECONDS):
                 known.silent = True
                 self.on_change(peer, "silent")
+
+    def in_time(self, entry: Entry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+        """Whether its peer need not have been heard again since, at its own pace; for `unknown` seconds where that is not known yet."""
+        known = self.inbox.known.get(entry.peer)
+        return known is not None and self.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
+
+    def pace_of(self, peer: PeerId) -> float:
+        """Seconds between its updates, as they arrive here; 0 while unknown."""
+        known = self.inbox.known.get(peer)
+        return known.rhythm.seconds if known else 0.0
 
     def take_learned(self) -> Learned:
         """What is to be saved."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import attrs
+import numpy as np
 
+from learnae.node.lottery import Lottery
+from learnae.node.rhythm import Rhythm
 from learnae.records import Announcement, Kind, PeerId
 
+DRAWN = 8  # of which the most dispensable is evicted
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, Kind]
@@ -48,10 +53,11 @@ class Arrival(enum.Enum):
 
 @attrs.frozen
 class Mark:
-    """The highest number heard from a (peer, kind), with the digest of its payload."""
+    """The highest number heard from a (peer, kind), with the digest of its payload, and since when this node has known it, on its clock."""
 
     number: int
     digest: bytes
+    since: float = attrs.field(default=-math.inf, eq=False)  # for ever, if it was known to an earlier run
 
 
 @attrs.define
@@ -66,6 +72,11 @@ class Known:
     silent: bool = True
     again: Entry | None = None
     missing: bool = False
+    rhythm: Rhythm = attrs.field(factory=Rhythm)
+
+    @property
+    def heard_at(self) -> float:
+        return max((entry.heard_at for entry in self.entries.values()), default=-math.inf)
 
     @property
     def heard_round(self) -> int:
@@ -86,14 +97,19 @@ class Inbox:
     marks: OrderedDict[Key, Mark] = attrs.field(factory=OrderedDict, converter=_ordered)
     changed_marks: set[Key] = attrs.field(factory=set)
     known: dict[PeerId, Known] = attrs.field(factory=dict)  # in the order in which they were first heard
+    rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
+    _lottery: Lottery = attrs.field(init=False, default=attrs.Factory(lambda self: Lottery(self.rng), takes_self=True))
 
     def put(self, entry: Entry) -> Arrival:
         arrival = self._judge(entry)
         if arrival in (Arrival.NEW, Arrival.REFILLED):
-            known = self.known.setdefault(entry.peer, Known())
+            known = self._known(entry.peer)
             known.entries[entry.announcement.kind] = entry
             known.silent = known.silent and entry.backlog
-            self._mark(entry.key, Mark(entry.announcement.number, entry.digest))
+            if entry.announcement.kind is Kind.UPDATE and not entry.backlog:
+                known.rhythm.heard(entry.heard_at)
+            before = self.marks.get(entry.key)
+            self._mark(entry.key, Mark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
             if len(self.known) > self.capacity:
                 self.forget(self._most_dispensable())
         return arrival
@@ -124,7 +140,8 @@ class Inbox:
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""
-        self.known.pop(peer, None)
+        if self.known.pop(peer, None) is not None:
+            self._lottery.remove(peer)
 
     def leave_behind(self, peer: PeerId) -> None:
         """The peer has gone: what it announced is there for newcomers, but no longer for rounds."""
@@ -141,6 +158,17 @@ class Inbox:
     def put_back(self, unsaved: Collection[Key]) -> None:
         """Those marks could not be saved: they count as changed again."""
         self.changed_marks.update(key for key in unsaved if key in self.marks)
+
+    def known_since(self, peer: PeerId) -> float:
+        """When the first update of this peer was heard, as far back as marks go: also if it was evicted meanwhile."""
+        mark = self.marks.get((peer, Kind.UPDATE))
+        return mark.since if mark else math.inf
+
+    def _known(self, peer: PeerId) -> Known:
+        if peer not in self.known:
+            self.known[peer] = Known()
+            self._lottery.add(peer)
+        return self.known[peer]
 
     def _judge(self, entry: Entry) -> Arrival:
         mark = self.marks.get(entry.key)
@@ -162,7 +190,7 @@ class Inbox:
             self.changed_marks.discard(oldest)
 
     def _most_dispensable(self) -> PeerId:
-        """Of the never accepted one that is silent, else the newest, so that a flood drowns itself; else the oldest of all."""
-        silent = next((peer for peer, known in self.known.items() if known.silent and not self.trusted(peer)), None)
-        newest = next((peer for peer in reversed(self.known) if not self.trusted(peer)), None)
-        return silent or newest or next(iter(self.known))
+        """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out; else the oldest of all."""
+        drawn = self._lottery.draw(DRAWN, lambda peer: not self.trusted(peer)) or [peer for peer in self.known if not self.trusted(peer)]
+        silent = [peer for peer in drawn if self.known[peer].silent]
+        return next(iter(silent or drawn or self.known))

@@ -16,6 +16,7 @@ from learnae.node.adopting import Adopting
 from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, Named
 from learnae.node.delivering import Messages
+from learnae.node.errands import Errands
 from learnae.node.finite import finite, what_is_not
 from learnae.node.hearing import Hearing, Learned
 from learnae.node.history import History
@@ -66,6 +67,7 @@ class Node:
     splits: Splits
     relay: Relay | None
     rounds: Rounds
+    errands: Errands
     architectures: Architectures
     adopting: Adopting
     standing: Standing
@@ -105,6 +107,8 @@ class Node:
         self.joining.listening_since = self.clock()
         self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
         async with trio.open_nursery() as nursery:
+            await nursery.start(self.errands.run)
+            nursery.start_soon(self.architectures.run)
             nursery.start_soon(self.watching.run)
             nursery.start_soon(self.presence.run)
             if self.relay is not None:
@@ -175,7 +179,7 @@ class Node:
 
     async def _end_round(self, snapshot: Snapshot, tally: Tally) -> None:
         now = self.clock()
-        await self.architectures.explain(self.rounds.chooser.strangers(), tally)
+        self.architectures.explain(self.rounds.chooser.strangers(), tally)
         tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
         await self._keep(tally, now)
         report = tally.report(now, self.standing.lineage, snapshot.progress.age)

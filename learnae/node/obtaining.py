@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -24,21 +25,25 @@ from learnae.strategies import RunInThread
 
 LEAST_SHARE = 0.25
 """What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
+CREDIBLE = 2
+"""So many times its own size this peer believes at most, when it comes to how long an update may take."""
 SILENT_SHARE = 0.75
 """Where nothing came at all, the next deadline is twice as long: most who are silent have vanished, and each try holds a round up."""
 
 
 @attrs.frozen
 class Obtained:
-    """An update that is here, whole and checked."""
+    """An update that is here, whole and checked; so long it took to come."""
 
     entry: Entry
     decoder: Decoder
+    seconds: float = 0.0
+    bytes: int = 0
 
 
 @attrs.define
 class Obtainer:
-    """`limit` is the most bytes that an update of the own model can have."""
+    """`limit` is the most bytes that an update of the own model can have, `own_bytes` is what the last one took."""
 
     fetcher: Fetcher
     assembly: Assembly
@@ -50,13 +55,18 @@ class Obtainer:
     in_thread: RunInThread
     on_fetched: Callable[[Entry, Transfer], None] | None = None
     on_tried: Callable[[Entry, bool], None] | None = None
+    own_bytes: float = math.inf
+
+    def believed(self, size: int) -> int:
+        """Of an announced size, as much as may set deadlines."""
+        return int(min(size, CREDIBLE * self.own_bytes))
 
     async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
         """What has arrived by its deadline, in the order of `entries`."""
         arrived: dict[PeerId, Obtained] = {}
 
         async def one(entry: Entry) -> None:
-            obtained = await self._obtain_one(entry, tally)
+            obtained = await self.obtain_one(entry, tally, trio.CancelScope())
             if obtained is not None:
                 arrived[entry.peer] = obtained
 
@@ -65,35 +75,43 @@ class Obtainer:
                 nursery.start_soon(one, entry)
         return [arrived[entry.peer] for entry in entries if entry.peer in arrived]
 
-    async def _obtain_one(self, entry: Entry, tally: Tally) -> Obtained | None:
+    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope) -> Obtained | None:
+        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells."""
         record, transfer, started = self.peers.note(entry.peer, again=entry.again), Transfer(self.limit), self.clock()
         record.last_tried = tally.round
-        seconds = self.pace.deadline_seconds(update(entry).bytes, record.bytes_per_second)
-        failure = ("fetch", f"nothing whole within {seconds:.2f} s")
-        obtained, blame = None, 1
-        with trio.move_on_after(seconds) as limit:
+        limit.deadline = trio.current_time() + self._deadline_seconds(entry, record)
+        failure, obtained, blame = ("", ""), None, 1
+        with limit:
             try:
                 obtained = await self._fetch(entry, transfer)
             except Unavailable as error:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
                 failure, blame = (stage_of(error), str(error)), int(not isinstance(error, OnTheBench))
+        took = self.clock() - started
+        if limit.cancelled_caught:
+            failure = ("fetch", f"nothing whole within {took:.2f} s")
         tally.fetched_bytes += transfer.bytes
         if self.on_tried:
             self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)
-        took = self.clock() - started
         if obtained is None:
             if limit.cancelled_caught:
-                self._guess(record, took, update(entry).bytes, transfer.bytes)
+                self._guess(record, took, self.believed(update(entry).bytes), transfer.bytes)
             record.failures += blame
             tally.failed(entry, *failure)
             return None
-        self.pace.transfer_took(took, transfer.bytes)
+        if self.peers.trusts(entry.peer):
+            self.pace.transfer_took(took, transfer.bytes)
         _measure(record, took, transfer.bytes)
         self.peers.note(entry.peer).fetched_number = entry.announcement.number
         if self.on_fetched:
             self.on_fetched(entry, transfer)
-        return obtained
+        return attrs.evolve(obtained, seconds=took, bytes=transfer.bytes)
+
+    def _deadline_seconds(self, entry: Entry, record: PeerRecord) -> float:
+        """No round waits for those that were never accepted: they have the time that a slow line needs."""
+        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), record.bytes_per_second)
+        return seconds if self.peers.trusts(entry.peer) else max(seconds, self.pace.first_seconds)
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
         """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""

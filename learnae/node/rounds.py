@@ -11,14 +11,16 @@ import trio
 from learnae.errors import PluginError
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
-from learnae.node.choosing import Chooser, staleness, update
+from learnae.node.choosing import Chooser, update
 from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
+from learnae.node.errands import Errands
+from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN, Judgement, Judges
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
-from learnae.node.obtaining import Obtained, Obtainer
+from learnae.node.obtaining import Obtained
 from learnae.node.outages import Outages
 from learnae.node.pace import Pace
 from learnae.node.peers import Peers
@@ -46,7 +48,7 @@ class Rounds:
     standing: Standing
     chooser: Chooser
     publisher: Publisher
-    obtainer: Obtainer
+    errands: Errands
     judges: Judges
     merger: Merger
     adopting: Adopting
@@ -60,12 +62,14 @@ class Rounds:
 
     async def publish(self, snapshot: Snapshot, tally: Tally) -> None:
         tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.clock()))
+        if tally.published is not None:
+            self.errands.obtainer.own_bytes = tally.published.bytes
 
     async def exchange(self, snapshot: Snapshot, tally: Tally) -> None:
         """Everything after the own publication. Raises TrainerGone."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
         chosen = self._choose(snapshot, tally)
-        obtained = await self.obtainer.obtain(chosen, tally)
+        obtained = self._of_own_lineage(await self.errands.obtain(chosen, tally))
         if not obtained:
             return
         local = self.adopting.local(snapshot)
@@ -74,6 +78,10 @@ class Rounds:
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
         failure = await self._merge(snapshot, local, accepted)
         self._keep_book(obtained, judgements, failure, tally)
+
+    def _of_own_lineage(self, obtained: Sequence[Obtained]) -> list[Obtained]:
+        """What was begun in an earlier round may have come after this peer has moved."""
+        return [item for item in obtained if update(item.entry).lineage == self.standing.lineage]
 
     def _choose(self, snapshot: Snapshot, tally: Tally) -> list[Entry]:
         lineage = self.standing.lineage
@@ -96,7 +104,7 @@ class Rounds:
 
     def _received_one(self, item: Obtained, local: LocalModel) -> Received:
         tensors = LazyTensors(item.decoder, local.current)
-        old = staleness(item.entry, self.clock(), self.pace.round_seconds)
+        old = self.chooser.staleness(item.entry, self.clock(), self.pace.round_seconds)
         return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
 
     async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received]) -> str:
@@ -117,12 +125,18 @@ class Rounds:
         for item, judgement in zip(obtained, judgements, strict=True):
             record, book = self.peers.note(item.entry.peer), self.peers.note(item.entry.peer, again=item.entry.again)
             if judgement.accepted:
+                self._measure_newcomer(record, item, failure)
                 book.failures, record.ever_accepted = 0, record.ever_accepted or not failure
             elif judgement.stage != PLUGIN:
                 book.failures += 1
             tally.judged(item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else "")
         if not failure:
             tally.outcome = "merged"
+
+    def _measure_newcomer(self, record: PeerRecord, item: Obtained, failure: str) -> None:
+        """How long strangers take says nothing until one of them is accepted."""
+        if not record.ever_accepted and not failure:
+            self.pace.transfer_took(item.seconds, item.bytes)
 
 
 def merged_age(own: int, accepted: Sequence[int]) -> int:

@@ -35,6 +35,11 @@ class Tally:
         weight, stage, reason = judgement.received.weight, PLUGIN if failure else judgement.stage, failure or judgement.reason
         self.verdicts.append(_verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=stage, reason=reason))
 
+    def take_over(self, other: Tally) -> None:
+        """What was noted of fetches that this round takes the results of."""
+        self.fetched_bytes += other.fetched_bytes
+        self.verdicts += (attrs.evolve(verdict, round=self.round) for verdict in other.verdicts)
+
     def report(self, now: float, lineage: bytes, age: int) -> RoundReport:
         merged = sum(verdict.merged for verdict in self.verdicts)
         failed, lost = (sum(verdict.stage == stage for verdict in self.verdicts) for stage in ("fetch", PLUGIN))

@@ -267,10 +267,13 @@ def test_a_goodbye_from_the_backlog_is_old_news():
 
 
 def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
-    heard = listener().hears(said("alice", 5), said("alice", 6))
-    heard.hearing.round = 8
+    heard = listener().hears(said("alice", 5))
+    heard.hearing.clock = lambda: 5.0
+    heard.hears(said("alice", 6))
+    heard.hearing.round, heard.hearing.clock = 9, lambda: 44.0  # of its own rounds of 5 s not yet eight
     heard.hearing.note_silence(8)
-    heard.hearing.round = 9
+    assert heard.changes == [("alice", "new")]
+    heard.hearing.clock = lambda: 46.0
     heard.hearing.note_silence(8)
     heard.hearing.note_silence(8)
     heard.hears(said("alice", 7), said("alice", 1, Leaving()), said("alice", 8))

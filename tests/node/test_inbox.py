@@ -1,5 +1,6 @@
 """The newest of each peer, told apart from replays, duplicates and equivocation, within bounds."""
 
+import attrs
 import pytest
 
 from learnae.node.inbox import MARKS_PER_PEER, Arrival, Entry, Inbox, Mark
@@ -58,11 +59,23 @@ def test_kinds_are_numbered_apart():
     assert box.put(sample) is Arrival.NEW
 
 
-def test_a_flood_of_strangers_evicts_the_newest_stranger_and_never_a_trusted_peer():
-    box = inbox(capacity=3, trusted=("friend",))
-    for name in ("friend", "first", "second", "third", "fourth"):
+def test_a_flood_of_strangers_evicts_strangers_by_lot_and_never_a_trusted_peer():
+    box = inbox(capacity=21, trusted=("friend",))
+    for name in ("friend", *(f"early {number}" for number in range(20))):
         box.put(entry(name, 1))
-    assert set(newest(box)) == {"friend", "first", "second"}
+    for number in range(20):
+        box.put(entry(f"late {number}", 1))
+    held = set(newest(box))
+    assert "friend" in held and len(held) == 21
+    assert 4 <= sum(name.startswith("late") for name in held) <= 16
+
+
+def test_a_stranger_that_is_heard_again_is_as_old_as_when_it_was_first_heard():
+    box = inbox(capacity=1)
+    box.put(attrs.evolve(entry("a", 1), heard_at=5.0))
+    box.put(attrs.evolve(entry("b", 1), heard_at=6.0))
+    box.put(attrs.evolve(entry("a", 2), heard_at=7.0))
+    assert (box.known_since(PeerId("a")), box.known_since(PeerId("b"))) == (5.0, 6.0)
 
 
 def test_high_water_marks_survive_eviction():

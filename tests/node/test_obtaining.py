@@ -37,8 +37,10 @@ async def inline(function, *args):
 def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
-    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, **told):
+    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, **told):
         records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
+        for entry in entries:
+            records.note(entry.peer).ever_accepted = not strangers
 
         def codec_named(name):
             if name != "fp32":
