@@ -61,6 +61,8 @@ def _name(name: Any, config: Any, overrides: Any) -> Iterator[Problem]:
         yield Problem("name", "is a model", "the model comes first: learnae.join(model, name)")
     elif name is not None and not isinstance(name, str):
         yield Problem("name", f"is {shown(name)}, and not a text", f"{NAME}. All else is given by its keyword, such as optimizer=")
+    elif name is not None and not name.strip():
+        yield Problem("name", "is empty", NAME)
     elif name is None and config is None and not _overrides_name(overrides):
         yield Problem("name", "is missing", NAME)
 
@@ -70,12 +72,23 @@ def _overrides_name(overrides: Any) -> bool:
 
 
 def _path(key: str, value: Any, other: Any, wanted: str) -> Iterator[Problem]:
-    if value is None or (other and isinstance(value, other)):
+    if other and isinstance(value, other):
+        if wrong := [name for name in _names(value) if not isinstance(name, str)]:
+            yield Problem(key, f"has the key {shown(wrong[0])}, which is no text", 'give a document such as {"train": {"local_steps": 5}}')
+        return
+    if value is None:
         return
     if not isinstance(value, str | os.PathLike):
         yield Problem(key, f"is {shown(value)}, and not the path of {wanted}", f'such as {key}="{"learnae.toml" if other else "peer"}"')
+    elif "\0" in str(os.fspath(value)):
+        yield Problem(key, "holds a NUL, which no path can", f"give the path of {wanted}")
     elif not os.fspath(value):
         yield Problem(key, "is empty", f"leave it out, or give the path of {wanted}")
+
+
+def _names(document: Mapping[Any, Any]) -> list[Any]:
+    """The keys of a document and of its tables."""
+    return [*document, *(name for table in document.values() if isinstance(table, Mapping) for name in table)]
 
 
 def _optimizer(optimizer: Any) -> Iterator[Problem]:
@@ -93,7 +106,7 @@ def _optimizer(optimizer: Any) -> Iterator[Problem]:
 
 
 def _has_groups(optimizer: Any) -> bool:
-    return hasattr(optimizer, "param_groups") or hasattr(getattr(optimizer, "optimizer", None), "param_groups")
+    return any(isinstance(getattr(one, "param_groups", None), list) for one in (optimizer, getattr(optimizer, "optimizer", None)))
 
 
 def _overrides(overrides: Any) -> Iterator[Problem]:

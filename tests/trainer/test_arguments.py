@@ -61,6 +61,9 @@ def test_what_is_no_model_is_refused_with_what_to_give(model: Any, says: str, st
         ({"config": b"learnae.toml"}, "config", "path of a file"),
         ({"config": ""}, "config", "is empty"),
         ({"config": ["learnae.toml"]}, "config", "path of a file"),
+        ({"config": {5: {}}}, "config", "no text"),
+        ({"config": {"train": {5: 5}}}, "config", "no text"),
+        ({"home": "a\0b"}, "home", "NUL"),
         ({"overrides": "train.local_steps=5"}, "overrides", 'overrides=["train.local_steps=5"]'),
         ({"overrides": [("train.local_steps", 5)]}, "overrides", "no text"),
         ({"overrides": {"train.local_steps": 5}}, "overrides", "list of texts"),
@@ -95,7 +98,7 @@ def test_a_name_and_a_model_that_changed_places_are_told(zeros: nn.Module) -> No
 
 def test_a_swarm_without_a_name_is_refused_with_what_to_write(zeros: nn.Module) -> None:
     assert 'learnae.join(model, "digits")' in refusal(zeros)
-    assert "swarm.name" in refusal(zeros, "")
+    assert all("name: is empty" in refusal(zeros, name) for name in ("", "  "))
 
 
 def test_a_name_may_come_from_an_override(zeros: nn.Module) -> None:
