@@ -51,7 +51,8 @@ class Saver:
     def keep(self) -> None:
         """The step that is under way will never be finished, so that what could be saved now is neither here nor there."""
         if self.folder is not None:
-            self.log.warning("checkpoint.kept", folder=str(self.folder), why="the last step was not finished", kept="the one before")
+            kept = "the one before" if (self.folder / checkpoint.FILE).exists() else "none was made yet"
+            self.log.warning("checkpoint.kept", folder=str(self.folder), why="the last step was not finished", kept=kept)
 
     def rescue(self) -> None:
         """Save for the last time, while an error is under way that matters more than whether that is possible."""

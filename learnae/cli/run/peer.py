@@ -134,7 +134,7 @@ def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArgumen
             progress(last, last=True)
         say(f"saved in {folder}")
     except Unfinished:
-        say(f"not saved, since it was stopped in the middle: the same command goes on from the checkpoint before, in {folder}")
+        say(f"not saved, since it was stopped in the middle; what was saved before is still in {folder}")
         raise
     except KeyboardInterrupt:
         say(f"saved in {folder}: the same command goes on from there")

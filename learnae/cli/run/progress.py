@@ -112,8 +112,14 @@ def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
     def show(moment: Moment) -> None:
         console.print(Text(in_words(moment, swarm.status, console.width), overflow="ellipsis", no_wrap=True))
 
-    with Live(get_renderable=line, console=console, refresh_per_second=REFRESHES, transient=True):
+    live = Live(get_renderable=line, console=console, refresh_per_second=REFRESHES, transient=True)
+    with suppress(OSError):  # here and below: the terminal was closed
+        live.start()
+    try:
         yield show
+    finally:
+        with suppress(OSError):
+            live.stop()
 
 
 def _swarm_in_words(status: Status) -> Iterator[str]:
