@@ -11,6 +11,7 @@ import numpy as np
 from learnae.elementwise import pieces
 from learnae.node.finite import finite
 from learnae.node.kinds import is_mixed, is_trained
+from learnae.node.lengths import keep_length
 from learnae.records import LocalModel, Received, TensorSpec
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Writer:
         _copy_finite(name, tensor, target)
         if name in self.specs and self.specs[name].floating and self.specs[name].buffer:
             _hold_between(target, own, [(item.tensors[name], item.masks.get(name)) for item in self.accepted])
+            keep_length(target, own)
 
 
 def _check(name: str, tensor: Any, target: Array) -> None:
