@@ -40,6 +40,11 @@ def test_at_80_columns_the_loss_and_the_swarm_are_there_and_what_was_left_out_is
     assert "loss 0.1235, ..." in line and "merged 23,456" in line
 
 
+def test_at_80_columns_a_loss_and_a_metric_are_whole() -> None:
+    line = in_words(Moment(17_200, 3.0, 0.0042, {"accuracy": 0.8667}), status(rounds=111), 80)
+    assert "accuracy 0.8667; round 111" in line and "merged" in line
+
+
 def test_where_there_is_no_terminal_nothing_is_left_out() -> None:
     line = in_words(Moment(123_456, 3.0, 0.12345, METRICS), status())
     assert "top_5_accuracy 0.9999" in line and "refused 1,234" in line

@@ -81,14 +81,14 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
 
 
 def in_words(moment: Moment, status: Status, width: int | None = None) -> str:
-    """In a line of `width` columns: what was measured last gives way, with a mark, and then what of the swarm is least wanted."""
+    """In a line of `width` columns: what was refused gives way, then with a mark what was measured last, then the rest of the swarm."""
     numbers = moment.metrics if moment.loss is None else {"loss": moment.loss, **moment.metrics}
     measured = [f"{name} {value:.4f}" for name, value in numbers.items()]
     swarm = list(_swarm_in_words(status))
-    lines = [_line(moment, [*measured[:count], "..."], swarm) for count in range(len(measured) - 1, 0, -1)]
-    lines += [_line(moment, [*measured[:1], *(["..."] if measured[1:] else [])], swarm[:count]) for count in range(len(swarm) - 1, -1, -1)]
-    whole = _line(moment, measured, swarm)
-    return next((line for line in (whole, *lines) if width is None or len(line) <= width), f"step {moment.step:,}")
+    lines = [_line(moment, measured, swarm), _line(moment, measured, swarm[:-1])]
+    lines += [_line(moment, [*measured[:count], "..."], swarm[:-1]) for count in range(len(measured) - 1, 0, -1)]
+    lines += [_line(moment, [*measured[:1], *(["..."] if measured[1:] else [])], swarm[:count]) for count in range(len(swarm) - 2, -1, -1)]
+    return next((line for line in lines if width is None or len(line) <= width), f"step {moment.step:,}")
 
 
 def _line(moment: Moment, measured: Sequence[str], swarm: Sequence[str]) -> str:
