@@ -39,7 +39,7 @@ class Peer:
     """A model that wanders a little with each step, and its swarm."""
 
     def __init__(self, home: Path, swarms: ExitStack, tables: dict[str, Any]) -> None:
-        self.home, self.model = home, torch.nn.Linear(4, 2)
+        self.home, self.model = home, torch.nn.Linear(64, 64)  # what is smaller needs no codec
         config = {"swarm": {"name": "stuck"}, **tables}
         self.swarm: Swarm = swarms.enter_context(learnae.join(self.model, config=config, home=home, overrides=OVERRIDES))
 
