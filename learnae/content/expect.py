@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 from learnae.errors import UpdateRejected
@@ -38,6 +39,13 @@ def text(value: Any, what: str, limit: int) -> str:
     """At most `limit` printable characters: these texts end up in logs and terminals."""
     if type(value) is not str or len(value) > limit or not value.isprintable():
         raise malformed(what, f"at most {limit} printable characters")
+    return value
+
+
+def one_of(value: Any, what: str, known: Collection[str]) -> str:
+    """One of these texts."""
+    if type(value) is not str or value not in known:
+        raise malformed(what, "one that is known")
     return value
 
 

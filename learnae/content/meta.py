@@ -23,6 +23,11 @@ from learnae.errors import PluginError, UpdateRejected
 from learnae.records import Cid, Kind, PeerId, TensorSpec
 
 _KEYS = ("peer", "kind", "number", "codec", "base", "parents", "tensors")
+DTYPES = frozenset(
+    {*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "bool", "bfloat16", "float16", "float32", "float64"}
+)
+"""All that a tensor of a swarm may be. Numpy knows more, such as `S400000000`, of which one element is as large as it says."""
+
 _LIST_HEADER = 8  # bytes that the header of a long list takes beyond that of an empty one, at most
 
 
@@ -152,7 +157,7 @@ def _spec(name: Any, dtype: Any, shape: Any, limits: Limits) -> TensorSpec:
     dims = expect.items(shape, "a shape", limits.dims)
     spec = TensorSpec(
         expect.text(name, "a name", limits.name),
-        expect.text(dtype, "a dtype", limits.text),
+        expect.one_of(dtype, "a dtype", DTYPES),
         tuple(expect.integer(dim, "a dimension") for dim in dims),
     )
     expect.integer(spec.count, "a shape's product")

@@ -15,6 +15,7 @@ from learnae.content.meta import Meta, TensorEntry, decode_meta, encode_meta
 from learnae.content.places import Place
 from learnae.errors import PluginError, UpdateRejected
 from learnae.records import BLOCK_BYTES, Kind, PeerId, TensorSpec
+from learnae.trainer.shareable import FLOATING, WHOLE
 
 PEER = PeerId("0f" * 32)
 LIMITS = Limits(bytes=1 << 40)
@@ -154,6 +155,20 @@ def test_what_others_would_refuse_is_an_error_on_the_publishing_side(bad: Meta) 
 def test_every_field_is_checked(changes: dict[str, Any]) -> None:
     with pytest.raises(UpdateRejected):
         decode_meta([page_with(**changes)], LIMITS)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["S400000000", "U9", "object", "O", "V8", "f", "<f4", "float128", "complex64", "float32,int8", "M8[s]", "", " float32"]
+)
+def test_no_dtype_but_those_that_a_swarm_shares_is_believed(dtype: str) -> None:
+    with pytest.raises(UpdateRejected, match="a dtype"):
+        decode_meta([page_with(tensors=[["w", dtype, [1], {}, 0, 0, 4]])], LIMITS)
+
+
+@pytest.mark.parametrize("dtype", sorted(str(dtype).removeprefix("torch.") for dtype in FLOATING | WHOLE))
+def test_every_dtype_that_a_trainer_shares_is_one_that_others_take(dtype: str) -> None:
+    (decoded,) = decode_meta([page_with(tensors=[["w", dtype, [1], {}, 0, 0, 4]])], LIMITS).tensors
+    assert decoded.spec.dtype == dtype
 
 
 def test_limits_bound_tensors_over_all_pages() -> None:

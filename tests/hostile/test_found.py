@@ -86,13 +86,28 @@ def test_numbers_as_keys_are_refused_since_their_hashes_could_be_made_to_collide
         ["w" * 513, "float32", [1], {}, 0, 0, 0],
         ["w\n", "float32", [1], {}, 0, 0, 0],
         ["w", "f" * 257, [1], {}, 0, 0, 0],
+        ["w", "S400000000", [1], {}, 0, 0, 0],
         ["w", "float32", [1], {str(number): 0 for number in range(17)}, 0, 0, 0],
         ["w", "float32", [1], {"note": "x" * 257}, 0, 0, 0],
         ["w", "float32", [1], {"note": []}, 0, 0, 0],
         ["w", "float32", [1], {}, 0, 0, 2**63 - 1],
         ["w", "float32", [1], {}, -1, 0, 0],
     ],
-    ids=["product", "largest-product", "dims", "negative", "name", "line-feed", "dtype", "notes", "note", "nested", "length", "block"],
+    ids=[
+        "product",
+        "largest-product",
+        "dims",
+        "negative",
+        "name",
+        "line-feed",
+        "dtype",
+        "huge-dtype",
+        "notes",
+        "note",
+        "nested",
+        "length",
+        "block",
+    ],
 )
 def test_a_tensor_beyond_a_bound_is_refused(row):
     with pytest.raises(UpdateRejected, match="malformed"):
@@ -100,7 +115,7 @@ def test_a_tensor_beyond_a_bound_is_refused(row):
 
 
 def test_more_tensors_than_the_bound_on_all_pages_together_are_refused():
-    rows = [[str(number), "f", [], {}, 0, 0, 0] for number in range(60)]
+    rows = [[str(number), "float32", [], {}, 0, 0, 0] for number in range(60)]
     limits = Limits(MEBIBYTE, tensors=100)
     assert len(decode_meta([page(rows)], limits).tensors) == 60
     with pytest.raises(UpdateRejected, match="a list of at most 40 items"):
