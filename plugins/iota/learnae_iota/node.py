@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -56,16 +55,4 @@ class Node:
             self._idle.pop().close()
 
     async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
-        """Raises TimeoutError, at once, for an answer that takes too long, whatever comes meanwhile."""
-        try:
-            return await in_thread_until(self.in_thread, lambda: function(line), line.hang_up, partial(_late, line))
-        except Exception as error:
-            if line.hung_up:
-                raise TimeoutError("an answer takes too long") from error
-            raise
-
-
-async def _late(line: Line) -> None:
-    """Return when an answer takes too long."""
-    while (rest := line.rest_seconds()) > 0.0:  # noqa: ASYNC110  the thread that asks can set no event of trio's
-        await trio.sleep(rest)
+        return await in_thread_until(self.in_thread, lambda: function(line), line.hang_up)

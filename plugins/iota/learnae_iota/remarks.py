@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from learnae import Context, Unavailable
+from learnae.asking import readable
 from learnae.errors import ConfigError, Problem
 from learnae_iota.building import LIGHT_WEIGHT, Builder
 from learnae_iota.line import Line, Nonsense, Refused
@@ -28,7 +29,7 @@ HEAVY_WEIGHT = 9  # from here Python takes many seconds
 START = "start it, or name another one; `learnae-iota devnet FOLDER` runs some on this machine"
 NAME_A_HORNET = "name the HTTP API of a Hornet 0.5"
 PERMIT = "add them to httpAPI.permitRemoteAccess of the node, and let it ask for no password"
-SET_CLOCKS = "let both machines set their clocks by NTP: peers at nodes with different clocks do not hear each other"
+SET_CLOCKS = "let both machines set their clocks by NTP: peers whose clocks differ by more than 100 s do not hear each other"
 INSTALL_POW = 'type `pip install --no-deps pyota-pow`, or let the node do it: proof_of_work = "node"'
 SERVE_FEED = "enable the plugin `zmq` of the node, or leave `feed` out: looking serves as well"
 
@@ -138,16 +139,11 @@ def _clock(line: Line) -> Iterator[Problem]:
 
 
 def _about(line: Line, info: dict[str, object], *, tips: bool) -> Iterator[str]:
-    name, version = (_printable(info.get(key)) for key in ("appName", "appVersion"))
+    name, version = (readable(str(info.get(key)), 20) for key in ("appName", "appVersion"))
     tested = "" if version == TESTED else f", where {TESTED} was tested,"
     yield f"{name} {version}{tested} at {line.address} permits all calls that are needed"
     if not tips:
         yield f"{line.address} has no fresh milestones, and chooses no parents: announcements name recent ones of the swarm"
-
-
-def _printable(text: object) -> str:
-    """It goes to a terminal."""
-    return "".join(character for character in str(text)[:20] if character.isprintable())
 
 
 def _connect(feed: str) -> None:

@@ -75,7 +75,7 @@ def test_a_listener_hears_on_when_the_clock_of_its_machine_is_set(node: FakeNode
     run(test)
 
 
-def test_the_time_is_that_of_the_node_while_the_own_clock_is_set(node: FakeNode, clock: SetClock) -> None:
+def test_without_a_clock_of_its_own_a_machine_goes_by_that_of_the_node(node: FakeNode, clock: SetClock) -> None:
     line = Line(node.url, 5.0)
     assert line.clock_is_due
     meet(line)
@@ -87,7 +87,56 @@ def test_the_time_is_that_of_the_node_while_the_own_clock_is_set(node: FakeNode,
     meet(line)
     assert not line.clock_is_due
     assert line.ahead_seconds == pytest.approx(-1e8, abs=10.0)
+    assert line.now() == pytest.approx(clock.time(), abs=10.0)
     line.close()
+
+
+@pytest.mark.parametrize("ahead_seconds", [-1.7e9, -1e6, -3600.0, -200.0, 200.0, 3600.0, 1e6, 1e9, 4e12])
+def test_a_node_that_lies_about_the_time_moves_nobody_whose_clock_was_set(ahead_seconds: float, node: FakeNode) -> None:
+    node.ahead_seconds = ahead_seconds
+    line = Line(node.url, 5.0)
+    meet(line)
+    assert line.now() == pytest.approx(time.time(), abs=10.0)
+    assert line.ahead_seconds == pytest.approx(ahead_seconds, rel=1e-6, abs=10.0)
+    line.close()
+
+
+@pytest.mark.parametrize("ahead_seconds", [-60.0, 60.0])
+def test_a_node_that_differs_by_little_is_gone_by(ahead_seconds: float, node: FakeNode) -> None:
+    node.ahead_seconds = ahead_seconds
+    line = Line(node.url, 5.0)
+    meet(line)
+    assert line.now() == pytest.approx(time.time() + ahead_seconds, abs=10.0)
+    line.close()
+
+
+@pytest.mark.parametrize("told", [0.0, 1e6, 1e11])
+def test_a_node_without_a_clock_tells_nothing_to_a_machine_without_one(told: float, node: FakeNode, clock: SetClock) -> None:
+    node.ahead_seconds = told - time.time()
+    line = Line(node.url, 5.0)
+    meet(line)
+    assert line.now() == pytest.approx(clock.time(), abs=10.0)
+    line.close()
+
+
+def test_peers_hear_each_other_though_the_node_of_one_lies_about_the_time(learnae_contexts: Contexts) -> None:
+    async def test() -> None:
+        with FakeNode().running() as liar, FakeNode().running() as honest:
+            honest.transactions = liar.transactions
+            liar.ahead_seconds = 86_400.0
+            near, far = (IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2) for node in (honest, liar))
+            async with (
+                IotaAnnouncer(near, learnae_contexts("a")) as a,
+                IotaAnnouncer(far, learnae_contexts("b")) as b,
+                listening(a) as ear,
+                listening(b) as other,
+            ):
+                await announce(b, b"from b", b"1")
+                await ear.hears(b"from b")
+                await announce(a, b"from a", b"2")
+                await other.hears(b"from a")
+
+    run(test)
 
 
 def test_a_node_whose_clock_is_set_is_asked_again_in_the_end(

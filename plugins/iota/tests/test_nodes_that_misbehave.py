@@ -270,19 +270,6 @@ def test_too_little_work_is_told_with_what_to_change(nodes: Any, learnae_context
     run(test)
 
 
-def test_a_node_whose_clock_is_ahead_sets_the_time(nodes: Any, learnae_contexts: Contexts) -> None:
-    """As seen from a device without a clock."""
-    node = nodes()
-    node.ahead_seconds = 86_400.0 * 365
-
-    async def test() -> None:
-        async with IotaAnnouncer(options(node), learnae_contexts("a")) as a, listening(a) as ear:
-            await announce(a, b"hello")
-            await ear.hears(b"hello")
-
-    run(test)
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:14265", "ftp://a", "http://", "http://a:0", "http://a:99999", "http://a b", ""])
 def test_what_is_no_address_of_a_node_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="must be an address such as"):

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from ipfshttpclient.exceptions import StatusError
 
 from learnae.records import MEGABYTE
-from learnae_ipfs.line import Line
+from learnae_ipfs.line import Line, NoWord
 
 MOST_BYTES = MEGABYTE
 COMPLAINTS = (400, 500)  # of a daemon, about what it was asked
@@ -54,8 +53,8 @@ def ask(line: Line, path: str, *arguments: str, **opts: str) -> Answer:
     """Raises what a line raises, but for a status that says no."""
     try:
         data = line.read(path, *arguments, most=MOST_BYTES, silence_seconds=None, **opts)
-    except StatusError as error:
-        return Answer(error.original.response.status_code)
+    except NoWord as error:
+        return Answer(error.status)
     try:
         found = json.loads(data or b"")
     except (ValueError, RecursionError):

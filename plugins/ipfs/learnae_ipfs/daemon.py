@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
-import ipfshttpclient.exceptions as client_errors
 import trio
 
 from learnae import Unavailable
@@ -71,5 +70,5 @@ class Daemon:
             line.close()  # of a daemon that has gone
         try:
             return Line(address, self.silence_seconds)
-        except client_errors.Error as error:
+        except ValueError as error:
             raise Unavailable(f"{self.name} has an address that is none: {address}") from error

@@ -1,134 +1,101 @@
-"""One connection to a daemon's RPC that can be cut off from another thread, whatever it is waiting for."""
+"""A daemon's RPC over one wire, which can be cut off from another thread, whatever it is waiting for."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-from collections.abc import Callable, Iterator
+import http.client
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote, urlencode, urlsplit
 
 import ipfshttpclient.exceptions as client_errors
-import requests
-import urllib3.exceptions
-from ipfshttpclient.http_requests import ClientSync
+from ipfshttpclient.http_common import map_args_to_params, multiaddr_to_url_data
 
-from learnae_ipfs.reading import PIECE_BYTES, answers, complaint
+from learnae.asking import FAILURES as WIRE_FAILURES
+from learnae.asking import Answer, Place, TooLong, Wire
+from learnae_ipfs.reading import MOST_ANSWER_BYTES, MOST_COMPLAINT_BYTES, NoWord, Refused, answers, complaint
 
-CONNECT_SECONDS = 2.0  # nothing can cut off a connection that is still being made
+PATIENCE = 3  # times as long as a daemon may be silent: so long may an answer take that has begun to come
+WORK_SECONDS = 900.0  # instead, for answers that come while the daemon works
+WORK = frozenset({"block/rm", "dag/import", "pin/add", "pin/rm", "refs", "repo/gc"})
+BASE = "/api/v0/"
 
-FAILURES = (client_errors.Error, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-Refused = client_errors.ErrorResponse
+FAILURES = (*WIRE_FAILURES, NoWord)
+
+__all__ = ["FAILURES", "Line", "NoWord", "Refused", "check_address"]
 
 
 class Line:
     """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later."""
 
     def __init__(self, address: str, silence_seconds: float) -> None:
+        """Raises ValueError for what is no address."""
         self.address = address
-        self._client = _Client(address, "api/v0", timeout=(silence_seconds, silence_seconds))
+        self._wire = Wire(_place(address), silence_seconds)
         self._silence_seconds = silence_seconds
-        self._client.connected = self._connected
-        self._client.open_session()
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self.hung_up = False
 
-    def ask(self, path: str, *args: str, data: Iterator[bytes] | None = None, headers: Any = None, **opts: str) -> Iterator[Any]:
+    @property
+    def hung_up(self) -> bool:
+        return self._wire.hung_up
+
+    def ask(
+        self, path: str, *args: str, data: Iterator[bytes] | None = None, headers: Mapping[str, str] | None = None, **opts: str
+    ) -> Iterator[Any]:
         """The objects that the daemon answers with, one a line, as they come. Raises one of FAILURES."""
-        with self._client.request(path, args, opts=opts, stream=True, data=data, headers=headers) as pieces:
-            yield from answers(pieces)
+        body, target = b"" if data is None else data, _target(path, args, opts)
+        seconds = WORK_SECONDS if path in WORK else PATIENCE * self._silence_seconds
+        with self._wire.post(target, body, headers or {}, most_bytes=MOST_ANSWER_BYTES, answer_seconds=seconds) as answer:
+            yield from answers(_allowed(answer))
 
     def read(self, path: str, *args: str, most: int, silence_seconds: float | None = None, **opts: str) -> bytes | None:
         """The bytes that the daemon answers with; None for more than `most`, which are not read. Raises one of FAILURES."""
-        pieces, size = [], 0
-        timeout = None if silence_seconds is None else (self._silence_seconds, silence_seconds)
-        with self._client.request(path, args, opts=opts, stream=True, timeout=timeout) as answer:
-            for piece in answer:
-                size += len(piece)
-                if size > most:
-                    self.hang_up()
-                    return None
-                pieces.append(piece)
-        return b"".join(pieces)
+        target, bound, patience = _target(path, args, opts), max(most, MOST_COMPLAINT_BYTES), PATIENCE * self._silence_seconds
+        with self._wire.post(target, b"", {}, most_bytes=bound, answer_seconds=patience, silence_seconds=silence_seconds) as answer:
+            try:
+                return _joined(_allowed(answer), most)
+            except TooLong:
+                return None
 
     def hang_up(self) -> None:
-        with self._lock:
-            self.hung_up = True
-            for sock in self._sockets:
-                _shut(sock)
+        self._wire.hang_up()
 
     def close(self) -> None:
-        self._client.close_session()
-
-    def _connected(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._sockets = [sock]
-            if self.hung_up:
-                _shut(sock)
-
-
-class _Client(ClientSync):  # type: ignore[misc]  # ships no types
-    """Tells of each socket that it opens, goes through no proxy, and reads by small pieces, however much the other side announces."""
-
-    connected: Callable[[socket.socket], None]
-
-    def _make_session(self) -> Any:
-        session = super()._make_session()
-        session.trust_env = False
-        for adapter in session.adapters.values():
-            adapter.poolmanager.connection_pool_kw.pop("strict", None)  # urllib3 warns of it, and has not needed it for years
-            _watch_pools(adapter.poolmanager, self)
-        return session
-
-    def _request(self, *args: Any, **kwargs: Any) -> Any:
-        return super()._request(*args, **{**kwargs, "chunk_size": PIECE_BYTES})
-
-    def _do_raise_for_status(self, response: requests.Response) -> None:
-        try:
-            response.raise_for_status()
-        except requests.HTTPError as error:
-            if message := complaint(response):
-                raise client_errors.ErrorResponse(message, error) from error
-            raise client_errors.StatusError(error) from error
-
-
-def _watch_pools(manager: Any, client: _Client) -> None:
-    new_pool = manager._new_pool
-
-    def new_watched_pool(*args: Any, **kwargs: Any) -> Any:
-        pool = new_pool(*args, **kwargs)
-        plain = pool.ConnectionCls
-        pool.ConnectionCls = lambda *args, **kwargs: _watched(plain(*args, **kwargs), client)
-        return pool
-
-    manager._new_pool = new_watched_pool
-
-
-def _watched(connection: Any, client: _Client) -> Any:
-    connect = connection.connect
-
-    def connect_and_tell() -> None:
-        """What is called the timeout of connecting is also that of sending."""
-        connection.timeout, sending_seconds = CONNECT_SECONDS, connection.timeout
-        connect()
-        connection.timeout = sending_seconds
-        connection.sock.settimeout(sending_seconds)
-        client.connected(connection.sock)
-
-    connection.connect = connect_and_tell
-    return connection
-
-
-def _shut(sock: socket.socket) -> None:
-    """Whoever reads from it or writes to it in another thread is told at once; closing it would tell nobody."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        self._wire.close()
 
 
 def check_address(address: str) -> None:
     """Raises ValueError for what is no address of a daemon."""
+    _place(address)
+
+
+def _place(address: str) -> Place:
     try:
-        _Client(address, "api/v0")
-    except client_errors.Error:
+        url, path, family, _ = multiaddr_to_url_data(address, "")
+        parts = urlsplit(url)
+        if path is not None:
+            return Place(path=path)
+        return Place(unquote(parts.hostname or ""), parts.port or 0, parts.scheme == "https", family=family)
+    except (client_errors.Error, ValueError):
         raise ValueError("must be an address such as /ip4/127.0.0.1/tcp/5001") from None
+
+
+def _target(path: str, args: tuple[str, ...], opts: Mapping[str, str]) -> str:
+    return f"{BASE}{path}?{urlencode(map_args_to_params(args, {'stream-channels': 'true', **opts}))}"
+
+
+def _allowed(answer: Answer) -> Iterator[bytes]:
+    """Raises Refused, with what the daemon says, or NoWord for any other status than 200."""
+    if answer.status == 200:
+        return answer.pieces
+    if said := complaint(answer.pieces):
+        raise Refused(said, answer.status)
+    raise NoWord(f"status {answer.status} {http.client.responses.get(answer.status, '')}".rstrip(), answer.status)
+
+
+def _joined(pieces: Iterator[bytes], most: int) -> bytes | None:
+    whole, size = [], 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            return None
+        whole.append(piece)
+    return b"".join(whole)

@@ -19,7 +19,8 @@ def pin(line: Line, cid: Cid, name: str) -> None:
     for answer in line.ask("pin/add", cid, name=name, offline="true", progress="true"):
         if answer.get("Pins"):
             return
-        progress = int(answer.get("Progress", 0))
+        told = answer.get("Progress", 0)
+        progress = told if isinstance(told, int) else 0
         alike[progress] += 1
         if alike[progress] > (STUCK if progress else WAITING):
             line.hang_up()
@@ -46,9 +47,9 @@ def unpin(line: Line, cid: Cid, name: str) -> None:
 def pinned(line: Line, prefix: str, kind: str) -> dict[Cid, str]:
     found: dict[Cid, str] = {}
     for answer in line.ask("pin/ls", type=kind, stream="true", name=prefix):
-        cid, name = answer.get("Cid"), str(answer.get("Name", ""))
-        if cid and name.startswith(prefix) and len(found) < MOST_PINS:
-            found[cid] = name
+        cid, name = answer.get("Cid"), answer.get("Name")
+        if isinstance(cid, str) and isinstance(name, str) and name.startswith(prefix) and len(found) < MOST_PINS:
+            found[Cid(cid)] = name
     return found
 
 

@@ -6,49 +6,64 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import requests
-from ipfshttpclient.exceptions import DecodingError, PartialErrorResponse
-
+from learnae.asking import BadAnswer, TooLong, readable
 from learnae.records import MEGABYTE
 
-PIECE_BYTES = 1 << 16
 MOST_LINE_BYTES = MEGABYTE
 MOST_ANSWER_BYTES = 64 * MEGABYTE  # some four times what all the pins take that are counted
 MOST_COMPLAINT_BYTES = 1 << 16
 
 
+class NoWord(Exception):
+    """A status that says no, and nothing that a daemon would say with it."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Refused(NoWord):
+    """The daemon says that it will not, and why."""
+
+    def __init__(self, message: str, status: int = 200) -> None:
+        super().__init__(readable(message), status)
+
+
 def answers(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a body, one a line, as they come. Raises DecodingError, PartialErrorResponse."""
+    """The JSON objects in a body, one a line, as they come. Raises BadAnswer, Refused."""
     for answer in map(_decoded, filter(bytes.strip, _lines(pieces))):
         if answer.get("Type") == "error":
-            raise PartialErrorResponse(str(answer.get("Message")))
+            raise Refused(str(answer.get("Message")))
         yield answer
 
 
-def complaint(response: requests.Response) -> str:
+def complaint(pieces: Iterable[bytes]) -> str:
     """What a daemon says when it refuses; nothing if it is no daemon that speaks."""
     said = b""
-    for piece in response.iter_content(PIECE_BYTES):
-        said += piece
-        if len(said) > MOST_COMPLAINT_BYTES:
-            return ""
     try:
+        for piece in pieces:
+            said += piece
+            if len(said) > MOST_COMPLAINT_BYTES:
+                return ""
         return str(_decoded(said).get("Message", ""))
-    except DecodingError:
+    except (TooLong, NoJson):
         return ""
 
 
+class NoJson(BadAnswer):
+    """Where a daemon would say an object."""
+
+
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    begun, size = bytearray(), 0
+    begun = bytearray()
     for piece in pieces:
         begun += piece
-        size += len(piece)
         if b"\n" in piece:
             *whole, rest = bytes(begun).split(b"\n")
             yield from whole
             begun = bytearray(rest)
-        if len(begun) > MOST_LINE_BYTES or size > MOST_ANSWER_BYTES:
-            raise DecodingError("json", ValueError("more than any daemon has to say"))
+        if len(begun) > MOST_LINE_BYTES:
+            raise TooLong(MOST_LINE_BYTES)
     yield bytes(begun)
 
 
@@ -56,7 +71,7 @@ def _decoded(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DecodingError("json", error) from error
+        raise NoJson("an answer that is no JSON") from error
     if not isinstance(found, dict):
-        raise DecodingError("json", ValueError("no object"))
+        raise NoJson("an answer that is no JSON object")
     return found
