@@ -114,6 +114,10 @@ class Wire:
             while self._sockets:
                 self._sockets.pop().close()
 
+    def __del__(self) -> None:
+        """One that was forgotten holds no connection open."""
+        self.close()
+
     def _asked(self, request: bytes, body: bytes | Iterable[bytes], silence: float) -> tuple[Source, Head]:
         used, self._idle = self._idle, None
         if used is not None and _has_ended(used.sock):

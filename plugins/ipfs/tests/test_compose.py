@@ -46,6 +46,6 @@ def test_the_daemon_of_the_compose_file_calls_nobody(kubo_program: str, tmp_path
     for command in (["ipfs", "init"], ["sh", str(SCRIPT)]):
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
     config = json.loads((tmp_path / "repo" / "config").read_text())
-    ours = Settings(listen=(), public=False, mdns=False, limit_bytes=1 << 30, key=b"1" * 32).applied({})
+    ours = Settings(listen=(), public=False, mdns=False, limit_bytes=1 << 30, key=b"1" * 32).applied({}, "/unix/rpc")
     assert {path: at(config, path) for path in ALIKE} == {path: at(ours, path) for path in ALIKE}
     assert config["Addresses"]["Announce"] == ["/ip4/192.0.2.7/tcp/4001"]

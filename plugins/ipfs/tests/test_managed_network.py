@@ -21,6 +21,7 @@ from learnae_ipfs.storage import IpfsStorage
 UPDATE = published("u", *payloads(5))
 OTHER = published("other", *payloads(5, seed=1))
 LIMIT = 60.0
+RPC = "/unix/home/repo/rpc"
 
 Open = Callable[..., IpfsStorage]
 
@@ -117,7 +118,7 @@ def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "a" / "repo" / "config").read_text())
     assert config["Routing"]["Type"] == "none"
     assert config["Bootstrap"] == []
-    assert config["Addresses"]["API"] == "/ip4/127.0.0.1/tcp/0"
+    assert config["Addresses"]["API"] == RPC
     assert not config["Addresses"]["Gateway"]
     assert not config["Discovery"]["MDNS"]["Enabled"]
     assert not config["AutoConf"]["Enabled"]
@@ -128,7 +129,7 @@ def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
 
 def test_the_public_network_is_entered_only_when_asked_and_without_the_key_of_a_private_one(own: Open) -> None:
     settings = daemon_of(own(public=True)).managed.settings
-    config = settings.applied({})
+    config = settings.applied({}, RPC)
     assert settings.swarm_key is None
     assert config["Bootstrap"] == ["auto"]
     assert config["Provide"] == {"Enabled": True, "Strategy": "roots"}
@@ -137,9 +138,9 @@ def test_the_public_network_is_entered_only_when_asked_and_without_the_key_of_a_
 
 def test_a_home_may_go_from_one_network_to_the_other_and_back(own: Open) -> None:
     private, public = (daemon_of(own(listen=("/ip4/127.0.0.1/tcp/4001",), public=public)).managed.settings for public in (False, True))
-    of_private, of_public = private.applied({}), public.applied({})
-    assert public.applied(of_private) == of_public
-    assert private.applied(of_public) == of_private
+    of_private, of_public = private.applied({}, RPC), public.applied({}, RPC)
+    assert public.applied(of_private, RPC) == of_public
+    assert private.applied(of_public, RPC) == of_private
 
 
 def test_garbage_is_collected_when_the_repo_is_full_and_not_again_before_it_has_grown(own: Open) -> None:

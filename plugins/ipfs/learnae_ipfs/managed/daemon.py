@@ -71,6 +71,7 @@ class ManagedDaemon:
                 nursery.cancel_scope.cancel()
         finally:
             await process.leave()
+            self.repo.leave()
         return cause
 
     async def _use(self, process: Process, ready: Announced) -> str:

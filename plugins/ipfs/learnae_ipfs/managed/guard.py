@@ -11,7 +11,9 @@ from collections.abc import Sequence
 END_SECONDS = 10  # for an orderly end, then it is killed
 
 # The subshell reads until the pipe is closed. It has no standard output, so that nothing that it leaves behind keeps that open.
+# What the daemon makes, its socket too, is for its owner.
 _SCRIPT = f"""
+umask 077
 exec 3<&0
 "$@" </dev/null 3<&- &
 daemon=$!

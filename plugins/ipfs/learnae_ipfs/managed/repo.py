@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,11 +11,13 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from learnae import Unavailable
 from learnae.durable import sync_folder
+from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
 
 INIT_SECONDS = 20.0
@@ -33,13 +36,22 @@ class Repo:
         try:
             if not self._config.exists():
                 self._init(program, settings)
+            rpc.close_to_others(self.folder)
             config = json.loads(self._config.read_text())
-            if (applied := settings.applied(config)) != config:
+            path = rpc.socket_for(self.folder, _socket_in(config))
+            if (applied := settings.applied(config, f"/unix{path}")) != config:
                 self._write(self._config, json.dumps(applied, indent=2))
             self._set_swarm_key(settings.swarm_key)
             self._api.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # of a daemon that was killed: the next one could not listen there
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise Unavailable(f"the IPFS repo {self.folder} cannot be prepared: {_cause(error)}") from error
+
+    def leave(self) -> None:
+        """Its daemon has ended: what was made for its socket outside of the repo goes."""
+        with contextlib.suppress(OSError, ValueError):
+            if (path := _socket_in(json.loads(self._config.read_text()))) is not None:
+                rpc.clear(path)
 
     def claim(self) -> int | None:
         """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises Unavailable."""
@@ -135,6 +147,10 @@ class Repo:
     @property
     def _pid(self) -> Path:
         return self.folder / "daemon.pid"
+
+
+def _socket_in(config: Any) -> Path | None:
+    return rpc.path_of(config.get("Addresses", {}).get("API"))
 
 
 def _whole_file(kind: int) -> tuple[int, ...]:

@@ -9,8 +9,6 @@ import attrs
 
 from learnae_ipfs.managed.ports import settled
 
-RPC = "/ip4/127.0.0.1/tcp/0"  # a free port each time: the file `api` in the repo tells it
-
 
 @attrs.frozen(kw_only=True)
 class Settings:
@@ -22,10 +20,11 @@ class Settings:
     limit_bytes: int
     key: bytes | None
 
-    def applied(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Kubo's configuration with these settings in it; what they do not speak of stays, the daemon's identity above all."""
+    def applied(self, config: Mapping[str, Any], rpc: str) -> dict[str, Any]:
+        """Kubo's configuration with these settings in it, and its RPC at this address alone; what they do not speak of stays, the daemon's
+        identity above all."""
         before = config.get("Addresses", {}).get("Swarm") or ()
-        return _merged(_merged(config, _quiet(self, before)), _PUBLIC if self.public else _PRIVATE)
+        return _merged(_merged(config, _quiet(self, before, rpc)), _PUBLIC if self.public else _PRIVATE)
 
     @property
     def swarm_key(self) -> str | None:
@@ -38,11 +37,12 @@ def swarm_key_file(key: bytes) -> str:
     return f"/key/swarm/psk/1.0.0/\n/base16/\n{key.hex()}\n"
 
 
-def _quiet(settings: Settings, before: Sequence[str]) -> dict[str, Any]:
+def _quiet(settings: Settings, before: Sequence[str], rpc: str) -> dict[str, Any]:
     return {
-        "Addresses": {"Swarm": settled(settings.listen, before), "API": RPC, "Gateway": []},
+        "Addresses": {"Swarm": settled(settings.listen, before), "API": rpc, "Gateway": []},
         "Datastore": {"StorageMax": f"{settings.limit_bytes}B"},
         "Discovery": {"MDNS": {"Enabled": settings.mdns}},
+        "API": {"Authorizations": None},  # whoever can open the socket is let in, and nobody else can
         "AutoTLS": {"Enabled": False},
         "Version": {"SwarmCheckEnabled": False},
         "Plugins": {"Plugins": {"telemetry": {"Config": {"Mode": "off"}}}},
