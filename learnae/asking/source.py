@@ -22,10 +22,12 @@ class Source:
         self.sock = sock
         self._buffer = bytearray()
         self._silence = self._head = self._end = math.inf
+        self._begun = False
 
     def begin(self, silence_seconds: float, head_seconds: float) -> None:
         """Another answer."""
         self._silence, self._head, self._end = silence_seconds, head_seconds, math.inf
+        self._begun = False
 
     def go_on(self, body_seconds: float) -> None:
         self._end = time.monotonic() + body_seconds
@@ -67,9 +69,9 @@ class Source:
             came = self.sock.recv(PIECE_BYTES)
         except TimeoutError:
             raise TimeoutError("an answer takes too long" if seconds < self._silence else f"no word for {self._silence:g} s") from None
-        if self._end == math.inf:
+        if not self._begun:
             if not came:
                 raise ConnectionResetError("the connection was closed without an answer")
-            self._end = time.monotonic() + self._head
+            self._begun, self._end = True, time.monotonic() + self._head
         self._buffer += came
         return bool(came)

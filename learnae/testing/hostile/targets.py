@@ -40,13 +40,14 @@ class Target:
 
 def all_targets(folder: Path) -> dict[str, Target]:
     """By name; what lies in files is put into `folder`."""
-    from learnae.testing.hostile import announcements, contents, files, lines, tensors
+    from learnae.testing.hostile import announcements, answers, contents, files, lines, tensors
 
     makers: Sequence[Callable[[], Iterator[Target]]] = (
         announcements.targets,
         contents.targets,
         tensors.targets,
         lines.targets,
+        answers.targets,
         lambda: files.targets(folder),
     )
     return {target.name: target for make in makers for target in make()}

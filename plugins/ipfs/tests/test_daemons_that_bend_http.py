@@ -91,6 +91,7 @@ def test_no_daemon_sends_us_elsewhere(status: int, asked: str, learnae_contexts:
 
 
 def test_a_daemon_that_falls_silent_in_the_middle_of_an_answer_is_cut_off(learnae_contexts: Contexts) -> None:
+    told = threading.Event()
 
     def answer(caller: socket.socket) -> None:
         told.set()

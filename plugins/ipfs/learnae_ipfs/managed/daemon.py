@@ -70,8 +70,10 @@ class ManagedDaemon:
                     cause = await self._use(process, ready)
                 nursery.cancel_scope.cancel()
         finally:
-            await process.leave()
-            self.repo.leave()
+            try:
+                await process.leave()
+            finally:
+                self.repo.leave()
         return cause
 
     async def _use(self, process: Process, ready: Announced) -> str:
