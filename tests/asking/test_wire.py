@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.asking import FAILURES, BadAnswer, Place, TooLong, Wire, readable
+from learnae.asking import FAILURES, BadAnswer, Place, TooLong, Wire
 
 SILENCE = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -294,17 +294,3 @@ def test_neither_proxies_nor_redirections_nor_passwords_of_the_environment_count
 def test_no_request_is_made_of_what_is_no_target(target: str, wire_to: Callable[..., Wire]) -> None:
     with pytest.raises(ValueError, match="no HTTP"), wire_to(Place("127.0.0.1", 1)).post(target, b"", {}, most_bytes=1, answer_seconds=1.0):
         pass
-
-
-@pytest.mark.parametrize(
-    "said", ["\x1b[2J\x07bell", "two\nlines\r\n", "\u202egnihton", "nul\x00", "\x9b31m", "x" * 10_000, " \t ", "", "\ud800"]
-)
-def test_what_others_say_does_nothing_to_a_terminal(said: str) -> None:
-    shown = readable(said)
-    assert shown.isprintable()
-    assert len(shown) <= 200
-    assert readable(shown) == shown
-
-
-def test_plain_words_are_shown_as_they_are() -> None:
-    assert readable("merkledag: not found, größer als 5 %") == "merkledag: not found, größer als 5 %"
