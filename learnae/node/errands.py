@@ -79,7 +79,7 @@ class Errands:
         return errand
 
     async def _run_one(self, errand: Errand) -> None:
-        errand.obtained = await self.obtainer.obtain_one(errand.entry, errand.tally, errand.scope)
+        errand.obtained = await self.obtainer.obtain_one(errand.entry, errand.tally, errand.scope, beside=True)
         errand.ended.set()
 
     def _make_room(self) -> bool:

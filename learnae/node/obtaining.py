@@ -75,11 +75,16 @@ class Obtainer:
                 nursery.start_soon(one, entry)
         return [arrived[entry.peer] for entry in entries if entry.peer in arrived]
 
-    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope) -> Obtained | None:
-        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells."""
+    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool = False) -> Obtained | None:
+        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells.
+
+        `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs.
+        """
         record, transfer, started = self.peers.note(entry.peer, again=entry.again), Transfer(self.limit), self.clock()
         record.last_tried = tally.round
-        limit.deadline = trio.current_time() + self._deadline_seconds(entry, record)
+        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), record.bytes_per_second)
+        generous = beside and not self.peers.trusts(entry.peer)
+        limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
         failure, obtained, blame = ("", ""), None, 1
         with limit:
             try:
@@ -107,11 +112,6 @@ class Obtainer:
         if self.on_fetched:
             self.on_fetched(entry, transfer)
         return attrs.evolve(obtained, seconds=took, bytes=transfer.bytes)
-
-    def _deadline_seconds(self, entry: Entry, record: PeerRecord) -> float:
-        """No round waits for those that were never accepted: they have the time that a slow line needs."""
-        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), record.bytes_per_second)
-        return seconds if self.peers.trusts(entry.peer) else max(seconds, self.pace.first_seconds)
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
         """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
