@@ -18,10 +18,10 @@ from typing import Any
 
 import trio
 
-import learnae.node.fetching
-import learnae.node.merging
+import learnae.node.delivering
 import learnae.node.node
 import learnae.node.publishing
+import learnae.node.transfer
 import learnae.plugins.announcer.directory
 import learnae.plugins.storage.directory
 from learnae.node.__main__ import run
@@ -35,6 +35,7 @@ from learnae.node.node import Node
 from learnae.node.obtaining import Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
+from learnae.node.writing import Writer
 from learnae.plugins.codec.int8 import Int8
 from learnae.plugins.merge.average import Average
 from learnae.plugins.storage.directory import DirectoryStorage
@@ -47,12 +48,12 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
     "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.announcer.directory, "post")],
     "fetch: find and read": [(DirectoryStorage, "_search_order"), (Pack, "index"), (Pack, "read")],
-    "fetch: hashes": [(learnae.plugins.storage.directory, "check"), (learnae.node.fetching, "check")],
+    "fetch: hashes": [(learnae.plugins.storage.directory, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],
     "gates": [(Judges, "judge")],
     "merge": [(Average, "combine")],
-    "stack, check and write the page": [(learnae.node.merging, "_write")],
+    "stack, check and write the page": [(Writer, "write")],
     "history": [(History, name) for name in ("next_number", "add_published", "drop_published", "published")] + [(Node, "_write")],
     "drop old blocks": [(DirectoryStorage, "_unlink")],
 }
