@@ -75,7 +75,8 @@ def say_all(problems: Problems) -> int:
 
 def _listed(problems: Sequence[Problem]) -> str:
     count = len(problems)
-    listed = "\n".join(f"  {problem}" for problem in problems).encode(errors="backslashreplace").decode()  # a file's name need not be text
+    told = (str(problem).replace("\n", "\n    ") for problem in problems)  # each begins at the left of what belongs to it
+    listed = "\n".join(f"  {problem}" for problem in told).encode(errors="backslashreplace").decode()  # a file's name need not be text
     return f"{count} problem{'s' if count != 1 else ''} to mend:\n{listed}"
 
 

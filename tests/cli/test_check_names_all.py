@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 def keys(err: str) -> list[str]:
     """Where the problems stand."""
-    return [line.strip().partition(": ")[0] for line in err.splitlines()[1:] if line.startswith("  ")]
+    return [line.strip().partition(": ")[0] for line in err.splitlines()[1:] if re.match("  [^ ]", line)]
 
 
 def test_eight_problems_of_eight_sorts(check: Check, tmp_path: Path) -> None:
