@@ -47,7 +47,7 @@ def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(run_world)
             raise OverflowError("too much")
 
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
+        a = world.peer("a", {"w": np.zeros((40, 40), np.float32)}, lineage=LINEAGE)  # smaller ones travel without a codec
         a.start()
         await trio.sleep(10.5)
         return a
