@@ -21,7 +21,7 @@ def test_of_each_peer_the_newest_few_are_kept_and_no_more(run: Run) -> None:
         await trio.sleep(60)
         return len(world.carried(groups.relays[0], "left")), len(world.carried(groups.relays[0], "right"))
 
-    left, right = run(main)
+    left, right = run(main, node={"fetch_seconds": 0.1})
     assert 4 <= left <= 6
     assert 4 <= right <= 6
 
