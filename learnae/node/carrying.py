@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from learnae.records import Block, Cid, Kind, PeerId
 from learnae.strategies import Storage
 
 NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
+LONGEST = 4  # of each peer beside them: those that have been there longest, so that slow readers get something whole
 
 
 @attrs.frozen
@@ -112,8 +113,9 @@ class Carrying:
         return True
 
     async def _free(self, size: int, items: Iterable[Carried]) -> None:
-        """What was carried first goes first, strangers' before all."""
-        for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.since)):
+        """What was carried first goes first, strangers' before all, and before the newest of anybody what is kept beside them."""
+        newest = {item.root for items in self._by_peer() for item in items[:NEWEST]}
+        for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.root in newest, item.since)):
             if self._room < size:
                 await self._drop(item)
 
@@ -123,13 +125,19 @@ class Carrying:
         return (item for item in self.carried.values() if trusted or not self.peers.trusts(item.peer))
 
     def _superfluous(self) -> Iterator[Carried]:
-        """All but the newest of each peer that is known, and what someone may still be fetching."""
-        places: dict[PeerId, int] = {}
+        """All but the newest of each peer that is known, and a few of those that someone may still be fetching."""
+        for items in self._by_peer():
+            known = self.inbox.get(items[0].peer, Kind.UPDATE) is not None
+            late = [item for item in items[NEWEST:] if self.clock() - item.since < self.pace.retention_seconds]
+            kept = [*items[:NEWEST], *late[-LONGEST:]] if known else []
+            yield from (item for item in items if item not in kept)
+
+    def _by_peer(self) -> Iterable[Sequence[Carried]]:
+        """Of each peer the newest first."""
+        peers: dict[PeerId, list[Carried]] = {}
         for item in sorted(self.carried.values(), key=lambda item: -item.number):
-            places[item.peer] = places.get(item.peer, 0) + 1
-            wanted = places[item.peer] <= NEWEST or self.clock() - item.since < self.pace.retention_seconds
-            if not wanted or self.inbox.get(item.peer, Kind.UPDATE) is None:
-                yield item
+            peers.setdefault(item.peer, []).append(item)
+        return peers.values()
 
     async def _drop(self, item: Carried) -> None:
         await self.publisher.drop(item.root)

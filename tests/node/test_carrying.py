@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from learnae.content.cids import raw_cid
-from learnae.node.carrying import NEWEST, Carrying
+from learnae.node.carrying import LONGEST, NEWEST, Carrying
 from learnae.node.inbox import Entry, Inbox
 from learnae.node.keeping import Keeping
 from learnae.node.pace import Pace
@@ -110,6 +110,29 @@ def test_what_someone_may_still_be_fetching_is_kept(with_stock):
         return stock.held(1)
 
     assert with_stock(main) in (6, 7)
+
+
+def test_of_a_peer_that_publishes_fast_a_few_are_kept_however_long_fetches_may_take(with_stock):
+    async def main(stock: Stock) -> list[int]:
+        stock.carrying.pace.slowest_seconds = 20.0  # 40 s are granted, and one is carried each second
+        for number in range(1, 31):
+            await stock.carry(update("a", number))
+        return [item.number for item in stock.carrying.carried.values()]
+
+    kept = with_stock(main)
+    assert len(kept) <= NEWEST + LONGEST + 1
+    assert {1, 30} <= set(kept)  # a slow reader finds what it has begun with, a quick one the newest
+
+
+def test_one_that_publishes_fast_takes_the_newest_of_no_other(with_stock):
+    async def main(stock: Stock) -> set[str]:
+        stock.carrying.pace.slowest_seconds = 20.0
+        await stock.carry(update("slow", 1), size=100)
+        for number in range(1, 31):
+            await stock.carry(update("fast", number), size=100)
+        return {item.peer for item in stock.carrying.carried.values()}
+
+    assert with_stock(main, quota=400, trusted=["slow", "fast"]) == {peer_named("slow"), peer_named("fast")}
 
 
 def test_own_updates_come_first_in_the_quota_and_strangers_go_first_from_it(with_stock):
