@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from learnae import Unavailable
+from learnae.asking import readable
 from learnae.blocking import in_thread_until
 from learnae.strategies import RunInThread
 from learnae_ipfs.line import FAILURES, Line, Refused
@@ -71,4 +72,4 @@ class Daemon:
         try:
             return Line(address, self.silence_seconds)
         except ValueError as error:
-            raise Unavailable(f"{self.name} has an address that is none: {address}") from error
+            raise Unavailable(f"{self.name} has an address that is none: {readable(address)}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae import ConfigError
+from learnae import ConfigError, Unavailable
 from learnae.identity.swarm_keys import SwarmKey
 from learnae.testing.context import make_context
 from learnae_ipfs.command import main
@@ -86,3 +86,19 @@ def test_a_swarm_without_a_key_has_no_network_key(tmp_path: Path, capsys: pytest
     (tmp_path / "learnae.toml").write_text('[swarm]\nname = "club"\n')
     assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
     assert "no private network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["init", "daemon"])
+def test_what_a_daemon_says_when_it_does_not_start_reaches_no_terminal_raw(command: str, tmp_path: Path) -> None:
+    evil = "printf '\\033[2J\\007\\342\\200\\256no room\\n' >&2; exit 1"
+    fake = tmp_path / "ipfs"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = {command} ] && {{ {evil}; }}\nmkdir -p "$IPFS_PATH"; echo {{}} > "$IPFS_PATH/config"\n')
+    fake.chmod(0o700)
+
+    async def enter() -> None:
+        async with storage(tmp_path / "home", program=str(fake)):
+            pass
+
+    with pytest.raises(Unavailable, match="no room") as caught:
+        trio.run(enter)
+    assert str(caught.value).isprintable()

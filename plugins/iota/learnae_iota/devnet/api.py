@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import Any
 
+from learnae_iota.line import Line, Nonsense, Refused
+
 CALL_SECONDS = 10.0
-LONGEST_ANSWER = 16 * 1024 * 1024
 
 
 def call(url: str, command: str, **arguments: Any) -> dict[str, Any]:
-    """One call, by no proxy. Raises OSError."""
-    body = json.dumps({"command": command, **arguments}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json", "X-IOTA-API-Version": "1"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=CALL_SECONDS) as answer:
-        result: dict[str, Any] = json.loads(answer.read(LONGEST_ANSWER))
-    return result
+    """One call. Raises OSError."""
+    line = Line(url, CALL_SECONDS)
+    try:
+        return line.ask(command, **arguments)
+    except (Refused, Nonsense) as error:
+        raise OSError(str(error)) from error
+    finally:
+        line.close()
 
 
 def synchronised(url: str) -> bool:

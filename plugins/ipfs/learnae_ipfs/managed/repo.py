@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from learnae import Unavailable
+from learnae.asking import readable
 from learnae.durable import sync_folder
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
@@ -159,5 +160,5 @@ def _whole_file(kind: int) -> tuple[int, ...]:
 
 def _cause(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        return str(error.stderr.decode(errors="replace").strip() or error)
+        return readable(error.stderr.decode(errors="replace")) or str(error)
     return str(error)
