@@ -17,6 +17,7 @@ from learnae.content.roots import dag_block
 from learnae_ipfs.aside import Aside
 from learnae_ipfs.car import car, form
 from learnae_ipfs.daemon import Daemon
+from learnae_ipfs.finishing import finished
 from learnae_ipfs.line import Line, Refused
 from learnae_ipfs.pinning import KINDS, WHOLE, pin, pinned, unpin
 
@@ -60,9 +61,9 @@ class Pins:
             raise
         try:
             # Here and not by dag/import, which cannot give a name: what is pinned without one would be nobody's after a crash.
-            await self.daemon.call(lambda line: pin(line, ticket.cid, self.prefix + root))
+            await finished(lambda: self.daemon.call(lambda line: pin(line, ticket.cid, self.prefix + root)), UNDO_SECONDS)
             await self.aside.bring_back()  # a block may have come with it that another root lacks
-        except (Unavailable, trio.Cancelled):  # the daemon may have pinned it all the same
+        except BaseException:  # the daemon may have pinned it all the same; a nursery inside wraps it when this is cancelled
             await self.undo(root)
             raise
 

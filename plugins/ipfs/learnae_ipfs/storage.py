@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
-import trio
-
 from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
 from learnae.content.cids import parse_cid
 from learnae_ipfs.answers import ask
@@ -74,7 +72,7 @@ class IpfsStorage(Storage):
             try:
                 with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
                     await self._look()  # one that was started anew may be reached elsewhere
-            except trio.Cancelled:
+            except BaseException:  # cancelled, in a group of a nursery inside
                 await self._pins.undo(root)
                 raise
 

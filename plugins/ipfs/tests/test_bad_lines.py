@@ -151,6 +151,19 @@ def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connectio
     run(test)
 
 
+def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+    async def test(nursery: trio.Nursery) -> None:
+        with trio.CancelScope() as scope:
+            relay = Relay(tcp_port([shared_kubo.address]), waits_for=(b"/pin/add", lambda: trio.from_thread.run_sync(scope.cancel)))
+            async with storage_at(f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}", learnae_contexts("a")) as store:
+                await store.put(UPDATE.root, UPDATE.blocks)
+        assert scope.cancelled_caught
+        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+            assert list(await store.roots()) == []
+
+    run(test)
+
+
 def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, learnae_contexts: Contexts) -> None:
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/")  # nothing can be undone either
