@@ -67,9 +67,9 @@ def measure(folder: Path, peers: int, seconds: float, *, kills: int) -> tuple[Ou
 
 
 def wait_for_all(herd: Herd) -> None:
-    """Until each has a checkpoint."""
+    """Until each has a checkpoint, and has told how good it is."""
     deadline = time.monotonic() + START_SECONDS
-    while not all(map(steps, herd.members)):
+    while not all(steps(member) and moments(member) for member in herd.members):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not every peer was training after {START_SECONDS:.0f} s")
         herd.tend(time.monotonic() + 1)

@@ -14,7 +14,7 @@ from learnae.node.surroundings import inline
 from learnae.plugins.announcer import bulletin
 from learnae.plugins.announcer.bulletin import Reader, post
 from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage import directory, packs
+from learnae.plugins.storage import directory, indexes, packs
 from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter
 from learnae.records import Heard
@@ -129,7 +129,7 @@ def test_an_index_beyond_the_bound_is_neither_written_nor_read(tmp_path, monkeyp
 
 
 def test_indexes_that_are_remembered_are_bounded_by_what_they_hold(storage, monkeypatch):
-    monkeypatch.setattr(directory, "_ENTRIES", 40)
+    monkeypatch.setattr(indexes, "ENTRIES", 40)
 
     async def main() -> int:
         async with storage() as store:
@@ -137,7 +137,7 @@ def test_indexes_that_are_remembered_are_bounded_by_what_they_hold(storage, monk
                 update = published(str(number), *payloads(12, seed=number))
                 await store.put(update.root, update.blocks)
                 await fetched(store, update.cids)
-            return sum(len(index) for _, index in store._indexes.values())
+            return store._indexes._entries()
 
     assert 15 <= trio.run(main) <= 40
 

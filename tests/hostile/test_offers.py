@@ -135,7 +135,7 @@ GALLERY: dict[str, tuple[Prepare, str]] = {
     "one tensor more": (lambda s: offer(s, [(spec("w", 64), floats(64)), (spec("v"), floats(1))]), "decode architecture"),
     "too few bytes for its shape": (lambda s: offer(s, [(spec("w", 64), floats(63))]), "decode codec"),
     "bytes of another codec": (lambda s: offer(s, announce={"codec": "int8"}), "decode codec"),
-    "a codec that nobody has": (lambda s: offer(s, announce={"codec": "os:system"}), "decode unknown-codec"),
+    "a codec that nobody has": (lambda s: offer(s, announce={"codec": "os:system"}), "plugin unknown-codec"),
     "values that are no numbers": (lambda s: offer(s, [(spec("w", 64), floats(64, math.nan))]), "sane non-finite"),
     "values that are infinite": (lambda s: offer(s, [(spec("w", 64), floats(64, math.inf))]), "sane non-finite"),
 }
