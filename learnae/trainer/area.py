@@ -35,11 +35,13 @@ class Area:
         self._pinned = pinned and _register(self._whole)
 
     def close(self) -> None:
-        """Give the descriptor back; the memory goes when the last view of it has gone."""
+        """Give the descriptor back; the memory goes when the last view of it has gone. Idempotent."""
         if self._pinned:
             _runtime().cudaHostUnregister(self._whole.data_ptr())
         self._pinned = False
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:

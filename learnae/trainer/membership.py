@@ -29,6 +29,8 @@ class Membership:
     inside: bool = False  # a `with` block, which ends it
     left: bool = False
     why_left: str = ""
+    ended: bool = False  # all of it: leaving may be interrupted, and is finished by whoever asks next
+    _leaving: threading.RLock = attrs.field(factory=threading.RLock, init=False)  # a signal's handler may leave too
 
     @property
     def is_used(self) -> bool:
@@ -47,19 +49,31 @@ class Membership:
         return False
 
     def leave(self, why: str = "") -> None:
-        """Let the node say goodbye, and end it: within a few seconds. Idempotent."""
+        """Let the node say goodbye, and end it: within a few seconds, also when interrupted. Idempotent."""
+        if self.ended:
+            return
         if not self.left:
             self.left, self.why_left = True, why
-            with contextlib.suppress(LearnaeError):
-                self.contact.finish()
-            self.node.stop()
-            self.contact.due = 0
-            self.contact.area.close()
-            self.terms.on_leave()
+        with self._leaving:
+            try:
+                self._end()
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        """All steps of it may be taken twice."""
+        with contextlib.suppress(LearnaeError):
+            self.contact.finish()
+        self.node.stop()
+        self.contact.due = 0
+        self.contact.area.close()
+        self.terms.on_leave()
+        self.ended = True
 
     def forgotten(self) -> None:
         """Nobody holds the handle. The collector calls it anywhere, under any lock, and so it leaves in a thread of its own."""
-        if self.left:
+        if self.ended:
             return
         leaving = threading.Thread(target=self.leave, name="learnae-leaving", daemon=True)
         try:
@@ -72,7 +86,8 @@ class Membership:
 
     def forked(self) -> None:
         """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
-        if not self.left:
-            self.left, self.contact.due = True, 0
+        if not self.ended:
+            self.left = self.ended = True
+            self.contact.due = 0
             self.node.abandon()
             self.terms.on_leave()

@@ -41,7 +41,9 @@ class Residents:
         Raises ConfigError for a model that is in another swarm, and for a model or a home that is still used in this process.
         """
         for member in self._others():
-            if names := member.in_common(shared):
+            if member.left:
+                member.leave()  # an interrupt kept it from coming to its end
+            elif names := member.in_common(shared):
                 self._end(member, name, _in_it_already(member, names), member.terms.name == name)
             elif home is not None and member.lives_in(home):
                 what = f"this very process uses this home already, in the swarm {member.terms.name!r}"
@@ -56,7 +58,7 @@ class Residents:
         member.leave("a later learnae.join() in this process took its place")
 
     def _others(self) -> list[Membership]:
-        return [member for member in list(self._members) if not member.left]
+        return [member for member in list(self._members) if not member.ended]
 
     def _forked(self) -> None:
         for member in list(self._members):
