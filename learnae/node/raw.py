@@ -29,7 +29,7 @@ def travels_raw(spec: TensorSpec) -> bool:
     """Integers, buffers, and the vectors and small tensors that normalise: a block of 64 that shares one scale may span decades."""
     if not spec.floating or spec.buffer or spec.count <= SMALL:
         return True
-    return len(spec.shape) == 1 and spec.count <= LONGEST_VECTOR
+    return sum(length > 1 for length in spec.shape) <= 1 and spec.count <= LONGEST_VECTOR  # also (1, C, 1, 1), or (C, 1) of weight norm
 
 
 def encode_raw(spec: TensorSpec, tensor: Array) -> Encoded:

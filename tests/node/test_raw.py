@@ -28,6 +28,8 @@ SPECS = (
     TensorSpec("bn.num_batches_tracked", "int64", (), buffer=True),
     TensorSpec("norm.weight", "bfloat16", (4096,)),
     TensorSpec("head.weight", "float32", (10, 8)),
+    TensorSpec("linear.parametrizations.weight.original0", "float32", (2048, 1)),
+    TensorSpec("grn.gamma", "float32", (1, 1, 1, 2048)),
 )
 
 
@@ -72,7 +74,7 @@ def test_what_is_large_still_goes_by_the_codec(travelled):
     assert len(encoded["conv.weight"].data) < 64 * 32 * 1.1
 
 
-RAW = [(), (0, 5000), (1024,), (32, 32), (1 << 16,)]
+RAW = [(), (0, 5000), (1024,), (32, 32), (1 << 16,), (1 << 16, 1), (1, 2048, 1, 1), (1, 1, 1, 4096)]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,8 @@ RAW = [(), (0, 5000), (1024,), (32, 32), (1 << 16,)]
     [
         *((shape, False, True) for shape in RAW),
         ((33, 32), False, False),
+        ((1, 33, 32), False, False),
+        ((1 << 17, 1), False, False),
         ((1 << 17,), False, False),
         ((1 << 17,), True, True),
         ((512, 512), True, True),
