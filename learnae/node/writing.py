@@ -64,8 +64,13 @@ class Writer:
             return
         _copy_finite(name, tensor, target)
         if name in self.specs and self.specs[name].floating and self.specs[name].buffer:
-            _hold_between(target, own, [(item.tensors[name], item.masks.get(name)) for item in self.accepted])
-            keep_length(target, own)
+            self._hold(name, target, own)
+
+    def _hold(self, name: str, target: Array, own: Array) -> None:
+        theirs = [(item.tensors[name], item.masks.get(name)) for item in self.accepted]
+        _hold_between(target, own, theirs)
+        if all(mask is None for _, mask in theirs):  # of a vector that came in part nobody knows the length
+            keep_length(target, own, [values for values, _ in theirs])
 
 
 def _check(name: str, tensor: Any, target: Array) -> None:
@@ -84,19 +89,22 @@ def _copy_finite(name: str, tensor: Array, target: Array) -> None:
 
 
 def _hold_between(merged: Array, own: Array, theirs: Sequence[tuple[Array, NDArray[np.bool_] | None]]) -> None:
-    """Within the smallest and the largest of what was merged, in place; and where the own buffer is positive, not below zero.
+    """Within the smallest and the largest of what was merged, in place.
 
-    So no merge, whatever it does with parameters, makes a running variance that no peer has, nor takes a negative one from a peer.
+    So no merge, whatever it does with parameters, makes a running variance that no peer has. Where nothing in the own buffer is negative
+    (a dead channel's variance is zero), what is negative in others does not count: neither it nor a zero in its place is a variance.
     """
     if not own.size:
         return
-    floor = 0.0 if own.min() > 0 else -np.inf
+    positive = own.min() >= 0 and own.max() > 0
     room, mine = merged.reshape(-1), own.reshape(-1)
     flat = [(values.reshape(-1), None if mask is None else mask.reshape(-1)) for values, mask in theirs]
     for piece in pieces(room.size):
         low, high = mine[piece].copy(), mine[piece].copy()
         for values, mask in flat:
-            came: Any = True if mask is None else mask[piece]
-            np.minimum(low, values[piece], out=low, where=came)
-            np.maximum(high, values[piece], out=high, where=came)
-        np.clip(room[piece], np.maximum(low, np.float32(floor)), high, out=room[piece])
+            counts: Any = True if mask is None else mask[piece]
+            if positive:
+                counts = counts & (values[piece] >= 0)
+            np.minimum(low, values[piece], out=low, where=counts)
+            np.maximum(high, values[piece], out=high, where=counts)
+        np.clip(room[piece], low, high, out=room[piece])

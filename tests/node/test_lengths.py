@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_an_average_of_unit_vectors_becomes_a_unit_vector_of_that_direction(shap
     near /= np.linalg.norm(near, axis=axis, keepdims=True)
     average = (own + near) / 2
     merged = average.copy()
-    keep_length(merged, own)
+    keep_length(merged, own, [near])
     np.testing.assert_allclose(np.linalg.norm(merged, axis=axis), 1.0, atol=1e-5)
     np.testing.assert_allclose(merged * np.linalg.norm(average, axis=axis, keepdims=True), average, atol=1e-5)
 
@@ -28,15 +30,37 @@ def test_an_average_of_unit_vectors_becomes_a_unit_vector_of_that_direction(shap
 def test_where_the_vectors_cancel_each_other_out_the_own_stay():
     own = unit(0, (5, 9), 1)
     merged = np.zeros_like(own)
-    keep_length(merged, own)
+    keep_length(merged, own, [-own])
     np.testing.assert_array_equal(merged, own)
 
 
-def test_a_liar_of_enormous_length_leaves_unit_vectors():
-    own = unit(0, (5, 9), 1)
-    merged = (own + np.float32(1e37) * unit(1, (5, 9), 1)) / 2
-    keep_length(merged, own)
-    np.testing.assert_allclose(np.linalg.norm(merged, axis=1), 1.0, atol=1e-5)
+ONE_HOT = np.array([0, 0, 1, 0], np.float32)
+BY_CHANCE = {
+    "a covariance that is still the identity": (np.eye(3), np.array([[4, 2, 0], [2, 3, 1], [0, 1, 2]])),
+    "variances": (np.array([0.6, 0.8]), np.array([1.4, 1.2])),
+    "a prior": (ONE_HOT, np.full(4, 0.25)),
+    "a prior of two peers who saw one class each": (ONE_HOT, ONE_HOT[::-1]),
+}
+
+
+@pytest.mark.parametrize(("own", "theirs"), BY_CHANCE.values(), ids=list(BY_CHANCE))
+def test_what_looks_like_unit_vectors_in_one_peer_alone_is_no_unit_vector(own, theirs):
+    own, theirs = np.float32(own), np.float32(theirs)
+    merged = (own + theirs) / 2
+    expected = merged.copy()
+    keep_length(merged, own, [own, theirs])
+    np.testing.assert_array_equal(merged, expected)
+
+
+def test_a_large_buffer_is_not_copied_in_float64():
+    own = unit(0, (1 << 14, 64), 1)
+    merged = own * np.float32(0.9)
+    tracemalloc.start()
+    keep_length(merged, own, [own])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < own.nbytes
+    np.testing.assert_allclose(merged, own, atol=1e-5)
 
 
 OTHERS = {
@@ -52,12 +76,12 @@ OTHERS = {
 def test_all_other_buffers_are_what_the_merge_made_of_them(own):
     merged = own * np.float32(0.9)
     expected = merged.copy()
-    keep_length(merged, own)
+    keep_length(merged, own, [own])
     np.testing.assert_array_equal(merged, expected)
 
 
 def test_what_all_agree_on_stays_bit_for_bit():
     own = unit(0, (5, 9), 1)
     merged = own.copy()
-    keep_length(merged, own)
+    keep_length(merged, own, [own])
     np.testing.assert_array_equal(merged, own)

@@ -232,6 +232,24 @@ def test_a_buffer_lies_between_those_that_were_merged_whatever_a_merge_makes_of_
     assert merged(of(1, 2), [received(hidden, masks=mask)], Merged(of(-7, 9).items()))["b"] == [1.0, 4.0]
 
 
-def test_a_positive_buffer_takes_nothing_below_zero_from_anybody(merged):
-    assert merged(of(1, 2), [received(of(-9, -9))], Merged(of(-4, -3).items()))["b"] == [0.0, 0.0]
-    assert merged(of(0, 2), [received(of(-9, -9))], Merged(of(-4, -3).items()))["b"] == [-4.0, -3.0]
+@pytest.mark.parametrize(
+    ("own", "theirs", "result"),
+    [
+        ((1, 2), (-9, -9), [1.0, 2.0]),
+        ((0, 2), (-9, -9), [0.0, 2.0]),
+        ((0, 1), (0.5, -3), [0.25, 1.0]),
+        ((1, 1), (1, 0), [1.0, 0.5]),
+        ((0, 0), (-9, -9), [-4.5, -4.5]),
+        ((-1, 2), (-9, -9), [-5.0, -3.5]),
+    ],
+    ids=["variances", "of a dead channel", "and one that lives there", "which is dead there", "means that nobody has", "means"],
+)
+def test_what_is_below_zero_does_not_count_where_nothing_of_the_own_is(merged, own, theirs, result):
+    average = [(a + b) / 2 for a, b in zip(own, theirs, strict=True)]
+    assert merged(of(*own), [received(of(*theirs))], Merged(of(*average).items()))["b"] == result
+
+
+def test_one_liar_does_not_keep_a_variance_from_those_of_the_others(merged):
+    honest, liar = received(of(3, 3)), received(of(-9, 4))
+    assert merged(of(1, 1), [honest, liar], Merged(of(2, 2).items()))["b"] == [2.0, 2.0]
+    assert merged(of(1, 1), [honest, liar], Merged(of(-2, 9).items()))["b"] == [1.0, 4.0]
