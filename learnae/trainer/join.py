@@ -16,6 +16,7 @@ from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.peer_file import open_document, open_peer_file
+from learnae.trainer.apart import is_known
 from learnae.trainer.arguments import called_by, check_arguments
 from learnae.trainer.child import fill_standard
 from learnae.trainer.consoles import forget
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 KEPT_LOCAL = "each peer has its own values; to say so yourself, or to make models alike, name them in [model] keep_local, in all peers"
 BROKEN = "nothing is published or merged until these parameters are finite: initialise them, or load a checkpoint that is"
+LOOKS_SPECTRAL = "called u or v, with a length of 1, and as many values as a weight beside them has rows or columns, as in spectral norm"
+NOT_MERGED = "they are not merged, and adopted only with a whole model; if they are something else, rename them"
 PREDECESSOR_SECONDS = 5.0  # the node of a trainer that has just ended may still be saying goodbye in this home
 
 
@@ -125,7 +128,12 @@ def _tell_of(shared: Shared, terms: Terms) -> None:
         terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
     for reason, names in by_reason(shared.kept).items():
         terms.logger.warning("kept_local", tensors=listed(names), reason=reason, advice=KEPT_LOCAL)
-    if apart := [spec.name for spec in shared.specs if spec.apart]:
-        terms.logger.info("kept_apart", tensors=listed(apart), advice="they are not merged, and adopted only with a whole model")
+    apart = [place for place in shared.places if place.spec.apart]
+    known = [place.name for place in apart if is_known(place.owner, place.attribute)]
+    guessed = [place.name for place in apart if place.name not in known]
+    if known:
+        terms.logger.info("kept_apart", tensors=listed(known), advice="they are not merged, and adopted only with a whole model")
+    if guessed:
+        terms.logger.warning("kept_apart", tensors=listed(guessed), reason=LOOKS_SPECTRAL, advice=NOT_MERGED)
     if shared.broken:
         terms.logger.warning("model.not_finite", tensors=listed(shared.broken), advice=BROKEN)

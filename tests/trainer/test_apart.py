@@ -26,7 +26,7 @@ class Homemade(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(6, 4))
-        self.u0 = nn.Buffer(torch.ones(1, 6))
+        self.u0 = nn.Buffer(nn.functional.normalize(torch.randn(1, 6)).bfloat16())
 
 
 class Innocent(nn.Module):
@@ -35,7 +35,9 @@ class Innocent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(6, 4))
-        self.v = nn.Buffer(torch.ones(7))
+        self.v = nn.Buffer(nn.functional.normalize(torch.ones(7), dim=0))
+        self.ema_v = nn.Buffer(torch.ones(4))
+        self.values_v = nn.Buffer(torch.zeros(6))
         self.u = nn.Buffer(torch.ones(6, 4))
         self.running_var = nn.Buffer(torch.ones(6))
         self.some_mask = nn.Buffer(torch.ones(6))

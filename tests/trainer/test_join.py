@@ -158,6 +158,22 @@ def test_what_stays_local_by_itself_is_named_once_with_what_it_means(zeros: nn.M
     assert len(lines) == 1 and "not finite" in lines[0] and "keep_local" in lines[0]
 
 
+class Guessed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6))
+        self.weight = nn.Parameter(torch.zeros(6, 4))
+        self.own_u = nn.Buffer(nn.functional.normalize(torch.ones(6), dim=0))
+
+
+def test_only_a_guess_at_what_stands_apart_is_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    with learnae.join(Guessed(), "digits"):
+        pass
+    lines = [line for line in capfd.readouterr().err.splitlines() if "kept_apart" in line]
+    warned, *others = [line for line in lines if "warning" in line]
+    assert "own_u" in warned and "inner" not in warned and not others
+
+
 def test_a_parameter_that_is_not_finite_is_a_warning(zeros: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
     nn.init.constant_(zeros.bias, math.nan)
     learnae.join(zeros, "a").leave()
