@@ -27,7 +27,11 @@ Asked = tuple[Named[Storage], Sequence[str]]
 
 @attrs.define
 class Manners:
-    """Who is asked first: as in the file, but whoever was silent comes last, in the same transfer and for a while after."""
+    """Who is asked first: as in the file, but whoever was silent comes last: in the same transfer, and for a while after if another had it.
+
+    About a block that nobody has each storage is silent that searches for what it lacks: a stranger who announces what is nowhere
+    shall not decide who is asked first for the updates of others.
+    """
 
     _silent: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by label: how often in a row, and until when
 
@@ -57,6 +61,7 @@ class Turn:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
     silent: bool = False
+    outdone: bool = False  # another has delivered what this one was silent about
 
 
 @attrs.define
@@ -94,7 +99,6 @@ class Reading:
         if turn.patience.cancelled_caught:
             turn.silent = True
             self.transfer.silent.add(turn.storage.label)
-            self.manners.was_silent(turn.storage.label)
 
     def _arrived(self, delivery: Delivery, cid: Cid) -> None:
         """Whoever brings something has more time. Once all is there, nobody is waited for who is silent, nor long for the others."""
@@ -102,9 +106,16 @@ class Reading:
         turn = self._turns[delivery]
         turn.patience.deadline = _half_way_to(turn.end)
         self.manners.answered(turn.storage.label)
+        self._note_silence(cid, turn)
         if self.transfer.overflowed or not self.left:
             for each in self._turns.values():
                 each.scope.deadline = -math.inf if self.transfer.overflowed or each.silent else _half_way_to(each.end)
+
+    def _note_silence(self, cid: Cid, by: Turn) -> None:
+        for turn in self._turns.values():
+            if turn is not by and turn.silent and not turn.outdone and cid in turn.delivery.wanted:
+                turn.outdone = True
+                self.manners.was_silent(turn.storage.label)
 
     async def _take(self, turn: Turn) -> None:
         whole = False

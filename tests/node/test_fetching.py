@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable, UpdateRejected
 from learnae.node.fetching import Fetcher
-from learnae.node.services import REST_SECONDS
 from learnae.node.transfer import Transfer
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.faults import Fault, FaultyStorage, always, nth
@@ -163,28 +162,6 @@ def test_a_storage_that_hangs_costs_an_update_that_another_has_little_whatever_t
     content, _, _ = fetched(update, silent, Slow(shelf().context, update.packed.blocks), seconds=10.0)
     content.check()
     assert silent.faults.calls["get"] == 1
-
-
-def test_a_storage_that_was_silent_is_asked_last_for_a_while(bench, publication, shelf):
-    update = publication(MODEL)
-
-    async def main():
-        async with trio.open_nursery() as nursery:
-            silent = FaultyStorage(shelf(*update.packed.blocks), lambda method, call: Fault.SILENCE if call == 0 else None)
-            made = await bench(nursery, silent, shelf(*update.packed.blocks))
-            fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
-            asked = []
-            for pause in (0.0, 1.0, REST_SECONDS[0]):
-                await trio.sleep(pause)
-                with trio.fail_after(8):
-                    await fetcher.fetch(update.announcement, Transfer(LIMIT))
-                asked.append(silent.faults.calls["get"])
-            nursery.cancel_scope.cancel()
-        return asked
-
-    first, second, third = run_in_virtual_time(main)
-    assert (first, second) == (1, 1)
-    assert third > 1
 
 
 def test_a_storage_that_is_slow_to_begin_may_still_deliver_what_the_next_one_lacks(fetched, publication, shelf):
