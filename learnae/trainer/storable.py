@@ -22,12 +22,14 @@ import torch
 from learnae.errors import ConfigError, Problem
 
 MARK = "learnae.kind"
+PLAIN_BITS = 2000  # of integers; torch reads those of less than 256 bytes
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 REMEDY = "give numbers, texts, tensors, arrays, and lists or dicts of them, for example from `state_dict()` or `get_extra_state()`"
 FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set)}
 
 # Names in files: what is revived by them cannot be renamed.
 REVIVE: dict[str, Callable[..., Any]] = {
+    "integer": lambda digits: int(digits, 16),
     "array": lambda tensor: tensor.numpy(),
     "strings": lambda strings, kind: np.array(strings, np.dtype(kind)),
     "frozenset": frozenset,
@@ -74,6 +76,8 @@ def revived(state: Any) -> Any:
 
 
 def _walk(value: Any, path: str, above: tuple[int, ...]) -> Any:
+    if type(value) is int and value.bit_length() > PLAIN_BITS:
+        return _container(_Marked("integer", hex(value)), path, above)
     if type(value) in PLAIN:
         return value
     if isinstance(value, torch.Tensor):
@@ -91,14 +95,14 @@ def _walk(value: Any, path: str, above: tuple[int, ...]) -> Any:
 
 def _tensor(value: torch.Tensor, path: str) -> torch.Tensor:
     """Of Tensor itself, and without attributes: those of a subclass would have to be unpickled."""
-    if type(value) in (torch.Tensor, torch.nn.Parameter) and not getattr(value, "__dict__", None):
-        return value
     try:
+        if type(value) in (torch.Tensor, torch.nn.Parameter) and not getattr(value, "__dict__", None) and not value.is_nested:
+            return value
         plain = value.detach().as_subclass(torch.Tensor)
         if type(plain) is torch.Tensor and (plain is value or not _unreadable(plain.flatten()[:1].clone())):
             return plain
-    except RuntimeError:
-        pass  # of a kind that holds its numbers elsewhere
+    except (RuntimeError, ValueError):
+        pass  # of a kind that holds its numbers elsewhere, or has none yet
     raise Refused(path, f"is a {_name(value)}")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,16 @@ def test_there_is_nothing_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path, LOG) is checkpoint.newest(tmp_path / "missing", LOG) is None
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "noise"])
+@pytest.mark.parametrize("damage", ["half", "empty", "noise", "newer"])
 def test_a_broken_checkpoint_is_reported_and_the_previous_one_used(tmp_path: Path, damage: str) -> None:
     for step in (1, 2):
         checkpoint.save(tmp_path, {"step": step, "x": torch.zeros(1000)})
     whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "noise": b"noise" * 100}[damage])
+    newer = io.BytesIO()
+    torch.save({"step": 2, "scheduler": {"learnae.kind": "of a newer Learnae", "of": []}}, newer)
+    (tmp_path / FILE).write_bytes(
+        {"newer": newer.getvalue(), "half": whole[: len(whole) // 2], "empty": b"", "noise": b"noise" * 100}[damage]
+    )
     with structlog.testing.capture_logs() as logs:
         state = checkpoint.newest(tmp_path, structlog.get_logger())
     assert state is not None and state["step"] == 1

@@ -38,6 +38,45 @@ class Mode(enum.Enum):
     A = "a"
 
 
+class Colour(str, enum.Enum):  # noqa: UP042 -- whose str() is another one than that of a StrEnum
+    RED = "red"
+
+
+class Size(float, enum.Enum):
+    L = 1.5
+
+
+class Text(str):
+    def __str__(self) -> str:
+        return "another"
+
+    def __repr__(self) -> str:
+        return "Text"
+
+
+class Number(int):
+    def __int__(self) -> int:
+        return 99
+
+    def __index__(self) -> int:
+        return 99
+
+
+class Real(float):
+    def __float__(self) -> float:
+        return 99.0
+
+
+class Raw(bytes):
+    def __bytes__(self) -> bytes:
+        return b"another"
+
+
+class Imaginary(complex):
+    def __complex__(self) -> complex:
+        return 99j
+
+
 Point = namedtuple("Point", "x y")
 
 
@@ -91,7 +130,17 @@ def test_plain_values_are_what_they_were(value: Any) -> None:
         (np.int64(7), 7),
         (np.bool_(True), True),
         (np.str_("a"), "a"),
+        (np.clongdouble(1 + 2j), 1 + 2j),
+        (np.bytes_(b"a"), b"a"),
         (Level.LOW, 1),
+        (Colour.RED, "red"),
+        (Size.L, 1.5),
+        ({Colour.RED: {Text("a")}}, {"red": {"a"}}),
+        (Text("a"), "a"),
+        (Number(3), 3),
+        (Real(0.5), 0.5),
+        (Raw(b"a"), b"a"),
+        (Imaginary(1j), 1j),
         ({np.int64(3): np.float64(1)}, {3: 1.0}),
     ],
     ids=repr,
@@ -162,6 +211,9 @@ class AttrDict(dict):  # type: ignore[type-arg]
         np.ma.masked_array([1], [True]),
         np.random.default_rng(),
         {frozenset([1]): 1},
+        np.datetime64("2020-01-01"),
+        np.timedelta64(1, "D"),
+        np.void(b"ab"),
         iter([1]),
         int,
     ],
@@ -171,6 +223,12 @@ def test_what_cannot_be_read_again_is_refused_with_the_path_to_it(value: Any) ->
     with pytest.raises(ConfigError) as caught:
         storable({"scheduler": {"states": [1, {"best": value}]}})
     assert 'scheduler["states"][1]["best"]' in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{(Fraction(1, 2), 1): 2}, {(1, (2, frozenset([1]))): 2}, {(datetime.date(2020, 1, 1), 1)}], ids=repr)
+def test_a_key_that_holds_what_is_written_as_a_mark_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r'"best".* a tuple, which cannot be saved'):
+        storable({"scheduler": {"best": value}})
 
 
 def test_what_contains_itself_is_refused() -> None:
@@ -218,3 +276,12 @@ def test_the_schedulers_of_torch_go_on_where_they_were(name: str) -> None:
         scheduler.step(*[0.5] if name == "plateau" else [])
     other.load_state_dict(again(scheduler.state_dict()))
     assert other.last_epoch == scheduler.last_epoch == 3
+
+
+@pytest.mark.parametrize("mark", [{"of": ["1"]}, {}, {"of": 3}], ids=["of a newer Learnae", "of nothing", "of nonsense"])
+@pytest.mark.parametrize("kind", ["unheard", "decimal", "array", ["list"]], ids=str)
+def test_what_cannot_be_made_again_is_told_as_a_mistake_of_the_file(mark: dict[str, Any], kind: Any) -> None:
+    if kind == "decimal" and mark == {"of": ["1"]}:
+        mark = {"of": ["nonsense"]}
+    with pytest.raises(ConfigError, match="cannot be made again"):
+        revived({"scheduler": {"learnae.kind": kind, **mark}})
