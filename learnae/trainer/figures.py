@@ -26,7 +26,7 @@ def whole(value: Any, what: str, most: int = MAX_INTEGER) -> int:
 def loss_of(value: Any) -> float | Tensor:
     """A number, or a tensor of one element as it is: it is read when a snapshot is taken. Raises ValueError, TypeError."""
     if isinstance(value, Tensor):
-        if value.numel() != 1 or value.is_meta or value.is_complex():
+        if value.numel() != 1 or value.is_meta or value.is_complex() or value.is_nested:
             raise ValueError(f"loss is {shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
         return value
     number = _single(value, "loss")
@@ -87,5 +87,8 @@ def shown(value: Any) -> str:
     """What was given, in short, for a message."""
     if (shape := getattr(value, "shape", None)) is not None and math.prod(shape) != 1:
         return f"a {type(value).__name__} of the shape {tuple(shape)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # integers of more than 4,300 digits, and whatever else has no words for itself
+        return f"a {type(value).__name__} that cannot be shown"
     return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"

@@ -54,6 +54,7 @@ def test_a_whole_number_is_one_however_it_comes(value: Any) -> None:
         torch.zeros(0),
         torch.zeros(1, device="meta"),
         Decimal("NaN"),
+        Decimal("sNaN"),
         Decimal("Infinity"),
         1e300,
     ],
@@ -94,12 +95,36 @@ def test_what_is_no_number_is_no_loss(value: Any) -> None:
         loss_of(value)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("kind", ["sparse", "quantised"])
+def test_a_loss_that_is_stored_in_another_way_is_read_at_once(kind: str) -> None:
+    one = torch.ones(1)
+    assert loss_of(one.to_sparse() if kind == "sparse" else torch.quantize_per_tensor(one, 1, 0, torch.qint8)) == 1.0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["csr", "mkldnn", "nested"])
+def test_a_loss_that_nobody_can_read_is_refused_where_it_is_given(kind: str) -> None:
+    make = {
+        "csr": lambda: torch.ones(1, 1).to_sparse_csr(),
+        "mkldnn": lambda: torch.ones(1).to_mkldnn(),
+        "nested": lambda: torch.nested.nested_tensor([torch.ones(1)]),
+    }
+    with pytest.raises(ValueError, match=r"loss is .+cannot be read"):
+        loss_of(make[kind]())
+
+
+def test_a_loss_that_signals_is_told_in_our_words() -> None:
+    with pytest.raises(ValueError, match=r"loss is .+wanted is"):
+        loss_of(Decimal("sNaN"))
+
+
 @pytest.mark.parametrize("value", [0, 1.5, np.float32(2), torch.tensor(3.0)])
 def test_seconds_are_any_time_that_ends(value: Any) -> None:
     assert type(seconds_of(value)) is float
 
 
-@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e30, None, "1", True, [1]])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e30, 10**400, Decimal("NaN"), Decimal("sNaN"), None, "1", True, [1]])
 def test_a_time_that_never_ends_or_is_none_is_refused(value: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="seconds is"):
         seconds_of(value)
