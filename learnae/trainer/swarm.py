@@ -16,7 +16,7 @@ from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.contact import Contact
-from learnae.trainer.figures import loss_of, seconds_of, whole
+from learnae.trainer.figures import loss_of, seconds_of, shown, whole
 from learnae.trainer.membership import Membership
 from learnae.trainer.optimizers import refuse_masters
 from learnae.trainer.residents import RESIDENTS
@@ -67,7 +67,7 @@ class Swarm:
         journey = self._journey
         steps, total = journey.steps + 1, journey.samples + samples
         if total > MAX_INTEGER:
-            raise ValueError(f"samples is {samples}: with those before that is more than {MAX_INTEGER}")
+            raise ValueError(f"samples is {shown(samples)}: with those before that is more than {MAX_INTEGER}")
         due = steps >= self._contact.due
         if due:
             self._check()
