@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import os
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import FrameType
 import trio
 
 MOST_CHILDREN = 3
-OTHERS = (str(Path(trio.__file__).parent), contextlib.__file__)  # files that say nothing about the test
+OTHERS = (str(Path(trio.__file__).parent) + os.sep, contextlib.__file__)  # files that say nothing about the test
 
 
 def awaited(task: trio.lowlevel.Task) -> str:

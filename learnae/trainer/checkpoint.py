@@ -52,7 +52,7 @@ def newest(folder: Path, log: Any) -> State | None:
     present = [path for path in (folder / FILE, folder / PREVIOUS) if path.exists()]
     for path in present:
         try:
-            state: State = torch.load(path, map_location="cpu", weights_only=True)
+            state: State = revived(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # a broken file may raise anything
             cause = " ".join(str(error).split())
             log.warning("checkpoint.unreadable", path=str(path), error=cause)

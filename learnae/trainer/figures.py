@@ -10,6 +10,7 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from learnae.content.expect import MAX_INTEGER
@@ -28,24 +29,40 @@ def loss_of(value: Any) -> float | Tensor:
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_meta or value.is_complex() or value.is_nested:
             raise ValueError(f"loss is {shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
-        return value
-    number = _single(value, "loss")
-    if not _is_real(number):
-        raise TypeError(f"loss is {shown(value)}: wanted is a number or a tensor of one element")
+        return value if _is_plain(value) else _read(value)
+    return _float(value, "loss", "a number or a tensor of one element")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized
+
+
+def _read(tensor: Tensor) -> float:
+    """At once, where it is not sure that it can be read at all: a snapshot would be taken long after the mistake."""
     try:
-        return float(number)
-    except OverflowError:
-        raise ValueError(f"loss is {shown(value)}, which no float can hold") from None
+        return float(tensor.detach().item())
+    except RuntimeError as error:
+        raise ValueError(f"loss is {shown(tensor)}, and it cannot be read: {str(error)[:200]}") from error
 
 
 def seconds_of(value: Any, what: str = "seconds") -> float:
     """A time to wait. Raises ValueError, TypeError."""
-    number = _single(value, what)
-    if not _is_real(number):
-        raise TypeError(f"{what} is {shown(value)}: wanted is a number of seconds")
+    number = _float(value, what, "a number of seconds")
     if not 0 <= number <= threading.TIMEOUT_MAX:  # which NaN is not
         raise ValueError(f"{what} is {shown(value)}: wanted is a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}")
-    return float(number)
+    return number
+
+
+def _float(value: Any, what: str, wanted: str) -> float:
+    number = _single(value, what)
+    if not _is_real(number):
+        raise TypeError(f"{what} is {shown(value)}: wanted is {wanted}")
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"{what} is {shown(value)}, which no float can hold") from None
+    except ValueError:  # a signalling NaN of Decimal
+        raise ValueError(f"{what} is {shown(value)}: wanted is {wanted}") from None
 
 
 def _is_real(number: Any) -> bool:
@@ -85,10 +102,14 @@ def _single(value: Any, what: str) -> Any:
 
 def shown(value: Any) -> str:
     """What was given, in short, for a message."""
-    if (shape := getattr(value, "shape", None)) is not None and math.prod(shape) != 1:
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:  # a nested tensor has none
+        shape = None
+    if shape is not None and math.prod(shape) != 1:
         return f"a {type(value).__name__} of the shape {tuple(shape)}"
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except Exception:  # integers of more than 4,300 digits, and whatever else has no words for itself
         return f"a {type(value).__name__} that cannot be shown"
     return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"

@@ -25,6 +25,14 @@ MARK = "learnae.kind"
 PLAIN_BITS = 2000  # of integers; torch reads those of less than 256 bytes
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 REMEDY = "give numbers, texts, tensors, arrays, and lists or dicts of them, for example from `state_dict()` or `get_extra_state()`"
+BASES: dict[type, Callable[[Any], Any]] = {
+    int: int.__index__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+}
+"""What a value of a subclass is, such as a member of `class Color(str, Enum)`, whatever its own methods make of it."""
 FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set)}
 
 # Names in files: what is revived by them cannot be renamed.
@@ -62,16 +70,26 @@ def storable(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def revived(state: Any) -> Any:
-    """What `storable` was given, from what was read."""
+    """What `storable` was given, from what was read. Raises ConfigError for what it would not have written."""
+    try:
+        return _revived(state)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        what = f"holds what cannot be made again: {type(error).__name__}: {error}"
+        raise ConfigError(Problem("checkpoint", what, "read it with the Learnae that wrote it, or one that is newer")) from error
+
+
+def _revived(state: Any) -> Any:
     match state:
         case dict() if MARK in state:
-            return REVIVE[state[MARK]](*revived(state["of"]))
+            if state[MARK] not in REVIVE:
+                raise LookupError(f"this Learnae knows no {state[MARK]!r:.80}")
+            return REVIVE[state[MARK]](*_revived(state["of"]))
         case dict() | list():
             for place, value in list(state.items() if isinstance(state, dict) else enumerate(state)):
-                if (again := revived(value)) is not value:
+                if (again := _revived(value)) is not value:
                     state[place] = again
         case tuple() if type(state) is tuple:
-            return tuple([revived(value) for value in state])
+            return tuple([_revived(value) for value in state])
     return state
 
 
@@ -112,12 +130,18 @@ def _simpler(value: Any, path: str) -> Any:
         case np.ndarray():
             return _array(value, path)
         case np.generic():
-            plain = value.item()
-            return float(plain) if isinstance(plain, np.generic) else plain
-        case int() | float() | str() | bytes():  # of a subclass, such as an IntEnum
-            kind: Any = next(kind for kind in (int, float, str, bytes) if isinstance(value, kind))
-            return kind.__new__(kind, value)
-    return None
+            return _number(value, path)
+    return next((plain(value) for kind, plain in BASES.items() if isinstance(value, kind)), None)
+
+
+def _number(value: Any, path: str) -> Any:
+    """Of Python. The longest numbers lose the digits that Python's have no room for."""
+    if isinstance(value, np.datetime64 | np.timedelta64 | np.void):  # which Python knows in another unit, or not at all
+        raise Refused(path, f"is a {_name(value)}")
+    plain = value.item()
+    if not isinstance(plain, np.generic):
+        return plain
+    return complex(plain) if isinstance(plain, np.complexfloating) else float(plain)
 
 
 def _array(value: Any, path: str) -> Any:
@@ -187,8 +211,10 @@ def _dict(value: dict[Any, Any], path: str, above: tuple[int, ...]) -> Any:
 
 def _key(value: Any, path: str, above: tuple[int, ...]) -> Any:
     key = _walk(value, path, above)
-    if isinstance(key, dict | list):
-        raise Refused(path, f"is a {_name(value)}")
+    try:
+        hash(key)
+    except TypeError:  # a mark, or a tuple that holds one: `revived` looks into no key
+        raise Refused(path, f"is {value!r:.80}, a {_name(value)}") from None
     return key
 
 

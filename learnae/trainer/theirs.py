@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import learnae
 from learnae.errors import EntryError, LearnaeError
 from learnae.plugins.calls import described
 
-OURS = str(Path(learnae.__file__).parent)
+OURS = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (learnae, importlib))  # and what imports for us
 FIRST, LAST = 4, 4  # calls that are shown
 
 
@@ -29,7 +31,7 @@ def theirs(function: str, action: str) -> Iterator[None]:
 def _lines(error: BaseException) -> str:
     """The calls that led to it, from the first that is not ours."""
     calls = list(traceback.extract_tb(error.__traceback__))
-    while (calls and calls[0].filename.startswith((OURS, "<frozen "))) or (calls and "importlib" in calls[0].filename):
+    while calls and calls[0].filename.startswith((*OURS, "<frozen ")):
         calls.pop(0)
     if len(calls) > FIRST + LAST:
         calls = [*calls[:FIRST], *calls[-LAST:]]
