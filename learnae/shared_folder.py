@@ -1,7 +1,8 @@
 """A folder that users of one machine share: what is made in it takes the rights of the folder above, whatever the umask of its maker.
 
-A folder counts as shared if others than its owner may write to it, or if it hands its group on (setgid). Nothing ever gets more rights
-than the folder above has. A folder in one that is not shared, or in one for everybody such as /tmp, has the rights that the umask leaves.
+A folder counts as shared if others than its owner may write to it, or if it hands its group on (setgid). The private group that many
+systems give each user counts as that user. Nothing ever gets more rights than the folder above has. In a folder that is not shared, or
+that is for everybody such as /tmp, the umask decides.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import BinaryIO
 
 from learnae.durable import sync_folder
 
-_SHARED = stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH
 _PUBLIC = stat.S_ISVTX | stat.S_IWOTH
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _TEXT = b"learnae"
+_DRAFTS = ("new.", ".new.")  # names of what is not finished yet
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
@@ -29,26 +30,23 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
     if parents and not os.path.lexists(folder) and folder.parent != folder:
         make_folder(folder.parent, parents=True)
     try:
-        folder.mkdir()
+        if os.path.lexists(folder) or not _is_shared(folder.parent.stat()):
+            folder.mkdir()
+        else:
+            _make_with_rights(folder)
     except FileExistsError:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise
-        return
-    above = folder.parent.stat()
-    if above.st_mode & _SHARED and above.st_mode & _PUBLIC != _PUBLIC:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            _take_over(descriptor, above, stat.S_IMODE(above.st_mode))
-        finally:
-            os.close(descriptor)
 
 
 def create(path: Path) -> BinaryIO:
-    """A new file, which can be read by whoever can read its folder. Raises OSError, also if it is there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """A new file; in a shared folder it can be read by whoever can read that. Raises OSError, also if it is there."""
+    above = path.parent.stat()
+    mode, shared = stat.S_IMODE(above.st_mode) & _READ | stat.S_IWUSR, _is_shared(above)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if shared else mode)
     try:
-        above = path.parent.stat()
-        _take_over(descriptor, above, stat.S_IMODE(above.st_mode) & _READ | stat.S_IWUSR)
+        if shared:
+            _take_over(descriptor, above, mode)
         return os.fdopen(descriptor, "wb")
     except BaseException:
         os.close(descriptor)
@@ -75,13 +73,55 @@ def try_out(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def in_words(error: OSError, folder: Path) -> str:
-    """What cannot be used, why, and who can do what about it; `folder` where the error does not tell the path."""
+def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
+    """What cannot be used, why, and who can do what about it; `folder` where the error does not tell the path.
+
+    Nobody is told to open a folder that is not for sharing, such as a home, to others.
+    """
     place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     if error.errno not in (errno.EACCES, errno.EPERM):
-        return f"cannot use {place.parent if place.name.startswith('new.') else place}: {error.strerror or error}"
+        return f"cannot use {place.parent if place.name.startswith(_DRAFTS) else place}: {error.strerror or error}"
     closed = _closed(place)
-    return f"cannot use {closed}: {error.strerror or error}; {_remedy(closed)}"
+    passage = closed in folder.parents and not _may(closed, os.X_OK)
+    return f"cannot use {closed}: {error.strerror or error}; {_remedy(closed, passage=passage, shared=shared)}"
+
+
+def _is_shared(folder: os.stat_result) -> bool:
+    """Whether others than the owner may write to it, or want its group to be handed on; one for everybody is nobody's to share."""
+    mode = folder.st_mode
+    if mode & _PUBLIC == _PUBLIC:
+        return False
+    return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not _is_private(folder.st_gid, folder.st_uid))
+
+
+def _is_private(group: int, user: int) -> bool:
+    """Whether it is the group of this user alone, named alike; where neither has a name, of the same number."""
+    try:
+        found = grp.getgrgid(group)
+    except KeyError:
+        return group == user
+    return found.gr_name == _user(user) and not set(found.gr_mem) - {found.gr_name}
+
+
+def _make_with_rights(folder: Path) -> None:
+    """It is there with all its rights or not at all: one half made would keep the others out for ever."""
+    draft = folder.with_name(f".new.{secrets.token_hex(8)}")
+    draft.mkdir(0o700)
+    try:
+        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            above = folder.parent.stat()
+            _take_over(descriptor, above, stat.S_IMODE(above.st_mode))
+        finally:
+            os.close(descriptor)
+        if not os.path.lexists(folder):
+            draft.rename(folder)
+    except OSError:
+        if not os.path.isdir(folder):  # else another was faster
+            raise
+    finally:
+        with suppress(OSError):
+            draft.rmdir()
 
 
 def _take_over(descriptor: int, above: os.stat_result, mode: int) -> None:
@@ -94,7 +134,7 @@ def _take_over(descriptor: int, above: os.stat_result, mode: int) -> None:
     if own.st_gid != above.st_gid:
         mode = mode & ~(stat.S_IRWXG | stat.S_ISGID) | (mode & stat.S_IRWXO) << 3
     if stat.S_IMODE(own.st_mode) != mode:
-        with suppress(PermissionError):  # a file system without rights
+        with suppress(OSError):  # a file system without rights, or one that refuses them in its own way
             os.fchmod(descriptor, mode)
 
 
@@ -105,7 +145,7 @@ def _closed(place: Path) -> Path:
         if not _may(folder, os.X_OK):
             return folder
     last = there[-1]
-    folder = last if last.is_dir() else last.parent
+    folder = last if os.path.isdir(last) else last.parent
     return last if _may(folder, os.W_OK | os.X_OK) else folder
 
 
@@ -113,14 +153,16 @@ def _may(path: Path, rights: int) -> bool:
     return os.access(path, rights, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _remedy(closed: Path) -> str:
+def _remedy(closed: Path, *, passage: bool, shared: bool) -> str:
     try:
         found = closed.stat()
     except OSError:
         return "name another folder, or let this user in"
-    rights = "rwx" if stat.S_ISDIR(found.st_mode) else "r"
+    rights = "r" if not stat.S_ISDIR(found.st_mode) else "x" if passage else "rwx"
     if found.st_uid == os.geteuid():
         return f"it is your own: chmod u+{rights} {closed}"
+    if not shared:
+        return f"it belongs to {_user(found.st_uid)}, and what is in it is not shared"
     member = found.st_gid in (os.getegid(), *os.getgroups())
     group = "" if member else f", once you are in its group {_group(found.st_gid)}"
     return f"it belongs to {_user(found.st_uid)}, who can let you in: chmod g+{rights}{'s' if rights == 'rwx' else ''} {closed}{group}"

@@ -63,10 +63,10 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
 
 
-def check_folder(folder: Path, key: str, named: Path | None = None) -> str:
+def check_folder(folder: Path, key: str, named: Path | None = None, *, shared: bool = True) -> str:
     """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
 
-    `named` is what the user calls it, where that is another. Raises ConfigError, at `key`.
+    `named` is what the user calls it, where that is another; one not `shared` is for this user alone. Raises ConfigError, at `key`.
     """
     try:
         place = existing(folder)
@@ -77,5 +77,6 @@ def check_folder(folder: Path, key: str, named: Path | None = None) -> str:
                 try_out(Path(trial))
         return f"{named or folder} can be written to"
     except OSError as error:
-        said = in_words(error, folder)
-        raise ConfigError(Problem(key, f"{named or folder} cannot be written to: {said}", "or name another folder")) from error
+        said = in_words(error, named or folder, shared=shared)
+        remedy = "or name another folder" if shared else "name another folder"
+        raise ConfigError(Problem(key, f"{named or folder} cannot be written to: {said}", remedy)) from error

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from errno import ENOTSUP
+from grp import struct_group
 from pathlib import Path
+from pwd import struct_passwd
 
 import pytest
 
+from learnae import shared_folder
 from learnae.shared_folder import create, in_words, make_folder, try_out
 
 UMASKS = [0o022, 0o077, 0o002, 0o000]
@@ -32,6 +36,13 @@ def top(folder: Path, rights: int) -> Path:
     return folder
 
 
+@pytest.fixture
+def of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group of each folder is one of several users, as root alone could make it."""
+    monkeypatch.setattr(shared_folder, "_is_private", lambda group, user: False)
+
+
+@pytest.mark.usefixtures("of_a_lab")
 @pytest.mark.parametrize("rights", [0o2775, 0o2770, 0o770, 0o775, 0o3770, 0o777, 0o2750])
 def test_in_a_shared_folder_all_folders_have_its_rights_and_all_files_can_be_read_by_those_who_can_read_it(
     tmp_path: Path, umask: int, rights: int
@@ -44,16 +55,69 @@ def test_in_a_shared_folder_all_folders_have_its_rights_and_all_files_can_be_rea
     assert oct(mode(shared / "blocks" / "file")) == oct(rights & 0o444 | 0o200)
 
 
-@pytest.mark.parametrize("rights", [0o755, 0o700, 0o1777])
-def test_elsewhere_the_umask_decides_about_folders(tmp_path: Path, umask: int, rights: int) -> None:
+@pytest.mark.parametrize("rights", [0o755, 0o700, 0o1777, 0o3777])
+def test_elsewhere_the_umask_decides(tmp_path: Path, umask: int, rights: int) -> None:
     alone = top(tmp_path, rights)
     make_folder(alone / "blocks")
+    create(alone / "file").close()
+    assert oct(mode(alone / "blocks") & 0o777) == oct(0o777 & ~umask)
+    assert oct(mode(alone / "file")) == oct((rights & 0o444 | 0o200) & ~umask)
+
+
+@pytest.mark.parametrize("rights", [0o775, 0o770])
+def test_the_private_group_of_a_user_shares_nothing(tmp_path: Path, umask: int, rights: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"getgrgid": struct_group(("anna", "x", 7, ["anna"])), "getpwuid": struct_passwd(("anna", "x", 7, 7, "", "", ""))}
+    monkeypatch.setattr("grp.getgrgid", lambda number: names["getgrgid"])
+    monkeypatch.setattr("pwd.getpwuid", lambda number: names["getpwuid"])
+    alone = top(tmp_path, rights)
+    make_folder(alone / "blocks")
+    create(alone / "file").close()
     assert oct(mode(alone / "blocks")) == oct(0o777 & ~umask)
+    assert oct(mode(alone / "file")) == oct((rights & 0o444 | 0o200) & ~umask)
+    names["getgrgid"] = struct_group(("anna", "x", 7, ["bert"]))
+    make_folder(alone / "together")
+    assert oct(mode(alone / "together")) == oct(rights)
 
 
-def test_a_file_is_never_open_to_more_than_its_folder(tmp_path: Path, umask: int) -> None:
-    create(top(tmp_path, 0o700) / "file").close()
-    assert mode(tmp_path / "top" / "file") == 0o600
+def test_on_a_file_system_that_knows_no_rights_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(ENOTSUP, os.strerror(ENOTSUP))
+
+    shared = top(tmp_path, 0o2775)
+    monkeypatch.setattr("os.fchmod", refuse)
+    monkeypatch.setattr("os.fchown", refuse)
+    make_folder(shared / "blocks")
+    create(shared / "file").close()
+    assert sorted(path.name for path in shared.iterdir()) == ["blocks", "file"]
+
+
+def test_a_folder_is_seen_with_all_its_rights_or_not_at_all(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    shared = top(tmp_path, 0o2775)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fchmod", kill)
+        with pytest.raises(KilledError):
+            make_folder(shared / "blocks")
+    assert not (shared / "blocks").exists()
+    make_folder(shared / "blocks")
+    assert oct(mode(shared / "blocks")) == oct(0o2775)
+
+
+def test_of_two_who_make_a_folder_at_once_the_faster_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, rename = top(tmp_path, 0o2775), Path.rename
+
+    def too_late(draft: Path, folder: Path) -> Path:
+        (folder / "of the faster one").mkdir(parents=True)
+        return rename(draft, folder)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    make_folder(shared / "blocks")
+    assert [path.name for path in shared.rglob("*")] == ["blocks", "of the faster one"]
 
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:

@@ -166,3 +166,12 @@ def test_a_folder_above_that_cannot_be_entered_is_the_one_that_is_named(place: P
     folder = shared(place, 0o700)
     said = as_user(BERT, 0o022, lambda: (check_folder(folder / "blocks" / "deep", "storage.path"), None)[1])
     assert f"cannot use {folder}:" in said
+    assert f"chmod g+x {folder} " in said.replace(",", " ")
+
+
+@pytest.mark.parametrize("deep", ["", "closed/home"])
+def test_nobody_is_told_to_open_a_home_to_others(place: Path, deep: str) -> None:
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    said = as_user(BERT, 0o022, lambda: (check_folder(closed / deep, "peer.home", shared=False), None)[1])
+    assert f"cannot use {closed}:" in said and "name another" in said and "chmod" not in said

@@ -24,7 +24,7 @@ KEY = "peer.home"
 def check_home(config: Config, findings: Findings) -> None:
     """That of a peer that has run is locked for a moment, so that nobody else uses it. Raises ConfigError."""
     home = config.peer.home
-    said = check_folder(home or default_home(config.swarm.name), KEY)
+    said = check_folder(home or default_home(config.swarm.name), KEY, shared=False)
     if home is None or not home.exists():
         findings.passed.append(f"{KEY}: {said}")
         return

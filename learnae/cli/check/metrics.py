@@ -23,7 +23,7 @@ def check_metrics(config: Config, findings: Findings) -> None:
     if (folder := config.metrics.tensorboard) is not None:
         with findings.problems.collected():
             find_observer("tensorboard", "writing")
-            findings.passed.append(f"metrics.tensorboard: {check_folder(folder, 'metrics.tensorboard')}")
+            findings.passed.append(f"metrics.tensorboard: {check_folder(folder, 'metrics.tensorboard', shared=False)}")
 
 
 def _silent(environ: dict[str, Any], start_response: Any) -> list[bytes]:

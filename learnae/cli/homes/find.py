@@ -30,7 +30,7 @@ def find_homes(text: str | None) -> list[Path]:
     try:
         found = _homes_at(place) if os.path.exists(place) else _homes_called(str(place))
     except OSError as error:
-        raise ConfigError(Problem("HOME", in_words(error, place), "or name another home")) from error
+        raise ConfigError(Problem("HOME", in_words(error, place, shared=False), "name another home")) from error
     if not found:
         raise _none_at(place) if text is not None else _none_yet(place)
     return sorted(found, key=last_used, reverse=True)
