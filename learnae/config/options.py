@@ -73,8 +73,15 @@ def _value_of(field: attrs.Attribute[Any], hint: Any, table: Mapping[str, Any], 
         raise ConfigError(Problem(join_key(key, name), "is missing", field.metadata.get("doc") or f"write {name_of(hint)} here"))
     default: Any = field.default
     if hasattr(default, "takes_self"):  # an attrs.Factory, which is a function to mypy
-        return default.factory(draft) if default.takes_self else default.factory()
+        return _made_by(default, draft, join_key(key, name))
     return default
+
+
+def _made_by(default: Any, draft: Any, key: str) -> Any:
+    try:
+        return default.factory(draft) if default.takes_self else default.factory()
+    except Exception as error:  # it may look at what else was given
+        raise ConfigError(Problem(key, _words_of(error))) from error
 
 
 def _converted(converter: Any, value: Any, key: str) -> Any:
@@ -103,5 +110,5 @@ def _words_of(error: Exception, name: str = "") -> str:
 def _construct(cls: type[T], given: Mapping[str, Any], key: str) -> T:
     try:
         return cls(**given)
-    except (ValueError, TypeError) as error:
+    except Exception as error:
         raise ConfigError(Problem(key, _words_of(error))) from error

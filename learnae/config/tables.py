@@ -46,7 +46,7 @@ class SwarmTable:
     """Which peers train together."""
 
     name: str = key("default", "Peers with the same name (and key) train the same model.", and_(min_len(1), max_len(200)))
-    key_env: str | None = key(None, "The environment variable that holds the key of a private swarm.")
+    key_env: str | None = key(None, "The environment variable that holds the key of a private swarm.", optional(min_len(1)))
     key_file: Path | None = key(None, "The file that holds the key of a private swarm.")
     open: bool = key(False, "Consent to train with whoever comes, over media that leave this machine.")
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from learnae.config.describe import Key, describe_options
+from learnae.config.options import hints_of
 from learnae.errors import PluginError
 from learnae.plugins.calls import naming
 from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage, Strategy
@@ -75,6 +76,10 @@ def _flaw_of(found: Any, kind: str) -> str | None:
     options: Any = found.Options
     if not (isinstance(options, type) and attrs.has(options)):
         return f"{found.__qualname__}.Options is not an attrs class"
+    try:
+        hints_of(options)
+    except PluginError as error:
+        return f"{options.__qualname__} cannot be read: {error.cause}"
     if issubclass(found, Announcer) and not isinstance(getattr(found, "max_bytes", None), int):
         return f"{found.__qualname__} does not define max_bytes"
     return None

@@ -71,6 +71,14 @@ class Checked:
     def __attrs_post_init__(self) -> None:
         if self.size == 4:
             raise ValueError("four brings bad luck")
+        if self.size == 3:
+            raise ZeroDivisionError("three divides by nothing")
+
+
+@attrs.frozen
+class Computed:
+    parts: int = 4
+    share: float = attrs.field(default=attrs.Factory(lambda options: 1 / options.parts, takes_self=True))
 
 
 @attrs.frozen
@@ -93,6 +101,7 @@ KNOWN: dict[tuple[str, str], type] = {
     ("merge", "rich"): Rich,
     ("merge", "between"): Between,
     ("merge", "checked"): Checked,
+    ("merge", "computed"): Computed,
     ("merge", "clash"): Clash,
     ("merge", "odd"): Odd,
     ("codec", "int8"): NoOptions,

@@ -116,6 +116,14 @@ def test_what_a_class_says_about_the_whole_stands_at_the_table(problems: Problem
     assert problems('[merge]\nuse = "checked"\nsize = 4') == ["merge: four brings bad luck"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "key"), [('use = "checked"\nsize = 3', "merge"), ('use = "computed"\nparts = 0', "merge.share")], ids=["the whole", "a default"]
+)
+def test_whatever_options_raise_while_they_are_made_is_a_problem_of_the_file(problems: Problems, lines: str, key: str) -> None:
+    (problem,) = problems(f"[merge]\n{lines}")
+    assert problem.startswith(f"{key}: is refused: ZeroDivisionError")
+
+
 def test_an_unknown_strategy_is_a_problem_at_its_name(problems: Problems) -> None:
     assert problems('[merge]\nuse = "avrage"') == ['merge.use: no merge is called "avrage" (did you mean "average"?)']
 

@@ -63,6 +63,12 @@ def test_a_file_that_ends_the_program_when_it_is_imported_is_named(tmp_path: Pat
         PluginManager().find("merge", "train:MyMerge", tmp_path)
 
 
+def test_options_that_cannot_be_read_are_told_under_the_name_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "my_file.py", merge().replace("power: float", "power: Undefined"))
+    with pytest.raises(PluginError, match=r"'my_file.py' failed while loading the merge 'my_file:MyMerge'.*Undefined"):
+        PluginManager().find("merge", "my_file:MyMerge", tmp_path).load()
+
+
 def test_a_file_is_imported_once(tmp_path: Path) -> None:
     write(tmp_path, "my_file.py", merge())
     manager = PluginManager()

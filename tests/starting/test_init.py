@@ -37,6 +37,17 @@ def test_it_says_what_it_wrote_and_what_to_type(
     assert "    cd x\n    learnae run learnae.toml\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["my swarm", "peers' own", "a $HOME"])
+def test_what_to_type_leads_into_a_folder_of_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert main(["init", f"{name}/digits"]) == 0
+    (line,) = re.findall(r"^    (cd .*)$", capsys.readouterr().out, re.MULTILINE)
+    subprocess.run(["sh", "-c", f"{line} && test -f learnae.toml"], check=True)
+
+
 def test_what_the_project_needs_and_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ def test_it_says_what_it_wrote_and_what_to_type(
     assert written == [".gitignore", "README.md", *package]
     said = capsys.readouterr().out
     assert 'pip install -e "./my-rule[test]"' in said and "python -m pytest my-rule" in said and 'use = "my-rule"' in said
+
+
+def test_what_to_type_is_quoted_where_the_folder_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my plugins").mkdir()
+    assert main(["new-plugin", "my plugins/my-rule", "--kind", "merge"]) == 0
+    words = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    assert words == [["pip", "install", "-e", "./my plugins/my-rule[test]"], ["python", "-m", "pytest", "my plugins/my-rule"]]
 
 
 @pytest.mark.parametrize(

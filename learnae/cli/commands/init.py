@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def init(folder: Path, private: bool, debug: bool) -> None:
     click.echo(f"{folder}: {', '.join(files)}\n\nNow type")
     if extras := missing_extras():
         click.echo(f'    pip install "learnae[{",".join(extras)}]"')
-    click.echo(f"    cd {folder}\n    learnae run learnae.toml\n")
+    click.echo(f"    cd {shlex.quote(str(folder))}\n    learnae run learnae.toml\n")
     click.echo("and in a second terminal, in the same folder, with images of its own: SHARE=1 learnae run learnae.toml")
     if private:
         click.echo(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -28,4 +29,4 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
     names = write_plugin(folder, kind, taken)
     click.echo(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py\n\nNow type")
     click.echo(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
-    click.echo(f'    python -m pytest {folder}\n\nand name it in a peer\'s file: use = "{names.strategy}"')
+    click.echo(f'    python -m pytest {shlex.quote(str(folder))}\n\nand name it in a peer\'s file: use = "{names.strategy}"')
