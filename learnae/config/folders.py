@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from learnae.config.words import show
@@ -73,6 +74,8 @@ def check_folder(folder: Path, key: str, named: Path | None = None, *, shared: b
         if place == folder:
             try_out(folder)
         else:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(folder)  # such as one whose name is too long could never be made
             with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=place) as trial:
                 try_out(Path(trial))
         return f"{named or folder} can be written to"

@@ -129,6 +129,13 @@ def test_problems_from_the_command_line_are_told_as_such(check: Check) -> None:
     assert [key.partition(" ")[0] for key in keys(err)] == ["--set"] * 3
 
 
+@pytest.mark.parametrize("long", ["x" * 300, "a/" * 3000], ids=["a name", "a path"])
+def test_a_path_that_is_too_long_for_the_system_is_named_and_hides_nothing(check: Check, long: str) -> None:
+    services = "".join(f'[[{kind}]]\nuse = "directory"\npath = "{long}"\n' for kind in ("storage", "announcer"))
+    code, _, err = check(f'[peer]\nhome = "{long}"\n{services}')
+    assert (code, keys(err)) == (2, ["peer.home", "storage.path", "announcer.path"]), err
+
+
 def test_a_home_with_everything_in_order_is_not_changed(check: Check, tmp_path: Path) -> None:
     claim(tmp_path / "home").close()
     code, out, _ = check('[peer]\nhome = "home"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
     from learnae.cli.check.services import check_services
 
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
-        home = config.peer.home if config.peer.home is not None and config.peer.home.is_dir() else Path(scratch)
+        home = config.peer.home if config.peer.home is not None and os.path.isdir(config.peer.home) else Path(scratch)
         made = _made(config, manager, home, findings)
         services = [one for one in made if isinstance(one.strategy, Service)]
         _say_who_takes_part(config, services, findings)
