@@ -129,6 +129,33 @@ def test_problems_from_the_command_line_are_told_as_such(check: Check) -> None:
     assert [key.partition(" ")[0] for key in keys(err)] == ["--set"] * 3
 
 
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("async def make_trainer(): pass", "async"),
+        ("def make_trainer(seed): pass", "'seed'"),
+        ("def make_trainer(*, seed): pass", "'seed'"),
+        ("class make_trainer:\n    def __init__(self, seed): pass", "'seed'"),
+    ],
+)
+def test_an_entry_that_could_not_be_called_is_a_problem_beside_the_others(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: str
+) -> None:
+    monkeypatch.delitem(os.sys.modules, "train_uncalled", raising=False)  # type: ignore[attr-defined]
+    (tmp_path / "train_uncalled.py").write_text(function)
+    code, _, err = check('[train]\nentry = "train_uncalled:make_trainer"\nlocal_steps = 0\n')
+    assert (code, sorted(keys(err))) == (2, ["train.entry", "train.local_steps"])
+    assert words in err
+
+
+@pytest.mark.parametrize("function", ["def make_trainer(seed=1, *rest, **more): pass", "make_trainer = dict", "make_trainer = lambda: 3"])
+def test_an_entry_that_can_be_called_passes(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    monkeypatch.delitem(os.sys.modules, "train_called", raising=False)  # type: ignore[attr-defined]
+    (tmp_path / "train_called.py").write_text(function)
+    code, out, _ = check('[train]\nentry = "train_called:make_trainer"\n')
+    assert code == 0 and "the entry train_called:make_trainer" in out
+
+
 @pytest.mark.parametrize("long", ["x" * 300, "a/" * 3000], ids=["a name", "a path"])
 def test_a_path_that_is_too_long_for_the_system_is_named_and_hides_nothing(check: Check, long: str) -> None:
     services = "".join(f'[[{kind}]]\nuse = "directory"\npath = "{long}"\n' for kind in ("storage", "announcer"))

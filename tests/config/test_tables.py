@@ -117,7 +117,9 @@ def test_what_a_class_says_about_the_whole_stands_at_the_table(problems: Problem
 
 
 @pytest.mark.parametrize(
-    ("lines", "key"), [('use = "checked"\nsize = 3', "merge"), ('use = "computed"\nparts = 0', "merge.share")], ids=["the whole", "a default"]
+    ("lines", "key"),
+    [('use = "checked"\nsize = 3', "merge"), ('use = "computed"\nparts = 0', "merge.share")],
+    ids=["the whole", "a default"],
 )
 def test_whatever_options_raise_while_they_are_made_is_a_problem_of_the_file(problems: Problems, lines: str, key: str) -> None:
     (problem,) = problems(f"[merge]\n{lines}")

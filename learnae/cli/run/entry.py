@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnae.config.words import did_you_mean
-from learnae.errors import INSTALL_TORCH, ConfigError, PluginError, Problem
+from learnae.errors import INSTALL_TORCH, ConfigError, EntryError, Problem
 
 if TYPE_CHECKING:
     from learnae.trainer.recipe import Trainer
@@ -30,8 +31,23 @@ def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
         raise ConfigError(Problem(KEY, f"{module} has no {name!r}", did_you_mean(name, _functions(module))))
     if not callable(found):
         raise ConfigError(Problem(KEY, f"{entry} is no function, but {type(found).__name__}", "name a function that returns a Trainer"))
+    if flaw := _flaw_of(found):
+        raise ConfigError(Problem(KEY, f"{entry} {flaw[0]}", flaw[1]))
     function: Callable[[], Any] = found
     return function
+
+
+def _flaw_of(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """What keeps it from being called as it will be, and the remedy."""
+    if inspect.iscoroutinefunction(function):
+        return "is an async function", "write `def` in place of `async def`"
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        return f"cannot be called without arguments: {error}", "give each of them a default"
+    except ValueError:  # one that is not written in Python does not tell what it takes
+        return None
+    return None
 
 
 def make_trainer(entry: str, folder: Path) -> Trainer:
@@ -44,7 +60,7 @@ def make_trainer(entry: str, folder: Path) -> Trainer:
         trainer = function()
     if not isinstance(trainer, Trainer):
         forgot = "; is a `return` missing?" if trainer is None else ""
-        raise PluginError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer{forgot}")
+        raise EntryError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer{forgot}", "")
     return trainer
 
 
