@@ -36,7 +36,7 @@ class LocalFiles:
             raise ConfigError(Problem("use", f'is not of the form "file:Class": {use!r}'))
         folder, module, name = folder.absolute(), form[1], form[2]
         file = f"{module.replace('.', '/')}.py"
-        if not (folder / file).is_file() and not (folder / file).with_suffix("").joinpath("__init__.py").is_file():
+        if not os.path.isfile(folder / file) and not os.path.isfile((folder / file).with_suffix("") / "__init__.py"):
             raise ConfigError(Problem("use", f"there is no {file} in {folder}", "the file lies beside the one that names it"))
         with naming(file, "importing it"), _siblings(folder):
             imported = importlib.import_module(f"{self._package(folder)}.{module}")
@@ -84,4 +84,4 @@ def _after_pythons_own() -> int:
 
 
 def _lies_in(folder: Path, top: str) -> bool:
-    return not top.startswith("learnae_local_") and ((folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file())
+    return not top.startswith("learnae_local_") and (os.path.isfile(folder / f"{top}.py") or os.path.isfile(folder / top / "__init__.py"))

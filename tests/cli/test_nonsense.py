@@ -44,6 +44,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def as_nobody(here: Path) -> Callable[[Callable[[], int]], int]:
+    """Do it in a process of a user who owns nothing."""
+    for folder in (here, *here.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o755)
+
+    def done(work: Callable[[], int]) -> int:
+        work()  # what must be imported is, which nobody might not be able to
+        if (child := os.fork()) == 0:
+            try:
+                os.setgroups([])
+                os.setgid(65_534)
+                os.setuid(65_534)
+                os._exit(work())
+            finally:
+                os._exit(99)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    return done
+
+
 def no_traceback(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     code = main(list(words))
     said = capsys.readouterr().err
@@ -120,24 +141,27 @@ def test_any_environment_will_do(here: Path, words: list[str], environment: dict
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes folders of another user")
-def test_a_folder_that_may_not_be_looked_into_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    closed = here / "closed"
-    closed.mkdir(mode=0o700)
-    for folder in (here, *here.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o755)
-
-    def as_nobody(work: Callable[[], int]) -> int:
-        assert work() == 2  # root sees that there is nothing; and what must be imported is, which nobody might not be able to
-        if (child := os.fork()) == 0:
-            try:
-                os.setgroups([])
-                os.setgid(65_534)
-                os.setuid(65_534)
-                os._exit(work())
-            finally:
-                os._exit(99)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
+def test_a_folder_that_may_not_be_looked_into_is_told(here: Path, as_nobody: Callable[..., int]) -> None:
+    (here / "closed").mkdir(mode=0o700)
     for word in ("closed", "closed/home", "closed/learnae.toml"):
-        assert as_nobody(lambda word=word: main(["status", word])) == 2  # type: ignore[misc]
-        assert as_nobody(lambda word=word: main(["check", word])) == 2  # type: ignore[misc]
+        for command in (["status"], ["check"], ["init"], ["new-plugin", "--kind", "gate"], ["key", "--file"], ["why"], ["history"]):
+            assert as_nobody(lambda words=(*command, word): main(words)) == 2, (command, word)  # type: ignore[misc]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes folders of another user")
+@pytest.mark.parametrize("home", ["closed", "closed/home"])
+def test_a_file_whose_home_may_not_be_looked_into_is_told(here: Path, home: str, as_nobody: Callable[..., int]) -> None:
+    (here / "closed").mkdir(mode=0o700)
+    (here / "learnae.toml").write_text(f"""[swarm]\nname = "digits"\n[peer]\nhome = "{here / home}"\n""")
+    for words in (["check", "learnae.toml"], *ABOUT_HOMES, ["why", "abcd"], ["deny", "abcd"], ["status", "digits/peer-1"]):
+        assert as_nobody(lambda words=words: main(words)) == 2, words  # type: ignore[misc]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes folders of another user")
+def test_of_several_homes_those_that_may_not_be_looked_into_are_left_out(here: Path, as_nobody: Callable[..., int]) -> None:
+    for name in ("open", "closed"):
+        (here / "homes" / name).mkdir(parents=True)
+        History.open(here / "homes" / name / "history.sqlite").close()
+    (here / "homes" / "closed").chmod(0o700)
+    assert as_nobody(lambda: main(["status", "homes"])) == 0
+    assert as_nobody(lambda: main(["status", "homes/closed"])) == 2

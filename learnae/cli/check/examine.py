@@ -37,7 +37,8 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger) -> 
         for look in (_check_entry, check_home, check_disk, check_metrics):
             with problems.collected():
                 look(config, findings)
-        check_strategies(config, manager, findings)
+        with problems.collected():
+            check_strategies(config, manager, findings)
     return findings
 
 

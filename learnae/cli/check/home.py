@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def check_home(config: Config, findings: Findings) -> None:
     """That of a peer that has run is locked for a moment, so that nobody else uses it. Raises ConfigError."""
     home = config.peer.home
     said = check_folder(home or default_home(config.swarm.name), KEY, shared=False)
-    if home is None or not home.exists():
+    if home is None or not os.path.exists(home):
         findings.passed.append(f"{KEY}: {said}")
         return
     for look in (_check_key, _check_history, _check_lock):

@@ -32,7 +32,7 @@ class Place(click.Path):
 def _peer_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
     """As for the commands about homes: a file, a folder with one in it, or the one in this folder."""
     file = Path(PEER_FILE) if value is None else value / PEER_FILE if os.path.isdir(value) else value
-    if value is None and not file.exists():
+    if value is None and not os.path.exists(file):
         raise click.BadParameter(f"there is no {PEER_FILE} in this folder: name a peer's file, or `learnae init NAME` makes a project")
     return file
 

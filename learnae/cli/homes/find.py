@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from learnae.config.choices import table_of
@@ -28,9 +30,9 @@ def find_homes(text: str | None) -> list[Path]:
     """
     place = expanded(text, "HOME") if text is not None else _usual_place()
     try:
-        found = _homes_at(place) if os.path.exists(place) else _homes_called(str(place))
+        found = _homes_at(place) if _is_there(place) else _homes_called(str(place))
     except OSError as error:
-        raise ConfigError(Problem("HOME", in_words(error, place, shared=False), "name another home")) from error
+        raise _closed(error, place) from error
     if not found:
         raise _none_at(place) if text is not None else _none_yet(place)
     return sorted(found, key=last_used, reverse=True)
@@ -46,20 +48,29 @@ def find_home(text: str | None) -> Path:
 
 
 def home_and_rest(first: str | None, second: str | None) -> tuple[str | None, str | None]:
-    """HOME and the word behind it, where a word alone is a HOME only if it is a path that exists or looks like one."""
+    """HOME and the word behind it, where a word alone is a HOME only if it is a path that exists or looks like one.
+
+    Raises ConfigError where that cannot be found out.
+    """
     alone = second is None and first is not None
-    return (None, first) if alone and not _is_place(str(first)) else (first, second)
+    try:
+        return (None, first) if alone and not _is_place(str(first)) else (first, second)
+    except OSError as error:
+        raise _closed(error, _usual_place()) from error
 
 
 def last_used(home: Path) -> float:
     """On the machine's wall clock."""
-    files = (home / HISTORY, home / f"{HISTORY}-wal")
-    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+    moments = []
+    for file in (home / HISTORY, home / f"{HISTORY}-wal"):
+        with suppress(OSError):
+            moments.append(file.stat().st_mtime)
+    return max(moments, default=0.0)
 
 
 def _usual_place() -> Path:
     file = Path.cwd() / PEER_FILE
-    return file if file.exists() else state_folder() / "homes"
+    return file if os.path.exists(file) else state_folder() / "homes"
 
 
 def _is_place(text: str) -> bool:
@@ -74,17 +85,17 @@ def name_of(home: Path) -> str:
 def _homes_called(name: str) -> list[Path]:
     """Those of this name, such as `peer-1`, among the homes that are meant where none is named; else `digits/peer-1`, or all of a swarm."""
     place, everywhere = _usual_place(), state_folder() / "homes"
-    near = [home for home in _homes_at(place) if home.name == name] if place.exists() else []
+    near = [home for home in _homes_at(place) if home.name == name] if os.path.exists(place) else []
     wanted = {name, folder_name(name)}
     return near or [home for home in _homes_at(everywhere) if wanted & {f"{home.parent.name}/{home.name}", home.parent.name}]
 
 
 def _homes_at(place: Path) -> list[Path]:
-    if place.is_file():
+    if os.path.isfile(place):
         return _homes_of(place)
-    if _is_home(place):
+    if _is_home_for_sure(place):
         return [place.absolute()]
-    if (place / PEER_FILE).exists():
+    if os.path.exists(place / PEER_FILE):
         return _homes_of(place / PEER_FILE)
     if place == state_folder() / "homes":  # one folder for each swarm
         return [home for swarm in _folders(place) for home in _homes_in(swarm)]
@@ -96,7 +107,7 @@ def _homes_of(file: Path) -> list[Path]:
     document, folder = read(file), file.absolute().parent
     named = build(PeerTable, table_of(document.get("peer", {}), "peer", "peer"), "peer", folder).home
     if named is not None:
-        return [named] if _is_home(named) else []
+        return [named] if _is_home_for_sure(named) else []
     return _homes_in(default_home(build(SwarmTable, table_of(document.get("swarm", {}), "swarm", "swarm"), "swarm", folder).name))
 
 
@@ -105,11 +116,35 @@ def _homes_in(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if os.path.isdir(path)) if os.path.isdir(folder) else []
 
 
 def _is_home(path: Path) -> bool:
-    return (path / HISTORY).is_file()
+    """Of several, those that may not be looked into are left out. Path.is_file would raise there."""
+    return os.path.isfile(path / HISTORY)
+
+
+def _is_home_for_sure(path: Path) -> bool:
+    """Of the one that was named. Raises OSError where it may not be looked into."""
+    try:
+        return stat.S_ISREG(os.stat(path / HISTORY).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_there(place: Path) -> bool:
+    """Raises OSError where it may not be looked for."""
+    try:
+        os.stat(place)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _closed(error: OSError, place: Path) -> ConfigError:
+    return ConfigError(Problem("HOME", in_words(error, place, shared=False), "name another home"))
 
 
 def _none_at(place: Path) -> ConfigError:
@@ -119,5 +154,5 @@ def _none_at(place: Path) -> ConfigError:
 
 def _none_yet(place: Path) -> ConfigError:
     """For somebody who has named nothing."""
-    what = f"no peer of {place} has run yet" if place.is_file() else f"no peer has run yet: there is none in {place}"
+    what = f"no peer of {place} has run yet" if os.path.isfile(place) else f"no peer has run yet: there is none in {place}"
     return ConfigError(Problem("HOME", what, "start one with `learnae run FILE`, or name a peer's home or its TOML file"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def settings_of(home: Path, named: str | None, log: FilteringBoundLogger) -> tuple[Config, PluginManager]:
     """Of the TOML file if that is what was `named` on the command line, else as the peer was last run. Raises ConfigError, PluginError."""
-    if named is not None and (file := expanded(named, "HOME")).is_file():
+    if named is not None and os.path.isfile(file := expanded(named, "HOME")):
         return open_peer_file(file, log=log)
     if (settings := kept(home)) is None:
         raise ConfigError(Problem(str(home), "does not say where its storages are", "name the peer's TOML file, or start it once"))
