@@ -38,6 +38,7 @@ from learnae.node.publishing import Publisher
 from learnae.node.relay import Relay
 from learnae.node.rounds import Rounds
 from learnae.node.schema import KEPT_PEERS
+from learnae.node.scouting import Scouting
 from learnae.node.services import Services
 from learnae.node.settling import BATCHES, Settling
 from learnae.node.splits import Splits
@@ -117,7 +118,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
     trying = BATCHES * config.node.fetch_seconds
     joining = Joining(standing, chooser, publisher, settling, adopting, outages, trying, clock, in_thread, log)
-    moving = Moving(standing, chooser, settling, long_enough(config, standing), clock)
+    moving = Moving(standing, chooser, settling, Scouting(settling, pace), long_enough(config, standing), clock)
     rounds = Rounds(
         standing=standing,
         chooser=chooser,

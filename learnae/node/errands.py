@@ -11,13 +11,10 @@ import trio
 from learnae.node.choosing import update
 from learnae.node.inbox import Entry
 from learnae.node.obtaining import Obtained, Obtainer
-from learnae.node.pace import LEAST_SECONDS, Pace
+from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.tally import Tally
 from learnae.records import PeerId
-
-GRACE = 0.05
-"""The share of a typical round for which it waits for those that were never accepted."""
 
 
 @attrs.define(eq=False)
@@ -64,7 +61,7 @@ class Errands:
         sent = [errand for entry in entries if (errand := self._send(entry, tally))]
         began = self.clock()
         await self._wait([errand for errand in sent if not errand.stranger], self._patience(sent))
-        await self._wait([errand for errand in sent if errand.stranger], began + self._grace - self.clock())
+        await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.clock())
         await self._cut_off_late_ones()
         return self._take(tally)
 
@@ -104,10 +101,6 @@ class Errands:
 
     def _usual(self, errand: Errand) -> float:
         return self.pace.deadline_seconds(self.obtainer.believed(update(errand.entry).bytes))
-
-    @property
-    def _grace(self) -> float:
-        return GRACE * self.pace.round_seconds if self.pace.round_seconds is not None else LEAST_SECONDS
 
     async def _cut_off_late_ones(self) -> None:
         """Of accepted peers those that were begun last, so that the others can come to an end."""

@@ -10,6 +10,7 @@ from learnae.link.contract import Snapshot
 from learnae.node.choosing import Chooser
 from learnae.node.lasting import Lasting
 from learnae.node.newcomers import CANDIDATES
+from learnae.node.scouting import Goal, Scouting
 from learnae.node.settling import Settling
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
@@ -22,25 +23,38 @@ class Moving:
     standing: Standing
     chooser: Chooser
     settling: Settling
+    scouting: Scouting
     split: Lasting
     clock: Callable[[], float]
 
     async def move(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """To a better lineage, if there is one and its models can be had. Raises TrainerGone."""
+        """To a better lineage, if there is one and its models have come. Raises TrainerGone."""
+        if (goal := self._goal(tally)) is None:
+            self.scouting.stop()
+            return False
+        if self.scouting.goal != goal:
+            await self.scouting.send(goal, self.settling.live_candidates(goal.lineage, tally.round), tally)
+        obtained = self.scouting.take(tally)
+        return await self.settling.adopt_one(goal.lineage, obtained, snapshot, tally, goal.outcome) if obtained else False
+
+    def _goal(self, tally: Tally) -> Goal | None:
+        """Where to go. What was begun is brought to an end also where this peer has grown meanwhile, as long as somebody is there."""
         seen, now = self.chooser.seen(tally.round), self.clock()
         if (target := self.standing.where_to_move(seen, now)) is not None:
-            return await self._adopt(target, snapshot, tally, "moved")
-        if (target := self.standing.where_to_yield(seen, now)) is None or not self.split.noted(tally.round, now):
-            return False
-        self.split.anew()  # if nothing can be had, the next try is as far away
-        return await self._adopt(target, snapshot, tally, "yielded")
+            return Goal(target, "moved")
+        if (target := self.standing.where_to_yield(seen, now)) is not None and self.split.noted(tally.round, now):
+            self.split.anew()  # if nothing can be had, the next try is as far away
+            return Goal(target, "yielded")
+        goal, there = self.scouting.goal, {seen.lineage for seen in self.standing.allowed(seen) if seen.live}
+        return goal if goal and goal.lineage in there and not self.standing.young(now) else None
 
     def best_other(self, round_: int) -> bytes | None:
         """Where an order leads that names no lineage."""
         return self.standing.where_to_rejoin(self.chooser.seen(round_))
 
     async def rejoin(self, target: bytes, snapshot: Snapshot, tally: Tally) -> str:
-        """By order. Returns why that was not possible, or nothing. Raises TrainerGone."""
+        """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGone."""
+        self.scouting.stop()
         entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)[:CANDIDATES]
         if not entries:
             heard = "nobody of join.trust publishes in it" if self.chooser.of_lineage(target) else "it is not heard"
@@ -49,7 +63,3 @@ class Moving:
             return f"lineage {target.hex()}: none of its models could be had"
         self.standing.settle(target, self.clock(), ordered=True)
         return ""
-
-    async def _adopt(self, target: bytes, snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        entries = self.settling.live_candidates(target, tally.round)
-        return await self.settling.adopt(target, entries, snapshot, tally, outcome)

@@ -108,6 +108,7 @@ class Node:
         self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
         async with trio.open_nursery() as nursery:
             await nursery.start(self.errands.run)
+            await nursery.start(self.moving.scouting.run)
             nursery.start_soon(self.architectures.run)
             nursery.start_soon(self.watching.run)
             nursery.start_soon(self.presence.run)

@@ -61,12 +61,12 @@ class Obtainer:
         """Of an announced size, as much as may set deadlines."""
         return int(min(size, CREDIBLE * self.own_bytes))
 
-    async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
-        """What has arrived by its deadline, in the order of `entries`."""
+    async def obtain(self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False) -> list[Obtained]:
+        """What has arrived by its deadline, in the order of `entries`; `beside` as in `obtain_one`."""
         arrived: dict[PeerId, Obtained] = {}
 
         async def one(entry: Entry) -> None:
-            obtained = await self.obtain_one(entry, tally, trio.CancelScope())
+            obtained = await self.obtain_one(entry, tally, trio.CancelScope(), beside=beside)
             if obtained is not None:
                 arrived[entry.peer] = obtained
 

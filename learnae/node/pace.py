@@ -10,6 +10,7 @@ import attrs
 WINDOW = 20
 SLACK = 1.5
 LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not the network
+GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
 MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
 
 
@@ -43,6 +44,11 @@ class Pace:
     def round_seconds(self) -> float | None:
         """The typical round: the median; None before the first."""
         return median(self._rounds) if self._rounds else None
+
+    @property
+    def grace_seconds(self) -> float:
+        """So long a round waits for strangers."""
+        return GRACE * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
 
     def deadline_seconds(self, size: int, bytes_per_second: float | None = None) -> float:
         """1.5 times the 90th percentile of the last 20 transfers, for this many bytes; longer for a peer that was measured slower."""

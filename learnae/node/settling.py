@@ -63,7 +63,10 @@ class Settling:
 
     async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
         """The medoid of the first three that can be had; False when there is none. Raises TrainerGone."""
-        obtained = await self._obtain(entries, tally)
+        return await self.adopt_one(lineage, await self.obtain(entries, tally), snapshot, tally, outcome)
+
+    async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
+        """The medoid of these; False when none can be adopted. Raises TrainerGone."""
         local = self.adopting.local(snapshot)
         while obtained:
             chosen = await self.in_thread(medoid, obtained)
@@ -75,12 +78,12 @@ class Settling:
             obtained.remove(chosen)
         return False
 
-    async def _obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
+    async def obtain(self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False) -> list[Obtained]:
         """Three, or what could be had in so many tries of up to three at once."""
         remaining, obtained = list(entries), list[Obtained]()
         for _ in range(BATCHES):
             wanted = CANDIDATES - len(obtained)
-            obtained += await self.obtainer.obtain(remaining[:wanted], tally)
+            obtained += await self.obtainer.obtain(remaining[:wanted], tally, beside=beside)
             del remaining[:wanted]
         self.obtainer.peers.forget(self.standing.own)
         return obtained
