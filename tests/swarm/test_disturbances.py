@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import attrs
 import numpy as np
+import pytest
 import trio
 
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
@@ -124,8 +125,8 @@ class Ancient(Liar):
         self.progress = attrs.evolve(self.progress, age=10**18)
 
 
-async def error_of_the_others(liar: type[MemoryTrainer] | None, seed: int) -> tuple[float, list[tuple[int, int]]]:
-    """Mean distance of seven peers from their common optimum over the last 20 rounds, and their ages beside their true steps."""
+async def error_of_the_others(liar: type[MemoryTrainer] | None, seed: int, rounds: int = 20) -> tuple[float, list[tuple[int, int]]]:
+    """Mean distance of seven peers from their common optimum over the last rounds, and their ages beside their true steps."""
     async with SimulatedSwarm(seed) as swarm:
         peers = [quadratic(swarm, i, lambda i=i: 2.0 + (1.0 if i % 2 else -1.0)) for i in range(8)]
         if liar is not None:
@@ -134,17 +135,20 @@ async def error_of_the_others(liar: type[MemoryTrainer] | None, seed: int) -> tu
         start_in_one_lineage(peers)
         await trio.sleep(40)
         errors = []
-        for _ in range(20):
+        for _ in range(rounds):
             await trio.sleep(1)
             errors += [float(np.linalg.norm(weights(peer) - 2.0)) for peer in peers[:7]]
         return float(np.mean(errors)), [(p.trainer.progress.age, p.trainer.progress.steps) for p in peers[:7]]
 
 
-def test_one_of_eight_that_sends_its_model_times_a_thousand_leaves_the_others_within_twice_their_error():
-    for seed in range(3):
-        calm, _ = run_in_virtual_time(error_of_the_others, None, seed, seed=seed)
-        disturbed, _ = run_in_virtual_time(error_of_the_others, Liar, seed, seed=seed)
-        assert disturbed < 2 * calm
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+def test_one_of_eight_that_sends_its_model_times_a_thousand_leaves_the_others_within_twice_their_error(seed):
+    """Over 80 rounds: over 20 the error of the same swarm lies between 0.8 and 1.3, by nothing but the order of its tasks."""
+    calm, _ = run_in_virtual_time(error_of_the_others, None, seed, 80, seed=seed)
+    disturbed, _ = run_in_virtual_time(error_of_the_others, Liar, seed, 80, seed=seed)
+    assert disturbed < 2 * calm
 
 
 def test_one_that_claims_an_age_of_1e18_changes_no_honest_age_beyond_twice_its_true_value():
