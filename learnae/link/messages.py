@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
 from learnae.link.contract import Hello, Offer, Progress
+from learnae.plugins.calls import described, gravest_of
 from learnae.records import RoundReport
 
 TRACE = 8000
@@ -90,20 +91,36 @@ class Failed:
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        match error:
+        match told := gravest_of(error):
             case ConfigError():
-                return cls(str(error), problems=error.problems)
+                return cls(str(told), problems=told.problems)
             case PluginError():
-                return cls(str(error), plugin=error.plugin, action=error.action, cause=error.cause)
-        return cls(f"{type(error).__name__}: {error}"[:TRACE], trace="".join(traceback.format_exception(error))[-TRACE:])
+                return cls(str(told), plugin=told.plugin, action=told.action, cause=told.cause)
+        return cls(described(told)[:TRACE], trace="".join(traceback.format_exception(error))[-TRACE:])
+
+    def shorter(self) -> Iterator[Failed]:
+        """The same in fewer and fewer words: the traceback goes first, then the ends of what is said; who must act stays to the last."""
+        yield self
+        for most in (TRACE // 2, TRACE // 8):
+            yield attrs.evolve(self, trace=self.trace[-most:])
+        for most in (4096, 1024, 256, 64):
+            yield Failed(
+                self.text[:most],
+                problems=tuple(_cut(problem, most) for problem in self.problems[: most // 8]),
+                plugin=self.plugin[:most],
+                action=self.action[:most],
+                cause=self.cause[:most],
+            )
 
     def as_error(self) -> LearnaeError | None:
         """The error that somebody must act on, or None if it was a bug."""
         if self.problems:
             return ConfigError(self.problems)
         return PluginError(self.plugin, self.action, self.cause) if self.plugin else None
+
+
+def _cut(problem: Problem, most: int) -> Problem:
+    return Problem(problem.key[:most], problem.message[:most], None if problem.suggestion is None else problem.suggestion[:most])
 
 
 ToNode = Start | Taken | Adopted

@@ -6,6 +6,7 @@ import mmap
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +18,7 @@ from learnae.link import memory
 from learnae.link.callpage import CallPage
 from learnae.link.contract import PAGES, SLOTS, Hello, Offer, Snapshot, TrainerGone
 from learnae.link.layout import Layout
-from learnae.link.lines import MAX_LINE, MAX_START, Garbled
+from learnae.link.lines import MAX_START, Garbled
 from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
 from learnae.link.stream import LineStream
 from learnae.records import RoundReport
@@ -109,11 +110,10 @@ class NodeLink:
 
     def fail(self, error: BaseException) -> None:
         """Tell the trainer why this node ends; `aclose` and the exit code follow."""
-        failed = Failed.of(error)
-        try:
-            self._say(failed)
-        except ValueError:
-            self._say(Failed(failed.text[: MAX_LINE // 16], trace=failed.trace))
+        for failed in Failed.of(error).shorter():
+            with suppress(ValueError):  # it does not fit on a line, in which a character takes up to twelve bytes
+                self._say(failed)
+                return
 
     async def aclose(self) -> None:
         """Write what is still queued, for a second at most, and close."""

@@ -53,12 +53,18 @@ def ungrouped() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        errors = [leaf for leaf in _leaves(group) if not _is_cancellation(leaf)]
-        if not errors:
+        if (told := gravest_of(group)) is group:
             raise
-        ours = [leaf for leaf in errors if isinstance(leaf, LearnaeError)]
-        told = _gravest(ours) if len(ours) == len(errors) else next(leaf for leaf in errors if leaf not in ours)
         raise told from told.__cause__
+
+
+def gravest_of(error: BaseException) -> BaseException:
+    """What a group stands for, however deep: what is none of our errors, else the gravest of them. Without a group the error itself."""
+    errors = [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
+    ours = [leaf for leaf in errors if isinstance(leaf, LearnaeError)]
+    if not errors or errors == [error]:
+        return error
+    return _gravest(ours) if len(ours) == len(errors) else next(leaf for leaf in errors if leaf not in ours)
 
 
 def described(error: BaseException) -> str:

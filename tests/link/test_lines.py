@@ -99,3 +99,11 @@ def test_an_error_that_the_user_must_act_on_crosses_the_link(error: Any) -> None
 def test_a_bug_crosses_the_link_as_text() -> None:
     failed = Failed.of(KeyError("x"))
     assert failed.text == "KeyError: 'x'" and failed.as_error() is None
+
+
+def test_of_a_group_the_gravest_crosses_the_link() -> None:
+    wrong = ConfigError([Problem("a", "b")])
+    group = BaseExceptionGroup("", [wrong, BaseExceptionGroup("", [ConfigError([Problem("c", "d")])])])
+    assert str(Failed.of(group).as_error()) == str(wrong)
+    bug = Failed.of(BaseExceptionGroup("", [wrong, KeyError("x")]))
+    assert bug.as_error() is None and bug.text == "KeyError: 'x'" and "a: b" in bug.trace

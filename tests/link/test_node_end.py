@@ -13,12 +13,12 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.errors import ConfigError
+from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link import memory
 from learnae.link.contract import Hello, Link, Offer, Progress, TrainerGone
 from learnae.link.layout import Layout
 from learnae.link.lines import MAX_LINE, MAX_START, Lines
-from learnae.link.messages import Adopted, Message, Release, Report, Start, Taken, Want
+from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
 from learnae.link.node_end import NodeLink, open_link
 from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
 
@@ -171,7 +171,9 @@ async def test_a_snapshot_that_is_said_twice_is_taken_once() -> None:
         one.say(Taken(0, progress(), number=1))
         one.say(Taken(1, progress(), number=2))
         assert (await link.next_snapshot()).slot == 1
-        assert await one.hear() == Want()
+        link.release(1)
+        while (said := await one.hear()) != Release(1):  # whether it had to ask is chance; nothing else goes back
+            assert said == Want()
 
 
 @run
@@ -278,3 +280,32 @@ async def test_the_last_words_are_written_before_the_link_closes() -> None:
         assert getattr(said, "text", "") == "KeyError: 'x'"
         link.release(0)
         link.tell(REPORT)
+
+
+def bug(words: str) -> Exception:
+    try:
+        raise RuntimeError(words)
+    except RuntimeError as error:
+        return error
+
+
+LAST_WORDS = {
+    "Chinese": bug("错误" * 4000),
+    "pictures": bug("😀" * 30_000),
+    "of a plugin": PluginError("p" * 100, "воспоминание" * 3000, "ошибка" * 9000),
+    "many problems": ConfigError([Problem(f"ключ.{i}", "ошибка" * 100, "исправить" * 100) for i in range(500)]),
+    "one long problem": ConfigError([Problem("ключ", "😀" * 30_000)]),
+}
+
+
+@pytest.mark.parametrize("error", LAST_WORDS.values(), ids=list(LAST_WORDS))
+def test_the_last_words_of_a_node_arrive_however_long_and_say_who_must_act(error: Exception) -> None:
+    async def main() -> Message:
+        async with linked() as (one, link):
+            link.fail(error)
+            return await one.hear()
+
+    failed = trio.run(main)
+    assert isinstance(failed, Failed) and failed.text
+    there = failed.as_error()
+    assert there is None if isinstance(error, RuntimeError) else type(there) is type(error)
