@@ -114,6 +114,9 @@ def _try_claim(path: Path) -> Home | None:
     except OSError as error:
         home.close()
         raise _unusable(path, error) from error
+    except BaseException:  # a Ctrl-C: nobody would hold the home, and it would be locked
+        home.close()
+        raise
     return home
 
 

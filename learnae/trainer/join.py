@@ -71,9 +71,8 @@ def join(
     if RESIDENTS:
         forget(Swarm)
     RESIDENTS.make_way(settings.swarm.name, shared, named)
-    claimed = _claim(settings, named)
     with ExitStack() as undo:
-        undo.callback(claimed.close)
+        claimed = undo.enter_context(_claim(settings, named))
         if callable(resume) and (found := called_by(resume, claimed.path)) is not None:
             state = checked(found)
         if resume is not None:  # frozen tensors may have come from there too

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from learnae.errors import ConfigError
+from learnae.identity import homes
 from learnae.identity.homes import Home, claim, claim_free, holders
 
 CLAIM = "import sys; from pathlib import Path; from learnae.identity.homes import claim; home = claim(Path(sys.argv[1])); "
@@ -190,3 +191,14 @@ def test_a_folder_that_cannot_be_used_is_an_error_with_a_remedy(tmp_path: Path) 
     for path in (tmp_path / "file", tmp_path / "file" / "home", tmp_path / "taken"):
         with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}.*cannot be used: .*\(name a home in a folder of your own"):
             claim(path)
+
+
+def test_a_claim_that_is_interrupted_leaves_the_home_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(fd: int, pids: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(homes, "_name", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            claim(tmp_path)
+    claim(tmp_path).close()
