@@ -13,6 +13,7 @@ from learnae.errors import Unavailable
 from learnae.plugins.calls import ungrouped
 from learnae.records import Block
 from learnae.strategies import Storage
+from learnae.testing.cuts import cut_at
 from learnae.testing.kit import Kit, in_trio
 from learnae.testing.published import (
     Published,
@@ -29,6 +30,7 @@ from learnae.testing.published import (
 from learnae.testing.surroundings import OpenStorage
 
 PLACES = (0, 1, 4, 8)  # blocks of ten that came before it goes wrong
+WAITS = (*range(14), 17, 21, 27, 35, 50, 80)  # in which a put is cut off
 
 
 class StorageFaults(Kit):
@@ -86,12 +88,20 @@ class StorageFaults(Kit):
 
     @in_trio
     async def test_a_put_whose_time_is_over_keeps_all_or_nothing(self, storage: OpenStorage) -> None:
+        """Wherever it waits; each in a storage that was just opened, since the first call may do more than others."""
+        for at in WAITS:
+            waits = [await self.cut_off(storage, at, afterwards=afterwards) for afterwards in (False, True)]
+            if max(waits) <= at:
+                break
+
+    async def cut_off(self, storage: OpenStorage, at: int, *, afterwards: bool) -> int:
+        """In this wait of a put, if there are so many. Returns how many there were."""
+        update = published(f"{at} waits", *payloads(8, seed=at, length=100_000))
         async with storage("a") as store:
-            for number, seconds in enumerate((0.0, 0.0005, 0.002, 0.01)):
-                update = published(f"{seconds} seconds", *payloads(8, seed=number, length=100_000))
-                with trio.move_on_after(seconds) as scope:
-                    await store.put(update.root, update.blocks)
-                await self.all_or_nothing(store, update, returned=not scope.cancelled_caught)
+            with cut_at(at, afterwards=afterwards) as cut:
+                await store.put(update.root, update.blocks)
+            await self.all_or_nothing(store, update, returned=not cut.scope.cancelled_caught)
+        return cut.waits
 
     @in_trio
     async def test_a_put_that_fails_takes_no_block_of_another_with_it(self, storage: OpenStorage) -> None:

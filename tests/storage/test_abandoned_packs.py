@@ -46,6 +46,10 @@ def put(folder: Path, peer: str, update: object, days: float = 180.0) -> None:
     trio.run(work)
 
 
+def removed_from(folder: Path, days: float = 180.0, start: float = 0.0) -> int:
+    return sum(abandoned.remove_abandoned(folder, peer_named("alive"), time.time() - days * DAY, start))
+
+
 def test_a_pack_that_nobody_has_touched_for_long_is_removed_by_whoever_publishes_next_and_a_younger_one_is_not(folder: Path) -> None:
     for peer in ("gone", "asleep"):
         put(folder, peer, OLD)
@@ -104,7 +108,7 @@ def test_a_file_that_is_not_named_as_a_storage_names_its_packs_is_left_alone(fol
     file = folder / name.format(root=OLD.root, owner=peer_named("gone"))
     file.write_bytes(b"mine")
     age(file, 10_000)
-    abandoned.remove_abandoned(folder, peer_named("alive"), 1.0)
+    assert removed_from(folder, days=1.0) == 0
     assert file.exists()
 
 
@@ -116,7 +120,7 @@ def test_neither_links_nor_folders_are_removed(folder: Path, tmp_path: Path) -> 
     os.utime(file_of(folder, OLD, "link"), (0, 0), follow_symlinks=False)
     file_of(folder, OLD, "folder").mkdir()
     age(file_of(folder, OLD, "folder"), 10_000)
-    assert abandoned.remove_abandoned(folder, peer_named("alive"), 1.0) == 0
+    assert removed_from(folder, days=1.0) == 0
 
 
 def test_one_go_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +130,51 @@ def test_one_go_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         path.write_bytes(b"")
         age(path, 1000)
     monkeypatch.setattr(abandoned, "MOST_REMOVED", 4)
-    assert abandoned.remove_abandoned(folder, peer_named("alive"), 180.0) == 4
+    assert removed_from(folder) == 4
     monkeypatch.setattr(abandoned, "MOST_LOOKED_AT", 1)
-    assert abandoned.remove_abandoned(folder, peer_named("alive"), 180.0) == 1
+    assert removed_from(folder) == 1
+
+
+def test_in_a_folder_too_large_for_one_go_each_pack_has_its_turn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    for number in range(10):
+        path = file_of(folder, OLD, f"gone {number}")
+        path.write_bytes(b"")
+        age(path, 1000 if number == 7 else 1)
+    monkeypatch.setattr(abandoned, "MOST_LOOKED_AT", 1)
+    assert sum(removed_from(folder, start=place / 10) for place in range(10)) == 1
+
+
+@pytest.mark.parametrize("wrong_by", [200 * DAY, -200 * DAY], ids=["ahead", "behind"])
+def test_a_peer_whose_clock_is_wrong_removes_nothing_of_others(folder: Path, monkeypatch: pytest.MonkeyPatch, wrong_by: float) -> None:
+    """The times of files are those of the machine that keeps them."""
+    put(folder, "other", OLD)
+    (folder / f"new.{peer_named('other')}.abc").write_bytes(b"being written")
+    before = set(folder.iterdir())
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + wrong_by)
+    put(folder, "wrong", NEW)
+    assert before < set(folder.iterdir())
+
+
+def test_a_peer_whose_clock_is_behind_shows_that_it_is_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder, "behind", OLD)
+    age(file_of(folder, OLD, "behind"), 170)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 400 * DAY)
+    put(folder, "behind", NEW)
+    assert real() - file_of(folder, OLD, "behind").stat().st_mtime < DAY
+
+
+def test_a_folder_that_cannot_be_cared_for_is_read_and_written_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("learnae.plugins.storage.directory.touch", broken)
+
+    async def work() -> None:
+        async with storage_in(folder, "alive") as store:
+            await store.put(NEW.root, NEW.blocks)
+            assert same(await fetched(store, NEW.cids), NEW)
+
+    trio.run(work)

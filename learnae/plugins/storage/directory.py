@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
-import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -19,7 +18,7 @@ from learnae.config.tables import key
 from learnae.content.cids import check
 from learnae.durable import sync_folder
 from learnae.errors import Unavailable
-from learnae.plugins.storage.abandoned import remove_abandoned, touch
+from learnae.plugins.storage.abandoned import DAY, age, now_by, remove_abandoned, touch
 from learnae.plugins.storage.indexes import Indexes
 from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid
 from learnae.records import MEGABYTE, Block, Cid
@@ -32,7 +31,7 @@ _BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as lon
 _PACKS_AT_ONCE = 64  # looked into in one call in a thread, whatever they hold
 _LOOKS = 3
 _ORPHAN_SECONDS = 86_400.0
-_CARE_SECONDS = 3600.0
+_CARE_SECONDS, _CARE_PART = 3600.0, 0.1  # how often, and of the time that the call has
 _NEW = "new"
 
 
@@ -64,7 +63,10 @@ class DirectoryStorage(Storage):
         return [await self.context.in_thread(check_folder, self.folder, "storage.path")]
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
-        writer = await self._on_disk(PackWriter, self._path(root), self.folder / f"{_NEW}.{self._owner}.{secrets.token_hex(6)}")
+        """What is removed is removed before: after `commit` nothing may go wrong any more."""
+        path = self._path(root)
+        await self._care(remove=True)
+        writer = await self._on_disk(PackWriter, path, self._draft())
         try:
             remaining = iter(blocks)
             while batch := await self.context.in_thread(_take, remaining):
@@ -74,9 +76,9 @@ class DirectoryStorage(Storage):
             with trio.CancelScope(shield=True):
                 await self.context.in_thread(writer.discard)
             raise
-        await self._care(remove=True)
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        await self._care()
         wanted = dict.fromkeys(cids)
         batches = self._batches(tuple(wanted))
         try:
@@ -86,7 +88,6 @@ class DirectoryStorage(Storage):
                     deliver(block)
         finally:
             batches.close()
-        await self._care()
         if wanted:
             raise Unavailable(f"{len(wanted)} of {len(cids)} blocks are not in {self.folder}", wanted)
 
@@ -108,27 +109,58 @@ class DirectoryStorage(Storage):
             raise ValueError(f"not a CID: {root!r}")
         return self.folder / f"{root}.{self._owner}"
 
+    def _draft(self) -> Path:
+        return self.folder / f"{_NEW}.{self._owner}.{secrets.token_hex(6)}"
+
     def _prepare(self) -> None:
         """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
         if self.options.path is None:
             self.context.meeting.mkdir(parents=True, exist_ok=True)
         make_folder(self.folder, parents=True)
-        for path in self.folder.glob(f"{_NEW}.*"):
-            if _parts(path.name)[1].startswith(f"{self._owner}.") or _age(path) > _ORPHAN_SECONDS:
+        drafts = {path: _parts(path.name)[1].startswith(f"{self._owner}.") for path in self.folder.glob(f"{_NEW}.*")}
+        now = None if all(drafts.values()) else self._now()
+        for path, own in drafts.items():
+            if own or (now is not None and age(path, now) > _ORPHAN_SECONDS):
                 self._clear_away(path)
         for name in self._own_packs():
             if self._is_broken(name):
                 self._clear_away(self.folder / name)
 
+    def _now(self) -> float | None:
+        """None where nobody knows how old the files of others are."""
+        try:
+            return now_by(self._draft())
+        except OSError:
+            return None
+
     async def _care(self, *, remove: bool = False) -> None:
-        """Now and then, show that this peer is alive, and remove what those have left behind that are not."""
+        """Now and then, show that this peer is alive, and remove what those have left behind that are not. It stands before what it
+        is called for, takes little of its time, and what goes wrong in it does not matter.
+        """
         now = self.context.clock()
         if now < self._cares_at[remove]:
             return
         self._cares_at[remove] = now + _CARE_SECONDS
-        await self._on_disk(lambda: touch(self.folder / name for name in self._own_packs()))
-        if remove and (removed := await self._on_disk(remove_abandoned, self.folder, self._owner, self.options.abandoned_days)):
-            self.context.log.info("storage.abandoned", folder=str(self.folder), removed=removed, days=self.options.abandoned_days)
+        begin = trio.current_time()
+        with trio.CancelScope(deadline=begin + (trio.current_effective_deadline() - begin) * _CARE_PART):
+            try:
+                await self.context.in_thread(lambda: touch(self.folder / name for name in self._own_packs()))
+                if remove:
+                    await self._remove_abandoned()
+            except OSError as error:
+                self.context.log.debug("storage.no_care", folder=str(self.folder), cause=in_words(error, self.folder))
+
+    async def _remove_abandoned(self) -> None:
+        if (now := await self.context.in_thread(self._now)) is None:
+            return
+        days, removed = self.options.abandoned_days, 0
+        steps = remove_abandoned(self.folder, self._owner, now - days * DAY, self.context.rng.random())
+        try:
+            while (more := await self.context.in_thread(next, steps, None)) is not None:
+                removed += more
+        finally:
+            if removed:
+                self.context.log.info("storage.abandoned", folder=str(self.folder), removed=removed, days=days)
 
     def _is_broken(self, name: str) -> bool:
         """Whether it was read and is no whole pack; what cannot be read now may still be one."""
@@ -238,10 +270,3 @@ def _take(blocks: Iterator[Block]) -> list[Block]:
         if size >= _BATCH_BYTES:
             break
     return batch
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
