@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,23 +109,46 @@ def _beside_a_writer(path: Path) -> sqlite3.Connection | None:
     if _at_rest(path):
         return None
     try:
-        with _opening(f"{path.absolute().as_uri()}?mode=ro", path) as connection:
-            if _version(connection, path) == VERSION:
-                return connection
-            with closing(connection):  # an old file stays as it is
-                return _copied(connection, path)
+        connection = _looking(path)
     except ConfigError:
         if os.access(path.parent, os.W_OK):
             raise
-    return _elsewhere(path)
+        return _elsewhere(path)
+    if not _is_empty(_journal(path)):
+        return connection
+    connection.close()  # the writer has gone meanwhile, and the look itself has made a journal
+    _put_journal_away(path)
+    return None if _at_rest(path) else _looking(path)
 
 
-def _elsewhere(path: Path) -> sqlite3.Connection:
-    """What a peer that was killed has left in a folder that can only be read: there SQLite cannot play the journal back."""
+def _looking(path: Path) -> sqlite3.Connection:
+    with _opening(f"{path.absolute().as_uri()}?mode=ro", path) as connection:
+        if _version(connection, path) == VERSION:
+            return connection
+        with closing(connection):  # an old file stays as it is
+            return _copied(connection, path)
+
+
+def _put_journal_away(path: Path) -> None:
+    """Whoever closes a file as the last one removes its journal, if it may write: SQLite knows who is the last, and we do not."""
+    with suppress(ConfigError), _opening(f"{path.absolute().as_uri()}?mode=rw", path) as connection, closing(connection):
+        connection.execute("PRAGMA user_version").fetchone()
+
+
+def _elsewhere(path: Path) -> sqlite3.Connection | None:
+    """What a peer that was killed has left in a folder that can only be read: there SQLite cannot play the journal back.
+
+    None where somebody wrote into the file or took the journal away meanwhile: then the two do not belong together.
+    """
+    before = _state(path)
     with tempfile.TemporaryDirectory(prefix="learnae-history-") as folder:
-        for file in path.parent.glob(f"{path.name}*"):
-            if file.name in (path.name, f"{path.name}-wal"):
+        try:
+            for file in (path, _journal(path)):
                 shutil.copy(file, folder)
+        except FileNotFoundError:
+            return None
+        if _state(path) != before:
+            return None
         with _opening(Path(folder) / path.name, path) as connection, closing(connection):
             return _copied(connection, path)
 
@@ -159,7 +182,18 @@ def _copied(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 
 def _at_rest(path: Path) -> bool:
-    return not path.with_name(f"{path.name}-wal").exists()
+    return not _journal(path).exists()
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return file.stat().st_size == 0
+    except FileNotFoundError:
+        return False
 
 
 def _state(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,57 @@
+"""A history that is read while its peer ends: nothing is left behind, and no half is taken for a whole."""
+
+import shutil
+
+import pytest
+
+from learnae.node import database
+from learnae.node.history import History
+from learnae.records import Cid, RoundReport
+
+
+def report(number):
+    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", ())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "history.sqlite"
+
+
+def files_of(path):
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_a_peer_that_ends_just_before_the_look_leaves_its_home_as_it_was(path, monkeypatch):
+    with History.open(path) as writer:
+        writer.add_round(report(1))
+    before, looks, at_rest = files_of(path), iter([False]), database._at_rest
+    monkeypatch.setattr(database, "_at_rest", lambda place: next(looks, None) is None and at_rest(place))
+    with History.read(path) as reader:
+        assert reader.last_round() == 1
+    assert files_of(path) == before
+
+
+def test_a_look_never_takes_the_journal_of_a_writer_away(path):
+    History.open(path).close()
+    with History.open(path) as writer:
+        database._put_journal_away(path)
+        writer.add_round(report(1))
+        with History.read(path) as reader:
+            assert reader.last_round() == 1
+
+
+@pytest.mark.parametrize("change", ["written", "gone"])
+def test_a_journal_is_not_copied_beside_a_file_to_which_it_does_not_belong(path, monkeypatch, change):
+    writer = History.open(path)
+    writer.add_round(report(1))
+
+    def copied_while_the_peer_ends(file, folder, copy=shutil.copy):
+        copy(file, folder)
+        if file == path:
+            path.write_bytes(path.read_bytes()) if change == "written" else database._journal(path).unlink()
+
+    monkeypatch.setattr(database.shutil, "copy", copied_while_the_peer_ends)
+    assert database._elsewhere(path) is None
+    monkeypatch.undo()
+    writer.close()
