@@ -9,7 +9,7 @@ from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import PeerId
 
 ROUND_SECONDS, READ_SECONDS = 0.3, 2.0
-UPDATE_BYTES = 304  # root, parts, meta and one block
+UPDATE_BYTES = 316  # root, parts, meta and one block
 
 
 class Reads:
