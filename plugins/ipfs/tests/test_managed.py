@@ -209,11 +209,15 @@ def test_a_repo_that_somebody_else_uses_is_left_to_them(
         environment = {**os.environ, "IPFS_PATH": str(repo.folder)}
         theirs = await trio.lowlevel.open_process([kubo_program, "daemon"], env=environment, stdout=subprocess.DEVNULL)
         try:
-            await until(lambda: repo.holder == theirs.pid)
+            await until(lambda: repo.holder == theirs.pid and repo.address is not None)
+            socket = Path(str(repo.address).removeprefix("/unix"))
+            assert socket.is_socket()
             monkeypatch.setattr(managed_daemon, "FREE_SECONDS", 0.2)
             with pytest.raises(Unavailable, match=f"used by process {theirs.pid}.*end it"):
                 await own().__aenter__()
             assert theirs.poll() is None
+            assert repo.address is not None
+            assert socket.is_socket(), "nobody can reach it any more"
         finally:
             theirs.kill()
             await theirs.wait()

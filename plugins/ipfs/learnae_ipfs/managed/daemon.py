@@ -57,8 +57,8 @@ class ManagedDaemon:
         """One life of a daemon; why it is over."""
         try:
             program = kubo(self.program)
+            await self._free()  # before anything is removed: the socket may be that of a daemon which somebody else runs
             await self.in_thread(self.repo.prepare, program, self.settings)
-            await self._free()
             process = await Process.start([program, "daemon", "--migrate"], self.repo.environment(self.settings))
         except (Unavailable, OSError) as error:
             return str(error)
