@@ -117,11 +117,15 @@ class Messages:
     def _hear(self, heard: Heard) -> None:
         with self._lock:
             self._waiting -= 1
+        if self.over:  # since a thread delivered it
+            return
         self.hear(heard)
         if trio.current_time() >= self.steady and not self.flawed:
             self.outages.works(self.what)
 
     def _tell(self, flaw: str) -> None:
+        if self.over:
+            return
         self.flawed = True
         self.outages.failed(self.what, str(PluginError(self.plugin, self.what, flaw)))
 

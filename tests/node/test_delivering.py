@@ -261,6 +261,16 @@ def test_after_the_end_of_listen_nothing_is_heard():
     assert heard_of(main) == ([Heard(b"in time")], [])
 
 
+def test_what_a_thread_delivered_in_time_is_not_heard_once_listen_has_ended():
+    async def main(messages: Messages) -> None:
+        thread = threading.Thread(target=lambda: [messages(Heard(b"waiting")), messages(None)])  # type: ignore[arg-type]
+        thread.start()
+        thread.join()  # the loop stands still meanwhile
+        messages.end()
+
+    assert heard_of(main) == ([], [])
+
+
 def test_a_flood_out_of_a_thread_fills_no_memory():
     async def main(messages: Messages) -> None:
         thread = threading.Thread(target=lambda: [messages(Heard(b"x")) for _ in range(3 * MOST_WAITING)])
