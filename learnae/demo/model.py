@@ -91,8 +91,8 @@ def accuracy(model: nn.Module, test: Batch) -> float:
     return float((model(images).argmax(dim=1) == labels).float().mean())
 
 
-class Ended(Exception):
-    """Whoever started this process wants it to end."""
+class Ended(KeyboardInterrupt):
+    """Whoever started this process wants it to end: an interrupt, which is no mistake of the batches, and comes between two steps."""
 
 
 def paced(source: Iterator[Batch], per_second: float, ended: Callable[[], bool]) -> Iterator[Batch]:
