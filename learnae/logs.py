@@ -16,6 +16,7 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+CLEARED = "\r\x1b[K"  # on a terminal: a line of progress may stand there, and is drawn again
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -35,7 +36,9 @@ def make_logger(level: str = "", style: str = "") -> FilteringBoundLogger:
         _Safely(structlog.dev.ConsoleRenderer(pad_event_to=22) if pretty else structlog.processors.JSONRenderer(default=str)),
     ]
     wrapper = structlog.make_filtering_bound_logger(LEVELS.get(level, logging.WARNING))
-    logger: FilteringBoundLogger = structlog.wrap_logger(_Lines(), processors=processors, wrapper_class=wrapper)
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _Lines(CLEARED if pretty and _on_terminal() else ""), processors=processors, wrapper_class=wrapper
+    )
     return logger
 
 
@@ -65,8 +68,11 @@ def _on_terminal() -> bool:
 class _Lines:
     """What structlog calls with each line."""
 
+    def __init__(self, start: str) -> None:
+        self._start = start
+
     def msg(self, line: str) -> None:
-        say(line)
+        say(self._start + line)
 
     log = debug = info = warn = warning = error = critical = fatal = exception = failure = msg
 

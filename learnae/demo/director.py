@@ -116,7 +116,7 @@ class Director:
         await self._start(victim, nursery)
         victim.state = State.RETURNING
         await self._until(lambda: victim.state != State.RETURNING)
-        self._tell(f"{victim.name} is back with its old home, and goes on from its checkpoint at step {victim.steps:,}")
+        self._tell(f"{victim.name} is back with its old home, and goes on from step {victim.steps:,}")
 
     async def _dismiss_all(self) -> None:
         """All at the same time, each with a last look at its accuracy."""
