@@ -1,23 +1,28 @@
 """How a model takes up a merged one: parameters are added to, buffers and integers assigned, and an interrupt leaves nothing half done.
 
-Python may raise a KeyboardInterrupt, or whatever else a signal's handler raises, between any two instructions. So each piece is first
-worked out beside the model, and only then written, by one call that may as well be made twice; what has been written is remembered.
+Between any two instructions of Python a signal's handler may run. It may raise, and it may save a checkpoint, which finishes the adoption
+inside of the one that it came into. So each piece is first worked out beside the model, in memory of this call's own, and only then
+written; writing it and noting that it is written is one instruction, and nothing that was noted is ever taken back.
 """
 
 from __future__ import annotations
 
+import operator
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 import torch
 from torch import Tensor
 
-from learnae.trainer.cpu import plainly
+from learnae.trainer.cpu import plainly, zeros
 from learnae.trainer.pieces import like, pieces
 from learnae.trainer.shareable import LOW_PRECISION
 from learnae.trainer.shared import Place
 
 Area = Mapping[str, Tensor]
+Writes = tuple[Callable[[], object], ...]
 
 
 @attrs.define
@@ -31,40 +36,52 @@ class Adoption:
     steps: int
     moved: bool  # since that snapshot
     whole: bool  # the model of another peer, not one that was merged with the own
-    _written: int = 0  # pieces
-    _ready: int = -1  # the piece whose new values are in `_values`
-    _values: Tensor | None = None
+    _begun: bool = False
+    _done: bool = False
+    _written: set[tuple[str, int]] = attrs.field(factory=set)  # pieces
 
     def finish(self, places: Sequence[Place], steps: int) -> None:
         """Write what is not written yet. Raises ConfigError if the module was rebuilt, before anything is written."""
         tensors = [place.tensor() for place in places]
-        moved, index = self.moved or steps != self.steps, 0
+        again, self._begun = self._begun, True
+        if self._done:
+            return
+        scratch = zeros(self.scratch.shape, torch.float32) if again else self.scratch  # an earlier call may still be using that
+        moved = again or self.moved or steps != self.steps
         with plainly():
             for place, tensor in zip(places, tensors, strict=True):
                 merged, start = self.merged[place.name], self.start[place.name]
                 work = _work_for(place, tensor, moved=moved, whole=self.whole)
                 if work.assigns and torch.equal(merged, start):
                     continue  # what the merge left alone keeps what it ran on to meanwhile
-                for piece in pieces(tensor, merged, start, self.residues.get(place.name)):
-                    if index >= self._written:
-                        self._take(index, work, *piece)
-                    index += 1
+                for number, piece in enumerate(pieces(tensor, merged, start, self.residues.get(place.name))):
+                    if (place.name, number) not in self._written:
+                        self._take((place.name, number), work, scratch, *piece)
+        self._done = True
 
-    def _take(self, index: int, work: _Work, mine: Tensor, new: Tensor, old: Tensor, rest: Tensor) -> None:
-        if self._ready != index:
-            self._values = work.prepare(mine, new, old, rest, self.scratch)
-            self._ready = index
-        assert self._values is not None
-        work.write(mine, self._values, rest)
-        self._written = index + 1
+    def _take(self, key: tuple[str, int], work: _Work, scratch: Tensor, mine: Tensor, new: Tensor, old: Tensor, rest: Tensor) -> None:
+        values = work.prepare(mine, new, old, rest, scratch)
+        if key in self._written:
+            return  # a handler's call wrote it meanwhile, so that these values may contain it twice
+        writes: Writes = (*work.write(mine, values, rest), partial(self._written.add, key))
+        if mine.is_inference():  # a buffer that was made in inference mode may be written to only there
+            with torch.inference_mode():
+                _as_one(*writes)
+        else:
+            _as_one(*writes)
+
+
+def _as_one(*calls: Callable[[], object]) -> None:
+    """Signals are looked for between two instructions of Python, and all of this is one: so all calls must be of C."""
+    deque(map(operator.call, calls), maxlen=0)
 
 
 @attrs.frozen
 class _Work:
-    """How one kind of tensor is adopted: `prepare` writes to the scratch alone, `write` gives the same however often it is called."""
+    """How one kind of tensor is adopted: `prepare` writes to the scratch alone, `write` names the calls that write to the model."""
 
     prepare: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-    write: Callable[[Tensor, Tensor, Tensor], None]
+    write: Callable[[Tensor, Tensor, Tensor], Writes]
     assigns: bool = False
 
 
@@ -127,16 +144,10 @@ def _raised(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tenso
     return _integers(mine, torch.maximum(new, mine.to("cpu", torch.int64)), old, rest, scratch)
 
 
-def _assign(mine: Tensor, values: Tensor, rest: Tensor) -> None:
-    if mine.is_inference():  # a buffer that was made in inference mode may be written to only there
-        with torch.inference_mode():
-            mine.copy_(values)
-    else:
-        mine.copy_(values)
+def _assign(mine: Tensor, values: Tensor, rest: Tensor) -> Writes:
+    return (partial(mine.copy_, values),)
 
 
-def _assign_with_residue(mine: Tensor, values: Tensor, rest: Tensor) -> None:
+def _assign_with_residue(mine: Tensor, values: Tensor, rest: Tensor) -> Writes:
     """What does not fit into a tensor of low precision goes into the residue."""
-    _assign(mine, values, rest)
-    rest.copy_(mine)
-    torch.sub(values, rest, out=rest)
+    return partial(mine.copy_, values), partial(rest.copy_, mine), partial(torch.sub, values, rest, out=rest)

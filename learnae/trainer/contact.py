@@ -14,7 +14,7 @@ from typing import Any
 from learnae.errors import LearnaeError
 from learnae.link.contract import Hello, Offer
 from learnae.link.lines import Garbled
-from learnae.link.messages import Adopted, Message, Release, Report, Start, Taken, ToNode, Want
+from learnae.link.messages import Message, Release, Report, Start, Taken, ToNode, Want
 from learnae.records import RoundReport
 from learnae.trainer.adoption import Adoption
 from learnae.trainer.area import Area
@@ -30,6 +30,7 @@ from learnae.trainer.status import Tally
 from learnae.trainer.structure import Structure
 from learnae.trainer.terms import Terms
 from learnae.trainer.watch import Watch
+from learnae.trainer.within import held, within
 
 NEVER = sys.maxsize
 REPORTS = 1000
@@ -43,9 +44,9 @@ class Contact:
         self.lookout = Lookout(Watch(self.area.calls, terms.hang_seconds), Bench(terms.bench_rounds), terms.logger)
         self.journey, self.tally = Journey(), Tally()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
-        self._lock = threading.RLock()  # entered as such by the thread that trains: a Condition may be interrupted while it enters
-        self.changed = threading.Condition(self._lock)
+        self._make_lock()
         self.due = NEVER
+        self.left = False
         self._shared, self._terms = shared, terms
         self._structure = Structure(shared, terms.logger)
         self._copier = Copier(shared.places, self.area.slots, self.area.pages)
@@ -69,10 +70,25 @@ class Contact:
         """Where the shared tensors are."""
         return self._shared.places
 
+    @property
+    def inside(self) -> bool:
+        """Whether this very thread holds the lock: then a signal's handler calls, or the collector, in the middle of another call."""
+        return held(self._lock)
+
+    def leave(self) -> None:
+        """This run is over: from now on each step looks, and finds that out."""
+        self.left, self.due = True, 0
+
+    def forked(self) -> None:
+        """In a forked child: another thread may have held the lock, and does not exist here."""
+        if not self.inside:
+            self._make_lock()
+
     # The thread that trains.
 
     def attend(self) -> None:
         """Adopt what waits; hand over a snapshot if one is due, and be patient."""
+        _refuse("step()", within(self._lock, __file__))
         with self._lock:
             began = time.monotonic()
             self._follow()
@@ -86,17 +102,18 @@ class Contact:
     def flush(self, seconds: float) -> None:
         """Adopt, hand over a snapshot as soon as the node wants one, adopt what comes of it: within so many seconds."""
         deadline = time.monotonic() + seconds
+        _refuse("flush()", within(self._lock, __file__))
         with self._lock:
             self._follow()
             self._finish()
             self._adopt_what_waits()
-            while not self._exchange.wanted and self.changed.wait(deadline - time.monotonic()):
+            while not (self._exchange.wanted or self.left) and self.changed.wait(deadline - time.monotonic()):
                 self._adopt_what_waits()
             self._hand_over_and_wait(lambda: deadline - time.monotonic())
             self._reschedule()
 
     def finish(self) -> None:
-        """Adopt the rest of what an interrupt left adopted in part."""
+        """Adopt the rest of what was adopted in part: an interrupt left it so, or a handler calls in the middle of it."""
         with self._lock:
             self._finish()
 
@@ -108,6 +125,7 @@ class Contact:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Whether this was news."""
+        _refuse("load_state_dict()", within(self._lock, __file__))
         with self._lock:
             if self.journey.is_at(state):
                 return False
@@ -181,17 +199,17 @@ class Contact:
             _to_the_end(self._deliver)
 
     def _adopt(self) -> None:
-        """All steps of it may be taken twice."""
-        offer = self._exchange.offer
-        if self._adopting is None and offer is not None:
-            self._adopting = offer, self._copier.adoption(offer.page, offer.slot, self.journey.steps, whole=offer.whole)
-        if self._adopting is not None:
-            begun, adoption = self._adopting
+        """All steps of it may be taken twice, one after the other or one call within another."""
+        adopting = self._adopting  # looked at first: a handler's call finishes what has begun, and begins nothing
+        if adopting is None and (offer := self._exchange.offer) is not None:
+            adopting = offer, self._copier.adoption(offer.page, offer.slot, self.journey.steps, whole=offer.whole)
+            self._adopting = adopting
+        if adopting is not None:
+            begun, adoption = adopting
             adoption.finish(self._shared.places, self.journey.steps)
             self.journey.adopted(begun)
-            if begun is offer:
-                self._send(Adopted(begun.number))
-                self._exchange.adopt()
+            if begun.session == self._exchange.session:
+                self._send(self._exchange.adopt(begun))
             self._adopting = None
 
     def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
@@ -218,13 +236,14 @@ class Contact:
         _to_the_end(self._deliver)
 
     def _deliver(self) -> None:
-        """It may be sent twice: the node goes by its number."""
+        """It may be sent twice: the node goes by its number. All else comes before: the node may have answered when it is sent again."""
         if (taken := self._taken) is not None:
-            self._exchange.lend(taken.slot)
-            self._lent_at[taken.slot] = time.monotonic()
-            self._schedule.taken(self.journey.steps, joined=bool(self.journey.lineage))
+            if self._handed_over != taken.number:
+                self._exchange.lend(taken.slot)
+                self._lent_at[taken.slot] = time.monotonic()
+                self._schedule.taken(self.journey.steps, joined=bool(self.journey.lineage))
+                self._handed_over = taken.number
             self._send(taken)
-            self._handed_over = taken.number
             self._taken = None
 
     def _measure(self, message: Want | Release | Offer) -> None:
@@ -238,7 +257,13 @@ class Contact:
             self.due = self._schedule.step
         else:
             self.due = NEVER
+        if self.left:  # looked at last, since it is set without the lock
+            self.due = 0
         self.changed.notify_all()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.RLock()  # entered as such by the thread that trains: a Condition may be interrupted while it enters
+        self.changed = threading.Condition(self._lock)
 
     def _hello(self) -> Hello:
         journey = self.journey
@@ -256,6 +281,12 @@ def _to_the_end(work: Callable[[], None]) -> None:
     except BaseException:
         work()
         raise
+
+
+def _refuse(call: str, in_the_middle: bool) -> None:
+    if in_the_middle:
+        remedy = "let the handler only note that the signal came, and act after step()"
+        raise RuntimeError(f"{call} was called by a signal's handler in the middle of another call: {remedy}")
 
 
 def _to_nobody(message: ToNode) -> None:

@@ -57,11 +57,12 @@ class Exchange:
             case Offer():
                 self._receive(message)
 
-    def adopt(self) -> Adopted:
-        """The model contains the offer now: say so to the node."""
-        assert self.offer is not None
-        self.adoption, self.offer = self.offer.number, None
-        return Adopted(self.adoption)
+    def adopt(self, offer: Offer) -> Adopted:
+        """The model contains this offer of the present session: say so to the node. It may be told again."""
+        self.adoption = offer.number
+        if self.offer is offer:
+            self.offer = None
+        return Adopted(offer.number)
 
     def _release(self, slot: int) -> None:
         if self.offer is not None and self.offer.slot == slot:

@@ -52,8 +52,9 @@ class Journey:
 
     def adopted(self, offer: Offer) -> None:
         """Once for each offer, however often it is told: who was interrupted tells it again."""
-        if self._standing.by is not offer:
-            self._standing = _Standing(offer.lineage, self._standing.age_before + offer.age_gain, offer)
+        before = self._standing  # looked at once: a handler may come in between, and tell it too
+        if before.by is not offer:
+            self._standing = _Standing(offer.lineage, before.age_before + offer.age_gain, offer)
 
     def round_ended(self, paused: float) -> None:
         """A snapshot was taken: measure the round, of which the trainer stood still for `paused` seconds."""

@@ -40,8 +40,8 @@ def test_lending_a_slot_answers_the_wish_for_it(lent: Exchange) -> None:
 
 
 def test_an_adoption_counts_one_more_and_is_named(lent: Exchange) -> None:
-    lent.hear(offer())
-    assert lent.adopt() == Adopted(1)
+    lent.hear(made := offer())
+    assert [lent.adopt(made) for _ in range(2)] == [Adopted(1)] * 2
     assert lent.offer is None and lent.adoption == 1 and lent.lent(0)
 
 
@@ -51,8 +51,8 @@ def test_an_offer_of_another_session_is_void(lent: Exchange) -> None:
 
 
 def test_a_new_session_takes_all_back_and_keeps_the_count(lent: Exchange) -> None:
-    lent.hear(offer())
-    lent.adopt()
+    lent.hear(made := offer())
+    lent.adopt(made)
     lent.lend(1)
     lent.hear(offer(2, slot=1))
     lent.begin("t")
@@ -60,16 +60,16 @@ def test_a_new_session_takes_all_back_and_keeps_the_count(lent: Exchange) -> Non
 
 
 def test_a_new_run_counts_from_nothing(lent: Exchange) -> None:
-    lent.hear(offer())
-    lent.adopt()
+    lent.hear(made := offer())
+    lent.adopt(made)
     lent.new_run()
     assert (lent.adoption, lent.session) == (0, "")
 
 
 def test_an_offer_from_a_snapshot_without_the_last_adoption_ends_the_node(lent: Exchange) -> None:
     lent.lend(1)
-    lent.hear(offer())
-    lent.adopt()
+    lent.hear(made := offer())
+    lent.adopt(made)
     with pytest.raises(Garbled, match="contains adoption 1"):
         lent.hear(offer(2, slot=1))
 
@@ -127,7 +127,7 @@ class Peer:
             return
         if (ready := self.exchange.offer) is not None:
             self.value += self.pages[ready.page] - self.slots[ready.slot]
-            self.to_node.append(self.exchange.adopt())
+            self.to_node.append(self.exchange.adopt(ready))
             self.adopted += 1
         slot = self.exchange.free_slot()
         if self.exchange.wanted and slot is not None:

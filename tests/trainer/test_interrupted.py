@@ -1,9 +1,9 @@
-"""A signal's handler may raise between any two instructions: an adoption is then finished, a snapshot handed over whole or not at all."""
+"""A signal's handler may come between any two instructions, to raise or to save: nothing is adopted in part, nor handed over so."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -11,22 +11,28 @@ import pytest
 import torch
 from torch import nn
 
+from learnae.errors import LearnaeError
 from learnae.link.contract import Offer
-from learnae.link.messages import Adopted, Start, Taken, Want
+from learnae.link.messages import Adopted, Release, Start, Taken, Want
 from learnae.trainer import adoption, contact, copying, exchange, journey, pieces
 from learnae.trainer.contact import Contact
 from learnae.trainer.shared import find_shared
 from learnae.trainer.terms import Terms
 
-STRIDE = 11  # instructions; one after the other takes two minutes
+STRIDE = 11  # instructions; those in between are for the slow run
+FIRST = [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, STRIDE))]
 TRACED = {module.__file__ for module in (adoption, contact, copying, exchange, journey, pieces)}
 
 
-class Interrupts:
-    """Raises KeyboardInterrupt before one instruction of the code that adopts, counted from 0."""
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
-    def __init__(self, at: int = -1) -> None:
-        self.at, self.seen = at, 0
+
+class Interrupts:
+    """Calls a handler before one instruction of the code that adopts, counted from 0."""
+
+    def __init__(self, at: int = -1, handler: Callable[[], object] = interrupt) -> None:
+        self.at, self.seen, self.handler = at, 0, handler
 
     def __enter__(self) -> Interrupts:
         sys.settrace(self._trace)
@@ -42,7 +48,7 @@ class Interrupts:
         if event == "opcode":
             self.seen += 1
             if self.seen - 1 == self.at:
-                raise KeyboardInterrupt
+                self.handler()
         return self._trace
 
 
@@ -120,27 +126,50 @@ def interrupted(trainer: Trainer, act: Callable[[], None], at: int) -> bool:
     return False
 
 
-@pytest.fixture
-def twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a second interrupt came as soon as what the first one cut short was about to be finished: a tracer that raises is gone."""
-    monkeypatch.setattr(contact, "_to_the_end", lambda work: work())
+def second_attempts(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """What an interrupt cut short is interrupted again, before that instruction of the second attempt."""
+
+    def to_the_end(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LearnaeError:
+            raise
+        except BaseException:
+            with Interrupts(at):
+                work()
+            raise
+
+    monkeypatch.setattr(contact, "_to_the_end", to_the_end)
 
 
 def half_way(trainer: Trainer) -> None:
-    """Interrupt it where `a` is adopted and `n` is not."""
-    for at in range(400, 4000, 13):
-        interrupted(trainer, trainer.contact.attend, at)
-        if trainer.contact._adopting is not None and trainer.model.a[-1].item() > 2:
-            break
+    """Interrupt it twice where `a` is adopted and `n` is not."""
+    written = trainer.model.a.numel() // pieces.CHUNK + 1
+
+    def as_one(*calls: Callable[[], object]) -> None:
+        nonlocal written
+        written -= 1
+        if written < 0:
+            raise KeyboardInterrupt
+        at_once(*calls)
+
+    at_once, adoption._as_one = adoption._as_one, as_one
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.contact.attend()
+    finally:
+        adoption._as_one = at_once
+    assert trainer.contact._adopting is not None
     assert trainer.model.n.tolist() in ([1, 1, 1], [2, 2, 2])
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: Callable[..., Trainer], moved: bool) -> None:
+@pytest.mark.parametrize("first", FIRST)
+def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: Callable[..., Trainer], moved: bool, first: int) -> None:
     count, expected = instructions(make, "attend", moved=moved), make(moved=moved)
     expected.step()
     assert expected.contact.adoption == 1 and count > 500
-    for at in range(0, count, STRIDE):
+    for at in range(first, count, STRIDE):
         trainer = make(moved=moved)
         trainer.contact.journey.steps += 1
         assert interrupted(trainer, trainer.contact.attend, at)
@@ -153,57 +182,152 @@ def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: C
         assert Adopted(1) in trainer.sent
 
 
-@pytest.mark.usefixtures("twice")
-def test_an_adoption_that_is_interrupted_twice_is_finished_in_the_next_step(make: Callable[..., Trainer]) -> None:
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("call", ["state_dict", "finish"])
+def test_a_handler_that_saves_or_leaves_anywhere_within_an_adoption_finds_and_leaves_it_made_once(
+    make: Callable[..., Trainer], call: str, first: int
+) -> None:
     count, expected = instructions(make, "attend", moved=True), make(moved=True)
     expected.step()
-    for at in range(0, count, 3 * STRIDE):
-        trainer = make(moved=True)
+    names, untouched = list(make_model().state_dict()), make(moved=True).state()[:2]
+    for at in range(first, count, STRIDE):
+        trainer, found = make(moved=True), list[Any]()
         trainer.contact.journey.steps += 1
-        interrupted(trainer, trainer.contact.attend, at)
-        trainer.contact.attend()
-        assert trainer.state() == expected.state(), f"interrupted at {at} of {count}"
+
+        def handler(trainer: Trainer = trainer, found: list[Any] = found) -> None:
+            getattr(trainer.contact, call)()
+            found.append(trainer.state()[:2])
+
+        with Interrupts(at, handler):
+            trainer.contact.attend()
+        assert found[0] in (untouched, expected.state()[:2]), f"at {at} a checkpoint of {names} has the adoption in part"
+        assert trainer.state() == expected.state(), f"a handler came at {at} of {count}"
 
 
-@pytest.mark.usefixtures("twice")
-def test_an_adoption_that_was_interrupted_twice_is_finished_by_leaving_and_by_a_checkpoint(make: Callable[..., Trainer]) -> None:
-    expected = make(moved=True)
+@pytest.mark.parametrize("call", ["attend", "flush"])
+def test_a_handler_cannot_step_within_a_step(make: Callable[..., Trainer], call: str) -> None:
+    count, expected = instructions(make, "attend", moved=True), make(moved=True)
     expected.step()
-    for end in ("finish", "state_dict"):
+    refused = 0
+    for at in range(60, count - 60, 5 * STRIDE):
         trainer = make(moved=True)
         trainer.contact.journey.steps += 1
-        half_way(trainer)
-        assert trainer.contact._adopting is not None
-        getattr(trainer.contact, end)()
-        assert trainer.state()[:2] == expected.state()[:2]
+
+        def handler(trainer: Trainer = trainer) -> None:
+            nonlocal refused
+            with pytest.raises(RuntimeError, match="signal's handler"):
+                getattr(trainer.contact, call)(*[0.0] * (call == "flush"))
+            refused += 1
+
+        with Interrupts(at, handler):
+            trainer.contact.attend()
+        assert trainer.state() == expected.state()
+    assert refused > 5
 
 
-@pytest.mark.usefixtures("twice")
-def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[..., Trainer]) -> None:
-    trainer = make(moved=False)
+@pytest.mark.parametrize("first", FIRST)
+def test_an_adoption_that_is_interrupted_twice_is_finished_in_the_next_step(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    count, expected = instructions(make, "attend", moved=True), make(moved=True)
+    expected.step()
+    for at in range(first, count, 3 * STRIDE):
+        trainer = make(moved=True)
+        trainer.contact.journey.steps += 1
+        with monkeypatch.context() as patch:
+            second_attempts(patch, at * 7 % count)
+            interrupted(trainer, trainer.contact.attend, at)
+        trainer.contact.attend()
+        assert trainer.state() == expected.state(), f"interrupted at {at} and {at * 7 % count} of {count}"
+        assert Adopted(1) in trainer.sent
+
+
+@pytest.mark.parametrize("end", ["finish", "state_dict"])
+def test_an_adoption_that_was_interrupted_twice_is_finished_by_leaving_and_by_a_checkpoint(make: Callable[..., Trainer], end: str) -> None:
+    expected, trainer = make(moved=True), make(moved=True)
+    expected.step()
+    trainer.contact.journey.steps += 1
+    half_way(trainer)
+    getattr(trainer.contact, end)()
+    assert trainer.state()[:2] == expected.state()[:2]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[..., Trainer], moved: bool, counted: bool) -> None:
+    trainer = make(moved=moved)
     half_way(trainer)
     with torch.no_grad():
-        trainer.model.c.add_(1)
+        for parameter in trainer.model.parameters():
+            parameter.add_(8)
+    trainer.step() if counted else trainer.contact.finish()
+    assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (5, 5, 2)]
+
+
+def says(trainer: Trainer, kind: type, interrupts: int, *, heard: bool) -> None:
+    """Make the next steps until that is said; each of the first sayings is interrupted, before it is heard or after."""
+    left = interrupts
+
+    def send(message: Any) -> None:
+        nonlocal left
+        cut = isinstance(message, kind) and left > 0
+        if not cut or heard:
+            trainer.sent.append(message)
+        if cut:
+            left -= 1
+            raise KeyboardInterrupt
+
+    trainer.contact._send = send
+    with pytest.raises(KeyboardInterrupt):
+        trainer.step()
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(make: Callable[..., Trainer], interrupts: int, heard: bool) -> None:
+    trainer = make(moved=True)
+    says(trainer, Taken, interrupts, heard=heard)
+    number = 2
+    if heard:
+        for answer in (Want(), Release(1)):
+            trainer.contact.hear(answer)
+        number = 3
+    for _ in range(3):
+        trainer.step()
+    numbers = [message.number for message in trainer.sent if isinstance(message, Taken)]
+    assert numbers[-1] == number and sorted(numbers) == numbers
+    assert not trainer.contact._exchange.wanted and trainer.contact.due == contact.NEVER
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_adoption_that_was_interrupted_as_it_was_told_is_told_and_counted(
+    make: Callable[..., Trainer], interrupts: int, heard: bool
+) -> None:
+    trainer = make(moved=True)
+    says(trainer, Adopted, interrupts, heard=heard)
+    if heard:
+        trainer.contact.hear(Release(0))
     trainer.step()
-    assert trainer.model.a.tolist() == [2.25] * 5
-    assert trainer.model.c.tolist() == [3.25] * 2
+    assert Adopted(1) in trainer.sent and trainer.contact.adoption == 1
+    assert trainer.contact.journey.age == 102 + 1 + 1
+    assert trainer.model.a.tolist() == [3.25] * 5
 
 
-def test_a_snapshot_that_is_interrupted_anywhere_is_handed_over_whole_and_once_or_not_yet(make: Callable[..., Trainer]) -> None:
+@pytest.mark.parametrize("first", FIRST)
+def test_a_snapshot_that_is_interrupted_anywhere_is_handed_over_whole_and_once_or_not_yet(make: Callable[..., Trainer], first: int) -> None:
     count = instructions(make, "attend", moved=True)
-    for at in range(0, count, STRIDE):
+    for at in range(first, count, STRIDE):
         trainer = make(moved=True)
         trainer.contact.journey.steps += 1
         interrupted(trainer, trainer.contact.attend, at)
         trainer.contact.attend()
-        taken = [message for message in trainer.sent if isinstance(message, Taken)]
-        assert [message.number for message in taken if message is taken[-1]] and len({message.number for message in taken}) == 2
+        taken: Sequence[Taken] = [message for message in trainer.sent if isinstance(message, Taken)]
+        assert {(message.slot, message.number) for message in taken} == {(0, 1), (1, 2)} and taken[0].number == 1
         for name, tensor in trainer.model.state_dict().items():
             rest = trainer.contact._copier.residues.get(name, 0.0)
-            assert torch.equal(
-                trainer.contact.area.slots[taken[-1].slot][name], tensor.to(torch.int64 if name == "n" else torch.float32) + rest
-            )
-        assert trainer.contact._exchange.lent(taken[-1].slot) and not trainer.contact._exchange.wanted
+            assert torch.equal(trainer.contact.area.slots[1][name], tensor.to(torch.int64 if name == "n" else torch.float32) + rest)
+        assert trainer.contact._exchange.lent(1) and not trainer.contact._exchange.wanted
 
 
 def test_an_error_of_the_model_is_raised_as_it_is_and_adopts_nothing(make: Callable[..., Trainer]) -> None:
