@@ -9,13 +9,11 @@ from pathlib import Path
 
 import attrs
 
-from learnae.errors import LearnaeError
 from learnae.trainer.contact import Contact
 from learnae.trainer.shared import Shared
 from learnae.trainer.supervisor import Supervisor
 from learnae.trainer.terms import Terms
-
-FORGOTTEN_SECONDS = 10.0
+from learnae.trainer.within import within
 
 
 @attrs.define(eq=False)
@@ -27,9 +25,9 @@ class Membership:
     terms: Terms
     thread: int | None = None  # the one that trains, once it has
     inside: bool = False  # a `with` block, which ends it
-    left: bool = False
+    left: bool = False  # from then on it is on its way out
+    ended: bool = False  # all of it: the node is gone, and the home is free
     why_left: str = ""
-    ended: bool = False  # all of it: leaving may be interrupted, and is finished by whoever asks next
     _leaving: threading.RLock = attrs.field(factory=threading.RLock, init=False)  # a signal's handler may leave too
 
     @property
@@ -49,45 +47,64 @@ class Membership:
         return False
 
     def leave(self, why: str = "") -> None:
-        """Let the node say goodbye, and end it: within a few seconds, also when interrupted. Idempotent."""
+        """Let the node say goodbye, and end it: within a few seconds, also when interrupted. Idempotent.
+
+        What several interrupts in a row leave undone it does when it is called again. A signal's handler that comes in the
+        middle of another call does not wait for the end: that call has to go on first.
+        """
         if self.ended:
             return
         if not self.left:
             self.left, self.why_left = True, why
-        with self._leaving:
-            try:
-                self._end()
-            except BaseException:
-                self._end()
-                raise
+        self.contact.leave()
+        if self.contact.inside:
+            self._finish_adoption()
+            self.leave_elsewhere()
+        elif not within(self._leaving, __file__):  # leaving goes on when a handler in the middle of it returns
+            with self._leaving:
+                try:
+                    self._end()
+                except BaseException:
+                    self._end()
+                    raise
 
-    def _end(self) -> None:
-        """All steps of it may be taken twice."""
-        with contextlib.suppress(LearnaeError):
-            self.contact.finish()
-        self.node.stop()
-        self.contact.due = 0
-        self.contact.area.close()
-        self.terms.on_leave()
-        self.ended = True
-
-    def forgotten(self) -> None:
-        """Nobody holds the handle. The collector calls it anywhere, under any lock, and so it leaves in a thread of its own."""
+    def leave_elsewhere(self) -> None:
+        """In a thread of its own, without waiting for it: whoever calls may hold any lock. `leave` waits."""
         if self.ended:
             return
-        leaving = threading.Thread(target=self.leave, name="learnae-leaving", daemon=True)
         try:
-            leaving.start()
+            threading.Thread(target=self.leave, name="learnae-leaving", daemon=True).start()
         except RuntimeError:  # the interpreter is about to end
-            self.leave()
-        else:
-            if not threading.current_thread().name.startswith("learnae-"):  # which may be the one that is waited for
-                leaving.join(FORGOTTEN_SECONDS)
+            if not self.contact.inside:
+                self.leave()
+
+    def forgotten(self) -> None:
+        """Nobody holds the handle. The collector calls it anywhere, under any lock."""
+        if not self.ended:
+            self.left = True
+            self.leave_elsewhere()
 
     def forked(self) -> None:
         """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
         if not self.ended:
             self.left = self.ended = True
-            self.contact.due = 0
+            self.contact.leave()
+            self.contact.forked()
             self.node.abandon()
             self.terms.on_leave()
+
+    def _end(self) -> None:
+        """One stage after the other; those that are done already do nothing."""
+        if not self.ended:
+            self._finish_adoption()
+            self.node.stop()
+            self.contact.area.close()
+            self.terms.on_leave()
+            self.ended = True
+
+    def _finish_adoption(self) -> None:
+        """Whatever is wrong with the model keeps nobody from leaving."""
+        try:
+            self.contact.finish()
+        except Exception as error:
+            self.terms.logger.warning("adoption.unfinished", cause=str(error), left="the model has a merged one in part")

@@ -6,6 +6,7 @@ use by all of them, and hooks at fork cannot be taken back, so that there is one
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Residents:
     def __init__(self) -> None:
         self._members: weakref.WeakSet[Membership] = weakref.WeakSet()
         os.register_at_fork(after_in_child=self._forked)
+        atexit.register(self._at_exit)
 
     def add(self, member: Membership) -> None:
         self._members.add(member)
@@ -38,16 +40,22 @@ class Residents:
     def make_way(self, name: str, shared: Shared, home: Path | None) -> None:
         """For a model that joins: what an earlier run of a notebook's cell left behind in this process leaves.
 
-        Raises ConfigError for a model that is in another swarm, and for a model or a home that is still used in this process.
+        Those that are leaving are waited for. Raises ConfigError for a model that is in another swarm, and for a model or a home that is
+        still used in this process.
         """
+        self.settle()
         for member in self._others():
-            if member.left:
-                member.leave()  # an interrupt kept it from coming to its end
-            elif names := member.in_common(shared):
+            if names := member.in_common(shared):
                 self._end(member, name, _in_it_already(member, names), member.terms.name == name)
             elif home is not None and member.lives_in(home):
                 what = f"this very process uses this home already, in the swarm {member.terms.name!r}"
                 self._end(member, name, Problem(f"peer.home {home}", what, f"{LEAVE}, or name another home"), True)
+
+    def settle(self) -> None:
+        """Wait until those that are leaving have left, a few seconds each; what cut one of them short has an end here."""
+        for member in self._others():
+            if member.left:
+                member.leave()
 
     def _end(self, member: Membership, name: str, problem: Problem, may_end: bool) -> None:
         if member.is_used or not may_end:
@@ -59,6 +67,10 @@ class Residents:
 
     def _others(self) -> list[Membership]:
         return [member for member in list(self._members) if not member.ended]
+
+    def _at_exit(self) -> None:
+        for member in self._others():
+            member.leave()
 
     def _forked(self) -> None:
         for member in list(self._members):

@@ -55,7 +55,7 @@ class Supervisor:
         self._lines = Lines()
         self._log = log
         self._thread = threading.Thread(target=self._run, name="learnae-node", daemon=True)
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal's handler may come in while the same thread holds it
         self._socket: socket.socket | None = None
         self._child: Child | None = None
         self._again = self._up = False
@@ -101,7 +101,8 @@ class Supervisor:
         self._log.error("node.immortal", pid=self.pid)
 
     def abandon(self) -> None:
-        """In a forked child: close what would keep the node from seeing that its trainer has ended."""
+        """In a forked child: close what would keep the node from seeing that its trainer has ended; no thread of it is waited for."""
+        self._guard = threading.RLock()
         if self._socket is not None:
             os.close(self._socket.detach())
             self._socket = None

@@ -87,9 +87,13 @@ class Swarm:
         self._contact.flush(seconds)
 
     def leave(self) -> None:
-        """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is."""
+        """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is.
+
+        Where a signal's handler calls it in the middle of a step, the node ends soon after that step.
+        """
         self._membership.leave()
-        self._forgotten.detach()
+        if self._membership.ended:
+            self._forgotten.detach()
 
     def __enter__(self) -> Self:
         self._membership.inside = True
@@ -155,8 +159,9 @@ class Swarm:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it.
 
-        Raises ConfigError for what `state_dict()` never gave.
+        Raises ConfigError for what `state_dict()` never gave, RuntimeError after leave().
         """
+        self._refuse_if_left()
         if self._contact.load_state_dict(checked(state)):
             self._node.restart()
 
@@ -165,13 +170,16 @@ class Swarm:
         return "left" if self._membership.left else self._node.state
 
     def _check(self) -> None:
+        self._refuse_if_left()
         me, member = threading.get_ident(), self._membership
-        if member.left:
-            why = member.why_left or "this process has left the swarm, or was forked from the one that is in it"
-            raise RuntimeError(f"{why}: call learnae.join() again")
         if member.thread is None:
             member.thread = me
             if self._optimizer is not None:  # again, since optimizers make their state in their first step
                 refuse_masters(self._optimizer, self._model)
         elif member.thread != me:
             raise RuntimeError("step() and flush() are for the one thread that trains; another one called before")
+
+    def _refuse_if_left(self) -> None:
+        if self._membership.left:
+            why = self._membership.why_left or "this process has left the swarm, or was forked from the one that is in it"
+            raise RuntimeError(f"{why}: call learnae.join() again")

@@ -22,6 +22,7 @@ import learnae
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
+from learnae.trainer.residents import RESIDENTS
 from learnae.trainer.swarm import Swarm
 from learnae.trainer.terms import Terms
 
@@ -53,6 +54,7 @@ def test_a_swarm_that_nobody_holds_leaves(tmp_path: Path) -> None:
     swarm.step()
     assert nodes() == 1
     del swarm
+    RESIDENTS.settle()
     assert nodes() == 0
     claim(tmp_path).close()
 
@@ -62,6 +64,7 @@ def test_a_swarm_in_a_cycle_leaves_when_that_is_collected(tmp_path: Path) -> Non
     holder["self"] = holder
     del holder
     gc.collect()
+    RESIDENTS.settle()
     assert nodes() == 0
 
 
@@ -70,6 +73,7 @@ def test_a_rerun_cell_leaves_no_node_behind(tmp_path: Path, home: str, state_hom
     for _ in range(3):
         swarm = learnae.join(model(), "a", home=tmp_path / home if home else None)
         swarm.step()
+        RESIDENTS.settle()
         assert nodes() == 1
     swarm.leave()
 
