@@ -13,7 +13,7 @@ from torch import nn
 
 from learnae.errors import LearnaeError
 from learnae.link.contract import Offer
-from learnae.link.messages import Adopted, Release, Start, Taken, Want
+from learnae.link.messages import Adopted, Start, Taken, Want
 from learnae.trainer import adoption, contact, copying, exchange, journey, pieces
 from learnae.trainer.contact import Contact
 from learnae.trainer.shared import find_shared
@@ -262,56 +262,6 @@ def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[.
             parameter.add_(8)
     trainer.step() if counted else trainer.contact.finish()
     assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (5, 5, 2)]
-
-
-def says(trainer: Trainer, kind: type, interrupts: int, *, heard: bool) -> None:
-    """Make the next steps until that is said; each of the first sayings is interrupted, before it is heard or after."""
-    left = interrupts
-
-    def send(message: Any) -> None:
-        nonlocal left
-        cut = isinstance(message, kind) and left > 0
-        if not cut or heard:
-            trainer.sent.append(message)
-        if cut:
-            left -= 1
-            raise KeyboardInterrupt
-
-    trainer.contact._send = send
-    with pytest.raises(KeyboardInterrupt):
-        trainer.step()
-
-
-@pytest.mark.parametrize("heard", [False, True])
-@pytest.mark.parametrize("interrupts", [1, 2])
-def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(make: Callable[..., Trainer], interrupts: int, heard: bool) -> None:
-    trainer = make(moved=True)
-    says(trainer, Taken, interrupts, heard=heard)
-    number = 2
-    if heard:
-        for answer in (Want(), Release(1)):
-            trainer.contact.hear(answer)
-        number = 3
-    for _ in range(3):
-        trainer.step()
-    numbers = [message.number for message in trainer.sent if isinstance(message, Taken)]
-    assert numbers[-1] == number and sorted(numbers) == numbers
-    assert not trainer.contact._exchange.wanted and trainer.contact.due == contact.NEVER
-
-
-@pytest.mark.parametrize("heard", [False, True])
-@pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_adoption_that_was_interrupted_as_it_was_told_is_told_and_counted(
-    make: Callable[..., Trainer], interrupts: int, heard: bool
-) -> None:
-    trainer = make(moved=True)
-    says(trainer, Adopted, interrupts, heard=heard)
-    if heard:
-        trainer.contact.hear(Release(0))
-    trainer.step()
-    assert Adopted(1) in trainer.sent and trainer.contact.adoption == 1
-    assert trainer.contact.journey.age == 102 + 1 + 1
-    assert trainer.model.a.tolist() == [3.25] * 5
 
 
 @pytest.mark.parametrize("first", FIRST)

@@ -1,0 +1,81 @@
+"""An interrupt as the node is told something: it may have heard it or not, and either way the rounds go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from torch import nn
+
+from learnae.link.contract import Offer
+from learnae.link.messages import Adopted, Release, Start, Taken, Want
+from learnae.trainer.contact import NEVER, Contact
+from learnae.trainer.shared import find_shared
+from learnae.trainer.terms import Terms
+
+
+class Node:
+    """It hears a message or not when the trainer is interrupted in sending it, so many times."""
+
+    def __init__(self, contact: Contact, kind: type, interrupts: int, *, heard: bool) -> None:
+        self.contact, self.kind, self.interrupts, self.heard = contact, kind, interrupts, heard
+        self.sent: list[Any] = []
+        self.start: Start = contact.begin(self.hear)
+        contact.hear(Want())
+
+    def hear(self, message: Any) -> None:
+        cut = isinstance(message, self.kind) and self.interrupts > 0
+        if not cut or self.heard:
+            self.sent.append(message)
+        if cut:
+            self.interrupts -= 1
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def contact(zeros: nn.Module) -> Iterator[Contact]:
+    contact = Contact(find_shared(zeros), Terms(local_steps=1, patience=0.0))
+    yield contact
+    contact.area.close()
+
+
+def step(contact: Contact) -> None:
+    contact.journey.steps += 1
+    if contact.journey.steps >= contact.due:
+        contact.attend()
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(contact: Contact, interrupts: int, heard: bool) -> None:
+    node = Node(contact, Taken, interrupts, heard=heard)
+    with pytest.raises(KeyboardInterrupt):
+        step(contact)
+    if heard:
+        for answer in (Want(), Release(0)):
+            contact.hear(answer)
+    for _ in range(3):
+        step(contact)
+    numbers = [taken.number for taken in node.sent]
+    assert numbers == sorted(numbers) and numbers[-1] == (2 if heard else 1)
+    assert not contact._exchange.wanted and contact.due == NEVER
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_adoption_that_was_interrupted_as_it_was_told_is_told_and_counted(
+    contact: Contact, zeros: nn.Module, interrupts: int, heard: bool
+) -> None:
+    node = Node(contact, Adopted, interrupts, heard=heard)
+    step(contact)
+    for page in contact.area.pages[0].values():
+        page.fill_(2.0)
+    contact.hear(Offer(node.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
+    with pytest.raises(KeyboardInterrupt):
+        step(contact)
+    if heard:
+        contact.hear(Release(0))
+    step(contact)
+    assert Adopted(1) in node.sent and contact.adoption == 1
+    assert (contact.journey.age, zeros.weight.tolist()) == (103, [[2.0, 2.0]])
