@@ -103,8 +103,7 @@ class Maker:
         """With a count in the label where a name comes again."""
         made: list[Named[Any]] = []
         for choice in choices:
-            one, times = self.make(kind, choice), 1 + sum(other.name == choice.use for other in made)
-            made.append(attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one)
+            made.append(told_apart(self.make(kind, choice), made))
         return made
 
     def installed_codec(self, name: str) -> Named[Codec]:
@@ -135,6 +134,12 @@ class Maker:
             in_thread=around.threads(),
             channel=self.swarm.channel,
         )
+
+
+def told_apart(one: Named[Any], made: Iterable[Named[Any]]) -> Named[Any]:
+    """With a count in its label where others of that kind and name were made before."""
+    times = 1 + sum(other.label.partition(" (")[0] == one.label for other in made)
+    return attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one
 
 
 def refuse_unguarded(config: Config, swarm: Swarm, services: Iterable[Named[Storage] | Named[Announcer]]) -> None:

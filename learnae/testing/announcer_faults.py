@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 
-import pytest
 import trio
 
 from learnae.errors import Unavailable
 from learnae.plugins.calls import ungrouped
 from learnae.records import Heard
-from learnae.strategies import Announcer
 from learnae.testing.announcer_talk import AnnouncerTalk, OpenAnnouncer
-from learnae.testing.kit import in_trio
+from learnae.testing.kit import MediumFaults, in_trio
 
 
-class AnnouncerFaults(AnnouncerTalk):
+class AnnouncerFaults(AnnouncerTalk, MediumFaults):
     """It goes on after whatever breaks. A subclass that defines `out_of_order` has its medium fail too."""
-
-    def out_of_order(self, announcer: Announcer) -> AbstractContextManager[object]:
-        """Define: while this is open, the medium cannot be used by anybody: a daemon is down, a folder gone."""
-        raise NotImplementedError
-
-    def breaking(self, announcer: Announcer) -> AbstractContextManager[object]:
-        """The same; skips the test, visibly, where nobody has said how."""
-        if type(self).out_of_order is AnnouncerFaults.out_of_order:
-            pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
-        return self.out_of_order(announcer)
 
     @in_trio
     async def test_a_cancelled_announce_leaves_the_announcer_working(self, announcer: OpenAnnouncer) -> None:

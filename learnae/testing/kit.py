@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import pytest
@@ -44,6 +45,20 @@ class Kit:
     def clock(self) -> trio.abc.Clock | None:
         """The clock of each async test; None is the real one."""
         return None
+
+
+class MediumFaults(Kit):
+    """A medium that can be put out of order, by kits that say how."""
+
+    def out_of_order(self, service: Any, /) -> AbstractContextManager[object]:
+        """Define: while this is open, nobody can use the medium of this service: a daemon is down, a folder gone. Entered in any thread."""
+        raise NotImplementedError
+
+    def breaking(self, service: Any, /) -> AbstractContextManager[object]:
+        """The same; skips the test, visibly, where nobody has said how."""
+        if type(self).out_of_order is MediumFaults.out_of_order:
+            pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
+        return self.out_of_order(service)
 
 
 def _comes_from_a_kit(cls: type[Kit], name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import ClassVar
 
 import pytest
@@ -14,7 +14,7 @@ from learnae.plugins.calls import ungrouped
 from learnae.records import Block
 from learnae.strategies import Storage
 from learnae.testing.cuts import cut_at
-from learnae.testing.kit import Kit, in_trio
+from learnae.testing.kit import MediumFaults, in_trio
 from learnae.testing.published import (
     Published,
     breaking_off,
@@ -33,21 +33,11 @@ PLACES = (0, 1, 4, 8)  # blocks of ten that came before it goes wrong
 WAITS = (*range(14), 17, 21, 27, 35, 50, 80)  # in which a put is cut off
 
 
-class StorageFaults(Kit):
+class StorageFaults(MediumFaults):
     """All or nothing, whatever breaks. A subclass that defines `out_of_order` has its medium fail too."""
 
     frees_on_drop: ClassVar[bool] = True
     """Whether a block that no root names any more is gone as soon as `drop` returns, and after a `put` that failed."""
-
-    def out_of_order(self, storage: Storage) -> AbstractContextManager[object]:
-        """Define: while this is open, the medium of this storage cannot be used: a daemon is down, a folder gone. Entered in any thread."""
-        raise NotImplementedError
-
-    def breaking(self, storage: Storage) -> AbstractContextManager[object]:
-        """The same; skips the test, visibly, where nobody has said how."""
-        if type(self).out_of_order is StorageFaults.out_of_order:
-            pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
-        return self.out_of_order(storage)
 
     async def nothing_is_left(self, storage: Storage, update: Published) -> None:
         """Nothing of it counts as there, and it can be put as if nothing had happened."""

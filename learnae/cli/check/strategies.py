@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from learnae.cli.check.membership import membership
 from learnae.cli.strategies import NOBODY, surroundings
 from learnae.config.swarm_key import swarm_of
-from learnae.node.assembly import Maker, Named, refuse_unguarded
+from learnae.node.assembly import Maker, Named, refuse_unguarded, told_apart
 from learnae.strategies import Service
 
 if TYPE_CHECKING:
@@ -43,9 +41,7 @@ def _made(config: Config, manager: PluginManager, home: Path, findings: Findings
     made: list[Named[Any]] = []
     for kind, key, choice in _choices(config):
         with findings.problems.collected(broken_at=f"{key}.use"):
-            one = maker.make(kind, choice)
-            times = 1 + sum(other.label.partition(" (")[0] == one.label for other in made)
-            made.append(attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one)
+            made.append(told_apart(maker.make(kind, choice), made))
     return made
 
 
