@@ -138,7 +138,7 @@ class Maker:
 
 def told_apart(one: Named[Any], made: Iterable[Named[Any]]) -> Named[Any]:
     """With a count in its label where others of that kind and name were made before."""
-    times = 1 + sum(other.label.partition(" (")[0] == one.label for other in made)
+    times = 1 + sum(other.name == one.name and other.label.startswith(one.label) for other in made)
     return attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one
 
 

@@ -10,7 +10,7 @@ import learnae
 from learnae.config.load import load_document
 from learnae.errors import UpdateRejected
 from learnae.identity.keys import Identity
-from learnae.node.assembly import assemble
+from learnae.node.assembly import Named, assemble, told_apart
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
@@ -67,3 +67,11 @@ def test_two_storages_of_one_name_are_told_apart(assembly, tmp_path):
     one, two = ({"use": "directory", "path": str(tmp_path / name)} for name in ("one", "two"))
     made = assembly(storage=[one, two, {"use": "memory"}])
     assert [named.label for named in made.storages] == ["storage directory", "storage directory (2)", "storage memory"]
+
+
+@pytest.mark.parametrize("name", ["memory", "./copy (1).py:Mine"])
+def test_two_of_one_name_are_told_apart_whatever_it_is_and_other_kinds_do_not_count(name):
+    made = [Named(name, "p", None, label=f"gate {name}")]
+    for _ in range(3):
+        made.append(told_apart(Named(name, "p", None, label=f"storage {name}"), made))
+    assert [one.label for one in made[1:]] == [f"storage {name}", f"storage {name} (2)", f"storage {name} (3)"]
