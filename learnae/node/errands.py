@@ -62,7 +62,8 @@ class Errands:
         began = self.clock()
         await self._wait([errand for errand in sent if not errand.stranger], self._patience(sent))
         await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.clock())
-        await self._cut_off_late_ones()
+        self._cut_off_late_ones()
+        tally.chosen = len(sent)
         return self._take(tally)
 
     def _send(self, entry: Entry, tally: Tally) -> Errand | None:
@@ -85,11 +86,11 @@ class Errands:
         if len(strangers) < self.most:
             return True
         now = self.clock()
-        late = [errand for errand in strangers if now - errand.began >= self._usual(errand)]
-        if not late:
-            return False
-        late[self.rng.integers(len(late))].scope.cancel()
-        return True
+        late = [errand for errand in strangers if now - errand.began >= self._usual(errand) and not errand.scope.cancel_called]
+        if late and len(strangers) == self.most:  # one more than `most` where the one that gives way takes its time, and no more
+            late[self.rng.integers(len(late))].scope.cancel()
+            return True
+        return False
 
     async def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
         with trio.move_on_after(max(0.0, seconds)):
@@ -102,15 +103,15 @@ class Errands:
     def _usual(self, errand: Errand) -> float:
         return self.pace.deadline_seconds(self.obtainer.believed(update(errand.entry).bytes))
 
-    async def _cut_off_late_ones(self) -> None:
-        """Of accepted peers those that were begun last, so that the others can come to an end."""
+    def _cut_off_late_ones(self) -> None:
+        """Of accepted peers those that were begun last, so that the others can come to an end. Nobody waits for what takes time to end."""
         late = [errand for errand in self._under_way() if not errand.stranger]
         for errand in late[self.most :]:
             errand.scope.cancel()
-            await errand.ended.wait()
 
     def _under_way(self) -> list[Errand]:
-        return [errand for errand in self._errands.values() if not (errand.ended.is_set() or errand.scope.cancel_called)]
+        """Also what was cut off and has not ended: a client that blocks keeps its thread."""
+        return [errand for errand in self._errands.values() if not errand.ended.is_set()]
 
     def _take(self, tally: Tally) -> list[Obtained]:
         taken = [errand for errand in self._errands.values() if errand.ended.is_set()]

@@ -69,7 +69,7 @@ class Rounds:
         """Everything after the own publication. Raises TrainerGone."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
         chosen = self._choose(snapshot, tally)
-        obtained = self._of_own_lineage(await self.errands.obtain(chosen, tally))
+        obtained = self._of_own_lineage(await self.errands.obtain(chosen, tally), tally)
         if not obtained:
             return
         local = self.adopting.local(snapshot)
@@ -79,8 +79,11 @@ class Rounds:
         failure = await self._merge(snapshot, local, accepted)
         self._keep_book(obtained, judgements, failure, tally)
 
-    def _of_own_lineage(self, obtained: Sequence[Obtained]) -> list[Obtained]:
+    def _of_own_lineage(self, obtained: Sequence[Obtained], tally: Tally) -> list[Obtained]:
         """What was begun in an earlier round may have come after this peer has moved."""
+        for item in obtained:
+            if update(item.entry).lineage != self.standing.lineage:
+                tally.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
         return [item for item in obtained if update(item.entry).lineage == self.standing.lineage]
 
     def _choose(self, snapshot: Snapshot, tally: Tally) -> list[Entry]:
@@ -89,7 +92,6 @@ class Rounds:
         for entry in self.chooser.oversized(lineage, tally.round):
             self._refuse_oversized(entry, tally)
         chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.clock(), self.pace.round_seconds)
-        tally.chosen = len(chosen)
         return chosen
 
     def _refuse_oversized(self, entry: Entry, tally: Tally) -> None:

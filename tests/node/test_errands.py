@@ -1,0 +1,96 @@
+"""Fetches beside the rounds: what holds a round up, and how many may be under way."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import trio
+
+from learnae.content.cids import dag_cid
+from learnae.node.errands import Errands
+from learnae.node.inbox import Entry
+from learnae.node.obtaining import Obtained
+from learnae.node.pace import Pace
+from learnae.node.tally import Tally
+from learnae.records import Announcement, PeerId, Update
+from learnae.testing.virtual_time import run_in_virtual_time
+
+
+def entry(peer: str) -> Entry:
+    update = Update(dag_cid(peer.encode()), 100, b"lineage1", b"signatur", 0, False, 0, 0, 0.0, "int8")
+    return Entry(Announcement(b"", PeerId(peer), 1, update), b"", b"", 0.0, 0, backlog=False)
+
+
+@attrs.define
+class Stuck:
+    """Fetches by a client that blocks for so many seconds, whoever cuts them off."""
+
+    seconds: float
+    under_way: int = 0
+    most: int = 0
+
+    def believed(self, size: int) -> int:
+        return size
+
+    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.seconds)
+        self.under_way -= 1
+        tally.failed(entry, "fetch", "stuck")
+        return None
+
+
+@attrs.frozen
+class Trusting:
+    trusted: bool
+    refused: bool = False
+
+    def trusts(self, peer: PeerId) -> bool:
+        return self.trusted
+
+    def get(self, peer: PeerId) -> Trusting:
+        return self
+
+
+def rounds_with(fetches: Stuck, *, trusted: bool, count: int = 8) -> list[float]:
+    """How long each of so many rounds took, in each of which two more peers are chosen."""
+
+    async def main() -> list[float]:
+        errands = Errands(fetches, Trusting(trusted), Pace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        took = []
+        async with trio.open_nursery() as nursery:
+            await nursery.start(errands.run)
+            for number in range(count):
+                began = trio.current_time()
+                await errands.obtain([entry(f"{number} {side}") for side in "ab"], Tally(number, began))
+                took.append(trio.current_time() - began)
+                await trio.sleep(0.1)  # the trainer's steps
+            nursery.cancel_scope.cancel()
+        return took
+
+    return run_in_virtual_time(main)
+
+
+def test_a_client_that_cannot_be_cut_off_holds_no_round_up_longer_than_its_deadline() -> None:
+    assert max(rounds_with(Stuck(6.0), trusted=True)) < 0.5
+
+
+def test_of_strangers_no_more_are_under_way_than_the_bound_and_one_that_gives_way() -> None:
+    stuck = Stuck(60.0)
+    rounds_with(stuck, trusted=False)
+    assert stuck.most == 3
+
+
+def test_a_round_has_chosen_what_it_sent_for() -> None:
+    async def main() -> int:
+        errands = Errands(Stuck(6.0), Trusting(False), Pace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        tally = Tally(1, 0.0)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(errands.run)
+            await errands.obtain([entry(name) for name in "abc"], tally)
+            nursery.cancel_scope.cancel()
+        return tally.chosen
+
+    assert run_in_virtual_time(main) == 2
