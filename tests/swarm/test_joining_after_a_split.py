@@ -145,6 +145,7 @@ def test_a_newcomer_to_a_split_swarm_goes_to_one_side_and_stays_there(run_world)
     async def main(world):
         for index in range(4):
             world.peer(f"p{index}", lineage=(SMALL, LARGE)[index % 2]).start()
+        await trio.sleep(3)  # who begins with the first of them hears nobody yet, and founds
         newcomer = world.peer("newcomer")
         newcomer.start()
         await trio.sleep(40)
