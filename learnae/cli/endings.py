@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +18,9 @@ from learnae.errors import ConfigError, EntryError, PluginError, Problem, Unavai
 if TYPE_CHECKING:
     from learnae.config.problems import Problems
 
+SHOWING = ("click", "rich")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 
 def run(command: click.Group, name: str, arguments: Sequence[str] | None) -> int:
@@ -58,9 +60,13 @@ def report(error: BaseException, *, debug: bool = False) -> int:
         case BrokenPipeError():  # `learnae plugins | head`
             _give_up_output()
             return BUG
-        case OSError() if error.errno in FULL and error.filename is None:  # `learnae plugins > /full/disk`
+        case OSError() if _is_of_output(error):  # `learnae plugins > /full/disk`
             _give_up_output()
             _say(f"the output cannot be written: {error.strerror}")
+            return WAIT
+        case OSError() if error.errno in NO_ROOM:
+            _trace(error, wanted=debug)
+            _say(f"{error}: make room, and try again")
             return WAIT
     _trace(error, wanted=True)
     _say("This is a bug of Learnae: please report it with the lines above.")
@@ -90,6 +96,12 @@ def _say(text: str) -> None:
     from learnae.logs import say  # with all that logging needs: `--help` comes without
 
     say(text)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Raised where the libraries write that show things; in any other file the same error says something else."""
+    calls = traceback.extract_tb(error.__traceback__)
+    return bool(calls) and Path(calls[-1].filename).parent.name in SHOWING
 
 
 def _give_up_output() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 import pytest
 
@@ -49,3 +51,14 @@ def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> 
 def test_one_problem_is_one_problem(capsys: pytest.CaptureFixture[str]) -> None:
     report(raised(ConfigError(Problem("a", "is wrong"))))
     assert capsys.readouterr().err == "1 problem to mend:\n  a: is wrong\n"
+
+
+def test_a_full_disk_elsewhere_is_not_told_of_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(raised(OSError(errno.ENOSPC, "No space left on device", "peer/key"))) == 4
+    shown = capsys.readouterr().err
+    assert "peer/key" in shown and "output" not in shown
+
+
+def test_a_descriptor_of_ours_that_was_closed_is_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(raised(OSError(errno.EBADF, "Bad file descriptor"))) == 1
+    assert "Traceback" in capsys.readouterr().err
