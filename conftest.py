@@ -16,6 +16,8 @@ import pytest
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a script: the tests' own children would not hear it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same by nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers that each take all cores slow each other down
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
