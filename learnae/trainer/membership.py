@@ -25,10 +25,14 @@ class Membership:
     terms: Terms
     thread: int | None = None  # the one that trains, once it has
     inside: bool = False  # a `with` block, which ends it
-    left: bool = False  # from then on it is on its way out
     ended: bool = False  # all of it: the node is gone, and the home is free
     why_left: str = ""
     _leaving: threading.RLock = attrs.field(factory=threading.RLock, init=False)  # a signal's handler may leave too
+
+    @property
+    def left(self) -> bool:
+        """From then on it is on its way out."""
+        return self.contact.left
 
     @property
     def is_used(self) -> bool:
@@ -55,7 +59,7 @@ class Membership:
         if self.ended:
             return
         if not self.left:
-            self.left, self.why_left = True, why
+            self.why_left = why
         self.contact.leave()
         if self.contact.inside:
             self._finish_adoption()
@@ -81,13 +85,13 @@ class Membership:
     def forgotten(self) -> None:
         """Nobody holds the handle. The collector calls it anywhere, under any lock."""
         if not self.ended:
-            self.left = True
+            self.contact.leave()
             self.leave_elsewhere()
 
     def forked(self) -> None:
         """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
         if not self.ended:
-            self.left = self.ended = True
+            self.ended = True
             self.contact.leave()
             self.contact.forked()
             self.node.abandon()
