@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from learnae.cli.main import main
-
-TRAIN = """
-import multiprocessing, time
-import numpy as np
-import torch
-import learnae
-
-torch.set_num_threads(1)
-{more}
-
-def make_trainer():
-    model = torch.nn.Linear(4, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.01))
-    fields = dict(batches=lambda: torch.ones(32, 4).split(8), loss=lambda model, x: model(x).square().mean(), evaluate_steps=20)
-    return learnae.Trainer(model=model, optimizer=optimizer, **{{**fields, {fields}}})
-"""
-FILE = '[swarm]\nname = "one"\n[peer]\nhome = "home"\n[train]\nentry = "train:make_trainer"\n'
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +18,6 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     sys.modules.pop("train", None)
-
-
-def write(folder: Path, fields: str = "", more: str = "") -> None:
-    (folder / "learnae.toml").write_text(FILE)
-    (folder / "train.py").write_text(TRAIN.format(fields=fields, more=more))
 
 
 @pytest.mark.parametrize(
@@ -55,16 +33,16 @@ def write(folder: Path, fields: str = "", more: str = "") -> None:
     ids=["loss", "within torch", "syntax", "import", "evaluate", "fields"],
 )
 def test_a_mistake_is_told_as_the_users(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], fields: str, more: str, code: int, said: list[str]
+    tmp_path: Path, write: Callable[..., None], capfd: pytest.CaptureFixture[str], fields: str, more: str, code: int, said: list[str]
 ) -> None:
-    write(tmp_path, fields, more)
+    write(fields, more)
     found = main(["run", str(tmp_path / "learnae.toml"), "--steps", "40"])
     err = capfd.readouterr().err
     assert (found, [words for words in said if words not in err]) == (code, [])
     assert "bug of Learnae" not in err and "Traceback" not in err
 
 
-def test_json_stays_json_whatever_is_measured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, "'evaluate': lambda model: {'a': torch.tensor(0.5), 'b': np.float32('nan'), 'c': True}")
+def test_json_stays_json_whatever_is_measured(tmp_path: Path, write: Callable[..., None], capfd: pytest.CaptureFixture[str]) -> None:
+    write("'evaluate': lambda model: {'a': torch.tensor(0.5), 'b': np.float32('nan'), 'c': True}")
     assert main(["run", str(tmp_path / "learnae.toml"), "--json", "--steps", "20"]) == 0
     assert json.loads(capfd.readouterr().out.splitlines()[0])["metrics"] == {"a": 0.5, "b": None, "c": 1.0}

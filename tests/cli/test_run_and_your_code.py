@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,6 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TRAIN = """
-import multiprocessing, time
-import numpy as np
-import torch
-import learnae
-
-torch.set_num_threads(1)
-{more}
-
-def make_trainer():
-    model = torch.nn.Linear(4, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.01))
-    fields = dict(batches=lambda: torch.ones(32, 4).split(8), loss=lambda model, x: model(x).square().mean(), evaluate_steps=20)
-    return learnae.Trainer(model=model, optimizer=optimizer, **{{**fields, {fields}}})
-"""
-FILE = '[swarm]\nname = "one"\n[peer]\nhome = "home"\n[train]\nentry = "train:make_trainer"\n'
 POOL = """
 def load(number):
     return [float(number)] * 4
@@ -51,11 +36,6 @@ loader = torch.utils.data.DataLoader(Data(), batch_size=8, num_workers=2, persis
 """
 
 
-def write(folder: Path, fields: str = "", more: str = "") -> None:
-    (folder / "learnae.toml").write_text(FILE)
-    (folder / "train.py").write_text(TRAIN.format(fields=fields, more=more))
-
-
 def start(folder: Path, *arguments: str, **pipes: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "learnae", "run", "learnae.toml", *arguments]
     return subprocess.Popen(command, cwd=folder, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes})
@@ -67,15 +47,15 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_a_pool_that_ends_its_workers_by_a_signal_does_not_hang(tmp_path: Path) -> None:
-    write(tmp_path, "'batches': batches", POOL)
+def test_a_pool_that_ends_its_workers_by_a_signal_does_not_hang(tmp_path: Path, write: Callable[..., None]) -> None:
+    write("'batches': batches", POOL)
     code, _, err = run(tmp_path, "--steps", "4")
     assert code == 0, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_and_leaves_no_process_also_with_workers(tmp_path: Path, number: int) -> None:
-    write(tmp_path, "'batches': lambda: loader", LOADER)
+def test_a_signal_saves_and_leaves_no_process_also_with_workers(tmp_path: Path, write: Callable[..., None], number: int) -> None:
+    write("'batches': lambda: loader", LOADER)
     with start(tmp_path) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("step 20")
@@ -85,8 +65,8 @@ def test_a_signal_saves_and_leaves_no_process_also_with_workers(tmp_path: Path, 
     assert (tmp_path / "home" / "checkpoint" / "checkpoint.pt").is_file()
 
 
-def test_a_terminal_that_is_closed_costs_nothing(tmp_path: Path) -> None:
-    write(tmp_path)
+def test_a_terminal_that_is_closed_costs_nothing(tmp_path: Path, write: Callable[..., None]) -> None:
+    write()
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
@@ -99,16 +79,16 @@ def test_a_terminal_that_is_closed_costs_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "checkpoint" / "checkpoint.pt").is_file()
 
 
-def test_a_run_whose_results_and_log_nobody_can_read_trains_on(tmp_path: Path) -> None:
-    write(tmp_path)
+def test_a_run_whose_results_and_log_nobody_can_read_trains_on(tmp_path: Path, write: Callable[..., None]) -> None:
+    write()
     with Path("/dev/full").open("w") as full, start(tmp_path, "--steps", "60", "--json", stdout=full, stderr=full) as process:
         process.communicate(timeout=300)
     assert process.returncode == 0
     assert (tmp_path / "home" / "checkpoint" / "checkpoint.pt").is_file()
 
 
-def test_what_was_saved_goes_on_although_the_rate_is_a_number_of_numpy(tmp_path: Path) -> None:
-    write(tmp_path)
+def test_what_was_saved_goes_on_although_the_rate_is_a_number_of_numpy(tmp_path: Path, write: Callable[..., None]) -> None:
+    write()
     assert run(tmp_path, "--steps", "20")[0] == 0
     code, _, err = run(tmp_path, "--steps", "40")
     assert code == 0 and "going on from step 20" in err
