@@ -13,7 +13,7 @@ from learnae.testing.chaos.herd import Herd
 from learnae.testing.chaos.machine import JumpingClock, SmallDisk
 from learnae.testing.chaos.monkey import Monkey
 from learnae.testing.chaos.project import Project, moments
-from learnae.testing.chaos.wreckage import broken_files
+from learnae.testing.chaos.wreckage import broken_files, unfinished_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -54,6 +54,7 @@ def disturbed(folder: Path, state: Path, seed: int) -> float:
         herd.tend(time.monotonic() + LIMIT_SECONDS)
         assert herd.done, (monkey.deeds, {member.name: member.ends for member in members})
         assert broken_files(state) == []
+        assert unfinished_files(state) == []
         return accuracy(herd)
 
 

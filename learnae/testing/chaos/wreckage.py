@@ -17,15 +17,21 @@ from learnae.plugins.storage.packs import BrokenPackError, Pack
 UNFINISHED = ("*.new", "new.*", "*-journal")
 
 
+def unfinished_files(state: Path) -> list[str]:
+    """What was being written when a process was killed. The next life of a peer clears its own away: none is left where all ended well."""
+    return sorted({str(path.relative_to(state)) for pattern in UNFINISHED for path in state.rglob(pattern)})
+
+
 def broken_files(state: Path) -> list[str]:
-    """Look at all homes and meetings under a state folder in which nobody works any more; what is broken, in words."""
-    return [f"{path.relative_to(state)}: {flaw}" for path, flaw in _flaws(state)]
+    """Look at all homes and meetings under a state folder in which nobody works any more; what is broken, in words.
+
+    What stands under the name of a file that is not finished yet is never read by anyone, so it isn't broken: `unfinished_files` names it.
+    """
+    unfinished = set(unfinished_files(state))
+    return [f"{name}: {flaw}" for path, flaw in _flaws(state) if (name := str(path.relative_to(state))) not in unfinished]
 
 
 def _flaws(state: Path) -> Iterator[tuple[Path, str]]:
-    for pattern in UNFINISHED:
-        for path in state.rglob(pattern):
-            yield path, "was never finished, and nobody cleared it away"
     for path in state.rglob("history.sqlite"):
         yield from ((path, flaw) for flaw in _of_history(path))
     for path in state.rglob("homes/*/*/key"):
