@@ -28,6 +28,7 @@ from learnae.node.memory import Memory
 from learnae.node.merging import Merger
 from learnae.node.moving import Moving
 from learnae.node.node import Node
+from learnae.node.numbers import Numbers
 from learnae.node.obtaining import Obtainer
 from learnae.node.orders import Orders
 from learnae.node.outages import Outages
@@ -74,7 +75,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         clock=clock,
         log=log,
         on_change=watching.peer_changed,
-        own_numbers=history.own_numbers(),
+        numbers=Numbers(clock, log, history.own_numbers(), rng=around.rng("numbers")),
     )
     chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
     fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks, most_tensors(specs))

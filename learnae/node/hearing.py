@@ -15,10 +15,11 @@ from learnae.identity.envelopes import Opened, decode_envelope
 from learnae.node.history import PeerRecord, Proof
 from learnae.node.inbox import Arrival, Entry, Inbox, Key, Mark
 from learnae.node.insight import Sighting
+from learnae.node.numbers import Numbers
 from learnae.node.peers import Peers
 from learnae.node.rhythm import UNKNOWN_SECONDS
 from learnae.node.sightings import sightings
-from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
+from learnae.records import Heard, Kind, Leaving, PeerId, Present
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -53,9 +54,7 @@ class Hearing:
     on_change: Callable[[PeerId, str], None]
     seal: Seal = OPEN
     round: int = 0
-    own_numbers: dict[Kind, int] = attrs.field(factory=dict)
-    raised_numbers: dict[Kind, int] = attrs.field(factory=dict)
-    elsewhere: bool = False  # this identity runs on another machine too: stop publishing
+    numbers: Numbers = attrs.field(default=attrs.Factory(lambda self: Numbers(self.clock, self.log), takes_self=True))  # the own ones
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[Proof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
@@ -153,7 +152,7 @@ class Hearing:
     def _take(self, opened: Opened, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         if announcement.peer == self.own:
-            self._hear_own(announcement, heard.backlog)
+            self.numbers.hear(announcement.kind, announcement.number, backlog=heard.backlog)
         else:
             self._hear_other(opened, heard, medium)
 
@@ -183,17 +182,6 @@ class Hearing:
             raise UpdateRejected(reason)
         if self.peers.get(peer).refused:
             raise UpdateRejected("refused-peer")
-
-    def _hear_own(self, announcement: Announcement, backlog: bool) -> None:
-        """Backlog raises the next number (the home was lost, the key was not); live and never sent means a second peer with this key."""
-        sent = self.own_numbers.get(announcement.kind, 0)
-        if announcement.number <= sent:
-            return
-        self.raised_numbers[announcement.kind] = announcement.number
-        self.own_numbers[announcement.kind] = announcement.number
-        if not backlog and not self.elsewhere:
-            self.elsewhere = True
-            self.log.error("identity.elsewhere", remedy="this key runs on another machine too: stop one of them, or give one a new home")
 
     def _refuse_for_good(self, entry: Entry) -> None:
         peer, kind, number = entry.peer, entry.announcement.kind, entry.announcement.number

@@ -51,7 +51,7 @@ class Publisher:
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> Published | None:
         """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once). Raises Unavailable."""
-        if self.hearing.elsewhere:
+        if self.hearing.numbers.elsewhere:
             return None
         number = await self._next_number(Kind.UPDATE)
         packed = await self.in_encoding_thread(self._pack, snapshot, number)
@@ -72,7 +72,7 @@ class Publisher:
     async def announce(self, body: Body) -> None:
         """Send anything that has no content, under its next number. Raises Unavailable."""
         kind = Announcement(self.swarm.id, self.identity.peer, 0, body).kind
-        if not self.hearing.elsewhere:
+        if not self.hearing.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
 
     async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[Named[Storage]]) -> bool:
@@ -88,10 +88,10 @@ class Publisher:
 
     async def _next_number(self, kind: Kind) -> int:
         """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
-        if kind not in self.hearing.own_numbers:
+        if kind not in self.hearing.numbers.used:
             await trio.sleep_until(self.listen_first_until)
-        number = await self.in_thread(self.history.next_number, kind, self.hearing.raised_numbers.get(kind, 0))
-        self.hearing.own_numbers[kind] = max(number, self.hearing.own_numbers.get(kind, 0))
+        number = await self.in_thread(self.history.next_number, kind, self.hearing.numbers.raised.get(kind, 0))
+        self.hearing.numbers.used[kind] = max(number, self.hearing.numbers.used.get(kind, 0))
         return number
 
     def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, young: bool) -> Update:

@@ -183,24 +183,23 @@ def test_silent_strangers_give_way_to_new_ones_so_that_newcomers_are_heard_for_e
 
 def test_backlog_under_the_own_key_raises_the_next_number():
     heard = listener().hears(said("me", 41), said("me", 7), backlog=True)
-    assert heard.hearing.raised_numbers == {Kind.UPDATE: 41}
-    assert not heard.hearing.elsewhere
+    assert heard.hearing.numbers.raised[Kind.UPDATE] > 41 and not heard.hearing.numbers.elsewhere
 
 
 def test_the_own_messages_coming_back_mean_nothing():
     heard = listener()
-    heard.hearing.own_numbers[Kind.UPDATE] = 3
+    heard.hearing.numbers.used[Kind.UPDATE] = 3
     heard.hears(said("me", 3), said("me", 2))
-    assert not heard.hearing.elsewhere
-    assert heard.hearing.raised_numbers == {}
+    assert not heard.hearing.numbers.elsewhere and heard.hearing.numbers.raised == {}
 
 
-def test_a_live_number_never_sent_under_the_own_key_says_once_that_this_identity_runs_elsewhere():
+def test_live_numbers_never_sent_under_the_own_key_say_that_this_identity_runs_elsewhere_once_they_go_beyond_a_raised_one():
     heard = listener()
     with capture_logs() as logs:
-        heard.hears(said("me", 1), said("me", 2))
-    assert heard.hearing.elsewhere
-    assert [line["event"] for line in logs] == ["identity.elsewhere"]
+        assert not heard.hears(said("me", 1), said("me", 2)).hearing.numbers.elsewhere
+        heard.hears(said("me", heard.hearing.numbers.raised[Kind.UPDATE] + 1))
+    assert heard.hearing.numbers.elsewhere
+    assert [line["event"] for line in logs] == ["identity.raised", "identity.elsewhere"]
 
 
 # -- equivocation ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""A peer that has lost its home and kept its key, and somebody who has kept all that it ever said and shows it to it again, live."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import structlog
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.keys import Identity
+from learnae.identity.swarms import channel, swarm_id
+from learnae.node.numbers import LONGEST_PAUSE, PAUSE_SECONDS, Numbers
+from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
+
+LINEAGE, SWARM = b"lineage1", swarm_id("default")
+KINDS = [Kind.UPDATE, Kind.PRESENT, Kind.LEAVING]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@attrs.define
+class Life:
+    """A home, with the number that it uses next of each kind."""
+
+    numbers: Numbers
+    clock: Clock
+    said: list[int] = attrs.field(factory=list)
+
+    def says(self, kind: Kind, count: int = 1) -> int:
+        for _ in range(count):
+            number = max(self.numbers.used.get(kind, 0), self.numbers.raised.get(kind, 0)) + 1
+            self.numbers.used[kind] = number
+            self.said.append(number)
+        return number
+
+    def hears(self, kind: Kind, *numbers: int, backlog: bool = False) -> Life:
+        for number in numbers:
+            self.numbers.hear(kind, number, backlog=backlog)
+        return self
+
+
+def life(seed: int = 0) -> Life:
+    clock = Clock()
+    return Life(Numbers(clock, structlog.get_logger(), rng=np.random.default_rng(seed)), clock)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_old_message_one_after_the_other_raises_the_number_and_stops_nothing(kind: Kind) -> None:
+    peer = life()
+    with capture_logs() as logs:
+        for old in range(1, 501):
+            peer.hears(kind, old)
+            assert not peer.numbers.elsewhere
+            assert peer.says(kind) > 500
+    assert [line["event"] for line in logs] == ["identity.raised"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_old_messages_that_are_kept_back_until_they_are_above_what_was_said_since_stop_nothing(kind: Kind) -> None:
+    """Each is above the newest of this life when it is shown: nothing but its number tells it from a second peer's."""
+    peer, stock = life(), iter(range(1, 10_000))
+    for _ in range(200):
+        newest = peer.says(kind)
+        if (old := next((number for number in stock if number > newest), None)) is not None:
+            peer.hears(kind, old)
+        assert not peer.numbers.elsewhere
+
+
+@given(shown=st.lists(st.tuples(st.sampled_from(KINDS), st.integers(1, 1 << 32), st.integers(0, 5), st.booleans())))
+def test_whatever_one_earlier_life_has_said_in_whatever_order_never_pauses_a_peer(shown: list[tuple[Kind, int, int, bool]]) -> None:
+    peer = life()
+    for kind, old, said, backlog in shown:
+        peer.hears(kind, old, backlog=backlog)
+        assert not peer.numbers.elsewhere
+        if said:
+            peer.says(kind, said)
+
+
+def test_two_homes_that_were_lost_cost_one_pause_and_it_ends() -> None:
+    """The second life has leapt already, so its numbers may lie above the leap of the third."""
+    for seed in range(20):
+        first = life(seed)
+        first.says(Kind.UPDATE, 500)
+        second = life(seed + 100).hears(Kind.UPDATE, *first.said)
+        second.says(Kind.UPDATE, 500)
+        third, pauses = life(seed + 200), 0
+        for old in (*first.said, *second.said):
+            third.hears(Kind.UPDATE, old)
+            if third.numbers.elsewhere:
+                pauses += 1
+                third.clock.now += PAUSE_SECONDS
+            assert not third.numbers.elsewhere
+            third.says(Kind.UPDATE)
+        assert pauses <= 1
+
+
+def test_two_lives_that_were_shown_the_same_old_message_do_not_go_on_with_the_same_numbers() -> None:
+    """Two different messages under one number are what others refuse a peer for, for good."""
+    one, other = (life(seed).hears(Kind.UPDATE, 500) for seed in (1, 2))
+    one.says(Kind.UPDATE, 1000)
+    other.says(Kind.UPDATE, 1000)
+    assert not set(one.said) & set(other.said)
+
+
+@pytest.mark.parametrize("backlog", [False, True])
+def test_nothing_is_said_again_under_a_number_of_the_life_before(backlog: bool) -> None:
+    """Also where only a part of it was heard: whoever shows the rest to others proves nothing."""
+    peer = life().hears(Kind.UPDATE, 41, backlog=backlog)
+    peer.says(Kind.UPDATE, 1000)
+    assert min(peer.said) > 1 << 32
+
+
+def test_who_hears_another_that_follows_its_numbers_pauses_ever_longer_and_says_so_each_time() -> None:
+    peer = life()
+    with capture_logs() as logs:
+        pauses = []
+        for _ in range(12):
+            peer.hears(Kind.UPDATE, peer.says(Kind.UPDATE) + 1)
+            before = peer.clock.now
+            while peer.numbers.elsewhere:
+                peer.clock.now += PAUSE_SECONDS / 4
+            pauses.append(peer.clock.now - before)
+    assert pauses[:4] == [0, PAUSE_SECONDS, 2 * PAUSE_SECONDS, 4 * PAUSE_SECONDS]
+    assert pauses[-1] == LONGEST_PAUSE
+    assert [line["event"] for line in logs] == ["identity.raised", *["identity.elsewhere"] * 11]
+
+
+# -- the whole peer --------------------------------------------------------------------------------------------------------------
+
+
+def bodies(world: Any, identity: Identity) -> dict[Kind, Body]:
+    stranger = world.stranger()
+    update = stranger.update(stranger.pack().root)
+    assert isinstance(update, Update)
+    return {Kind.UPDATE: update, Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("polled", [False, True])
+def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_shown(run_world: Any, kind: Kind, polled: bool) -> None:
+    async def main(world: Any) -> Any:
+        world.swarm.medium.look_seconds = 0.5 if polled else None
+        alice, bob = world.honest(2)
+        await trio.sleep(10)
+        body = bodies(world, alice.identity)[kind]
+        for old in range(2_000, 2_040):
+            message = encode_envelope(alice.identity, Announcement(SWARM, alice.peer, old, body))
+            world.swarm.medium.send("mallory", (channel(SWARM), b"old" if polled else old.to_bytes(4, "big")), message)
+            await trio.sleep(1)
+        since = len(alice.trainer.reports), len(bob.trainer.reports)
+        await trio.sleep(30)
+        return alice, bob, since
+
+    alice, bob, (since, then) = run_world(main)
+    assert all(report.published is not None for report in alice.trainer.reports)
+    assert sum(v.merged for report in bob.trainer.reports[then:] for v in report.verdicts if v.peer == alice.peer) >= 10
+    assert len(alice.trainer.reports) > since
+
+
+def test_two_that_run_under_one_key_say_so_within_a_few_rounds_and_take_turns(run_world: Any) -> None:
+    async def main(world: Any) -> Any:
+        [bob] = world.honest(1)
+        one, other = (twin(world, index) for index in range(2))
+        one.start()
+        await trio.sleep(6)
+        other.start()
+        await trio.sleep(10)
+        said = [line["event"] for line in logs].count("identity.elsewhere")
+        await trio.sleep(200)
+        return bob, one, said
+
+    with capture_logs() as logs:
+        bob, one, said = run_world(main)
+    assert said >= 1
+    assert [line["event"] for line in logs].count("identity.elsewhere") >= 3
+    assert "equivocation" not in bob.history.counts()
+    assert any(v.merged for report in bob.trainer.reports[-60:] for v in report.verdicts if v.peer == one.peer)
+
+
+def twin(world: Any, index: int) -> Any:
+    """A peer with the key of the other and a home of its own."""
+    peer = world.swarm.peer(f"twin-{index}", {"w": np.ones(64, np.float32)}, lambda model: 1)
+    peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=LINEAGE, age=100)
+    peer.identity = Identity.generate(hashlib.sha256(b"twin").digest())
+    return peer
