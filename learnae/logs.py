@@ -1,6 +1,6 @@
 """How the programs of Learnae log (the library itself only logs): to stderr, readable on a terminal, JSON elsewhere.
 
-A line that cannot be written is lost, and ends nothing.
+A line that cannot be written is lost, and ends nothing. No text in it, of whomever, does anything to a terminal or passes for another line.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from learnae.outlets import put
+from learnae.texts import as_json, harmless, harmless_lines
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 CLEARED = "\r\x1b[K"  # on a terminal: a line of progress may stand there, and is drawn again
+VALUE_CHARACTERS = 2_000
+JSON_CHARACTERS = 100_000
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -33,30 +39,13 @@ def make_logger(level: str = "", style: str = "") -> FilteringBoundLogger:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
         *([] if pretty else [structlog.processors.dict_tracebacks]),
-        _Safely(structlog.dev.ConsoleRenderer(pad_event_to=22) if pretty else structlog.processors.JSONRenderer(default=str)),
+        _Safely(_Pretty() if pretty else _json),
     ]
     wrapper = structlog.make_filtering_bound_logger(LEVELS.get(level, logging.WARNING))
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Lines(CLEARED if pretty and _on_terminal() else ""), processors=processors, wrapper_class=wrapper
     )
     return logger
-
-
-def say(text: str) -> None:
-    """A line on stderr, if it can be written at all: closed, a full disk, a reader that has left are no reason to end."""
-    stream = sys.stderr
-    with contextlib.suppress(Exception):  # a notebook's stream may raise anything
-        if stream is sys.__stderr__ and stream is not None:
-            _write(stream.fileno(), f"{text}\n".encode(stream.encoding, "backslashreplace"))
-        elif stream is not None:
-            stream.write(f"{text}\n")
-            stream.flush()
-
-
-def _write(fd: int, line: bytes) -> None:
-    """Past Python's buffer: what stays in there is tried again when the process ends, and spoils its exit code."""
-    while line:
-        line = line[os.write(fd, line) :]
 
 
 def _on_terminal() -> bool:
@@ -72,7 +61,7 @@ class _Lines:
         self._start = start
 
     def msg(self, line: str) -> None:
-        say(self._start + line)
+        put(self._start + line)
 
     log = debug = info = warn = warning = error = critical = fatal = exception = failure = msg
 
@@ -87,4 +76,34 @@ class _Safely:
         try:
             return self._render(logger, name, event)
         except Exception as error:
-            return f"{event.get('event')} (cannot be shown in full: {type(error).__name__})"
+            return harmless(f"{event.get('event')} (cannot be shown in full: {type(error).__name__})")
+
+
+class _Pretty:
+    """Every text is made harmless before the colours come in."""
+
+    def __init__(self) -> None:
+        self._render = structlog.dev.ConsoleRenderer(pad_event_to=22, exception_formatter=_told)
+
+    def __call__(self, logger: Any, name: str, event: Any) -> Any:
+        return self._render(logger, name, {harmless(str(key)): self._shown(key, value) for key, value in event.items()})
+
+    @staticmethod
+    def _shown(key: str, value: Any) -> Any:
+        if key == "exc_info" or value is None or isinstance(value, bool | int | float):
+            return value
+        if key in ("exception", "stack"):
+            return harmless_lines(str(value))
+        return harmless(value if isinstance(value, str) else repr(value), VALUE_CHARACTERS)
+
+
+def _json(_: Any, __: str, event: Any) -> str:
+    return as_json({key: _cut(value) for key, value in event.items()})
+
+
+def _cut(value: Any) -> Any:
+    return f"{value[:JSON_CHARACTERS]}… ({len(value):,} characters)" if isinstance(value, str) and len(value) > JSON_CHARACTERS else value
+
+
+def _told(stream: Any, exc_info: Any) -> None:
+    stream.write(f"\n{harmless_lines(''.join(traceback.format_exception(*exc_info)))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 import click
 
 from learnae.errors import ConfigError, EntryError, PluginError, Problem, Unavailable
+from learnae.outlets import say
+from learnae.texts import indented
 
 if TYPE_CHECKING:
     from learnae.config.problems import Problems
 
-SHOWING = ("click", "rich")
+SHOWING = ("click", "rich", "outlets")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -43,8 +46,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             _say("interrupted")
             return INTERRUPTED
         case click.ClickException():
-            with suppress(OSError, ValueError):
-                error.show()
+            _say(_shown(error))
             return error.exit_code
         case ConfigError():
             _say(_listed(error.problems))
@@ -52,10 +54,10 @@ def report(error: BaseException, *, debug: bool = False) -> int:
         case PluginError():
             _trace(error, wanted=debug)
             told = debug or isinstance(error, EntryError)
-            _say(f"{error}{'' if told else ' (--debug shows the traceback)'}")
+            _say(f"{indented(str(error))}{'' if told else ' (--debug shows the traceback)'}")
             return PLUGIN
         case Unavailable():
-            _say(f"{error}: try again")
+            _say(f"{indented(str(error))}: try again")
             return WAIT
         case BrokenPipeError():  # `learnae plugins | head`
             _give_up_output()
@@ -66,7 +68,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             return WAIT
         case OSError() if error.errno in NO_ROOM:
             _trace(error, wanted=debug)
-            _say(f"{error}: make room, and try again")
+            _say(f"{indented(str(error))}: make room, and try again")
             return WAIT
     _trace(error, wanted=True)
     _say("This is a bug of Learnae: please report it with the lines above.")
@@ -81,8 +83,7 @@ def say_all(problems: Problems) -> int:
 
 def _listed(problems: Sequence[Problem]) -> str:
     count = len(problems)
-    told = (str(problem).replace("\n", "\n    ") for problem in problems)  # each begins at the left of what belongs to it
-    listed = "\n".join(f"  {problem}" for problem in told).encode(errors="backslashreplace").decode()  # a file's name need not be text
+    listed = "\n".join(f"  {indented(str(problem))}" for problem in problems)  # each begins at the left of what belongs to it
     return f"{count} problem{'s' if count != 1 else ''} to mend:\n{listed}"
 
 
@@ -91,17 +92,23 @@ def _trace(error: BaseException, *, wanted: bool) -> None:
         _say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _say(text: str) -> None:
-    """On stderr, if it can be said at all."""
-    from learnae.logs import say  # with all that logging needs: `--help` comes without
+def _shown(error: click.ClickException) -> str:
+    """As click shows it, with how the command is used."""
+    shown = io.StringIO()
+    error.show(shown)
+    return shown.getvalue().rstrip("\n")
 
-    say(text)
+
+def _say(text: str) -> None:
+    """Its lines on stderr, if they can be said at all."""
+    say(*text.split("\n"))
 
 
 def _is_of_output(error: OSError) -> bool:
     """Raised where the libraries write that show things; in any other file the same error says something else."""
     calls = traceback.extract_tb(error.__traceback__)
-    return bool(calls) and Path(calls[-1].filename).parent.name in SHOWING
+    last = Path(calls[-1].filename) if calls else Path()
+    return last.parent.name in SHOWING or last.stem in SHOWING
 
 
 def _give_up_output() -> None:

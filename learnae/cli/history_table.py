@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from rich.console import Console
-from rich.table import Table
 
 from learnae.cli.units import moment, of_bytes, of_count
 from learnae.node.insight import PastRound
+from learnae.screen import Screen, Table
 
 BEFORE = ("round", "when", "took", "heard", "chose", "merged", "refused", "failed")
+WIDEST = 20  # columns; the names of all outcomes are shorter
 AFTER = ("sent", "got", "age", "outcome")
 
 
@@ -25,16 +25,16 @@ def as_data(one: PastRound) -> dict[str, Any]:
 def show(rounds: Sequence[PastRound]) -> None:
     """Every number of a round, one round a line; what was lost to a plugin only where something was."""
     if not rounds:
-        Console().print("No round was finished yet.")
+        Screen().print("No round was finished yet.")
         return
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     lost = any(one.lost for one in rounds)
     for name in (*BEFORE, *(("lost",) if lost else ()), *AFTER):
-        table.add_column(name, justify="left" if name in ("when", "outcome") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in ("when", "outcome") else "right", no_wrap=True, max_width=WIDEST)
     now = time.time()
     for one in rounds:
         table.add_row(*_cells(one, now, lost=lost))
-    Console(highlight=False).print(table)
+    Screen().print(table)
 
 
 def _cells(one: PastRound, now: float, *, lost: bool) -> list[str]:

@@ -24,6 +24,7 @@ from learnae.cli.commands.run import run
 from learnae.cli.commands.status import status
 from learnae.cli.commands.storage import storage
 from learnae.cli.commands.why import why
+from learnae.outlets import tell
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -31,9 +32,9 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         from importlib import metadata
 
         try:
-            click.echo(f"learnae {metadata.version('learnae')}")
+            tell(f"learnae {metadata.version('learnae')}")
         except metadata.PackageNotFoundError:
-            click.echo("learnae, from a checkout that is not installed")
+            tell("learnae, from a checkout that is not installed")
         context.exit()
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from learnae.cli.commands.output import on_terminal
 from learnae.errors import PluginError
+from learnae.outlets import tell
 from learnae.plugins.offers import BASES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def show(found: dict[str, Any]) -> None:
     if on_terminal():
         _show_tables(found)
     else:
-        click.echo("\n".join(_lines(found)))
+        tell(*_lines(found))
 
 
 def _entry(offer: Offer) -> dict[str, Any]:
@@ -61,22 +61,21 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _show_tables(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from learnae.screen import Screen, Table, cell, line
 
-    console = Console(highlight=False)
+    console = Screen()
     for kind, entries in found["strategies"].items():
         table = Table("name", "from", "what it does, and its options", title=kind, title_justify="left", title_style="bold", expand=True)
         for entry in entries:
-            about = Text(entry["error"] or entry["doc"], style="red" if entry["error"] else "")
-            about.append("".join(f"\n{_spelled(option)}" for option in entry["options"]), style="dim")
-            table.add_row(Text(entry["name"], style="cyan"), _source(entry), about)
-        console.print(table if entries else Text.assemble((kind, "bold"), "\nnone"))
-    for line in _broken(found):
-        console.print(Text(f"broken: {line}", style="red"))
+            about = cell(entry["error"] or entry["doc"], "red" if entry["error"] else "")
+            for option in entry["options"]:
+                about.append("\n").append_text(cell(_spelled(option), "dim"))
+            table.add_row(cell(entry["name"], "cyan"), _source(entry), about)
+        console.print(table if entries else line(kind, "bold").append("\nnone", style="not bold"))
+    for cause in _broken(found):
+        console.print(line(f"broken: {cause}", "red"))
     for name in found["left_out"]:
-        console.print(f"left out: {name}")
+        console.print(line(f"left out: {name}"))
 
 
 def _broken(found: dict[str, Any]) -> list[str]:

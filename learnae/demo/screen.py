@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import trio
-from rich.console import Console
 from rich.live import Live
 
 from learnae.demo.director import Director
 from learnae.demo.peers import Peer, State
 from learnae.demo.table import live_table, megabytes, percent
+from learnae.screen import Screen, line
 
 FRAME_SECONDS = 0.25
 LINE_SECONDS = 3.0
 
 
-async def watch(director: Director, console: Console) -> None:
+async def watch(director: Director, console: Screen) -> None:
     """Show until cancelled."""
     if console.is_terminal:
         await _frames(director, console)
@@ -22,7 +22,7 @@ async def watch(director: Director, console: Console) -> None:
         await _lines(director, console)
 
 
-async def _frames(director: Director, console: Console) -> None:
+async def _frames(director: Director, console: Screen) -> None:
     told = 0
     with Live(live_table(director, console.width), console=console, auto_refresh=False) as live:
         try:
@@ -35,20 +35,20 @@ async def _frames(director: Director, console: Console) -> None:
             live.update(live_table(director, console.width), refresh=True)
 
 
-async def _lines(director: Director, console: Console) -> None:
+async def _lines(director: Director, console: Screen) -> None:
     told, shown = 0, ""
     while True:
         told = _tell_events(director, console, told)
         words = _in_words(director)
         if words != shown and any(peer.accuracy is not None for peer in director.peers):
-            console.print(f"{director.seconds:3.0f} s  {words}", soft_wrap=True)
+            console.print(line(f"{director.seconds:3.0f} s  {words}"), soft_wrap=True)
             shown = words
         await trio.sleep(LINE_SECONDS)
 
 
-def _tell_events(director: Director, console: Console, told: int) -> int:
+def _tell_events(director: Director, console: Screen, told: int) -> int:
     for seconds, event in director.events[told:]:
-        console.print(f"{seconds:3.0f} s  {event}", style="bold", soft_wrap=True)
+        console.print(line(f"{seconds:3.0f} s  {event}", "bold"), soft_wrap=True)
     return len(director.events)
 
 

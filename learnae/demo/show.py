@@ -11,7 +11,6 @@ from pathlib import Path
 
 import attrs
 import trio
-from rich.console import Console
 
 from learnae.demo import scenery
 from learnae.demo.director import Director
@@ -20,6 +19,8 @@ from learnae.demo.screen import watch
 from learnae.demo.table import closing_table, summary
 from learnae.demo.verdict import shortcomings
 from learnae.errors import ConfigError, Problem
+from learnae.screen import Screen, line
+from learnae.texts import harmless, indented
 
 NEEDED = {"torch": "torch", "sklearn": "demo", "matplotlib": "demo"}
 WIDTH = 100  # where there is no terminal that has one
@@ -38,7 +39,7 @@ def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bo
 
     Raises LearnaeError, KeyboardInterrupt.
     """
-    console = Console(highlight=False)
+    console = Screen()
     if not console.is_terminal:
         console.width = WIDTH
     _check_needs()
@@ -49,12 +50,12 @@ def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bo
             return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:
-            console.print(f"Homes and logs of the peers: {stage.folder}", soft_wrap=True)
+            console.print(line(f"Homes and logs of the peers: {stage.folder}"), soft_wrap=True)
         else:
             shutil.rmtree(stage.folder, ignore_errors=True)
 
 
-def _show(director: Director, out: Path, console: Console) -> bool:
+def _show(director: Director, out: Path, console: Screen) -> bool:
     console.print(INTRODUCTION)
     trio.run(_play, director, console)
     if director.interrupted:
@@ -62,13 +63,12 @@ def _show(director: Director, out: Path, console: Console) -> bool:
     found = [director.failure] if director.failure else _close(director, out, console)
     if found:
         _keep_logs(director.stage, out / LOGS)
-        console.print(
-            "\n".join(["The demo has failed:", *(f"  {one}" for one in found), f"Logs: {out / LOGS}"]), style="red", soft_wrap=True
-        )
+        told = ["The demo has failed:", *(f"  {indented(one)}" for one in found), f"Logs: {harmless(str(out / LOGS))}"]
+        console.print("\n".join(told), style="red", soft_wrap=True)
     return not found
 
 
-async def _play(director: Director, console: Console) -> None:
+async def _play(director: Director, console: Screen) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, director, console)
         nursery.start_soon(partial(trio.to_thread.run_sync, _write_data, director.stage, abandon_on_cancel=True))
@@ -76,7 +76,7 @@ async def _play(director: Director, console: Console) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _close(director: Director, out: Path, console: Console) -> list[str]:
+def _close(director: Director, out: Path, console: Screen) -> list[str]:
     from learnae.demo.picture import draw
 
     peers, baselines = director.peers, director.baselines
@@ -84,7 +84,7 @@ def _close(director: Director, out: Path, console: Console) -> list[str]:
     console.print(closing_table(peers, baselines))
     console.print(f"{summary(peers, baselines)}\n")
     draw(peers, baselines, out / PICTURE)
-    console.print(f"The same as a picture: {out / PICTURE}", soft_wrap=True)
+    console.print(line(f"The same as a picture: {out / PICTURE}"), soft_wrap=True)
     return shortcomings(peers)
 
 

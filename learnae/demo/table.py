@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from learnae.demo.director import Baselines, Director
 from learnae.demo.peers import Peer, State
+from learnae.screen import Table, cell
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 BAR = 16  # characters
 WIDE = 104  # columns of a terminal
@@ -26,7 +29,7 @@ def live_table(director: Director, width: int) -> Group:
     for name in ("steps", "accuracy", "merged", *wide):
         table.add_column(name, justify="right", no_wrap=True)
     for peer in director.peers:
-        state, total = Text(peer.state, STYLES.get(peer.state, "")), peer.total
+        state, total = cell(peer.state, STYLES.get(peer.state, "")), peer.total
         more = (str(peer.heard), f"{total.refused:,}", megabytes(total.bytes))
         shown = (peer.name, peer.knows, state, f"{peer.steps:,}", _bar(peer.accuracy), f"{total.merged:,}")
         table.add_row(*shown, *more[: len(wide)])
@@ -39,9 +42,9 @@ def closing_table(peers: list[Peer], baselines: Baselines) -> Table:
     for name, justify in (("peer", "left"), ("has images of", "left"), ("alone", "right"), ("in the swarm", "right"), ("", "left")):
         table.add_column(name, justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
     for peer, alone in zip(peers, baselines.alone, strict=True):
-        table.add_row(peer.name, peer.knows, percent(alone), Text(percent(peer.accuracy), "bold green"), _fate(peer))
+        table.add_row(peer.name, peer.knows, percent(alone), cell(percent(peer.accuracy), "bold green"), _fate(peer))
     table.add_section()
-    table.add_row("mean", "", percent(fmean(baselines.alone)), Text(percent(mean_accuracy(peers)), "bold green"))
+    table.add_row("mean", "", percent(fmean(baselines.alone)), cell(percent(mean_accuracy(peers)), "bold green"))
     return table
 
 
@@ -75,4 +78,4 @@ def _fate(peer: Peer) -> str:
 
 def _bar(accuracy: float | None) -> Text:
     filled = round(BAR * (accuracy or 0.0))
-    return Text.assemble(("━" * filled, "green"), ("─" * (BAR - filled), "dim"), f" {percent(accuracy):>6}")
+    return cell("━" * filled, "green").append("─" * (BAR - filled), "dim").append(f" {percent(accuracy):>6}")

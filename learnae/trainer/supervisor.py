@@ -16,7 +16,7 @@ from learnae.backoff import Backoff
 from learnae.errors import LearnaeError
 from learnae.link.lines import MAX_START, Garbled, Lines
 from learnae.link.messages import Failed, Message, Start, ToNode, Want
-from learnae.logs import say
+from learnae.outlets import say
 from learnae.trainer.child import LEAVE_SECONDS, TERMINATE_SECONDS, Child
 from learnae.trainer.ear import Ear
 from learnae.trainer.ending import Ending, Teller
@@ -201,7 +201,7 @@ class Supervisor:
         if isinstance(message, Want) and not self._settled.is_set():
             self._settled.set()
         if not self._up and self._child is not None and (said := self._child.said()):
-            say(said)
+            say(*said.splitlines())
         self.state, self._up = "running", True
 
     def _send(self, message: ToNode) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 import structlog
+from prometheus_client import generate_latest
 
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
@@ -24,6 +25,7 @@ from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus
 from learnae.plugins.observers.server import serving_http
 from learnae.plugins.observers.switched_on import observing
 from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
+from learnae.testing.hostile.texts import WORST, is_harmless
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ME, ALICE = PeerId("ab" * 32), PeerId("a" * 64)
@@ -46,6 +48,15 @@ def told(observer: Prometheus, name: str, **labels: str) -> float | None:
 def config(**metrics: str) -> Any:
     manager = PluginManager.discover()
     return load_document({"swarm": {"name": "watched"}, "metrics": metrics}, folder=Path.cwd(), options_of=manager.options_of(Path.cwd()))
+
+
+def test_no_label_does_anything_to_a_terminal_that_shows_the_numbers() -> None:
+    observer = Prometheus(WORST)
+    observer.learnae_round_finished(report(outcome=WORST))
+    observer.learnae_update_judged(verdict(merged=False, stage=WORST))
+    shown = generate_latest(observer.registry).decode()
+    assert is_harmless(shown) and "FAKED" in shown
+    assert not any(line.startswith("FAKED") for line in shown.split("\n"))
 
 
 def test_two_rounds_are_counted_and_the_gauges_show_the_last() -> None:

@@ -9,6 +9,7 @@ import click
 
 from learnae.cli import endings
 from learnae.cli.commands import options
+from learnae.outlets import tell
 
 
 @click.command(short_help="Name all that keeps FILE from running.")
@@ -27,6 +28,4 @@ def check(file: Path, overrides: Sequence[str], debug: bool) -> None:
     if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
         raise click.exceptions.Exit(endings.say_all(findings.problems))
     findings.problems.raise_any()
-    for what in findings.passed:
-        click.echo(f"ok  {what}")
-    click.echo(f"{file} can be run.")
+    tell(*(f"ok  {what}" for what in findings.passed), f"{file} can be run.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
 
 peer = click.argument("peer", required=False, metavar="PEER")
 
@@ -21,7 +22,7 @@ def deny(home: str | None, peer: str | None) -> None:
     from learnae.cli.orders.deny_allow import order_deny
 
     for line in order_deny(home, peer):
-        click.echo(line)
+        tell(line)
 
 
 @click.command(short_help="Hear a peer again that was denied.")
@@ -35,4 +36,4 @@ def allow(home: str | None, peer: str | None) -> None:
     from learnae.cli.orders.deny_allow import order_allow
 
     for line in order_allow(home, peer):
-        click.echo(line)
+        tell(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
 
 
 @click.command(short_help="Write a peer's model to a safetensors file.")
@@ -27,4 +28,4 @@ def export(home: str | None, root: str | None, out: Path, published: bool, force
 
     home, root = home_and_rest(home, root)
     for line in export_model(ExportArguments(home, root, out, published=published, force=force, debug=debug)):
-        click.echo(line)
+        tell(line)

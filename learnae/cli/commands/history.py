@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
-from learnae.cli.commands.output import echo_json
+from learnae.outlets import tell_json
 
 
 @click.command(short_help="Show the rounds of a peer.")
@@ -26,6 +26,6 @@ def history(home: str | None, most: int, as_json: bool) -> None:
     with History.read(find_home(home) / HISTORY) as past:
         rounds = past.past_rounds(most)[::-1]
     if as_json:
-        echo_json([as_data(one) for one in rounds])
+        tell_json([as_data(one) for one in rounds], indent=2)
     else:
         show(rounds)

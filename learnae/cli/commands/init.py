@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
+from learnae.texts import in_shell
 
 
 @click.command(short_help="Make a project that `learnae run` runs as it is.")
@@ -25,13 +26,13 @@ def init(folder: Path, private: bool, debug: bool) -> None:
     if private:
         _write_key(folder / KEY_FILE)
     files = (*FILES, KEY_FILE) if private else FILES
-    click.echo(f"{folder}: {', '.join(files)}\n\nNow type")
+    tell(f"{folder}: {', '.join(files)}", "", "Now type")
     if extras := missing_extras():
-        click.echo(f'    pip install "learnae[{",".join(extras)}]"')
-    click.echo(f"    cd {shlex.quote(str(folder))}\n    learnae run learnae.toml\n")
-    click.echo("and in a second terminal, in the same folder, with images of its own: SHARE=1 learnae run learnae.toml")
+        tell(f'    pip install "learnae[{",".join(extras)}]"')
+    tell(f"    cd {in_shell(folder)}", "    learnae run learnae.toml", "")
+    tell("and in a second terminal, in the same folder, with images of its own: SHARE=1 learnae run learnae.toml")
     if private:
-        click.echo(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
+        tell(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
 
 
 def _write_key(path: Path) -> None:

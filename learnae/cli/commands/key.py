@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
 
 
 @click.command(short_help="Make the key of a private swarm.")
@@ -23,15 +24,15 @@ def key(file: Path | None, debug: bool) -> None:
     from learnae.cli.key_file import write_key
     from learnae.identity.swarm_keys import SwarmKey
 
-    line = SwarmKey.generate().text() + "\n"
+    line = SwarmKey.generate().text()
     if file is None:
         if sys.stdout is None:
             raise click.UsageError("there is no output to show the key on: name a file by --file")
         _keep_to_the_owner()
-        click.echo(line, nl=False)
+        tell(line)
     else:
-        write_key(file, line)
-        click.echo(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
+        write_key(file, f"{line}\n")
+        tell(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
 
 
 def _keep_to_the_owner() -> None:

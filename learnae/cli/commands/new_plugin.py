@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
+from learnae.texts import in_shell
 
 KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")
 
@@ -27,6 +28,6 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
 
     taken = PluginManager.discover(log=make_logger("debug" if debug else "error")).offers(kind)
     names = write_plugin(folder, kind, taken)
-    click.echo(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py\n\nNow type")
-    click.echo(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
-    click.echo(f'    python -m pytest {shlex.quote(str(folder))}\n\nand name it in a peer\'s file: use = "{names.strategy}"')
+    tell(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
+    tell(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
+    tell(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')

@@ -1,18 +1,8 @@
-"""What several commands show in the same way, and where."""
+"""Where commands show something."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
-
-import click
-
-
-def echo_json(found: Any) -> None:
-    """For programs."""
-    import json
-
-    click.echo(json.dumps(found, indent=2))
 
 
 def on_terminal(stream: str = "stdout") -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
-from learnae.cli.commands.output import echo_json
+from learnae.outlets import tell_json
 
 
 @click.command(short_help="List all strategies, and broken plugins.")
@@ -19,6 +19,6 @@ def plugins(as_json: bool, debug: bool) -> None:
 
     found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")))
     if as_json:
-        echo_json(found)
+        tell_json(found, indent=2)
     else:
         show(found)

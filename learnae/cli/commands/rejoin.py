@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
+from learnae.outlets import tell
 
 
 @click.command(short_help="Move a peer to another lineage.")
@@ -19,4 +20,4 @@ def rejoin(home: str | None, lineage: str | None) -> None:
     from learnae.cli.orders.rejoin import order_rejoin
 
     for line in order_rejoin(home, lineage):
-        click.echo(line)
+        tell(line)

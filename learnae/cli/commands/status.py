@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
-from learnae.cli.commands.output import echo_json
+from learnae.outlets import tell_json
 
 
 @click.command(short_help="Show how a peer is, and whom it hears.")
@@ -27,7 +27,7 @@ def status(home: str | None, most: int | None, as_json: bool) -> None:
     else:
         found = facts(homes[0], most=(1000 if as_json else 20) if most is None else most)
     if as_json:
-        echo_json(found)
+        tell_json(found, indent=2)
     else:
         from learnae.cli.status.tables import show
 

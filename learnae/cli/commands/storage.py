@@ -6,6 +6,8 @@ import click
 
 from learnae.cli.commands import options
 from learnae.cli.commands.output import on_terminal
+from learnae.outlets import tell
+from learnae.texts import harmless
 
 
 @click.group(short_help="Remove what a peer has stored.")
@@ -27,7 +29,7 @@ def clear(home: str | None, yes: bool, debug: bool) -> None:
     from learnae.cli.clearing.clear import ClearArguments, clear_storages
 
     for line in clear_storages(ClearArguments(home, lambda question: _ask(question, yes=yes), debug=debug)):
-        click.echo(line)
+        tell(line)
 
 
 def _ask(question: str, *, yes: bool) -> None:
@@ -37,4 +39,4 @@ def _ask(question: str, *, yes: bool) -> None:
         return
     if not on_terminal("stdin"):
         raise ConfigError(Problem("--yes", "is needed where nobody can be asked: this is no terminal", "add it if all of that is to go"))
-    click.confirm(question, abort=True, err=True)
+    click.confirm(harmless(question), abort=True, err=True)

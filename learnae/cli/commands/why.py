@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from learnae.cli.commands import options
-from learnae.cli.commands.output import echo_json
+from learnae.outlets import tell, tell_json
 
 
 @click.command(short_help="Tell what became of each update, and why.")
@@ -25,8 +25,8 @@ def why(home: str | None, subject: str | None, most: int, as_json: bool) -> None
     home, subject = home_and_rest(home, subject)
     found = facts(find_home(home), subject, most)
     if as_json:
-        echo_json(found)
+        tell_json(found, indent=2)
     else:
         from learnae.cli.why.sentences import told
 
-        click.echo("\n".join(told(found)))
+        tell(*told(found))

@@ -5,7 +5,6 @@ folder also a name such as `peer-1`, `digits/peer-1`, or that of a swarm.
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from learnae.config.tables import PeerTable, SwarmTable
 from learnae.config.toml import read
 from learnae.errors import ConfigError, Problem
 from learnae.shared_folder import in_words
+from learnae.texts import in_shell
 
 HISTORY, PEER_FILE = "history.sqlite", "learnae.toml"
 SHOWN = 10
@@ -79,7 +79,7 @@ def _is_place(text: str) -> bool:
 
 def name_of(home: Path) -> str:
     """What can be pasted into a shell behind a command."""
-    return shlex.quote(str(home))
+    return in_shell(home)
 
 
 def _homes_called(name: str) -> list[Path]:

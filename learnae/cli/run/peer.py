@@ -15,7 +15,8 @@ from learnae.cli.run.interrupt import Interrupt
 from learnae.cli.run.progress import show_progress
 from learnae.config.tables import Config
 from learnae.errors import ConfigError, Problem
-from learnae.logs import make_logger, say
+from learnae.logs import make_logger
+from learnae.outlets import say
 from learnae.plugins.peer_file import open_peer_file
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -12,12 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from learnae.cli.commands.output import on_terminal
-from learnae.logs import say
+from learnae.outlets import say, tell, tell_json
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from learnae.trainer.loop import Moment
     from learnae.trainer.status import Status
     from learnae.trainer.swarm import Swarm
@@ -30,9 +30,9 @@ PAUSE_SECONDS = 3.0
 def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progress]:
     """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
-        yield Progress(lambda moment: click.echo(json.dumps(facts(moment, swarm.status), allow_nan=False)))
+        yield Progress(lambda moment: tell_json(facts(moment, swarm.status)))
     elif not on_terminal():
-        yield Progress(lambda moment: click.echo(in_words(moment, swarm.status)), PAUSE_SECONDS)
+        yield Progress(lambda moment: tell(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
         with _on_terminal(swarm, name) as show:
             yield Progress(show, PAUSE_SECONDS)
@@ -98,19 +98,20 @@ def _line(moment: Moment, measured: Sequence[str], swarm: Sequence[str]) -> str:
 
 @contextmanager
 def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
-    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-    console = Console(highlight=False)
+    from learnae.screen import Screen
+    from learnae.screen import line as one_line
+
+    console = Screen()
 
     def line() -> Text:
         status = swarm.status
         said = ", ".join((f"{name}: step {status.steps:,}", *_swarm_in_words(status)))
-        return Text(said, style="cyan", overflow="ellipsis", no_wrap=True)
+        return one_line(said, "cyan", overflow="ellipsis", no_wrap=True)
 
     def show(moment: Moment) -> None:
-        console.print(Text(in_words(moment, swarm.status, console.width), overflow="ellipsis", no_wrap=True))
+        console.print(one_line(in_words(moment, swarm.status, console.width), overflow="ellipsis", no_wrap=True))
 
     live = Live(get_renderable=line, console=console, refresh_per_second=REFRESHES, transient=True)
     with suppress(OSError):  # here and below: the terminal was closed

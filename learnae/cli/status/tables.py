@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from learnae.cli.homes.find import name_of
 from learnae.cli.reasons import meaning
 from learnae.cli.units import ago, of_bytes, of_count
+from learnae.screen import Screen, Table, cell, line
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 Facts = dict[str, Any]
+MOST_REASONS = 40  # more are not ours
 
 
 def show(found: Facts) -> None:
     """One peer with those it hears, or several homes."""
-    console = Console(highlight=False)
+    console = Screen()
     if "homes" in found:
         _show_homes(console, found["homes"])
         return
-    console.print(Text(f"home  {name_of(Path(found['home']))}"), soft_wrap=True)  # in one piece, to be copied
+    console.print(line(f"home  {name_of(Path(found['home']))}"), soft_wrap=True)  # in one piece, to be copied
     console.print(_grid(_about(found)))
-    console.print(_peers(found) if found["peers"] else Text("No other peer was ever heard."))
+    console.print(_peers(found) if found["peers"] else "No other peer was ever heard.")
     if left := found["peers_known"] - len(found["peers"]):
         console.print(f"and {left:,} more: --peers {found['peers_known']}")
     if found["refused_messages"]:
         console.print(_messages(found["refused_messages"]))
 
 
-def _show_homes(console: Console, homes: list[Facts]) -> None:
+def _show_homes(console: Screen, homes: list[Facts]) -> None:
     console.print(f"{len(homes)} homes; `learnae status HOME` shows one of them:")
     for home in homes:
         state = "running" if home["running"] else f"used {ago(time.time() - home['used_at'])} ago"
         about = home["error"] or f"swarm {home['swarm'] or 'unknown'}, round {home['rounds']:,}, {state}"
-        console.print(Text(f"{name_of(Path(home['home']))}\n    {about}"), soft_wrap=True)
+        console.print(line(name_of(Path(home["home"]))), soft_wrap=True)
+        console.print(line(f"    {about}"), soft_wrap=True)
 
 
 def _grid(rows: Iterator[tuple[str, str | Text]]) -> Table:
-    grid = Table.grid(padding=(0, 2))
+    grid = Table(box=None, padding=(0, 2), collapse_padding=True, show_header=False, show_edge=False, pad_edge=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in rows:
@@ -69,7 +72,7 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     updates, sizes, disk = found["updates"], found["bytes"], found["disk"]
     yield "updates", f"{updates['merged']:,} merged, {updates['refused']:,} refused, {updates['failed']:,} could not be fetched"
     if updates["lost"]:
-        yield "lost", Text(f"{updates['lost']:,} updates, since a plugin here failed: `learnae why` names it", style="red")
+        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed: `learnae why` names it", "red")
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)
@@ -78,7 +81,7 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
 
 def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if found["splits"]:
-        yield "split", Text(f"others have grown in lineage {', '.join(found['splits'])}: `learnae rejoin` moves this peer", style="red")
+        yield "split", cell(f"others have grown in lineage {', '.join(found['splits'])}: `learnae rejoin` moves this peer", "red")
     if order := found["rejoin"]:
         target = f"into lineage {order['lineage']}" if order["lineage"] else "into another lineage"
         yield "rejoin", f"ordered {ago(found['at'] - order['at'])} ago, {target}: {order['outcome'] or 'waits for its next round'}"
@@ -86,11 +89,11 @@ def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
 
 def _state(found: Facts) -> Text:
     if not found["running"]:
-        return Text("not running", style="yellow")
+        return cell("not running", "yellow")
     trainer = f"process {found['trainer_pid']}" if found["trainer_pid"] else "gone"
     if found["node_pid"] is None:
-        return Text(f"trains ({trainer}), but its node is down", style="red")
-    return Text(f"running: trainer {trainer}, node process {found['node_pid']}", style="green")
+        return cell(f"trains ({trainer}), but its node is down", "red")
+    return cell(f"running: trainer {trainer}, node process {found['node_pid']}", "green")
 
 
 def _lineage(found: Facts) -> str:
@@ -114,32 +117,32 @@ def _peers(found: Facts) -> Table:
         heard = ago(found["at"] - peer["heard_at"]) if peer["heard_at"] else "-"
         age = of_count(peer["age"]) if peer["age"] is not None else "-"
         speed = of_bytes(peer["bytes_per_second"]) if peer["bytes_per_second"] else "-"
-        table.add_row(Text(peer["peer"][:8], style="cyan"), heard, age, str(peer["failures"]), speed, _last(peer, found))
+        table.add_row(cell(peer["peer"][:8], "cyan"), heard, age, str(peer["failures"]), speed, _last(peer, found))
     return table
 
 
 def _last(peer: Facts, found: Facts) -> Text:
     if peer["shut_out"]:
-        return Text(peer["shut_out"], style="red")
+        return cell(peer["shut_out"], "red")
     verdict, gone = peer["last_verdict"], "" if peer["live"] else "gone; "
     if verdict is not None and verdict["stage"] == "architecture":
-        return Text(f"{gone}another architecture: {verdict['reason']}", style="yellow")
+        return cell(f"{gone}another architecture: {verdict['reason']}", "yellow")
     if peer["lineage"] and peer["lineage"] != found["lineage"]:
-        return Text(f"{gone}in lineage {peer['lineage']}", style="yellow")
-    return _fate(verdict, gone) if verdict is not None else Text(f"{gone}never fetched", style="dim")
+        return cell(f"{gone}in lineage {peer['lineage']}", "yellow")
+    return _fate(verdict, gone) if verdict is not None else cell(f"{gone}never fetched", "dim")
 
 
 def _fate(verdict: Facts, gone: str) -> Text:
     where = f"{gone}round {verdict['round']:,}: "
     if verdict["merged"]:
         scaled = f", scaled to {verdict['scale']:.2g}" if verdict["scale"] != 1 else ""
-        return Text(f"{where}merged{scaled}")
-    return Text(f"{where}{verdict['stage']}: {verdict['reason']}", style="yellow")
+        return cell(f"{where}merged{scaled}")
+    return cell(f"{where}{verdict['stage']}: {verdict['reason']}", "yellow")
 
 
 def _messages(counts: dict[str, int]) -> Table:
     table = Table("messages", "reason", "what that means", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.columns[0].justify = "right"
-    for reason, count in counts.items():
-        table.add_row(of_count(count), reason, Text(meaning(reason), style="dim"))
+    for reason, count in islice(counts.items(), MOST_REASONS):
+        table.add_row(of_count(count), reason, cell(meaning(reason), "dim"))
     return table

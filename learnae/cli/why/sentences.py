@@ -7,6 +7,7 @@ from typing import Any
 
 from learnae.cli.reasons import meaning
 from learnae.cli.units import moment
+from learnae.texts import CELL_CHARACTERS, harmless
 
 Facts = dict[str, Any]
 
@@ -33,7 +34,7 @@ def _nothing_to_tell(found: Facts) -> str:
 
 def fate(verdict: Facts) -> str:
     """What became of one update."""
-    stage, reason = verdict["stage"], verdict["reason"]
+    stage, reason = verdict["stage"], harmless(verdict["reason"], CELL_CHARACTERS)
     if verdict["merged"]:
         return f"fetched, {_scaled(verdict)}merged with weight {verdict['weight']:.3g}{_remark(verdict)}"
     if stage == "fetch":
@@ -59,11 +60,11 @@ def _scaled(verdict: Facts) -> str:
 
 def _quoted(verdict: Facts) -> str:
     """A scale of 0.31 means a displacement of 3.2 times the limit."""
-    return f"{1 / verdict['scale']:.2g} times the limit: {verdict['reason']}"
+    return f"{1 / verdict['scale']:.2g} times the limit: {harmless(verdict['reason'], CELL_CHARACTERS)}"
 
 
 def _remark(verdict: Facts) -> str:
-    return f" ({verdict['stage']}: {verdict['reason']})" if verdict["reason"] and verdict["scale"] == 1 else ""
+    return f" ({verdict['stage']}: {harmless(verdict['reason'], CELL_CHARACTERS)})" if verdict["reason"] and verdict["scale"] == 1 else ""
 
 
 def _when(verdict: Facts, now: float) -> str:

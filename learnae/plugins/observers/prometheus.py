@@ -12,6 +12,7 @@ import prometheus_client as client
 from learnae.hookspecs import hookimpl
 from learnae.plugins.observers.server import serving_http
 from learnae.records import PeerId, RoundReport, UpdateVerdict
+from learnae.texts import CELL_CHARACTERS, harmless
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -30,7 +31,9 @@ class Prometheus:
         self.registry = registry = client.CollectorRegistry()
         self._states: OrderedDict[PeerId, str] = OrderedDict()
         client.ProcessCollector(registry=registry)
-        client.Info("learnae_swarm", "The name of the swarm that this node takes part in.", registry=registry).info({"name": swarm})
+        client.Info("learnae_swarm", "The name of the swarm that this node takes part in.", registry=registry).info(
+            {"name": harmless(swarm)}
+        )
         self.rounds = client.Counter("learnae_rounds", "Rounds, by what came of them.", ["outcome"], registry=registry)
         self.seconds = client.Histogram("learnae_round_seconds", "How long rounds took.", buckets=SECONDS, registry=registry)
         self.ended = client.Gauge("learnae_last_round_timestamp_seconds", "When the last round ended, in Unix time.", registry=registry)
@@ -51,7 +54,7 @@ class Prometheus:
 
     @hookimpl
     def learnae_round_finished(self, report: RoundReport) -> None:
-        self.rounds.labels(report.outcome).inc()
+        self.rounds.labels(harmless(report.outcome)).inc()
         self.seconds.observe(report.seconds)
         self.ended.set_to_current_time()
         self.age.set(report.age)
@@ -63,7 +66,7 @@ class Prometheus:
     @hookimpl
     def learnae_update_judged(self, verdict: UpdateVerdict) -> None:
         fate = "merged" if verdict.merged else FATES.get(verdict.stage, "refused")
-        self.updates.labels(fate, stage_in_words(verdict)).inc()
+        self.updates.labels(fate, harmless(stage_in_words(verdict), CELL_CHARACTERS)).inc()
 
     @hookimpl
     def learnae_peer_changed(self, peer: PeerId, state: str) -> None:

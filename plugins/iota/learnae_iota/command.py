@@ -11,6 +11,7 @@ import click
 
 from learnae.cli import endings
 from learnae.errors import Unavailable
+from learnae.outlets import say, tell
 from learnae_iota.devnet import Ports, Tangle, find_hornet
 from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
 
@@ -38,10 +39,10 @@ def devnet(folder: Path, nodes: int, port: int, milestone_seconds: int, depth: i
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ports = ports_from(port, nodes)
-    click.echo(f"starting {nodes} Hornet{'s' if nodes > 1 else ''} (the first time, keys for {2**depth} milestones are made)", err=True)
+    say(f"starting {nodes} Hornet{'s' if nodes > 1 else ''} (the first time, keys for {2**depth} milestones are made)")
     with Tangle.running(folder, find_hornet(), ports, depth=depth, milestone_seconds=milestone_seconds) as tangle:
-        click.echo(_to_paste(tangle))
-        click.echo(f"running, with logs in {folder}; Ctrl-C ends it", err=True)
+        tell(*_to_paste(tangle))
+        say(f"running, with logs in {folder}; Ctrl-C ends it")
         _watch(tangle)
 
 
@@ -50,9 +51,9 @@ def ports_from(first: int, nodes: int) -> list[Ports]:
     return [Ports(number, number + GOSSIP, number + FEED) for number in range(first, first + nodes)]
 
 
-def _to_paste(tangle: Tangle) -> str:
+def _to_paste(tangle: Tangle) -> tuple[str, ...]:
     urls = ", ".join(f'"{url}"' for url in tangle.urls)
-    return f'[[announcer]]\nuse = "iota"\nnodes = [{urls}]'
+    return "[[announcer]]", 'use = "iota"', f"nodes = [{urls}]"
 
 
 def _watch(tangle: Tangle) -> None:
@@ -63,7 +64,7 @@ def _watch(tangle: Tangle) -> None:
         for node in [node for node in running if not node.alive]:
             running.remove(node)
             lost = "; there are no milestones without it, announcing goes on" if node.issues and running else ""
-            click.echo(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})", err=True)
+            say(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})")
     raise Unavailable("no node is running any more")
 
 

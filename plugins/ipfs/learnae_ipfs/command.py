@@ -11,6 +11,7 @@ from learnae import ConfigError, Problem
 from learnae.cli import endings
 from learnae.cli.key_file import write_key
 from learnae.config.swarm_key import swarm_of
+from learnae.outlets import tell
 from learnae.plugins.peer_file import open_peer_file
 from learnae_ipfs.managed.peer import PURPOSE
 from learnae_ipfs.managed.settings import swarm_key_file
@@ -34,7 +35,7 @@ def swarm_key(file: Path, out: Path) -> None:
     if secret is None:
         raise ConfigError(Problem("swarm", "has no key, so its daemons are in no private network", "`learnae key` makes one"))
     write_key(out, swarm_key_file(secret))
-    click.echo(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
+    tell(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import sys
 
 from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.identity.bodies import SAMPLE_BYTES
+from learnae.outlets import say
 from learnae_iota.light.sensor import Sensor
 
 EXIT_CONFIG = 2
@@ -63,7 +64,7 @@ def _parsed() -> argparse.Namespace:
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    say(*text.split("\n"))
 
 
 if __name__ == "__main__":

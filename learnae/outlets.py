@@ -1,0 +1,55 @@
+"""The only ways of our programs to stdout and stderr. What is not ours in a line, wherever it came from, is made harmless here.
+
+Each argument is one line: a text that brings line ends cannot make another one. Tables go out by `learnae.screen`, the log by
+`learnae.logs`; both filter by the same rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+from learnae.texts import as_json, harmless
+
+
+def tell(*lines: str) -> None:
+    """Results, on stdout. Raises OSError where they cannot be written."""
+    _print("\n".join(map(harmless, lines)))
+
+
+def tell_json(found: Any, *, indent: int | None = None) -> None:
+    """Results for programs. Raises OSError where they cannot be written."""
+    _print(as_json(found, indent=indent))
+
+
+def say(*lines: str) -> None:
+    """All else, on stderr, if it can be written at all: closed, a full disk, a reader that has left are no reason to end."""
+    put("\n".join(map(harmless, lines)))
+
+
+def put(text: str) -> None:
+    """As `say`, for what was made harmless already and has our own marks in it: colours, a line that is cleared."""
+    stream = sys.stderr
+    with contextlib.suppress(Exception):  # a notebook's stream may raise anything
+        if stream is sys.__stderr__ and stream is not None:
+            _write(stream.fileno(), f"{text}\n".encode(stream.encoding, "backslashreplace"))
+        elif stream is not None:
+            stream.write(f"{text}\n")
+            stream.flush()
+
+
+def _print(text: str) -> None:
+    stream = sys.stdout
+    if stream is None:  # it was closed before the start
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(f"{text}\n".encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _write(fd: int, line: bytes) -> None:
+    """Past Python's buffer: what stays in there is tried again when the process ends, and spoils its exit code."""
+    while line:
+        line = line[os.write(fd, line) :]
