@@ -10,8 +10,9 @@ import errno
 import os
 import stat
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 NAMES = {
     stat.S_IFLNK: "a symbolic link",
@@ -65,7 +66,7 @@ def open_file(
     `max_bytes`; None allows anything. Raises OSError. With O_TRUNC the file is cut only when all of that was seen.
     """
     if (found := look(name, at=at)) is not None:  # to open a device may do something already
-        _check(name, found, owners, links, max_bytes)
+        check_plain(name, found, owners, links, max_bytes)
     try:
         descriptor = os.open(name, flags & ~os.O_TRUNC | _CAREFULLY, mode, dir_fd=at)
     except OSError as error:
@@ -73,7 +74,7 @@ def open_file(
             raise UnfitError(errno.ELOOP, "is a symbolic link and not a file", str(name)) from error
         raise
     try:
-        _check(name, os.fstat(descriptor), owners, links, max_bytes)
+        check_plain(name, os.fstat(descriptor), owners, links, max_bytes)
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
     except BaseException:
@@ -94,6 +95,26 @@ def read_file(
     return content
 
 
+def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durable: bool = False) -> None:
+    """Put this file into the folder `at`, whole or not at all; no link is followed. Raises OSError."""
+    draft = f"{name}.new"
+    with draft_in(at, draft, mode) as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(draft, name, src_dir_fd=at, dst_dir_fd=at)
+    if durable:
+        os.fsync(at)
+
+
+def draft_in(folder: int, name: str, mode: int = 0o600) -> BinaryIO:
+    """A new file in the place of whatever stood there, which is not followed. Raises OSError, also where that is a folder."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    return os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY, mode, dir_fd=folder), "wb")
+
+
 def look(name: str | Path, *, at: int | None = None) -> os.stat_result | None:
     """What lies there, a link as such; None where nothing does. Raises OSError."""
     try:
@@ -102,7 +123,10 @@ def look(name: str | Path, *, at: int | None = None) -> os.stat_result | None:
         return None
 
 
-def _check(name: str | Path, found: os.stat_result, owners: Container[int] | None, links: int | None, max_bytes: int | None) -> None:
+def check_plain(
+    name: str | Path, found: os.stat_result, owners: Container[int] | None = None, links: int | None = 1, max_bytes: int | None = None
+) -> None:
+    """What `open_file` looks at, of a file that is not opened. Raises UnfitError."""
     if not stat.S_ISREG(found.st_mode):
         raise _not(name, found, "a file")
     if owners is not None and found.st_uid not in owners:

@@ -86,21 +86,21 @@ def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
     return f"cannot use {closed}: {error.strerror or error}; {_remedy(closed, passage=passage, shared=shared)}"
 
 
-def _is_shared(folder: os.stat_result) -> bool:
-    """Whether others than the owner may write to it, or want its group to be handed on; one for everybody is nobody's to share."""
-    mode = folder.st_mode
-    if mode & _PUBLIC == _PUBLIC:
-        return False
-    return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not _is_private(folder.st_gid, folder.st_uid))
-
-
-def _is_private(group: int, user: int) -> bool:
+def is_private(group: int, user: int) -> bool:
     """Whether it is the group of this user alone, named alike; where neither has a name, of the same number."""
     try:
         found = grp.getgrgid(group)
     except KeyError:
         return group == user
     return found.gr_name == _user(user) and not set(found.gr_mem) - {found.gr_name}
+
+
+def _is_shared(folder: os.stat_result) -> bool:
+    """Whether others than the owner may write to it, or want its group to be handed on; one for everybody is nobody's to share."""
+    mode = folder.st_mode
+    if mode & _PUBLIC == _PUBLIC:
+        return False
+    return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not is_private(folder.st_gid, folder.st_uid))
 
 
 def _make_with_rights(folder: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from learnae import opening
 from learnae.config.tables import Config
 from learnae.config.wire import dump
 from learnae.errors import ConfigError, Problem
+from learnae.identity.home_folder import open_home
+from learnae.records import MEGABYTE
 
 FILE = "config.json"
+MOST_BYTES = 4 * MEGABYTE
 
 
 @attrs.frozen
@@ -30,19 +35,26 @@ class Kept:
 
 
 def keep(config: Config, home: Path) -> None:
-    """Whole or not at all. There are no secrets in it. Raises OSError."""
-    draft = home / f"{FILE}.new"
-    draft.write_text(json.dumps({"folder": str(config.folder), "config": dump(config)}, indent=2) + "\n")
-    draft.replace(home / FILE)
+    """Whole or not at all. There are no secrets in it. Raises OSError, ConfigError for a home that is not the user's own."""
+    text = json.dumps({"folder": str(config.folder), "config": dump(config)}, indent=2) + "\n"
+    with open_home(home) as folder:
+        opening.replace_file(FILE, text.encode(), at=folder.fd)
 
 
 def kept(home: Path) -> Kept | None:
     """None where no peer has run yet. Raises ConfigError for a file that is damaged."""
     path = home / FILE
     try:
-        content = json.loads(path.read_text())
-        return Kept(dict(content["config"]), Path(content["folder"]))
+        with open_home(home, looking=True) as folder:
+            content = json.loads(folder.read(FILE, MOST_BYTES))
+        return Kept(dict(content["config"]), _absolute(content["folder"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(Problem(str(path), f"cannot be read: {error}", "start this peer once: it is written anew")) from error
+
+
+def _absolute(text: str) -> Path:
+    if not os.path.isabs(text) or "\0" in text:
+        raise ValueError("its folder is no whole path")
+    return Path(text)

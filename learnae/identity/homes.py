@@ -16,8 +16,11 @@ from typing import Self
 
 import attrs
 
+from learnae import opening
 from learnae.errors import ConfigError, Problem
+from learnae.identity.home_folder import HomeFolder, open_home
 
+LOCK = "lock"
 _RETRY_SECONDS = 0.05
 _MOST_HOMES = 1000
 _LOCK_BYTES = 4096
@@ -34,7 +37,9 @@ class Home:
     def inherit(cls, path: Path, fd: int) -> Home:
         """The same home in a child that was handed the descriptor. Raises ConfigError if that does not hold this home's lock."""
         try:
-            if not _is_file_of(fd, path / "lock"):
+            with open_home(path) as folder:
+                is_its_lock = _is_file_of(fd, folder)
+            if not is_its_lock:
                 raise _problem(path, "the descriptor that was handed over is not of its lock", "start the node through learnae.join()")
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _name(fd, {*holders(path), os.getpid()})
@@ -90,31 +95,34 @@ def claim_free(parent: Path) -> Home:
 def holders(path: Path) -> tuple[int, ...]:
     """The living processes that the lock of this home names: who is in it, if it is locked."""
     try:
-        whole_lines = (path / "lock").read_bytes()[:_LOCK_BYTES].rpartition(b"\n")[0]
-    except OSError:
+        with open_home(path, looking=True) as folder, os.fdopen(folder.open(LOCK), "rb") as file:
+            whole_lines = file.read(_LOCK_BYTES).rpartition(b"\n")[0]
+    except (OSError, ConfigError):
         return ()
     return tuple(int(pid) for pid in whole_lines.split() if pid.isdigit() and _alive(int(pid)))
 
 
 def _try_claim(path: Path) -> Home | None:
     try:
-        fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with open_home(path) as folder:
+            return _lock(folder)
     except OSError as error:
         raise _unusable(path, error) from error
+
+
+def _lock(folder: HomeFolder) -> Home | None:
+    path, fd = folder.path, folder.open(LOCK, os.O_RDWR | os.O_CREAT)
     home = Home(path, fd)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _is_file_of(fd, path / "lock"):  # somebody has removed it meanwhile
+        if not _is_file_of(fd, folder):  # somebody has removed it meanwhile
             home.close()
-            return _try_claim(path)
+            return _lock(folder)
         _name(fd, {os.getpid()})
     except BlockingIOError:
         home.close()
         return None
-    except OSError as error:
-        home.close()
-        raise _unusable(path, error) from error
-    except BaseException:  # a Ctrl-C: nobody would hold the home, and it would be locked
+    except BaseException:  # a full disk, or a Ctrl-C: nobody would hold the home, and it would be locked
         home.close()
         raise
     return home
@@ -133,11 +141,9 @@ def _make_folder(path: Path) -> None:
         raise _unusable(path, error) from error
 
 
-def _is_file_of(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
+def _is_file_of(fd: int, folder: HomeFolder) -> bool:
+    found = opening.look(LOCK, at=folder.fd)
+    return found is not None and os.path.samestat(os.fstat(fd), found)
 
 
 def _alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from learnae.node.database import keep_last_changed, keep_newest
+from learnae.node.history_file import TimeLimit
 from learnae.node.inbox import Key, Mark
 from learnae.node.insight import Insight, Sighting
 from learnae.node.schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
@@ -62,8 +63,8 @@ class Proof:
 class History(Wishes, Insight):
     """A peer's SQLite file; `":memory:"` forgets."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: sqlite3.Connection, limit: TimeLimit | None = None) -> None:
+        super().__init__(connection, limit)
         self._used: dict[Kind, int] = {}
         self._reserved: dict[Kind, int] = {}
 

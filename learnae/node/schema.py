@@ -56,6 +56,7 @@ STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LO
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)
+APPLICATION_ID = 0x4C726E61  # "Lrna", in the file's header; files of before it was written have 0
 
 KEPT_MARKS = 65_536
 KEPT_PEERS = 65_536

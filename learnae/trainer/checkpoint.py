@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,28 +13,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from learnae.durable import sync_folder
+from learnae import opening
 from learnae.errors import ConfigError, Problem
 from learnae.trainer.storable import revived, storable
 from learnae.trainer.swarm import Swarm
 from learnae.trainer.theirs import theirs
 
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+DRAFT = f"{FILE}.new"
 State = dict[str, Any]
 
 
 def save(folder: Path, state: State) -> None:
     """Write, flush and rename: a crash at any moment leaves the last checkpoint or the one before. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{FILE}.new"
-    with new.open("wb") as file:
-        _write(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if (folder / FILE).exists():
-        (folder / FILE).replace(folder / PREVIOUS)
-    new.replace(folder / FILE)
-    sync_folder(folder)
+    with opening.folder(folder) as descriptor:
+        with opening.draft_in(descriptor, DRAFT, 0o666) as file:  # the umask decides who may read it, as for any file of the user's
+            _write(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.replace(FILE, PREVIOUS, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        os.replace(DRAFT, FILE, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        os.fsync(descriptor)
 
 
 def _write(state: State, file: BinaryIO) -> None:
@@ -49,10 +51,11 @@ def _write(state: State, file: BinaryIO) -> None:
 def newest(folder: Path, log: Any) -> State | None:
     """The newest checkpoint that can be read, or None if there is none. Raises ConfigError if there are some and all are broken."""
     cause = ""
-    present = [path for path in (folder / FILE, folder / PREVIOUS) if path.exists()]
+    present = [path for path in (folder / FILE, folder / PREVIOUS) if os.path.lexists(path)]
     for path in present:
         try:
-            state: State = revived(torch.load(path, map_location="cpu", weights_only=True))
+            with opening.folder(folder) as descriptor, os.fdopen(opening.open_file(path.name, at=descriptor, links=None), "rb") as file:
+                state: State = revived(torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:  # a broken file may raise anything
             cause = " ".join(str(error).split())
             log.warning("checkpoint.unreadable", path=str(path), error=cause)

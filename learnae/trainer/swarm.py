@@ -14,6 +14,7 @@ from learnae.content.expect import MAX_INTEGER
 from learnae.errors import ConfigError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
+from learnae.opening import look
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.contact import Contact
 from learnae.trainer.figures import loss_of, seconds_of, shown, whole
@@ -105,7 +106,7 @@ class Swarm:
     def __repr__(self) -> str:
         """In a line, and whatever is wrong."""
         try:
-            peer = self.peer[:8] if Home(self.home, lock_fd=-1).key_path.exists() else "without a key yet"
+            peer = self.peer[:8] if look(Home(self.home, lock_fd=-1).key_path) is not None else "without a key yet"
         except (ConfigError, OSError):
             peer = "whose key cannot be read"
         lineage = self._journey.lineage.hex() or "none yet"

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from learnae.errors import ConfigError, Unavailable
-from learnae.node import database
+from learnae.node import history_reading
 from learnae.node.history import History
 from learnae.node.insight import Sighting
 from learnae.node.schema import STEPS, VERSION
@@ -61,14 +61,14 @@ def test_a_file_at_rest_that_a_node_opens_while_it_is_read_is_read_again(path, m
         earlier.add_round(report(1))
     writers = []
 
-    def copied_while_a_node_starts(connection, place, copied=database._copied):
+    def copied_while_a_node_starts(connection, place, copied=history_reading._copied):
         copy = copied(connection, place)
         if not writers:
             writers.append(History.open(path))
             writers[0].add_round(report(2))
         return copy
 
-    monkeypatch.setattr(database, "_copied", copied_while_a_node_starts)
+    monkeypatch.setattr(history_reading, "_copied", copied_while_a_node_starts)
     with History.read(path) as reader:
         assert reader.last_round() == 2
         writers[0].add_round(report(3))
@@ -80,13 +80,13 @@ def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_agai
     with History.open(path) as earlier:
         earlier.add_round(report(1))
     states = iter([(0, 0, 0)])
-    state = database._state
+    state = history_reading._state
 
     def state_before(place):
         """Of before somebody wrote and left."""
         return next(states, None) or state(place)
 
-    monkeypatch.setattr(database, "_state", state_before)
+    monkeypatch.setattr(history_reading, "_state", state_before)
     with History.read(path) as reader:
         assert reader.last_round() == 1
 
@@ -94,7 +94,7 @@ def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_agai
 def test_a_history_that_changes_at_every_look_ends_in_words(path, monkeypatch):
     History.open(path).close()
     numbers = iter(range(100))
-    monkeypatch.setattr(database, "_state", lambda place: next(numbers))
+    monkeypatch.setattr(history_reading, "_state", lambda place: next(numbers))
     with pytest.raises(ConfigError, match="try again"):
         History.read(path)
 
@@ -198,7 +198,7 @@ def test_a_history_of_a_newer_version_is_refused_and_left_as_it_was(path):
 
 def test_an_upgrade_that_fails_half_way_leaves_the_old_history(path, monkeypatch):
     of_version_1(path)
-    monkeypatch.setattr("learnae.node.database.STEPS", (STEPS[0], (*STEPS[1], "INSERT INTO nowhere VALUES (1)")))
+    monkeypatch.setattr("learnae.node.history_file.STEPS", (STEPS[0], (*STEPS[1], "INSERT INTO nowhere VALUES (1)")))
     with pytest.raises(ConfigError, match="nowhere"):
         History.open(path)
     monkeypatch.undo()

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from learnae.node import database
+from learnae.identity.home_folder import open_home
+from learnae.node import history_reading
 from learnae.node.history import History
 from learnae.records import Cid, RoundReport
 
@@ -25,8 +26,8 @@ def files_of(path):
 def test_a_peer_that_ends_just_before_the_look_leaves_its_home_as_it_was(path, monkeypatch):
     with History.open(path) as writer:
         writer.add_round(report(1))
-    before, looks, at_rest = files_of(path), iter([False]), database._at_rest
-    monkeypatch.setattr(database, "_at_rest", lambda place: next(looks, None) is None and at_rest(place))
+    before, looks, has_journal = files_of(path), iter([True]), history_reading._has_journal
+    monkeypatch.setattr(history_reading, "_has_journal", lambda file: next(looks, False) or has_journal(file))
     with History.read(path) as reader:
         assert reader.last_round() == 1
     assert files_of(path) == before
@@ -35,7 +36,8 @@ def test_a_peer_that_ends_just_before_the_look_leaves_its_home_as_it_was(path, m
 def test_a_look_never_takes_the_journal_of_a_writer_away(path):
     History.open(path).close()
     with History.open(path) as writer:
-        database._put_journal_away(path)
+        with open_home(path.parent) as folder:
+            history_reading._put_journal_away(history_reading._File(folder, path))
         writer.add_round(report(1))
         with History.read(path) as reader:
             assert reader.last_round() == 1
@@ -46,12 +48,13 @@ def test_a_journal_is_not_copied_beside_a_file_to_which_it_does_not_belong(path,
     writer = History.open(path)
     writer.add_round(report(1))
 
-    def copied_while_the_peer_ends(file, folder, copy=shutil.copy):
-        copy(file, folder)
-        if file == path:
-            path.write_bytes(path.read_bytes()) if change == "written" else database._journal(path).unlink()
+    def copied_while_the_peer_ends(source, target, size, copy=shutil.copyfileobj):
+        copy(source, target, size)
+        if target.name.endswith("sqlite"):
+            path.write_bytes(path.read_bytes()) if change == "written" else path.with_name(f"{path.name}-wal").unlink()
 
-    monkeypatch.setattr(database.shutil, "copy", copied_while_the_peer_ends)
-    assert database._elsewhere(path) is None
+    monkeypatch.setattr(history_reading.shutil, "copyfileobj", copied_while_the_peer_ends)
+    with open_home(path.parent) as folder:
+        assert history_reading._elsewhere(history_reading._File(folder, path)) is None
     monkeypatch.undo()
     writer.close()

@@ -39,7 +39,7 @@ def top(folder: Path, rights: int) -> Path:
 @pytest.fixture
 def of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     """The group of each folder is one of several users, as root alone could make it."""
-    monkeypatch.setattr(shared_folder, "_is_private", lambda group, user: False)
+    monkeypatch.setattr(shared_folder, "is_private", lambda group, user: False)
 
 
 @pytest.mark.usefixtures("of_a_lab")

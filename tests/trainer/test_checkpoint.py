@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,8 @@ def test_a_crash_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, moment: 
     if moment == "write":
         monkeypatch.setattr("os.fsync", crash)
     else:
-        replace = Path.replace
-        monkeypatch.setattr(Path, "replace", lambda self, target: replace(self, target) if target.name == PREVIOUS else crash())
+        replace = os.replace
+        monkeypatch.setattr("os.replace", lambda one, other, **more: replace(one, other, **more) if other == PREVIOUS else crash())
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, {"step": 2})
     state = checkpoint.newest(tmp_path, LOG)

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from learnae import opening
 from learnae.config.folders import check_folder, default_home, existing
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import Home, claim
+from learnae.identity.home_folder import open_home
+from learnae.identity.homes import LOCK, Home, claim
 from learnae.identity.keys import Identity
 from learnae.node.history import History
 from learnae.records import MEGABYTE
@@ -29,6 +31,8 @@ def check_home(config: Config, findings: Findings) -> None:
     if home is None or not os.path.exists(home):
         findings.passed.append(f"{KEY}: {said}")
         return
+    with open_home(home):
+        pass
     for look in (_check_key, _check_history, _check_lock):
         with findings.problems.collected():
             findings.passed.extend(look(Home(home, lock_fd=-1)))
@@ -48,7 +52,7 @@ def check_disk(config: Config, findings: Findings) -> None:
 
 
 def _check_key(home: Home) -> Iterator[str]:
-    if not home.key_path.exists():
+    if opening.look(home.key_path) is None:
         yield "the peer's key: made by the first run"
     else:
         yield f"the peer's public key: {Identity.load_or_create(home.key_path).peer}"
@@ -56,13 +60,13 @@ def _check_key(home: Home) -> Iterator[str]:
 
 def _check_history(home: Home) -> Iterator[str]:
     """Raises ConfigError for one that is damaged, or that a newer version has written."""
-    if home.history_path.exists():
+    if opening.look(home.history_path) is not None:
         with History.read(home.history_path) as history:
             yield f"its history: {history.last_round():,} rounds"
 
 
 def _check_lock(home: Home) -> Iterator[str]:
     """Where nobody has locked it yet, nothing is made for that."""
-    if (home.path / "lock").exists():
+    if opening.look(home.path / LOCK) is not None:
         claim(home.path).close()
     yield f"the home {home.path}: nobody else uses it"

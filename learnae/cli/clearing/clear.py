@@ -17,6 +17,7 @@ from learnae.identity.homes import Home, claim
 from learnae.identity.keys import Identity
 from learnae.logs import make_logger
 from learnae.node.history import History
+from learnae.opening import look
 
 if TYPE_CHECKING:
     from learnae.records import PeerId
@@ -55,7 +56,7 @@ def _found(home: Home, arguments: ClearArguments) -> list[Holding]:
 
 
 def _peer(home: Home) -> PeerId:
-    if not home.key_path.exists():
+    if look(home.key_path) is None:
         raise ConfigError(Problem(str(home.path), "has no key, so nothing shows which roots are this peer's", "name another home"))
     return Identity.load_or_create(home.key_path).peer
 

@@ -14,7 +14,9 @@ from learnae.cli.homes.state import HomeState, read_home
 from learnae.cli.homes.subjects import find_subject
 from learnae.cli.units import of_bytes
 from learnae.errors import ConfigError, NeedsTorch, Problem
+from learnae.identity.home_folder import open_home
 from learnae.node.history import Published
+from learnae.opening import look
 from learnae.records import Cid
 
 BETWEEN_CHECKPOINTS = 120.0  # seconds; a checkpoint that is older than the newest update by more is of an earlier run
@@ -38,7 +40,7 @@ def export_model(arguments: ExportArguments) -> Iterator[str]:
     if os.path.exists(arguments.out) and not arguments.force:
         raise exists_already(arguments.out)
     home = find_home(arguments.home)
-    with read_home(home) as seen:
+    with open_home(home), read_home(home) as seen:  # its owner's alone, unlike what is only shown
         model = _find(seen, arguments)
     write(model, arguments.out, force=arguments.force)
     yield f"{arguments.out}: {model.tensors} tensors, {of_bytes(arguments.out.stat().st_size)}, {model.source}"
@@ -95,5 +97,5 @@ def _root(seen: HomeState, text: str) -> Cid:
 
 
 def _has_checkpoint(seen: HomeState, newest: Published | None) -> bool:
-    file = seen.home / "checkpoint" / "checkpoint.pt"
-    return file.exists() and (newest is None or newest.at - file.stat().st_mtime < BETWEEN_CHECKPOINTS)
+    file = look(seen.home / "checkpoint" / "checkpoint.pt")
+    return file is not None and (newest is None or newest.at - file.st_mtime < BETWEEN_CHECKPOINTS)

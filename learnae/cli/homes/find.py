@@ -5,7 +5,6 @@ folder also a name such as `peer-1`, `digits/peer-1`, or that of a swarm.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from learnae.config.options import build
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.config.toml import read
 from learnae.errors import ConfigError, Problem
+from learnae.opening import look
 from learnae.shared_folder import in_words
 from learnae.texts import in_shell
 
@@ -64,13 +64,13 @@ def last_used(home: Path) -> float:
     moments = []
     for file in (home / HISTORY, home / f"{HISTORY}-wal"):
         with suppress(OSError):
-            moments.append(file.stat().st_mtime)
+            moments.append(file.lstat().st_mtime)
     return max(moments, default=0.0)
 
 
 def _usual_place() -> Path:
     file = Path.cwd() / PEER_FILE
-    return file if os.path.exists(file) else state_folder() / "homes"
+    return file if os.path.isfile(file) else state_folder() / "homes"
 
 
 def _is_place(text: str) -> bool:
@@ -95,7 +95,7 @@ def _homes_at(place: Path) -> list[Path]:
         return _homes_of(place)
     if _is_home_for_sure(place):
         return [place.absolute()]
-    if os.path.exists(place / PEER_FILE):
+    if os.path.isfile(place / PEER_FILE):
         return _homes_of(place / PEER_FILE)
     if place == state_folder() / "homes":  # one folder for each swarm
         return [home for swarm in _folders(place) for home in _homes_in(swarm)]
@@ -120,16 +120,13 @@ def _folders(folder: Path) -> Iterable[Path]:
 
 
 def _is_home(path: Path) -> bool:
-    """Of several, those that may not be looked into are left out. Path.is_file would raise there."""
-    return os.path.isfile(path / HISTORY)
+    """Of several, those that may not be looked into are left out. What it is that lies there is told by whoever opens it."""
+    return os.path.lexists(path / HISTORY)
 
 
 def _is_home_for_sure(path: Path) -> bool:
     """Of the one that was named. Raises OSError where it may not be looked into."""
-    try:
-        return stat.S_ISREG(os.stat(path / HISTORY).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return look(path / HISTORY) is not None
 
 
 def _is_there(place: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from learnae.identity.homes import holders
+from learnae.identity.homes import LOCK, holders
 
 NODE = b"learnae.node"
 
@@ -25,7 +25,7 @@ class Processes:
 
 def processes_of(home: Path) -> Processes:
     """The living processes that hold this home's lock."""
-    pids = [pid for pid in holders(home) if _holds(pid, home / "lock")]
+    pids = [pid for pid in holders(home) if _holds(pid, home / LOCK)]
     nodes = [pid for pid in pids if _is_node(pid)]
     trainers = [pid for pid in pids if pid not in nodes]
     return Processes(next(iter(trainers), None), next(iter(nodes), None))

@@ -19,6 +19,7 @@ from learnae.identity.keys import Identity
 from learnae.node.history import History, PeerRecord
 from learnae.node.insight import Sighting
 from learnae.node.standing import Standing
+from learnae.opening import look
 from learnae.records import PeerId
 
 
@@ -73,7 +74,7 @@ def read_home(home: Path) -> Iterator[HomeState]:
             history=history,
             now=time.time(),
             processes=processes_of(home),
-            own=Identity.load_or_create(home / "key").peer if (home / "key").exists() else None,
+            own=Identity.load_or_create(home / "key").peer if look(home / "key") is not None else None,
             swarm=build(SwarmTable, settings.table("swarm"), "swarm", settings.folder) if settings.document else None,
             peer=build(PeerTable, settings.table("peer"), "peer", settings.folder),
             join=build(JoinTable, settings.table("join"), "join", settings.folder),

@@ -16,6 +16,7 @@ from learnae.cli.run.progress import show_progress
 from learnae.config.tables import Config
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
+from learnae.opening import look
 from learnae.outlets import say
 from learnae.plugins.peer_file import open_peer_file
 
@@ -103,10 +104,14 @@ def _resume(trainer: Trainer, arguments: RunArguments, home: Path) -> Mapping[st
 
 def _set_aside(folder: Path) -> None:
     """Out of the way, but not lost: only what was set aside before is."""
-    if folder.exists():
+    if look(folder) is not None:
         aside = folder.with_name(SET_ASIDE)
         shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            message = f"the earlier checkpoints cannot be set aside: {error.strerror}"
+            raise ConfigError(Problem(str(folder), message, f"move {folder} and {aside} away")) from error
 
 
 def _say_start(step: int, steps: int | None) -> None:

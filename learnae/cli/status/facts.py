@@ -10,6 +10,7 @@ import attrs
 
 from learnae.cli.homes.find import last_used
 from learnae.cli.homes.processes import processes_of
+from learnae.cli.homes.size import bytes_in
 from learnae.cli.homes.state import HomeState, read_home
 from learnae.errors import LearnaeError
 from learnae.node.insight import PastRound
@@ -91,7 +92,7 @@ def _disk(seen: HomeState) -> dict[str, int]:
     """`home_bytes` as the disk counts them; own updates may lie in a storage elsewhere."""
     kept = seen.history.published()
     return {
-        "home_bytes": sum(file.lstat().st_blocks * 512 for file in seen.home.rglob("*") if not file.is_dir()),
+        "home_bytes": bytes_in(seen.home),
         "own_updates": len(kept),
         "own_updates_bytes": sum(item.bytes for item in kept),
         "quota_bytes": seen.peer.quota_bytes,

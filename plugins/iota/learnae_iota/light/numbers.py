@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import attrs
 
-from learnae.durable import sync_folder
+from learnae import opening
 from learnae.errors import ConfigError, Problem
 from learnae.identity.envelopes import MOST_NUMBERS
+
+MOST_BYTES = 32
 
 
 @attrs.define
@@ -21,7 +22,9 @@ class Numbers:
     def at(cls, path: Path) -> Numbers:
         """Raises ConfigError for a file that is damaged, or cannot be read."""
         try:
-            text = path.read_text("ascii", "replace")[:32] if path.exists() else "0"
+            text = opening.read_file(path, MOST_BYTES).decode("ascii", "replace")
+        except FileNotFoundError:
+            text = "0"
         except OSError as error:
             raise _problem(path, f"cannot be read: {error.strerror}") from error
         if not text.strip().isdigit() or int(text) >= MOST_NUMBERS:
@@ -30,14 +33,9 @@ class Numbers:
 
     def next(self) -> int:
         """Raises ConfigError when the disk does not take it."""
-        draft = self.path.with_suffix(".new")
         try:
-            with draft.open("w") as file:
-                file.write(f"{self._last + 1}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-            sync_folder(self.path.parent)
+            with opening.folder(self.path.parent.resolve()) as folder:
+                opening.replace_file(self.path.name, f"{self._last + 1}\n".encode(), at=folder, durable=True)
         except OSError as error:
             raise _problem(self.path, f"cannot be written: {error.strerror}") from error
         self._last += 1

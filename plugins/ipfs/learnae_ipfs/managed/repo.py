@@ -15,13 +15,13 @@ from typing import Any
 
 import attrs
 
-from learnae import Unavailable
+from learnae import Unavailable, opening
 from learnae.asking import readable
-from learnae.durable import sync_folder
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
 
 INIT_SECONDS = 20.0
+MOST_BYTES = 1 << 20  # of a file that is read; a configuration takes some kilobytes
 _PASSED = {"PATH", "HOME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 _FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"
 
@@ -35,30 +35,30 @@ class Repo:
     def prepare(self, program: str, settings: Settings) -> None:
         """Make it where it is not yet, and let the daemon know the settings. Raises Unavailable."""
         try:
-            if not self._config.exists():
+            if opening.look(self._config) is None:
                 self._init(program, settings)
             rpc.close_to_others(self.folder)
-            config = json.loads(self._config.read_text())
+            config = json.loads(self._read(self._config))
             path = rpc.socket_for(self.folder, _socket_in(config))
             if (applied := settings.applied(config, f"/unix{path}")) != config:
                 self._write(self._config, json.dumps(applied, indent=2))
             self._set_swarm_key(settings.swarm_key)
             self._api.unlink(missing_ok=True)
             path.unlink(missing_ok=True)  # of a daemon that was killed: the next one could not listen there
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, RecursionError, subprocess.SubprocessError) as error:
             raise Unavailable(f"the IPFS repo {self.folder} cannot be prepared: {_cause(error)}") from error
 
     def leave(self) -> None:
         """Its daemon has ended: what was made for its socket outside of the repo goes."""
-        with contextlib.suppress(OSError, ValueError):
-            if (path := _socket_in(json.loads(self._config.read_text()))) is not None:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            if (path := _socket_in(json.loads(self._read(self._config)))) is not None:
                 rpc.clear(path)
 
     def claim(self) -> int | None:
         """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises Unavailable."""
         try:
             self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            fd = opening.open_file(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, owners={os.geteuid()})
         except OSError as error:
             raise Unavailable(f"the IPFS repo {self.folder} cannot be used: {error.strerror}") from error
         try:
@@ -72,15 +72,15 @@ class Repo:
     def address(self) -> str | None:
         """Of the RPC of the daemon that runs on it; None while none does."""
         try:
-            return self._api.read_text().strip() or None
-        except OSError:
+            return self._read(self._api).strip() or None
+        except (OSError, ValueError):
             return None
 
     @property
     def holder(self) -> int | None:
         """The process that has it locked."""
         try:
-            with (self.folder / "repo.lock").open("rb+") as file:
+            with os.fdopen(opening.open_file(self.folder / "repo.lock", os.O_RDWR), "rb+") as file:
                 asked = struct.pack(_FLOCK, *_whole_file(fcntl.F_WRLCK))
                 told = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
         except OSError:
@@ -90,15 +90,15 @@ class Repo:
 
     def remember_daemon(self) -> None:
         """So that the next start can tell a daemon that was left over from anything else that uses the repo."""
-        self._pid.write_text(str(self.holder or ""))
+        self._write(self._pid, str(self.holder or ""))
 
     @property
     def left_over(self) -> int | None:
         """A daemon of an earlier run that still holds the repo."""
         try:
             holder = self.holder
-            return holder if holder is not None and self._pid.read_text() == str(holder) else None
-        except OSError:
+            return holder if holder is not None and self._read(self._pid) == str(holder) else None
+        except (OSError, ValueError):
             return None
 
     def environment(self, settings: Settings) -> dict[str, str]:
@@ -123,15 +123,13 @@ class Repo:
         else:
             self._write(self._swarm_key, text)
 
+    def _read(self, path: Path) -> str:
+        """A daemon writes there too, and a repo may have come from anywhere. Raises OSError, ValueError."""
+        return opening.read_file(path, MOST_BYTES).decode()
+
     def _write(self, path: Path, text: str) -> None:
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        sync_folder(path.parent)
+        with opening.folder(self.folder.resolve()) as folder:  # the user may have moved it, and left a link
+            opening.replace_file(path.name, text.encode(), at=folder, durable=True)
 
     @property
     def _config(self) -> Path:

@@ -1,0 +1,148 @@
+"""The folder of a home, and how anything in it is opened: by whoever runs a peer there, and by whoever only looks.
+
+A home may have come from somebody else, with links to other files, pipes that nobody fills, and files without an end. So it is opened
+here and nowhere else: it must be the user's own and closed to the writing of others, and what lies in it is only ever a plain file.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from learnae import opening
+from learnae.errors import ConfigError, Problem
+from learnae.shared_folder import is_private
+
+ROOT = 0
+_ENTER = stat.S_IXGRP | stat.S_IXOTH
+
+
+@attrs.frozen
+class HomeFolder:
+    """An open folder; `fd` is its descriptor, and a name in it is a single word."""
+
+    path: Path
+    fd: int
+    owner: int
+    entered: bool  # others may look into it: then the rights of a file count
+
+    @property
+    def is_own(self) -> bool:
+        return self.owner == os.geteuid()
+
+    def open(self, name: str, flags: int = os.O_RDONLY, *, max_bytes: int | None = None, links: int | None = 1) -> int:
+        """The descriptor of a file. Raises FileNotFoundError, ConfigError for what is no plain file of the owner's, or cannot be opened."""
+        with self._naming(name):
+            descriptor = opening.open_file(name, flags, at=self.fd, owners=self._owners, links=links, max_bytes=max_bytes)
+        try:
+            self._check_rights(name, os.fstat(descriptor))
+        except ConfigError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def read(self, name: str, max_bytes: int, *, links: int | None = 1) -> bytes:
+        """All of a file. Raises as `open`."""
+        with os.fdopen(self.open(name, max_bytes=max_bytes, links=links), "rb") as file:
+            return file.read(max_bytes)
+
+    def look(self, name: str) -> os.stat_result | None:
+        """The state of a plain file, which is not opened; None where nothing lies there. Raises ConfigError for anything else."""
+        with self._naming(name):
+            found = opening.look(name, at=self.fd)
+            if found is not None:
+                opening.check_plain(name, found, self._owners)
+        if found is not None:
+            self._check_rights(name, found)
+        return found
+
+    @property
+    def _owners(self) -> frozenset[int]:
+        return frozenset({self.owner, os.geteuid(), ROOT})
+
+    def _check_rights(self, name: str, found: os.stat_result) -> None:
+        if self.entered and (writers := _written_by_others(found)):
+            path = self.path / name
+            raise ConfigError(Problem(str(path), f"{writers} may write to it (mode {_mode(found)})", f"chmod go-w {path}"))
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except opening.UnfitError as error:
+            raise unfit(self.path / name, error) from error
+        except OSError as error:
+            path = self.path / name
+            raise ConfigError(Problem(str(path), f"cannot be opened: {error.strerror}", "check whose it is, and its rights")) from error
+
+
+@contextmanager
+def open_home(path: Path, *, looking: bool = False) -> Iterator[HomeFolder]:
+    """The folder of a home that is this user's own. Raises OSError, and ConfigError for one of others, or in which others may write.
+
+    Whoever only is `looking` may do so where root has made it, and root everywhere.
+    """
+    with _opened(path) as descriptor:
+        found = os.fstat(descriptor)
+        allowed = {os.geteuid(), ROOT} if looking else {os.geteuid()}
+        if found.st_uid not in allowed and not (looking and os.geteuid() == ROOT):
+            raise _of_another(path, found.st_uid)
+        if writers := _written_by_others(found):
+            message = f"{writers} may write to it (mode {_mode(found)}), and so into this peer"
+            raise ConfigError(Problem(f"peer.home {path}", message, f"chmod -R go-w {path}"))
+        yield HomeFolder(path, descriptor, found.st_uid, bool(found.st_mode & _ENTER))
+
+
+def unfit(path: Path, error: opening.UnfitError) -> ConfigError:
+    """In words for the user of a home."""
+    remedy = "what lies in a home is the peer's own: move it away, and put a copy of the file itself there if one is needed"
+    return ConfigError(Problem(str(path), str(error.strerror), remedy))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A link at its end is followed only where the user or root has made it: then it is a way to say where the home lies."""
+    found = opening.look(path)
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        if found.st_uid not in (os.geteuid(), ROOT):
+            message = f"is a link that {_user(found.st_uid)} has made to another folder"
+            raise ConfigError(Problem(f"peer.home {path}", message, "name that folder itself if you trust it"))
+        path = path.resolve()
+    with opening.folder(path) as descriptor:
+        yield descriptor
+
+
+def _written_by_others(found: os.stat_result) -> str:
+    """Who else may, in words."""
+    if found.st_mode & stat.S_IWOTH:
+        return "all users of this machine"
+    if found.st_mode & stat.S_IWGRP and not is_private(found.st_gid, found.st_uid):
+        return "its group"
+    return ""
+
+
+def _of_another(path: Path, owner: int) -> ConfigError:
+    remedy = (
+        f"be that user, by sudo -u or in a container by its number (docker run --user {owner}); "
+        f"or, if you trust all that is in it, make it yours: chown -R {os.geteuid()} {path}"
+    )
+    return ConfigError(Problem(f"peer.home {path}", f"it belongs to {_user(owner)}, and this is {_user(os.geteuid())}", remedy))
+
+
+def _user(number: int) -> str:
+    try:
+        return f"user {number} ({pwd.getpwuid(number).pw_name})"
+    except KeyError:
+        return f"user {number}"
+
+
+def _mode(found: os.stat_result) -> str:
+    return f"{stat.S_IMODE(found.st_mode):o}"

@@ -1,0 +1,133 @@
+"""A history that somebody else has written: nothing in it does anything, takes for ever, or is taken for what it is not."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from learnae.errors import ConfigError, Unavailable
+from learnae.node import history_reading
+from learnae.node.history import History
+from learnae.node.schema import APPLICATION_ID, STEPS
+from learnae.records import Kind
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
+OPENINGS = {"looked at": History.read, "used": History.open}
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    History.open(tmp_path / "history.sqlite").close()
+    return tmp_path / "history.sqlite"
+
+
+def changed(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+EVIL = {
+    "view": ("DROP TABLE rounds", f"CREATE VIEW rounds AS {ENDLESS} i AS round FROM n"),
+    "another view": (f"CREATE VIEW more AS {ENDLESS} i FROM n",),
+    "trigger": ("CREATE TRIGGER t AFTER INSERT ON denied BEGIN DELETE FROM own_numbers; END",),
+    "index": ("CREATE INDEX i ON rounds (hex(zeroblob(100000000)))",),
+    "computed column": ("ALTER TABLE denied ADD COLUMN c AS (hex(zeroblob(100000000)))",),
+    "column": ("ALTER TABLE denied ADD COLUMN c",),
+    "table less": ("DROP TABLE verdicts",),
+    "table more": ("CREATE TABLE theirs (one)",),
+    "virtual table": ("CREATE VIRTUAL TABLE v USING fts5(one)",),
+    "older version": ("PRAGMA user_version = 1",),
+    "no version": ("PRAGMA user_version = 0",),
+    "negative version": ("PRAGMA user_version = -1",),
+    "another program": ("PRAGMA application_id = 42",),
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("statements", EVIL.values(), ids=EVIL)
+def test_a_file_with_anything_but_our_tables_is_no_history_and_stays_as_it_was(
+    path: Path, statements: tuple[str, ...], opening: Callable[[Path], History]
+) -> None:
+    changed(path, *statements)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="history"):
+        opening(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_the_database_of_another_program_is_never_written_to(tmp_path: Path, opening: Callable[[Path], History]) -> None:
+    path = tmp_path / "history.sqlite"
+    changed(path, "CREATE TABLE theirs (one)", "INSERT INTO theirs VALUES (1)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="no history"):
+        opening(path)
+    assert path.read_bytes() == before
+
+
+def test_a_history_says_whose_it_is_and_an_older_one_learns_to(path: Path) -> None:
+    def mark() -> int:
+        with closing(sqlite3.connect(path)) as connection:
+            return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+    assert mark() == APPLICATION_ID
+    changed(path, "PRAGMA application_id = 0")
+    with History.read(path) as history:
+        assert history.last_round() == 0
+    assert mark() == 0  # who only looks changes nothing
+    with History.open(path) as history:
+        assert history.next_number(Kind.UPDATE) == 1
+    assert mark() == APPLICATION_ID
+
+
+@pytest.mark.parametrize("version", range(1, len(STEPS) + 1))
+def test_homes_of_all_earlier_versions_still_open(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "history.sqlite"
+    changed(path, *(statement for step in STEPS[:version] for statement in step), f"PRAGMA user_version = {version}", "ANALYZE")
+    for opening in OPENINGS.values():
+        with opening(path) as history:
+            assert history.last_round() == 0
+
+
+def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_reading, "LOOK_SECONDS", 0.2)
+    with History.read(path) as history:
+        with pytest.raises(Unavailable):
+            history._rows(f"{ENDLESS} max(i) FROM n")
+        assert history.last_round() == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT OR REPLACE INTO totals VALUES ('merged', 'many')",
+        "INSERT INTO standing VALUES (1, 'text', 1, 1.0)",
+        "INSERT INTO heard VALUES (x'00', 1.0, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+        "INSERT INTO heard VALUES ('a', 1.0, x'00', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+    ],
+)
+def test_a_value_of_another_type_is_a_damaged_history_and_no_bug_of_ours(path: Path, statement: str) -> None:
+    changed(path, statement)
+    with History.read(path) as history, pytest.raises(Unavailable, match="damaged"):
+        history.totals(), history.standing(), history.heard()
+
+
+def test_a_long_value_is_not_taken_in(path: Path) -> None:
+    changed(path, f"INSERT INTO counts VALUES (hex(zeroblob({history_reading.LONGEST_VALUE})), 1)")
+    with History.read(path) as history, pytest.raises((Unavailable, ConfigError)):
+        history.counts()
+
+
+def test_to_recognise_a_history_takes_next_to_nothing(path: Path) -> None:
+    began = time.process_time()
+    for _ in range(20):
+        History.read(path).close()
+    assert (time.process_time() - began) / 20 < 0.1
