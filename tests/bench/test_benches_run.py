@@ -57,6 +57,13 @@ def test_goodput_under_kills_is_measured():
     assert rows["broken files"] == ["0", "0"], "a kill leaves files unfinished, and none broken"
 
 
+def test_what_hostile_members_do_is_measured():
+    output = quick("poisoning.py")
+    assert {"sign flip", "stale models", "one common far point", "label flip"} <= set(rows_of(output))
+    cells = [float(cell.split()[0]) for cell in rows_of(output)["sign flip"]]
+    assert all(0 < cell < float(output.split("nobody hostile: ")[1].split()[0]) for cell in cells), "the attack bites"
+
+
 def test_learnae_is_compared_with_gloo():
     output = quick("comparison.py")
     assert "To 99.5% of central accuracy" in output
