@@ -14,7 +14,7 @@ from learnae.node.inbox import Entry, Inbox
 from learnae.node.outages import Outages
 from learnae.node.peers import Peers
 from learnae.node.rhythm import UNKNOWN_SECONDS
-from learnae.node.standing import Seen
+from learnae.node.support import Seen
 from learnae.records import Candidate, Kind, PeerId, Update, View
 from learnae.strategies import Selector
 
@@ -42,7 +42,11 @@ class Chooser:
 
     def seen(self, round_: int) -> list[Seen]:
         """The lineages that are announced by peers with the own architecture."""
-        return [Seen(update(e).lineage, update(e).young, self._live(e, round_, unknown=0.0), e.peer) for e in self._fitting()]
+        return [self._seen(entry, round_) for entry in self._fitting()]
+
+    def _seen(self, entry: Entry, round_: int) -> Seen:
+        body, live = update(entry), self._live(entry, round_, unknown=0.0)
+        return Seen(body.lineage, body.young, live, entry.peer, self.inbox.known_since(entry.peer))
 
     def of_lineage(self, lineage: bytes) -> list[Entry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""

@@ -12,12 +12,15 @@ import trio
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting, copy_tensors
 from learnae.node.choosing import Chooser
-from learnae.node.newcomers import CANDIDATES
+from learnae.node.inbox import Entry
 from learnae.node.outages import Outages
 from learnae.node.publishing import Publisher
+from learnae.node.seeking import Lead
 from learnae.node.settling import BATCHES, Settling
-from learnae.node.standing import Seen, Standing
+from learnae.node.standing import Standing
+from learnae.node.support import Seen
 from learnae.node.tally import Tally
+from learnae.records import PeerId
 from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Joining:
         if still > snapshot.progress.step_seconds:
             return False
         await trio.sleep(max(0.0, still))  # sooner than another snapshot would come
+        if self._listened_for < self.standing.settle_seconds and self.standing.expects_more(self.chooser.seen(tally.round)):
+            return False
         if await self._adopt_any(snapshot, tally):
             self.outages.works(TRUSTED)
             return True
@@ -88,17 +93,32 @@ class Joining:
         return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
 
     async def _adopt_any(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """Lineage after lineage, in the order of preference, until a model could be had or too many could not."""
-        tries, seen = BATCHES * CANDIDATES, self.chooser.seen(tally.round)
+        """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none."""
+        tried, left = set[PeerId](), set[bytes]()
+        for _ in range(BATCHES):
+            search = self.settling.search(tally)
+            found = await self.settling.find(search, self._leads(tally, tried, left))
+            if found and await self.settling.adopt_one(*found, snapshot, tally, "joined"):
+                return True
+            tried |= search.tried
+            left |= {found[0]} if found else set()
+            if not search.tried:
+                return False
+        return False
+
+    def _leads(self, tally: Tally, tried: set[PeerId], left: set[bytes]) -> list[Lead]:
+        """Lineages that are heard, and when they are done, those that were left behind."""
+        seen = self.chooser.seen(tally.round)
         if (own := self.settling.left_behind) is not None:
             seen.append(Seen(own.lineage, young=False, live=False, peer=self.standing.own))
-        while tries > 0 and (lineage := self.standing.where_to_join(seen)) is not None:
-            entries = self.settling.candidates(lineage)[:tries]
-            if await self.settling.adopt(lineage, entries, snapshot, tally, "joined"):
-                return True
-            tries -= max(CANDIDATES, len(entries))  # one alone takes as long as three at once
-            seen = [item for item in seen if item.lineage != lineage]
-        return False
+        self.settling.misses.keep({item.lineage for item in seen})
+        among = [support for support in self.standing.where_to_join(seen) if support.lineage not in left]
+
+        def untried(lineage: bytes) -> list[Entry]:
+            return [entry for entry in self.settling.candidates(lineage) if entry.peer not in tried]
+
+        live = self.settling.leads([support for support in among if support.live], untried)
+        return live or self.settling.leads([support for support in among if not support.live], untried)
 
     async def _found(self, snapshot: Snapshot, tally: Tally) -> bool:
         published = await self.publisher.publish(snapshot, b"", young=True)

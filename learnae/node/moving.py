@@ -10,9 +10,10 @@ from learnae.link.contract import Snapshot
 from learnae.node.choosing import Chooser
 from learnae.node.lasting import Lasting
 from learnae.node.newcomers import CANDIDATES
-from learnae.node.scouting import Goal, Scouting
+from learnae.node.scouting import Scouting
 from learnae.node.settling import Settling
 from learnae.node.standing import Standing
+from learnae.node.support import Support
 from learnae.node.tally import Tally
 
 
@@ -29,24 +30,32 @@ class Moving:
 
     async def move(self, snapshot: Snapshot, tally: Tally) -> bool:
         """To a better lineage, if there is one and its models have come. Raises TrainerGone."""
-        if (goal := self._goal(tally)) is None:
+        outcome, wanted = self._wanted(tally)
+        if self.scouting.outcome != outcome or not self.scouting.lineages.intersection(s.lineage for s in wanted):
             self.scouting.stop()
+        await self._look_for(outcome, wanted, tally)
+        lineage, obtained = self.scouting.take(tally) or (b"", [])
+        if not any(support.lineage == lineage for support in wanted):
             return False
-        if self.scouting.goal != goal:
-            await self.scouting.send(goal, self.settling.live_candidates(goal.lineage, tally.round), tally)
-        obtained = self.scouting.take(tally)
-        return await self.settling.adopt_one(goal.lineage, obtained, snapshot, tally, goal.outcome) if obtained else False
+        return await self.settling.adopt_one(lineage, obtained, snapshot, tally, outcome)
 
-    def _goal(self, tally: Tally) -> Goal | None:
-        """Where to go. What was begun is brought to an end also where this peer has grown meanwhile, as long as somebody is there."""
+    def _wanted(self, tally: Tally) -> tuple[str, list[Support]]:
+        """Where to go, the best first. What was begun young is brought to an end also where this peer has grown meanwhile."""
         seen, now = self.chooser.seen(tally.round), self.clock()
-        if (target := self.standing.where_to_move(seen, now)) is not None:
-            return Goal(target, "moved")
-        if (target := self.standing.where_to_yield(seen, now)) is not None and self.split.noted(tally.round, now):
+        self.settling.misses.keep({item.lineage for item in seen})
+        if self.standing.young(now) or (self.scouting.outcome == "moved" and not self.standing.ordered):
+            return "moved", self.standing.better(seen)
+        return "yielded", self.standing.where_to_yield(seen, now)
+
+    async def _look_for(self, outcome: str, wanted: list[Support], tally: Tally) -> None:
+        lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))
+        due = [support for support in wanted if not self.settling.misses.rests(support.lineage, tally.round)]
+        leads = self.settling.leads(due, lambda lineage: self.settling.live_candidates(lineage, tally.round))
+        if self.scouting.outcome:
+            self.scouting.add(leads)
+        elif lasts and leads:
             self.split.anew()  # if nothing can be had, the next try is as far away
-            return Goal(target, "yielded")
-        goal, there = self.scouting.goal, {seen.lineage for seen in self.standing.allowed(seen) if seen.live}
-        return goal if goal and goal.lineage in there and not self.standing.young(now) else None
+            await self.scouting.send(outcome, leads, tally)
 
     def best_other(self, round_: int) -> bytes | None:
         """Where an order leads that names no lineage."""

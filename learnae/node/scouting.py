@@ -1,41 +1,34 @@
-"""Models of another lineage, fetched beside the rounds of a peer that wants to go there (DESIGN 4, "Start, join, split"; decision 22)."""
+"""Models of other lineages, fetched beside the rounds of a peer that wants to go there (decisions 22 and 30)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import trio
 
-from learnae.node.inbox import Entry
 from learnae.node.obtaining import Obtained
 from learnae.node.pace import Pace
+from learnae.node.seeking import Lead, Search
 from learnae.node.settling import Settling
 from learnae.node.tally import Tally
 
 
-@attrs.frozen
-class Goal:
-    """A lineage, and what going there is called."""
-
-    lineage: bytes
-    outcome: str
-
-
 @attrs.define(eq=False)
 class Scout:
-    """What is fetched for one goal. It keeps a tally of its own."""
+    """What is looked for, and what going there is called. It keeps a tally of its own."""
 
-    goal: Goal
-    tally: Tally
+    outcome: str
+    search: Search
+    lineages: set[bytes]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
-    obtained: list[Obtained] = attrs.field(factory=list)
+    found: tuple[bytes, list[Obtained]] | None = None
 
 
 @attrs.define
 class Scouting:
-    """One goal at a time. The round that sends for its models waits a moment for them, as for all strangers; later ones only look."""
+    """One search at a time. The round that sends for models waits a moment for them, as for all strangers; later ones only look."""
 
     settling: Settling
     pace: Pace
@@ -49,34 +42,47 @@ class Scouting:
             await trio.sleep_forever()
 
     @property
-    def goal(self) -> Goal | None:
-        """What is under way, or has come and was not taken yet."""
-        return self._scout.goal if self._scout else None
+    def outcome(self) -> str:
+        """Of what is under way, or has come and was not taken yet; empty if there is nothing."""
+        return self._scout.outcome if self._scout else ""
 
-    async def send(self, goal: Goal, entries: Sequence[Entry], tally: Tally) -> None:
+    @property
+    def lineages(self) -> set[bytes]:
+        """Those that are looked for."""
+        return self._scout.lineages if self._scout else set()
+
+    async def send(self, outcome: str, leads: Sequence[Lead], tally: Tally) -> None:
         """In the place of what is under way."""
         assert self._nursery is not None
         self.stop()
-        self._scout = scout = Scout(goal, Tally(tally.round, tally.started))
-        self._nursery.start_soon(self._run_one, scout, entries)
+        search = self.settling.search(Tally(tally.round, tally.started))
+        self._scout = scout = Scout(outcome, search, {lead.lineage for lead in leads})
+        self._nursery.start_soon(self._run_one, scout, leads)
         with trio.move_on_after(self.pace.grace_seconds):
             await scout.ended.wait()
 
-    def take(self, tally: Tally) -> list[Obtained] | None:
-        """What has come, maybe nothing; None while it is under way."""
+    def add(self, leads: Iterable[Lead]) -> None:
+        """To what is under way."""
+        if self._scout is not None:
+            new = [lead for lead in leads if lead.lineage not in self._scout.lineages]
+            self._scout.search.add(new)
+            self._scout.lineages |= {lead.lineage for lead in new}
+
+    def take(self, tally: Tally) -> tuple[bytes, list[Obtained]] | None:
+        """A lineage and models of it, if they have come."""
         scout = self._scout
         if scout is None or not scout.ended.is_set():
             return None
         self._scout = None
-        tally.take_over(scout.tally)
-        return scout.obtained
+        tally.take_over(scout.search.tally)
+        return scout.found
 
     def stop(self) -> None:
         if self._scout is not None:
             self._scout.scope.cancel()
             self._scout = None
 
-    async def _run_one(self, scout: Scout, entries: Sequence[Entry]) -> None:
+    async def _run_one(self, scout: Scout, leads: Sequence[Lead]) -> None:
         with scout.scope:
-            scout.obtained = await self.settling.obtain(entries, scout.tally, beside=True)
+            scout.found = await self.settling.find(scout.search, leads)
         scout.ended.set()

@@ -18,7 +18,9 @@ from learnae.node.judging import PLUGIN
 from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.rounds import OLDEST
+from learnae.node.seeking import Lead, Misses, Search
 from learnae.node.standing import Standing
+from learnae.node.support import Support
 from learnae.node.tally import Tally
 from learnae.records import Announcement, Cid, LocalModel, Update
 from learnae.strategies import RunInThread
@@ -45,6 +47,7 @@ class Settling:
     in_thread: RunInThread
     rng: np.random.Generator
     log: FilteringBoundLogger
+    misses: Misses = attrs.field(factory=Misses)
     _told: bool = False
 
     def candidates(self, lineage: bytes) -> list[Entry]:
@@ -60,6 +63,24 @@ class Settling:
         entries = [entry for entry in self.chooser.fresh(lineage, round_) if self._may_adopt(entry)]
         self.rng.shuffle(entries)
         return entries[:CANDIDATES]
+
+    def leads(self, among: Sequence[Support], entries_of: Callable[[bytes], list[Entry]]) -> list[Lead]:
+        """Those of these lineages of which there are models to try, the ones that were missed before last."""
+        tried = ((support, entries_of(support.lineage)) for support in self.misses.in_order(among))
+        return [Lead(support.lineage, entries, support.strength) for support, entries in tried if entries]
+
+    def search(self, tally: Tally, *, beside: bool = True) -> Search:
+        return Search(self.obtainer, tally, self.clock, beside)
+
+    async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
+        """Of the best of these lineages that has any: three models, or what could be had. None if nothing came."""
+        found = await search.run(leads)
+        for lineage in search.missed:
+            self.misses.note(lineage, search.tally.round)
+        if found is None:
+            return None
+        self.misses.forget(found.lineage)
+        return found.lineage, await self.obtain(found.rest, search.tally, beside=search.beside, begun=found.obtained)
 
     async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
         """The medoid of the first three that can be had; False when there is none. Raises TrainerGone."""
@@ -78,9 +99,11 @@ class Settling:
             obtained.remove(chosen)
         return False
 
-    async def obtain(self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False) -> list[Obtained]:
-        """Three, or what could be had in so many tries of up to three at once."""
-        remaining, obtained = list(entries), list[Obtained]()
+    async def obtain(
+        self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False, begun: Sequence[Obtained] = ()
+    ) -> list[Obtained]:
+        """Three with those that are here, or what could be had in so many tries of up to three at once."""
+        remaining, obtained = list(entries), list(begun)
         for _ in range(BATCHES):
             wanted = CANDIDATES - len(obtained)
             obtained += await self.obtainer.obtain(remaining[:wanted], tally, beside=beside)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import attrs
 
 from learnae.node.outages import Outages
-from learnae.node.standing import Seen, Standing
+from learnae.node.standing import Standing
+from learnae.node.support import Seen
 
 MOST = 8  # reported at once: whoever invents lineages fills no log
 

@@ -1,6 +1,6 @@
 """Where a peer stands among the lineages: who is young, who moves, who yields, who has split (DESIGN 4, "Start, join, split").
 
-Ages are never compared. Lineages are: one with somebody grown in it before one that is young, then the smaller hash.
+Ages are never compared. Lineages are, by their support: from how many peers they are heard, somebody grown in it, then the smaller hash.
 """
 
 from __future__ import annotations
@@ -11,25 +11,17 @@ from collections.abc import Iterable
 import attrs
 
 from learnae.config.tables import JoinTable
+from learnae.node.support import NOBODY, Seen, Support, supports
 from learnae.records import Cid, PeerId
 
 LINEAGE_BYTES = 8
-NOBODY = PeerId("")
+LONGEST_SECONDS = 600.0
+"""For so long at most peers must have been heard before a grown peer follows them: time enough for a person to see the split reported."""
 
 
 def found(root: Cid) -> bytes:
     """The lineage that begins with this root."""
     return hashlib.sha256(b"learnae/lineage/1" + root.encode()).digest()[:LINEAGE_BYTES]
-
-
-@attrs.frozen
-class Seen:
-    """One lineage as some peer announces it."""
-
-    lineage: bytes
-    young: bool
-    live: bool = True
-    peer: PeerId = NOBODY
 
 
 @attrs.define
@@ -83,34 +75,55 @@ class Standing:
         """Whether this peer may adopt that peer's model; its own, of an earlier run, it may."""
         return not self.rules.trust or peer in self.rules.trust or peer == self.own
 
-    def where_to_join(self, seen: Iterable[Seen]) -> bytes | None:
-        """The lineage that a newcomer adopts: live before left behind, grown before young, then the smaller hash."""
-        return min(self.allowed(seen), key=lambda s: (not s.live, s.young, s.lineage), default=Seen(b"", True)).lineage or None
+    def where_to_join(self, seen: Iterable[Seen]) -> list[Support]:
+        """The lineages that a newcomer may adopt, the best first: live before left behind, then by their support."""
+        return sorted(supports(self.allowed(seen)).values(), key=lambda s: (not s.live, s.rank_for_newcomers))
 
-    def where_to_move(self, seen: Iterable[Seen], now: float) -> bytes | None:
-        """The lineage that a young peer leaves its own for, if any."""
-        if not self.lineage or not self.young(now):
-            return None
-        live = [s for s in self.allowed(seen) if s.live]
-        own_rank = (all(s.young for s in live if s.lineage == self.lineage), self.lineage)
-        better = [rank for s in live if (rank := (s.young, s.lineage)) < own_rank and s.lineage != self.lineage]
-        return min(better)[1] if better else None
+    def expects_more(self, seen: Iterable[Seen]) -> bool:
+        """Whether a lineage that is not heard was announced by so many before that it may soon be the best of those that are.
+
+        Peers speak once in a round of theirs, which takes longer than a newcomer listens; whoever lies speaks at once.
+        """
+        among = self.where_to_join(seen)
+        return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
+
+    def where_to_move(self, seen: Iterable[Seen], now: float) -> list[Support]:
+        """The lineages that a young peer leaves its own for, the best first."""
+        return self.better(seen) if self.young(now) else []
+
+    def better(self, seen: Iterable[Seen]) -> list[Support]:
+        """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""
+        others, own = self._others(seen)
+        return [support for support in others if self.lineage and support.rank < own.rank]
 
     def where_to_rejoin(self, seen: Iterable[Seen]) -> bytes | None:
         """The best of the others that are there now."""
-        return self.where_to_join(s for s in seen if s.live and s.lineage != self.lineage)
+        best = self.where_to_join(s for s in seen if s.live and s.lineage != self.lineage)
+        return best[0].lineage if best else None
 
-    def where_to_yield(self, seen: Iterable[Seen], now: float) -> bytes | None:
-        """The lineage that a grown peer gives its own up for, if it shall: of two sides exactly one has the larger hash."""
-        if self.rules.on_split != "yield" or self.ordered:
-            return None
-        return min((lineage for lineage in self.splits(self.allowed(seen), now) if lineage < self.lineage), default=None)
+    def where_to_yield(self, seen: Iterable[Seen], now: float) -> list[Support]:
+        """The lineages that a grown peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
+
+        In the others only those count that have been heard for half as long as this peer is where it is.
+        """
+        if self.rules.on_split != "yield" or self.ordered or self.young(now):
+            return []
+        known_for = min(LONGEST_SECONDS, (now - self.since) / 2)
+        others, own = self._others(s for s in seen if s.lineage == self.lineage or now - s.since >= known_for)
+        better = [s for s in others if s.grown and (-s.size, s.lineage) < (-own.size, self.lineage)]
+        return sorted(better, key=lambda s: (-s.size, s.lineage))
 
     def splits(self, seen: Iterable[Seen], now: float) -> set[bytes]:
         """Other grown lineages, heard live by a grown peer."""
         if not self.lineage or self.young(now):
             return set()
         return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
+
+    def _others(self, seen: Iterable[Seen]) -> tuple[list[Support], Support]:
+        """The support of the other lineages that are there now, the best first, and of the own one."""
+        among = supports(s for s in self.allowed(seen) if s.live)
+        own = among.pop(self.lineage, Support(self.lineage)).with_own()
+        return sorted(among.values(), key=lambda s: s.rank), own
 
     def allowed(self, seen: Iterable[Seen]) -> list[Seen]:
         """Those whose models this peer may adopt."""

@@ -4,11 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.config.tables import JoinTable
-from learnae.node.standing import Seen, Standing, found
+from learnae.node.standing import Standing, found
+from learnae.node.support import Seen, Support
 from learnae.records import Cid, PeerId
 
 A, B, C = b"a" * 8, b"b" * 8, b"c" * 8
 RULES = JoinTable(wait_seconds=2.0, settle_rounds=10, settle_seconds=10.0)
+
+
+def names(supported: list[Support]) -> list[bytes]:
+    return [support.lineage for support in supported]
+
+
+def voices(lineage: bytes, count: int, *, young: bool = False, first: int = 0, **facts) -> list[Seen]:
+    return [Seen(lineage, young, peer=PeerId(f"{lineage!r}{index}"), **facts) for index in range(first, first + count)]
 
 
 def grown(lineage: bytes) -> Standing:
@@ -45,47 +54,47 @@ def test_a_long_wait_prolongs_settling_to_three_times_the_wait():
 
 
 def test_a_young_peer_moves_to_a_grown_lineage_whatever_its_hash():
-    assert young(A).where_to_move([Seen(B, young=False)], now=1.0) == B
+    assert names(young(A).where_to_move([Seen(B, young=False)], now=1.0))[:1] == [B]
 
 
 def test_a_young_peer_moves_to_a_young_lineage_only_if_its_hash_is_smaller():
-    assert young(B).where_to_move([Seen(A, young=True), Seen(C, young=True)], now=1.0) == A
-    assert young(A).where_to_move([Seen(B, young=True)], now=1.0) is None
+    assert names(young(B).where_to_move([Seen(A, young=True), Seen(C, young=True)], now=1.0))[:1] == [A]
+    assert young(A).where_to_move([Seen(B, young=True)], now=1.0) == []
 
 
 def test_a_young_peer_prefers_the_grown_of_two_better_lineages():
-    assert young(B).where_to_move([Seen(A, young=True), Seen(C, young=False)], now=1.0) == C
+    assert names(young(B).where_to_move([Seen(A, young=True), Seen(C, young=False)], now=1.0))[:1] == [C]
 
 
 def test_a_grown_peer_never_moves_but_reports_another_grown_lineage_as_a_split():
     seen = [Seen(B, young=False), Seen(C, young=True)]
-    assert grown(A).where_to_move(seen, now=1.0) is None
+    assert grown(A).where_to_move(seen, now=1.0) == []
     assert grown(A).splits(seen, now=1.0) == {B}
     assert young(A).splits(seen, now=1.0) == set()
 
 
 def test_what_was_left_behind_moves_nobody_and_splits_nothing():
     left_behind = [Seen(B, young=False, live=False)]
-    assert young(C).where_to_move(left_behind, now=1.0) is None
+    assert young(C).where_to_move(left_behind, now=1.0) == []
     assert grown(A).splits(left_behind, now=1.0) == set()
 
 
 def test_a_newcomer_joins_live_before_left_behind_grown_before_young_smaller_before_larger():
     newcomer = Standing(RULES)
-    assert newcomer.where_to_join([Seen(A, young=False, live=False), Seen(C, young=True)]) == C
-    assert newcomer.where_to_join([Seen(A, young=True), Seen(C, young=False)]) == C
-    assert newcomer.where_to_join([Seen(B, young=False), Seen(C, young=False)]) == B
-    assert newcomer.where_to_join([]) is None
+    assert names(newcomer.where_to_join([Seen(A, young=False, live=False), Seen(C, young=True)]))[:1] == [C]
+    assert names(newcomer.where_to_join([Seen(A, young=True), Seen(C, young=False)]))[:1] == [C]
+    assert names(newcomer.where_to_join([Seen(B, young=False), Seen(C, young=False)]))[:1] == [B]
+    assert newcomer.where_to_join([]) == []
 
 
 def test_a_fresh_start_ignores_what_was_left_behind():
-    assert Standing(JoinTable(fresh=True)).where_to_join([Seen(A, young=False, live=False)]) is None
+    assert Standing(JoinTable(fresh=True)).where_to_join([Seen(A, young=False, live=False)]) == []
 
 
 def test_a_named_lineage_is_the_only_one_that_is_joined():
     newcomer = Standing(JoinTable(lineage=C.hex()))
-    assert newcomer.where_to_join([Seen(A, young=False), Seen(C, young=True)]) == C
-    assert newcomer.where_to_join([Seen(A, young=False)]) is None
+    assert names(newcomer.where_to_join([Seen(A, young=False), Seen(C, young=True)]))[:1] == [C]
+    assert newcomer.where_to_join([Seen(A, young=False)]) == []
 
 
 ALICE, BOB, ME = PeerId("a" * 64), PeerId("b" * 64), PeerId("e" * 64)
@@ -95,19 +104,19 @@ TRUSTING = JoinTable(trust=(ALICE,))
 def test_a_newcomer_that_trusts_somebody_joins_where_that_peer_publishes_and_nowhere_else():
     newcomer = Standing(TRUSTING, ME)
     seen = [Seen(A, young=False, peer=BOB), Seen(C, young=True, peer=ALICE)]
-    assert newcomer.where_to_join(seen) == C
-    assert newcomer.where_to_join(seen[:1]) is None
+    assert names(newcomer.where_to_join(seen))[:1] == [C]
+    assert newcomer.where_to_join(seen[:1]) == []
 
 
 def test_what_the_own_earlier_run_left_behind_is_always_trusted():
-    assert Standing(TRUSTING, ME).where_to_join([Seen(A, young=False, live=False, peer=ME)]) == A
+    assert names(Standing(TRUSTING, ME).where_to_join([Seen(A, young=False, live=False, peer=ME)]))[:1] == [A]
 
 
 def test_a_young_peer_that_trusts_somebody_moves_only_to_where_that_peer_publishes():
     standing = Standing(TRUSTING, ME)
     standing.enter(C, now=0.0)
-    assert standing.where_to_move([Seen(A, young=False, peer=BOB)], now=1.0) is None
-    assert standing.where_to_move([Seen(B, young=False, peer=ALICE)], now=1.0) == B
+    assert standing.where_to_move([Seen(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(standing.where_to_move([Seen(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
 
 
 def test_a_founder_that_trusts_somebody_stays_young_until_that_peer_was_in_its_lineage():
@@ -132,9 +141,9 @@ def test_who_is_in_the_own_trust_founds_and_grows_as_if_there_were_none():
 
 def test_a_young_peer_stays_where_somebody_is_grown_unless_the_other_grown_lineage_has_the_smaller_hash():
     """Or it would go back and forth between the two sides of a split for ever."""
-    both = [Seen(A, young=False), Seen(B, young=False)]
-    assert young(A).where_to_move(both, now=1.0) is None
-    assert young(B).where_to_move(both, now=1.0) == A
+    both = [*voices(A, 2), *voices(B, 2)]
+    assert young(A).where_to_move(both, now=1.0) == []
+    assert names(young(B).where_to_move(both, now=1.0))[:1] == [A]
 
 
 YIELDING = JoinTable(on_split="yield")
@@ -147,22 +156,22 @@ def yielding(lineage: bytes, rules: JoinTable = YIELDING, **options) -> Standing
 
 
 def test_of_two_grown_sides_the_one_with_the_larger_hash_yields():
-    both = [Seen(A, young=False), Seen(B, young=False)]
-    assert yielding(B).where_to_yield(both, now=1.0) == A
-    assert yielding(A).where_to_yield(both, now=1.0) is None
-    assert grown(B).where_to_yield(both, now=1.0) is None
+    both = [*voices(A, 2), *voices(B, 2)]
+    assert names(yielding(B).where_to_yield(both, now=1.0))[:1] == [A]
+    assert yielding(A).where_to_yield(both, now=1.0) == []
+    assert grown(B).where_to_yield(both, now=1.0) == []
 
 
 def test_nobody_yields_to_what_is_young_or_was_left_behind_or_is_not_trusted():
-    assert yielding(B).where_to_yield([Seen(A, young=True)], now=1.0) is None
-    assert yielding(B).where_to_yield([Seen(A, young=False, live=False)], now=1.0) is None
+    assert yielding(B).where_to_yield([Seen(A, young=True)], now=1.0) == []
+    assert yielding(B).where_to_yield([Seen(A, young=False, live=False)], now=1.0) == []
     picky = JoinTable(on_split="yield", trust=(ALICE,))
-    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=BOB)], now=1.0) is None
-    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=ALICE)], now=1.0) == A
+    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(yielding(B, picky).where_to_yield([Seen(A, young=False, peer=ALICE)], now=1.0))[:1] == [A]
 
 
 def test_a_lineage_that_was_ordered_is_not_yielded():
-    assert yielding(B, ordered=True).where_to_yield([Seen(A, young=False)], now=1.0) is None
+    assert yielding(B, ordered=True).where_to_yield([Seen(A, young=False)], now=1.0) == []
 
 
 def test_who_is_ordered_away_without_a_name_goes_to_the_best_of_the_others_that_are_there():
@@ -172,11 +181,81 @@ def test_who_is_ordered_away_without_a_name_goes_to_the_best_of_the_others_that_
     assert grown(A).where_to_rejoin(seen[:1]) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.booleans()), min_size=1, max_size=6), st.sampled_from([A, B, C]))
+def test_a_newcomer_goes_to_the_many_whatever_their_hash_and_whatever_one_claims():
+    newcomer = Standing(RULES)
+    assert names(newcomer.where_to_join([Seen(A, young=False), *voices(B, 20)])) == [B, A]
+    assert names(newcomer.where_to_join([Seen(A, young=False), *voices(B, 2, young=True)])) == [B, A]
+    assert names(newcomer.where_to_join([Seen(A, young=True)])) == [A], "one voice is all there is"
+
+
+def test_a_peer_that_says_much_is_one_voice():
+    assert names(Standing(RULES).where_to_join([Seen(A, young=False, peer=ALICE)] * 9 + voices(B, 2))) == [B, A]
+
+
+def test_a_newcomer_waits_where_many_more_were_there_than_are_heard_yet():
+    newcomer, lone = Standing(RULES), Seen(A, young=False)
+    assert newcomer.expects_more([lone, *voices(B, 5, live=False)])
+    assert not newcomer.expects_more([lone, *voices(B, 3, live=False)])
+    assert not newcomer.expects_more(voices(B, 5, live=False)), "nobody else is there: what was left behind is taken"
+    heard = [lone, *voices(B, 4, live=False), *voices(B, 1, first=4)]
+    assert not newcomer.expects_more(heard)
+    assert names(newcomer.where_to_join(heard)) == [B, A], "one of them was heard, and four more are expected"
+    assert not Standing(JoinTable(fresh=True)).expects_more([lone, *voices(B, 5, live=False)])
+
+
+def test_a_young_peer_leaves_several_for_more_of_them_and_never_for_one_voice():
+    here = voices(C, 1)
+    assert young(C).where_to_move([*here, Seen(A, young=False)], now=1.0) == []
+    assert names(young(C).where_to_move([*here, *voices(A, 2)], now=1.0)) == [A]
+    assert young(A).where_to_move([*voices(A, 1), *voices(B, 3)], now=1.0) == [], "as many in their kind: the smaller hash"
+    assert names(young(A).where_to_move([*voices(A, 1), *voices(B, 4)], now=1.0)) == [B]
+    assert names(young(A).where_to_move(voices(B, 20), now=1.0)) == [B]
+
+
+def test_young_ones_come_to_those_who_are_grown_and_cannot_move():
+    assert names(young(A).where_to_move([*voices(A, 1, young=True), *voices(B, 2)], now=1.0)) == [B]
+
+
+def test_who_yields_does_so_for_more_support_whatever_the_hash_and_not_for_less():
+    assert yielding(B).where_to_yield([*voices(B, 1), Seen(A, young=False)], now=1.0) == []
+    assert names(yielding(A).where_to_yield(voices(B, 2), now=1.0)) == [B]
+    assert names(yielding(B).where_to_yield([*voices(B, 3), *voices(A, 4)], now=1.0)) == [A]
+    assert yielding(A).where_to_yield([*voices(A, 3), *voices(B, 4)], now=1.0) == []
+
+
+def test_who_yields_counts_only_those_who_are_known_for_half_as_long_as_it_is_where_it_is():
+    standing = yielding(B, rounds=10, seconds=1000.0)
+    mine = voices(B, 1, since=0.0)
+    assert standing.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=400.0) == []
+    assert names(standing.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=600.0)) == [A], "nobody need be known for longer"
+    assert names(standing.where_to_yield([*mine, *voices(A, 9)], now=1.0)) == [A], "known to an earlier run"
+
+
+LINEAGES = st.sampled_from([A, B, C])
+
+
+@given(st.lists(st.tuples(LINEAGES, st.booleans()), min_size=1, max_size=12), LINEAGES)
 def test_no_young_peer_ever_goes_in_circles(announced, start):
     """Each move of one peer, with all others as they are, goes to a strictly better lineage: at most one for each that there is."""
-    seen, standing, moves = [Seen(lineage, young) for lineage, young in announced], young(start), 0
-    while (target := standing.where_to_move(seen, now=1.0)) is not None:
-        standing.enter(target, now=0.0)
+    seen = [Seen(lineage, young, peer=PeerId(str(index))) for index, (lineage, young) in enumerate(announced)]
+    standing, moves = young(start), 0
+    while target := standing.where_to_move(seen, now=1.0):
+        standing.enter(target[0].lineage, now=0.0)
         moves += 1
         assert moves <= 3
+
+
+@given(st.lists(st.tuples(LINEAGES, st.booleans()), min_size=2, max_size=12))
+def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
+    """Whoever is young, one after the other in any order, until nobody wants to move: then none is where others are not."""
+    where = [lineage for lineage, _ in peers]
+
+    def goal(mover: int) -> list[Support]:
+        seen = [Seen(where[i], True, peer=PeerId(str(i))) for i in range(len(peers)) if i != mover]
+        return young(where[mover]).where_to_move(seen, now=1.0)
+
+    for _ in range(4 * len(peers)):
+        for mover in range(len(peers)):
+            if target := goal(mover):
+                where[mover] = target[0].lineage
+    assert len(set(where)) == 1

@@ -128,9 +128,11 @@ def test_a_liar_that_lured_a_peer_away_is_denied_and_left(run_world):
     async def main(world):
         liar, friend = world.peer("liar", -9.0, lineage=b"\0" * 8), world.peer("friend", 1.0, lineage=OURS)
         a = world.peer("a", 1.0, lineage=OURS, settings={"join": {"on_split": "yield"}})
-        for peer in (liar, friend, a):
+        for peer in (liar, a):
             peer.start()
-        await trio.sleep(30)
+        await trio.sleep(40)
+        friend.start()
+        await trio.sleep(3)
         lured = a.lineage
         a.history.deny(liar.peer)
         a.history.order_rejoin(None)

@@ -1,0 +1,166 @@
+"""One liar with a grown lineage and the smallest hash leads nobody away from where several are, and models that never come cost little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import trio
+
+import learnae
+from learnae.content.cids import dag_cid
+from learnae.node.seeking import LANES, Misses
+from learnae.node.support import Support
+from learnae.plugins.hooks import Plugin
+from learnae.plugins.manager import PluginManager
+from learnae.plugins.storage.memory import MemoryStorage
+from learnae.records import Cid
+
+LINEAGE = b"lineage1"
+SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8
+
+
+class Silent(set[Cid]):
+    """Blocks that never come."""
+
+
+class Trapped(MemoryStorage):
+    async def get(self, cids, deliver, *, hints=()):
+        if self.context.share(Silent).intersection(cids):
+            await trio.sleep_forever()
+        await super().get(cids, deliver, hints=hints)
+
+
+class Storages:
+    @learnae.hookimpl
+    def learnae_register_storage(self):
+        return {"trapped": Trapped}
+
+
+def run_with(run_world: Any, main: Any, **settings: Any) -> Any:
+    manager = PluginManager.discover(only=())
+    manager.register(Storages(), Plugin("storages"))
+    return run_world(main, manager=manager, storage={"use": "trapped"}, **settings)
+
+
+def peer_of(world: Any, name: str, *, lineage: bytes = b"", seconds: float = 1.0) -> Any:
+    peer = world.swarm.peer(name, {"w": np.zeros(64, np.float32)}, lambda model: 1, round_seconds=lambda: seconds)
+    peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=lineage)
+    peer.start()
+    return peer
+
+
+async def lie(world: Any, lineages: list[bytes], *, there: bool = True) -> None:
+    """Each of them grown, announced by one stranger every second; their models are there, or are waited for in vain."""
+    strangers = [world.stranger() for _ in lineages]
+    for number in range(1, 1000):
+        for stranger, lineage in zip(strangers, lineages, strict=True):
+            root = dag_cid(f"{stranger.peer} {number}".encode())
+            if there:
+                root = stranger.store(stranger.pack(number=number)).root
+            else:
+                world.swarm.shared(Silent).add(root)
+            stranger.say(stranger.update(root, lineage=lineage, young=False), number)
+        await trio.sleep(1)
+
+
+def went(peer: Any) -> list[str]:
+    return [outcome for outcome in peer.trainer.adopted_outcomes if outcome != "merged"]
+
+
+@pytest.mark.parametrize(("seconds", "voices"), [(1.0, 1), (1.0, 3), (7.0, 1)])
+def test_newcomers_go_where_most_are_not_to_the_smallest_hash(run_world, seconds, voices):
+    async def main(world):
+        for index in range(5):
+            peer_of(world, f"p{index}", lineage=LINEAGE, seconds=seconds + index / 10)
+        world.swarm.nursery.start_soon(lie, world, [SMALLEST] * voices)
+        await trio.sleep(seconds + 2)
+        newcomers = [peer_of(world, f"newcomer {index}") for index in range(5)]
+        await trio.sleep(7 + seconds)  # rounds of seven seconds are longer than a newcomer listens
+        return newcomers
+
+    for newcomer in run_with(run_world, main):
+        assert (newcomer.lineage, went(newcomer)) == (LINEAGE, ["joined"])
+
+
+@pytest.mark.parametrize("on_split", ["report", "yield"])
+def test_nobody_grown_and_nobody_young_leaves_several_for_one_voice(run_world, on_split):
+    async def main(world):
+        grown = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
+        await trio.sleep(4)
+        young = peer_of(world, "young")
+        await trio.sleep(4)
+        joined = went(young)
+        world.swarm.nursery.start_soon(lie, world, [SMALLEST])
+        await trio.sleep(30)
+        return joined, [*grown, young]
+
+    joined, peers = run_with(run_world, main, join={"on_split": on_split, "settle_rounds": 5})
+    assert joined == ["joined"]
+    assert {peer.lineage for peer in peers} == {LINEAGE}
+    assert all("yielded" not in went(peer) and "moved" not in went(peer) for peer in peers)
+
+
+def test_who_heard_a_liar_first_goes_over_to_the_many_when_they_are_heard(run_world):
+    async def main(world):
+        reached = [False]
+        honest = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(5)]
+        world.swarm.medium.reaches = lambda sender, receiver: reached[0] or sender not in {peer.peer for peer in honest}
+        world.swarm.nursery.start_soon(lie, world, [SMALLEST])
+        await trio.sleep(3)
+        newcomer = peer_of(world, "newcomer")
+        await trio.sleep(4)
+        first = newcomer.lineage
+        reached[0] = True
+        await trio.sleep(6)
+        return first, newcomer.lineage
+
+    assert run_with(run_world, main) == (SMALLEST, LINEAGE)
+
+
+@pytest.mark.parametrize("fakes", [3, 10])
+def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_come(run_world, fakes):
+    """The honest one is heard from one peer alone, and has the largest hash."""
+
+    async def main(world):
+        peer_of(world, "founder", lineage=LARGEST)
+        world.swarm.nursery.start_soon(lambda: lie(world, [bytes([index]) * 8 for index in range(fakes)], there=False))
+        await trio.sleep(2)
+        newcomer = peer_of(world, "newcomer")
+        await trio.sleep(5.0 if fakes < LANES else 15.0)
+        return newcomer.lineage
+
+    assert run_with(run_world, main, node={"fetch_seconds": 10.0}) == LARGEST
+
+
+@pytest.mark.parametrize("fakes", [1, 5])
+def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(run_world, fakes):
+    async def main(world):
+        reached = [False]
+        world.swarm.medium.reaches = lambda sender, receiver: reached[0]
+        founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
+        await trio.sleep(4)
+        own = young.lineage
+        world.swarm.nursery.start_soon(lambda: lie(world, [bytes([0] * 7 + [index]) for index in range(fakes)], there=False))
+        reached[0] = True
+        await trio.sleep(15)
+        return own, founder.lineage, young
+
+    own, wanted, young = run_with(run_world, main)
+    assert own not in (b"", wanted)
+    assert young.lineage == wanted
+    assert went(young) == ["founded", "moved"]
+
+
+def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_and_rests(run_world):
+    misses, best, other = Misses(), Support(SMALLEST, 1), Support(LINEAGE, 1)
+    misses.note(SMALLEST, 7)
+    assert misses.in_order([best, other]) == [other, best]
+    assert [misses.rests(SMALLEST, round_) for round_ in (7, 8, 9)] == [True, True, False]
+    for round_ in range(10):
+        misses.note(SMALLEST, round_)
+    assert not misses.rests(SMALLEST, 9 + 16)
+    misses.keep({LINEAGE})
+    assert misses.in_order([best, other]) == [best, other]
