@@ -109,10 +109,10 @@ class JoinTable:
     )
     on_split: str = key(
         "report",
-        'What a grown peer does about another grown lineage: "report" tells of it, "yield" also moves to the smaller hash.',
+        'What a grown peer does about another grown lineage: "report" tells of it, "yield" also goes over to the one with more peers.',
         in_(("report", "yield")),
     )
-    trust: tuple[str, ...] = key((), "The public keys whose models a newcomer may adopt; none named: whoever is heard first.", PUBLIC_KEYS)
+    trust: tuple[str, ...] = key((), "The public keys whose models a newcomer may adopt; none named: it follows the most.", PUBLIC_KEYS)
     lineage: str | None = key(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
     fresh: bool = key(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
 

@@ -32,7 +32,7 @@ class Splits:
     @property
     def _remedy(self) -> str:
         if self.standing.rules.on_split == "yield":
-            return "with join.on_split = 'yield' the side with the larger hash goes over when that has lasted"
+            return "with join.on_split = 'yield' the side with fewer peers goes over when that has lasted"
         return "let the peers of one side go over with `learnae rejoin`, or set join.on_split = 'yield' in all files"
 
 

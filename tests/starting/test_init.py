@@ -37,6 +37,15 @@ def test_it_says_what_it_wrote_and_what_to_type(
     assert "    cd x\n    learnae run learnae.toml\n" in capsys.readouterr().out
 
 
+def test_it_shows_whose_model_a_peer_starts_from_and_the_line_works_once_it_is_no_comment(tmp_path: Path) -> None:
+    write_project(tmp_path / "x")
+    file = tmp_path / "x" / "learnae.toml"
+    shown = re.sub(r"^# (trust = )\[.*\]", rf'\1["{"a" * 64}"]', file.read_text(), count=1, flags=re.MULTILINE)
+    assert shown != file.read_text()
+    file.write_text(shown)
+    assert open_peer_file(file)[0].join.trust == ("a" * 64,)
+
+
 @pytest.mark.parametrize("name", ["my swarm", "peers' own", "a $HOME"])
 def test_what_to_type_leads_into_a_folder_of_any_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
