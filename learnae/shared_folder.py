@@ -13,64 +13,144 @@ import os
 import pwd
 import secrets
 import stat
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from learnae.durable import sync_folder
+import attrs
+
+from learnae.opening import look, open_folder, read_file
+from learnae.reaching import reach
+
+T = TypeVar("T")
 
 _PUBLIC = stat.S_ISVTX | stat.S_IWOTH
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _TEXT = b"learnae"
 _DRAFTS = ("new.", ".new.")  # names of what is not finished yet
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.EPERM, errno.EACCES)
+
+
+@attrs.frozen
+class Place:
+    """A folder, reached anew for each use, since it may go and come back.
+
+    `named` is what its user calls it. Of the names `below` none may be a link: anybody who may write to the folder could have made it.
+    One that is `apart` was named by nobody, and is not used where another user has prepared it (`learnae.reaching`).
+    """
+
+    named: Path
+    below: tuple[str, ...] = ()
+    apart: bool = False
+
+    @property
+    def path(self) -> Path:
+        return self.named.joinpath(*self.below)
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Its descriptor. Raises OSError; what goes wrong inside with a name alone gets the whole path."""
+        descriptor = reach(self.named, self.below, apart=self.apart)
+        try:
+            yield descriptor
+        except OSError as error:
+            if isinstance(error.filename, str):
+                error.filename = str(self.path / error.filename)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def make(self, *, parents: bool = False) -> None:
+        """Make it where it is missing, with `parents` those above it as well. Raises OSError."""
+        if parents and self.apart:  # what lies above is this user's alone
+            os.close(reach(self.named, apart=True, make=_make_plainly, parents=True))
+        os.close(reach(self.named, self.below, apart=self.apart, make=_make_in, parents=parents))
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
     """This folder where it is missing, with `parents` those above it as well. Raises OSError."""
-    if parents and not os.path.lexists(folder) and folder.parent != folder:
-        make_folder(folder.parent, parents=True)
-    try:
-        if os.path.lexists(folder) or not _is_shared(folder.parent.stat()):
-            folder.mkdir()
-        else:
-            _make_with_rights(folder)
-    except FileExistsError:
-        if not os.path.isdir(folder):
-            raise
+    Place(folder).make(parents=parents)
 
 
-def create(path: Path) -> BinaryIO:
-    """A new file; in a shared folder it can be read by whoever can read that. Raises OSError, also if it is there."""
-    above = path.parent.stat()
+def create(path: str | Path, *, at: int | None = None) -> BinaryIO:
+    """A new file, in the folder `at` if that is given; in a shared folder it can be read by whoever can read that.
+
+    Raises OSError, also if it is there.
+    """
+    above = os.stat(Path(path).parent) if at is None else os.fstat(at)
     mode, shared = stat.S_IMODE(above.st_mode) & _READ | stat.S_IWUSR, _is_shared(above)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if shared else mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if shared else mode, dir_fd=at)
     try:
         if shared:
             _take_over(descriptor, above, mode)
         return os.fdopen(descriptor, "wb")
     except BaseException:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        remove(path, at=at)
         raise
 
 
-def try_out(folder: Path) -> None:
-    """Do with a file what peers do with theirs, and leave nothing behind. Raises OSError."""
-    draft, final = (folder / f"new.{secrets.token_hex(16)}.check" for _ in range(2))
+def give_name(draft: str | Path, name: str | Path, other: str, *, at: int | None = None) -> str | Path:
+    """Give a finished file its name, in one step; `other` where a stranger has put there what cannot be replaced, such as a folder.
+
+    Returns the name that it has got. Raises OSError.
+    """
     try:
-        with create(draft) as file:
-            file.write(_TEXT)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(final)
-        sync_folder(folder)
-        if final.read_bytes() != _TEXT:
-            raise OSError(errno.EIO, "what was written is not what is read", str(folder))
-        final.unlink()
-    finally:
-        for path in (draft, final):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        os.replace(draft, name, src_dir_fd=at, dst_dir_fd=at)
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY or look(name, at=at) is None:
+            raise
+        os.replace(draft, other, src_dir_fd=at, dst_dir_fd=at)
+        return other
+    return name
+
+
+def remove(name: str | Path, *, at: int | None = None) -> None:
+    """Nothing happens where it is not there. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=at)
+
+
+def may_remove(found: os.stat_result, above: os.stat_result) -> bool:
+    """Whether this is a plain file that the rights of the folder above let this user remove; root is bound by the sticky bit as well."""
+    user = os.geteuid()
+    ours = found.st_uid == user or not above.st_mode & stat.S_ISVTX or above.st_uid == user != 0
+    return stat.S_ISREG(found.st_mode) and ours
+
+
+def in_turns(files: Sequence[T], user: Callable[[T], int]) -> Iterator[T]:
+    """Those of all users, one of each in each turn, in the order given: many of one user do not keep the others waiting."""
+    queues: dict[int, deque[T]] = {}
+    for file in files:
+        queues.setdefault(user(file), deque()).append(file)
+    while queues:
+        for number, queue in list(queues.items()):
+            yield queue.popleft()
+            if not queue:
+                del queues[number]
+
+
+def try_out(folder: Path | Place) -> None:
+    """Do with a file what peers do with theirs, and leave nothing behind. Raises OSError."""
+    place = folder if isinstance(folder, Place) else Place(folder)
+    draft, final = (f"new.{secrets.token_hex(16)}.check" for _ in range(2))
+    with place.opened() as at:
+        try:
+            with create(draft, at=at) as file:
+                file.write(_TEXT)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, final, src_dir_fd=at, dst_dir_fd=at)
+            os.fsync(at)
+            if read_file(final, len(_TEXT), at=at) != _TEXT:
+                raise OSError(errno.EIO, "what was written is not what is read", str(place.path))
+            os.unlink(final, dir_fd=at)
+        finally:
+            for name in (draft, final):
+                with suppress(OSError):
+                    remove(name, at=at)
 
 
 def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
@@ -78,7 +158,7 @@ def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
 
     Nobody is told to open a folder that is not for sharing, such as a home, to others.
     """
-    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+    place = folder / os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else folder
     if error.errno not in (errno.EACCES, errno.EPERM):
         return f"cannot use {place.parent if place.name.startswith(_DRAFTS) else place}: {error.strerror or error}"
     closed = _closed(place)
@@ -103,25 +183,51 @@ def _is_shared(folder: os.stat_result) -> bool:
     return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not is_private(folder.st_gid, folder.st_uid))
 
 
-def _make_with_rights(folder: Path) -> None:
-    """It is there with all its rights or not at all: one half made would keep the others out for ever."""
-    draft = folder.with_name(f".new.{secrets.token_hex(8)}")
-    draft.mkdir(0o700)
+def _make_in(above: int, name: str, place: Path) -> None:
+    """As `learnae.reaching.Make`; it takes the rights of a shared folder above."""
+    if not _is_shared(os.fstat(above)):
+        _make_plainly(above, name, place)
+        return
     try:
-        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        _make_with_rights(above, name)
+    except OSError as error:
+        error.filename = str(place.with_name(error.filename) if isinstance(error.filename, str) else place)
+        raise
+
+
+def _make_plainly(above: int, name: str, place: Path) -> None:
+    try:
+        os.mkdir(name, dir_fd=above)
+    except OSError as error:
+        if not _is_folder(name, above):  # else another was faster
+            error.filename = str(place)
+            raise
+
+
+def _make_with_rights(above: int, name: str) -> None:
+    """It is there with all its rights or not at all: one half made would keep the others out for ever."""
+    draft = f".new.{secrets.token_hex(8)}"
+    os.mkdir(draft, 0o700, dir_fd=above)
+    try:
+        descriptor = open_folder(draft, at=above)
         try:
-            above = folder.parent.stat()
-            _take_over(descriptor, above, stat.S_IMODE(above.st_mode))
+            found = os.fstat(above)
+            _take_over(descriptor, found, stat.S_IMODE(found.st_mode))
         finally:
             os.close(descriptor)
-        if not os.path.lexists(folder):
-            draft.rename(folder)
+        if look(name, at=above) is None:
+            os.rename(draft, name, src_dir_fd=above, dst_dir_fd=above)
     except OSError:
-        if not os.path.isdir(folder):  # else another was faster
+        if not _is_folder(name, above):  # else another was faster
             raise
     finally:
         with suppress(OSError):
-            draft.rmdir()
+            os.rmdir(draft, dir_fd=above)
+
+
+def _is_folder(name: str, above: int) -> bool:
+    found = look(name, at=above)
+    return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def _take_over(descriptor: int, above: os.stat_result, mode: int) -> None:

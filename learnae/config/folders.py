@@ -12,7 +12,7 @@ from pathlib import Path
 from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import Swarm
-from learnae.shared_folder import in_words, try_out
+from learnae.shared_folder import Place, in_words, try_out
 
 
 def state_folder() -> Path:
@@ -64,22 +64,26 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
 
 
-def check_folder(folder: Path, key: str, named: Path | None = None, *, shared: bool = True) -> str:
+def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, shared: bool = True) -> str:
     """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
 
     `named` is what the user calls it, where that is another; one not `shared` is for this user alone. Raises ConfigError, at `key`.
     """
+    place = folder if isinstance(folder, Place) else Place(folder)
+    called = named or place.path
     try:
-        place = existing(folder)
-        if place == folder:
-            try_out(folder)
+        there = existing(place.path)
+        if there == place.path:
+            try_out(place)
         else:
             with suppress(FileNotFoundError, NotADirectoryError):
-                os.lstat(folder)  # such as one whose name is too long could never be made
-            with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=place) as trial:
+                os.lstat(place.path)  # such as one whose name is too long could never be made
+            with Place(there, apart=place.apart).opened():  # nobody leads it elsewhere
+                pass
+            with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=there) as trial:
                 try_out(Path(trial))
-        return f"{named or folder} can be written to"
+        return f"{called} can be written to"
     except OSError as error:
-        said = in_words(error, named or folder, shared=shared)
+        said = in_words(error, called, shared=shared)
         remedy = "or name another folder" if shared else "name another folder"
-        raise ConfigError(Problem(key, f"{named or folder} cannot be written to: {said}", remedy)) from error
+        raise ConfigError(Problem(key, f"{called} cannot be written to: {said}", remedy)) from error

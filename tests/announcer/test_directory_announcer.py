@@ -147,13 +147,13 @@ def test_a_channel_that_is_removed_under_a_listener_is_unavailable(board: Path) 
 
 
 def test_a_failed_announcement_leaves_nothing_behind(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, target: Path) -> None:
+    def full(path: str, target: str, **where: int) -> None:
         raise OSError(28, "No space left on device")
 
     async def scenario() -> None:
         async with announcer_in(board) as announcer:
             with monkeypatch.context() as patched:
-                patched.setattr(Path, "replace", full)
+                patched.setattr(os, "replace", full)
                 with pytest.raises(Unavailable, match="No space left"):
                     await announcer.announce(b"hello", channel="c", replaces=b"k")
 

@@ -109,13 +109,13 @@ def test_a_folder_is_seen_with_all_its_rights_or_not_at_all(tmp_path: Path, umas
 
 
 def test_of_two_who_make_a_folder_at_once_the_faster_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared, rename = top(tmp_path, 0o2775), Path.rename
+    shared, rename = top(tmp_path, 0o2775), os.rename
 
-    def too_late(draft: Path, folder: Path) -> Path:
-        (folder / "of the faster one").mkdir(parents=True)
-        return rename(draft, folder)
+    def too_late(draft: str, folder: str, **where: int) -> None:
+        (shared / folder / "of the faster one").mkdir(parents=True)
+        rename(draft, folder, **where)
 
-    monkeypatch.setattr(Path, "rename", too_late)
+    monkeypatch.setattr(os, "rename", too_late)
     make_folder(shared / "blocks")
     assert [path.name for path in shared.rglob("*")] == ["blocks", "of the faster one"]
 

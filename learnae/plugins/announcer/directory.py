@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,15 +15,17 @@ from attrs.validators import gt
 from learnae.config.folders import check_folder
 from learnae.config.tables import key
 from learnae.errors import Unavailable
-from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
+from learnae.plugins.announcer.bulletin import Reader, channel_name, post
 from learnae.plugins.announcer.folder_events import FolderEvents
 from learnae.records import Heard
-from learnae.shared_folder import in_words, make_folder
+from learnae.shared_folder import Place, in_words
 from learnae.strategies import Announcer, Context
 
 T = TypeVar("T")
 
 _BLIND_SECONDS = 0.1  # between two looks where the system has no file-system events
+_LOOK_PART = 20  # a look begins so many times later as the last one took: a folder full of junk costs little of the time
+_OTHER_NAMES = 1000  # remembered
 
 
 @attrs.frozen
@@ -40,38 +43,55 @@ class DirectoryAnnouncer(Announcer):
 
     def __init__(self, options: DirectoryAnnouncerOptions, context: Context) -> None:
         super().__init__(options, context)
-        self.folder = options.path or context.meeting / "announcements"
+        self._board = Place(options.path) if options.path else Place(context.meeting, ("announcements",), apart=True)
+        self.folder = self._board.path
+        self._other_names: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 
     async def __aenter__(self) -> Self:
-        await self._on_disk(self._prepare)
+        await self._on_disk(lambda: self._board.make(parents=True))
         return self
 
     async def check(self) -> Sequence[str]:
-        channel = channel_folder(self.folder, self.context.channel)
+        channel = self._channel(self.context.channel)
         return [await self.context.in_thread(check_folder, channel, "announcer.path", self.folder)]
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:
             raise ValueError(f"a message of {len(message)} bytes; at most {self.max_bytes} fit")
-        await self._on_disk(post, channel_folder(self.folder, channel), replaces, message)
+        known = self._other_names.get((channel, replaces))
+        other = await self._on_disk(post, self._channel(channel), replaces, message, known)
+        self._other_names.pop((channel, replaces), None)
+        if other is not None:
+            self._other_names[channel, replaces] = other
+            if len(self._other_names) > _OTHER_NAMES:
+                self._other_names.popitem(last=False)
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        reader = Reader([channel_folder(self.folder, channel) for channel in channels], self.max_bytes)
+        reader = Reader([self._channel(channel) for channel in channels], self.max_bytes)
         await self._on_disk(reader.prepare)
         with ExitStack() as stack:
             events = self._events(reader.folders, stack)
-            await _deliver_all(await self._on_disk(reader.look), deliver, backlog=True)
-            looked = trio.current_time()
+            pause = self.options.poll_seconds if events else min(_BLIND_SECONDS, self.options.poll_seconds)
+            next_look = await self._look(reader, deliver, pause, backlog=True)
+            while reader.more:  # so that nobody goes unheard in a folder full of junk
+                await _deliver_all(await self._on_disk(reader.go_on), deliver, backlog=True)
             while True:
-                arrivals = await self._wait(events, looked + self.options.poll_seconds)
+                arrivals = await self._wait(events, next_look)
                 if arrivals is None:
-                    looked = trio.current_time()
-                await _deliver_all(await self._read(reader, arrivals), deliver)
+                    next_look = await self._look(reader, deliver, pause)
+                else:
+                    await _deliver_all(await self._on_disk(reader.read, [str(path) for path in arrivals]), deliver)
 
-    def _prepare(self) -> None:
-        if self.options.path is None:
-            self.context.meeting.mkdir(parents=True, exist_ok=True)
-        make_folder(self.folder, parents=True)
+    def _channel(self, channel: str) -> Place:
+        return attrs.evolve(self._board, below=(*self._board.below, channel_name(channel)))
+
+    async def _look(self, reader: Reader, deliver: Callable[[Heard], None], pause: float, *, backlog: bool = False) -> float:
+        """Look at everything; return when to do so next: after this pause, or a longer one where looking takes long."""
+        began = trio.current_time()
+        messages = await self._on_disk(reader.look)
+        now = trio.current_time()
+        await _deliver_all(messages, deliver, backlog=backlog)
+        return now + max(pause, _LOOK_PART * (now - began))
 
     def _events(self, folders: Sequence[Path], stack: ExitStack) -> FolderEvents | None:
         try:
@@ -83,14 +103,11 @@ class DirectoryAnnouncer(Announcer):
     async def _wait(self, events: FolderEvents | None, look_at: float) -> list[Path] | None:
         """Files that have arrived; None when it is time to look at everything, which events without end do not put off."""
         if events is None:
-            await trio.sleep(min(_BLIND_SECONDS, self.options.poll_seconds))
+            await trio.sleep_until(look_at)
             return None
         with trio.move_on_at(look_at):
             return await self._arrivals(events)
         return None
-
-    async def _read(self, reader: Reader, arrivals: list[Path] | None) -> list[bytes]:
-        return await self._on_disk(reader.look) if arrivals is None else await self._on_disk(reader.read, map(str, arrivals))
 
     async def _arrivals(self, events: FolderEvents) -> list[Path] | None:
         try:

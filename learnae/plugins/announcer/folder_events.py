@@ -21,6 +21,7 @@ import trio
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, bytes of the name
 _MOVED_TO, _DELETE_SELF, _MOVE_SELF = 0x80, 0x400, 0x800
 _UNMOUNT, _OVERFLOW, _IGNORED = 0x2000, 0x4000, 0x8000
+_ONLY_FOLDERS, _NO_LINKS = 0x1000000, 0x2000000
 _BUFFER_BYTES = 65_536
 
 
@@ -59,7 +60,8 @@ class FolderEvents:
         return list(dict.fromkeys(self._folders[watch] / os.fsdecode(name) for watch, _, name in events))
 
     def _watch(self, folder: Path) -> int:
-        return _checked(self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MOVED_TO | _DELETE_SELF | _MOVE_SELF))
+        mask = _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLY_FOLDERS | _NO_LINKS
+        return _checked(self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), mask))
 
 
 def _checked(result: int) -> int:
