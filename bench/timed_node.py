@@ -23,7 +23,7 @@ import learnae.node.node
 import learnae.node.publishing
 import learnae.node.transfer
 import learnae.plugins.announcer.directory
-import learnae.plugins.storage.directory
+import learnae.plugins.storage.search
 from learnae.node.__main__ import run
 from learnae.node.adopting import Adopting
 from learnae.node.decoding import Decoder
@@ -40,6 +40,7 @@ from learnae.plugins.codec.int8 import Int8
 from learnae.plugins.merge.average import Average
 from learnae.plugins.storage.directory import DirectoryStorage
 from learnae.plugins.storage.packs import Pack, PackWriter
+from learnae.plugins.storage.search import Search
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "check of the snapshot": [(learnae.node.node, "finite")],
@@ -47,8 +48,8 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
     "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.announcer.directory, "post")],
-    "fetch: find and read": [(DirectoryStorage, "_search_order"), (Pack, "index"), (Pack, "read")],
-    "fetch: hashes": [(learnae.plugins.storage.directory, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
+    "fetch: find and read": [(DirectoryStorage, "_packs"), (Search, "_order"), (Pack, "index"), (Pack, "read")],
+    "fetch: hashes": [(learnae.plugins.storage.search, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],
     "gates": [(Judges, "judge")],

@@ -13,7 +13,23 @@ from hypothesis import strategies as st
 
 from learnae.testing.hostile.targets import Target, all_targets
 
-NAMES = ("envelope", "payload", "root", "part", "meta", "pages", "update", "places", "fp32", "int8", "line", "pack", "bulletin", "answer")
+NAMES = (
+    "envelope",
+    "payload",
+    "root",
+    "part",
+    "meta",
+    "pages",
+    "update",
+    "places",
+    "fp32",
+    "int8",
+    "line",
+    "pack",
+    "cut",
+    "bulletin",
+    "answer",
+)
 MEBIBYTE = 1 << 20
 
 fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

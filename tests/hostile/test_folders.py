@@ -14,7 +14,7 @@ from learnae.node.surroundings import inline
 from learnae.plugins.announcer import bulletin
 from learnae.plugins.announcer.bulletin import Reader, post
 from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage import directory, indexes, packs
+from learnae.plugins.storage import indexes, packs, search
 from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter
 from learnae.records import Heard
@@ -37,7 +37,7 @@ def test_an_old_file_that_cannot_be_removed_hides_no_messages(channel, monkeypat
     post(channel, b"new", b"hello")
     os.utime(old, (0, 0))
 
-    def refuse(path: str) -> None:
+    def refuse(path: str, **where: int) -> None:
         raise PermissionError(1, "Operation not permitted", path)
 
     with monkeypatch.context() as patch:
@@ -143,7 +143,7 @@ def test_indexes_that_are_remembered_are_bounded_by_what_they_hold(storage, monk
 
 
 def test_a_search_through_any_number_of_packs_can_be_cancelled_on_the_way_and_finds_the_last(storage, monkeypatch):
-    monkeypatch.setattr(directory, "_PACKS_AT_ONCE", 4)
+    monkeypatch.setattr(search, "PACKS_AT_ONCE", 4)
     calls = 0
 
     async def counting(function: Any, /, *args: Any) -> Any:

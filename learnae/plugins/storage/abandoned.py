@@ -7,54 +7,51 @@ between times of files, which all come from the machine that keeps them: the clo
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from learnae.plugins.storage.packs import is_cid
-from learnae.shared_folder import create
+from learnae.opening import folder as opened
+from learnae.opening import look
+from learnae.plugins.storage.names import owner_of_draft, parts
+from learnae.shared_folder import create, may_remove, remove
 
 DAY = 86_400.0
 MOST_LOOKED_AT, MOST_REMOVED = 20_000, 1_000  # in one go
 STEP = 500  # looked at in one call in a thread
 
-_OWNER = re.compile("[0-9a-f]{64}")
 
-
-def touch(files: Iterable[Path]) -> None:
+def touch(files: Iterable[str], at: int) -> None:
     """Show that their peer is alive. A time far ahead is one of a clock that has been wrong since, here or there."""
     for file in files:
         with suppress(OSError):
-            if abs(time.time() - file.stat().st_mtime) > DAY:
-                os.utime(file)
+            found = look(file, at=at)
+            if found and stat.S_ISREG(found.st_mode) and abs(time.time() - found.st_mtime) > DAY:
+                os.utime(file, dir_fd=at, follow_symlinks=False)
 
 
-def now_by(probe: Path) -> float | None:
+def now_by(probe: str, at: int) -> float | None:
     """What the time is where the files are kept, by a new one; None if it is a day from the time here: one is wrong. Raises OSError."""
-    with create(probe) as file:
+    with create(probe, at=at) as file:
         try:
             now = os.fstat(file.fileno()).st_mtime
         finally:
-            probe.unlink(missing_ok=True)
+            remove(probe, at=at)
     return now if abs(time.time() - now) < DAY else None
 
 
-def age(file: Path, now: float) -> float:
-    """In seconds; 0 for what is gone."""
-    try:
-        return now - file.stat(follow_symlinks=False).st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def remove_abandoned(folder: Path, own: str, newest: float, start: float = 0.0) -> Iterator[int]:
+def remove_abandoned(folder: Path | int, own: str, newest: float, start: float = 0.0) -> Iterator[int]:
     """Remove packs that nobody has touched since `newest`, but none of this owner. Yields how many it removed in each step.
 
-    In a folder with more than it looks at in one go, `start`, from 0 to 1, is where it begins. Raises OSError.
+    `folder` is its path or its descriptor. In one with more than it looks at in one go, `start`, from 0 to 1, is where it begins.
+    Raises OSError.
     """
+    if isinstance(folder, Path):
+        with opened(folder) as at:
+            yield from remove_abandoned(at, own, newest, start)
+        return
     names = [name for name in os.listdir(folder) if _is_pack_of_another(name, own)]
     first, left = int(start * len(names)), MOST_REMOVED
     turn = [*names[first:], *names[:first]][:MOST_LOOKED_AT]
@@ -66,25 +63,30 @@ def remove_abandoned(folder: Path, own: str, newest: float, start: float = 0.0) 
             return
 
 
-def _remove(folder: Path, names: Sequence[str], newest: float, most: int) -> int:
+def remove_drafts(at: int, owner: str, newest: float | None) -> int:
+    """Remove what a crash left half written: of this owner all, of others what is older than `newest`; without it none. How many.
+
+    Raises OSError.
+    """
     removed = 0
+    for name in os.listdir(at):
+        if (whose := owner_of_draft(name)) is None or (whose != owner and newest is None):
+            continue
+        removed += _remove(at, [name], None if whose == owner else newest, MOST_REMOVED - removed)
+    return removed
+
+
+def _remove(at: int, names: Sequence[str], newest: float | None, most: int) -> int:
+    removed, above = 0, os.fstat(at)
     for name in names:
-        if removed < most and _is_old(folder / name, newest):
-            with suppress(OSError):  # somebody else was faster, or the folder lets only its owner do so
-                os.unlink(folder / name)
+        with suppress(OSError):  # somebody else was faster, or the folder lets only its owner do so
+            found = look(name, at=at) if removed < most else None
+            if found and may_remove(found, above) and (newest is None or found.st_mtime < newest):
+                os.unlink(name, dir_fd=at)
                 removed += 1
     return removed
 
 
 def _is_pack_of_another(name: str, own: str) -> bool:
-    """Named just as a peer's storage names it: what else lies in the folder is nobody's business here."""
-    root, _, owner = name.partition(".")
-    return is_cid(root) and _OWNER.fullmatch(owner) is not None and owner != own
-
-
-def _is_old(file: Path, newest: float) -> bool:
-    try:
-        status = file.stat(follow_symlinks=False)
-    except OSError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_mtime < newest
+    found = parts(name)
+    return found is not None and found[1] != own

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 import math
-import secrets
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -15,24 +17,26 @@ from attrs.validators import ge
 
 from learnae.config.folders import check_folder
 from learnae.config.tables import key
-from learnae.content.cids import check
-from learnae.durable import sync_folder
 from learnae.errors import Unavailable
-from learnae.plugins.storage.abandoned import DAY, age, now_by, remove_abandoned, touch
+from learnae.opening import look
+from learnae.plugins.storage.abandoned import DAY, now_by, remove_abandoned, remove_drafts, touch
 from learnae.plugins.storage.indexes import Indexes
-from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, Place, is_cid
+from learnae.plugins.storage.names import draft_name, is_owner, other_name, pack_name, parts
+from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter, is_cid
+from learnae.plugins.storage.search import Search, take
 from learnae.records import MEGABYTE, Block, Cid
-from learnae.shared_folder import in_words, make_folder
+from learnae.shared_folder import Place, in_words, may_remove, remove
 from learnae.strategies import Context, Storage
 
 T = TypeVar("T")
 
-_BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long as a cancellation may have to wait
-_PACKS_AT_ONCE = 64  # looked into in one call in a thread, whatever they hold
 _LOOKS = 3
+_MOST_LISTED = 200_000
+_MOST_OWN = 10_000  # a peer keeps far fewer
+_PROVED_BYTES = 64 * MEGABYTE  # of indexes of own packs that are read at the start
+_MOST_REPORTED = 100
 _ORPHAN_SECONDS = 86_400.0
 _CARE_SECONDS, _CARE_PART = 3600.0, 0.1  # how often, and of the time that the call has
-_NEW = "new"
 
 
 @attrs.frozen
@@ -49,9 +53,11 @@ class DirectoryStorage(Storage):
 
     def __init__(self, options: DirectoryStorageOptions, context: Context) -> None:
         super().__init__(options, context)
-        self.folder = options.path or context.meeting / "blocks"
+        self._place = Place(options.path) if options.path else Place(context.meeting, ("blocks",), apart=True)
+        self.folder = self._place.path
         self._owner = _owner(context)
         self._indexes = Indexes()
+        self._other_names: dict[Cid, str] = {}  # of own packs whose usual name a stranger has taken
         self._reported: set[str] = set()
         self._cares_at = {True: -math.inf, False: -math.inf}  # whether things are removed, and when the next time is
 
@@ -59,19 +65,24 @@ class DirectoryStorage(Storage):
         await self._on_disk(self._prepare)
         return self
 
+    def hints(self) -> Sequence[str]:
+        """Whose packs its blocks are in: others look there first, whatever else lies in the folder."""
+        return (self._owner,)
+
     async def check(self) -> Sequence[str]:
-        return [await self.context.in_thread(check_folder, self.folder, "storage.path")]
+        return [await self.context.in_thread(check_folder, self._place, "storage.path")]
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         """What is removed is removed before: after `commit` nothing may go wrong any more."""
-        path = self._path(root)
+        if not is_cid(root):
+            raise ValueError(f"not a CID: {root!r}")
         await self._care(remove=True)
-        writer = await self._on_disk(PackWriter, path, self._draft())
+        writer = await self._on_disk(self._writer, root)
         try:
             remaining = iter(blocks)
-            while batch := await self.context.in_thread(_take, remaining):
+            while batch := await self.context.in_thread(take, remaining):
                 await self._on_disk(writer.add_all, batch)
-            await self._on_disk(writer.commit)
+            await self._on_disk(self._commit, writer, root)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self.context.in_thread(writer.discard)
@@ -80,7 +91,8 @@ class DirectoryStorage(Storage):
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         await self._care()
         wanted = dict.fromkeys(cids)
-        batches = self._batches(tuple(wanted))
+        owners = dict.fromkeys([*islice(filter(is_owner, hints), 1), self._owner])
+        batches = self._batches(tuple(wanted), tuple(owners))
         try:
             while (batch := await self._on_disk(next, batches, None, missing=wanted)) is not None:
                 for block in batch:
@@ -93,10 +105,10 @@ class DirectoryStorage(Storage):
 
     async def drop(self, root: Cid) -> None:
         if is_cid(root):
-            await self._on_disk(self._unlink, self._path(root))
+            await self._on_disk(self._unlink, root)
 
     async def roots(self) -> Sequence[Cid]:
-        return [_parts(name)[0] for name in await self._on_disk(self._own_packs)]
+        return await self._on_disk(self._roots)
 
     async def _on_disk(self, function: Callable[..., T], *args: Any, missing: Collection[Cid] = ()) -> T:
         try:
@@ -104,32 +116,35 @@ class DirectoryStorage(Storage):
         except OSError as error:
             raise Unavailable(in_words(error, self.folder), missing) from error
 
-    def _path(self, root: Cid) -> Path:
-        if not is_cid(root):
-            raise ValueError(f"not a CID: {root!r}")
-        return self.folder / f"{root}.{self._owner}"
+    def _writer(self, root: Cid) -> PackWriter:
+        with self._place.opened() as at:
+            return PackWriter(pack_name(root, self._owner), draft_name(self._owner), at=at)
 
-    def _draft(self) -> Path:
-        return self.folder / f"{_NEW}.{self._owner}.{secrets.token_hex(6)}"
+    def _commit(self, writer: PackWriter, root: Cid) -> None:
+        """Nothing goes wrong after the pack has its name."""
+        usual, other = pack_name(root, self._owner), self._other_names.get(root) or other_name(root, self._owner)
+        if writer.commit(other) != usual:
+            self._other_names[root] = other
+        elif self._other_names.pop(root, None):
+            with suppress(OSError), self._place.opened() as at:
+                remove(other, at=at)
 
     def _prepare(self) -> None:
         """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
-        if self.options.path is None:
-            self.context.meeting.mkdir(parents=True, exist_ok=True)
-        make_folder(self.folder, parents=True)
-        drafts = {path: _parts(path.name)[1].startswith(f"{self._owner}.") for path in self.folder.glob(f"{_NEW}.*")}
-        now = None if all(drafts.values()) else self._now()
-        for path, own in drafts.items():
-            if own or (now is not None and age(path, now) > _ORPHAN_SECONDS):
-                self._clear_away(path)
-        for name in self._own_packs():
-            if self._is_broken(name):
-                self._clear_away(self.folder / name)
+        self._place.make(parents=True)
+        with self._place.opened() as at:
+            now = self._now(at)
+            remove_drafts(at, self._owner, None if now is None else now - _ORPHAN_SECONDS)
+            left = _PROVED_BYTES
+            for name in self._own_packs(at):
+                if left > 0:
+                    left -= self._prove(name, at)
+            os.fsync(at)
 
-    def _now(self) -> float | None:
+    def _now(self, at: int) -> float | None:
         """None where nobody knows how old the files of others are."""
         try:
-            return now_by(self._draft())
+            return now_by(draft_name(self._owner), at)
         except OSError:
             return None
 
@@ -144,107 +159,98 @@ class DirectoryStorage(Storage):
         begin = trio.current_time()
         with trio.CancelScope(deadline=begin + (trio.current_effective_deadline() - begin) * _CARE_PART):
             try:
-                await self.context.in_thread(lambda: touch(self.folder / name for name in self._own_packs()))
+                await self.context.in_thread(self._touch)
                 if remove:
                     await self._remove_abandoned()
             except OSError as error:
                 self.context.log.debug("storage.no_care", folder=str(self.folder), cause=in_words(error, self.folder))
 
     async def _remove_abandoned(self) -> None:
-        if (now := await self.context.in_thread(self._now)) is None:
-            return
-        days, removed = self.options.abandoned_days, 0
-        steps = remove_abandoned(self.folder, self._owner, now - days * DAY, self.context.rng.random())
+        steps, removed = self._remove_some(), 0
         try:
             while (more := await self.context.in_thread(next, steps, None)) is not None:
                 removed += more
         finally:
+            steps.close()
             if removed:
+                days = self.options.abandoned_days
                 self.context.log.info("storage.abandoned", folder=str(self.folder), removed=removed, days=days)
 
-    def _is_broken(self, name: str) -> bool:
-        """Whether it was read and is no whole pack; what cannot be read now may still be one."""
+    def _remove_some(self) -> Generator[int, None, None]:
+        with self._place.opened() as at:
+            if (now := self._now(at)) is not None:
+                yield from remove_abandoned(at, self._owner, now - self.options.abandoned_days * DAY, self.context.rng.random())
+
+    def _touch(self) -> None:
+        with self._place.opened() as at:
+            touch(self._own_packs(at), at)
+
+    def _prove(self, name: str, at: int) -> int:
+        """Remove an own pack if it was read and is not whole; what cannot be read now may still be. The bytes that it took."""
         try:
-            with Pack(self.folder / name) as pack:
+            with Pack(name, at=at) as pack:
+                size = pack.index_bytes()
                 pack.index()
+                return size
         except BrokenPackError as error:
             self._report(name, str(error))
-            return True
+            with suppress(OSError):
+                remove(name, at=at)
         except OSError as error:
             self._report(name, error.strerror or str(error))
-        return False
+        return 0
 
-    def _clear_away(self, path: Path) -> None:
+    def _unlink(self, root: Cid) -> None:
         """What a stranger has put there so that it cannot be removed is in nobody's way."""
-        try:
-            self._unlink(path)
-        except OSError as error:
-            self._report(path.name, error.strerror or str(error))
+        with self._place.opened() as at:
+            above = os.fstat(at)
+            for name in (pack_name(root, self._owner), self._other_names.get(root)):
+                if name and (found := look(name, at=at)) and may_remove(found, above):
+                    remove(name, at=at)
+            self._other_names.pop(root, None)
+            os.fsync(at)
 
-    def _unlink(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        sync_folder(self.folder)
+    def _roots(self) -> list[Cid]:
+        with self._place.opened() as at:
+            return list(dict.fromkeys(said[0] for name in self._own_packs(at) if (said := parts(name))))
 
     def _packs(self) -> list[str]:
-        return [path.name for path in self.folder.iterdir() if is_cid(_parts(path.name)[0])]
+        with self._place.opened() as at, os.scandir(at) as entries:
+            return list(islice((entry.name for entry in entries if parts(entry.name)), _MOST_LISTED))
 
-    def _own_packs(self) -> list[str]:
-        return [name for name in self._packs() if _parts(name)[1] == self._owner]
+    def _own_packs(self, at: int) -> list[str]:
+        """Those that this peer could remove: what a stranger has named so is not its own. Notes which have another than the usual name."""
+        above, own = os.fstat(at), list[str]()
+        with os.scandir(at) as entries:
+            for entry in entries:
+                said = parts(entry.name)
+                if said is None or said[1] != self._owner:
+                    continue
+                with suppress(FileNotFoundError):
+                    if may_remove(entry.stat(follow_symlinks=False), above):
+                        own.append(entry.name)
+                        if entry.name != pack_name(*said):
+                            self._other_names[said[0]] = entry.name
+                if len(own) >= _MOST_OWN:
+                    break
+        return own
 
-    def _batches(self, cids: Sequence[Cid]) -> Generator[list[Block], None, None]:
+    def _batches(self, cids: Sequence[Cid], owners: Collection[str]) -> Generator[list[Block], None, None]:
         """The blocks that there are, some megabytes at a time, or none of them yet. Runs in threads, never in two at once."""
         left = dict.fromkeys(cids)
         for _ in range(_LOOKS):
-            gone = False
-            for count, name in enumerate(self._search_order(left), 1):
-                try:
-                    yield from self._from_pack(name, left)
-                except FileNotFoundError:
-                    gone = True  # dropped since the look: by now another root may name its blocks
-                except OSError as error:  # one file that cannot be read does not hide the others
-                    self._report(name, error.strerror or str(error))
-                if not left:
-                    return
-                if count % _PACKS_AT_ONCE == 0:
-                    yield []
-            if not gone:
+            with self._place.opened() as at:
+                search = Search(at, left, self._indexes, self._report)
+                yield from search.expected(owners)
+                if left:
+                    names = self._packs()
+                    self._reported.intersection_update(names)
+                    yield from search.others(names, owners)
+            if not left or not search.gone:
                 return
 
-    def _search_order(self, cids: Mapping[Cid, None]) -> list[str]:
-        """Packs named after a wanted root first, then those that were read last."""
-        names = self._packs()
-        self._reported.intersection_update(names)
-        return sorted(names, key=lambda name: (_parts(name)[0] not in cids, name not in self._indexes))
-
-    def _from_pack(self, name: str, left: dict[Cid, None]) -> Iterator[list[Block]]:
-        """Take out of `left` what this pack has, and yield it."""
-        with Pack(self.folder / name) as pack:
-            index = self._index(name, pack)
-            blocks = (pack.read(cid, index[cid]) for cid in [cid for cid in left if cid in index])
-            while batch := _take(blocks):
-                sound = [block for block in batch if check(block)]
-                if len(sound) < len(batch):
-                    self._report(name, f"{len(batch) - len(sound)} damaged blocks")
-                for block in sound:
-                    del left[block.cid]
-                if sound:
-                    yield sound
-
-    def _index(self, name: str, pack: Pack) -> Mapping[Cid, Place]:
-        """The index of an open pack, remembered while the file stays the same; empty if the pack is broken."""
-        index = self._indexes.find(name, pack.version)
-        if index is None:
-            try:
-                index = pack.index()
-            except BrokenPackError as error:
-                self._indexes.forget(name)
-                self._report(name, str(error))
-                return {}
-            self._indexes.keep(name, pack.version, index)
-        return index
-
     def _report(self, name: str, problem: str) -> None:
-        if name not in self._reported:
+        if name not in self._reported and len(self._reported) < _MOST_REPORTED:
             self._reported.add(name)
             self.context.log.warning("storage.damaged", folder=str(self.folder), file=name, problem=problem)
 
@@ -253,20 +259,3 @@ def _owner(context: Context) -> str:
     """The peer, in the names of its files; in a private swarm something from which only members can tell the peer."""
     secret = context.secret("the owner of a file")
     return context.peer if secret is None else hmac.digest(secret, context.peer.encode(), "sha256").hex()
-
-
-def _parts(name: str) -> tuple[Cid, str]:
-    """The root and the owner that a pack's name says."""
-    root, _, owner = name.partition(".")
-    return Cid(root), owner
-
-
-def _take(blocks: Iterator[Block]) -> list[Block]:
-    """The next few megabytes of blocks."""
-    batch, size = [], 0
-    for block in blocks:
-        batch.append(block)
-        size += len(block.data)
-        if size >= _BATCH_BYTES:
-            break
-    return batch

@@ -25,6 +25,11 @@ class Indexes:
     def __contains__(self, name: str) -> bool:
         return name in self._kept
 
+    def names(self) -> list[str]:
+        """Of the files whose indexes are kept, those that were read last first."""
+        with self._lock:
+            return list(reversed(self._kept))
+
     def find(self, name: str, version: object) -> Index | None:
         """None where it is not known in this version."""
         with self._lock:

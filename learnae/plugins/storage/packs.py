@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Self
 
-from learnae.durable import sync_folder
+from learnae.opening import open_file, open_folder
 from learnae.records import BLOCK_BYTES, Block, Cid
-from learnae.shared_folder import create
+from learnae.shared_folder import create, give_name, remove
 
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes of the index, sha256 of the index
 _MAGIC = b"learnae1"
@@ -41,11 +40,19 @@ class BrokenPackError(Exception):
 
 
 class PackWriter:
-    """Writes a pack under a temporary name; it appears under its own name on `commit`, whole and durable, or never."""
+    """Writes a pack under a temporary name; it appears under its own name on `commit`, whole and durable, or never.
 
-    def __init__(self, path: Path, temporary: Path) -> None:
-        self._path, self._temporary = path, temporary
-        self._file = create(temporary)
+    Both names lie in one folder: that of the descriptor `at`, or that of `path`. It is held until the end, whatever becomes of its name.
+    """
+
+    def __init__(self, path: str | Path, temporary: str | Path, *, at: int | None = None) -> None:
+        self._name, self._temporary = Path(path).name, Path(temporary).name
+        self._at = os.dup(at) if at is not None else open_folder(Path(path).parent)
+        try:
+            self._file = create(self._temporary, at=self._at)
+        except BaseException:
+            os.close(self._at)
+            raise
         self._lengths: dict[Cid, int] = {}
 
     def add(self, block: Block) -> None:
@@ -58,8 +65,8 @@ class PackWriter:
         for block in blocks:
             self.add(block)
 
-    def commit(self) -> None:
-        """Durable when this returns."""
+    def commit(self, other: str | None = None) -> str:
+        """Durable when this returns, under the name that it returns: `other` where a stranger has taken the first one."""
         index = "".join(f"{cid} {length}\n" for cid, length in self._lengths.items()).encode()
         if len(index) > _MAX_INDEX_BYTES:
             raise ValueError(f"{len(self._lengths)} blocks in one root: nobody would read so many")
@@ -67,56 +74,84 @@ class PackWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._temporary.replace(self._path)
-        sync_folder(self._path.parent)
+        name = give_name(self._temporary, self._name, other or self._name, at=self._at)
+        os.fsync(self._at)
+        self._close()
+        return str(name)
 
     def discard(self) -> None:
         """Leave nothing behind; after `commit` this does nothing."""
+        if self._at < 0:
+            return
         with contextlib.suppress(OSError):  # closing flushes: on a full disk it fails once more
             self._file.close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            remove(self._temporary, at=self._at)
+        self._close()
+
+    def _close(self) -> None:
+        at, self._at = self._at, -1
+        os.close(at)
 
 
 class Pack:
-    """An open pack. Readable to the end even when the file is dropped or replaced meanwhile."""
+    """An open pack, in the folder `at` if that is given. Readable to the end even when the file is dropped or replaced meanwhile.
 
-    def __init__(self, path: Path) -> None:
-        self._file = io.FileIO(path, opener=_open_plainly)
-        status = os.fstat(self._file.fileno())
+    Raises OSError, UnfitError among them for whatever else a stranger may have put there under this name.
+    """
+
+    def __init__(self, path: str | Path, *, at: int | None = None) -> None:
+        self._descriptor = open_file(path, at=at, links=None)  # one with many names is no worse: `search` says why
+        status = os.fstat(self._descriptor)
         self.size = status.st_size
-        self.version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        self.file = (status.st_dev, status.st_ino)
+        self.version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
-    def index(self) -> dict[Cid, Place]:
-        """Read the index. Raises BrokenPackError unless the file is whole."""
+    def index_bytes(self) -> int:
+        """The length of its index, as it says. Raises BrokenPackError where that cannot be."""
+        return self._trailer()[0]
+
+    def index(self, wanted: Collection[Cid] | None = None) -> dict[Cid, Place]:
+        """Read the index. Raises BrokenPackError unless the file is whole.
+
+        Where none of the few that are `wanted` stands in it, it's empty, and was not looked at further: that costs a hundredth.
+        """
+        length, digest = self._trailer()
+        end = self.size - _TRAILER.size
+        index = self._read(end - length, length)
+        if wanted is not None and not any(cid.encode() in index for cid in wanted):
+            return {}
+        if hashlib.sha256(index).digest() != digest:
+            raise BrokenPackError("damaged index")
+        return _parsed(index.decode("ascii", "replace"), end - length)
+
+    def read(self, cid: Cid, place: Place) -> Block:
+        """A block, shorter than its place says if the file has been cut since: no hash fits then."""
+        offset, length = place
+        return Block(cid, os.pread(self._descriptor, length, offset))
+
+    def _trailer(self) -> tuple[int, bytes]:
+        """The length of the index, and its hash."""
         end = self.size - _TRAILER.size
         if end < 0:
             raise BrokenPackError("too short")
         magic, length, digest = _TRAILER.unpack(self._read(end, _TRAILER.size))
         if magic != _MAGIC or length > min(end, _MAX_INDEX_BYTES):
             raise BrokenPackError("no trailer")
-        index = self._read(end - length, length)
-        if hashlib.sha256(index).digest() != digest:
-            raise BrokenPackError("damaged index")
-        return _parsed(index.decode("ascii", "replace"), end - length)
-
-    def read(self, cid: Cid, place: Place) -> Block:
-        return Block(cid, self._read(*place))
+        return length, digest
 
     def _read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(length)
-
-
-def _open_plainly(path: str, flags: int) -> int:
-    """Whatever a stranger put there under this name: no link is followed, no pipe is waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        """Exactly so many bytes. Raises BrokenPackError for a file that has been cut since it was opened."""
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) < length:
+            raise BrokenPackError("cut while it was read")
+        return data
 
 
 def _parsed(index: str, data_bytes: int) -> dict[Cid, Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,29 +17,57 @@ MESSAGE_BYTES = 100
 
 def targets(folder: Path) -> Iterator[Target]:
     yield _pack(folder)
+    yield _cut_pack(folder)
     yield _bulletin(folder / "channel")
 
 
-def _pack(folder: Path) -> Target:
-    path, temporary = folder / "pack", folder / "new"
+def _written(path: Path, *payloads: bytes) -> bytes:
+    writer = PackWriter(path, path.with_name("new"))
+    writer.add_all(Block(raw_cid(data), data) for data in payloads)
+    writer.commit()
+    return path.read_bytes()
 
-    def written(*payloads: bytes) -> bytes:
-        writer = PackWriter(path, temporary)
-        writer.add_all(Block(raw_cid(data), data) for data in payloads)
-        writer.commit()
-        return path.read_bytes()
+
+def _pack(folder: Path) -> Target:
+    path = folder / "pack"
 
     def decode(data: bytes) -> list[Block]:
         path.write_bytes(data)
         with Pack(path) as pack:
             return [pack.read(cid, place) for cid, place in pack.index().items()]
 
-    def lies_within(data: bytes, blocks: list[Block]) -> None:
-        assert sum(len(block.data) for block in blocks) <= len(data)
-        assert all(len(block.data) <= BLOCK_BYTES and (check(block) or block.data in data) for block in blocks)
+    return Target("pack", decode, (BrokenPackError,), _seeds(path), (), _lies_within)
 
-    seeds = (written(), written(b"one"), written(b"", b"two", bytes(300)))
-    return Target("pack", decode, (BrokenPackError,), seeds, (), lies_within)
+
+def _cut_pack(folder: Path) -> Target:
+    """A pack that somebody shortens or lengthens while it is read: the first byte says when, the next two the new length."""
+    path = folder / "cut"
+
+    def decode(data: bytes) -> list[Block]:
+        head = data[:3].ljust(3, b"\0")
+        early, length = head[0] < 128, int.from_bytes(head[1:], "big")
+        path.write_bytes(data[3:])
+        with Pack(path) as pack:
+            if early:
+                os.truncate(path, length)
+            index = pack.index()
+            os.truncate(path, length)
+            return [pack.read(cid, place) for cid, place in index.items()]
+
+    def is_sound_or_shorter(data: bytes, blocks: list[Block]) -> None:
+        _lies_within(data + bytes(1 << 16), blocks)
+
+    seeds = tuple(b"\xff\xff\xff" + seed for seed in _seeds(path))
+    return Target("cut", decode, (BrokenPackError,), seeds, (), is_sound_or_shorter)
+
+
+def _seeds(path: Path) -> tuple[bytes, ...]:
+    return _written(path), _written(path, b"one"), _written(path, b"", b"two", bytes(300))
+
+
+def _lies_within(data: bytes, blocks: list[Block]) -> None:
+    assert sum(len(block.data) for block in blocks) <= len(data)
+    assert all(len(block.data) <= BLOCK_BYTES and (check(block) or block.data in data) for block in blocks)
 
 
 def _bulletin(folder: Path) -> Target:

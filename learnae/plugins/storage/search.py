@@ -1,0 +1,150 @@
+"""The search for blocks in a folder to which anybody may have added files: those that should have them first, and of the others not all.
+
+First come the packs that gave something before, and those whose whole name is known: of a wanted root, and the owner that the announcing
+peer named. They need no listing: what else lies in the folder costs them nothing. Of the rest, packs of that owner come first, then those
+that are named after a wanted root, the oldest first, since who copies the name of an announced root comes later; then the newest. Files
+of all users of the machine take turns. Of the indexes of all these some megabytes are read, and large ones last.
+
+A file with many names (hard links) is read once, whatever it is called. It isn't left out: were it, anybody could hide a file who can
+give it another name. It comes after those of its user that have one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
+
+import attrs
+
+from learnae.content.cids import check
+from learnae.opening import look
+from learnae.plugins.storage.indexes import Index, Indexes
+from learnae.plugins.storage.names import pack_name, parts
+from learnae.plugins.storage.packs import BrokenPackError, Pack, is_cid
+from learnae.records import MEGABYTE, Block, Cid
+from learnae.shared_folder import in_turns
+
+BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long as a cancellation may have to wait
+PACKS_AT_ONCE, INDEX_BYTES_AT_ONCE = 64, MEGABYTE  # looked into, and read, in one call in a thread
+LARGE_INDEX_BYTES = MEGABYTE  # 16,000 blocks: updates of 2 GB
+STRANGE_INDEX_BYTES = 16 * MEGABYTE  # of small ones, and of large ones as much, in one search
+MOST_STRANGE = 20_000  # packs looked into in one search
+FEW = 16  # wanted blocks that are looked for in an index before it is parsed
+
+
+@attrs.define
+class Purse:
+    """How much of strangers' indexes may still be read; those above `largest` are put off."""
+
+    largest: float
+    left: int = STRANGE_INDEX_BYTES
+    later: list[str] = attrs.field(factory=list)
+
+    def pays(self, name: str, size: int) -> bool:
+        if size > self.largest:
+            self.later.append(name)
+        if size > min(self.largest, self.left):
+            return False
+        self.left -= size
+        return True
+
+
+@attrs.define
+class Search:
+    """One look through the folder `at` for what is `left`, out of which it takes what it yields. Runs in threads, never in two at once.
+
+    What it yields are blocks, some megabytes at a time, or none of them yet.
+    """
+
+    at: int
+    left: dict[Cid, None]
+    indexes: Indexes
+    report: Callable[[str, str], None]
+    gone: bool = False  # whether a file went between listing and look: by now another root may name its blocks
+    _seen: set[tuple[int, int]] = attrs.field(factory=set)
+    _packs: int = 0
+    _index_bytes: int = 0
+
+    def expected(self, owners: Collection[str]) -> Iterator[list[Block]]:
+        """In packs whose names are known without a listing."""
+        roots = [cid for cid in islice(self.left, FEW) if is_cid(cid)]
+        yield from self._through([*self.indexes.names(), *(pack_name(root, owner) for root in roots for owner in owners)])
+        self.gone = False  # that one of these is not there says nothing
+
+    def others(self, names: Iterable[str], owners: Collection[str]) -> Iterator[list[Block]]:
+        """In those that a listing of the folder named."""
+        purse = Purse(LARGE_INDEX_BYTES)
+        yield from self._through(self._order(names, owners), purse)
+        yield from self._through(purse.later, Purse(math.inf))
+
+    def _order(self, names: Iterable[str], owners: Collection[str]) -> list[str]:
+        files: dict[str, os.stat_result] = {}
+        ranks: list[list[str]] = [[], [], [], []]
+        for name in names:
+            if (found := look(name, at=self.at)) is None:
+                self.gone = True
+            elif stat.S_ISREG(found.st_mode) and (said := parts(name)):
+                files[name] = found
+                ranks[2 * (said[1] not in owners) + (said[0] not in self.left)].append(name)
+        order: list[str] = []
+        for rank, sign in zip(ranks, (1, -1, 1, -1), strict=True):  # after a wanted root the oldest first, else the newest
+            rank.sort(key=lambda name: (files[name].st_nlink > 1, sign * files[name].st_ctime_ns))
+            order.extend(in_turns(rank, lambda name: files[name].st_uid))
+        return order[:MOST_STRANGE]
+
+    def _through(self, names: Sequence[str], purse: Purse | None = None) -> Iterator[list[Block]]:
+        for name in names:
+            if not self.left:
+                return
+            try:
+                yield from self._from_pack(name, purse)
+            except FileNotFoundError:
+                self.gone = True
+            except BrokenPackError as error:
+                self.indexes.forget(name)
+                self.report(name, str(error))
+            except OSError as error:  # one file that cannot be read does not hide the others
+                self.report(name, error.strerror or str(error))
+            self._packs += 1
+            if self._packs >= PACKS_AT_ONCE or self._index_bytes >= INDEX_BYTES_AT_ONCE:
+                self._packs = self._index_bytes = 0
+                yield []
+
+    def _from_pack(self, name: str, purse: Purse | None) -> Iterator[list[Block]]:
+        """Take out of `left` what this pack has, and yield it; only an index that gave something is remembered."""
+        with Pack(name, at=self.at) as pack:
+            if pack.file in self._seen:
+                return
+            known = self.indexes.find(name, pack.version)
+            if known is None and purse is not None and not purse.pays(name, pack.index_bytes()):
+                return
+            self._seen.add(pack.file)
+            index = self._index(pack) if known is None else known
+            blocks = (pack.read(cid, index[cid]) for cid in [cid for cid in self.left if cid in index])
+            while batch := take(blocks):
+                sound = [block for block in batch if check(block)]
+                if len(sound) < len(batch):
+                    self.report(name, f"{len(batch) - len(sound)} damaged blocks")
+                for block in sound:
+                    del self.left[block.cid]
+                if sound:
+                    self.indexes.keep(name, pack.version, index)
+                    yield sound
+
+    def _index(self, pack: Pack) -> Index:
+        self._index_bytes += pack.index_bytes()
+        return pack.index(self.left if len(self.left) <= FEW else None)
+
+
+def take(blocks: Iterator[Block]) -> list[Block]:
+    """The next few megabytes of blocks."""
+    batch, size = [], 0
+    for block in blocks:
+        batch.append(block)
+        size += len(block.data)
+        if size >= BATCH_BYTES:
+            break
+    return batch
