@@ -37,6 +37,7 @@ class PluginManager:
     log: FilteringBoundLogger = attrs.field(factory=structlog.get_logger)
     trace: bool = False
     told: bool = False
+    local: bool = True  # whether classes in files beside a document are imported
     plugins: list[Plugin] = attrs.field(factory=list, init=False)
     broken: dict[str, PluginError] = attrs.field(factory=dict, init=False)
     left_out: list[str] = attrs.field(factory=list, init=False)
@@ -52,12 +53,13 @@ class PluginManager:
         log: FilteringBoundLogger | None = None,
         *,
         told: bool = False,
+        local: bool = True,
     ) -> Self:
         """The built-in plugins and the installed ones: without `disable`, and `only` these, or those in LEARNAE_PLUGINS, if given.
 
         One that cannot be loaded is a warning. Raises PluginError if two offer the same name of the same kind.
         """
-        manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told)
+        manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told, local=local)
         manager.register(builtin, Plugin("learnae", "learnae", _own_version()))
         for one in manager._wanted(tuple(disable), _only() if only is None else tuple(only)):
             manager._try(one)
@@ -74,6 +76,8 @@ class PluginManager:
     def find(self, kind: str, use: str, folder: Path) -> Offer:
         """What `use` names: an offer, or a class in a file of this folder. Raises ConfigError for what is not there."""
         if ":" in use:
+            if not self.local:
+                raise ConfigError(Problem("use", f"{use!r} is code in {folder}, which is not run here", "name the peer's own TOML file"))
             file, found = self._files.find(use, folder)
             return Offer(kind, use, file, found)
         offers = self._offers[kind]

@@ -34,8 +34,9 @@ def open_document(
     name: str | None = None,
     overrides: Sequence[str] = (),
     log: FilteringBoundLogger | None = None,
+    local: bool = True,
 ) -> tuple[Config, PluginManager]:
-    """As `open_peer_file`, from a document: also one that `learnae.config.wire.dump` made."""
-    manager = PluginManager.discover(disabled(document, overrides), log=log)
+    """As `open_peer_file`, from a document: also one that `learnae.config.wire.dump` made. Without `local` no code beside it is run."""
+    manager = PluginManager.discover(disabled(document, overrides), log=log, local=local)
     config = load_document(document, folder=folder, name=name, overrides=overrides, options_of=manager.options_of(folder))
     return config, manager

@@ -59,12 +59,12 @@ use = "unifrom"                    # 7: no such strategy
 use = "broken_rule:Rule"           # 8: cannot be imported
 """
     )
-    assert (code, out) == (2, "")
+    assert code == 2 and "is a program" in out and len(out.splitlines()) == 1
     assert err.startswith("8 problems to mend:\n") and "Traceback" not in err
     assert sorted(keys(err)) == [
         "merge.use", "selector.use", "storage.path", "swarm.key_env", "swarm.naem", "train.entry", "train.local_steps", "train.patience",
     ]  # fmt: skip
-    for said in ("occupied: Not a directory", 'did you mean "make_trainer"', 'did you mean "uniform"', "no_such_module_anywhere"):
+    for said in ("occupied", 'did you mean "make_trainer"', 'did you mean "uniform"', "no_such_module_anywhere"):
         assert said in err
 
 
@@ -92,7 +92,7 @@ poll_seconds = 0                               # 7: an option out of range
 use = "odd:Odd"                                # 8: cannot be made
 """
         )
-    assert (code, out) == (2, "")
+    assert code == 2 and "is a program" in out and len(out.splitlines()) == 1
     assert err.startswith("8 problems to mend:\n") and "Traceback" not in err
     assert sorted(key.removeprefix(f"{tmp_path}/") for key in keys(err)) == [
         "announcer[0].poll_seconds", "gate[0].use", "home/key", "metrics.prometheus", "peer.allow", "peer.home", "train.entry", "traning",

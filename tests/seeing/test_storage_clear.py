@@ -6,6 +6,7 @@ import os
 import pty
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -56,6 +57,13 @@ def put(folder: Path, peer: PeerId, *updates: Published, swarm: Swarm) -> None:
     trio.run(into)
 
 
+def file_of(home: Any, *storages: str, path: Path | None = None) -> Path:
+    """The peer's file, which lies beside its own classes: a home alone has no code run."""
+    tables = "".join(f'[[storage]]\nuse = "{use}"\n' + (f'path = "{path}"\n' if path and use != "mine:Gone" else "") for use in storages)
+    (home.path / "learnae.toml").write_text(f'[swarm]\nname = "digits"\n[peer]\nhome = "."\n{tables}')
+    return home.path / "learnae.toml"
+
+
 def files(folder: Path) -> int:
     return len([path for path in folder.iterdir() if path.name != "broken"])
 
@@ -64,13 +72,13 @@ def files(folder: Path) -> int:
 def stored(lived: Callable[..., object], tmp_path: Path) -> Callable[..., object]:
     """A home whose peer has three roots in each of these folders, where a stranger has one too."""
 
-    def make(*folders: str, swarm: Swarm = OPEN, more: tuple[str, ...] = (), **tables: object) -> object:
+    def make(*folders: str, swarm: Swarm = OPEN, **tables: object) -> object:
         home = lived()
         (home.path / "mine.py").write_text(PLUGINS)
         for folder in folders:
             put(tmp_path / folder, home.own, *OURS, swarm=swarm)
             put(tmp_path / folder, STRANGER, THEIRS, OURS[0], swarm=swarm)
-        storages = [{"use": "directory", "path": str(tmp_path / folder)} for folder in folders] + [{"use": name} for name in more]
+        storages = [{"use": "directory", "path": str(tmp_path / folder)} for folder in folders]
         return home.configured(storage=storages, **tables)
 
     return make
@@ -144,24 +152,23 @@ def test_on_a_terminal_the_user_is_asked(answer, code, left, stored, learnae, tm
 
 
 def test_what_cannot_be_reached_is_named_and_the_rest_dropped(stored, learnae, tmp_path):
-    home = stored("one", more=("mine:Gone",))
-    shown = learnae("storage", "clear", home.path, "--yes")
+    home = stored("one")
+    shown = learnae("storage", "clear", file_of(home, "directory", "mine:Gone", path=tmp_path / "one"), "--yes")
     assert shown.code == 4
     assert "storage mine:Gone cannot be looked into: nobody there" in shown.out and "storage mine:Gone: nobody there" in shown.err
     assert "3 roots dropped from storage directory" in shown.out and files(tmp_path / "one") == 2
 
 
 def test_where_nothing_can_be_reached_the_history_stays_as_it_is(stored, learnae):
-    home = stored(more=("mine:Gone",))
-    assert learnae("storage", "clear", home.path, "--yes").code == 4
+    home = stored()
+    assert learnae("storage", "clear", file_of(home, "mine:Gone"), "--yes").code == 4
     with home.open() as history:
         assert len(history.published()) == 1
 
 
 def test_a_storage_that_breaks_off_says_how_far_it_came(stored, learnae, tmp_path):
     home = stored("one")
-    home.configured(storage=[{"use": "mine:Breaking", "path": str(tmp_path / "one")}])
-    shown = learnae("storage", "clear", home.path, "--yes")
+    shown = learnae("storage", "clear", file_of(home, "mine:Breaking", path=tmp_path / "one"), "--yes")
     assert shown.code == 4
     assert "1 root dropped from storage mine:Breaking" in shown.out and "the line broke" in shown.err
     assert files(tmp_path / "one") == 4

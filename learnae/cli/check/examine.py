@@ -11,7 +11,10 @@ from learnae.cli.check.home import check_disk, check_home
 from learnae.cli.check.metrics import check_metrics
 from learnae.cli.check.strategies import check_strategies
 from learnae.cli.run.entry import find_entry
+from learnae.config.code import code_in, without_code
 from learnae.config.load import disabled, load_what_can_be
+from learnae.config.overrides import override
+from learnae.config.problems import Problems
 from learnae.config.toml import read
 from learnae.plugins.manager import PluginManager
 
@@ -21,24 +24,33 @@ if TYPE_CHECKING:
     from learnae.config.tables import Config
 
 
-def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger) -> Findings:
+def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
+    """What of this file is code, and imported to be looked at. Raises ConfigError for a file that cannot be read."""
+    return code_in(override(read(file), overrides, Problems())[0])
+
+
+def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
     """Look at the file, its plugins, its strategies, its entry and its folders: at each also where another is wrong.
 
+    Without `code`, nothing in the file's folder is imported, no strategy is made, and nobody outside is asked.
     Raises only for a file that cannot be read.
     """
     document, folder, findings = read(file), file.absolute().parent, Findings()
     problems = findings.problems
+    if not code:
+        document, overrides = without_code(override(document, overrides, problems)[0]), ()
     with problems.collected():
-        manager = PluginManager.discover(disabled(document, overrides), log=log)
+        manager = PluginManager.discover(disabled(document, overrides), log=log, local=code)
         config, wrong = load_what_can_be(document, folder=folder, overrides=overrides, options_of=manager.options_of(folder))
         problems.found.extend(wrong.found)
         problems.broken.extend(wrong.broken)
         findings.passed.append(f"all keys of swarm {config.swarm.name!r}, and the plugins that they name")
-        for look in (_check_entry, check_home, check_disk, check_metrics):
+        for look in (*((_check_entry,) if code else ()), check_home, check_disk, check_metrics):
             with problems.collected():
                 look(config, findings)
-        with problems.collected():
-            check_strategies(config, manager, findings)
+        if code:
+            with problems.collected():
+                check_strategies(config, manager, findings)
     return findings
 
 

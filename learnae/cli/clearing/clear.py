@@ -49,7 +49,7 @@ def clear_storages(arguments: ClearArguments) -> Iterator[str]:
 def _found(home: Home, arguments: ClearArguments) -> list[Holding]:
     log = make_logger("debug" if arguments.debug else "error")
     try:
-        config, manager = settings_of(home.path, arguments.home, log)
+        config, manager = settings_of(home.path, arguments.home, ("storage",), log)
     except ConfigError as error:
         raise ConfigError(map(_why_the_key, error.problems)) from error
     return trio.run(find_roots, make_strategies(config, manager, home.path, _peer(home), abandon=True).storages)

@@ -22,6 +22,7 @@ def export(home: str | None, root: str | None, out: Path, published: bool, force
 
     Newest is the checkpoint of `learnae run`, exact and whole, else the newest update that was published: the shared tensors, as precise as
     its codec. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the state folder.
+    Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
     """
     from learnae.cli.export.choice import ExportArguments, export_model
     from learnae.cli.homes.find import home_and_rest

@@ -24,7 +24,7 @@ def clear(home: str | None, yes: bool, debug: bool) -> None:
 
     Its key, its numbers, its checkpoints and what it knows of others stay too: it can run again, and publishes anew. In a private swarm the
     key is needed, as for a run. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the
-    state folder.
+    state folder. Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
     """
     from learnae.cli.clearing.clear import ClearArguments, clear_storages
 

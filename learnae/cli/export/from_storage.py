@@ -40,7 +40,7 @@ SECONDS = 120.0
 def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bool) -> Model:
     """The shared tensors of one update, in the dtypes of the model as far as numpy has them. Raises ConfigError, PluginError."""
     log = make_logger("debug" if debug else "error")
-    config, manager = settings_of(seen.home, named, log)
+    config, manager = settings_of(seen.home, named, ("storage", "codec"), log)
     try:
         decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), _limit(seen, config, root), root, log)
     except (Unavailable, UpdateRejected) as error:

@@ -1,0 +1,125 @@
+"""Homes and files that came from somebody else, and are only looked at: nothing that they bring or name is run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from learnae.cli.main import main
+from learnae.config.choices import KINDS
+from learnae.identity.keys import Identity
+from learnae.node.history import History, Published
+from learnae.records import Cid
+
+STRANGER = "5" * 64
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "status": ("status", "HOME"),
+    "why": ("why", "HOME"),
+    "history": ("history", "HOME"),
+    "export": ("export", "HOME", "-o", "OUT", "--force"),
+    "export published": ("export", "HOME", "-o", "OUT", "--force", "--published"),
+    "export a root": ("export", "HOME", "b" + "a" * 58, "-o", "OUT", "--force"),
+    "clear": ("storage", "clear", "HOME", "--yes"),
+    "deny": ("deny", "HOME", STRANGER),
+    "allow": ("allow", "HOME", STRANGER),
+    "rejoin": ("rejoin", "HOME"),
+    "plugins": ("plugins",),
+}
+CODE = "import pathlib\npathlib.Path({ran!r}).touch()\nfrom learnae.plugins.storage.memory import MemoryStorage as Evil\n"
+
+
+@pytest.fixture
+def gift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A home whose kept configuration, as the giver wrote it, names code that lies in the home and beside it."""
+
+    def make(**tables: object) -> Path:
+        home = tmp_path / "gift" / "home"
+        home.mkdir(parents=True)
+        for folder in (home, home.parent):
+            for name in ("evil.py", "sitecustomize.py", "numpy.py", "trio.py"):
+                (folder / name).write_text(CODE.format(ran=str(tmp_path / "ran")))
+        Identity.load_or_create(home / "key")
+        with History.open(home / "history.sqlite") as history:
+            history.add_published(Published(3, Cid("b" + "a" * 58), b"lineage1", 8, 1, 2, "int8", b"shapes 1"))
+        document = {"swarm": {"name": "digits", "open": True}, "train": {"entry": "evil:make"}, **tables}
+        (home / "config.json").write_text(json.dumps({"folder": str(home), "config": document}))
+        monkeypatch.chdir(home)
+        return home
+
+    return make
+
+
+def spoken(command: tuple[str, ...], home: Path) -> list[str]:
+    meant = {"HOME": str(home), "OUT": str(home.parent.parent / "out.safetensors")}
+    return [meant.get(word, word) for word in command]
+
+
+def evil(kind: str) -> dict[str, object]:
+    return {kind: [{"use": "evil:Evil"}] if KINDS[kind].many else {"use": "evil:Evil"}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_imports_what_a_home_names(
+    command: str, kind: str, gift: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, before = gift(**evil(kind)), list(sys.path)
+    assert main(spoken(COMMANDS[command], home)) in (0, 1, 2)
+    assert not (tmp_path / "ran").exists() and sys.path == before
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["export published", "clear"])
+def test_a_storage_from_a_file_is_named_with_what_to_do(
+    command: str, gift: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = gift(**evil("storage"))
+    assert main(spoken(COMMANDS[command], home)) == 2
+    said = capsys.readouterr().err
+    assert "evil:Evil" in said and "TOML file" in said
+
+
+@pytest.mark.parametrize("command", ["export published", "clear"])
+def test_the_owner_who_names_the_file_of_the_peer_has_its_code_run(command: str, gift: Callable[..., Path], tmp_path: Path) -> None:
+    home = gift(**evil("storage"))
+    file = home.parent / "peer.toml"
+    file.write_text('[swarm]\nname = "digits"\nopen = true\n[peer]\nhome = "home"\n[[storage]]\nuse = "evil:Evil"\n')
+    main(spoken(COMMANDS[command], file))
+    assert (tmp_path / "ran").exists()
+
+
+def test_what_leaves_the_machine_is_not_asked_at_an_address_that_a_home_names(
+    gift: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from learnae.plugins.storage.directory import DirectoryStorage
+
+    monkeypatch.setattr(DirectoryStorage, "leaves_machine", True)
+    monkeypatch.setattr(DirectoryStorage, "__init__", lambda *_: pytest.fail("made"))
+    for command in ("export published", "clear"):
+        home = Path.cwd() if Path.cwd().name == "home" else gift()
+        assert main(spoken(COMMANDS[command], home)) == 2
+        assert "TOML file" in capsys.readouterr().err
+
+
+def test_check_says_first_that_a_file_is_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ("print('imported')", "from learnae.plugins.merge.average import Average as Mine", "def make(): ...")
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    (tmp_path / "learnae.toml").write_text('[train]\nentry = "mine:make"\n[merge]\nuse = "mine:Mine"\n')
+    assert main(["check", str(tmp_path / "learnae.toml")]) == 0
+    said = capsys.readouterr().out
+    assert 0 <= said.find("is a program") < said.find("imported\n")
+    assert "mine:Mine" in said and "mine:make" in said
+
+
+@pytest.mark.parametrize("text", ['[train]\nentry = "evil:make"\n', '[merge]\nuse = "evil:Evil"\n', '[[storage]]\nuse = "evil:Evil"\n'])
+def test_check_imports_nothing_where_it_is_told_so(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "evil.py").write_text(CODE.format(ran=str(tmp_path / "ran")))
+    (tmp_path / "learnae.toml").write_text(text)
+    before = list(sys.path)
+    assert main(["check", "--no-code", str(tmp_path / "learnae.toml")]) == 0
+    assert not (tmp_path / "ran").exists() and sys.path == before
+    assert "evil" in capsys.readouterr().out
