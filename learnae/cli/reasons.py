@@ -11,6 +11,8 @@ MESSAGES: Mapping[str, str] = {
     "oversized": "longer than any message or block may be",
     "seal": "not sealed with the key of this swarm: noise, or somebody without the key",
     "signature": "the signature is not that of the named peer",
+    "crowded": "not looked at: its medium brings more than is checked; what counts is said again",
+    "too-often": "not looked at: this peer has signed more than any peer has to say",
     "unknown-kind": "a kind of message that this version does not know",
     "denied": "the peer is denied, by the file or by `learnae deny`",
     "not-allowed": "the peer is not among those that the file allows",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import attrs
@@ -38,6 +38,7 @@ class Opened:
 
     announcement: Announcement
     digest: bytes  # sha256 of the payload
+    verified: bool = True  # an old one is not: nothing follows from it
 
 
 def encode_envelope(identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES, *, seal: Seal = OPEN) -> bytes:
@@ -52,9 +53,17 @@ def encode_envelope(identity: Identity, announcement: Announcement, limit: int =
     raise ValueError(f"an announcement of kind {announcement.kind.name} does not fit into {limit} bytes")
 
 
-def decode_envelope(message: bytes, swarm: bytes, seal: Seal = OPEN) -> Opened:
+def decode_envelope(
+    message: bytes,
+    swarm: bytes,
+    seal: Seal = OPEN,
+    *,
+    admit: Callable[[PeerId], None] = lambda peer: None,
+    old: Callable[[Announcement, bytes], bool] = lambda announcement, digest: False,
+) -> Opened:
     """Open a message that anybody may have written; the signature, the dearest check, comes last.
 
+    `admit` is told whose it claims to be, and may raise UpdateRejected. What is `old`, by what it says and its digest, is not verified.
     Raises UpdateRejected: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid" or "signature".
     """
     if len(message) > ENVELOPE_BYTES:
@@ -66,10 +75,13 @@ def decode_envelope(message: bytes, swarm: bytes, seal: Seal = OPEN) -> Opened:
         raise UpdateRejected("version", f"version {data[0]}")
     peer = PeerId(data[1 : 1 + PUBLIC_KEY_BYTES].hex())
     signature, payload = data[1 + PUBLIC_KEY_BYTES : _HEAD_BYTES], data[_HEAD_BYTES:]
-    announcement = _load(peer, payload, swarm)
+    admit(peer)
+    announcement, digest = _load(peer, payload, swarm), hashlib.sha256(payload).digest()
+    if old(announcement, digest):
+        return Opened(announcement, digest, verified=False)
     if not verify(peer, signature, _SIGNED + payload):
         raise UpdateRejected("signature", f"not signed by {peer[:8]}")
-    return Opened(announcement, hashlib.sha256(payload).digest())
+    return Opened(announcement, digest)
 
 
 def _shrinking(body: Body) -> Iterator[Body]:

@@ -11,7 +11,8 @@ import attrs
 from learnae.content.seals import OPEN, Seal
 from learnae.errors import UpdateRejected
 from learnae.identity.admission import Admission
-from learnae.identity.envelopes import Opened, decode_envelope
+from learnae.identity.envelopes import Opened
+from learnae.node.checking import Checking
 from learnae.node.history import PeerRecord, Proof
 from learnae.node.inbox import Arrival, Entry, Inbox, Key, Mark
 from learnae.node.insight import Sighting
@@ -55,6 +56,7 @@ class Hearing:
     seal: Seal = OPEN
     round: int = 0
     numbers: Numbers = attrs.field(default=attrs.Factory(lambda self: Numbers(self.clock, self.log), takes_self=True))  # the own ones
+    checking: Checking = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[Proof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
@@ -64,7 +66,7 @@ class Hearing:
     def hear(self, heard: Heard, medium: str = "") -> bool:
         """Never raises: whatever comes is taken or counted. True if it was taken."""
         try:
-            self._take(self._open(heard.message), heard, medium)
+            self._take(self._open(heard, medium), heard, medium)
         except UpdateRejected as rejected:
             self.refusals[rejected.reason] += 1
             self._tell(rejected.reason)
@@ -123,9 +125,17 @@ class Hearing:
         self.refusals.update(learned.refusals)
         self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
 
-    def _open(self, message: bytes) -> Opened:
-        opened = self._recent.get(message) or decode_envelope(message, self.swarm, self.seal)
-        self._recent[message] = opened
+    def _limited(self) -> Checking:
+        def was_heard(peer: PeerId) -> bool:
+            return peer == self.own or self.peers.trusts(peer) or self.inbox.was_heard(peer)
+
+        return Checking(self.swarm, lambda: self.clock(), was_heard, self.inbox.known.__contains__, self.inbox.is_old, self.seal)
+
+    def _open(self, heard: Heard, medium: str) -> Opened:
+        opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)
+        if not opened.verified:
+            return opened
+        self._recent[heard.message] = opened
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
         return opened

@@ -164,6 +164,18 @@ class Inbox:
         mark = self.marks.get((peer, Kind.UPDATE))
         return mark.since if mark else math.inf
 
+    def was_heard(self, peer: PeerId) -> bool:
+        """Whether anything that this peer has signed was ever taken, as far back as marks go."""
+        return any((peer, kind) in self.marks for kind in Kind)
+
+    def is_old(self, announcement: Announcement, digest: bytes) -> bool:
+        """Whether it would be a replay or a duplicate, whoever has signed it."""
+        mark = self.marks.get((announcement.peer, announcement.kind))
+        if mark is None or announcement.number > mark.number:
+            return False
+        same = digest == mark.digest and self.get(announcement.peer, announcement.kind) is not None
+        return announcement.number < mark.number or same
+
     def _known(self, peer: PeerId) -> Known:
         if peer not in self.known:
             self.known[peer] = Known()

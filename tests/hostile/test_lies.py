@@ -81,7 +81,7 @@ def test_a_message_that_somebody_else_has_signed_is_counted(run_world):
         await trio.sleep(0.5)
         message = alice.say(Leaving())
         mallory.send(message[:1] + bytes.fromhex(mallory.peer) + message[33:])
-        mallory.send(message[:-1] + bytes([message[-1] ^ 1]), "other")
+        mallory.send(message[:-1] + bytes([message[-1] ^ 2]), "other")
         mallory.send(b"\x02" + message[1:], 3)
         await trio.sleep(3)
         return peer.history.counts()

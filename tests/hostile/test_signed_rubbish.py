@@ -1,0 +1,231 @@
+"""Rubbish costs its sender nothing, and a check of its signature costs us: so many are made in a second, and honest peers lose none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from learnae.identity import envelopes
+from learnae.node.checking import KEYS
+from learnae.records import Kind, Leaving, Present, Sample
+from learnae.testing.hostile.rubbish import PRIVATE, Checks, Listener, forged, said, signer, update
+
+FLOOD = 5_000  # messages a second
+MOST = 5_300  # checks a second that all kinds of floods together may cost
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    made = Checks()
+    monkeypatch.setattr(envelopes, "verify", made.verify)
+    return made
+
+
+# -- the honest ------------------------------------------------------------------------------------------------------------------
+
+SWARM_PEERS = [f"honest-{number}" for number in range(1_000)]
+
+
+def all_that_is_said(number: int) -> Iterator[bytes]:
+    for name in SWARM_PEERS:
+        yield said(name, number)
+        yield said(name, number, Present({"ipfs": ("here",)}))
+        yield said(name, number, Sample(b"1"))
+
+
+def test_a_thousand_peers_that_are_all_new_lose_nothing(checks: Checks) -> None:
+    assert Listener().hears((said(name, 1) for name in SWARM_PEERS), seconds=0.1) == 1_000
+
+
+def test_the_backlog_of_a_thousand_peers_is_taken_at_once_and_again_after_a_restart(checks: Checks) -> None:
+    listener = Listener()
+    for _ in range(2):  # a medium that breaks shows it again each time
+        listener.hears(all_that_is_said(1), backlog=True)
+    assert set(listener.refusals) <= {"duplicate", "replay"}
+    assert len(listener.hearing.inbox.known) == 1_000
+
+
+@pytest.mark.slow
+def test_a_thousand_peers_of_two_rounds_a_second_lose_nothing_in_a_minute(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears(all_that_is_said(1), backlog=True)
+    for number in range(2, 122):
+        assert listener.hears((said(name, number) for name in SWARM_PEERS), seconds=0.5) == 1_000
+    assert listener.refusals == {}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["at once", "spread"])
+def test_rounds_that_were_held_up_and_come_together_are_taken(checks: Checks, seconds: float) -> None:
+    listener = Listener()
+    listener.hears(all_that_is_said(1), backlog=True)
+    assert listener.hears((said(name, number) for number in range(2, 12) for name in SWARM_PEERS), seconds=seconds) == 10_000
+
+
+def test_what_is_said_again_costs_no_check_and_is_counted_as_before(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears(said(name, 5) for name in SWARM_PEERS)
+    made = checks.made
+    for _ in range(5):
+        listener.hears(said(name, 5) for name in SWARM_PEERS)
+    listener.hears(said(name, 4) for name in SWARM_PEERS)
+    assert listener.refusals == {"duplicate": 5_000, "replay": 1_000}
+    assert checks.made == made
+
+
+# -- floods ----------------------------------------------------------------------------------------------------------------------
+
+
+def by_new_keys(numbers: Iterator[int]) -> bytes:
+    return said(f"sybil-{next(numbers)}", 1)
+
+
+def by_a_thousand_keys(numbers: Iterator[int]) -> bytes:
+    number = next(numbers)
+    return said(f"sybil-{number % 1_000}", number)
+
+
+def invalid_by_new_keys(numbers: Iterator[int]) -> bytes:
+    return forged(f"sybil-{next(numbers)}", 1)
+
+
+def by_one_member(numbers: Iterator[int]) -> bytes:
+    return said("member", next(numbers) + 10)
+
+
+def in_the_name_of_one_member(numbers: Iterator[int]) -> bytes:
+    return forged("member", next(numbers) + 10)
+
+
+def in_the_names_of_many(numbers: Iterator[int]) -> bytes:
+    number = next(numbers)
+    return forged(f"honest-{number % 900 + 100}", number + 10)
+
+
+def replayed(numbers: Iterator[int]) -> bytes:
+    return said("honest-0", next(numbers) % 900)
+
+
+def sealed_otherwise(numbers: Iterator[int]) -> bytes:
+    return next(numbers).to_bytes(400, "big")
+
+
+FLOODS: dict[Callable[[Iterator[int]], bytes], int] = {
+    by_new_keys: 600,
+    invalid_by_new_keys: 600,
+    by_one_member: 40,
+    in_the_name_of_one_member: 300,
+    in_the_names_of_many: 1_700,
+    replayed: 10,
+    by_a_thousand_keys: MOST,
+}
+"""Each with the most checks a second that it may cost, once the bursts are over."""
+
+
+def beside_a_flood(flood: Callable[[Iterator[int]], bytes], listener: Listener, checks: Checks, seconds: int) -> tuple[list[int], int]:
+    """Checks in each second, and how many of two messages a second of an honest peer were taken."""
+    listener.hears([said("honest-0", 1_000), said("member", 1), *(said(name, 1) for name in SWARM_PEERS[1:])])
+    numbers, costs, taken = count(2), [], 0
+    for second in range(seconds):
+        before = checks.made
+        for half in range(2):
+            listener.hears((flood(numbers) for _ in range(FLOOD // 2)), seconds=0.5)
+            taken += listener.hears([said("honest-0", 1_001 + 2 * second + half)])
+        costs.append(checks.made - before)
+    return costs, taken
+
+
+@pytest.mark.parametrize("flood", [flood for flood in FLOODS if flood is not by_a_thousand_keys], ids=lambda flood: flood.__name__)
+def test_a_flood_costs_a_bounded_number_of_checks_and_a_peer_that_was_heard_before_loses_nothing(flood: Any, checks: Checks) -> None:
+    costs, taken = beside_a_flood(flood, Listener(), checks, seconds=4)
+    assert costs[-1] <= FLOODS[flood]
+    assert taken == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+def test_no_flood_costs_more_than_the_bound_for_all(flood: Any, checks: Checks) -> None:
+    costs, taken = beside_a_flood(flood, Listener(), checks, seconds=30)
+    assert sum(costs[-5:]) <= 5 * FLOODS[flood]
+    assert taken >= 30
+
+
+def test_whoever_forges_a_peer_on_one_medium_does_not_silence_it_on_another_nor_for_longer(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears([said("honest-0", 1)])
+    listener.hears((forged("honest-0", number) for number in range(2, 5_000)), seconds=1.0)
+    assert listener.hears([said("honest-0", 2)], medium="tangle") == 1
+    listener.now += 0.3
+    assert listener.hears([said("honest-0", 3)]) == 1
+
+
+def test_a_few_forgeries_a_second_silence_nobody(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears([said("honest-0", 1)])
+    for number in range(2, 22):
+        listener.hears((forged("honest-0", number + other) for other in range(100)), seconds=1.0)
+        assert listener.hears([said("honest-0", number)]) == 1
+
+
+def test_what_a_peer_has_signed_long_ago_silences_it_nowhere(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears([said("honest-0", 5_000)], backlog=True)
+    listener.hears((said("honest-0", number) for number in range(1, 5_000)), seconds=1.0)
+    assert listener.hears([said("honest-0", 5_001)]) == 1
+
+
+def test_a_member_that_floods_is_told_apart_from_a_medium_that_is_crowded(checks: Checks) -> None:
+    spammed, crowded = Listener(), Listener()
+    numbers = count(1)
+    spammed.hears(by_one_member(numbers) for _ in range(1_000))
+    crowded.hears(by_new_keys(numbers) for _ in range(10_000))
+    assert set(spammed.refusals) == {"too-often"}
+    assert set(crowded.refusals) == {"crowded"}
+
+
+def test_noise_without_the_seal_of_a_private_swarm_costs_neither_checks_nor_the_share_of_its_members(checks: Checks) -> None:
+    listener, numbers = Listener(swarm=PRIVATE), count(2)
+    listener.hears([said("honest-0", 1, swarm=PRIVATE)])
+    listener.hears((sealed_otherwise(numbers) for _ in range(20_000)), seconds=1.0)
+    assert checks.made == 1
+    assert listener.hears([said(name, 2, swarm=PRIVATE) for name in SWARM_PEERS]) == 1_000
+
+
+def test_what_is_remembered_of_keys_is_bounded(checks: Checks) -> None:
+    listener, numbers = Listener(), count(1)
+    for _ in range(2):
+        listener.hears((by_a_thousand_keys(numbers) for _ in range(5_000)), seconds=1.0)
+        listener.hears((by_new_keys(numbers) for _ in range(5_000)), seconds=1.0)
+    [medium] = listener.hearing.checking._media.values()
+    assert len(medium.keys) <= KEYS
+
+
+def test_an_old_message_with_a_wrong_signature_is_neither_kept_nor_taken_for_a_checked_one(checks: Checks) -> None:
+    """When the mark of its peer is forgotten, it has to be checked."""
+    listener = Listener()
+    listener.hears([said("honest-0", 5)])
+    listener.hears([forged("honest-0", 4), forged("honest-0", 5)])
+    assert listener.refusals == {"replay": 1, "duplicate": 1}
+    listener.hearing.inbox.marks.clear()
+    listener.hearing.inbox.forget(signer("honest-0").peer)
+    assert listener.hears([forged("honest-0", 4), forged("honest-0", 5)]) == 0
+    assert listener.refusals["signature"] == 2
+
+
+def test_a_message_that_fills_an_empty_inbox_again_is_checked(checks: Checks) -> None:
+    """It may be handed on to others, who look at its signature."""
+    listener = Listener()
+    listener.hears([said("honest-0", 5)])
+    listener.hearing.inbox.forget(signer("honest-0").peer)
+    assert listener.hears([forged("honest-0", 5)]) == 0
+    assert listener.hears([said("honest-0", 5)]) == 1
+
+
+def test_equivocation_is_still_proven(checks: Checks) -> None:
+    listener = Listener()
+    listener.hears([said("honest-0", 5), said("honest-0", 5, update(7))])
+    assert listener.refusals == {"equivocation": 1}
+    assert listener.hearing.inbox.get(signer("honest-0").peer, Kind.UPDATE) is None
+    assert listener.hears([said("other", 1), said("other", 1, Leaving())]) == 2
