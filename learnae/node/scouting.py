@@ -20,7 +20,6 @@ class Scout:
 
     outcome: str
     search: Search
-    lineages: set[bytes]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
     found: tuple[bytes, list[Obtained]] | None = None
@@ -49,14 +48,14 @@ class Scouting:
     @property
     def lineages(self) -> set[bytes]:
         """Those that are looked for."""
-        return self._scout.lineages if self._scout else set()
+        return self._scout.search.lineages if self._scout else set()
 
     async def send(self, outcome: str, leads: Sequence[Lead], tally: Tally) -> None:
         """In the place of what is under way."""
         assert self._nursery is not None
         self.stop()
         search = self.settling.search(Tally(tally.round, tally.started))
-        self._scout = scout = Scout(outcome, search, {lead.lineage for lead in leads})
+        self._scout = scout = Scout(outcome, search)
         self._nursery.start_soon(self._run_one, scout, leads)
         with trio.move_on_after(self.pace.grace_seconds):
             await scout.ended.wait()
@@ -64,9 +63,7 @@ class Scouting:
     def add(self, leads: Iterable[Lead]) -> None:
         """To what is under way."""
         if self._scout is not None:
-            new = [lead for lead in leads if lead.lineage not in self._scout.lineages]
-            self._scout.search.add(new)
-            self._scout.lineages |= {lead.lineage for lead in new}
+            self._scout.search.add(leads)
 
     def take(self, tally: Tally) -> tuple[bytes, list[Obtained]] | None:
         """A lineage and models of it, if they have come."""

@@ -118,12 +118,16 @@ class Search:
         """Look for these too, as far as there is room, and while it is not clear which it will be."""
         if self._nursery is None:
             return
-        known = {lane.lead.lineage for lane in self._lanes}
         for lead in leads:
-            if lead.entries and lead.lineage not in known and sum(not lane.ended for lane in self._lanes) < LANES:
+            if lead.entries and lead.lineage not in self.lineages and sum(not lane.ended for lane in self._lanes) < LANES:
                 lane = _Lane(lead, lead.entries[: 1 if self._lanes else CANDIDATES], self.clock())
                 self._lanes.append(lane)
                 self._nursery.start_soon(self._try, lane)
+
+    @property
+    def lineages(self) -> set[bytes]:
+        """Those that are looked for; of more than there was room for, the first."""
+        return {lane.lead.lineage for lane in self._lanes}
 
     @property
     def tried(self) -> set[PeerId]:

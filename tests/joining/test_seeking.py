@@ -1,0 +1,109 @@
+"""Models of several lineages, looked for side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from learnae.node.inbox import Entry
+from learnae.node.obtaining import Obtained
+from learnae.node.seeking import LANES, Lead, Search
+from learnae.node.tally import Tally
+from learnae.records import Announcement, Cid, PeerId, Update
+from learnae.testing.virtual_time import run_in_virtual_time
+
+NEVER = 10.0  # when the deadline of a fetch has passed
+
+
+@attrs.define
+class Line:
+    """So many seconds the model of each peer takes; of those that take `NEVER`, nothing comes."""
+
+    seconds: Mapping[str, float]
+    asked: list[str] = attrs.field(factory=list)
+    failed: list[str] = attrs.field(factory=list)
+
+    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+        self.asked.append(entry.peer)
+        await trio.sleep(self.seconds[entry.peer])
+        if self.seconds[entry.peer] < NEVER:
+            return Obtained(entry, decoder=None)
+        self.failed.append(entry.peer)
+        return None
+
+
+def lead(name: str, strength: int, count: int = 1) -> Lead:
+    body = Update(Cid("root"), 1, name.encode(), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
+    entries = [Entry(Announcement(b"", PeerId(name), number, body), b"", b"", 0.0, 1, False) for number in range(count)]
+    return Lead(name.encode(), entries, strength)
+
+
+def look(seconds: Mapping[str, float], *leads: Lead) -> tuple[Any, ...]:
+    """What was found, when, the lineages that were missed, and whose fetch has failed."""
+    line = Line(seconds)
+
+    async def main() -> tuple[Any, ...]:
+        began, search = trio.current_time(), Search(line, Tally(1, 0.0), trio.current_time)
+        found = await search.run(leads)
+        return found.lineage if found else None, round(trio.current_time() - began, 2), search.missed, line
+
+    return run_in_virtual_time(main)
+
+
+@pytest.mark.parametrize(("first", "chosen", "after"), [(1.2, b"first", 1.2), (2.0, b"second", 1.25), (NEVER, b"second", 1.25)])
+def test_what_has_come_waits_as_long_again_for_one_of_as_much_support(first, chosen, after):
+    found, seconds, _, line = look({"first": first, "second": 0.5}, lead("first", 1), lead("second", 1))
+    assert (found, seconds, line.failed) == (chosen, after, []), "nobody is blamed for what was not waited for"
+
+
+@pytest.mark.parametrize(("first", "chosen"), [(9.0, b"first"), (NEVER, b"second")])
+def test_what_has_come_waits_for_one_of_more_support_until_that_fails(first, chosen):
+    found, seconds, missed, _ = look({"first": first, "second": 0.5}, lead("first", 3), lead("second", 1))
+    assert (found, seconds) == (chosen, first)
+    assert missed == ([b"first"] if first == NEVER else [])
+
+
+def test_one_of_more_support_that_comes_after_it_since_it_was_missed_before_is_not_waited_for():
+    assert look({"first": 0.5, "again": NEVER}, lead("first", 1), lead("again", 5))[:2] == (b"first", 0.5)
+
+
+def test_of_the_first_three_models_are_fetched_and_of_the_others_one():
+    *_, line = look({"first": 0.5, "second": 0.5}, lead("first", 1, count=9), lead("second", 1, count=9))
+    assert sorted(line.asked) == ["first"] * 3 + ["second"]
+
+
+def test_only_so_many_lineages_are_looked_for_at_once_and_none_of_them_more_than_once():
+    leads = [lead(str(number), 1) for number in range(LANES + 3)]
+    found, seconds, missed, line = look(dict.fromkeys(map(str, range(LANES + 3)), NEVER), *leads)
+    assert (found, seconds, len(missed), len(line.asked)) == (None, NEVER, LANES, LANES)
+
+
+def test_a_lineage_that_is_heard_meanwhile_is_looked_for_too_where_there_is_room():
+    line = Line({"fake": NEVER, "late": 0.5})
+
+    async def main() -> tuple[Any, ...]:
+        search, found = Search(line, Tally(1, 0.0), trio.current_time), []
+
+        async def run() -> None:
+            found.append(await search.run([lead("fake", 1)]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(1)
+            search.add([lead("fake", 1), lead("late", 1)])
+        return found[0].lineage, trio.current_time()
+
+    began = run_in_virtual_time(_now)
+    assert run_in_virtual_time(main) == (b"late", began + 2.25)
+
+
+async def _now() -> float:
+    return trio.current_time()
+
+
+def test_without_leads_nothing_is_found():
+    assert look({})[0] is None
