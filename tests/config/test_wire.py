@@ -23,6 +23,7 @@ from learnae.config.wire import dump
 Read = Callable[..., Config]
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+path = text.filter(lambda path: not path.startswith("~"))  # users whom this machine does not know have no home folder
 number = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-(2**63), 2**63 - 1)
 keys = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -43,7 +44,7 @@ rich = st.fixed_dictionaries(
         "ratio": number | whole,
         "switch": st.booleans(),
         "label": st.text(string.ascii_lowercase, min_size=1),
-        "place": text,
+        "place": path,
         "many": st.lists(whole),
         "pair": st.tuples(whole, text),
         "rows": st.lists(number),
@@ -58,7 +59,7 @@ rich = st.fixed_dictionaries(
 )
 documents = table(
     swarm=table(name=text, open=st.booleans()),
-    peer=table(home=text, allow=st.lists(keys), seed=st.integers(0, 2**63 - 1), quota_bytes=st.integers(1, 2**63 - 1)),
+    peer=table(home=path, allow=st.lists(keys), seed=st.integers(0, 2**63 - 1), quota_bytes=st.integers(1, 2**63 - 1)),
     train=table(entry=st.just("train:make"), local_steps=st.integers(1, 10**6), patience=st.floats(0, 1), save_seconds=duration),
     model=table(keep_local=st.lists(text)),
     join=table(wait_seconds=st.floats(0, 86_400), settle_rounds=st.integers(0, 99), fresh=st.booleans(), lineage=st.just("0f" * 8)),
