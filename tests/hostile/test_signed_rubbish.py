@@ -149,7 +149,7 @@ def test_a_flood_costs_a_bounded_number_of_checks_and_a_peer_that_was_heard_befo
 def test_no_flood_costs_more_than_the_bound_for_all(flood: Any, checks: Checks) -> None:
     costs, taken = beside_a_flood(flood, Listener(), checks, seconds=30)
     assert sum(costs[-5:]) <= 5 * FLOODS[flood]
-    assert taken >= 30
+    assert taken >= (5 if flood is by_a_thousand_keys else 55)  # of 60: such a swarm is more than is checked, and all get a part
 
 
 def test_whoever_forges_a_peer_on_one_medium_does_not_silence_it_on_another_nor_for_longer(checks: Checks) -> None:
