@@ -14,6 +14,7 @@ from learnae.node.architecture import Architectures
 from learnae.node.assembly import Assembly, assemble
 from learnae.node.carrying import Carrying
 from learnae.node.choosing import Chooser
+from learnae.node.claims import Claims
 from learnae.node.errands import Errands
 from learnae.node.fetching import Fetcher
 from learnae.node.forwarding import Forwarding
@@ -23,6 +24,7 @@ from learnae.node.inbox import Inbox
 from learnae.node.joining import Joining
 from learnae.node.judging import Judges
 from learnae.node.keeping import Keeping
+from learnae.node.kinds import is_counter
 from learnae.node.lasting import Lasting
 from learnae.node.memory import Memory
 from learnae.node.merging import Merger
@@ -129,6 +131,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         merger=Merger(assembly.merge, assembly.outer, {spec.name: spec for spec in specs}),
         adopting=adopting,
         memory=memory,
+        claims=Claims([spec.name for spec in specs if is_counter(spec)]),
         peers=peers,
         pace=pace,
         patience=config.train.patience,

@@ -1,4 +1,4 @@
-"""Integer tensors of others, bounded: no single update can raise one (docs/decisions/0010)."""
+"""Counters of others, bounded: no update raises one further than many peers have come (docs/decisions/0010, 0029)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import attrs
 import numpy as np
 
 from learnae.elementwise import pieces
-from learnae.records import LocalModel, Received
+from learnae.records import Received
 
 if TYPE_CHECKING:
     from learnae.records import Array
 
+MOST_RISE = 1 << 40
+"""No counter rises by more between two merges: so that products of it stay exact."""
 
-def bounded(local: LocalModel, accepted: Sequence[Received]) -> list[Received]:
-    """The same updates, each integer at most the own, or the lower median of the own and all accepted, whichever is more.
+HIGHEST = 1 << 62
 
-    It is the rule by which ages are merged: one liar moves nothing beyond what an honest peer has reached, whatever the merge does with it.
-    """
-    limits = _Limits(local.current, [item.tensors for item in accepted])
-    return [attrs.evolve(item, tensors=_Bounded(item.tensors, limits)) for item in accepted]
+
+def bounded(accepted: Sequence[Received], most: Mapping[str, Array]) -> list[Received]:
+    """The same updates, each counter at most as `most` has it, whatever the merge does with it."""
+    return [attrs.evolve(item, tensors=_Bounded(item.tensors, most)) for item in accepted]
 
 
 def lower_median(arrays: Sequence[Array]) -> Array:
@@ -33,27 +34,28 @@ def lower_median(arrays: Sequence[Array]) -> Array:
     return result.reshape(arrays[0].shape)
 
 
-class _Limits:
-    """The most that is taken of each integer; that of the last name is kept, since all updates are asked for one name after the other."""
+def between(own: Array, others: Array, factor: int, before: Array) -> Array:
+    """From own towards others where those are more, by at most `factor` times what the own one has risen by since `before`; int64."""
+    unsigned = np.uint64
+    risen = np.clip(np.where(own > before, own.astype(unsigned) - before.astype(unsigned), 0), 0, MOST_RISE).astype(unsigned)
+    apart = np.where(others > own, others.astype(unsigned) - own.astype(unsigned), unsigned(0))  # modulo 2^64, so that nothing overflows
+    return np.asarray((own.astype(unsigned) + np.minimum(apart, risen * unsigned(factor))).astype(np.int64))
 
-    def __init__(self, own: Mapping[str, Array], theirs: Sequence[Mapping[str, Array]]) -> None:
-        self._own, self._theirs = own, theirs
-        self._last: tuple[str, Array] | None = None
 
-    def __getitem__(self, name: str) -> Array:
-        if self._last is None or self._last[0] != name:
-            own = self._own[name]
-            self._last = name, np.asarray(np.maximum(own, lower_median([own, *(tensors[name] for tensors in self._theirs)])))
-        return self._last[1]
+def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
+    """What is taken over with a model of that age: for each of its steps two, or twice as many as the own has. Never less than its."""
+    ratio, least = 2.0 * max(1.0, age / max(1, own_age)), max(1, own_age)
+    most = np.minimum(np.maximum(own, least).astype(np.float64) * ratio, HIGHEST).astype(np.int64)
+    return np.asarray(np.maximum(own, np.minimum(theirs, most)))
 
 
 class _Bounded(Mapping[str, Any]):
-    def __init__(self, tensors: Mapping[str, Array], limits: _Limits) -> None:
-        self._tensors, self._limits = tensors, limits
+    def __init__(self, tensors: Mapping[str, Array], most: Mapping[str, Array]) -> None:
+        self._tensors, self._most = tensors, most
 
     def __getitem__(self, name: str) -> Array:
         tensor = self._tensors[name]
-        return np.asarray(np.minimum(tensor, self._limits[name])) if np.issubdtype(tensor.dtype, np.integer) else tensor
+        return np.asarray(np.minimum(tensor, self._most[name])) if name in self._most else tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

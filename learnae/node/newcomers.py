@@ -10,10 +10,12 @@ import numpy as np
 
 from learnae.errors import PluginError
 from learnae.node.choosing import update
-from learnae.node.counters import lower_median
+from learnae.node.claims import ENOUGH, OLDEST
+from learnae.node.counters import held, lower_median
 from learnae.node.finite import finite
 from learnae.node.kinds import is_counter
 from learnae.node.obtaining import Obtained
+from learnae.records import LocalModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,23 +50,28 @@ def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
     return summed
 
 
-def adopted_age(chosen: Obtained, obtained: Sequence[Obtained]) -> int:
-    """At most the lower median of what the obtained ones claim: a newcomer that is far too old would believe nobody any more."""
-    return min(update(chosen.entry).age, median_low([update(item.entry).age for item in obtained]))
+def adopted_age(chosen: Obtained, obtained: Sequence[Obtained], announced: Sequence[int]) -> int:
+    """The lower median of all that announce in that lineage; where few do, of the obtained ones, and at most that of the chosen one."""
+    if len(announced) >= ENOUGH:
+        return min(OLDEST, median_low(announced))
+    return min(OLDEST, update(chosen.entry).age, median_low([update(item.entry).age for item in obtained]))
 
 
-def write_model(chosen: Obtained, obtained: Sequence[Obtained], current: Mapping[str, Array], page: Mapping[str, Array]) -> bool:
+def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int, page: Mapping[str, Array]) -> bool:
     """Fill the page with the chosen model, own values where it came in part; False when it is not finite and must not be adopted.
 
-    Of each counter the lower median of all obtained ones is taken: the medoid looks at floating tensors alone (docs/decisions/0010). All
-    other integers are those of one model: a table of indices is right as a whole, and with the weights that were trained with it.
+    Of each counter the lower median of all obtained ones is taken, as far as a model of that age can have come: the medoid looks at
+    floating tensors alone. All other integers are those of one model: a table of indices is right as a whole, and with the weights that
+    were trained with it.
     """
     for name, target in page.items():
         spec = chosen.decoder.specs[name]
         if spec.floating:
-            array = _floating(chosen, name, current)
+            array = _floating(chosen, name, local.current)
+        elif is_counter(spec):
+            array = held(_counters(obtained, name), local.current[name], local.age, age)
         else:
-            array = _counters(obtained, name) if is_counter(spec) else _table(chosen, obtained, name)
+            array = _table(chosen, obtained, name)
         if not finite([array]):
             return False
         np.copyto(target, array)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median_low
 
 import attrs
 import trio
@@ -12,6 +11,7 @@ from learnae.errors import PluginError
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
 from learnae.node.choosing import Chooser, update
+from learnae.node.claims import Claims
 from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.errands import Errands
@@ -27,7 +27,7 @@ from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.standing import Standing
 from learnae.node.tally import Tally
-from learnae.records import LocalModel, Received
+from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
 
 GATHERING = 0.1
@@ -36,9 +36,6 @@ GATHERING = 0.1
 Equal peers publish at about the same moment; whoever looks at once merges the others' models of the round before (setting D20, two-class
 shards: 84 % instead of 89 %; docs/decisions/0005).
 """
-
-OLDEST = 1 << 48
-"""Optimiser steps that no model ever has: an age beyond it is believed up to here, so that ages can be added and stored for ever."""
 
 
 @attrs.define
@@ -53,6 +50,7 @@ class Rounds:
     merger: Merger
     adopting: Adopting
     memory: Memory
+    claims: Claims
     peers: Peers
     pace: Pace
     patience: float
@@ -76,7 +74,7 @@ class Rounds:
         judgements, learned = await self.in_thread(self.judges.judge, local, self._received(obtained, local), self.memory.states)
         self.memory.learn(learned)
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
-        failure = await self._merge(snapshot, local, accepted)
+        failure = await self._merge(snapshot, local, accepted, tally)
         self._keep_book(obtained, judgements, failure, tally)
 
     def _of_own_lineage(self, obtained: Sequence[Obtained], tally: Tally) -> list[Obtained]:
@@ -109,19 +107,32 @@ class Rounds:
         old = self.chooser.staleness(item.entry, self.clock(), self.pace.round_seconds)
         return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
 
-    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received]) -> str:
+    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], tally: Tally) -> str:
         """Why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
         try:
-            changed = await self.in_thread(self.merger.run, local, bounded(local, accepted), self.adopting.free_page(), self.memory.states)
+            age, changed = await self.in_thread(self._write, local, accepted, self._others_here(tally), tally.round)
         except PluginError as error:
             self.outages.plugin_failed("merging", error)
             return str(error)
         self.outages.works("merging")
-        age = merged_age(local.age, [item.update.age for item in accepted])
         await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=changed)
         return ""
+
+    def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
+        """The merged model into the free page; its age, and the strategies' new states."""
+        young = self.standing.young(self.clock())
+        believed = self.claims.believe(local, accepted, self.standing.lineage, round_, here=here, young=young)
+        page = self.adopting.free_page()
+        changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
+        self.claims.merged(local, believed, page)
+        return believed.age, changed
+
+    def _others_here(self, tally: Tally) -> int:
+        """How many publish in this lineage now; not those of whom nothing can be had."""
+        fresh = self.chooser.fresh(self.standing.lineage, tally.round)
+        return sum(self.peers.trusts(entry.peer) or not self.peers.get(entry.peer).failures for entry in fresh)
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
@@ -139,8 +150,3 @@ class Rounds:
         """How long strangers take says nothing until one of them is accepted."""
         if not record.ever_accepted and not failure:
             self.pace.transfer_took(item.seconds, item.bytes)
-
-
-def merged_age(own: int, accepted: Sequence[int]) -> int:
-    """At least the own age, at most the lower median: one liar inflates nobody's age (DESIGN 4, "What others claim is bounded")."""
-    return max(own, min(OLDEST, median_low([own, *accepted])))

@@ -11,13 +11,12 @@ import numpy as np
 from learnae.errors import PluginError
 from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
-from learnae.node.choosing import Chooser
+from learnae.node.choosing import Chooser, update
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN
 from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
-from learnae.node.rounds import OLDEST
 from learnae.node.seeking import Lead, Misses, Search
 from learnae.node.standing import Standing
 from learnae.node.support import Support
@@ -52,7 +51,7 @@ class Settling:
 
     def candidates(self, lineage: bytes) -> list[Entry]:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
-        entries = [entry for entry in self.chooser.of_lineage(lineage) if self._may_adopt(entry)]
+        entries = self._announced(lineage)
         self.rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
@@ -91,8 +90,8 @@ class Settling:
         local = self.adopting.local(snapshot)
         while obtained:
             chosen = await self.in_thread(medoid, obtained)
-            if not (flaw := await self._write(chosen, obtained, local)):
-                age = min(OLDEST, adopted_age(chosen, obtained))
+            age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
+            if not (flaw := await self._write(chosen, obtained, local, age)):
                 await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
                 return True
             tally.failed(chosen.entry, *flaw)
@@ -111,10 +110,10 @@ class Settling:
         self.obtainer.peers.forget(self.standing.own)
         return obtained
 
-    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel) -> tuple[str, str] | None:
+    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
         """Where and why this model cannot be adopted, or None."""
         try:
-            written = await self.in_thread(write_model, chosen, obtained, local.current, self.adopting.free_page())
+            written = await self.in_thread(write_model, chosen, obtained, local, age, self.adopting.free_page())
         except PluginError as error:
             return PLUGIN, str(error)
         return None if written else ("join", "the model is not finite")
@@ -134,6 +133,9 @@ class Settling:
         if not self.standing.rules.trust and not self._told and entry.peer != self.standing.own:
             self._told = True
             self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
+
+    def _announced(self, lineage: bytes) -> list[Entry]:
+        return [entry for entry in self.chooser.of_lineage(lineage) if self._may_adopt(entry)]
 
     def _may_adopt(self, entry: Entry) -> bool:
         return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)

@@ -87,12 +87,18 @@ class MemoryTrainer:
     def _adopt(self, link: MemoryLink, offer: Offer) -> None:
         page, slot = link.pages[offer.page], link.slots[offer.slot]
         for name, array in self.model.items():
-            unmoved = np.array_equal(array, slot[name])
-            np.copyto(array, page[name] if unmoved or array.dtype.kind == "i" else array + (page[name] - slot[name]))
+            np.copyto(array, _adopted(array, page[name], slot[name], whole=offer.whole))
         age = self.progress.age + offer.age_gain
         self.progress = attrs.evolve(self.progress, adoption=offer.number, lineage=offer.lineage, age=age)
         self.adopted_outcomes.append(offer.outcome)
         link.name_adopted(offer.number)
+
+
+def _adopted(mine: Array, new: Array, old: Array, *, whole: bool) -> Array:
+    """As a real trainer takes a tensor over: counters that ran on meanwhile are not set back."""
+    if np.array_equal(mine, old) or (whole and mine.dtype.kind == "i"):
+        return new
+    return np.maximum(mine, new) if mine.dtype.kind == "i" else mine + (new - old)
 
 
 @attrs.define

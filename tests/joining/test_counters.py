@@ -1,58 +1,123 @@
-"""Integers of others: no single update raises one beyond what an honest peer has reached."""
+"""Counters of others: how far towards them the own ones go, whatever they are."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from learnae.elementwise import PIECE
-from learnae.node.counters import bounded, lower_median
+from learnae.node.claims import ENOUGH, FASTEST, LASTING_ROUNDS, LISTENING_ROUNDS, OLDEST, WINDOW, Believed, Claims
+from learnae.node.counters import HIGHEST, between, bounded, held, lower_median
 from learnae.records import Cid, LocalModel, PeerId, Received, Update
 
 MOST = np.iinfo(np.int64).max
+LINEAGE = b"lineage1"
 
 
-def model(*integers: int) -> dict[str, np.ndarray]:
-    return {"n": np.array(integers, np.int64), "count": np.array(integers[0], np.int64), "w": np.array([0.5], np.float32)}
+def received(name: str, count: int, age: int = 7) -> Received:
+    tensors = {"n": np.array(count), "table": np.array([count]), "w": np.array([0.5], np.float32)}
+    return Received(PeerId(name), Update(Cid("root"), 1, LINEAGE, b"s" * 8, age, False, 0, 0, 0.0, "fp32"), tensors)
 
 
-def received(tensors) -> Received:
-    return Received(PeerId("p"), Update(Cid("root"), 1, b"l" * 8, b"s" * 8, 7, False, 0, 0, 0.0, "fp32"), tensors)
+def local(count: int, age: int) -> LocalModel:
+    current = {"n": np.array(count)}
+    return LocalModel(current, current, age)
 
 
-def taken(own: dict, *theirs: dict) -> list[list[int]]:
-    """Of each update what a merge sees of its integers."""
-    items = bounded(LocalModel(own, own), [received(tensors) for tensors in theirs])
-    return [item.tensors["n"].tolist() for item in items]
+def test_counters_are_bounded_and_all_else_passes_as_it_is():
+    item = received("a", MOST)
+    [seen] = bounded([item], {"n": np.array(12)})
+    assert isinstance(seen.tensors["n"], np.ndarray)
+    assert (seen.tensors["n"].shape, int(seen.tensors["n"])) == ((), 12)
+    assert seen.tensors["table"] is item.tensors["table"] and seen.tensors["w"] is item.tensors["w"]
+    assert (list(seen.tensors), len(seen.tensors)) == (["n", "table", "w"], 3)
+    assert int(bounded([received("a", -MOST)], {"n": np.array(12)})[0].tensors["n"]) == -MOST
 
 
-def test_a_liar_beside_an_honest_peer_raises_nothing_beyond_what_the_honest_one_has():
-    assert taken(model(10, 4), model(12, 4), model(MOST, MOST)) == [[12, 4], [12, 4]]
+class Merging:
+    """One peer's claims, and what it believes."""
+
+    def __init__(self) -> None:
+        self.claims, self.round = Claims(["n"], LINEAGE), 0
+
+    def believes(self, count: int, age: int, *items: Received, here: int = 19, young: bool = False) -> tuple[int, int]:
+        self.round += 1
+        mine = local(count, age)
+        found = self.claims.believe(mine, items, LINEAGE, self.round, here=here, young=young)
+        self.claims.merged(mine, found, found.counters)
+        return int(found.counters["n"]), found.age
+
+
+def test_nothing_is_raised_until_enough_peers_were_heard_and_then_to_the_middle_one():
+    merging = Merging()
+    assert merging.believes(10, 10, received("a", 50, 60)) == (10, 10)
+    for index in range(1, ENOUGH - 1):
+        assert merging.believes(10 + index, 10 + index, received(f"p{index}", 50, 60)) == (10 + index, 10 + index)
+    assert merging.believes(20, 20, received("liar", MOST, MOST)) == (50, 60)
+
+
+def test_who_is_one_of_few_believes_fewer_when_it_has_listened_for_some_rounds():
+    merging, both = Merging(), (received("a", 50, 60), received("b", MOST, MOST))
+    for index in range(LISTENING_ROUNDS):
+        assert merging.believes(10 + index, 10 + index, *both, here=2) == (10 + index, 10 + index)
+    assert merging.believes(20, 20, *both, here=2) == (50, 60)
+    assert merging.believes(60, 70, received("b", MOST, MOST), here=1) == (60, 70)
 
 
 def test_a_liar_alone_raises_nothing():
-    assert taken(model(10, 4), model(MOST, MOST)) == [[10, 4]]
+    merging = Merging()
+    for step in range(100):
+        assert merging.believes(step, step, received("liar", MOST, MOST), here=1) == (step, step)
 
 
-def test_among_honest_ones_the_middle_is_the_most_that_is_taken_and_never_less_than_the_own():
-    assert taken(model(3, 9), model(5, 1), model(4, 2)) == [[4, 1], [4, 2]]
-    assert taken(model(3), model(5), model(4), model(6)) == [[4], [4], [4]]  # of four the lower of the two in the middle
+def test_claims_that_are_old_or_crowded_out_say_nothing_any_more():
+    merging = Merging()
+    for index in range(WINDOW + 3):
+        merging.believes(100, 100, received(f"p{index}", 50))
+    assert len(merging.claims._claims) == WINDOW
+    merging.round += LASTING_ROUNDS + 1
+    assert merging.believes(101, 101, received("a", 500, 500)) == (101, 101)
+    assert len(merging.claims._claims) == 1
 
 
-def test_floating_tensors_and_what_is_lower_pass_as_they_are():
-    own, other = model(10), model(-MOST)
-    other["w"] = np.array([1e30], np.float32)
-    [item] = bounded(LocalModel(own, own), [received(other)])
-    assert item.tensors["w"] is other["w"]
-    assert item.tensors["n"].tolist() == [-MOST]
-    assert list(item.tensors) == ["n", "count", "w"]
-    assert len(item.tensors) == 3
+def test_another_lineage_begins_anew():
+    merging = Merging()
+    for index in range(ENOUGH):
+        merging.believes(100 + index, 100 + index, received(f"p{index}", 150))
+    assert merging.claims.believe(local(1, 1), [received("a", 150)], b"another!", 9, here=9, young=True) == Believed(1, {"n": np.array(1)})
 
 
-def test_a_number_without_dimensions_stays_an_array():
-    [item, _] = bounded(LocalModel(model(1), model(1)), [received(model(5)), received(model(3))])
-    assert isinstance(item.tensors["count"], np.ndarray)
-    assert (item.tensors["count"].shape, int(item.tensors["count"])) == ((), 3)
+def test_whatever_all_claim_nothing_rises_faster_than_the_own_steps_allow():
+    merging, count, age = Merging(), 0, 0
+    for step in range(1, 101):
+        lies = [received(f"p{index}", MOST, MOST) for index in range(9)]
+        count, age = merging.believes(count + 1, age + 1, *lies)
+        assert max(count, age) <= (FASTEST + 1) * step
+    assert min(count, age) >= FASTEST * 90
+
+
+def test_no_age_outgrows_what_can_be_stored():
+    merging = Merging()
+    lies = [received(f"p{index}", 0, 2**63 - 1) for index in range(9)]
+    assert merging.believes(0, OLDEST - 5, *lies)[1] == OLDEST - 5
+    assert merging.believes(0, OLDEST - 4, *lies)[1] == OLDEST
+    assert merging.believes(0, OLDEST + 7, *lies)[1] == OLDEST + 7
+
+
+def test_a_young_peer_whose_age_was_a_lie_takes_that_of_the_others_and_keeps_its_own_steps():
+    merging = Merging()
+    for index in range(ENOUGH - 1):
+        assert merging.believes(5, 2**48 + 10 * index, received(f"p{index}", 5, 200), young=True)[1] == 2**48 + 10 * index
+    assert merging.believes(5, 2**48 + 40, received("last", 5, 200), young=True)[1] == 240
+    assert merging.believes(5, 250, received("last", 5, 10), young=True)[1] == 250
+
+
+@pytest.mark.parametrize("young", [False, True])
+def test_whoever_is_ahead_of_the_others_by_its_own_steps_stays_there(young):
+    merging = Merging()
+    for step in range(1, 20):
+        assert merging.believes(100 * step, 100 * step, received(f"p{step}", step, 60 + step), young=young) == (100 * step, 100 * step)
 
 
 def test_the_lower_median_of_a_long_tensor_is_that_of_each_element():
@@ -64,14 +129,15 @@ def test_the_lower_median_of_a_long_tensor_is_that_of_each_element():
 integers = hnp.arrays(np.int64, 3, elements=st.integers(-MOST, MOST))
 
 
-@given(own=integers, honest=st.lists(integers, min_size=1, max_size=4), lie=integers, place=st.integers(0, 4))
-def test_whatever_one_says_nobody_goes_beyond_the_highest_honest_value(own, honest, lie, place):
-    theirs = [*honest[:place], lie, *honest[place:]]
-    seen = taken(*({"n": values} for values in (own, *theirs)))
-    assert (np.max([own, *seen], axis=0) <= np.max([own, *honest], axis=0)).all()
+@given(own=integers, others=integers, before=integers, factor=st.integers(1, 64))
+def test_between_is_between_and_exact(own, others, before, factor):
+    taken = between(own, others, factor, before)
+    for mine, other, then, found in zip(*(array.tolist() for array in (own, others, before, taken)), strict=True):
+        assert found == max(mine, min(other, mine + factor * min(max(0, mine - then), 1 << 40)))
 
 
-@given(own=integers, theirs=st.lists(integers, min_size=2, max_size=5))
-def test_whoever_is_behind_most_others_comes_up_with_them(own, theirs):
-    seen = taken(*({"n": values} for values in (own, *theirs)))
-    assert (np.max([own, *seen], axis=0) >= np.sort([own, *theirs], axis=0)[len(theirs) // 2]).all()
+@given(theirs=integers, own=integers, own_age=st.integers(0, 1 << 48), age=st.integers(0, 1 << 48))
+def test_what_is_taken_over_is_never_below_the_own_nor_beyond_what_can_be_counted_on(theirs, own, own_age, age):
+    taken = held(theirs, own, own_age, age)
+    assert (taken >= own).all()
+    assert (taken <= np.maximum(own, np.minimum(theirs, HIGHEST))).all()

@@ -6,10 +6,11 @@ import attrs
 import numpy as np
 import pytest
 
+from learnae.node.claims import OLDEST
 from learnae.node.inbox import Entry
 from learnae.node.newcomers import adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained
-from learnae.records import Announcement, Cid, Decoded, PeerId, TensorSpec, Update
+from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
 
 COUNTS = "bn.num_batches_tracked"
 SPECS = {"w": TensorSpec("w", "float32", (2,)), COUNTS: TensorSpec(COUNTS, "int64", (2,)), "table": TensorSpec("table", "int64", (2,))}
@@ -23,10 +24,10 @@ def obtained(weight: float, integers: list[int], age: int = 7, table: list[int] 
     return Obtained(Entry(Announcement(b"", PeerId("p"), 1, body), b"", b"", 0.0, 1, False), decoder)
 
 
-def adopted(*items: Obtained) -> dict[str, list]:
-    current = {"w": np.zeros(2, np.float32), COUNTS: np.zeros(2, np.int64), "table": np.zeros(2, np.int64)}
+def adopted(*items: Obtained, own: int = 3, age: int = 100) -> dict[str, list]:
+    current = {"w": np.zeros(2, np.float32), COUNTS: np.full(2, own), "table": np.zeros(2, np.int64)}
     page = {name: array.copy() for name, array in current.items()}
-    assert write_model(medoid(items), items, current, page)
+    assert write_model(medoid(items), items, LocalModel(current, current, age=3), age, page)
     return {name: array.tolist() for name, array in page.items()}
 
 
@@ -53,13 +54,24 @@ def test_unit_vectors_have_no_say_in_whose_model_is_chosen():
     assert medoid(items) is items[0]
 
 
-def test_of_two_the_lower_integers_are_taken_and_of_one_its_own():
+def test_of_two_the_lower_integers_are_taken_and_of_one_its_own_as_far_as_its_age_allows():
     assert adopted(obtained(1.0, [100, 5]), obtained(2.0, [MOST, 5]))[COUNTS] == [100, 5]
-    assert adopted(obtained(1.0, [MOST, 5]))[COUNTS] == [MOST, 5]
+    assert adopted(obtained(1.0, [MOST, 5]))[COUNTS] == [200, 5]
+    assert adopted(obtained(1.0, [MOST, 5]), own=24)[COUNTS] == [1600, 24], "eight for each step here"
+    assert adopted(obtained(1.0, [MOST, 1]), own=0)[COUNTS] == [200, 1], "one for each step at least: it may have been evaluated only"
 
 
-def test_the_age_is_that_of_the_adopted_model_but_at_most_the_middle_one():
+def test_no_counter_runs_over_whatever_all_others_claim():
+    assert adopted(obtained(1.0, [MOST, -MOST]), own=1 << 40, age=1 << 48)[COUNTS] == [1 << 62, 1 << 40]
+
+
+def test_the_age_is_that_of_the_adopted_model_but_at_most_the_middle_one_where_few_announce():
     young, middle, old = obtained(1.0, [0, 0], 10), obtained(2.0, [0, 0], 20), obtained(3.0, [0, 0], 2**50)
     three = [young, middle, old]
-    assert [adopted_age(item, three) for item in three] == [10, 20, 20]
-    assert adopted_age(old, [old]) == 2**50
+    assert [adopted_age(item, three, [10, 20, 2**50]) for item in three] == [10, 20, 20]
+    assert adopted_age(old, [old], [2**50]) == OLDEST
+
+
+def test_the_age_is_the_middle_one_of_all_that_announce_where_they_are_many():
+    lies = [obtained(1.0, [0, 0], 2**50), obtained(1.0, [0, 0], 0)]
+    assert [adopted_age(item, lies, [20, 2**50, 2**50, 0, 21, 22, 23]) for item in lies] == [22, 22]

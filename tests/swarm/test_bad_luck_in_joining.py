@@ -8,7 +8,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.node.rounds import OLDEST, merged_age
+from learnae.node.claims import OLDEST
 from learnae.testing.faults import Fault, always
 
 LINEAGE, OTHER = b"lineage1", b"lineage0"
@@ -211,12 +211,6 @@ def test_a_claimed_age_beyond_all_measure_is_adopted_as_one_that_can_be_counted_
     assert b.lineage == LINEAGE
     assert OLDEST <= b.trainer.progress.age < OLDEST + 1000
     assert len(b.trainer.reports) > 10
-
-
-def test_no_merged_age_can_outgrow_what_can_be_stored():
-    assert merged_age(10, [2**63 - 1] * 3) == OLDEST
-    assert merged_age(OLDEST + 7, [2**63 - 1] * 3) == OLDEST + 7
-    assert merged_age(10, [2**63 - 1]) == 10
 
 
 def test_a_key_without_its_history_hears_out_what_it_once_said_before_it_speaks(run_world):

@@ -67,6 +67,32 @@ def test_a_newcomer_that_can_choose_of_three_gets_no_lie_along_with_its_model(ru
         assert newcomer.trainer.model["positions"].tolist() == TABLE
 
 
+@pytest.mark.slow
+def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(run_world):
+    """Each honest peer merges with both at once now and then, and would pass on what it believed."""
+
+    async def main(world):
+        def of_old(model) -> int:
+            for liar in liars:
+                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
+            return lying(model)
+
+        liars = [world.peer(f"liar{i}", made(3.0), lineage=LINEAGE, train=of_old) for i in range(2)]
+        honest = [world.peer(f"p{i}", made(3.0), lineage=LINEAGE, train=counting) for i in range(8)]
+        for peer in (*honest, *liars):
+            peer.start()
+        await trio.sleep(30)
+        honest.append(world.peer("newcomer", made(0.0), train=counting))
+        honest[-1].start()
+        await trio.sleep(15)
+        return honest
+
+    for peer in run_world(main):
+        assert peer.lineage == LINEAGE
+        assert batches(peer) <= 2 * 45
+        assert peer.trainer.progress.age <= 2 * 45
+
+
 def test_counters_of_both_sides_of_a_partition_meet_again(run_world):
     async def main(world):
         peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting) for i in range(6)]
