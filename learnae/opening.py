@@ -23,6 +23,7 @@ NAMES = {
     stat.S_IFBLK: "a device",
     stat.S_IFREG: "a file",
 }
+_CHUNK = 1 << 14
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -89,10 +90,18 @@ def read_file(
     """All of a plain file. Raises as `open_file`, also for one that grows past `max_bytes` while it is read."""
     descriptor = open_file(name, at=at, owners=owners, links=links, max_bytes=max_bytes)
     with os.fdopen(descriptor, "rb") as file:
-        content = file.read(max_bytes + 1)
+        content = read_some(file, max_bytes + 1)
     if len(content) > max_bytes:
         raise _too_long(name, max_bytes)
     return content
+
+
+def read_some(file: BinaryIO, most: int) -> bytes:
+    """What is left of a file, and at most so many bytes. `read` itself takes memory for all of them before it looks. Raises OSError."""
+    content = bytearray()
+    while len(content) < most and (chunk := file.read(min(_CHUNK, most - len(content)))):
+        content += chunk
+    return bytes(content)
 
 
 def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durable: bool = False) -> None:

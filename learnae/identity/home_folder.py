@@ -50,7 +50,7 @@ class HomeFolder:
     def read(self, name: str, max_bytes: int, *, links: int | None = 1) -> bytes:
         """All of a file. Raises as `open`."""
         with os.fdopen(self.open(name, max_bytes=max_bytes, links=links), "rb") as file:
-            return file.read(max_bytes)
+            return opening.read_some(file, max_bytes)
 
     def look(self, name: str) -> os.stat_result | None:
         """The state of a plain file, which is not opened; None where nothing lies there. Raises ConfigError for anything else."""

@@ -29,6 +29,9 @@ NAMES = (
     "cut",
     "bulletin",
     "answer",
+    "kept",
+    "history",
+    "lock",
 )
 MEBIBYTE = 1 << 20
 

@@ -20,7 +20,7 @@ class Target:
     name: str
     decode: Callable[[bytes], Any]
     errors: tuple[type[Exception], ...]
-    seeds: tuple[bytes, ...]
+    seeds: tuple[bytes, ...] = attrs.field(repr=False)
     forms: tuple[Form, ...] = ()
     check: Callable[[bytes, Any], None] = lambda data, value: None
 
@@ -40,7 +40,7 @@ class Target:
 
 def all_targets(folder: Path) -> dict[str, Target]:
     """By name; what lies in files is put into `folder`."""
-    from learnae.testing.hostile import announcements, answers, contents, files, lines, tensors
+    from learnae.testing.hostile import announcements, answers, contents, files, homes, lines, tensors
 
     makers: Sequence[Callable[[], Iterator[Target]]] = (
         announcements.targets,
@@ -49,5 +49,6 @@ def all_targets(folder: Path) -> dict[str, Target]:
         lines.targets,
         answers.targets,
         lambda: files.targets(folder),
+        lambda: homes.targets(folder),
     )
     return {target.name: target for make in makers for target in make()}
