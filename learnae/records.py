@@ -245,6 +245,7 @@ class Candidate:
     last_tried: int | None = None  # own round in which this peer was last tried
     failures: int = 0  # in a row
     ever_accepted: bool = False
+    trust: float = 0.0  # from 0 to 1, by what became of this peer's updates: 0 where none was merged yet, or where three in a row failed
 
 
 @attrs.frozen

@@ -80,14 +80,14 @@ class Chooser:
 
         Whoever invents identities has young ones, or some that have failed: so an honest newcomer has its turn in spite of any number.
         """
-        strangers = [entry for entry in entries if not self.peers.trusts(entry.peer)]
+        strangers = [entry for entry in entries if not self.peers.get(entry.peer).ever_accepted]
         if len(strangers) <= STRANGERS:
             return entries
         due = [entry for entry in strangers if not self._waits(entry.peer, round_)]
         due.sort(key=lambda entry: self.inbox.known_since(entry.peer))
         few = {entry.peer for entry in due[: STRANGERS // 2]}
         few |= {entry.peer for entry in [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]}
-        return [entry for entry in entries if self.peers.trusts(entry.peer) or entry.peer in few]
+        return [entry for entry in entries if self.peers.get(entry.peer).ever_accepted or entry.peer in few]
 
     def _waits(self, peer: PeerId, round_: int) -> bool:
         record = self.peers.get(peer)
@@ -118,6 +118,7 @@ class Chooser:
             last_tried=book.last_tried,
             failures=book.failures,
             ever_accepted=record.ever_accepted,
+            trust=record.trust,
         )
 
     def _obtainable(self, newest: Entry, round_: int) -> Entry:

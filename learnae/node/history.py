@@ -32,6 +32,7 @@ class PeerRecord:
     fetched_number: int = 0  # the last update that was fetched; never again
     bytes_per_second: float | None = None
     refused: str | None = None  # why this peer is not heard any more
+    trust: float = 0.0  # from 0 to 1, by what became of its updates
 
 
 @attrs.frozen
@@ -116,7 +117,9 @@ class History(Wishes, Insight):
         return {(PeerId(peer), Kind(kind)): Mark(number, digest) for peer, kind, number, digest in rows}
 
     def peers(self) -> dict[PeerId, PeerRecord]:
-        query = "SELECT peer, last_tried, failures, ever_accepted, fetched_number, bytes_per_second, refused FROM peers ORDER BY rowid"
+        query = (
+            "SELECT peer, last_tried, failures, ever_accepted, fetched_number, bytes_per_second, refused, trust FROM peers ORDER BY rowid"
+        )
         rows = self._rows(query)
         return {PeerId(peer): PeerRecord(tried, failed, bool(ever), *rest) for peer, tried, failed, ever, *rest in rows}
 
@@ -134,7 +137,7 @@ class History(Wishes, Insight):
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", [(*key, mark.number, mark.digest) for key, mark in marks.items()]
             )
             db.executemany(
-                "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(peer, *attrs.astuple(record)) for peer, record in peers.items()],
             )
             db.executemany("INSERT INTO counts VALUES (?1, ?2) ON CONFLICT (reason) DO UPDATE SET count = count + ?2", counts.items())

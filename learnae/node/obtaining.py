@@ -85,14 +85,14 @@ class Obtainer:
         seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), record.bytes_per_second)
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
-        failure, obtained, blame = ("", ""), None, 1
+        failure, obtained, blame = ("", ""), None, True
         with limit:
             try:
                 obtained = await self._fetch(entry, transfer)
             except Unavailable as error:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
-                failure, blame = (stage_of(error), str(error)), int(not isinstance(error, OnTheBench))
+                failure, blame = (stage_of(error), str(error)), not isinstance(error, OnTheBench)
         took = self.clock() - started
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
@@ -102,7 +102,8 @@ class Obtainer:
         if obtained is None:
             if limit.cancelled_caught:
                 self._guess(record, took, self.believed(update(entry).bytes), transfer.bytes)
-            record.failures += blame
+            if blame:
+                self.peers.failed(entry.peer, again=entry.again)
             tally.failed(entry, *failure)
             return None
         if self.peers.trusts(entry.peer):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from learnae.node.history import PeerRecord
+from learnae.node.trust import NEWCOMER, after_failure, after_merge
 from learnae.records import PeerId
 
 
@@ -18,7 +19,7 @@ def _ordered(records: Mapping[PeerId, PeerRecord]) -> OrderedDict[PeerId, PeerRe
 
 @attrs.define
 class Peers:
-    """A record for each peer that was tried or refused. Of too many, the one never accepted is forgotten that was noted first."""
+    """A record for each peer that was tried or refused. Of too many, the one that is not trusted is forgotten that was noted first."""
 
     capacity: int
     _records: OrderedDict[PeerId, PeerRecord] = attrs.field(factory=OrderedDict, converter=_ordered)
@@ -34,7 +35,7 @@ class Peers:
         record = self._records.setdefault(peer, PeerRecord())
         self._changed.add(peer)
         if len(self._records) > self.capacity:
-            self.forget(next((known for known, past in self._records.items() if not past.ever_accepted), peer))
+            self.forget(next((known for known, past in self._records.items() if past.trust < NEWCOMER and known != peer), peer))
         return self._stand_ins.setdefault(peer, PeerRecord()) if again and peer in self._records else record
 
     def forget(self, peer: PeerId) -> None:
@@ -43,8 +44,21 @@ class Peers:
         self._changed.discard(peer)
 
     def trusts(self, peer: PeerId) -> bool:
-        """Whether an update of this peer was ever merged."""
-        return self.get(peer).ever_accepted
+        """Whether an update of this peer was merged, and none has failed since."""
+        return self.get(peer).trust >= NEWCOMER
+
+    def merged(self, peer: PeerId, *, again: bool = False) -> None:
+        record = self.note(peer)
+        record.ever_accepted, record.trust = True, after_merge(record.trust)
+        self.note(peer, again=again).failures = 0
+
+    def failed(self, peer: PeerId, *, again: bool = False) -> None:
+        """It could not be had, or was refused. Whoever cannot be reached from here, and is through others, loses no trust by that."""
+        record, book = self.note(peer), self.note(peer, again=again)
+        book.failures += 1
+        stand_in = self._stand_ins.get(peer)
+        if again or stand_in is None or stand_in.failures:
+            record.trust = after_failure(record.trust, book.failures)
 
     def take_changed(self) -> Mapping[PeerId, PeerRecord]:
         """Copies of the records that were noted since the last call, for the history."""

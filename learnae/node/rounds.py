@@ -15,7 +15,6 @@ from learnae.node.claims import Claims
 from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.errands import Errands
-from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN, Judgement, Judges
 from learnae.node.memory import Memory
@@ -96,7 +95,7 @@ class Rounds:
         """Once for each that is announced, without a look at it."""
         record = self.peers.note(entry.peer)
         record.last_tried, record.fetched_number = tally.round, entry.announcement.number
-        record.failures += 1
+        self.peers.failed(entry.peer)
         tally.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.chooser.limit} expected at most")
 
     def _received(self, obtained: Sequence[Obtained], local: LocalModel) -> list[Received]:
@@ -136,17 +135,19 @@ class Rounds:
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
-            record, book = self.peers.note(item.entry.peer), self.peers.note(item.entry.peer, again=item.entry.again)
-            if judgement.accepted:
-                self._measure_newcomer(record, item, failure)
-                book.failures, record.ever_accepted = 0, record.ever_accepted or not failure
+            peer, again = item.entry.peer, item.entry.again
+            if judgement.accepted and not failure:
+                self._measure_newcomer(item)
+                self.peers.merged(peer, again=again)
+            elif judgement.accepted:
+                self.peers.note(peer, again=again).failures = 0
             elif judgement.stage != PLUGIN:
-                book.failures += 1
+                self.peers.failed(peer, again=again)
             tally.judged(item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else "")
         if not failure:
             tally.outcome = "merged"
 
-    def _measure_newcomer(self, record: PeerRecord, item: Obtained, failure: str) -> None:
+    def _measure_newcomer(self, item: Obtained) -> None:
         """How long strangers take says nothing until one of them is accepted."""
-        if not record.ever_accepted and not failure:
+        if not self.peers.trusts(item.entry.peer):
             self.pace.transfer_took(item.seconds, item.bytes)

@@ -52,7 +52,12 @@ _LOST = """
 ALTER TABLE rounds ADD COLUMN lost INTEGER NOT NULL DEFAULT 0
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST))
+_TRUST = """
+ALTER TABLE peers ADD COLUMN trust REAL NOT NULL DEFAULT 0;
+UPDATE peers SET trust = CASE failures WHEN 0 THEN 1.0 WHEN 1 THEN 0.125 WHEN 2 THEN 0.0625 ELSE 0.0 END WHERE ever_accepted
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST))
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)

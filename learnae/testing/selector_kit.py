@@ -22,8 +22,9 @@ from learnae.testing.properties import inherited
 
 
 def candidate(peer: str, **facts: Any) -> Candidate:
-    """A candidate of 100 bytes; accepted before unless `ever_accepted` says otherwise."""
+    """A candidate of 100 bytes; accepted before unless `ever_accepted` says otherwise, and then with all trust unless `trust` does."""
     known: dict[str, Any] = {"bytes": 100, "age": 100, "staleness": 0.0, "ever_accepted": True}
+    known["trust"] = 1.0 if facts.get("ever_accepted", True) else 0.0
     return Candidate(peer_named(peer), Kind.UPDATE, **(known | facts))
 
 
@@ -44,6 +45,7 @@ def views(draw: st.DrawFn) -> View:
             "last_tried": st.none() | st.integers(0, 2000),
             "failures": st.integers(0, 10**6),
             "ever_accepted": st.booleans(),
+            "trust": st.floats(0, 1),
         }
     )
     candidates = [candidate(str(index), **each) for index, each in enumerate(draw(st.lists(facts, max_size=8)))]

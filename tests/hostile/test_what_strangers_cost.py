@@ -167,7 +167,7 @@ def test_an_accepted_peer_that_turns_silent_costs_a_victim_no_tenth_of_its_round
             else:
                 stranger.say(stranger.update(stranger.store(stranger.pack(number=number)).root), number)
             await trio.sleep(1)
-        return peers, [peer.node.rounds.peers.trusts(stranger.peer) for peer in peers]
+        return peers, [peer.node.rounds.peers.get(stranger.peer).ever_accepted for peer in peers]
 
     (quiet, _), (loud, accepted) = (run_trapped(run_world, lambda world, turns=turns: main(world, turns)) for turns in (False, True))
     assert accepted == [True, True]

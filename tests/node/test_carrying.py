@@ -54,7 +54,7 @@ def with_stock(bench, shelf):
                 made = await bench(nursery, *shelves, writes=writes)
                 peers = Peers(100)
                 for name in trusted:
-                    peers.note(peer_named(name)).ever_accepted = True
+                    peers.merged(peer_named(name))
                 publisher = Publisher(
                     identity=None,
                     swarm=None,

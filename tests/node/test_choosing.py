@@ -115,10 +115,11 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
     choosing = chooser(tmp_path, entry("a", heard_at=10.0), selector=Recording)
     record = choosing.peers.note(PeerId("a"))
     record.last_tried, record.failures, record.ever_accepted, record.bytes_per_second = 3, 2, True, 5e6
+    record.trust = 0.5
     choosing.choose(OURS, 9, age=40, now=16.0, round_seconds=2.0)
     [view] = views
     assert (view.round, view.age, view.count, view.budget_bytes) == (9, 40, 2, 2000)
-    assert view.candidates == [Candidate(PeerId("a"), Kind.UPDATE, 100, 7, 3.0, b"", 5e6, 3, 2, True)]
+    assert view.candidates == [Candidate(PeerId("a"), Kind.UPDATE, 100, 7, 3.0, b"", 5e6, 3, 2, True, 0.5)]
 
 
 @pytest.mark.parametrize("selector", [Raises, Nothing, TooMany, Twice, Strangers, Text, Endless])

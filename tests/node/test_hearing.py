@@ -146,7 +146,7 @@ def test_a_message_with_one_wrong_byte_is_never_taken_for_anothers(place, value)
 @pytest.mark.parametrize("identities", [1_200, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_flood_of_fresh_identities_leaves_bounded_memory_and_the_friends_in_place(identities):
     heard = listener()
-    heard.hearing.peers.note(identity("alice").peer).ever_accepted = True
+    heard.hearing.peers.merged(identity("alice").peer)
     heard.hears(said("alice", 1), said("alice", 1, Present({"ipfs": ("here",)})))
     for number in range(identities):
         name = f"sybil-{number}"

@@ -46,7 +46,7 @@ def test_a_number_heard_under_the_own_key_is_never_used_again(path):
 
 def test_peers_marks_and_counts_come_back_as_they_were(path):
     history = History.open(path)
-    record = PeerRecord(3, 2, True, 17, 1.5e6, "equivocation")
+    record = PeerRecord(3, 2, True, 17, 1.5e6, "equivocation", 0.25)
     history.save_peers({(ALICE, Kind.UPDATE): Mark(9, b"digest")}, {ALICE: record}, {"replay": 2})
     history.save_peers({}, {}, {"replay": 1})
     again = History.open(path)

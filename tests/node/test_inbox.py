@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from learnae.node.inbox import MARKS_PER_PEER, Arrival, Entry, Inbox, Mark
+from learnae.node.peers import Peers
 from learnae.records import Announcement, Cid, Kind, PeerId, Sample, Update
 
 
@@ -68,6 +69,18 @@ def test_a_flood_of_strangers_evicts_strangers_by_lot_and_never_a_trusted_peer()
     held = set(newest(box))
     assert "friend" in held and len(held) == 21
     assert 4 <= sum(name.startswith("late") for name in held) <= 16
+
+
+def test_an_inbox_full_of_identities_that_were_merged_once_and_failed_since_takes_newcomers():
+    peers = Peers(10)
+    box = Inbox(3, peers.trusts)
+    for number in range(3):
+        peers.merged(PeerId(f"spoiled {number}"))
+        peers.failed(PeerId(f"spoiled {number}"))
+        box.put(entry(f"spoiled {number}", 1))
+    for number in range(20):
+        box.put(entry(f"late {number}", 1))
+    assert any(name.startswith("late") for name in newest(box))
 
 
 def test_a_stranger_that_is_heard_again_is_as_old_as_when_it_was_first_heard():

@@ -40,7 +40,8 @@ def obtaining(tmp_path, bench):
     def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, **told):
         records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
         for entry in entries:
-            records.note(entry.peer).ever_accepted = not strangers
+            record = records.note(entry.peer)
+            record.ever_accepted, record.trust = not strangers, float(not strangers)
 
         def codec_named(name):
             if name != "fp32":

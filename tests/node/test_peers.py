@@ -1,7 +1,11 @@
 """What is remembered of peers, and how much of it."""
 
+import pytest
+
 from learnae.node.peers import Peers
 from learnae.records import PeerId
+
+ALICE = PeerId("alice")
 
 
 def remembered(peers: Peers, *names: str) -> list[str]:
@@ -27,8 +31,9 @@ def test_the_stranger_noted_first_is_forgotten_first():
 
 def test_a_peer_that_was_accepted_outlives_any_number_of_strangers():
     peers = Peers(2)
-    peers.note(PeerId("friend")).ever_accepted = True
+    peers.merged(PeerId("friend"))
     failing(peers, "friend", *(f"sybil-{number}" for number in range(100)))
+    assert peers.trusts(PeerId("friend"))
     assert remembered(peers, "friend") == ["friend"]
     assert len(peers) == 2
 
@@ -45,3 +50,60 @@ def test_changes_are_handed_over_once_as_copies():
 def test_what_was_forgotten_before_it_was_saved_is_not_saved():
     peers = failing(Peers(1), "a", "b")
     assert set(peers.take_changed()) == {"b"}
+
+
+def test_spoiled_identities_are_forgotten_before_a_newcomer_is():
+    peers = Peers(3)
+    for name in ("sybil-1", "sybil-2", "friend"):
+        peers.merged(PeerId(name))
+    peers.failed(PeerId("sybil-1"))
+    failing(peers, "newcomer")
+    assert remembered(peers, "sybil-1", "newcomer") == ["newcomer"]
+    assert peers.trusts(PeerId("friend"))
+
+
+def trust_after(fates: str) -> float:
+    """Of updates that were merged (+) or failed (-), one after the other."""
+    peers = Peers(10)
+    for fate in fates:
+        (peers.merged if fate == "+" else peers.failed)(ALICE)
+    return peers.get(ALICE).trust
+
+
+@pytest.mark.parametrize(
+    ("fates", "trust"),
+    [
+        ("", 0),
+        ("-", 0),
+        ("+", 1 / 2),
+        ("++", 1),
+        ("++++++++", 1),
+        ("++-", 1 / 8),
+        ("+-", 1 / 16),
+        ("++--", 1 / 16),
+        ("++---", 0),
+        ("++---+", 1 / 2),
+        ("++-+", 1 / 2),
+        ("++-++", 1),
+    ],
+)
+def test_trust_grows_with_what_is_merged_and_falls_faster(fates, trust):
+    assert trust_after(fates) == trust
+
+
+@pytest.mark.parametrize(("fates", "trusted"), [("", False), ("+", True), ("++-", False), ("++-+", True), ("++---+", True)])
+def test_a_round_waits_for_who_did_not_fail_at_the_last_try(fates, trusted):
+    peers = Peers(10)
+    for fate in fates:
+        (peers.merged if fate == "+" else peers.failed)(ALICE)
+    assert peers.trusts(ALICE) is trusted
+
+
+def test_whoever_can_be_had_through_others_loses_no_trust_where_it_cannot_be_reached_itself():
+    peers = Peers(10)
+    peers.merged(ALICE, again=True)
+    peers.merged(ALICE, again=True)
+    peers.failed(ALICE)
+    assert peers.get(ALICE).trust == 1
+    peers.failed(ALICE, again=True)
+    assert peers.get(ALICE).trust < 1

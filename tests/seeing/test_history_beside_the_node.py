@@ -152,6 +152,8 @@ def of_version_1(path):
         values = (number, 100.0, 0.5, "merged", b"l" * 8, 20, "root", sent, 3, 2, 1, 1, 0, 0)
         connection.execute(f"INSERT INTO rounds VALUES ({','.join('?' * 14)})", values)
     connection.execute("INSERT INTO own_numbers VALUES (1, 41)")
+    for name, failures, accepted in (("good", 0, 1), ("late", 1, 1), ("gone", 9, 1), ("new", 0, 0)):
+        connection.execute("INSERT INTO peers VALUES (?, 2, ?, ?, 7, 1.5, NULL)", (name, failures, accepted))
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
@@ -174,6 +176,16 @@ def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
     assert version_of(path) == VERSION
     with History.open(path) as again:
         assert again.totals()["published_bytes"] == 40
+
+
+def test_peers_of_an_old_history_are_trusted_by_how_they_stood(path):
+    of_version_1(path)
+    with History.open(path) as history:
+        peers = history.peers()
+        history.save_peers({}, {PeerId("gone"): attrs.evolve(peers[PeerId("gone")], trust=0.5)}, {})
+    assert {name: record.trust for name, record in peers.items()} == {"good": 1, "late": 1 / 8, "gone": 0, "new": 0}
+    with History.open(path) as again:
+        assert again.peers()[PeerId("gone")].trust == 0.5
 
 
 def test_whoever_only_looks_at_an_old_history_leaves_it_old(path):

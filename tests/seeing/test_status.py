@@ -50,6 +50,7 @@ def test_the_keys_for_programs_stay(lived, learnae):
         "young",
         "failures",
         "ever_accepted",
+        "trust",
         "bytes_per_second",
         "shut_out",
         "last_verdict",

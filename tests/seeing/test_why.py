@@ -112,6 +112,7 @@ SITUATIONS = [
     ({"round": 30}, None, "silent for 11 rounds; after 8 an update is too old"),
     ({}, None, "was not chosen yet: a round takes 2"),
     ({}, PeerRecord(40, 3, False, 7), "the last try was in round 40, 3 in a row without success"),
+    ({}, PeerRecord(40, 1, True, 7, trust=0.125), "trusted 12%"),
     ({}, PeerRecord(refused="equivocation"), "refused for good: equivocation"),
 ]
 

@@ -65,6 +65,22 @@ def test_strangers_get_one_slot_in_a_quarter_of_the_rounds(select):
     assert abs(sum(strangers) - 500) < 117
 
 
+def test_those_that_have_lost_all_trust_get_one_slot_in_an_eighth_of_the_rounds_however_many_they_are(select):
+    fallen = [candidate(f"f{index}", last_tried=10, failures=3, trust=0.0) for index in range(100)]
+    rounds = [select(view(*known(1, 2, 3), *fallen)) for _ in range(2000)]
+    chosen = [sum(each.trust == 0 for each in those) for those in rounds]
+    assert max(chosen) == 1
+    # 250 expected; six standard deviations of sqrt(2000 * 7 / 64)
+    assert abs(sum(chosen) - 250) < 89
+
+
+def test_half_the_trust_waits_twice_as_long(select):
+    half = candidate("a", last_tried=980, trust=0.5)
+    sooner, later = candidate("b", last_tried=989), candidate("b", last_tried=991)
+    assert select(view(half, sooner, count=1, round=1000)) == [sooner]
+    assert select(view(half, later, count=1, round=1000)) == [half]
+
+
 def test_the_stranger_takes_the_place_of_the_last_one_known(select):
     first, second = known(1, 2)
     unknown = stranger("s")

@@ -121,6 +121,7 @@ def _peer(seen: HomeState, peer: PeerId) -> dict[str, Any]:
         "young": sighting.young if sighting else None,
         "failures": record.failures if record else 0,
         "ever_accepted": bool(record and record.ever_accepted),
+        "trust": record.trust if record else 0.0,
         "bytes_per_second": record.bytes_per_second if record else None,
         "shut_out": seen.shut_out(peer),
         "last_verdict": _last_verdict(seen, peer),

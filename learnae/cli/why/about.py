@@ -72,4 +72,5 @@ def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
         return f"Its update is a candidate, but was not chosen yet: a round takes {seen.count}, and of the never accepted one at most."
     failures = record.failures if record else 0
     waits = f", {failures} in a row without success: each doubles its wait" if failures else ""
-    return f"Its newest update is a candidate; the last try was in round {tried:,}{waits}."
+    doubt = f" It is trusted {record.trust:.0%}: so many of the usual turns it has." if record and 0 < record.trust < 1 else ""
+    return f"Its newest update is a candidate; the last try was in round {tried:,}{waits}.{doubt}"
