@@ -34,6 +34,8 @@ class LeastRecentlyTried(Selector):
 
     def _chance(self, doubtful: Sequence[Candidate]) -> list[Candidate]:
         """One of them, or none."""
+        if not doubtful:
+            return []
         drawn = self.context.rng.random()
         if drawn < STRANGER_PROBABILITY:
             return [candidate for candidate in doubtful if not candidate.ever_accepted][:1]
