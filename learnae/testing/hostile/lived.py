@@ -49,7 +49,9 @@ def _overwrite(file: Path, text: str, *, numbers: bool) -> None:
         db.execute("INSERT OR REPLACE INTO totals VALUES (?, 1)", (text,))
         db.execute("INSERT INTO denied VALUES (?, 1)", (text,))
         db.execute("INSERT INTO rejoin VALUES (1, x'00', 1, ?)", (text,))
-        db.execute("INSERT INTO peers VALUES (?, 1, 0, 0, 0, 1, ?)", (BOB, text))
+        db.execute(
+            "INSERT INTO peers (peer, last_tried, failures, ever_accepted, fetched_number, refused) VALUES (?, 1, 0, 0, 0, ?)", (BOB, text)
+        )
         db.execute("INSERT INTO verdicts VALUES (1, ?, 7, ?, 0, 1, 1, ?, ?)", (text, text, text, text))
         for peer, root in ((text, text), (BOB, ROOT)):
             db.execute("INSERT INTO heard VALUES (?, 5, 1, 1, 8, ?, x'00', 1, 0, x'00', 1)", (peer, root))
