@@ -51,10 +51,14 @@ def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
 
 
 def adopted_age(chosen: Obtained, obtained: Sequence[Obtained], announced: Sequence[int]) -> int:
-    """The lower median of all that announce in that lineage; where few do, of the obtained ones, and at most that of the chosen one."""
+    """The lower median of all that announce in that lineage, at most the highest of an obtained model: an announcement alone costs nothing.
+
+    Where few announce, the lower median of the obtained ones, at most that of the chosen one.
+    """
+    theirs = [update(item.entry).age for item in obtained]
     if len(announced) >= ENOUGH:
-        return min(OLDEST, median_low(announced))
-    return min(OLDEST, update(chosen.entry).age, median_low([update(item.entry).age for item in obtained]))
+        return min(OLDEST, median_low(announced), max(theirs))
+    return min(OLDEST, update(chosen.entry).age, median_low(theirs))
 
 
 def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int, page: Mapping[str, Array]) -> bool:

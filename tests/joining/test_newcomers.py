@@ -75,3 +75,8 @@ def test_the_age_is_that_of_the_adopted_model_but_at_most_the_middle_one_where_f
 def test_the_age_is_the_middle_one_of_all_that_announce_where_they_are_many():
     lies = [obtained(1.0, [0, 0], 2**50), obtained(1.0, [0, 0], 0)]
     assert [adopted_age(item, lies, [20, 2**50, 2**50, 0, 21, 22, 23]) for item in lies] == [22, 22]
+
+
+def test_ages_that_are_only_announced_make_nobody_older_than_the_models_that_came():
+    three = [obtained(1.0, [0, 0], age) for age in (20, 21, 22)]
+    assert [adopted_age(item, three, [20, 21, 22, *[2**40] * 8]) for item in three] == [22, 22, 22]
