@@ -126,10 +126,14 @@ class Hearing:
         self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
 
     def _limited(self) -> Checking:
-        def was_heard(peer: PeerId) -> bool:
-            return peer == self.own or self.peers.trusts(peer) or self.inbox.was_heard(peer)
+        def accepted(peer: PeerId) -> bool:
+            return peer == self.own or self.peers.trusts(peer)
 
-        return Checking(self.swarm, lambda: self.clock(), was_heard, self.inbox.known.__contains__, self.inbox.is_old, self.seal)
+        def was_heard(peer: PeerId) -> bool:
+            return accepted(peer) or self.inbox.was_heard(peer)
+
+        inbox = self.inbox
+        return Checking(self.swarm, lambda: self.clock(), was_heard, accepted, inbox.known.__contains__, inbox.is_old, self.seal)
 
     def _open(self, heard: Heard, medium: str) -> Opened:
         opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)

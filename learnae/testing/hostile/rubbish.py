@@ -97,6 +97,11 @@ class Listener:
             on_change=lambda peer, state: None,
         )
 
+    def accepts(self, names: Iterable[str]) -> None:
+        """Updates of theirs were merged once."""
+        for name in names:
+            self.hearing.peers.note(signer(name).peer).ever_accepted = True
+
     def hears(self, messages: Iterable[bytes], *, seconds: float = 0.0, medium: str = "folder", backlog: bool = False) -> int:
         """How many were taken, spread evenly over so many seconds."""
         messages = list(messages)
