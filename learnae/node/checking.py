@@ -23,7 +23,7 @@ BLAMED = frozenset({"signature", "malformed", "cid"})  # what only rubbish is re
 class Rank(enum.IntEnum):
     """Whose a message claims to be. The lower, the more of a limit it may use: none can use up what is kept for a lower one."""
 
-    ACCEPTED = 0  # an update of this peer was merged once, or it is this node itself
+    ACCEPTED = 0  # an update of this peer was merged, or it is this node itself
     HELD = 1  # the inbox holds something of it: of these keys there are not many
     OTHER = 2
 

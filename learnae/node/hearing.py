@@ -127,7 +127,7 @@ class Hearing:
 
     def _limited(self) -> Checking:
         def accepted(peer: PeerId) -> bool:
-            return peer == self.own or self.peers.trusts(peer)
+            return peer == self.own or self.peers.accepted(peer)
 
         def was_heard(peer: PeerId) -> bool:
             return accepted(peer) or self.inbox.was_heard(peer)

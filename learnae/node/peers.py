@@ -47,6 +47,10 @@ class Peers:
         """Whether an update of this peer was merged, and none has failed since."""
         return self.get(peer).trust >= NEWCOMER
 
+    def accepted(self, peer: PeerId) -> bool:
+        """Whether an update of this peer was merged, and not so many have failed in a row since that no trust is left."""
+        return self.get(peer).trust > 0
+
     def merged(self, peer: PeerId, *, again: bool = False) -> None:
         record = self.note(peer)
         record.ever_accepted, record.trust = True, after_merge(record.trust)

@@ -100,7 +100,7 @@ class Listener:
     def accepts(self, names: Iterable[str]) -> None:
         """Updates of theirs were merged once."""
         for name in names:
-            self.hearing.peers.note(signer(name).peer).ever_accepted = True
+            self.hearing.peers.merged(signer(name).peer)
 
     def hears(self, messages: Iterable[bytes], *, seconds: float = 0.0, medium: str = "folder", backlog: bool = False) -> int:
         """How many were taken, spread evenly over so many seconds."""
