@@ -70,7 +70,7 @@ class Medium:
     new: Bucket = attrs.field(factory=lambda: Bucket(500, 5_000))  # keys that were never heard; they cost nothing
     heard: Bucket = attrs.field(factory=lambda: Bucket(3_000, 22_000, (0, 10_000, 10_000)))  # messages of others that are what they say
     forged: Bucket = attrs.field(factory=lambda: Bucket(200, 1_000))  # messages in the name of others
-    reserve: Bucket = attrs.field(factory=lambda: Bucket(1_500, 3_000, (0, 1_000, 2_000)))  # when there are more: for all keys
+    reserve: Bucket = attrs.field(factory=lambda: Bucket(1_500, 10_000, (0, 4_500, 9_000)))  # when there are more: for all keys
     keys: dict[bool, OrderedDict[PeerId, Key]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
 
     def key(self, peer: PeerId, rank: Rank) -> Key:
