@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.data.hepmass import Collisions, Scaling, Share, chunks_of, synthetic, write_like_published
+from learnae.data.hepmass import __main__ as command
 from learnae.data.hepmass.columns import HEADER
 from learnae.errors import ConfigError
+from learnae.testing.hostile.texts import is_harmless
 
 ROWS = 300
 
@@ -203,3 +205,14 @@ def test_the_command_writes_a_file(tmp_path: Path) -> None:
     path = tmp_path / "made.csv.gz"
     subprocess.run([sys.executable, "-m", "learnae.data.hepmass", str(path), "--rows", "20"], check=True, timeout=60)
     assert len(read(path)[1]) == 20
+
+
+def test_a_file_that_cannot_be_written_is_told_harmlessly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hepmass", str(tmp_path / "\x1b[2J\u202e" / "x\nFAKED"), "--rows", "20"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert is_harmless(said) and said.count("\n") == 1

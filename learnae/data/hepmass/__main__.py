@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from learnae.data.hepmass.writing import write_like_published
+from learnae.outlets import say
 
 
 def main() -> None:
@@ -18,7 +19,8 @@ def main() -> None:
     try:
         write_like_published(chosen.file, chosen.rows, chosen.seed)
     except OSError as error:
-        sys.exit(f"{chosen.file} cannot be written: {error.strerror}")
+        say(f"{chosen.file} cannot be written: {error.strerror}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
