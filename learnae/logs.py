@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from learnae.outlets import put
-from learnae.texts import as_json, harmless, harmless_lines
+from learnae.texts import as_short_json, harmless, harmless_lines
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -39,7 +39,7 @@ def make_logger(level: str = "", style: str = "") -> FilteringBoundLogger:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
         *([] if pretty else [structlog.processors.dict_tracebacks]),
-        _Safely(_Pretty() if pretty else _json),
+        _NeverRaising(_Pretty() if pretty else _json),
     ]
     wrapper = structlog.make_filtering_bound_logger(LEVELS.get(level, logging.WARNING))
     logger: FilteringBoundLogger = structlog.wrap_logger(
@@ -66,7 +66,7 @@ class _Lines:
     log = debug = info = warn = warning = error = critical = fatal = exception = failure = msg
 
 
-class _Safely:
+class _NeverRaising:
     """A value that cannot be shown costs its line, no more."""
 
     def __init__(self, render: Any) -> None:
@@ -98,11 +98,7 @@ class _Pretty:
 
 
 def _json(_: Any, __: str, event: Any) -> str:
-    return as_json({key: _cut(value) for key, value in event.items()})
-
-
-def _cut(value: Any) -> Any:
-    return f"{value[:JSON_CHARACTERS]}… ({len(value):,} characters)" if isinstance(value, str) and len(value) > JSON_CHARACTERS else value
+    return as_short_json(event, JSON_CHARACTERS)
 
 
 def _told(stream: Any, exc_info: Any) -> None:

@@ -6,42 +6,53 @@ controls (of C0 and C1), line ends, marks that turn the direction of reading, wh
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import re
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 LINE_CHARACTERS = 5_000  # a path has at most 4,096 bytes, and is shown whole
 CELL_CHARACTERS = 400
 LINES = 2_000
+TEXT_CHARACTERS = 200_000  # of all lines together
+ENTRY_CHARACTERS = 2_000
 MARKS = 8  # over and under one letter; written languages need five
 
 _JOINERS = "\u200c\u200d"  # Persian and the languages of India are spelled with them
-# shown, though called controls
 _SIGNS = frozenset(
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )  # shown, though called controls
 _BLANKS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters by name that show nothing
 _EMOJI = "\ufe0f"
+# Latin, Greek, Cyrillic, signs, Chinese, Japanese, Korean, where no mark and no blank stands between
+_UNMARKED = re.compile(
+    r"[ -\u02ff\u0370-\u0482\u048a-\u0590\u2010-\u20cf\u2100-\u27ff\u2e80-\u3029\u3030-\u3098\u309b-\u3163\u3165-\ua66e\uac00-\ud7a3]*"
+)
 _VIRAMA = 9  # the combining class
 
 
 def harmless(text: str, most: int = LINE_CHARACTERS) -> str:
     """In one line, cut after so many of its characters, with a word on how many there were."""
     cut = text if len(text) <= most else text[:most]
-    if not (cut.isascii() and cut.isprintable()):
+    if not _is_plain(cut):
         cut = _escaped(cut)
     return cut if len(text) <= most else f"{cut}… ({len(text):,} characters)"
 
 
 def harmless_lines(text: str, most: int = LINE_CHARACTERS) -> str:
     """The same for each line of a text whose line ends are ours. It is for the composer to see that no line can pass for another."""
-    lines = text.split("\n", LINES)
+    lines = text[:TEXT_CHARACTERS].split("\n", LINES)
     shown = [harmless(line, most) for line in lines[:LINES]]
-    return "\n".join([*shown, "…"] if len(lines) > LINES else shown)
+    if len(text) > TEXT_CHARACTERS:
+        shown.append(f"… ({len(text):,} characters)")
+    elif len(lines) > LINES:
+        shown.append("…")
+    return "\n".join(shown)
 
 
 def indented(text: str, by: str = "    ") -> str:
@@ -63,7 +74,26 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 
     Raises ValueError or RecursionError for what contains itself.
     """
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str).replace("\x7f", "\\u007f")
+    return _dumped(_finite(value), indent)
+
+
+def as_short_json(value: Mapping[str, Any], most: int) -> str:
+    """The same with so many characters of text at most, counted before they are escaped, and numbers and names count too.
+
+    What is behind them becomes shorter or is left out, and each text that was cut says how long it was. No entry at the top can take all:
+    ENTRY_CHARACTERS are kept for each of those behind it.
+    """
+    shown: dict[str, Any] = {}
+    for place, (key, item) in enumerate(value.items()):
+        behind = len(value) - place - 1
+        allowance = _Allowance(max(most // (behind + 1), most - behind * ENTRY_CHARACTERS))
+        shown[allowance.text(key)] = allowance.value(item)
+        most = max(0, most - allowance.spent)
+    return _dumped(shown, None)
+
+
+def _dumped(value: Any, indent: int | None) -> str:
+    return json.dumps(value, indent=indent, allow_nan=False, default=str).replace("\x7f", "\\u007f")
 
 
 def _finite(value: Any) -> Any:
@@ -72,6 +102,41 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key if isinstance(key, str) else str(key): _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class _Allowance:
+    """How many characters may still be shown."""
+
+    EACH = 8  # what a value costs beside its text
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.spent = 0
+
+    def text(self, text: str) -> str:
+        left = max(0, self._most - self.spent)
+        self.spent += min(left, len(text))
+        return text if len(text) <= left else f"{text[:left]}… ({len(text):,} characters)"
+
+    def value(self, value: Any) -> Any:
+        self.spent += self.EACH
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(key if isinstance(key, str) else str(key)): self.value(item) for key, item in self._of(value.items())}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in self._of(value)]
+        return _finite(value) if isinstance(value, float) else self.text(str(value))
+
+    def _of(self, values: Iterable[Any]) -> Iterator[Any]:
+        return itertools.takewhile(lambda _: self.spent < self._most, values)
+
+
+def _is_plain(text: str) -> bool:
+    """Most texts are: nothing in them has to be looked at by itself."""
+    return text.isprintable() and (text.isascii() or _UNMARKED.fullmatch(text) is not None)
 
 
 def _escaped(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from rich.cells import cell_len
 
 from learnae.cli import plugin_list
 from learnae.cli.main import main
+from learnae.cli.status.tables import MOST_REASONS
 from learnae.testing.hostile.lived import ALICE, BOB, ROOT, hostile_home
 from learnae.testing.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
 from learnae.texts import CELL_CHARACTERS
@@ -88,6 +91,17 @@ def test_a_megabyte_in_one_cell_takes_a_few_lines(shown: Any, tmp_path: Path) ->
         assert len(shown(words, home)[1]) < 20 * 5 * 4 * CELL_CHARACTERS
 
 
+def test_how_many_reasons_are_hidden_is_shown_and_json_has_them_all(shown: Any, tmp_path: Path) -> None:
+    home = hostile_home(tmp_path / "home", WORST)
+    with contextlib.closing(sqlite3.connect(home / "history.sqlite")) as db, db:
+        db.executemany("INSERT INTO counts VALUES (?, ?)", [(f"reason{number}", 1000 + number) for number in range(MOST_REASONS)])
+    reasons = json.loads(shown(["status", "--json"], home)[1])["refused_messages"]
+    hidden = len(reasons) - MOST_REASONS
+    said = shown(["status"], home)[1]
+    assert hidden > 0 and said.count("reason") >= MOST_REASONS
+    assert str(hidden) in said.rstrip().split("\n")[-1].split()
+
+
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_a_hostile_file_of_a_peer_is_told_in_lines_of_its_own(command: str, shown: Any, tmp_path: Path) -> None:
     text = json.dumps(encodable(WORST))
@@ -124,21 +138,45 @@ def test_plugins_of_hostile_names_are_listed(
     check_lines(["plugins"], without_colours(capsys.readouterr().out))
 
 
-# -- a real terminal, and real bytes ---------------------------------------------------------------------------------------------
+# -- a real terminal, and real bytes: one program runs all commands, since it takes seconds to start ------------------------------
+
+END = "== the end of a command"
+PROGRAM = f"""
+import json, sys
+from learnae.cli.main import main
+codes = []
+for words in json.loads(sys.argv[1]):
+    codes.append(main(words))
+    print({END!r}, flush=True)
+sys.exit(max(codes))
+"""
 
 
-@pytest.mark.parametrize("words", [["status"], ["why"], ["history"], ["plugins"]], ids=" ".join)
-def test_on_a_terminal_there_are_our_colours_and_nothing_else(words: list[str], tmp_path: Path) -> None:
-    home = [] if words == ["plugins"] else [str(hostile_home(tmp_path / "\x1b[2Jhome", WORST))]
-    said = b"".join(_on_a_terminal([*words, *home])).decode()
-    assert is_harmless(without_colours(said).replace("\r\n", "\n")), said
-    assert said.strip()
+def _program(commands: list[list[str]]) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, json.dumps(commands)]
+
+
+def _each(said: str, commands: list[list[str]]) -> list[str]:
+    *each, rest = said.split(f"{END}\n")
+    assert len(each) == len(commands) and not rest, said
+    return each
+
+
+@pytest.mark.slow  # it loads all plugins
+def test_on_a_terminal_there_are_our_colours_and_nothing_else(tmp_path: Path) -> None:
+    home = str(hostile_home(tmp_path / "\x1b[2Jhome", WORST))
+    commands = [["status", home], ["why", home], ["history", home], ["plugins"]]
+    said = b"".join(_on_a_terminal(_program(commands))).decode().replace("\r\n", "\n")
+    for words, shown in zip(commands, _each(said, commands), strict=True):
+        assert is_harmless(without_colours(shown)), (words, shown)
+        assert shown.strip(), words
+    assert without_colours(said) != said
 
 
 def _on_a_terminal(words: list[str]) -> Iterator[bytes]:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
-    child = subprocess.Popen([sys.executable, "-m", "learnae", *words], stdout=theirs, stderr=theirs, env=environment)
+    child = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     try:
         while data := os.read(ours, 65_536):
@@ -147,13 +185,14 @@ def _on_a_terminal(words: list[str]) -> Iterator[bytes]:
         pass
     finally:
         os.close(ours)
-        child.wait(60)
+        assert child.wait(60) == 0
 
 
-@pytest.mark.parametrize("words", [["status"], ["why"], ["history"], ["status", "--json"]], ids=" ".join)
-def test_where_the_output_is_ascii_all_is_shown_all_the_same(words: list[str], tmp_path: Path) -> None:
-    home = hostile_home(tmp_path / "h\udcff", WORST)
+def test_where_the_output_is_ascii_all_is_shown_all_the_same(tmp_path: Path) -> None:
+    home = str(hostile_home(tmp_path / "h\udcff", WORST))
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-m", "learnae", *words, str(home)], capture_output=True, env=environment, check=False)
+    commands = [["status", home], ["why", home], ["history", home], ["status", "--json", home]]
+    done = subprocess.run(_program(commands), capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert all(byte == 10 or 32 <= byte < 127 for byte in done.stdout)
+    assert all(shown.strip() for shown in _each(done.stdout.decode("ascii"), commands))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 
 from learnae.logs import make_logger
 from learnae.testing.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
-from learnae.texts import as_json, harmless, harmless_lines, in_shell
+from learnae.texts import TEXT_CHARACTERS, as_json, harmless, harmless_lines, in_shell
 
 LANGUAGES = [
     *("Grüße, naïve façade — “quoted” … ½ €", "Ελληνικά", "Русский язык", "Tiếng Việt", "C:\\path\\n", "a\u00a0b\u202fc"),
     *("עברית שלום", "اَلْعَرَبِيَّةُ ۝", "می\u200cخواهم", "क्ष क्\u200dष हिन्दी", "ไทยที่นี่", "日本語\u3000全角", "中文", "한국어"),  # noqa: RUF001  # Arabic is meant
     *("🙂 👩\u200d💻 👩🏽\u200d💻 ❤️",),
 ]
+MOST_OF_A_LINE = 1_500_000
 SHOWING_NOTHING = set("\u2800\u3164\uffa0\u115f\u1160")
 
 # -- the filter ------------------------------------------------------------------------------------------------------------------
@@ -35,11 +37,7 @@ def test_what_is_shown_is_one_line_that_does_nothing_and_is_shown_again_alike(te
     assert shown.encode()
 
 
-@given(
-    st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=50).filter(
-        lambda text: not set(text) & set("\u2800\u3164\uffa0\u115f\u1160")
-    )
-)
+@given(st.text(st.characters(exclude_categories=["C", "Z", "M"]), max_size=50).filter(SHOWING_NOTHING.isdisjoint))
 def test_letters_digits_and_signs_of_all_writings_stay(text: str) -> None:
     assert harmless(text) == text
 
@@ -58,6 +56,19 @@ def test_a_megabyte_is_cut_and_its_length_is_told() -> None:
     shown = harmless("\x1b" * 1_000_000)
     assert len(shown) < 25_000 and "1,000,000" in shown
     assert len(harmless_lines("x\n" * 1_000_000).split("\n")) < 3_000
+    assert len(harmless_lines(("\u202e" * 5_000 + "\n") * 2_000)) < 10 * TEXT_CHARACTERS
+
+
+@given(st.text(st.sampled_from("aä漢 \u0301\u0308\u3164\u2800\u200d\u200cم\u094d🙂\ufe0f\u00a0\u0600\u202e\n"), max_size=30))
+def test_the_quick_way_shows_what_the_whole_way_shows(text: str) -> None:
+    assert f"{harmless(text)}\\x1b" == harmless(f"{text}\x1b")
+
+
+def test_no_character_goes_the_quick_way_that_a_crowd_of_it_would_not_go() -> None:
+    shown = "".join(filter(str.isprintable, map(chr, range(0x11_0000))))
+    marks = [one for one in shown if unicodedata.category(one) in ("Mn", "Me") or one in SHOWING_NOTHING]
+    assert len(marks) > 1_000
+    assert not [one for one in marks if harmless(one * 20) == one * 20]
 
 
 @given(TEXTS)
@@ -111,3 +122,50 @@ def test_a_traceback_in_the_log_is_harmless(style: str, capsys: pytest.CaptureFi
         make_logger("info", style).warning("failed", exc_info=error)
     said = capsys.readouterr().err
     assert is_harmless(without_colours(said)) and "ValueError" in said
+
+
+HUGE = "é\x1b\n" * 1_000_000
+HUGE_VALUES = {
+    "a text": HUGE,
+    "in a list": [HUGE],
+    "in lists": [[[HUGE]], (HUGE,)],
+    "in a mapping": {"x": {HUGE: HUGE}},
+    "an error": ValueError(HUGE),
+    "bytes": HUGE.encode(),
+    "errors in a list": [ValueError(HUGE)] * 3,
+    "many texts": ["x" * 1_000] * 100_000,
+    "many numbers": [1.5] * 1_000_000,
+    "many names": {f"n{number}": None for number in range(300_000)},
+    "many empty ones": [[] for _ in range(300_000)],
+}
+
+
+@pytest.mark.parametrize("style", ["pretty", "json"])
+@pytest.mark.parametrize("where", HUGE_VALUES)
+def test_a_line_of_the_log_is_bounded_wherever_a_huge_value_stands(where: str, style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make_logger("info", style).warning("failed", cause=HUGE_VALUES[where], swarm="mine", reason="r" * 1_500)
+    said = capsys.readouterr().err
+    assert len(said) < MOST_OF_A_LINE and said.count("\n") == 1
+    assert "failed" in said and "mine" in said and "r" * 1_500 in said
+    assert style == "pretty" or json.loads(said)["event"] == "failed"
+
+
+@pytest.mark.parametrize("style", ["pretty", "json"])
+def test_a_traceback_of_a_huge_error_is_bounded(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        try:
+            raise KeyError(HUGE)
+        except KeyError as error:
+            raise ValueError("é" * 10_000_000) from error
+    except ValueError as error:
+        make_logger("info", style).warning("failed", exc_info=error)
+    said = capsys.readouterr().err
+    assert len(said) < MOST_OF_A_LINE
+    assert style == "pretty" or json.loads(said)["event"] == "failed"
+
+
+def test_a_value_that_contains_itself_costs_its_line_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    around: list[object] = []
+    around.append(around)
+    make_logger("info", "json").warning("failed", cause=around)
+    assert "failed" in capsys.readouterr().err

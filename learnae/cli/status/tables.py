@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Facts = dict[str, Any]
-MOST_REASONS = 40  # more are not ours
+MOST_REASONS = 40  # this program knows fewer
 
 
 def show(found: Facts) -> None:
@@ -33,6 +33,8 @@ def show(found: Facts) -> None:
         console.print(f"and {left:,} more: --peers {found['peers_known']}")
     if found["refused_messages"]:
         console.print(_messages(found["refused_messages"]))
+    if (hidden := len(found["refused_messages"]) - MOST_REASONS) > 0:
+        console.print(f"and {hidden:,} more reasons: --json")
 
 
 def _show_homes(console: Screen, homes: list[Facts]) -> None:
