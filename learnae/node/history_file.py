@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import HomeFolder, open_home
+from learnae.node.journals import check_journal
 from learnae.node.recognising import version_of
 from learnae.node.schema import APPLICATION_ID, STEPS, VERSION
 from learnae.records import MEGABYTE
@@ -67,10 +68,11 @@ def to_write(path: Path | str) -> Iterator[sqlite3.Connection]:
 
 
 def check_files(folder: HomeFolder, name: str) -> bool:
-    """Whether there is a file of this name. Raises ConfigError unless it, and what SQLite has put beside it, are plain files."""
+    """Whether there is a file of this name. Raises ConfigError unless it, and what SQLite has put beside it, are plain and do no harm."""
     found = [folder.look(one) for one in (name, *(f"{name}{suffix}" for suffix in BESIDE))]
     if any(one is not None and one.st_size > MOST_BYTES for one in found):
         raise ConfigError(Problem("peer.home", f"the history {folder.path / name} is too large to be one", "move it away"))
+    check_journal(folder, name, MOST_BYTES)
     return found[0] is not None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import struct
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from learnae.cli.main import main
 from learnae.errors import ConfigError, Unavailable
 from learnae.node import history_reading
 from learnae.node.history import History
 from learnae.node.schema import APPLICATION_ID, STEPS
 from learnae.records import Kind
+from learnae.testing.hostile.lived import hostile_home
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 OPENINGS = {"looked at": History.read, "used": History.open}
@@ -131,3 +135,82 @@ def test_to_recognise_a_history_takes_next_to_nothing(path: Path) -> None:
     for _ in range(20):
         History.read(path).close()
     assert (time.process_time() - began) / 20 < 0.1
+
+
+MAGIC = bytes.fromhex("d9d505f920a163d7")
+PAGE = 4096
+FORMATS = {"with a journal": "DELETE", "with a log": "WAL"}
+STARTS = {"hot": MAGIC, "cold": bytes(8)}
+COMMANDS = {
+    "clear": ("storage", "clear", "HOME", "--yes"),
+    **{name: (name, "HOME", "5" * 64) for name in ("deny", "allow")},
+    "rejoin": ("rejoin", "HOME"),
+}
+
+
+def naming_another(path: Path, victim: Path, start: bytes = MAGIC) -> bytes:
+    """A journal as SQLite leaves it for a transaction over several databases: once it is played back, the file that it names goes."""
+    pages = path.stat().st_size // PAGE
+    head = (start + struct.pack(">5I", 0, 0, pages, 512, PAGE)).ljust(512, b"\0")
+    name = str(victim).encode()
+    return head + struct.pack(">I", (1 << 30) // PAGE + 1) + name + struct.pack(">II", len(name), sum(name) & 0xFFFFFFFF) + MAGIC
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    path = tmp_path / "victim"
+    path.write_text("precious")
+    return path
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("mode", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_a_journal_that_names_another_file_is_refused_and_that_file_stays(
+    path: Path, victim: Path, opening: Callable[[Path], History], mode: str, start: bytes
+) -> None:
+    changed(path, f"PRAGMA journal_mode = {mode}")
+    journal = path.with_name(f"{path.name}-journal")
+    journal.write_bytes(naming_another(path, victim, start))
+    before = path.read_bytes(), journal.read_bytes()
+    with pytest.raises(ConfigError, match="journal"):
+        opening(path)
+    assert victim.read_text() == "precious"
+    assert (path.read_bytes(), journal.read_bytes()) == before
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_a_journal_that_would_make_the_file_endless_is_refused(path: Path, opening: Callable[[Path], History]) -> None:
+    changed(path, "PRAGMA journal_mode = DELETE")
+    head = MAGIC + struct.pack(">5I", 0, 0, 0x7FFFFFFF, 512, PAGE)
+    path.with_name(f"{path.name}-journal").write_bytes(head.ljust(512, b"\0"))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="journal"):
+        opening(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_deletes_a_file_that_the_journal_of_a_home_names(tmp_path: Path, victim: Path, command: tuple[str, ...]) -> None:
+    home = hostile_home(tmp_path / "home", "text")
+    path = home / "history.sqlite"
+    changed(path, "PRAGMA journal_mode = DELETE")
+    path.with_name(f"{path.name}-journal").write_bytes(naming_another(path, victim))
+    assert main([str(home) if word == "HOME" else word for word in command]) != 0
+    assert victim.read_text() == "precious"
+
+
+def test_the_journal_of_a_peer_that_was_killed_is_played_back(path: Path, tmp_path: Path) -> None:
+    changed(path, "PRAGMA journal_mode = DELETE", "INSERT INTO counts VALUES ('before', 1)")
+    there = tmp_path / "killed"
+    there.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("PRAGMA synchronous = OFF", "PRAGMA cache_size = 1", "BEGIN", "UPDATE counts SET count = 2"):
+            connection.execute(statement)
+        connection.executemany("INSERT INTO counts VALUES (?, 1)", [(f"{number:0500}",) for number in range(200)])
+        for name in (path.name, f"{path.name}-journal"):
+            shutil.copy(path.with_name(name), there)
+    with closing(sqlite3.connect(f"file:{there / path.name}?immutable=1", uri=True)) as connection:
+        assert connection.execute("PRAGMA page_count").fetchone()[0] > 20
+    with History.open(there / path.name) as history:
+        assert history.counts() == {"before": 1}
