@@ -23,6 +23,7 @@ import attrs
 
 from learnae.opening import look, open_folder, read_file
 from learnae.reaching import reach
+from learnae.texts import in_shell
 
 T = TypeVar("T")
 
@@ -266,12 +267,13 @@ def _remedy(closed: Path, *, passage: bool, shared: bool) -> str:
         return "name another folder, or let this user in"
     rights = "r" if not stat.S_ISDIR(found.st_mode) else "x" if passage else "rwx"
     if found.st_uid == os.geteuid():
-        return f"it is your own: chmod u+{rights} {closed}"
+        return f"it is your own: chmod u+{rights} {in_shell(closed)}"
     if not shared:
         return f"it belongs to {_user(found.st_uid)}, and what is in it is not shared"
     member = found.st_gid in (os.getegid(), *os.getgroups())
     group = "" if member else f", once you are in its group {_group(found.st_gid)}"
-    return f"it belongs to {_user(found.st_uid)}, who can let you in: chmod g+{rights}{'s' if rights == 'rwx' else ''} {closed}{group}"
+    rights = f"{rights}s" if rights == "rwx" else rights
+    return f"it belongs to {_user(found.st_uid)}, who can let you in: chmod g+{rights} {in_shell(closed)}" + group
 
 
 def _user(number: int) -> str:

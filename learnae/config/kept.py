@@ -46,7 +46,7 @@ def kept(home: Path) -> Kept | None:
     path = home / FILE
     try:
         with open_home(home, looking=True) as folder:
-            content = json.loads(folder.read(FILE, MOST_BYTES))
+            content = json.loads(folder.read(FILE, MOST_BYTES, links=None))  # never written in place, so a backup may share it
         return Kept(dict(content["config"]), _absolute(content["folder"]))
     except FileNotFoundError:
         return None

@@ -13,6 +13,7 @@ from learnae.config.tables import SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarm_keys import SwarmKey
 from learnae.identity.swarms import Swarm
+from learnae.texts import in_shell
 
 _MOST_BYTES = 1024
 _MAKE_ONE = "`learnae key` makes one for a new swarm; that of an old one comes from a member"
@@ -62,5 +63,5 @@ def _read(path: Path) -> str:
             raise ConfigError(Problem("swarm.key_file", f"{path} is no file", "name the file that holds the key"))
         if mode & 0o077:
             message = f"others on this machine may read {path} (mode {stat.S_IMODE(mode):o})"
-            raise ConfigError(Problem("swarm.key_file", message, f"chmod 600 {path}; if others may have read it, change the key"))
+            raise ConfigError(Problem("swarm.key_file", message, f"chmod 600 {in_shell(path)}; if others may have read it, change the key"))
         return file.read(_MOST_BYTES).decode("utf-8-sig", "replace")

@@ -6,6 +6,7 @@ here and nowhere else: it must be the user's own and closed to the writing of ot
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
@@ -18,14 +19,16 @@ import attrs
 from learnae import opening
 from learnae.errors import ConfigError, Problem
 from learnae.shared_folder import is_private
+from learnae.texts import in_shell
 
 ROOT = 0
 _ENTER = stat.S_IXGRP | stat.S_IXOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @attrs.frozen
 class HomeFolder:
-    """An open folder; `fd` is its descriptor, and a name in it is a single word."""
+    """An open folder; `fd` is its descriptor. A name in it is a single word, without a separator: ValueError is raised for others."""
 
     path: Path
     fd: int
@@ -36,12 +39,17 @@ class HomeFolder:
     def is_own(self) -> bool:
         return self.owner == os.geteuid()
 
-    def open(self, name: str, flags: int = os.O_RDONLY, *, max_bytes: int | None = None, links: int | None = 1) -> int:
-        """The descriptor of a file. Raises FileNotFoundError, ConfigError for what is no plain file of the owner's, or cannot be opened."""
+    def open(
+        self, name: str, flags: int = os.O_RDONLY, *, max_bytes: int | None = None, links: int | None = 1, secret: bool = False
+    ) -> int:
+        """The descriptor of a file. Raises ConfigError for what is no plain file of the owner's, or not for this user, and OSError.
+
+        A `secret` one is refused where others may so much as read it.
+        """
         with self._naming(name):
             descriptor = opening.open_file(name, flags, at=self.fd, owners=self._owners, links=links, max_bytes=max_bytes)
         try:
-            self._check_rights(name, os.fstat(descriptor))
+            self._check_rights(name, os.fstat(descriptor), secret=secret)
         except ConfigError:
             os.close(descriptor)
             raise
@@ -53,7 +61,7 @@ class HomeFolder:
             return opening.read_some(file, max_bytes)
 
     def look(self, name: str) -> os.stat_result | None:
-        """The state of a plain file, which is not opened; None where nothing lies there. Raises ConfigError for anything else."""
+        """The state of a plain file, which is not opened; None where nothing lies there. Raises as `open` for anything else."""
         with self._naming(name):
             found = opening.look(name, at=self.fd)
             if found is not None:
@@ -66,21 +74,24 @@ class HomeFolder:
     def _owners(self) -> frozenset[int]:
         return frozenset({self.owner, os.geteuid(), ROOT})
 
-    def _check_rights(self, name: str, found: os.stat_result) -> None:
+    def _check_rights(self, name: str, found: os.stat_result, *, secret: bool = False) -> None:
+        path = self.path / name
+        if secret and found.st_mode & _OTHERS:
+            raise open_to_others(path, found)
         if self.entered and (writers := _written_by_others(found)):
-            path = self.path / name
-            raise ConfigError(Problem(str(path), f"{writers} may write to it (mode {_mode(found)})", f"chmod go-w {path}"))
+            raise ConfigError(Problem(str(path), f"{writers} may write to it (mode {_mode(found)})", f"chmod go-w {in_shell(path)}"))
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
+        """What is wrong with the file itself is told here; what is wrong with the disk, by whoever knows what it is needed for."""
+        if not name or os.sep in name or name in (os.curdir, os.pardir):
+            raise ValueError(f"no name of a file in a home: {name!r}")
+        path = self.path / name
         try:
             yield
-        except FileNotFoundError:
-            raise
         except opening.UnfitError as error:
-            raise unfit(self.path / name, error) from error
-        except OSError as error:
-            path = self.path / name
+            raise unfit(path, error) from error
+        except PermissionError as error:
             raise ConfigError(Problem(str(path), f"cannot be opened: {error.strerror}", "check whose it is, and its rights")) from error
 
 
@@ -94,17 +105,27 @@ def open_home(path: Path, *, looking: bool = False) -> Iterator[HomeFolder]:
         found = os.fstat(descriptor)
         allowed = {os.geteuid(), ROOT} if looking else {os.geteuid()}
         if found.st_uid not in allowed and not (looking and os.geteuid() == ROOT):
-            raise _of_another(path, found.st_uid)
+            raise _of_another(path, found.st_uid, "" if looking else _within(path, descriptor))
         if writers := _written_by_others(found):
             message = f"{writers} may write to it (mode {_mode(found)}), and so into this peer"
-            raise ConfigError(Problem(f"peer.home {path}", message, f"chmod -R go-w {path}"))
+            remedy = f"chmod -R go-w {in_shell(path)}" + ("" if looking else _within(path, descriptor))
+            raise ConfigError(Problem(f"peer.home {path}", message, remedy))
         yield HomeFolder(path, descriptor, found.st_uid, bool(found.st_mode & _ENTER))
 
 
 def unfit(path: Path, error: opening.UnfitError) -> ConfigError:
     """In words for the user of a home."""
     remedy = "what lies in a home is the peer's own: move it away, and put a copy of the file itself there if one is needed"
+    if error.errno == errno.EMLINK:  # a backup made with hard links: what is in the file is right, and a peer needs its numbers
+        copy = path.with_name(f"{path.name}.copy")
+        commands = f"cp -p {in_shell(path)} {in_shell(copy)} && mv {in_shell(copy)} {in_shell(path)}"
+        remedy = f"it may be a backup's: end the peer, then make it a file of its own by {commands}"
     return ConfigError(Problem(str(path), str(error.strerror), remedy))
+
+
+def open_to_others(path: Path, found: os.stat_result) -> ConfigError:
+    """Of a key."""
+    return ConfigError(Problem(str(path), f"others on this machine may read this key (mode {_mode(found)})", f"chmod 600 {in_shell(path)}"))
 
 
 @contextmanager
@@ -129,10 +150,17 @@ def _written_by_others(found: os.stat_result) -> str:
     return ""
 
 
-def _of_another(path: Path, owner: int) -> ConfigError:
+def _within(path: Path, descriptor: int) -> str:
+    """What a folder that is shared is good for, such as the usual volume of Kubernetes; empty where this user may not write to it."""
+    effective = os.access in os.supports_effective_ids
+    allowed = os.access(os.curdir, os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=effective)
+    return f"; or name a new folder in it, such as {path / 'peer'}" if allowed and _written_by_others(os.fstat(descriptor)) else ""
+
+
+def _of_another(path: Path, owner: int, within: str) -> ConfigError:
     remedy = (
         f"be that user, by sudo -u or in a container by its number (docker run --user {owner}); "
-        f"or, if you trust all that is in it, make it yours: chown -R {os.geteuid()} {path}"
+        f"or, if you trust all that is in it, make it yours: chown -R {os.geteuid()} {in_shell(path)}" + within
     )
     return ConfigError(Problem(f"peer.home {path}", f"it belongs to {_user(owner)}, and this is {_user(os.geteuid())}", remedy))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from learnae import opening
 from learnae.errors import ConfigError, Problem
+from learnae.identity.home_folder import HomeFolder, open_home, open_to_others
 from learnae.records import PeerId
 
+KEY = "key"  # its name in a home
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32
 SEED_BYTES = 32
@@ -38,7 +40,10 @@ class Identity:
 
     @classmethod
     def load_or_create(cls, path: Path) -> Identity:
-        """The identity in this file, made if there is none. Raises ConfigError for a file that is damaged or that others may read."""
+        """The identity in this file, made if there is none. Raises ConfigError for a file that is damaged or that others may read.
+
+        It is for whoever lives in a home of his own. Whoever only looks takes `read`, which makes nothing.
+        """
         try:
             if opening.look(path) is None:
                 _create(path)
@@ -47,6 +52,16 @@ class Identity:
             raise _problem(path, str(error.strerror), "put the file itself here, or delete this: the peer then gets a new key") from error
         except OSError as error:
             raise _problem(path, f"no key can be made or read: {error.strerror}", "check who owns this folder, and its disk") from error
+
+    @classmethod
+    def read(cls, folder: HomeFolder) -> Identity | None:
+        """The identity of an open home, None where it has none yet. Makes nothing. Raises ConfigError as `load_or_create`, and OSError."""
+        try:
+            descriptor = folder.open(KEY, links=None, secret=True)  # several names: see `_read`
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            return cls.generate(_seed(file, folder.path / KEY))
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of the signature."""
@@ -60,6 +75,15 @@ def verify(peer: PeerId, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def identity_in(home: Path, *, looking: bool = False) -> Identity | None:
+    """`Identity.read` of a home that is closed again; `looking` as for `open_home`. Raises ConfigError."""
+    try:
+        with open_home(home, looking=looking) as folder:
+            return Identity.read(folder)
+    except OSError as error:
+        raise _problem(home / KEY, f"the key cannot be read: {error.strerror}", "check who owns this folder, and its disk") from error
 
 
 def _create(path: Path) -> None:
@@ -81,10 +105,14 @@ def _read(path: Path) -> bytes:
     # Its maker is killed between the file's two names now and then, so that it may have both. It is only read.
     owners = {os.geteuid(), 0, os.stat(path.parent).st_uid}
     with os.fdopen(opening.open_file(path, owners=owners, links=None), "rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        content = file.read(2 * SEED_BYTES + 2)
-    if mode & 0o077:
-        raise _problem(path, f"others on this machine may read this key (mode {mode:o})", f"chmod 600 {path}")
+        found = os.fstat(file.fileno())
+        if found.st_mode & 0o077:
+            raise open_to_others(path, found)
+        return _seed(file, path)
+
+
+def _seed(file: BinaryIO, path: Path) -> bytes:
+    content = file.read(2 * SEED_BYTES + 2)
     if not _FILE.fullmatch(content.decode("ascii", "replace")):
         remedy = "put the file back from a copy, or delete it: this peer then gets a new key, and others take it for a new peer"
         raise _problem(path, "this is no key of a peer: 64 hexadecimal digits on one line", remedy)

@@ -11,6 +11,7 @@ import pytest
 from learnae import ConfigError
 from learnae.config.choices import OptionsOf
 from learnae.config.load import load
+from learnae.config.toml import MOST_BYTES, read
 
 
 def test_a_file_is_read_and_its_folder_is_where_paths_start(tmp_path: Path, options_of: OptionsOf) -> None:
@@ -58,7 +59,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, options_of: Options
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)  # chmod does not stop root
+    monkeypatch.setattr("os.open", refuse)  # chmod does not stop root
     assert "may not be read by this user (chmod u+r" in refused(tmp_path / "x.toml", options_of)
 
 
@@ -88,3 +89,46 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path, options_of: OptionsO
     file = tmp_path / "x.toml"
     file.write_text(text)
     assert words in refused(file, options_of)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_without_an_end_is_refused(named: bool, tmp_path: Path) -> None:
+    file = tmp_path / "learnae.toml"
+    with file.open("wb") as opened:
+        opened.truncate(1 << 40)
+    with pytest.raises(ConfigError, match=f"{MOST_BYTES:,}"):
+        read(file, named=named)
+
+
+def test_the_longest_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "learnae.toml"
+    text = "[swarm]\nname = 'digits'\n#"
+    file.write_text(text + "x" * (MOST_BYTES - len(text)))
+    assert read(file) == {"swarm": {"name": "digits"}}
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_nothing_is_waited_for_where_a_file_was_only_found(through_a_link: bool, tmp_path: Path) -> None:
+    file = tmp_path / "learnae.toml"
+    os.mkfifo(tmp_path / "pipe" if through_a_link else file)
+    if through_a_link:
+        file.symlink_to("pipe")
+    with pytest.raises(ConfigError, match=re.escape(str(file))):
+        read(file, named=False)
+
+
+def test_a_file_that_was_found_may_be_reached_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "learnae.toml").write_text("[swarm]\nname = 'digits'\n")
+    (tmp_path / "learnae.toml").symlink_to("..data/learnae.toml")
+    assert read(tmp_path / "learnae.toml", named=False) == {"swarm": {"name": "digits"}}
+
+
+def test_a_pipe_that_was_named_is_read(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"[swarm]\nname = 'digits'\n")
+    os.close(writing)
+    try:
+        assert read(Path(f"/dev/fd/{reading}")) == {"swarm": {"name": "digits"}}
+    finally:
+        os.close(reading)

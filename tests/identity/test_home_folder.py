@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from learnae.cli.orders.deny_allow import order_deny
 from learnae.config.kept import keep
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
+from learnae.identity import homes
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
@@ -182,9 +186,108 @@ def test_a_link_to_a_home_is_followed_if_its_user_has_made_it(place: Path) -> No
     assert "ConfigError" in as_user(ANNA, lambda: live(strange))
 
 
-def test_no_file_of_a_home_is_opened_by_a_path_that_leads_out_of_it(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    with open_home(tmp_path) as folder, pytest.raises(FileNotFoundError):
-        folder.read("nothing", 10)
+@pytest.mark.parametrize("name", ["../victim", "inside/file", "/etc/passwd", "..", ".", ""])
+def test_no_file_of_a_home_is_opened_by_a_path_that_leads_out_of_it(name: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "inside").mkdir(0o700, parents=True)
+    home.chmod(0o700)
+    for file in (tmp_path / "victim", home / "inside" / "file"):
+        file.write_text("precious")
+    with open_home(home) as folder:
+        for work in (folder.open, folder.look, lambda name: folder.read(name, 10)):
+            with pytest.raises(ValueError, match="no name"):
+                work(name)
+        with pytest.raises(FileNotFoundError):
+            folder.read("nothing", 10)
     with pytest.raises(FileNotFoundError), open_home(tmp_path / "nothing"):
         pass
+
+
+@needs_root
+@pytest.mark.parametrize(("owner", "mode"), [(0, 0o2775), (0, 0o2770), (0, 0o1777), (ANNA, 0o2775)], ids=["root", "closed", "all", "own"])
+def test_in_a_volume_of_a_group_a_folder_is_named_that_can_be_a_home(place: Path, owner: int, mode: int) -> None:
+    volume = anybodys(place, mode, owner)
+    said = as_user(ANNA, lambda: live(volume))
+    assert "ConfigError" in said and str(volume / "peer") in said
+    for work in (live, look, order):
+        assert as_user(ANNA, lambda work=work: work(volume / "peer")) == ""
+
+
+@needs_root
+def test_where_nothing_can_be_made_no_new_folder_is_named(place: Path) -> None:
+    assert "new folder" not in as_user(ANNA, lambda: live(anybodys(place, 0o755)))
+
+
+@pytest.mark.skipif(shutil.which("cp") is None or shutil.which("mv") is None, reason="needs cp and mv: apt-get install coreutils")
+@pytest.mark.parametrize("name", ["home", "a home $(touch PWNED); `touch PWNED`"])
+def test_a_home_whose_backup_shares_its_files_is_mended_by_what_is_said(name: str, tmp_path: Path) -> None:
+    home, backup = tmp_path / name, tmp_path / "backup"
+    live(home)
+    backup.mkdir(0o700)
+    for file in home.iterdir():
+        os.link(file, backup / file.name)
+    before = (home / "history.sqlite").read_bytes()
+    for work, file in ((live, "lock"), (look, "history.sqlite")):
+        with pytest.raises(ConfigError) as caught:
+            work(home)
+        assert caught.value.problems[0].key == str(home / file)
+        paste(str(caught.value.problems[0].suggestion).partition(" by ")[2], tmp_path)
+    live(home)
+    look(home)
+    assert (backup / "history.sqlite").read_bytes() == before
+    assert (home / "history.sqlite").stat().st_mode & 0o077 == (backup / "history.sqlite").stat().st_mode & 0o077
+
+
+def test_the_configuration_may_be_shared_with_a_backup(tmp_path: Path) -> None:
+    live(tmp_path / "home")
+    os.link(tmp_path / "home" / "config.json", tmp_path / "config.json")
+    before = (tmp_path / "config.json").read_bytes()
+    for work in (look, live, look):
+        work(tmp_path / "home")
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def loosened(home: Path) -> None:
+    home.chmod(0o777)
+
+
+def with_a_loose_file(home: Path) -> None:
+    home.chmod(0o755)
+    (home / "history.sqlite").chmod(0o666)
+
+
+def with_a_loose_key(home: Path) -> None:
+    home.chmod(0o755)
+    (home / "key").chmod(0o666)
+
+
+@pytest.mark.parametrize("loosen", [loosened, with_a_loose_file, with_a_loose_key])
+@pytest.mark.parametrize("work", [live, look])
+@pytest.mark.parametrize("name", ["home", "a gift $(touch PWNED)", "a;touch PWNED;'", "-R"])
+def test_what_is_said_of_rights_can_be_pasted(
+    name: str, work: Callable[[Path], None], loosen: Callable[[Path], None], tmp_path: Path
+) -> None:
+    home = tmp_path / name
+    live(home)
+    loosen(home)
+    with pytest.raises(ConfigError) as caught:
+        work(home)
+    paste(str(caught.value.problems[0].suggestion).partition("; or name")[0], tmp_path)
+    work(home)
+
+
+def paste(command: str, folder: Path) -> None:
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True)
+    assert not (folder / "PWNED").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_full_disk_at_the_lock_is_told_as_one(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("learnae.opening.open_file", refuse)
+        with pytest.raises(ConfigError, match=os.strerror(number)) as caught:
+            claim(tmp_path / "home")
+    assert caught.value.problems[0].suggestion == homes._unusable(tmp_path, OSError()).problems[0].suggestion

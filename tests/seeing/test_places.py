@@ -142,3 +142,12 @@ def test_a_word_alone_is_a_home_only_if_it_is_a_path(lived, learnae, tmp_path):
     assert learnae("why", "a11c", "--json").json["peer"] == home.alice
     assert learnae("why", "home", "--json").json["peer"] is None
     assert learnae("why", "home", "a11c", "--json").json["peer"] == home.alice
+
+
+def test_a_file_without_an_end_that_lies_in_a_folder_is_refused_in_words(lived, learnae, tmp_path):
+    lived("home")
+    with (tmp_path / "learnae.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    for words in (("status", "."), ("status",), ("status", "learnae.toml")):
+        refused = learnae(*words)
+        assert refused.code == 2 and "learnae.toml" in refused.err and "bug" not in refused.err

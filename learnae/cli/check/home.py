@@ -12,7 +12,7 @@ from learnae.config.folders import check_folder, default_home, existing
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import LOCK, Home, claim
-from learnae.identity.keys import Identity
+from learnae.identity.keys import identity_in
 from learnae.node.history import History
 from learnae.records import MEGABYTE
 
@@ -52,10 +52,10 @@ def check_disk(config: Config, findings: Findings) -> None:
 
 
 def _check_key(home: Home) -> Iterator[str]:
-    if opening.look(home.key_path) is None:
+    if (identity := identity_in(home.path)) is None:
         yield "the peer's key: made by the first run"
     else:
-        yield f"the peer's public key: {Identity.load_or_create(home.key_path).peer}"
+        yield f"the peer's public key: {identity.peer}"
 
 
 def _check_history(home: Home) -> Iterator[str]:

@@ -14,10 +14,9 @@ from learnae.cli.homes.settings import settings_of
 from learnae.cli.strategies import make_strategies
 from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.identity.homes import Home, claim
-from learnae.identity.keys import Identity
+from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
 from learnae.node.history import History
-from learnae.opening import look
 
 if TYPE_CHECKING:
     from learnae.records import PeerId
@@ -56,9 +55,9 @@ def _found(home: Home, arguments: ClearArguments) -> list[Holding]:
 
 
 def _peer(home: Home) -> PeerId:
-    if look(home.key_path) is None:
+    if (identity := identity_in(home.path)) is None:
         raise ConfigError(Problem(str(home.path), "has no key, so nothing shows which roots are this peer's", "name another home"))
-    return Identity.load_or_create(home.key_path).peer
+    return identity.peer
 
 
 def _why_the_key(problem: Problem) -> Problem:

@@ -30,7 +30,7 @@ def find_homes(text: str | None) -> list[Path]:
     """
     place = expanded(text, "HOME") if text is not None else _usual_place()
     try:
-        found = _homes_at(place) if _is_there(place) else _homes_called(str(place))
+        found = _homes_at(place, named=text is not None) if _is_there(place) else _homes_called(str(place))
     except OSError as error:
         raise _closed(error, place) from error
     if not found:
@@ -90,24 +90,24 @@ def _homes_called(name: str) -> list[Path]:
     return near or [home for home in _homes_at(everywhere) if wanted & {f"{home.parent.name}/{home.name}", home.parent.name}]
 
 
-def _homes_at(place: Path) -> list[Path]:
+def _homes_at(place: Path, *, named: bool = False) -> list[Path]:
     if os.path.isfile(place):
-        return _homes_of(place)
+        return _homes_of(place, named=named)
     if _is_home_for_sure(place):
         return [place.absolute()]
     if os.path.isfile(place / PEER_FILE):
-        return _homes_of(place / PEER_FILE)
+        return _homes_of(place / PEER_FILE, named=False)
     if place == state_folder() / "homes":  # one folder for each swarm
         return [home for swarm in _folders(place) for home in _homes_in(swarm)]
     return _homes_in(place)
 
 
-def _homes_of(file: Path) -> list[Path]:
+def _homes_of(file: Path, *, named: bool) -> list[Path]:
     """The home that a peer's file names, or those that its swarm has under the state folder."""
-    document, folder = read(file), file.absolute().parent
-    named = build(PeerTable, table_of(document.get("peer", {}), "peer", "peer"), "peer", folder).home
-    if named is not None:
-        return [named] if _is_home_for_sure(named) else []
+    document, folder = read(file, named=named), file.absolute().parent
+    home = build(PeerTable, table_of(document.get("peer", {}), "peer", "peer"), "peer", folder).home
+    if home is not None:
+        return [home] if _is_home_for_sure(home) else []
     return _homes_in(default_home(build(SwarmTable, table_of(document.get("swarm", {}), "swarm", "swarm"), "swarm", folder).name))
 
 

@@ -15,11 +15,10 @@ from learnae.cli.homes.processes import Processes, processes_of
 from learnae.config.kept import Kept, kept
 from learnae.config.options import build
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
-from learnae.identity.keys import Identity
+from learnae.identity.keys import identity_in
 from learnae.node.history import History, PeerRecord
 from learnae.node.insight import Sighting
 from learnae.node.standing import Standing
-from learnae.opening import look
 from learnae.records import PeerId
 
 
@@ -74,7 +73,7 @@ def read_home(home: Path) -> Iterator[HomeState]:
             history=history,
             now=time.time(),
             processes=processes_of(home),
-            own=Identity.load_or_create(home / "key").peer if look(home / "key") is not None else None,
+            own=identity.peer if (identity := identity_in(home, looking=True)) is not None else None,
             swarm=build(SwarmTable, settings.table("swarm"), "swarm", settings.folder) if settings.document else None,
             peer=build(PeerTable, settings.table("peer"), "peer", settings.folder),
             join=build(JoinTable, settings.table("join"), "join", settings.folder),

@@ -1,0 +1,66 @@
+"""Users paste the commands that errors name. A folder may be named by whoever gave it away: no path in a command stands there unquoted."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [*(ROOT / "learnae").rglob("*.py"), *(file for file in (ROOT / "plugins").rglob("*.py") if "tests" not in file.parts)]
+COMMAND = re.compile(r"(?:^|[\s:`(])(chmod|chown|cp|mv|rm|cd|mkdir|ln|cat|setfacl|rsync|sudo|docker run|python -m pytest)\s")
+QUOTED = frozenset({"in_shell"})
+HARMLESS = frozenset({"rights", "owner", "os.geteuid()"})  # letters such as rwx, and numbers
+ENDS = re.compile("[;,]")
+
+
+def unquoted_in(text: str) -> list[str]:
+    return [shown for tree in ast.walk(ast.parse(text)) if isinstance(tree, ast.JoinedStr) for shown in _unquoted(tree)]
+
+
+def _unquoted(text: ast.JoinedStr) -> Iterator[str]:
+    """What stands in the argument of a command as it is."""
+    said = ""
+    for part in text.values:
+        if isinstance(part, ast.FormattedValue):
+            if _in_a_command(said) and not _is_safe(part.value):
+                yield ast.unparse(part.value)
+            said += "X"
+        elif isinstance(part, ast.Constant):
+            said += str(part.value)
+
+
+def _in_a_command(said: str) -> bool:
+    found = list(COMMAND.finditer(said))
+    return bool(found) and not ENDS.search(said[found[-1].end() :])
+
+
+def _is_safe(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in QUOTED:
+        return True
+    return ast.unparse(value) in HARMLESS
+
+
+def test_no_path_stands_unquoted_in_a_command() -> None:
+    found = {file.relative_to(ROOT).as_posix(): unquoted_in(file.read_text()) for file in SOURCES}
+    assert "learnae/shared_folder.py" in found and {file: shown for file, shown in found.items() if shown} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('f"chmod u+r {path}"', ["path"]),
+        ('f"chmod u+{rights} {in_shell(path)}"', []),
+        ('f"chmod u+{rights} {path}"', ["path"]),
+        ('f"chmod 600 {in_shell(path)}; if others may have read {path}, change it"', []),
+        ('f"make it yours: " f"chown -R {os.geteuid()} {self.path / name}"', ["self.path / name"]),
+        ('f"cp -p {in_shell(a)} {b}"', ["b"]),
+        ('f"by `cd {folder}`"', ["folder"]),
+        ('f"{path} is a scdmod {path}"', []),
+    ],
+)
+def test_it_finds_what_it_should(source: str, found: list[str]) -> None:
+    assert unquoted_in(source) == found
