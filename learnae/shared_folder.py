@@ -21,8 +21,9 @@ from typing import BinaryIO, TypeVar
 
 import attrs
 
+from learnae.opening import folder as opened
 from learnae.opening import look, open_folder, read_file
-from learnae.reaching import reach
+from learnae.reaching import paths_in_errors, reach
 from learnae.texts import in_shell
 
 T = TypeVar("T")
@@ -39,12 +40,12 @@ class Place:
     """A folder, reached anew for each use, since it may go and come back.
 
     `named` is what its user calls it. Of the names `below` none may be a link: anybody who may write to the folder could have made it.
-    One that is `apart` was named by nobody, and is not used where another user has prepared it (`learnae.reaching`).
+    An `unnamed` one is a default that the user did not choose: it is not used where another user has prepared it (`learnae.reaching`).
     """
 
     named: Path
     below: tuple[str, ...] = ()
-    apart: bool = False
+    unnamed: bool = False
 
     @property
     def path(self) -> Path:
@@ -53,26 +54,18 @@ class Place:
     @contextmanager
     def opened(self) -> Iterator[int]:
         """Its descriptor. Raises OSError; what goes wrong inside with a name alone gets the whole path."""
-        descriptor = reach(self.named, self.below, apart=self.apart)
+        descriptor = reach(self.named, self.below, unnamed=self.unnamed)
         try:
-            yield descriptor
-        except OSError as error:
-            if isinstance(error.filename, str):
-                error.filename = str(self.path / error.filename)
-            raise
+            with paths_in_errors(self.path):
+                yield descriptor
         finally:
             os.close(descriptor)
 
     def make(self, *, parents: bool = False) -> None:
         """Make it where it is missing, with `parents` those above it as well. Raises OSError."""
-        if parents and self.apart:  # what lies above is this user's alone
-            os.close(reach(self.named, apart=True, make=_make_plainly, parents=True))
-        os.close(reach(self.named, self.below, apart=self.apart, make=_make_in, parents=parents))
-
-
-def make_folder(folder: Path, *, parents: bool = False) -> None:
-    """This folder where it is missing, with `parents` those above it as well. Raises OSError."""
-    Place(folder).make(parents=parents)
+        if parents and self.unnamed:  # what lies above is this user's alone
+            os.close(reach(self.named, unnamed=True, make=_make_plainly, parents=True))
+        os.close(reach(self.named, self.below, unnamed=self.unnamed, make=_make_in, parents=parents))
 
 
 def create(path: str | Path, *, at: int | None = None) -> BinaryIO:
@@ -133,25 +126,57 @@ def in_turns(files: Sequence[T], user: Callable[[T], int]) -> Iterator[T]:
                 del queues[number]
 
 
-def try_out(folder: Path | Place) -> None:
-    """Do with a file what peers do with theirs, and leave nothing behind. Raises OSError."""
-    place = folder if isinstance(folder, Place) else Place(folder)
+def try_out(place: Place) -> None:
+    """Do with a file what peers do with theirs, and leave nothing behind; where the folder is missing, in one that is made for it.
+
+    The way is that of `Place.make`: what is refused there is refused here. Raises OSError.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(place.path)  # one that is too long could not be watched, though each of its names can be made
+    try:
+        descriptor = reach(place.named, place.below, unnamed=place.unnamed, make=_try_to_make, parents=True)
+    except _TriedError:
+        return
+    try:
+        with paths_in_errors(place.path):
+            _try_in(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _TriedError(Exception):
+    """A folder could be made there, and used."""
+
+
+def _try_to_make(above: int, name: str, place: Path) -> None:
+    """As `learnae.reaching.Make`, but under another name, and nothing stays."""
+    trial = f"new.{secrets.token_hex(16)}.check"
+    _make_in(above, trial, place.with_name(trial))
+    try:
+        with paths_in_errors(place.parent / trial), opened(trial, at=above) as at:
+            _try_in(at)
+    finally:
+        with suppress(OSError):
+            os.rmdir(trial, dir_fd=above)
+    raise _TriedError
+
+
+def _try_in(at: int) -> None:
     draft, final = (f"new.{secrets.token_hex(16)}.check" for _ in range(2))
-    with place.opened() as at:
-        try:
-            with create(draft, at=at) as file:
-                file.write(_TEXT)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, final, src_dir_fd=at, dst_dir_fd=at)
-            os.fsync(at)
-            if read_file(final, len(_TEXT), at=at) != _TEXT:
-                raise OSError(errno.EIO, "what was written is not what is read", str(place.path))
-            os.unlink(final, dir_fd=at)
-        finally:
-            for name in (draft, final):
-                with suppress(OSError):
-                    remove(name, at=at)
+    try:
+        with create(draft, at=at) as file:
+            file.write(_TEXT)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, final, src_dir_fd=at, dst_dir_fd=at)
+        os.fsync(at)
+        if read_file(final, len(_TEXT), at=at) != _TEXT:
+            raise OSError(errno.EIO, "what was written is not what is read")
+        os.unlink(final, dir_fd=at)
+    finally:
+        for name in (draft, final):
+            with suppress(OSError):
+                remove(name, at=at)
 
 
 def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
@@ -189,11 +214,8 @@ def _make_in(above: int, name: str, place: Path) -> None:
     if not _is_shared(os.fstat(above)):
         _make_plainly(above, name, place)
         return
-    try:
+    with paths_in_errors(place.parent):
         _make_with_rights(above, name)
-    except OSError as error:
-        error.filename = str(place.with_name(error.filename) if isinstance(error.filename, str) else place)
-        raise
 
 
 def _make_plainly(above: int, name: str, place: Path) -> None:

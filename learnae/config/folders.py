@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from learnae.config.words import show
@@ -72,16 +70,7 @@ def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, s
     place = folder if isinstance(folder, Place) else Place(folder)
     called = named or place.path
     try:
-        there = existing(place.path)
-        if there == place.path:
-            try_out(place)
-        else:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.lstat(place.path)  # such as one whose name is too long could never be made
-            with Place(there, apart=place.apart).opened():  # nobody leads it elsewhere
-                pass
-            with tempfile.TemporaryDirectory(prefix="new.", suffix=".check", dir=there) as trial:
-                try_out(Path(trial))
+        try_out(place)
         return f"{called} can be written to"
     except OSError as error:
         said = in_words(error, called, shared=shared)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
+from learnae.config.folders import check_folder
 from learnae.errors import ConfigError, Unavailable
 from learnae.plugins.announcer.bulletin import channel_folder
 from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
@@ -280,3 +284,147 @@ def test_old_files_go_only_by_our_names_and_where_the_rights_of_the_folder_allow
         assert left == [set(NAMES), set(NAMES)]
     else:
         assert left == [set(NAMES) - set(NAMES[4:]), set(NAMES) - set(NAMES[2:4])]
+
+
+def test_a_removed_working_directory_stops_only_what_was_named_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    os.close(reach(tmp_path))
+    live(tmp_path / "meeting", tmp_path / "blocks", tmp_path / "board")()
+    with pytest.raises(FileNotFoundError):
+        reach(Path("blocks"))
+
+
+def test_no_descriptor_is_closed_twice_where_none_is_left_for_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be that of another thread's file by then."""
+    link = linked(tmp_path / "link", tmp_path, os.geteuid())
+    original, roots, closed = os.open, [0], list[int]()
+
+    def few(path: str, *args: Any, **how: Any) -> int:
+        if path == os.sep:
+            roots[0] += 1
+            if roots[0] > 1:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        descriptor = original(path, *args, **how)
+        if descriptor in closed:
+            closed.remove(descriptor)
+        return descriptor
+
+    def close(descriptor: int, close: Callable[[int], None] = os.close) -> None:
+        assert descriptor not in closed
+        closed.append(descriptor)
+        close(descriptor)
+
+    monkeypatch.setattr(os, "open", few)
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(OSError) as failure:  # noqa: PT011  # by its number
+        reach(link)
+    assert failure.value.errno == errno.EMFILE
+
+
+def lab(top: Path, link_of: int = STRANGER, folder_of: int = STRANGER, mode: int = 0o755) -> Path:
+    """A folder of another user with a link into the victim's."""
+    disk, folder = top / "disk", top / "lab"
+    for made, owner, rights in ((disk, VICTIM, 0o755), (folder, folder_of, mode)):
+        made.mkdir()
+        made.chmod(rights)
+        os.chown(made, owner, owner)
+    return linked(folder / "link", disk, link_of)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder of root's own on whose way nobody else may write."""
+    folder = Path(tempfile.mkdtemp(prefix="learnae-ways-", dir="/var/lib" if os.geteuid() == 0 else None))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@as_root
+@pytest.mark.parametrize("user", [VICTIM, 0], ids=["user", "root"])
+def test_a_link_is_followed_that_nobody_but_the_owner_of_a_closed_folder_can_have_made(closed: Path, user: int) -> None:
+    """Such as one of a lab's administrator; in a container without root of its own, root's links belong to nobody that it knows."""
+    link = lab(closed)
+    assert as_user(user, live(closed / "home", link / "b", link / "a")) == ""
+    assert list((closed / "disk").rglob(f"{UPDATE.root}.*"))
+
+
+@as_root
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"mode": 0o775},
+        {"mode": 0o757},
+        {"mode": 0o1777},
+        {"folder_of": VICTIM},
+        {"folder_of": 0},
+        {"folder_of": 53_013},
+    ],
+    ids=str,
+)
+def test_a_link_that_another_can_have_put_there_is_refused(closed: Path, how: dict[str, int]) -> None:
+    link = lab(closed, **how)
+    said = as_user(VICTIM, live(closed / "home", link / "b", link / "a"))
+    assert said.startswith("Unavailable") and "link" in said
+    assert list((closed / "disk").iterdir()) == []
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+@pytest.mark.parametrize("deep", [False, True])
+def test_no_closed_folder_with_a_link_in_it_can_be_put_where_others_may_write(closed: Path, mode: int, deep: bool) -> None:
+    everybody = closed / "swarm"
+    everybody.mkdir()
+    link = lab(everybody)
+    if deep:
+        (everybody / "deeper").mkdir()
+        os.chown(everybody / "deeper", STRANGER, STRANGER)
+        (everybody / "lab").rename(everybody / "deeper" / "lab")
+        link = everybody / "deeper" / "lab" / "link"
+    everybody.chmod(mode)
+    said = as_user(VICTIM, live(closed / "home", link / "b", link / "a"))
+    assert said.startswith("Unavailable") and "link" in said
+    assert list((everybody / "disk").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["blocks", "announcements", "channel"])
+@pytest.mark.parametrize("deep", [False, True], ids=["there", "to be made"])
+def test_the_check_of_a_folder_refuses_the_links_that_the_run_does(tmp_path: Path, what: str, deep: bool) -> None:
+    meeting, elsewhere = tmp_path / "meeting", tmp_path / "elsewhere"
+    link = {
+        "blocks": meeting / "blocks",
+        "announcements": meeting / "announcements",
+        "channel": channel_folder(meeting / "announcements", "c"),
+    }[what]
+    linked(link, elsewhere, os.geteuid())
+    if not deep:
+        elsewhere.mkdir()
+    context = make_context(tmp_path / "home", meeting=meeting)
+
+    async def check() -> None:
+        await DirectoryStorage(DirectoryStorageOptions(), context).check()
+        await DirectoryAnnouncer(DirectoryAnnouncerOptions(), context).check()
+
+    with pytest.raises(ConfigError, match="link"):
+        trio.run(check)
+    assert not elsewhere.exists() or list(elsewhere.iterdir()) == []
+
+
+def test_the_check_makes_its_trial_in_the_folder_that_it_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    before, original = elsewhere.stat().st_mtime_ns, os.mkdir
+
+    def exchanged(name: str, *args: Any, **how: Any) -> None:
+        if not (tmp_path / "moved").exists():
+            there.rename(tmp_path / "moved")
+            there.symlink_to(elsewhere)
+        original(name, *args, **how)
+
+    monkeypatch.setattr(os, "mkdir", exchanged)
+    check_folder(there / "blocks" / "deep", "storage.path")
+    assert elsewhere.stat().st_mtime_ns == before and list((tmp_path / "moved").iterdir()) == []

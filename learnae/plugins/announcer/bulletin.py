@@ -67,6 +67,7 @@ class Reader:
 
     def __init__(self, folders: Sequence[Path | Place], max_bytes: int) -> None:
         self._places = [_place(folder) for folder in folders]
+        self._paths = [str(place.path) for place in self._places]
         self._max_bytes = max_bytes
         self._seen: OrderedDict[str, Version] = OrderedDict()
         self._waiting: deque[tuple[int, str, os.stat_result]] = deque()
@@ -120,9 +121,9 @@ class Reader:
             if _NAME.fullmatch(name):
                 names.setdefault(folder, []).append(name)
         messages = []
-        for number, place in enumerate(self._places):
-            if wanted := names.get(str(place.path)):
-                with place.opened() as at:
+        for number, path in enumerate(self._paths):
+            if wanted := names.get(path):
+                with self._places[number].opened() as at:
                     messages += [message for name in wanted if (message := self._message(number, name, at)) is not None]
         return messages
 

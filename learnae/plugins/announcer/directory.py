@@ -43,7 +43,7 @@ class DirectoryAnnouncer(Announcer):
 
     def __init__(self, options: DirectoryAnnouncerOptions, context: Context) -> None:
         super().__init__(options, context)
-        self._board = Place(options.path) if options.path else Place(context.meeting, ("announcements",), apart=True)
+        self._board = Place(options.path) if options.path else Place(context.meeting, ("announcements",), unnamed=True)
         self.folder = self._board.path
         self._other_names: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 

@@ -53,7 +53,7 @@ class DirectoryStorage(Storage):
 
     def __init__(self, options: DirectoryStorageOptions, context: Context) -> None:
         super().__init__(options, context)
-        self._place = Place(options.path) if options.path else Place(context.meeting, ("blocks",), apart=True)
+        self._place = Place(options.path) if options.path else Place(context.meeting, ("blocks",), unnamed=True)
         self.folder = self._place.path
         self._owner = _owner(context)
         self._indexes = Indexes()

@@ -22,9 +22,6 @@ class Indexes:
         self._kept: OrderedDict[str, tuple[object, Index]] = OrderedDict()
         self._lock = threading.Lock()  # each read runs in a thread of its own, and several at once
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._kept
-
     def names(self) -> list[str]:
         """Of the files whose indexes are kept, those that were read last first."""
         with self._lock:

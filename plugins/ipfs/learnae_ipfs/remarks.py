@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from learnae import ConfigError, Problem, Unavailable
+from learnae.opening import read_file
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask
 from learnae_ipfs.daemon import Daemon
@@ -148,13 +149,10 @@ def _swarm_key(repo: Path, peer: str) -> str | None:
         if json.loads(_text(repo / "config"))["Identity"]["PeerID"] != peer:
             return None
         return _text(repo / "swarm.key") if (repo / "swarm.key").exists() else ""
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
         return None
 
 
 def _text(path: Path) -> str:
-    """Of a plain file: a pipe of that name would never end."""
-    if not path.is_file():
-        raise OSError(f"{path} is no file")
-    with path.open("rb") as file:
-        return file.read(MOST_BYTES).decode()
+    """Of a plain file, perhaps by a link: a pipe of that name would never end."""
+    return read_file(path.resolve(), MOST_BYTES, links=None).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import threading
@@ -211,6 +212,18 @@ def test_it_is_told_whether_a_private_network_is_that_of_the_swarm(key: str, tol
 def test_a_repo_on_which_no_daemon_runs_is_told(tmp_path: Path, learnae_contexts: Contexts) -> None:
     with pytest.raises(ConfigError, match=r"storage\.repo: no daemon runs.*ipfs daemon"):
         trio.run(IpfsStorage(IpfsStorageOptions(repo=tmp_path), learnae_contexts("a")).check)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_is_put_in_the_place_of_a_daemons_file_holds_up_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text(json.dumps({"Identity": {"PeerID": "a"}}))
+    (tmp_path / "key").write_text("text")
+    (tmp_path / "swarm.key").symlink_to("key")
+    assert remarks._swarm_key(tmp_path, "a") == "text"
+    (tmp_path / "key").unlink()
+    os.mkfifo(tmp_path / "key")
+    monkeypatch.setattr(type(tmp_path), "is_file", lambda self: True)  # it was, a moment ago
+    assert remarks._swarm_key(tmp_path, "a") is None
 
 
 def test_a_daemon_elsewhere_shows_by_its_addresses_that_its_network_is_public(new_kubo: Any, learnae_contexts: Contexts) -> None:
