@@ -21,8 +21,7 @@ from typing import BinaryIO, TypeVar
 
 import attrs
 
-from learnae.opening import folder as opened
-from learnae.opening import look, open_folder, read_file
+from learnae.opening import look, open_folder
 from learnae.reaching import paths_in_errors, reach
 from learnae.texts import in_shell
 
@@ -30,7 +29,6 @@ T = TypeVar("T")
 
 _PUBLIC = stat.S_ISVTX | stat.S_IWOTH
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
-_TEXT = b"learnae"
 _DRAFTS = ("new.", ".new.")  # names of what is not finished yet
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.EPERM, errno.EACCES)
 
@@ -65,7 +63,16 @@ class Place:
         """Make it where it is missing, with `parents` those above it as well. Raises OSError."""
         if parents and self.unnamed:  # what lies above is this user's alone
             os.close(reach(self.named, unnamed=True, make=_make_plainly, parents=True))
-        os.close(reach(self.named, self.below, unnamed=self.unnamed, make=_make_in, parents=parents))
+        os.close(reach(self.named, self.below, unnamed=self.unnamed, make=make_in, parents=parents))
+
+
+def make_in(above: int, name: str, place: Path) -> None:
+    """As `learnae.reaching.Make`; it takes the rights of a shared folder above."""
+    if not _is_shared(os.fstat(above)):
+        _make_plainly(above, name, place)
+        return
+    with paths_in_errors(place.parent):
+        _make_with_rights(above, name)
 
 
 def create(path: str | Path, *, at: int | None = None) -> BinaryIO:
@@ -126,59 +133,6 @@ def in_turns(files: Sequence[T], user: Callable[[T], int]) -> Iterator[T]:
                 del queues[number]
 
 
-def try_out(place: Place) -> None:
-    """Do with a file what peers do with theirs, and leave nothing behind; where the folder is missing, in one that is made for it.
-
-    The way is that of `Place.make`: what is refused there is refused here. Raises OSError.
-    """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        os.lstat(place.path)  # one that is too long could not be watched, though each of its names can be made
-    try:
-        descriptor = reach(place.named, place.below, unnamed=place.unnamed, make=_try_to_make, parents=True)
-    except _TriedError:
-        return
-    try:
-        with paths_in_errors(place.path):
-            _try_in(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class _TriedError(Exception):
-    """A folder could be made there, and used."""
-
-
-def _try_to_make(above: int, name: str, place: Path) -> None:
-    """As `learnae.reaching.Make`, but under another name, and nothing stays."""
-    trial = f"new.{secrets.token_hex(16)}.check"
-    _make_in(above, trial, place.with_name(trial))
-    try:
-        with paths_in_errors(place.parent / trial), opened(trial, at=above) as at:
-            _try_in(at)
-    finally:
-        with suppress(OSError):
-            os.rmdir(trial, dir_fd=above)
-    raise _TriedError
-
-
-def _try_in(at: int) -> None:
-    draft, final = (f"new.{secrets.token_hex(16)}.check" for _ in range(2))
-    try:
-        with create(draft, at=at) as file:
-            file.write(_TEXT)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, final, src_dir_fd=at, dst_dir_fd=at)
-        os.fsync(at)
-        if read_file(final, len(_TEXT), at=at) != _TEXT:
-            raise OSError(errno.EIO, "what was written is not what is read")
-        os.unlink(final, dir_fd=at)
-    finally:
-        for name in (draft, final):
-            with suppress(OSError):
-                remove(name, at=at)
-
-
 def in_words(error: OSError, folder: Path, *, shared: bool = True) -> str:
     """What cannot be used, why, and who can do what about it; `folder` where the error does not tell the path.
 
@@ -207,15 +161,6 @@ def _is_shared(folder: os.stat_result) -> bool:
     if mode & _PUBLIC == _PUBLIC:
         return False
     return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not is_private(folder.st_gid, folder.st_uid))
-
-
-def _make_in(above: int, name: str, place: Path) -> None:
-    """As `learnae.reaching.Make`; it takes the rights of a shared folder above."""
-    if not _is_shared(os.fstat(above)):
-        _make_plainly(above, name, place)
-        return
-    with paths_in_errors(place.parent):
-        _make_with_rights(above, name)
 
 
 def _make_plainly(above: int, name: str, place: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import Swarm
-from learnae.shared_folder import Place, in_words, try_out
 
 
 def state_folder() -> Path:
@@ -60,19 +59,3 @@ def expanded(text: str, key: str) -> Path:
 def existing(folder: Path) -> Path:
     """The folder, or that of its parents which is there already."""
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-
-
-def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, shared: bool = True) -> str:
-    """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
-
-    `named` is what the user calls it, where that is another; one not `shared` is for this user alone. Raises ConfigError, at `key`.
-    """
-    place = folder if isinstance(folder, Place) else Place(folder)
-    called = named or place.path
-    try:
-        try_out(place)
-        return f"{called} can be written to"
-    except OSError as error:
-        said = in_words(error, called, shared=shared)
-        remedy = "or name another folder" if shared else "name another folder"
-        raise ConfigError(Problem(key, f"{called} cannot be written to: {said}", remedy)) from error

@@ -21,6 +21,7 @@ from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorage
 from learnae.records import Heard
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import fetched, payloads, published, same
+from learnae.testing.users import as_user as run_as
 
 ANNA, BERT, STRANGER = 53_021, 53_022, 53_023
 GROUP = 53_020
@@ -37,28 +38,11 @@ def top() -> Iterator[Path]:
 
 
 def as_user(user: int, work: Callable[[], Any]) -> str:
-    """Do it in a process of that user, where we are root; what it raises, in words. What hangs is killed, and fails."""
+    """Do it in a process of that user, where we are root; what it raises, in words."""
     if os.geteuid() != 0:
         work()
         return ""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        said = ""
-        try:
-            os.setgroups((GROUP,))
-            os.setgid(GROUP)
-            os.setuid(user)
-            os.umask(0o022)
-            work()
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
+    return run_as(user, work, group=GROUP, more=(GROUP,))
 
 
 # -- the evils: each is put under a name, by a stranger ---------------------------------------------------------------------------

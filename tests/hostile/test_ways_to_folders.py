@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,20 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
-from learnae.config.folders import check_folder
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import Unavailable
 from learnae.plugins.announcer.bulletin import channel_folder
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
 from learnae.reaching import reach
-from learnae.records import Heard
-from learnae.testing.context import make_context, peer_named
-from learnae.testing.published import fetched, payloads, published, same
+from learnae.testing.context import peer_named
+from learnae.testing.hostile.ways import OLD, STRANGER, UPDATE, VICTIM, linked, live
+from learnae.testing.users import as_user
 
-VICTIM, STRANGER = 53_011, 53_012
-UPDATE, OLD = published("one", *payloads(4)), published("old", *payloads(2))
 YEARS_AGO = time.time() - 3 * 365 * 86_400
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
@@ -55,71 +48,6 @@ def treasure(top: Path) -> Path:
 
 def state_of(folder: Path) -> dict[str, tuple[object, ...]]:
     return {path.name: (path.read_text(), path.stat().st_mtime, path.stat().st_uid) for path in folder.iterdir()}
-
-
-def as_user(user: int, work: Callable[[], None]) -> str:
-    """Do it in a process of that user; what it raises, in words."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        said = ""
-        try:
-            os.setgroups(())
-            os.setgid(user)
-            os.setuid(user)
-            os.umask(0o022)
-            work()
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
-
-
-def live(meeting: Path, blocks: Path | None = None, board: Path | None = None) -> Callable[[], None]:
-    """All that a peer does with its folders; whatever of it goes wrong, the rest is tried as well."""
-
-    async def work() -> None:
-        context, failures = make_context(meeting / "home", peer="victim", meeting=meeting), list[str]()
-
-        async def store() -> None:
-            async with DirectoryStorage(DirectoryStorageOptions(blocks), context) as storage:
-                await storage.put(UPDATE.root, UPDATE.blocks)
-                await storage.drop(OLD.root)
-                assert same(await fetched(storage, UPDATE.cids), UPDATE)
-
-        async def talk() -> None:
-            heard = list[Heard]()
-            async with DirectoryAnnouncer(DirectoryAnnouncerOptions(board), context) as announcer:
-                await announcer.announce(b"hello", channel="c", replaces=b"key")
-                with trio.move_on_after(5) as limit:
-
-                    def deliver(item: Heard) -> None:
-                        heard.append(item)
-                        limit.cancel()
-
-                    await announcer.listen(["c"], deliver)
-            assert [item.message for item in heard] == [b"hello"]
-
-        for part in (store, talk):
-            try:
-                await part()
-            except (Unavailable, ConfigError) as error:
-                failures.append(str(error))
-        if failures:
-            raise Unavailable("; ".join(failures))
-
-    return lambda: trio.run(work)
-
-
-def linked(link: Path, target: Path, user: int) -> Path:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(target)
-    os.lchown(link, user, user)
-    return link
 
 
 def open_folder_of_everybody(folder: Path) -> Path:
@@ -322,109 +250,3 @@ def test_no_descriptor_is_closed_twice_where_none_is_left_for_the_way(tmp_path: 
     with pytest.raises(OSError) as failure:  # noqa: PT011  # by its number
         reach(link)
     assert failure.value.errno == errno.EMFILE
-
-
-def lab(top: Path, link_of: int = STRANGER, folder_of: int = STRANGER, mode: int = 0o755) -> Path:
-    """A folder of another user with a link into the victim's."""
-    disk, folder = top / "disk", top / "lab"
-    for made, owner, rights in ((disk, VICTIM, 0o755), (folder, folder_of, mode)):
-        made.mkdir()
-        made.chmod(rights)
-        os.chown(made, owner, owner)
-    return linked(folder / "link", disk, link_of)
-
-
-@pytest.fixture
-def closed() -> Iterator[Path]:
-    """A folder of root's own on whose way nobody else may write."""
-    folder = Path(tempfile.mkdtemp(prefix="learnae-ways-", dir="/var/lib" if os.geteuid() == 0 else None))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@as_root
-@pytest.mark.parametrize("user", [VICTIM, 0], ids=["user", "root"])
-def test_a_link_is_followed_that_nobody_but_the_owner_of_a_closed_folder_can_have_made(closed: Path, user: int) -> None:
-    """Such as one of a lab's administrator; in a container without root of its own, root's links belong to nobody that it knows."""
-    link = lab(closed)
-    assert as_user(user, live(closed / "home", link / "b", link / "a")) == ""
-    assert list((closed / "disk").rglob(f"{UPDATE.root}.*"))
-
-
-@as_root
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"mode": 0o775},
-        {"mode": 0o757},
-        {"mode": 0o1777},
-        {"folder_of": VICTIM},
-        {"folder_of": 0},
-        {"folder_of": 53_013},
-    ],
-    ids=str,
-)
-def test_a_link_that_another_can_have_put_there_is_refused(closed: Path, how: dict[str, int]) -> None:
-    link = lab(closed, **how)
-    said = as_user(VICTIM, live(closed / "home", link / "b", link / "a"))
-    assert said.startswith("Unavailable") and "link" in said
-    assert list((closed / "disk").iterdir()) == []
-
-
-@as_root
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
-@pytest.mark.parametrize("deep", [False, True])
-def test_no_closed_folder_with_a_link_in_it_can_be_put_where_others_may_write(closed: Path, mode: int, deep: bool) -> None:
-    everybody = closed / "swarm"
-    everybody.mkdir()
-    link = lab(everybody)
-    if deep:
-        (everybody / "deeper").mkdir()
-        os.chown(everybody / "deeper", STRANGER, STRANGER)
-        (everybody / "lab").rename(everybody / "deeper" / "lab")
-        link = everybody / "deeper" / "lab" / "link"
-    everybody.chmod(mode)
-    said = as_user(VICTIM, live(closed / "home", link / "b", link / "a"))
-    assert said.startswith("Unavailable") and "link" in said
-    assert list((everybody / "disk").iterdir()) == []
-
-
-@pytest.mark.parametrize("what", ["blocks", "announcements", "channel"])
-@pytest.mark.parametrize("deep", [False, True], ids=["there", "to be made"])
-def test_the_check_of_a_folder_refuses_the_links_that_the_run_does(tmp_path: Path, what: str, deep: bool) -> None:
-    meeting, elsewhere = tmp_path / "meeting", tmp_path / "elsewhere"
-    link = {
-        "blocks": meeting / "blocks",
-        "announcements": meeting / "announcements",
-        "channel": channel_folder(meeting / "announcements", "c"),
-    }[what]
-    linked(link, elsewhere, os.geteuid())
-    if not deep:
-        elsewhere.mkdir()
-    context = make_context(tmp_path / "home", meeting=meeting)
-
-    async def check() -> None:
-        await DirectoryStorage(DirectoryStorageOptions(), context).check()
-        await DirectoryAnnouncer(DirectoryAnnouncerOptions(), context).check()
-
-    with pytest.raises(ConfigError, match="link"):
-        trio.run(check)
-    assert not elsewhere.exists() or list(elsewhere.iterdir()) == []
-
-
-def test_the_check_makes_its_trial_in_the_folder_that_it_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
-    there.mkdir()
-    elsewhere.mkdir()
-    before, original = elsewhere.stat().st_mtime_ns, os.mkdir
-
-    def exchanged(name: str, *args: Any, **how: Any) -> None:
-        if not (tmp_path / "moved").exists():
-            there.rename(tmp_path / "moved")
-            there.symlink_to(elsewhere)
-        original(name, *args, **how)
-
-    monkeypatch.setattr(os, "mkdir", exchanged)
-    check_folder(there / "blocks" / "deep", "storage.path")
-    assert elsewhere.stat().st_mtime_ns == before and list((tmp_path / "moved").iterdir()) == []

@@ -13,7 +13,8 @@ from pwd import struct_passwd
 import pytest
 
 from learnae import shared_folder
-from learnae.shared_folder import Place, create, in_words, try_out
+from learnae.config.folder_trial import try_out
+from learnae.shared_folder import Place, create, in_words
 
 UMASKS = [0o022, 0o077, 0o002, 0o000]
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from learnae.config.folders import check_folder
+from learnae.config.folder_trial import check_folder
 from learnae.errors import ConfigError
 from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
 from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
+from learnae.testing.users import as_user as run_as
 
 GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
 UPDATE = published("one", *payloads(4))
@@ -41,26 +42,8 @@ def shared(place: Path, mode: int) -> Path:
     return folder
 
 
-def as_user(user: int, umask: int, work: Callable[[], None], group: int = GROUP, more: tuple[int, ...] = ()) -> str:
-    """Do it in a process of that user; what it raises, in words."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        said = ""
-        try:
-            os.setgroups(more)
-            os.setgid(group)
-            os.setuid(user)
-            os.umask(umask)
-            work()
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
+def as_user(user: int, umask: int, work: Callable[[], object], group: int = GROUP, more: tuple[int, ...] = ()) -> str:
+    return run_as(user, work, umask=umask, group=group, more=more)
 
 
 def publish(folder: Path, name: str) -> Callable[[], None]:
@@ -87,7 +70,7 @@ def hear(folder: Path, name: str, expected: set[bytes]) -> Callable[[], None]:
             DirectoryStorage(DirectoryStorageOptions(folder / "blocks"), context) as storage,
             DirectoryAnnouncer(DirectoryAnnouncerOptions(folder / "announcements"), context) as announcer,
         ):
-            with trio.move_on_after(5) as limit:
+            with trio.fail_after(60), trio.CancelScope() as limit:
 
                 def deliver(item: Heard) -> None:
                     heard.add(item.message)
@@ -164,7 +147,7 @@ def test_the_check_of_a_folder_tries_what_the_run_will_do(place: Path, of_announ
 
 def test_a_folder_above_that_cannot_be_entered_is_the_one_that_is_named(place: Path) -> None:
     folder = shared(place, 0o700)
-    said = as_user(BERT, 0o022, lambda: (check_folder(folder / "blocks" / "deep", "storage.path"), None)[1])
+    said = as_user(BERT, 0o022, lambda: check_folder(folder / "blocks" / "deep", "storage.path"))
     assert f"cannot use {folder}:" in said
     assert f"chmod g+x {folder} " in said.replace(",", " ")
 
@@ -173,5 +156,5 @@ def test_a_folder_above_that_cannot_be_entered_is_the_one_that_is_named(place: P
 def test_nobody_is_told_to_open_a_home_to_others(place: Path, deep: str) -> None:
     closed = place / "closed"
     closed.mkdir(mode=0o700)
-    said = as_user(BERT, 0o022, lambda: (check_folder(closed / deep, "peer.home", shared=False), None)[1])
+    said = as_user(BERT, 0o022, lambda: check_folder(closed / deep, "peer.home", shared=False))
     assert f"cannot use {closed}:" in said and "name another" in said and "chmod" not in said

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from learnae import opening
-from learnae.config.folders import check_folder, default_home, existing
+from learnae.config.folder_trial import check_folder
+from learnae.config.folders import default_home, existing
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import LOCK, Home, claim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.config.folders import check_folder
+from learnae.config.folder_trial import check_folder
 from learnae.plugins.observers.server import serving_http
 from learnae.plugins.observers.switched_on import find_observer
 

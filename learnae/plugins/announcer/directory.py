@@ -12,7 +12,7 @@ import attrs
 import trio
 from attrs.validators import gt
 
-from learnae.config.folders import check_folder
+from learnae.config.folder_trial import check_folder
 from learnae.config.tables import key
 from learnae.errors import Unavailable
 from learnae.plugins.announcer.bulletin import Reader, channel_name, post

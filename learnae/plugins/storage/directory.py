@@ -15,7 +15,7 @@ import attrs
 import trio
 from attrs.validators import ge
 
-from learnae.config.folders import check_folder
+from learnae.config.folder_trial import check_folder
 from learnae.config.tables import key
 from learnae.errors import Unavailable
 from learnae.opening import look
