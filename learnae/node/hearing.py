@@ -20,7 +20,7 @@ from learnae.node.numbers import Numbers
 from learnae.node.peers import Peers
 from learnae.node.rhythm import UNKNOWN_SECONDS
 from learnae.node.sightings import sightings
-from learnae.records import Heard, Kind, Leaving, PeerId, Present
+from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -132,8 +132,13 @@ class Hearing:
         def was_heard(peer: PeerId) -> bool:
             return accepted(peer) or self.inbox.was_heard(peer)
 
-        inbox = self.inbox
-        return Checking(self.swarm, lambda: self.clock(), was_heard, accepted, inbox.known.__contains__, inbox.is_old, self.seal)
+        held = self.inbox.known.__contains__
+        return Checking(self.swarm, lambda: self.clock(), was_heard, accepted, held, self._is_old, self.seal)
+
+    def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
+        if announcement.peer == self.own:
+            return self.numbers.is_old(announcement.kind, announcement.number)
+        return self.inbox.is_old(announcement, digest)
 
     def _open(self, heard: Heard, medium: str) -> Opened:
         opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)

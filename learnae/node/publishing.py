@@ -51,9 +51,18 @@ class Publisher:
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> Published | None:
         """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once). Raises Unavailable."""
-        if self.hearing.numbers.elsewhere:
-            return None
-        number = await self._next_number(Kind.UPDATE)
+        while not self.hearing.numbers.elsewhere:
+            number = await self._next_number(Kind.UPDATE)
+            stored = await self._store(snapshot, number, lineage, young=young)
+            if stored is None:
+                return None
+            published, update = stored
+            if await self._send(number, update):
+                return published
+            await self._take_back(published)  # the number is in the blocks: all is made anew
+        return None
+
+    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, young: bool) -> tuple[Published, Update] | None:
         packed = await self.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
@@ -66,8 +75,11 @@ class Publisher:
             await self.in_thread(self.history.add_published, published)
         finally:
             self.putting = None
-        await self._send(number, update)
-        return published
+        return published, update
+
+    async def _take_back(self, published: Published) -> None:
+        await self.in_thread(self.history.drop_published, published.number)
+        await self.drop(published.root)
 
     async def announce(self, body: Body) -> None:
         """Send anything that has no content, under its next number. Raises Unavailable."""
@@ -90,8 +102,9 @@ class Publisher:
         """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
         if kind not in self.hearing.numbers.used:
             await trio.sleep_until(self.listen_first_until)
-        number = await self.in_thread(self.history.next_number, kind, self.hearing.numbers.raised.get(kind, 0))
-        self.hearing.numbers.used[kind] = max(number, self.hearing.numbers.used.get(kind, 0))
+        numbers, number = self.hearing.numbers, 0
+        while not (number and numbers.take(kind, number)):
+            number = await self.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
         return number
 
     def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, young: bool) -> Update:
@@ -133,14 +146,17 @@ class Publisher:
                     raise ValueError(f"the meta of {spec.name!r} has the name {NOTE!r}, which is Learnae's own")
             yield spec, encoded
 
-    async def _send(self, number: int, body: Body) -> None:
+    async def _send(self, number: int, body: Body) -> bool:
+        """Whether it was sent, as far as that can be known; not if its number was heard under the own key since it was taken."""
         announcement = Announcement(self.swarm.id, self.identity.peer, number, body)
         try:
             message = encode_envelope(self.identity, announcement, seal=self.swarm.messages)
         except ValueError as error:
             self.outages.failed("announcing", str(error))
-            return
+            return True  # with another number it would fail again
         self.outages.works("announcing")
+        if not self.hearing.numbers.send(announcement.kind, number):
+            return False
         replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")
         await self.services.at_once(
             list(filter(self.services.ready, self.assembly.announcers)),
@@ -148,6 +164,7 @@ class Publisher:
             SEND_SECONDS,
             lambda announcer: announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces),
         )
+        return True
 
 
 def _checked(encoded: Any) -> Encoded:
