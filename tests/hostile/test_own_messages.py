@@ -14,15 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-import learnae
 from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.node.numbers import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, Numbers
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
 from learnae.testing.hostile import rubbish
 
@@ -241,56 +237,6 @@ def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_sho
     assert all(report.published is not None for report in alice.trainer.reports)
     assert sum(v.merged for report in bob.trainer.reports[then:] for v in report.verdicts if v.peer == alice.peer) >= 10
     assert len(alice.trainer.reports) > since
-
-
-class Slow(MemoryStorage):
-    async def put(self, *args: Any) -> None:
-        await trio.sleep(0.5)
-        await super().put(*args)
-
-
-class OffersSlow:
-    @learnae.hookimpl
-    def learnae_register_storage(self) -> dict[str, type[Slow]]:
-        return {"slow": Slow}
-
-
-async def taken_anew(numbers: Numbers) -> None:
-    """A round has begun to publish: a number is taken, and its model is being stored."""
-    before = numbers.used[Kind.UPDATE]
-    while numbers.used[Kind.UPDATE] == before:  # noqa: ASYNC110
-        await trio.sleep(0.01)
-
-
-@pytest.mark.parametrize("above", [0, 1])
-@pytest.mark.parametrize("twin", [False, True], ids=["an old one", "a second peer"])
-def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_refuse_it(run_world: Any, above: int, twin: bool) -> None:
-    """Bob has heard the old one too: another under the same number would be refused for good."""
-
-    async def main(world: Any) -> Any:
-        alice, bob = world.honest(2)
-        await trio.sleep(3)
-        body, numbers = bodies(world, alice.identity)[Kind.UPDATE], alice.node.hearing.numbers
-        given_up = []
-        for shown in range(2 if twin else 1):
-            await taken_anew(numbers)
-            given_up.append(numbers.used[Kind.UPDATE])
-            message = encode_envelope(alice.identity, Announcement(SWARM, alice.peer, numbers.used[Kind.UPDATE] + above, body))
-            world.swarm.medium.send("mallory", (channel(SWARM), bytes([shown])), message)
-            await trio.sleep(0.05)
-            assert numbers.used[Kind.UPDATE] > 1 << 32
-            assert numbers.elsewhere is bool(shown)
-        await trio.sleep(90 if twin else 10)
-        return alice, bob, given_up
-
-    manager = PluginManager.discover(only=())
-    manager.register(OffersSlow(), Plugin("slow"))
-    alice, bob, given_up = run_world(main, manager=manager, storage={"use": "slow"})
-    assert "equivocation" not in bob.history.counts()
-    assert any(v.merged for report in bob.trainer.reports[-5:] for v in report.verdicts if v.peer == alice.peer)
-    assert not {item.number for item in alice.history.published()} & set(given_up)
-    unlike = [report.published for report in alice.trainer.reports if report.published is None]
-    assert bool(unlike) is twin
 
 
 def test_two_that_run_under_one_key_say_so_within_a_few_rounds_and_take_turns(run_world: Any) -> None:
