@@ -22,9 +22,10 @@ from learnae.plugins.announcer.folder_events import FolderEvents
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.ear import Ear
+from learnae.testing.limits import within
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: elsewhere the folder is looked at")
 
@@ -71,7 +72,7 @@ def test_an_event_wakes_the_listener(board: Path) -> None:
                 assert await ear.hears(b"%d" % number) == Heard(b"%d" % number)
             nursery.cancel_scope.cancel()
 
-    trio.run(_within(30, scenario))
+    trio.run(within(30, scenario))
 
 
 class NoEvents:
@@ -105,7 +106,7 @@ def test_looks_find_what_no_event_told(board: Path, losing: bool, monkeypatch: p
             nursery.cancel_scope.cancel()
         assert [heard.message for heard in ear.heard] == [b"before", b"after"]
 
-    trio.run(_within(30, scenario))
+    trio.run(within(30, scenario))
 
 
 @pytest.mark.parametrize("with_events", [pytest.param(True, marks=linux), False])
@@ -132,7 +133,7 @@ def test_a_folder_that_goes_is_unavailable_and_what_it_brings_back_is_backlog(
                 assert await ear.hears(b"kept") == Heard(b"kept", backlog=True)
                 nursery.cancel_scope.cancel()
 
-    trio.run(_within(30, scenario))
+    trio.run(within(30, scenario))
 
 
 @linux
@@ -143,7 +144,7 @@ def test_a_channel_that_is_removed_under_a_listener_is_unavailable(board: Path) 
             with pytest.raises(Unavailable, match="gone"):
                 await announcer.listen(["c"], lambda heard: shutil.rmtree(board))
 
-    trio.run(_within(30, scenario))
+    trio.run(within(30, scenario))
 
 
 def test_a_failed_announcement_leaves_nothing_behind(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +227,7 @@ def test_a_cancelled_listener_leaves_no_descriptor_open(board: Path) -> None:
                 await listen_once()
             assert len(os.listdir("/proc/self/fd")) <= before
 
-    trio.run(_within(30, scenario))
+    trio.run(within(30, scenario))
 
 
 @linux
@@ -281,15 +282,7 @@ def test_a_process_that_is_killed_while_it_announces_leaves_only_whole_messages(
             assert process.stdout.readline() == "at work\n"
             process.kill()
 
-    trio.run(_within(60, scenario))
-
-
-def _within(seconds: float, scenario: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    async def bounded() -> None:
-        with trio.fail_after(seconds):
-            await scenario()
-
-    return bounded
+    trio.run(within(60, scenario))
 
 
 def _refused(folders: Sequence[Path]) -> FolderEvents:

@@ -21,6 +21,7 @@ from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorage
 from learnae.plugins.storage.packs import Pack
 from learnae.records import Heard
 from learnae.testing.context import make_context, peer_named
+from learnae.testing.limits import within
 from learnae.testing.published import fetched, payloads, published, same
 
 ANNA, GROUP = 53_021, 53_020
@@ -75,7 +76,7 @@ def test_a_pack_that_changes_while_it_is_read_hides_no_other(tmp_path: Path, cha
                 assert same(await fetched(reader, UPDATE.cids), UPDATE)
             assert same(await fetched(reader, UPDATE.cids), UPDATE)
 
-    trio.run(_within(20, main))
+    trio.run(within(20, main))
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=["shrinks", "grows", "vanishes", "becomes a pipe", "is emptied", "is cut"])
@@ -121,9 +122,10 @@ def test_any_amount_of_junk_hides_no_message_from_a_newcomer(
                 await announcer.listen(["c"], deliver)
             assert heard[-1] == Heard(b"hello", backlog=True)
 
-    trio.run(_within(60, main))
+    trio.run(within(60, main))
 
 
+@pytest.mark.slow
 def test_sixty_thousand_files_of_one_user_keep_no_other_waiting(tmp_path: Path) -> None:
     """However new they are: users take turns, so the message of another comes with the first look."""
     if os.geteuid() != 0:
@@ -163,7 +165,7 @@ def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) ->
                 patched.setattr("learnae.plugins.storage.search.Pack", Counting)
                 assert same(await fetched(bert, UPDATE.cids), UPDATE)
 
-    trio.run(_within(20, main))
+    trio.run(within(20, main))
     assert len([name for name in looked if name.startswith(f"{UPDATE.root}.")]) <= 4
 
 
@@ -201,7 +203,7 @@ def test_large_indexes_of_strangers_are_read_up_to_a_bound_and_after_all_others(
             with pytest.raises(Unavailable):
                 await fetched(bert, [published("nowhere").root])
 
-    trio.run(_within(60, main))
+    trio.run(within(60, main))
     assert read <= (5 << 20 if linked else 33 << 20)
 
 
@@ -212,11 +214,3 @@ def _write_pack(path: Path, index: str) -> None:
 
 def _storage(folder: Path, peer: str) -> DirectoryStorage:
     return DirectoryStorage(DirectoryStorageOptions(path=folder), make_context(folder.parent / peer, peer=peer))
-
-
-def _within(seconds: float, scenario: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    async def bounded() -> None:
-        with trio.fail_after(seconds):
-            await scenario(*args)
-
-    return bounded

@@ -11,6 +11,7 @@ import pytest
 
 from learnae import opening
 from learnae.opening import UnfitError
+from learnae.testing.hostile.devices import make_device
 
 SECRET = b"of somebody else"
 
@@ -24,11 +25,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "there"
 
 
-def device(path: Path) -> None:
-    try:
-        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 7))
-    except PermissionError:
-        pytest.skip("needs root: only it can make a device")
+def long(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
 
 
 def listening(path: Path) -> None:
@@ -43,9 +42,9 @@ EVIL: dict[str, Callable[[Path], None]] = {
     "hard link": lambda path: os.link(path.parent.parent / "victim", path),
     "pipe": lambda path: os.mkfifo(path),
     "folder": lambda path: path.mkdir(),
-    "device": device,
+    "device": make_device,
     "socket": listening,
-    "long": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40),
+    "long": long,
 }
 FLAGS = {
     "read": os.O_RDONLY,
