@@ -63,7 +63,7 @@ def in_file_order(problems: Iterable[Problem], document: Mapping[str, Any]) -> l
     places = {key: place for place, key in enumerate(_walk("", document))}
 
     def place(problem: Problem) -> int:
-        return max((places[key] for key in _enclosing(problem.key, places)), default=-1)
+        return max((places[key] for key in _prefixes(problem.key) if key in places), default=-1)
 
     return sorted(problems, key=place)
 
@@ -83,6 +83,12 @@ def _walk(key: str, value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _walk(f"{key}[{index}]", item)
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    """The key, and all that it may stand in: however long the document is."""
+    yield key
+    yield from (key[:place] for place, character in enumerate(key) if place and character in ".[")
 
 
 def _enclosing(key: str, known: Iterable[str]) -> Iterator[str]:

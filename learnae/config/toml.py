@@ -1,4 +1,7 @@
-"""The file itself: found, readable, TOML."""
+"""The file itself: found, readable, TOML.
+
+It may be somebody else's, who wants to hold a command up: the reader of TOML takes time with the square of the length of a dotted key.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from learnae.opening import read_some
 from learnae.records import MEGABYTE
 from learnae.texts import in_shell
 
-MOST_BYTES = 4 * MEGABYTE  # a thousand keys of peers are 70 kB
+MOST_BYTES = MEGABYTE  # a thousand keys of peers are 70 kB
 DEEPEST = 32  # levels of tables and lists
+MOST_KEYS = 1_000
+_MOST_STEPS = 10_000_000  # of the reader from one part of a dotted key to the next: about a second
 
 
 def read(path: Path, *, named: bool = True) -> dict[str, Any]:
@@ -25,6 +30,8 @@ def read(path: Path, *, named: bool = True) -> dict[str, Any]:
     by a link, as the files of a volume of Kubernetes are.
     """
     text = _text(path, named=named)
+    if _steps(text) > _MOST_STEPS:
+        raise ConfigError(Problem(str(path), "has keys with too many dots", "a key has two or three parts"))
     try:
         document = tomllib.loads(text)
         if not is_shallow(document):
@@ -33,6 +40,8 @@ def read(path: Path, *, named: bool = True) -> dict[str, Any]:
         raise ConfigError(Problem(str(path), "is nested too deeply")) from error
     except ValueError as error:
         raise ConfigError(Problem(str(path), f"is not valid TOML: {error}", "text stands in quotes, tables in [brackets]")) from error
+    if _keys(document) > MOST_KEYS:
+        raise ConfigError(Problem(str(path), f"has more than {MOST_KEYS:,} keys", "a peer's file has some dozens"))
     return document
 
 
@@ -42,6 +51,24 @@ def is_shallow(value: Any) -> bool:
     for _ in range(DEEPEST):
         level = [item for one in level if isinstance(one, dict | list) for item in (one.values() if isinstance(one, dict) else one)]
     return not level
+
+
+def _steps(text: str) -> int:
+    """At most so many: a key stands in one line, below the table that a line before has opened. Not all dots are of keys."""
+    steps, table = 0, 0
+    for line in text.split("\n"):
+        dots = line.count(".")
+        steps += dots * (dots + table)
+        if line.lstrip().startswith("["):
+            table = max(table, dots)
+    return steps + table * text.count("=")
+
+
+def _keys(value: Any) -> int:
+    """Each table of a list counts as one, too."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(isinstance(item, dict) + _keys(item) for item in value) if isinstance(value, list) else 0
 
 
 def _text(path: Path, *, named: bool) -> str:
