@@ -48,7 +48,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
     "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.announcer.directory, "post")],
-    "fetch: find and read": [(DirectoryStorage, "_packs"), (Search, "_order"), (Pack, "index"), (Pack, "read")],
+    "fetch: find and read": [(Search, "others"), (Pack, "index"), (Pack, "read")],
     "fetch: hashes": [(learnae.plugins.storage.search, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],

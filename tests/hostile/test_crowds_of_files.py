@@ -13,10 +13,11 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
+from learnae.opening import look
 from learnae.plugins.announcer import bulletin
 from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
 from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage import packs
+from learnae.plugins.storage import packs, search
 from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.storage.packs import Pack
 from learnae.records import Heard
@@ -167,6 +168,48 @@ def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) ->
 
     trio.run(within(20, main))
     assert len([name for name in looked if name.startswith(f"{UPDATE.root}.")]) <= 4
+
+
+@pytest.mark.parametrize("rank", [UPDATE.root, OTHER.root], ids=["named as wanted", "others"])
+def test_a_search_among_very_many_packs_looks_at_few_in_one_call_and_not_at_all(
+    tmp_path: Path, rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call in a thread is as long as a cancellation has to wait; each look may take a network share a millisecond."""
+    for number in range(1200):
+        (tmp_path / f"{rank}.{peer_named(str(number))}").touch()
+    monkeypatch.setattr(search, "MOST_STRANGE", 1000)
+    looks = 0
+
+    def counting(*args: Any, **how: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return look(*args, **how)
+
+    monkeypatch.setattr(search, "look", counting)
+    storage, most, total = _storage(tmp_path, "a"), 0, 0
+    for _ in storage._batches(UPDATE.cids, ()):
+        most, total, looks = max(most, looks), total + looks, 0
+    assert most <= search.STEP and total + looks <= 1000
+
+
+def test_a_listing_that_is_cancelled_ends_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(100):
+        (tmp_path / f"junk {number}").touch()
+    monkeypatch.setattr(search, "LISTED_AT_ONCE", 10)
+    monkeypatch.setattr(bulletin, "_STEP", 10)
+    before = len(os.listdir("/dev/fd"))
+    for steps in (_storage(tmp_path, "a")._batches(UPDATE.cids, ()), Reader([tmp_path], 100).steps()):
+        assert next(steps) == [] == next(steps)
+        steps.close()
+        assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_look_of_a_reader_takes_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulletin, "_STEP", 10)
+    for number in range(95):
+        post(tmp_path, b"%d" % number, b"%d" % number)
+    *earlier, last = Reader([tmp_path], 100).steps()
+    assert earlier == [[]] * 9 and len(last) == 95
 
 
 @pytest.mark.parametrize("hinted", [True, False])

@@ -260,11 +260,11 @@ def test_a_block_that_moved_to_another_root_between_two_looks_is_found(folder: P
     async def read() -> None:
         async with storage_in(folder, "a") as a, storage_in(folder, "b") as b, storage_in(folder, "c") as reader:
             await a.put(ONE.root, ONE.blocks)
-            names = reader._packs()
+            names = list(reader._names())
             await b.put(ONE.root, ONE.blocks)
             await a.drop(ONE.root)
             looks = iter([names])  # the first look happened before both
-            monkeypatch.setattr(reader, "_packs", lambda: next(looks, [file_of(folder, ONE, "b").name]))
+            monkeypatch.setattr(reader, "_names", lambda: (name for name in next(looks, [file_of(folder, ONE, "b").name])))
             assert same(await fetched(reader, ONE.cids), ONE)
 
     trio.run(read)

@@ -9,7 +9,7 @@ import secrets
 import stat
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from learnae.shared_folder import Place, create, give_name, in_turns, may_remove
 
 _MAX_FILES = 100_000  # known of one channel
 _MAX_READ, _MAX_READ_BYTES = 10_000, 1 << 23  # in one look
+_STEP = 500  # files looked at in one step
 _OLD_SECONDS = 90 * 86_400.0  # so that a swarm which paused for the summer finds its models again
 _NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _DRAFT = re.compile(r"new\.[0-9a-f]{16}", re.ASCII)
@@ -82,15 +83,24 @@ class Reader:
 
     def look(self) -> list[bytes]:
         """Look at everything; return the messages that changed since the last look, or those of them that come first. Raises OSError."""
+        return [message for messages in self.steps() for message in messages]
+
+    def steps(self) -> Generator[list[bytes], None, None]:
+        """A look, in steps of which none takes long; the messages come with the last one. Raises OSError."""
         self._waiting.clear()
         for number, place in enumerate(self._places):
+            files: dict[str, os.stat_result] = {}
             with place.opened() as at:
-                files = dict(self._files(at))
+                for found in self._files(at):
+                    if found is None:
+                        yield []
+                    else:
+                        files[found[0]] = found[1]
             self._forget_all_but(number, files)
             new = [name for name, status in files.items() if self._seen.get(f"{number}/{name}") != _version(status)]
             new.sort(key=lambda name: files[name].st_ctime_ns, reverse=True)  # called at once; mtime can be set by anybody
             self._waiting.extend((number, name, files[name]) for name in in_turns(new, lambda name: files[name].st_uid))  # noqa: B023
-        return self.go_on()
+        yield self.go_on()
 
     def go_on(self) -> list[bytes]:
         """Of what the last look found, what has not been read yet, or the first of it. Raises OSError."""
@@ -127,11 +137,13 @@ class Reader:
                     messages += [message for name in wanted if (message := self._message(number, name, at)) is not None]
         return messages
 
-    def _files(self, at: int) -> Iterator[tuple[str, os.stat_result]]:
-        """The plain files whose names have the form of a message's; those that are old are removed."""
+    def _files(self, at: int) -> Iterator[tuple[str, os.stat_result] | None]:
+        """The plain files whose names have the form of a message's, and None after some; those that are old are removed."""
         above, oldest, found = os.fstat(at), time.time() - _OLD_SECONDS, 0
         with os.scandir(at) as entries:
-            for entry in entries:
+            for count, entry in enumerate(entries, 1):
+                if count % _STEP == 0:
+                    yield None
                 is_message = _NAME.fullmatch(entry.name) is not None
                 if not is_message and not _DRAFT.fullmatch(entry.name):
                     continue

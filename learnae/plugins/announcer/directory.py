@@ -88,7 +88,12 @@ class DirectoryAnnouncer(Announcer):
     async def _look(self, reader: Reader, deliver: Callable[[Heard], None], pause: float, *, backlog: bool = False) -> float:
         """Look at everything; return when to do so next: after this pause, or a longer one where looking takes long."""
         began = trio.current_time()
-        messages = await self._on_disk(reader.look)
+        steps, messages = reader.steps(), list[bytes]()
+        try:
+            while (some := await self._on_disk(next, steps, None)) is not None:
+                messages += some
+        finally:
+            steps.close()
         now = trio.current_time()
         await _deliver_all(messages, deliver, backlog=backlog)
         return now + max(pause, _LOOK_PART * (now - began))

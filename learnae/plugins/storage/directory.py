@@ -6,7 +6,7 @@ import hmac
 import math
 import os
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -31,7 +31,6 @@ from learnae.strategies import Context, Storage
 T = TypeVar("T")
 
 _LOOKS = 3
-_MOST_LISTED = 200_000
 _MOST_OWN = 10_000  # a peer keeps far fewer
 _PROVED_BYTES = 64 * MEGABYTE  # of indexes of own packs that are read at the start
 _MOST_REPORTED = 100
@@ -58,6 +57,7 @@ class DirectoryStorage(Storage):
         self._owner = _owner(context)
         self._indexes = Indexes()
         self._other_names: dict[Cid, str] = {}  # of own packs whose usual name a stranger has taken
+        self._committed: dict[Cid, tuple[int, int]] = {}  # device and inode of what this process has put
         self._reported: set[str] = set()
         self._cares_at = {True: -math.inf, False: -math.inf}  # whether things are removed, and when the next time is
 
@@ -123,7 +123,9 @@ class DirectoryStorage(Storage):
     def _commit(self, writer: PackWriter, root: Cid) -> None:
         """Nothing goes wrong after the pack has its name."""
         usual, other = pack_name(root, self._owner), self._other_names.get(root) or other_name(root, self._owner)
-        if writer.commit(other) != usual:
+        name = writer.commit(other)
+        self._committed[root] = writer.file
+        if name != usual:
             self._other_names[root] = other
         elif self._other_names.pop(root, None):
             with suppress(OSError), self._place.opened() as at:
@@ -201,33 +203,43 @@ class DirectoryStorage(Storage):
         return 0
 
     def _unlink(self, root: Cid) -> None:
-        """What a stranger has put there so that it cannot be removed is in nobody's way."""
+        """What a stranger has put there so that it cannot be removed is in nobody's way. What this process has put goes also where the
+        system calls it another user's, as some network shares do, or it says that it cannot.
+        """
         with self._place.opened() as at:
             above = os.fstat(at)
             for name in (pack_name(root, self._owner), self._other_names.get(root)):
-                if name and (found := look(name, at=at)) and may_remove(found, above):
+                if not name or (found := look(name, at=at)) is None:
+                    continue
+                if may_remove(found, above) or (found.st_dev, found.st_ino) == self._committed.get(root):
                     remove(name, at=at)
+                else:
+                    self._report(name, f"it belongs to another user ({found.st_uid})", "storage.not_dropped")
             self._other_names.pop(root, None)
+            self._committed.pop(root, None)
             os.fsync(at)
 
     def _roots(self) -> list[Cid]:
         with self._place.opened() as at:
             return list(dict.fromkeys(said[0] for name in self._own_packs(at) if (said := parts(name))))
 
-    def _packs(self) -> list[str]:
+    def _names(self) -> Generator[str, None, None]:
+        """All that lies in the folder, as it is listed."""
         with self._place.opened() as at, os.scandir(at) as entries:
-            return list(islice((entry.name for entry in entries if parts(entry.name)), _MOST_LISTED))
+            for entry in entries:
+                yield entry.name
 
     def _own_packs(self, at: int) -> list[str]:
         """Those that this peer could remove: what a stranger has named so is not its own. Notes which have another than the usual name."""
-        above, own = os.fstat(at), list[str]()
+        above, own, committed = os.fstat(at), list[str](), set(self._committed.values())
         with os.scandir(at) as entries:
             for entry in entries:
                 said = parts(entry.name)
                 if said is None or said[1] != self._owner:
                     continue
                 with suppress(FileNotFoundError):
-                    if may_remove(entry.stat(follow_symlinks=False), above):
+                    found = entry.stat(follow_symlinks=False)
+                    if may_remove(found, above) or (found.st_dev, found.st_ino) in committed:
                         own.append(entry.name)
                         if entry.name != pack_name(*said):
                             self._other_names[said[0]] = entry.name
@@ -240,19 +252,19 @@ class DirectoryStorage(Storage):
         left = dict.fromkeys(cids)
         for _ in range(_LOOKS):
             with self._place.opened() as at:
-                search = Search(at, left, self._indexes, self._report)
+                search = Search(at, left, self._indexes, self._report, self.context.rng.random())
                 yield from search.expected(owners)
                 if left:
-                    names = self._packs()
-                    self._reported.intersection_update(names)
-                    yield from search.others(names, owners)
+                    self._reported.difference_update([name for name in tuple(self._reported) if look(name, at=at) is None])
+                    with closing(self._names()) as names:
+                        yield from search.others(names, owners)
             if not left or not search.gone:
                 return
 
-    def _report(self, name: str, problem: str) -> None:
+    def _report(self, name: str, problem: str, event: str = "storage.damaged") -> None:
         if name not in self._reported and len(self._reported) < _MOST_REPORTED:
             self._reported.add(name)
-            self.context.log.warning("storage.damaged", folder=str(self.folder), file=name, problem=problem)
+            self.context.log.warning(event, folder=str(self.folder), file=name, problem=problem)
 
 
 def _owner(context: Context) -> str:

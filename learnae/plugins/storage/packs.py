@@ -53,6 +53,8 @@ class PackWriter:
         except BaseException:
             os.close(self._at)
             raise
+        status = os.fstat(self._file.fileno())
+        self.file = (status.st_dev, status.st_ino)
         self._lengths: dict[Cid, int] = {}
 
     def add(self, block: Block) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 
 import attrs
@@ -31,21 +31,24 @@ BATCH_BYTES = 8 * MEGABYTE  # what one call in a thread reads or writes: as long
 PACKS_AT_ONCE, INDEX_BYTES_AT_ONCE = 64, MEGABYTE  # looked into, and read, in one call in a thread
 LARGE_INDEX_BYTES = MEGABYTE  # 16,000 blocks: updates of 2 GB
 STRANGE_INDEX_BYTES = 16 * MEGABYTE  # of small ones, and of large ones as much, in one search
-MOST_STRANGE = 20_000  # packs looked into in one search
+MOST_LISTED = 200_000  # names of packs that are taken from a listing
+MOST_STRANGE = 20_000  # packs looked at and into in one search
+LISTED_AT_ONCE = 5_000  # in one call in a thread
+STEP = 250  # looked at in one call in a thread: 0.1 s on a slow network share
 FEW = 16  # wanted blocks that are looked for in an index before it is parsed
 
 
 @attrs.define
-class Purse:
-    """How much of strangers' indexes may still be read; those above `largest` are put off."""
+class ReadBudget:
+    """How much of strangers' indexes may still be read; those above `largest` are postponed."""
 
     largest: float
     left: int = STRANGE_INDEX_BYTES
-    later: list[str] = attrs.field(factory=list)
+    postponed: list[str] = attrs.field(factory=list)
 
-    def pays(self, name: str, size: int) -> bool:
+    def allows(self, name: str, size: int) -> bool:
         if size > self.largest:
-            self.later.append(name)
+            self.postponed.append(name)
         if size > min(self.largest, self.left):
             return False
         self.left -= size
@@ -63,6 +66,7 @@ class Search:
     left: dict[Cid, None]
     indexes: Indexes
     report: Callable[[str, str], None]
+    start: float = 0.0  # from 0 to 1: where among too many names it begins
     gone: bool = False  # whether a file went between listing and look: by now another root may name its blocks
     _seen: set[tuple[int, int]] = attrs.field(factory=set)
     _packs: int = 0
@@ -76,31 +80,44 @@ class Search:
 
     def others(self, names: Iterable[str], owners: Collection[str]) -> Iterator[list[Block]]:
         """In those that a listing of the folder named."""
-        purse = Purse(LARGE_INDEX_BYTES)
-        yield from self._through(self._order(names, owners), purse)
-        yield from self._through(purse.later, Purse(math.inf))
+        budget = ReadBudget(LARGE_INDEX_BYTES)
+        order = yield from self._order(names, owners)
+        yield from self._through(order, budget)
+        yield from self._through(budget.postponed, ReadBudget(math.inf))
 
-    def _order(self, names: Iterable[str], owners: Collection[str]) -> list[str]:
-        files: dict[str, os.stat_result] = {}
+    def _order(self, names: Iterable[str], owners: Collection[str]) -> Generator[list[Block], None, list[str]]:
+        """The best first, of no more than may be looked at. What a name says needs no look, and a network share takes long for one."""
         ranks: list[list[str]] = [[], [], [], []]
-        for name in names:
-            if (found := look(name, at=self.at)) is None:
-                self.gone = True
-            elif stat.S_ISREG(found.st_mode) and (said := parts(name)):
-                files[name] = found
+        for count, name in enumerate(names, 1):
+            if said := parts(name):
                 ranks[2 * (said[1] not in owners) + (said[0] not in self.left)].append(name)
+            if sum(map(len, ranks)) >= MOST_LISTED:
+                break
+            if count % LISTED_AT_ONCE == 0:
+                yield []
         order: list[str] = []
+        looks = 0
         for rank, sign in zip(ranks, (1, -1, 1, -1), strict=True):  # after a wanted root the oldest first, else the newest
-            rank.sort(key=lambda name: (files[name].st_nlink > 1, sign * files[name].st_ctime_ns))
-            order.extend(in_turns(rank, lambda name: files[name].st_uid))
-        return order[:MOST_STRANGE]
+            first = int(self.start * len(rank))
+            files: dict[str, os.stat_result] = {}
+            for name in [*rank[first:], *rank[:first]][: MOST_STRANGE - looks]:
+                if (found := look(name, at=self.at)) is None:
+                    self.gone = True
+                elif stat.S_ISREG(found.st_mode):
+                    files[name] = found
+                looks += 1
+                if looks % STEP == 0:
+                    yield []
+            ordered = sorted(files, key=lambda name: (files[name].st_nlink > 1, sign * files[name].st_ctime_ns))  # at once
+            order.extend(in_turns(ordered, lambda name: files[name].st_uid))  # noqa: B023
+        return order
 
-    def _through(self, names: Sequence[str], purse: Purse | None = None) -> Iterator[list[Block]]:
+    def _through(self, names: Sequence[str], budget: ReadBudget | None = None) -> Iterator[list[Block]]:
         for name in names:
             if not self.left:
                 return
             try:
-                yield from self._from_pack(name, purse)
+                yield from self._from_pack(name, budget)
             except FileNotFoundError:
                 self.gone = True
             except BrokenPackError as error:
@@ -113,13 +130,13 @@ class Search:
                 self._packs = self._index_bytes = 0
                 yield []
 
-    def _from_pack(self, name: str, purse: Purse | None) -> Iterator[list[Block]]:
+    def _from_pack(self, name: str, budget: ReadBudget | None) -> Iterator[list[Block]]:
         """Take out of `left` what this pack has, and yield it; only an index that gave something is remembered."""
         with Pack(name, at=self.at) as pack:
             if pack.file in self._seen:
                 return
             known = self.indexes.find(name, pack.version)
-            if known is None and purse is not None and not purse.pays(name, pack.index_bytes()):
+            if known is None and budget is not None and not budget.allows(name, pack.index_bytes()):
                 return
             self._seen.add(pack.file)
             index = self._index(pack) if known is None else known
