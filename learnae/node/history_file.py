@@ -21,9 +21,9 @@ from learnae.node.recognising import version_of
 from learnae.node.schema import APPLICATION_ID, STEPS, VERSION
 from learnae.records import MEGABYTE
 
-MEMORY = ":memory:"
+MEMORY, ON_DISK = ":memory:", ""  # an empty name is a file that SQLite makes for itself, and of which it keeps a few pages in memory
 BUSY_SECONDS = 10.0
-LOOK_SECONDS = 30.0  # for each question of whoever only looks
+LOOK_SECONDS = 30.0  # for each question of whoever only looks, and for the look before something is written
 MOST_BYTES = 4096 * MEGABYTE
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite puts beside the file
 _OPERATIONS = 10_000  # of SQLite's machine between two looks at the clock
@@ -59,10 +59,11 @@ def to_write(path: Path | str) -> Iterator[sqlite3.Connection]:
     try:
         with open_home(path.parent) as folder:
             check_files(folder, path.name)
-            with connected(path, path) as connection, TimeLimit(connection, LOOK_SECONDS):
-                check_place(folder, path)
-                version_of(connection, path)
-                yield connection
+            with connected(path, path) as connection:
+                with TimeLimit(connection, LOOK_SECONDS):
+                    check_place(folder, path)
+                    version_of(connection, path)
+                yield connection  # an honest migration may take longer
     except OSError as error:
         raise ConfigError(Problem("peer.home", f"the history {path} cannot be used: {error.strerror}", "name another home")) from error
 
@@ -95,6 +96,9 @@ def connected(name: Path | str, path: Path | str) -> Iterator[sqlite3.Connection
             connection.close()
         if not isinstance(error, sqlite3.Error):
             raise
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # by a limit of time: nothing is wrong with the file
+            message = f"the history {path} was not looked through within {LOOK_SECONDS:g} seconds"
+            raise ConfigError(Problem("peer.home", message, "try again when this machine and its disk have less to do")) from error
         message = f"the history {path} cannot be used: {error}"
         raise ConfigError(Problem("peer.home", message, "move it away, or name another home")) from error
 

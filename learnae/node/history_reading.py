@@ -6,17 +6,17 @@ All functions block on the disk.
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import HomeFolder, open_home
-from learnae.node.history_file import LOOK_SECONDS, MEMORY, TimeLimit, check_files, check_place, connected, upgrade
+from learnae.node.history_file import LOOK_SECONDS, MOST_BYTES, ON_DISK, TimeLimit, check_files, check_place, connected, upgrade
 from learnae.node.recognising import version_of
 from learnae.node.schema import VERSION
 from learnae.records import MEGABYTE
@@ -111,14 +111,21 @@ def _elsewhere(file: _File) -> sqlite3.Connection | None:
     with tempfile.TemporaryDirectory(prefix="learnae-history-") as place:
         try:
             for name in names:
-                with os.fdopen(file.folder.open(name), "rb") as source, open(Path(place) / name, "xb") as copy:
-                    shutil.copyfileobj(source, copy, MEGABYTE)
+                with os.fdopen(file.folder.open(name, max_bytes=MOST_BYTES), "rb") as source, open(Path(place) / name, "xb") as copy:
+                    copy_most(source, copy, os.fstat(source.fileno()).st_size)
         except FileNotFoundError:
             return None
         if _state(file) != before:
             return None
         with connected(Path(place) / file.path.name, file.path) as connection, closing(connection):
             return _copied(connection, file.path)
+
+
+def copy_most(source: BinaryIO, copy: BinaryIO, most: int) -> None:
+    """So many bytes, or all where there are fewer: whoever writes on meanwhile holds nobody up. Raises OSError."""
+    while most > 0 and (chunk := source.read(min(MEGABYTE, most))):
+        copy.write(chunk)
+        most -= len(chunk)
 
 
 def _of_a_file_at_rest(file: _File) -> sqlite3.Connection | None:
@@ -141,10 +148,10 @@ def _of_a_file_at_rest(file: _File) -> sqlite3.Connection | None:
 
 
 def _copied(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """In memory, and brought up to date there."""
+    """In a file of SQLite's own that has no name and goes with the connection, brought up to date there: a long history fills no memory."""
     with TimeLimit(connection, LOOK_SECONDS):
         version_of(connection, path)
-    with connected(MEMORY, path) as copy:
+    with connected(ON_DISK, path) as copy:
         connection.backup(copy)
         upgrade(copy, path)
         return copy

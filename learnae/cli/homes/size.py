@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 MOST_FILES = 200_000  # more are not counted: nobody waits for ever
@@ -18,10 +19,11 @@ def bytes_in(home: Path) -> int:
                     left -= 1
                     if left < 0:
                         break
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    with suppress(OSError):  # of this one alone
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
         except OSError:
             continue
     return total
