@@ -1,7 +1,5 @@
 """A history that is read while its peer ends: nothing is left behind, and no half is taken for a whole."""
 
-import shutil
-
 import pytest
 
 from learnae.identity.home_folder import open_home
@@ -48,12 +46,12 @@ def test_a_journal_is_not_copied_beside_a_file_to_which_it_does_not_belong(path,
     writer = History.open(path)
     writer.add_round(report(1))
 
-    def copied_while_the_peer_ends(source, target, size, copy=shutil.copyfileobj):
+    def copied_while_the_peer_ends(source, target, size, copy=history_reading.copy_most):
         copy(source, target, size)
         if target.name.endswith("sqlite"):
             path.write_bytes(path.read_bytes()) if change == "written" else path.with_name(f"{path.name}-wal").unlink()
 
-    monkeypatch.setattr(history_reading.shutil, "copyfileobj", copied_while_the_peer_ends)
+    monkeypatch.setattr(history_reading, "copy_most", copied_while_the_peer_ends)
     with open_home(path.parent) as folder:
         assert history_reading._elsewhere(history_reading._File(folder, path)) is None
     monkeypatch.undo()
