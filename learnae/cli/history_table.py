@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from learnae.cli.units import moment, of_bytes, of_count
+from learnae.cli.units import UNKNOWN, moment, of_bytes, of_count, took
 from learnae.node.insight import PastRound
-from learnae.screen import Screen, Table
+from learnae.screen import Screen, Table, cell
 
 BEFORE = ("round", "when", "took", "heard", "chose", "merged", "refused", "failed")
-WIDEST = 20  # columns; the names of all outcomes are shorter
+NARROWEST = 7  # columns of an outcome; it gets what the figures leave
 AFTER = ("sent", "got", "age", "outcome")
 
 
@@ -27,20 +27,38 @@ def show(rounds: Sequence[PastRound]) -> None:
     if not rounds:
         Screen().print("No round was finished yet.")
         return
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    screen, table = Screen(), Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     lost = any(one.lost for one in rounds)
-    for name in (*BEFORE, *(("lost",) if lost else ()), *AFTER):
-        table.add_column(name, justify="left" if name in ("when", "outcome") else "right", no_wrap=True, max_width=WIDEST)
+    names = (*BEFORE, *(("lost",) if lost else ()), *AFTER)
+    for name in names:
+        table.add_column(name, justify="left" if name in ("when", "outcome") else "right", no_wrap=True)
     now = time.time()
-    for one in rounds:
-        table.add_row(*_cells(one, now, lost=lost))
-    Screen().print(table)
+    rows = [_figures(one, now, lost=lost) for one in rounds]
+    taken = sum(max(map(len, column)) + 1 for column in zip(names, *rows, strict=False))
+    for one, figures in zip(rounds, rows, strict=True):
+        outcome = cell(one.outcome)
+        outcome.truncate(max(screen.width - taken, NARROWEST), overflow="ellipsis")
+        table.add_row(*figures, outcome)
+    screen.print(table)
 
 
-def _cells(one: PastRound, now: float, *, lost: bool) -> list[str]:
+def _figures(one: PastRound, now: float, *, lost: bool) -> list[str]:
+    """None widens its column, however large it is."""
     counts = (one.heard, one.chosen, one.merged, one.refused, one.failed, *((one.lost,) if lost else ()))
     sizes = (_short(one.published_bytes), _short(one.fetched_bytes))
-    return [str(one.round), moment(one.at, now), f"{one.seconds:.2f}", *map(str, counts), *sizes, of_count(one.age), one.outcome]
+    number = str(one.round) if 0 <= one.round < 10**9 else UNKNOWN
+    return [
+        number,
+        moment(one.at, now),
+        took(one.seconds),
+        *map(_count, counts),
+        *sizes,
+        of_count(one.age) if one.age < 10**12 else UNKNOWN,
+    ]
+
+
+def _count(count: int) -> str:
+    return str(count) if 0 <= count < 100_000 else UNKNOWN
 
 
 def _short(count: int) -> str:

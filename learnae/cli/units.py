@@ -1,12 +1,19 @@
-"""Numbers as people read them, each in at most seven characters."""
+"""Numbers as people read them, each in at most seven characters; a moment takes more. What no peer can have written is UNKNOWN."""
 
 from __future__ import annotations
 
 import time
 
+UNKNOWN = "?"
+_MOST_BYTES = 1e15
+_MOST_SECONDS = 86_400e4
+_LAST_YEAR = 9999
+
 
 def of_bytes(count: float) -> str:
     """Such as "0 B", "12 kB", "1.2 MB"; in steps of 1,000."""
+    if not 0 <= count < _MOST_BYTES:
+        return UNKNOWN
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.5:
             return f"{count:.1f} {unit}" if count < 9.95 and unit != "B" else f"{count:.0f} {unit}"
@@ -16,13 +23,24 @@ def of_bytes(count: float) -> str:
 
 def of_count(count: int) -> str:
     """Such as "12,345", "1.23M"."""
+    if count < 0:
+        return UNKNOWN
     if count < 100_000:
         return f"{count:,}"
     return next((f"{count / size:.3g}{letter}" for letter, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)) if count < 999.5 * size), "over 1T")
 
 
+def took(seconds: float) -> str:
+    """Such as "0.52", "1234"; without the unit."""
+    if not 0 <= seconds < 100_000:
+        return UNKNOWN
+    return f"{seconds:.2f}" if seconds < 1000 else f"{seconds:.0f}"
+
+
 def ago(seconds: float) -> str:
     """Such as "3 s", "12 min", "4 h", "2 d"."""
+    if not seconds < _MOST_SECONDS:
+        return UNKNOWN
     for unit, size, end in (("s", 1, 100), ("min", 60, 100 * 60), ("h", 3600, 48 * 3600)):
         if seconds < end:
             return f"{max(0.0, seconds) / size:.0f} {unit}"
@@ -31,5 +49,10 @@ def ago(seconds: float) -> str:
 
 def moment(at: float, now: float) -> str:
     """The time of day here, with the day if it is another."""
-    then, today = time.localtime(at), time.localtime(now)
+    try:
+        then, today = time.localtime(at), time.localtime(now)
+    except (OverflowError, ValueError, OSError):
+        return UNKNOWN
+    if then.tm_year > _LAST_YEAR or at < 0:
+        return UNKNOWN
     return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)

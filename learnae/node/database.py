@@ -60,12 +60,14 @@ class Database:
             with self._lock, nullcontext() if self._limit is None else self._limit:
                 yield self._connection
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # what it was asked cannot be answered from such rows: a sum overflows
+                raise _damaged(error) from error
             raise Unavailable(f"the history of this peer cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             too_long = isinstance(error, sqlite3.DataError) and self._limit is not None
             if type(error) is not sqlite3.DatabaseError and not too_long:  # a mistake of ours
                 raise
-            raise Unavailable(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away") from error
+            raise _damaged(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -89,6 +91,10 @@ class Database:
         with self._using() as connection:
             cursor = connection.execute(query, values)
             return checked(query, cursor.description, cursor.fetchall())
+
+
+def _damaged(error: sqlite3.Error) -> Unavailable:
+    return Unavailable(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away")
 
 
 def keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:

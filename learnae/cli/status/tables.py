@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnae.cli.homes.find import name_of
 from learnae.cli.reasons import meaning
-from learnae.cli.units import ago, of_bytes, of_count
+from learnae.cli.units import ago, of_bytes, of_count, took
 from learnae.screen import Screen, Table, cell, line
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if last := found["last_round"]:
         yield (
             "rounds",
-            f"{found['rounds']:,}, the last one {ago(found['at'] - last['at'])} ago: {last['outcome']}, took {last['seconds']:.2f} s",
+            f"{found['rounds']:,}, the last one {ago(found['at'] - last['at'])} ago: {last['outcome']}, took {took(last['seconds'])} s",
         )
         yield (
             "that round",
