@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import attrs
@@ -52,13 +52,24 @@ class Chooser:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
         return [entry for entry in self._fitting() if update(entry).lineage == lineage]
 
+    def by_lineage(self) -> dict[bytes, list[Entry]]:
+        """The same of all lineages, in one pass: there may be as many of them as peers."""
+        announced: dict[bytes, list[Entry]] = {}
+        for entry in self._fitting():
+            announced.setdefault(update(entry).lineage, []).append(entry)
+        return announced
+
     def strangers(self) -> list[Entry]:
         """Peers that train another architecture under the same name, now."""
         return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
-    def fresh(self, lineage: bytes, round_: int) -> list[Entry]:
-        """Live updates of the own lineage, heard within the last rounds, own or their peer's, whether fetched or not."""
-        return [self._obtainable(entry, round_) for entry in self.of_lineage(lineage) if self._live(entry, round_)]
+    def fresh(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
+        """Live updates of a lineage, heard within the last rounds, own or their peer's, whether fetched or not.
+
+        `announced` is all of that lineage, where that is known.
+        """
+        announced = self.of_lineage(lineage) if announced is None else announced
+        return [self._obtainable(entry, round_) for entry in announced if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
         """What the selector wants of the fresh updates that were not fetched yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -114,8 +114,8 @@ class Joining:
         self.settling.misses.keep({item.lineage for item in seen})
         among = [support for support in self.standing.where_to_join(seen) if support.lineage not in left]
 
-        def untried(lineage: bytes) -> list[Entry]:
-            return [entry for entry in self.settling.candidates(lineage) if entry.peer not in tried]
+        def untried(lineage: bytes, announced: Sequence[Entry]) -> list[Entry]:
+            return [entry for entry in self.settling.candidates(lineage, announced) if entry.peer not in tried]
 
         live = self.settling.leads([support for support in among if support.live], untried)
         return live or self.settling.leads([support for support in among if not support.live], untried)

@@ -40,20 +40,25 @@ class Moving:
         return await self.settling.adopt_one(lineage, obtained, snapshot, tally, outcome)
 
     def _wanted(self, tally: Tally) -> tuple[str, list[Support]]:
-        """Where to go, the best first. What was begun young is brought to an end also where this peer has grown meanwhile."""
+        """Where to go, the best first. What was begun young is brought to an end also where this peer has grown meanwhile, and nothing is added."""
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
-        if self.standing.young(now) or (self.scouting.outcome == "moved" and not self.standing.ordered):
-            return "moved", self.standing.better(seen)
+        begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
+        if self.standing.young(now) or begun:
+            return "moved", self.standing.where_to_move(seen, now, begun)
         return "yielded", self.standing.where_to_yield(seen, now)
 
     async def _look_for(self, outcome: str, wanted: list[Support], tally: Tally) -> None:
         lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))
-        due = [support for support in wanted if not self.settling.misses.rests(support.lineage, tally.round)]
-        leads = self.settling.leads(due, lambda lineage: self.settling.live_candidates(lineage, tally.round))
-        if self.scouting.outcome:
+        looking = bool(self.scouting.outcome)
+        if not (self.standing.young(self.clock()) if looking else lasts):
+            return
+        under_way, rests = self.scouting.lineages, self.settling.misses.rests
+        due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, tally.round)]
+        leads = self.settling.leads(due, lambda lineage, entries: self.settling.live_candidates(lineage, tally.round, entries))
+        if looking:
             self.scouting.add(leads)
-        elif lasts and leads:
+        elif leads:
             self.split.anew()  # if nothing can be had, the next try is as far away
             await self.scouting.send(outcome, leads, tally)
 

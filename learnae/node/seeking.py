@@ -12,7 +12,6 @@ from learnae.node.inbox import Entry
 from learnae.node.newcomers import CANDIDATES
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.pace import LEAST_SECONDS
-from learnae.node.support import Support
 from learnae.node.tally import Tally
 from learnae.records import PeerId
 
@@ -43,10 +42,6 @@ class Misses:
     def rests(self, lineage: bytes, round_: int) -> bool:
         times, last = self._missed.get(lineage, (0, round_))
         return times > 0 and round_ - last < 1 << min(times, LONGEST_REST)
-
-    def in_order(self, among: Iterable[Support]) -> list[Support]:
-        """Those that were missed less often first; else as they are."""
-        return sorted(among, key=lambda support: self.times(support.lineage))
 
 
 @attrs.frozen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,7 +18,7 @@ from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN
 from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
-from learnae.node.seeking import Lead, Misses, Search
+from learnae.node.seeking import LANES, Lead, Misses, Search
 from learnae.node.standing import Standing
 from learnae.node.support import Support
 from learnae.node.tally import Tally
@@ -49,36 +50,47 @@ class Settling:
     misses: Misses = attrs.field(factory=Misses)
     _told: bool = False
 
-    def candidates(self, lineage: bytes) -> list[Entry]:
+    def candidates(self, lineage: bytes, announced: Iterable[Entry] | None = None) -> list[Entry]:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
-        entries = self._announced(lineage)
+        entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
         self.rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
         return sorted(entries, key=lambda entry: entry.backlog)
 
-    def live_candidates(self, lineage: bytes, round_: int) -> list[Entry]:
+    def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
         """The same for a peer that has a lineage: three of those that are there now."""
-        entries = [entry for entry in self.chooser.fresh(lineage, round_) if self._may_adopt(entry)]
+        entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
         self.rng.shuffle(entries)
         return entries[:CANDIDATES]
 
-    def leads(self, among: Sequence[Support], entries_of: Callable[[bytes], list[Entry]]) -> list[Lead]:
-        """Those of these lineages of which there are models to try, the ones that were missed before last."""
-        tried = ((support, entries_of(support.lineage)) for support in self.misses.in_order(among))
-        return [Lead(support.lineage, entries, support.strength) for support, entries in tried if entries]
+    def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[Entry]], list[Entry]]) -> list[Lead]:
+        """Those of these lineages of which there are models to try, as many as are looked for at once.
+
+        The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
+        """
+        announced, peers = self.chooser.by_lineage(), self.obtainer.peers
+
+        def failures(lineage: bytes) -> int:
+            return min((peers.get(entry.peer).failures for entry in announced.get(lineage, ())), default=0)
+
+        ordered = sorted(among, key=lambda support: (self.misses.times(support.lineage), -support.expected, failures(support.lineage)))
+        entries = ((support, entries_of(support.lineage, announced.get(support.lineage, ()))) for support in ordered)
+        return list(islice((Lead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
     def search(self, tally: Tally, *, beside: bool = True) -> Search:
         return Search(self.obtainer, tally, self.clock, beside)
 
     async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
         """Of the best of these lineages that has any: three models, or what could be had. None if nothing came."""
-        found = await search.run(leads)
+        try:
+            found = await search.run(leads)
+        finally:
+            self.obtainer.peers.forget(self.standing.own)
         for lineage in search.missed:
             self.misses.note(lineage, search.tally.round)
         if found is None:
             return None
-        self.misses.forget(found.lineage)
         return found.lineage, await self.obtain(found.rest, search.tally, beside=search.beside, begun=found.obtained)
 
     async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
@@ -86,16 +98,20 @@ class Settling:
         return await self.adopt_one(lineage, await self.obtain(entries, tally), snapshot, tally, outcome)
 
     async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        """The medoid of these; False when none can be adopted. Raises TrainerGone."""
+        """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGone."""
         local = self.adopting.local(snapshot)
         while obtained:
             chosen = await self.in_thread(medoid, obtained)
             age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
             if not (flaw := await self._write(chosen, obtained, local, age)):
+                self.misses.forget(lineage)
                 await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
                 return True
             tally.failed(chosen.entry, *flaw)
+            if chosen.entry.peer != self.standing.own:
+                self.obtainer.peers.failed(chosen.entry.peer, again=chosen.entry.again)
             obtained.remove(chosen)
+        self.misses.note(lineage, tally.round)
         return False
 
     async def obtain(
@@ -135,7 +151,10 @@ class Settling:
             self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
 
     def _announced(self, lineage: bytes) -> list[Entry]:
-        return [entry for entry in self.chooser.of_lineage(lineage) if self._may_adopt(entry)]
+        return self._allowed(self.chooser.of_lineage(lineage))
+
+    def _allowed(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if self._may_adopt(entry)]
 
     def _may_adopt(self, entry: Entry) -> bool:
         return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)

@@ -1,12 +1,12 @@
 """Where a peer stands among the lineages: who is young, who moves, who yields, who has split (DESIGN 4, "Start, join, split").
 
-Ages are never compared. Lineages are, by their support: from how many peers they are heard, somebody grown in it, then the smaller hash.
+Ages are never compared. Lineages are, by their support: from how many peers they are heard, whether they are grown, then the smaller hash.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import attrs
 
@@ -87,9 +87,11 @@ class Standing:
         among = self.where_to_join(seen)
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
-    def where_to_move(self, seen: Iterable[Seen], now: float) -> list[Support]:
-        """The lineages that a young peer leaves its own for, the best first."""
-        return self.better(seen) if self.young(now) else []
+    def where_to_move(self, seen: Iterable[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
+        """The lineages that a young peer leaves its own for, the best first; who has grown meanwhile, only for those where it has `begun`."""
+        if self.young(now):
+            return self.better(seen)
+        return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
 
     def better(self, seen: Iterable[Seen]) -> list[Support]:
         """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""

@@ -11,6 +11,9 @@ from learnae.records import PeerId
 
 NOBODY = PeerId("")
 
+GROWN = 2
+"""So many make a lineage a grown one where several are heard: one that lies is not enough."""
+
 
 @attrs.frozen
 class Seen:
@@ -25,7 +28,10 @@ class Seen:
 
 @attrs.frozen
 class Support:
-    """`voices`: peers that are heard in it now. `left_behind`: those that announced it before this node listened, and are not heard."""
+    """`voices`: peers that are heard in it now. `left_behind`: those that announced it before this node listened, and are not heard.
+
+    `grown`: two of them say that they are, or the only one.
+    """
 
     lineage: bytes
     voices: int = 0
@@ -42,19 +48,14 @@ class Support:
         return _class(self.voices or self.left_behind)
 
     @property
-    def strength(self) -> int:
-        """Somebody grown counts as much as twice the voices: the young come to those who cannot move. But not to one voice alone."""
-        return self.size + (self.grown and self.voices > 1)
-
-    @property
     def expected(self) -> int:
         """The same, if half of those that were there before are there still."""
-        return max(self.strength if self.live else 0, _class(self.voices + self.left_behind) - 1)
+        return max(self.size if self.live else 0, _class(self.voices + self.left_behind) - 1)
 
     @property
     def rank(self) -> tuple[int, bool, bytes]:
         """The smaller the better: a total order, so that all who hear the same go to the same place."""
-        return -self.strength, not self.grown, self.lineage
+        return -self.size, not self.grown, self.lineage
 
     @property
     def rank_for_newcomers(self) -> tuple[int, bool, bytes]:
@@ -78,7 +79,8 @@ def _support(lineage: bytes, items: list[Seen]) -> Support:
     live = [item for item in items if item.live]
     voices = {item.peer for item in live}
     left_behind = {item.peer for item in items} - voices
-    return Support(lineage, len(voices), len(left_behind), not all(item.young for item in live or items))
+    grown = {item.peer for item in live or items if not item.young}
+    return Support(lineage, len(voices), len(left_behind), len(grown) >= min(GROWN, len(voices or left_behind)))
 
 
 def _class(peers: int) -> int:

@@ -12,11 +12,11 @@ import trio
 import learnae
 from learnae.content.cids import dag_cid
 from learnae.node.seeking import LANES, Misses
-from learnae.node.support import Support
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.storage.memory import MemoryStorage
-from learnae.records import Cid
+from learnae.records import Cid, Encoded, TensorSpec
+from learnae.testing.trainer import MemoryTrainer
 
 LINEAGE = b"lineage1"
 SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8
@@ -155,12 +155,97 @@ def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_nev
 
 
 def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_and_rests(run_world):
-    misses, best, other = Misses(), Support(SMALLEST, 1), Support(LINEAGE, 1)
+    misses = Misses()
     misses.note(SMALLEST, 7)
-    assert misses.in_order([best, other]) == [other, best]
+    assert (misses.times(SMALLEST), misses.times(LINEAGE)) == (1, 0)
     assert [misses.rests(SMALLEST, round_) for round_ in (7, 8, 9)] == [True, True, False]
     for round_ in range(10):
         misses.note(SMALLEST, round_)
     assert not misses.rests(SMALLEST, 9 + 16)
     misses.keep({LINEAGE})
-    assert misses.in_order([best, other]) == [best, other]
+    assert misses.times(SMALLEST) == 0
+
+
+def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there(run_world):
+    """It says that it is grown, and there are five of them."""
+
+    async def main(world):
+        apart, lone = [True], peer_of(world, "lone")
+        world.swarm.medium.reaches = lambda sender, receiver: not apart[0] or (sender == lone.peer) == (receiver == lone.peer)
+        young = [peer_of(world, "young 0")]
+        await trio.sleep(3.2)
+        young += [peer_of(world, f"young {index}") for index in range(1, 5)]
+        await trio.sleep(4)
+        before = {peer.lineage for peer in young}
+        world.swarm.nursery.start_soon(lie, world, [lone.lineage])
+        await trio.sleep(0.2)
+        apart[0] = False
+        await trio.sleep(6)
+        return before, {peer.lineage for peer in young}
+
+    before, after = run_with(run_world, main, join={"settle_seconds": 30.0})
+    assert len(before) == 1
+    assert after == before
+
+
+def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(run_world):
+    """Two identities announce another lineage every three seconds, whose models never come, and then one whose models do."""
+
+    async def main(world):
+        honest = [peer_of(world, "h0")]
+        await trio.sleep(3.2)
+        honest.append(peer_of(world, "h1"))
+        await trio.sleep(3)
+        before = {peer.lineage for peer in honest}
+        fakes = [world.stranger() for _ in range(2)]
+        for number in range(1, 30):
+            for fake in fakes:
+                root = dag_cid(f"{fake.peer} {number}".encode())
+                world.swarm.shared(Silent).add(root)
+                fake.say(fake.update(root, lineage=(1000 - number // 3).to_bytes(8, "big"), young=False), number)
+            await trio.sleep(1)
+        young = [peer.node.standing.young(trio.current_time()) for peer in honest]
+        world.swarm.nursery.start_soon(lie, world, [SMALLEST] * 2)
+        await trio.sleep(8)
+        return before, {peer.lineage for peer in honest}, young
+
+    before, after, young = run_with(run_world, main)
+    assert (len(before), young) == (1, [False, False])
+    assert after == before
+
+
+@pytest.mark.parametrize("changing", [False, True], ids=["one lineage", "always another one"])
+def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_world, changing):
+    async def main(world):
+        reached = [False]
+        world.swarm.medium.reaches = lambda sender, receiver: reached[0]
+        founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
+        await trio.sleep(4)
+        own, liar, reached[0] = young.lineage, world.stranger(), True
+        for number in range(1, 16):
+            root = liar.store(
+                liar.pack([(TensorSpec("w", "float32", (64,)), Encoded(np.full(64, np.nan, "<f4").tobytes()))], number=number)
+            ).root
+            liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), young=False), number)
+            await trio.sleep(1)
+        return own, founder.lineage, young
+
+    own, wanted, young = run_with(run_world, main, join={"settle_seconds": 30.0})
+    assert own not in (b"", wanted)
+    assert (young.lineage, went(young)) == (wanted, ["founded", "moved"])
+
+
+def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_the_own_key(run_world):
+    async def main(world):
+        peer = peer_of(world, "peer")
+        await trio.sleep(5)
+        peer.kill()
+        world.swarm.shared(Silent).update(Cid(item.root) for item in peer.history.published())
+        peer.replace_trainer(MemoryTrainer({"w": np.zeros(64, np.float32)}, lambda model: 1, lambda: 1.0, run="again"))
+        peer.start()
+        await trio.sleep(60)
+        return peer
+
+    peer = run_with(run_world, main, node={"fetch_seconds": 5.0})
+    assert peer.lineage
+    assert peer.peer not in peer.history.peers()

@@ -2,14 +2,20 @@
 
 from types import SimpleNamespace
 
+import attrs
 import numpy as np
+import pytest
 import structlog
 
 from learnae.config.tables import JoinTable
+from learnae.node.choosing import Chooser
 from learnae.node.history import Published
-from learnae.node.inbox import Entry
+from learnae.node.inbox import Entry, Inbox
+from learnae.node.peers import Peers
+from learnae.node.seeking import LANES
 from learnae.node.settling import Settling
 from learnae.node.standing import Standing
+from learnae.node.support import Support
 from learnae.records import Announcement, Cid, PeerId, Update
 
 LINEAGE = b"lineage1"
@@ -24,7 +30,7 @@ def entry(peer: PeerId, *, backlog: bool = False) -> Entry:
 
 def settling(rules: JoinTable, *entries: Entry) -> Settling:
     chooser = SimpleNamespace(
-        of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_: [item for item in entries if not item.backlog]
+        of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
     nothing = [None] * 2
     return Settling(Standing(rules, ME), chooser, *nothing, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger())
@@ -54,3 +60,40 @@ def test_with_trust_only_those_and_the_own_past_are_taken():
 def test_at_most_three_are_taken_by_a_peer_that_has_a_lineage():
     crowd = [entry(PeerId(str(number) * 64)) for number in range(9)]
     assert len(settling(JoinTable(), *crowd).live_candidates(LINEAGE, 1)) == 3
+
+
+class Counting(Inbox):
+    visits = 0
+
+    def updates(self):
+        for item in super().updates():
+            self.visits += 1
+            yield item
+
+
+@pytest.mark.parametrize("newcomer", [False, True])
+def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_for_than_at_once(newcomer):
+    inbox = Counting(300, lambda peer: False)
+    for number in range(300):
+        body = Update(Cid("root"), 1, number.to_bytes(8, "big"), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
+        inbox.put(Entry(Announcement(b"", PeerId(f"{number:064x}"), 1, body), b"", b"", 0.0, 1, backlog=False))
+    chooser = Chooser(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
+    made = attrs.evolve(settling(JoinTable()), chooser=chooser, obtainer=SimpleNamespace(peers=Peers(300)))
+    among = made.standing.where_to_join(chooser.seen(1))
+    inbox.visits = 0
+    leads = made.leads(among, lambda lineage, some: made.candidates(lineage, some) if newcomer else made.live_candidates(lineage, 1, some))
+    assert [lead.lineage for lead in leads] == [number.to_bytes(8, "big") for number in range(LANES)]
+    assert inbox.visits == 300
+
+
+def test_of_lineages_of_equal_support_those_come_last_whose_models_did_not_come_or_whose_peers_have_failed():
+    made, records = settling(JoinTable()), Peers(9)
+    made.obtainer = SimpleNamespace(peers=records)
+    made.chooser.by_lineage = lambda: {b"a": [entry(ALICE)], b"b": [entry(BOB)], b"c": [entry(ME), entry(ALICE)], b"d": [entry(ME)]}
+    records.failed(ALICE)
+    made.misses.note(b"b", 1)
+    among = [Support(b"d", 2), *(Support(name, 1) for name in (b"a", b"b", b"c"))]
+    assert [lead.lineage for lead in made.leads(among, lambda lineage, some: list(some))] == [b"d", b"c", b"a", b"b"]
+    records.failed(ME)
+    made.misses.forget(b"b")
+    assert [lead.lineage for lead in made.leads(among, lambda lineage, some: list(some))] == [b"d", b"b", b"a", b"c"]

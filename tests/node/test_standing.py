@@ -1,5 +1,6 @@
 """Who is young, who moves where, who has split: the joining rule on its own."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +145,27 @@ def test_a_young_peer_stays_where_somebody_is_grown_unless_the_other_grown_linea
     both = [*voices(A, 2), *voices(B, 2)]
     assert young(A).where_to_move(both, now=1.0) == []
     assert names(young(B).where_to_move(both, now=1.0))[:1] == [A]
+
+
+@pytest.mark.parametrize("honest", [2, 3, 5, 7, 8, 15, 20])
+def test_less_than_half_as_many_who_say_that_they_are_grown_lead_no_young_ones_away(honest):
+    for liars in range(1, (honest + 1) // 2):
+        there = [*voices(B, honest - 1, young=True), *voices(A, liars)]
+        assert young(B).where_to_move(there, now=1.0) == []
+        assert names(Standing(RULES).where_to_join([*there, *voices(B, 1, young=True, first=honest)])) == [B, A]
+
+
+@pytest.mark.parametrize("lineage", [B, C])
+def test_one_voice_that_says_it_is_grown_makes_no_lineage_of_several_a_grown_one(lineage):
+    there = [*voices(B, 1, young=True), *voices(C, 1, young=True), *voices(C if lineage == B else B, 1, first=1)]
+    assert names(young(lineage).where_to_move(there, now=1.0)) == ([] if lineage == B else [B]), "the smaller hash decides"
+    assert names(young(B).where_to_move([*voices(B, 1, young=True), *voices(C, 2), *voices(C, 1, young=True, first=2)], now=1.0)) == [C]
+
+
+def test_who_has_grown_goes_on_to_where_it_has_begun_to_go_and_nowhere_else():
+    both = [*voices(A, 2), *voices(B, 2)]
+    assert names(grown(C).where_to_move(both, now=1.0, begun={B})) == [B]
+    assert yielding(C, ordered=True).where_to_move(both, now=1.0, begun={B}) == []
 
 
 YIELDING = JoinTable(on_split="yield")
