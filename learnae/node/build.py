@@ -21,7 +21,7 @@ from learnae.node.forwarding import Forwarding
 from learnae.node.hearing import Hearing
 from learnae.node.history import History
 from learnae.node.inbox import Inbox
-from learnae.node.joining import Joining
+from learnae.node.joining import BATCHES, Joining
 from learnae.node.judging import Judges
 from learnae.node.keeping import Keeping
 from learnae.node.kinds import is_counter
@@ -43,7 +43,7 @@ from learnae.node.rounds import Rounds
 from learnae.node.schema import KEPT_PEERS
 from learnae.node.scouting import Scouting
 from learnae.node.services import Services
-from learnae.node.settling import BATCHES, Settling
+from learnae.node.settling import Settling
 from learnae.node.splits import Splits
 from learnae.node.standing import Standing
 from learnae.node.surroundings import Surroundings

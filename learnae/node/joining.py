@@ -16,7 +16,7 @@ from learnae.node.inbox import Entry
 from learnae.node.outages import Outages
 from learnae.node.publishing import Publisher
 from learnae.node.seeking import Lead
-from learnae.node.settling import BATCHES, Settling
+from learnae.node.settling import Settling
 from learnae.node.standing import Standing
 from learnae.node.support import Seen
 from learnae.node.tally import Tally
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 TRUSTED = "hearing a peer of join.trust"
+BATCHES = 4
+"""So often a newcomer looks for models of the lineages that it hears, each time of other peers."""
 
 
 @attrs.define

@@ -9,7 +9,6 @@ import attrs
 from learnae.link.contract import Snapshot
 from learnae.node.choosing import Chooser
 from learnae.node.lasting import Lasting
-from learnae.node.newcomers import CANDIDATES
 from learnae.node.scouting import Scouting
 from learnae.node.settling import Settling
 from learnae.node.standing import Standing
@@ -40,7 +39,7 @@ class Moving:
         return await self.settling.adopt_one(lineage, obtained, snapshot, tally, outcome)
 
     def _wanted(self, tally: Tally) -> tuple[str, list[Support]]:
-        """Where to go, the best first. What was begun young is brought to an end also where this peer has grown meanwhile, and nothing is added."""
+        """Where to go, the best first. What was begun young is brought to an end also by who has grown meanwhile."""
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
@@ -69,7 +68,7 @@ class Moving:
     async def rejoin(self, target: bytes, snapshot: Snapshot, tally: Tally) -> str:
         """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGone."""
         self.scouting.stop()
-        entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)[:CANDIDATES]
+        entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)
         if not entries:
             heard = "nobody of join.trust publishes in it" if self.chooser.of_lineage(target) else "it is not heard"
             return f"lineage {target.hex()}: {heard}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
@@ -20,7 +20,7 @@ from learnae.node.pace import Pace
 from learnae.node.peers import Peers
 from learnae.node.tally import Tally, stage_of
 from learnae.node.transfer import Transfer
-from learnae.records import PeerId, TensorSpec
+from learnae.records import TensorSpec
 from learnae.strategies import RunInThread
 
 LEAST_SHARE = 0.25
@@ -61,28 +61,17 @@ class Obtainer:
         """Of an announced size, as much as may set deadlines."""
         return int(min(size, CREDIBLE * self.own_bytes))
 
-    async def obtain(self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False) -> list[Obtained]:
-        """What has arrived by its deadline, in the order of `entries`; `beside` as in `obtain_one`."""
-        arrived: dict[PeerId, Obtained] = {}
-
-        async def one(entry: Entry) -> None:
-            obtained = await self.obtain_one(entry, tally, trio.CancelScope(), beside=beside)
-            if obtained is not None:
-                arrived[entry.peer] = obtained
-
-        async with trio.open_nursery() as nursery:
-            for entry in entries:
-                nursery.start_soon(one, entry)
-        return [arrived[entry.peer] for entry in entries if entry.peer in arrived]
-
-    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool = False) -> Obtained | None:
+    async def obtain_one(
+        self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool = False, transfer: Transfer | None = None
+    ) -> Obtained | None:
         """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells.
 
-        `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs.
+        `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs. `transfer` tells
+        meanwhile what has come. Who is cancelled from outside was not waited for, and nothing is noted of the peer.
         """
-        record, transfer, started = self.peers.note(entry.peer, again=entry.again), Transfer(self.limit), self.clock()
-        record.last_tried = tally.round
-        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), record.bytes_per_second)
+        transfer, started = transfer or Transfer(self.limit), self.clock()
+        known_speed = self.peers.get(entry.peer, again=entry.again).bytes_per_second
+        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), known_speed)
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
         failure, obtained, blame = ("", ""), None, True
@@ -93,7 +82,8 @@ class Obtainer:
                 failure = ("fetch", str(error))
             except (UpdateRejected, PluginError) as error:
                 failure, blame = (stage_of(error), str(error)), not isinstance(error, OnTheBench)
-        took = self.clock() - started
+        took, record = self.clock() - started, self.peers.note(entry.peer, again=entry.again)
+        record.last_tried = tally.round
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
         tally.fetched_bytes += transfer.bytes

@@ -13,9 +13,14 @@ from learnae.node.newcomers import CANDIDATES
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.pace import LEAST_SECONDS
 from learnae.node.tally import Tally
+from learnae.node.transfer import Transfer
 from learnae.records import PeerId
 
 LANES = 8  # lineages at once
+MOST_LANES = 4 * LANES  # in one search
+BEGINNING = 0.5  # the share of `fetch_seconds` within which models of one lineage are begun
+SILENCE = 0.1  # and the share of it for which one of whom nothing comes is waited for
+TICK = 0.001  # seconds: later than the time that is waited for, never just before it
 LONGEST_REST = 4  # each miss doubles the rest, up to 16 rounds
 
 
@@ -54,42 +59,66 @@ class Lead:
 
 
 @attrs.define(eq=False)
+class _Fetch:
+    """One model, on its way until it has `ended`."""
+
+    began: float
+    transfer: Transfer
+    ended: bool = False
+
+    @property
+    def silent(self) -> bool:
+        return self.transfer.bytes == 0
+
+
+@attrs.define(eq=False)
 class _Lane:
-    """What is fetched of one lineage, and when it was begun; `came_after` so many seconds the first came."""
+    """What is fetched of one lineage, and when it was begun; `came_after` so many seconds the first came.
+
+    So many models are `wanted`, and none is begun after `until`.
+    """
 
     lead: Lead
-    entries: Sequence[Entry]
+    wanted: int
     began: float
+    until: float
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    tried: list[Entry] = attrs.field(factory=list)
+    fetches: list[_Fetch] = attrs.field(factory=list)
     obtained: list[Obtained] = attrs.field(factory=list)
     came_after: float = math.inf
+    all_begun: bool = False
     ended: bool = False
 
     @property
     def pending(self) -> bool:
         return not self.obtained and not self.ended
 
+    @property
+    def moving(self) -> bool:
+        return any(not fetch.ended and not fetch.silent for fetch in self.fetches)
+
 
 @attrs.frozen
 class Found:
-    """`rest`: what else is announced in that lineage, and was not tried."""
-
     lineage: bytes
     obtained: list[Obtained]
-    rest: Sequence[Entry]
 
 
 @attrs.define
 class Search:
-    """Once, for leads in the order of preference: of the first as many models as a medoid needs, of the others one.
+    """Once, for leads in the order of preference: of the first as many models as a medoid needs, of the others one, and more of the best.
 
     What has come waits for a lineage before it of more support until that fails, for one of no more support as long again as it took.
+    In each lineage another model is begun when one is silent, or takes twice as long as the first that came: for those nobody waits,
+    but what comes of them is taken. `seconds`: so long a fetch has before anything was measured.
     """
 
     obtainer: Obtainer
     tally: Tally
     clock: Callable[[], float]
     beside: bool = False
+    seconds: float = 10.0
     _lanes: list[_Lane] = attrs.field(factory=list)
     _nursery: trio.Nursery | None = None
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -104,20 +133,30 @@ class Search:
             for lane in self._lanes:
                 if lane is not best:
                     lane.scope.cancel()  # from outside: nobody is blamed for what was not waited for
+            if best is not None:
+                best.wanted, best.until = CANDIDATES, self.clock() + BEGINNING * self.seconds
+                self._tell()
+                await self._until(lambda: self._complete(best))
+                best.scope.cancel()
         if best is None:
             return None
-        obtained = sorted(best.obtained, key=lambda item: best.entries.index(item.entry))
-        return Found(best.lead.lineage, obtained, best.lead.entries[len(best.entries) :])
+        return Found(best.lead.lineage, sorted(best.obtained[:CANDIDATES], key=lambda item: best.tried.index(item.entry)))
 
     def add(self, leads: Iterable[Lead]) -> None:
         """Look for these too, as far as there is room, and while it is not clear which it will be."""
         if self._nursery is None:
             return
         for lead in leads:
-            if lead.entries and lead.lineage not in self.lineages and sum(not lane.ended for lane in self._lanes) < LANES:
-                lane = _Lane(lead, lead.entries[: 1 if self._lanes else CANDIDATES], self.clock())
+            if lead.entries and lead.lineage not in self.lineages and self._room:
+                began = self.clock()
+                lane = _Lane(lead, 1 if self._lanes else CANDIDATES, began, began + BEGINNING * self.seconds)
                 self._lanes.append(lane)
                 self._nursery.start_soon(self._try, lane)
+
+    @property
+    def _room(self) -> bool:
+        """For one more at once, and in all: a search has an end."""
+        return len(self._lanes) < MOST_LANES and sum(not lane.ended for lane in self._lanes) < LANES
 
     @property
     def lineages(self) -> set[bytes]:
@@ -127,7 +166,7 @@ class Search:
     @property
     def tried(self) -> set[PeerId]:
         """Whose models were looked for."""
-        return {entry.peer for lane in self._lanes for entry in lane.entries}
+        return {entry.peer for lane in self._lanes for entry in lane.tried}
 
     @property
     def missed(self) -> list[bytes]:
@@ -137,39 +176,80 @@ class Search:
     async def _try(self, lane: _Lane) -> None:
         with lane.scope:
             async with trio.open_nursery() as nursery:
-                for entry in lane.entries:
-                    nursery.start_soon(self._try_one, lane, entry)
+                for entry in lane.lead.entries:
+                    await self._until(lambda: self._slot(lane))
+                    if self.clock() > lane.until:
+                        break  # or a lineage of many that never bring anything would be looked for without end
+                    lane.tried.append(entry)
+                    lane.fetches.append(fetch := _Fetch(self.clock(), Transfer(self.obtainer.limit)))
+                    nursery.start_soon(self._try_one, lane, entry, fetch)
+                lane.all_begun = True
+                self._tell()
             lane.ended = True
-        self._news.set()
+        self._tell()
 
-    async def _try_one(self, lane: _Lane, entry: Entry) -> None:
-        obtained = await self.obtainer.obtain_one(entry, self.tally, trio.CancelScope(), beside=self.beside)
+    async def _try_one(self, lane: _Lane, entry: Entry, fetch: _Fetch) -> None:
+        obtained = await self.obtainer.obtain_one(entry, self.tally, trio.CancelScope(), beside=self.beside, transfer=fetch.transfer)
+        fetch.ended = True
         if obtained is not None:
             lane.obtained.append(obtained)
             lane.came_after = min(lane.came_after, self.clock() - lane.began)
-            self._news.set()
+        self._tell()
+
+    def _slot(self, lane: _Lane) -> float:
+        """So many seconds at most until another model of it may be begun; 0 if now."""
+        waited_for = sorted(left for fetch in lane.fetches if (left := self._waited_for(lane, fetch)) > 0)
+        free = lane.wanted - len(lane.obtained) - len(waited_for)
+        return 0.0 if free > 0 else waited_for[0] if waited_for else math.inf
+
+    def _complete(self, lane: _Lane) -> float:
+        """The same until no more is waited for, of one of which something came."""
+        if len(lane.obtained) >= lane.wanted or lane.ended:
+            return 0.0
+        waited_for = [self._waited_for(lane, fetch) for fetch in lane.fetches]
+        return max(waited_for) if lane.all_begun else math.inf
+
+    def _waited_for(self, lane: _Lane, fetch: _Fetch) -> float:
+        """So many seconds more at most, or none: whoever is silent for long may be one that never brings anything."""
+        patience = SILENCE * self.seconds
+        if not fetch.silent:
+            patience = max(patience, 2 * lane.came_after + LEAST_SECONDS)
+        return 0.0 if fetch.ended else max(0.0, fetch.began + patience - self.clock())
 
     async def _best(self) -> _Lane | None:
         """As soon as it is clear."""
-        while True:
-            until = math.inf
+        best: _Lane | None = None
+
+        def until() -> float:
+            nonlocal best
+            least = math.inf
             for index, lane in enumerate(self._lanes):
                 if lane.obtained:
-                    before = [other for other in self._lanes[:index] if other.pending]
-                    wait = self._grace(lane, before)
+                    wait = self._grace(lane, [other for other in self._lanes[:index] if other.pending])
                     if wait <= 0:
-                        return lane
-                    until = min(until, wait)
-            if all(lane.ended for lane in self._lanes):
-                return None
-            self._news = trio.Event()
-            with trio.move_on_after(until):
-                await self._news.wait()
+                        best = lane
+                        return 0.0
+                    least = min(least, wait)
+            return 0.0 if all(lane.ended for lane in self._lanes) else least
+
+        await self._until(until)
+        return best
 
     def _grace(self, lane: _Lane, before: Sequence[_Lane]) -> float:
-        """So many seconds this one still waits for those before it."""
-        if not before:
-            return 0.0
-        if any(other.lead.strength > lane.lead.strength for other in before):
-            return math.inf
-        return lane.began + 2 * lane.came_after + LEAST_SECONDS - self.clock()
+        """So many seconds at most this one still waits for those before it."""
+        wait = lane.began + 2 * lane.came_after + LEAST_SECONDS - self.clock() if before else 0.0
+        for other in before:
+            if other.lead.strength > lane.lead.strength:
+                wait = max(wait, math.inf if other.moving else other.began + self.seconds - self.clock())
+        return wait
+
+    async def _until(self, seconds: Callable[[], float]) -> None:
+        """Until it is 0, asked again whenever something has happened, or when so many have passed."""
+        while (left := seconds()) > 0:
+            news = self._news
+            with trio.move_on_after(left + TICK):
+                await news.wait()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()

@@ -16,7 +16,7 @@ from learnae.node.choosing import Chooser, update
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN
-from learnae.node.newcomers import CANDIDATES, adopted_age, medoid, write_model
+from learnae.node.newcomers import adopted_age, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.seeking import LANES, Lead, Misses, Search
 from learnae.node.standing import Standing
@@ -27,9 +27,6 @@ from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
-
-BATCHES = 4
-"""So often models that do not come are waited for, up to three at once."""
 
 ABANDONING = ("yielded", "rejoined")
 
@@ -56,30 +53,30 @@ class Settling:
         self.rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
-        return sorted(entries, key=lambda entry: entry.backlog)
+        return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
 
     def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
-        """The same for a peer that has a lineage: three of those that are there now."""
+        """The same for a peer that has a lineage: of those that are there now."""
         entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
         self.rng.shuffle(entries)
-        return entries[:CANDIDATES]
+        return sorted(entries, key=self._failures)
 
     def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[Entry]], list[Entry]]) -> list[Lead]:
         """Those of these lineages of which there are models to try, as many as are looked for at once.
 
         The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
         """
-        announced, peers = self.chooser.by_lineage(), self.obtainer.peers
+        announced = self.chooser.by_lineage()
 
         def failures(lineage: bytes) -> int:
-            return min((peers.get(entry.peer).failures for entry in announced.get(lineage, ())), default=0)
+            return min((self._failures(entry) for entry in announced.get(lineage, ())), default=0)
 
         ordered = sorted(among, key=lambda support: (self.misses.times(support.lineage), -support.expected, failures(support.lineage)))
         entries = ((support, entries_of(support.lineage, announced.get(support.lineage, ()))) for support in ordered)
         return list(islice((Lead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
     def search(self, tally: Tally, *, beside: bool = True) -> Search:
-        return Search(self.obtainer, tally, self.clock, beside)
+        return Search(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds)
 
     async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
         """Of the best of these lineages that has any: three models, or what could be had. None if nothing came."""
@@ -89,13 +86,12 @@ class Settling:
             self.obtainer.peers.forget(self.standing.own)
         for lineage in search.missed:
             self.misses.note(lineage, search.tally.round)
-        if found is None:
-            return None
-        return found.lineage, await self.obtain(found.rest, search.tally, beside=search.beside, begun=found.obtained)
+        return (found.lineage, found.obtained) if found else None
 
     async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        """The medoid of the first three that can be had; False when there is none. Raises TrainerGone."""
-        return await self.adopt_one(lineage, await self.obtain(entries, tally), snapshot, tally, outcome)
+        """The medoid of three that can be had; False when there is none. Raises TrainerGone."""
+        found = await self.find(self.search(tally), [Lead(lineage, entries, 1)])
+        return found is not None and await self.adopt_one(*found, snapshot, tally, outcome)
 
     async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
         """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGone."""
@@ -113,18 +109,6 @@ class Settling:
             obtained.remove(chosen)
         self.misses.note(lineage, tally.round)
         return False
-
-    async def obtain(
-        self, entries: Sequence[Entry], tally: Tally, *, beside: bool = False, begun: Sequence[Obtained] = ()
-    ) -> list[Obtained]:
-        """Three with those that are here, or what could be had in so many tries of up to three at once."""
-        remaining, obtained = list(entries), list(begun)
-        for _ in range(BATCHES):
-            wanted = CANDIDATES - len(obtained)
-            obtained += await self.obtainer.obtain(remaining[:wanted], tally, beside=beside)
-            del remaining[:wanted]
-        self.obtainer.peers.forget(self.standing.own)
-        return obtained
 
     async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
         """Where and why this model cannot be adopted, or None."""
@@ -152,6 +136,9 @@ class Settling:
 
     def _announced(self, lineage: bytes) -> list[Entry]:
         return self._allowed(self.chooser.of_lineage(lineage))
+
+    def _failures(self, entry: Entry) -> int:
+        return self.obtainer.peers.get(entry.peer).failures
 
     def _allowed(self, entries: Iterable[Entry]) -> list[Entry]:
         return [entry for entry in entries if self._may_adopt(entry)]

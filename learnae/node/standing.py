@@ -88,7 +88,7 @@ class Standing:
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
     def where_to_move(self, seen: Iterable[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
-        """The lineages that a young peer leaves its own for, the best first; who has grown meanwhile, only for those where it has `begun`."""
+        """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go."""
         if self.young(now):
             return self.better(seen)
         return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]

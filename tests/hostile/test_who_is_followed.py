@@ -222,10 +222,9 @@ def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_wor
         founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
         await trio.sleep(4)
         own, liar, reached[0] = young.lineage, world.stranger(), True
+        nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):
-            root = liar.store(
-                liar.pack([(TensorSpec("w", "float32", (64,)), Encoded(np.full(64, np.nan, "<f4").tobytes()))], number=number)
-            ).root
+            root = liar.store(liar.pack([(TensorSpec("w", "float32", (64,)), nothing)], number=number)).root
             liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), young=False), number)
             await trio.sleep(1)
         return own, founder.lineage, young
@@ -249,3 +248,18 @@ def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_
     peer = run_with(run_world, main, node={"fetch_seconds": 5.0})
     assert peer.lineage
     assert peer.peer not in peer.history.peers()
+
+
+@pytest.mark.parametrize("fakes", [6, 40])
+def test_models_that_never_come_in_the_lineage_of_the_honest_hold_a_newcomer_up_for_little(run_world, fakes):
+    async def main(world):
+        for index in range(3):
+            peer_of(world, f"p{index}", lineage=LINEAGE)
+        world.swarm.nursery.start_soon(lambda: lie(world, [LINEAGE] * fakes, there=False))
+        await trio.sleep(3)
+        newcomer = peer_of(world, "newcomer")
+        await trio.sleep(7.0 if fakes < 10 else 22.0)
+        return newcomer
+
+    newcomer = run_with(run_world, main, node={"fetch_seconds": 10.0})
+    assert (newcomer.lineage, went(newcomer)) == (LINEAGE, ["joined"])

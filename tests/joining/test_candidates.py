@@ -32,8 +32,8 @@ def settling(rules: JoinTable, *entries: Entry) -> Settling:
     chooser = SimpleNamespace(
         of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
-    nothing = [None] * 2
-    return Settling(Standing(rules, ME), chooser, *nothing, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger())
+    obtainer = SimpleNamespace(peers=Peers(9))
+    return Settling(Standing(rules, ME), chooser, obtainer, None, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger())
 
 
 def peers(entries: list[Entry]) -> list[PeerId]:
@@ -57,9 +57,11 @@ def test_with_trust_only_those_and_the_own_past_are_taken():
     assert peers(picky.live_candidates(LINEAGE, 1)) == [ALICE]
 
 
-def test_at_most_three_are_taken_by_a_peer_that_has_a_lineage():
-    crowd = [entry(PeerId(str(number) * 64)) for number in range(9)]
-    assert len(settling(JoinTable(), *crowd).live_candidates(LINEAGE, 1)) == 3
+def test_those_who_have_failed_come_after_the_others():
+    made = settling(JoinTable(), entry(ALICE), entry(BOB))
+    made.obtainer.peers.failed(ALICE)
+    assert peers(made.candidates(LINEAGE)) == [BOB, ALICE, ME]
+    assert peers(made.live_candidates(LINEAGE, 1)) == [BOB, ALICE]
 
 
 class Counting(Inbox):
@@ -78,7 +80,7 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
         body = Update(Cid("root"), 1, number.to_bytes(8, "big"), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
         inbox.put(Entry(Announcement(b"", PeerId(f"{number:064x}"), 1, body), b"", b"", 0.0, 1, backlog=False))
     chooser = Chooser(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
-    made = attrs.evolve(settling(JoinTable()), chooser=chooser, obtainer=SimpleNamespace(peers=Peers(300)))
+    made = attrs.evolve(settling(JoinTable()), chooser=chooser)
     among = made.standing.where_to_join(chooser.seen(1))
     inbox.visits = 0
     leads = made.leads(among, lambda lineage, some: made.candidates(lineage, some) if newcomer else made.live_candidates(lineage, 1, some))
@@ -87,8 +89,8 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
 
 
 def test_of_lineages_of_equal_support_those_come_last_whose_models_did_not_come_or_whose_peers_have_failed():
-    made, records = settling(JoinTable()), Peers(9)
-    made.obtainer = SimpleNamespace(peers=records)
+    made = settling(JoinTable())
+    records = made.obtainer.peers
     made.chooser.by_lineage = lambda: {b"a": [entry(ALICE)], b"b": [entry(BOB)], b"c": [entry(ME), entry(ALICE)], b"d": [entry(ME)]}
     records.failed(ALICE)
     made.misses.note(b"b", 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,8 +11,9 @@ import trio
 
 from learnae.node.inbox import Entry
 from learnae.node.obtaining import Obtained
-from learnae.node.seeking import LANES, Lead, Search
+from learnae.node.seeking import LANES, MOST_LANES, Lead, Search
 from learnae.node.tally import Tally
+from learnae.node.transfer import Transfer
 from learnae.records import Announcement, Cid, PeerId, Update
 from learnae.testing.virtual_time import run_in_virtual_time
 
@@ -26,9 +27,12 @@ class Line:
     seconds: Mapping[str, float]
     asked: list[str] = attrs.field(factory=list)
     failed: list[str] = attrs.field(factory=list)
+    limit: int = 1000
 
-    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool, transfer: Transfer) -> Obtained | None:
         self.asked.append(entry.peer)
+        if self.seconds[entry.peer] < NEVER:
+            transfer.bytes = 1
         await trio.sleep(self.seconds[entry.peer])
         if self.seconds[entry.peer] < NEVER:
             return Obtained(entry, decoder=None)
@@ -40,6 +44,11 @@ def lead(name: str, strength: int, count: int = 1) -> Lead:
     body = Update(Cid("root"), 1, name.encode(), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
     entries = [Entry(Announcement(b"", PeerId(name), number, body), b"", b"", 0.0, 1, False) for number in range(count)]
     return Lead(name.encode(), entries, strength)
+
+
+def crowd(names: Sequence[str]) -> Lead:
+    body = Update(Cid("root"), 1, b"crowd", b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
+    return Lead(b"crowd", [Entry(Announcement(b"", PeerId(name), 1, body), b"", b"", 0.0, 1, False) for name in names], 3)
 
 
 def look(seconds: Mapping[str, float], *leads: Lead) -> tuple[Any, ...]:
@@ -98,7 +107,7 @@ def test_a_lineage_that_is_heard_meanwhile_is_looked_for_too_where_there_is_room
         return found[0].lineage, trio.current_time()
 
     began = run_in_virtual_time(_now)
-    assert run_in_virtual_time(main) == (b"late", began + 2.25)
+    assert run_in_virtual_time(main) == (b"late", pytest.approx(began + 2.25, abs=0.01))
 
 
 async def _now() -> float:
@@ -107,3 +116,54 @@ async def _now() -> float:
 
 def test_without_leads_nothing_is_found():
     assert look({})[0] is None
+
+
+@pytest.mark.parametrize(("fakes", "within"), [(0, 0.5), (3, 1.6), (6, 2.6), (9, 3.6)])
+def test_models_that_never_come_are_not_waited_for_where_those_of_others_do(fakes, within):
+    seconds = {**{f"fake {number}": NEVER for number in range(fakes)}, **{f"honest {number}": 0.5 for number in range(3)}}
+    found, after, missed, line = look(seconds, crowd(list(seconds)))
+    assert (found, missed, line.failed) == (b"crowd", [], [])
+    assert after <= within
+
+
+@pytest.mark.parametrize(("others", "after"), [({}, 0.5), ({"slow": 0.9}, 0.9), ({"drips": 9.0}, 1.25), ({"fake": NEVER}, 1.0)])
+def test_once_one_model_has_come_others_are_waited_for_a_little(others, after):
+    """Twice as long as the first took, or a tenth of what a fetch has, whatever they bring."""
+    found, seconds, _, line = look({"honest": 0.5, **others}, crowd(["honest", *others]))
+    assert (found, line.failed) == (b"crowd", [])
+    assert seconds == pytest.approx(after, abs=0.02)
+
+
+def test_models_of_one_lineage_that_never_come_are_looked_for_only_so_long():
+    names = [str(number) for number in range(100)]
+    found, seconds, missed, line = look(dict.fromkeys(names, NEVER), crowd(names))
+    assert (found, missed) == (None, [b"crowd"])
+    assert seconds <= 1.5 * NEVER
+    assert len(line.asked) < 25
+
+
+def test_a_lineage_of_more_support_of_which_nothing_moves_is_waited_for_only_so_long():
+    names = [str(number) for number in range(100)]
+    found, seconds, _, _ = look({**dict.fromkeys(names, NEVER), "second": 0.5}, crowd(names), lead("second", 1))
+    assert (found, round(seconds, 1)) == (b"second", NEVER)
+
+
+def test_a_search_to_which_lineages_are_added_for_ever_has_an_end():
+    async def main() -> float:
+        search, ended = Search(Line({str(number): NEVER for number in range(1000)}), Tally(1, 0.0), trio.current_time), trio.Event()
+
+        async def run() -> None:
+            assert await search.run([lead("0", 1)]) is None
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            for number in range(1, 1000):
+                await trio.sleep(1)
+                search.add([lead(str(number), 1)])
+                if ended.is_set():
+                    break
+        assert len(search.lineages) == MOST_LANES
+        return trio.current_time()
+
+    assert run_in_virtual_time(main) < run_in_virtual_time(_now) + 100

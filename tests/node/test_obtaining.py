@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import attrs
@@ -33,11 +34,24 @@ async def inline(function, *args):
     return function(*args)
 
 
+async def all_of(obtainer, entries, tally):
+    """What has arrived, in the order of `entries`."""
+    arrived = {}
+
+    async def one(entry):
+        arrived[entry.peer] = await obtainer.obtain_one(entry, tally, trio.CancelScope())
+
+    async with trio.open_nursery() as nursery:
+        for entry in entries:
+            nursery.start_soon(one, entry)
+    return [arrived[entry.peer] for entry in entries if arrived[entry.peer] is not None]
+
+
 @pytest.fixture
 def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
-    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, **told):
+    def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, waited=math.inf, **told):
         records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
         for entry in entries:
             record = records.note(entry.peer)
@@ -54,7 +68,9 @@ def obtaining(tmp_path, bench):
                 fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
                 assembly = SimpleNamespace(codec_named=codec_named)
                 obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, trio.current_time, inline, **told)
-                came = [await obtainer.obtain(entries, tally) for _ in range(rounds)]
+                came = []
+                with trio.move_on_after(waited):
+                    came = [await all_of(obtainer, entries, tally) for _ in range(rounds)]
                 made.services.close()
                 return [[item.entry.peer for item in items] for items in came], trio.current_time()
 
@@ -260,3 +276,15 @@ def test_trying_what_was_heard_again_is_written_down_apart(obtaining, publicatio
     assert (record.last_tried, record.failures, record.fetched_number) == (None, 3, 7 if whole else 0)
     assert (apart.last_tried, apart.failures) == (1, 0 if whole else 1)
     assert tried == [whole]
+
+
+def test_of_whom_nobody_waited_for_nothing_is_noted(obtaining, publication, shelf):
+    class Never(type(shelf())):
+        async def get(self, cids, deliver, *, hints=()):
+            await trio.sleep_forever()
+
+    update = publication(MODEL)
+    result = obtaining([update.entry], Never(shelf().context), waited=5.0)
+    assert result.seconds < FIRST_SECONDS
+    assert result.peers.get(update.entry.peer) == PeerRecord(ever_accepted=True, trust=1.0)
+    assert verdicts(result) == []
