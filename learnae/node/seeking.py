@@ -198,9 +198,11 @@ class Search:
 
     def _slot(self, lane: _Lane) -> float:
         """So many seconds at most until another model of it may be begun; 0 if now."""
-        waited_for = sorted(left for fetch in lane.fetches if (left := self._waited_for(lane, fetch)) > 0)
-        free = lane.wanted - len(lane.obtained) - len(waited_for)
-        return 0.0 if free > 0 else waited_for[0] if waited_for else math.inf
+        waited_for = {fetch: left for fetch in lane.fetches if (left := self._waited_for(lane, fetch)) > 0}
+        coming = len(lane.obtained) + sum(not fetch.silent for fetch in waited_for)
+        if coming < lane.wanted and len(waited_for) < lane.wanted:
+            return 0.0
+        return min(waited_for.values(), default=math.inf)
 
     def _complete(self, lane: _Lane) -> float:
         """The same until no more is waited for, of one of which something came."""
