@@ -250,7 +250,7 @@ def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_
     assert peer.peer not in peer.history.peers()
 
 
-@pytest.mark.parametrize("fakes", [6, 40])
+@pytest.mark.parametrize("fakes", [6, 20])
 def test_models_that_never_come_in_the_lineage_of_the_honest_hold_a_newcomer_up_for_little(run_world, fakes):
     async def main(world):
         for index in range(3):
@@ -258,7 +258,7 @@ def test_models_that_never_come_in_the_lineage_of_the_honest_hold_a_newcomer_up_
         world.swarm.nursery.start_soon(lambda: lie(world, [LINEAGE] * fakes, there=False))
         await trio.sleep(3)
         newcomer = peer_of(world, "newcomer")
-        await trio.sleep(7.0 if fakes < 10 else 22.0)
+        await trio.sleep(6.0 if fakes < 10 else 10.0)
         return newcomer
 
     newcomer = run_with(run_world, main, node={"fetch_seconds": 10.0})
