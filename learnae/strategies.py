@@ -65,6 +65,7 @@ class Context:
     log: FilteringBoundLogger
     in_thread: RunInThread
     channel: str = ""  # under which announcers know the swarm: what `announce` and `listen` are called with
+    existing_only: bool = False  # for a command that looks into a home: use what is there, and make no folders or files
 
 
 class Strategy:

@@ -21,11 +21,13 @@ NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer
 
 
 def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
-    """With `abandon`, whoever is cut off does not wait for a thread that hangs. Raises ConfigError, PluginError."""
-    return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon))
+    """They make nothing where a home, perhaps a gift, says so. With `abandon`, whoever is cut off does not wait for a thread that
+    hangs. Raises ConfigError, PluginError.
+    """
+    return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon, existing_only=True))
 
 
-def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False) -> Surroundings:
+def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Surroundings:
     """Those of a command. Raises ConfigError for a swarm whose key cannot be had."""
     threads = partial(in_worker_threads, abandon=abandon)
     in_thread = threads()
@@ -39,4 +41,5 @@ def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon:
         threads=threads,
         share=Shared(),
         log=manager.log,
+        existing_only=existing_only,
     )

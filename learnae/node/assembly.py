@@ -133,6 +133,7 @@ class Maker:
             log=around.log.bind(strategy=name),
             in_thread=around.threads(),
             channel=self.swarm.channel,
+            existing_only=around.existing_only,
         )
 
 

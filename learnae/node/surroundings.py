@@ -48,6 +48,7 @@ class Surroundings:
     share: Shared
     log: FilteringBoundLogger
     calls: Calls = attrs.field(factory=Calls)
+    existing_only: bool = False  # as in a Context
     threads: Callable[[], RunInThread] = attrs.field()
 
     @threads.default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,22 @@ def test_what_leaves_the_machine_is_not_asked_at_an_address_that_a_home_names(
         home = Path.cwd() if Path.cwd().name == "home" else gift()
         assert main(spoken(COMMANDS[command], home)) == 2
         assert "TOML file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("command", ["export published", "clear"])
+def test_no_command_that_looks_makes_anything_where_a_gift_says(
+    command: str, there: bool, gift: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ".config" / "autostart"
+    home = gift(storage=[{"use": "directory", "path": str(folder)}])
+    if there:
+        folder.mkdir(parents=True)
+        (folder / f"new.{'0' * 64}.123").touch()
+        os.utime(folder, (1, 1))
+    code = main(spoken(COMMANDS[command], home))
+    assert "Traceback" not in capsys.readouterr().err and (code != 0 or command == "clear")
+    assert (folder.stat().st_mtime, len(list(folder.iterdir()))) == (1, 1) if there else not folder.parent.exists()
 
 
 def test_check_says_first_that_a_file_is_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,6 +133,8 @@ class DirectoryStorage(Storage):
 
     def _prepare(self) -> None:
         """Make the folder, and clear away what a crash or a power cut left of this peer, and long ago of others."""
+        if self.context.existing_only:
+            return
         self._place.make(parents=True)
         with self._place.opened() as at:
             now = self._now(at)
@@ -155,7 +157,7 @@ class DirectoryStorage(Storage):
         is called for, takes little of its time, and what goes wrong in it does not matter.
         """
         now = self.context.clock()
-        if now < self._cares_at[remove]:
+        if self.context.existing_only or now < self._cares_at[remove]:
             return
         self._cares_at[remove] = now + _CARE_SECONDS
         begin = trio.current_time()
@@ -220,8 +222,13 @@ class DirectoryStorage(Storage):
             os.fsync(at)
 
     def _roots(self) -> list[Cid]:
-        with self._place.opened() as at:
-            return list(dict.fromkeys(said[0] for name in self._own_packs(at) if (said := parts(name))))
+        try:
+            with self._place.opened() as at:
+                return list(dict.fromkeys(said[0] for name in self._own_packs(at) if (said := parts(name))))
+        except FileNotFoundError:
+            if self.context.existing_only:  # nothing is in a folder that nobody has made
+                return []
+            raise
 
     def _names(self) -> Generator[str, None, None]:
         """All that lies in the folder, as it is listed."""
