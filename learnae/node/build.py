@@ -15,6 +15,7 @@ from learnae.node.assembly import Assembly, assemble
 from learnae.node.carrying import Carrying
 from learnae.node.choosing import Chooser
 from learnae.node.claims import Claims
+from learnae.node.company import Company, heard_before
 from learnae.node.errands import Errands
 from learnae.node.fetching import Fetcher
 from learnae.node.forwarding import Forwarding
@@ -132,6 +133,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         adopting=adopting,
         memory=memory,
         claims=Claims([spec.name for spec in specs if is_counter(spec)]),
+        company=Company(chooser, hearing, heard_before(history.heard())),
         peers=peers,
         pace=pace,
         patience=config.train.patience,

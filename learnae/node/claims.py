@@ -25,8 +25,8 @@ WINDOW = 9
 ENOUGH = 5
 """Peers without whose claims nothing is raised, where so many are there: two that lie together are outvoted."""
 
-LISTENING_ROUNDS = 8
-"""Merges before a peer takes a swarm for small because it has heard few: those who lie may be heard first."""
+LISTENING_MERGES = 8
+"""So many times a peer merges in a lineage before it takes its swarm for small, in rounds of its own: those who lie may be heard first."""
 
 LASTING_ROUNDS = 32
 """Own rounds after which what a peer claimed says nothing any more."""
@@ -69,7 +69,7 @@ class Claims:
     _merges: int = 0
 
     def believe(self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, young: bool) -> Believed:
-        """Of these updates, and of those before. `here`: how many others publish in this lineage, as far as this peer has heard.
+        """Of these updates, and of those before. `here`: how many others publish in this lineage (`company`).
 
         Who is `young` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
         """
@@ -81,7 +81,7 @@ class Claims:
             self._then = {name: np.array(local.current[name]) for name in self.counters}
         self._note(accepted, round_)
         self._merges += 1
-        enough = ENOUGH if young or self._merges <= LISTENING_ROUNDS else max(2, min(ENOUGH, here))
+        enough = ENOUGH if young or self._merges <= LISTENING_MERGES else max(2, min(ENOUGH, here))
         if len(self._claims) < enough:
             return Believed(local.age, {name: local.current[name] for name in self.counters})
         return Believed(self._age(local.age, young=young), {name: self._counter(local, name) for name in self.counters})

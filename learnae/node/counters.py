@@ -43,7 +43,10 @@ def between(own: Array, others: Array, factor: int, before: Array) -> Array:
 
 
 def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
-    """What is taken over with a model of that age: for each of its steps two, or twice as many as the own has. Never less than its."""
+    """A counter that is taken over with a model of that age: for each of its steps two at most, or twice as many as the own model has.
+
+    Never less than the own counter.
+    """
     ratio, least = 2.0 * max(1.0, age / max(1, own_age)), max(1, own_age)
     most = np.minimum(np.maximum(own, least).astype(np.float64) * ratio, HIGHEST).astype(np.int64)
     return np.asarray(np.maximum(own, np.minimum(theirs, most)))

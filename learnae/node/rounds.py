@@ -12,6 +12,7 @@ from learnae.link.contract import Snapshot
 from learnae.node.adopting import Adopting
 from learnae.node.choosing import Chooser, update
 from learnae.node.claims import Claims
+from learnae.node.company import Company
 from learnae.node.counters import bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.errands import Errands
@@ -50,6 +51,7 @@ class Rounds:
     adopting: Adopting
     memory: Memory
     claims: Claims
+    company: Company
     peers: Peers
     pace: Pace
     patience: float
@@ -111,7 +113,7 @@ class Rounds:
         if not accepted:
             return "refused"
         try:
-            age, changed = await self.in_thread(self._write, local, accepted, self._others_here(tally), tally.round)
+            age, changed = await self.in_thread(self._write, local, accepted, self.company.others(self.standing.lineage), tally.round)
         except PluginError as error:
             self.outages.plugin_failed("merging", error)
             return str(error)
@@ -127,11 +129,6 @@ class Rounds:
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
         self.claims.merged(local, believed, page)
         return believed.age, changed
-
-    def _others_here(self, tally: Tally) -> int:
-        """How many publish in this lineage now; not those of whom nothing can be had."""
-        fresh = self.chooser.fresh(self.standing.lineage, tally.round)
-        return sum(self.peers.trusts(entry.peer) or not self.peers.get(entry.peer).failures for entry in fresh)
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):

@@ -106,7 +106,7 @@ def test_a_few_forgeries_a_second_silence_nobody(checks: Checks) -> None:
         assert listener.hears([said("honest-0", number)]) == 1
 
 
-def test_what_a_peer_has_signed_long_ago_silences_it_nowhere(checks: Checks) -> None:
+def test_what_a_peer_has_signed_long_ago_hides_it_from_nobody_who_has_heard_its_newest(checks: Checks) -> None:
     listener = Listener()
     listener.hears([said("honest-0", 5_000)], backlog=True)
     listener.hears((said("honest-0", number) for number in range(1, 5_000)), seconds=1.0)

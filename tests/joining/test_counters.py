@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from learnae.elementwise import PIECE
-from learnae.node.claims import ENOUGH, FASTEST, LASTING_ROUNDS, LISTENING_ROUNDS, OLDEST, WINDOW, Believed, Claims
+from learnae.node.claims import ENOUGH, FASTEST, LASTING_ROUNDS, LISTENING_MERGES, OLDEST, WINDOW, Believed, Claims
 from learnae.node.counters import HIGHEST, between, bounded, held, lower_median
 from learnae.records import Cid, LocalModel, PeerId, Received, Update
 
@@ -59,7 +59,7 @@ def test_nothing_is_raised_until_enough_peers_were_heard_and_then_to_the_middle_
 
 def test_who_is_one_of_few_believes_fewer_when_it_has_listened_for_some_rounds():
     merging, both = Merging(), (received("a", 50, 60), received("b", MOST, MOST))
-    for index in range(LISTENING_ROUNDS):
+    for index in range(LISTENING_MERGES):
         assert merging.believes(10 + index, 10 + index, *both, here=2) == (10 + index, 10 + index)
     assert merging.believes(20, 20, *both, here=2) == (50, 60)
     assert merging.believes(60, 70, received("b", MOST, MOST), here=1) == (60, 70)

@@ -93,6 +93,43 @@ def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(run_w
         assert peer.trainer.progress.age <= 2 * 45
 
 
+@pytest.mark.parametrize("backlog", [True, False])
+def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slow_ones(run_world, backlog):
+    """After the restart it hears the liars alone for half a minute, and they are more than it needs in a small swarm."""
+
+    async def main(world):
+        def of_old(model) -> int:
+            for liar in liars:
+                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
+            return lying(model)
+
+        def peer(name, train, seconds):
+            return world.peer(name, made(3.0), lineage=LINEAGE, train=train, round_seconds=lambda: seconds)
+
+        slow = [peer(f"p{i}", counting, 40 + 0.13 * i) for i in range(7)]
+        fast = peer("fast", counting, 0.5)
+        liars = []
+        for one in (*slow, fast):
+            one.start()
+        await trio.sleep(42)
+        liars += [peer(f"liar{i}", of_old, 0.5) for i in range(2)]
+        for one in liars:
+            one.start()
+        await trio.sleep(5)
+        fast.kill_node()
+        await trio.sleep(1)
+        if not backlog:
+            world.swarm.medium.newest.clear()
+        fast.start_node()
+        await trio.sleep(25)
+        return fast
+
+    fast = run_world(main)
+    assert fast.trainer.progress.steps >= 60
+    assert batches(fast) <= 2 * fast.trainer.progress.steps
+    assert fast.trainer.progress.age <= 2 * fast.trainer.progress.steps
+
+
 def test_counters_of_both_sides_of_a_partition_meet_again(run_world):
     async def main(world):
         peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting) for i in range(6)]
