@@ -40,7 +40,6 @@ from learnae.plugins.codec.int8 import Int8
 from learnae.plugins.merge.average import Average
 from learnae.plugins.storage.directory import DirectoryStorage
 from learnae.plugins.storage.packs import Pack, PackWriter
-from learnae.plugins.storage.search import Search
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "check of the snapshot": [(learnae.node.node, "finite")],
@@ -48,7 +47,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
     "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.announcer.directory, "post")],
-    "fetch: find and read": [(Search, "others"), (Pack, "index"), (Pack, "read")],
+    "fetch: find and read": [(learnae.plugins.storage.search, "look"), (Pack, "index"), (Pack, "read")],
     "fetch: hashes": [(learnae.plugins.storage.search, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],
