@@ -27,7 +27,7 @@ def show(rounds: Sequence[PastRound]) -> None:
     if not rounds:
         Screen().print("No round was finished yet.")
         return
-    screen, table = Screen(), Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    width, table = Screen().width, Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     lost = any(one.lost for one in rounds)
     names = (*BEFORE, *(("lost",) if lost else ()), *AFTER)
     for name in names:
@@ -37,9 +37,9 @@ def show(rounds: Sequence[PastRound]) -> None:
     taken = sum(max(map(len, column)) + 1 for column in zip(names, *rows, strict=False))
     for one, figures in zip(rounds, rows, strict=True):
         outcome = cell(one.outcome)
-        outcome.truncate(max(screen.width - taken, NARROWEST), overflow="ellipsis")
+        outcome.truncate(max(width - taken, NARROWEST), overflow="ellipsis")
         table.add_row(*figures, outcome)
-    screen.print(table)
+    Screen().print(table)
 
 
 def _figures(one: PastRound, now: float, *, lost: bool) -> list[str]:
