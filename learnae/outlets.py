@@ -1,7 +1,8 @@
 """The only ways of our programs to stdout and stderr. What is not ours in a line, wherever it came from, is made harmless here.
 
 Each argument is one line: a text that brings line ends cannot make another one. Tables go out by `learnae.screen`, the log by
-`learnae.logs`; both filter by the same rules.
+`learnae.logs`; both filter by the same rules. A terminal breaks a long line wherever its edge is: there we break it ourselves, and what
+follows stands further right, where no line of ours begins.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Any
 
 from learnae.texts import as_json, harmless
 
+_USUAL_WIDTH, _NARROWEST, _HANG = 80, 20, 4
+
 
 def tell(*lines: str) -> None:
     """Results, on stdout. Raises OSError where they cannot be written."""
-    _print("\n".join(map(harmless, lines)))
+    width = _width(sys.stdout)
+    _print("\n".join(_broken(harmless(line), width) for line in lines))
 
 
 def tell_json(found: Any, *, indent: int | None = None) -> None:
@@ -26,7 +30,8 @@ def tell_json(found: Any, *, indent: int | None = None) -> None:
 
 def say(*lines: str) -> None:
     """All else, on stderr, if it can be written at all: closed, a full disk, a reader that has left are no reason to end."""
-    put("\n".join(map(harmless, lines)))
+    width = _width(sys.stderr)
+    put("\n".join(_broken(harmless(line), width) for line in lines))
 
 
 def put(text: str) -> None:
@@ -38,6 +43,31 @@ def put(text: str) -> None:
         elif stream is not None:
             stream.write(f"{text}\n")
             stream.flush()
+
+
+def _width(stream: Any) -> int | None:
+    """Of the terminal that it is, in columns; None where it is none."""
+    with contextlib.suppress(Exception):  # closed, or one of a notebook
+        if stream.isatty():
+            return max(_NARROWEST, os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH)
+    return None
+
+
+def _broken(line: str, width: int | None) -> str:
+    """At its blanks, or in the middle of what is longer than a line."""
+    if width is None or len(line) * 2 <= width:
+        return line
+    from rich.cells import cell_len, chop_cells
+
+    indent = min(len(line) - len(line.lstrip(" ")) + _HANG, width // 2)
+    done, rest = [], line
+    while cell_len(rest) > width:
+        first = chop_cells(rest[:width], width)[0]
+        blank = first.rfind(" ", indent + 1) if rest[len(first)] != " " else len(first)
+        end = blank if blank > 0 else len(first)
+        done.append(rest[:end])
+        rest = " " * indent + rest[end:].lstrip(" ")
+    return "\n".join([*done, rest])
 
 
 def _print(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from learnae.cli.units import moment
 from learnae.texts import CELL_CHARACTERS, harmless
 
 Facts = dict[str, Any]
+
+_BLANKS = re.compile("[ \u00a0\u2000-\u200a\u3000]{2,}")
 
 
 def told(found: Facts) -> Iterator[str]:
@@ -34,7 +37,7 @@ def _nothing_to_tell(found: Facts) -> str:
 
 def fate(verdict: Facts) -> str:
     """What became of one update."""
-    stage, reason = verdict["stage"], harmless(verdict["reason"], CELL_CHARACTERS)
+    stage, reason = verdict["stage"], _theirs(verdict["reason"])
     if verdict["merged"]:
         return f"fetched, {_scaled(verdict)}merged with weight {verdict['weight']:.3g}{_remark(verdict)}"
     if stage == "fetch":
@@ -52,6 +55,11 @@ def fate(verdict: Facts) -> str:
     return f"fetched, accepted with weight {verdict['weight']:.3g}, but not merged: {reason}"
 
 
+def _theirs(reason: str) -> str:
+    """Blanks move nothing to where a line of ours might begin."""
+    return harmless(_BLANKS.sub(" ", reason), CELL_CHARACTERS)
+
+
 def _scaled(verdict: Facts) -> str:
     if verdict["scale"] == 1 or not verdict["scale"]:
         return ""
@@ -60,11 +68,11 @@ def _scaled(verdict: Facts) -> str:
 
 def _quoted(verdict: Facts) -> str:
     """A scale of 0.31 means a displacement of 3.2 times the limit."""
-    return f"{1 / verdict['scale']:.2g} times the limit: {harmless(verdict['reason'], CELL_CHARACTERS)}"
+    return f"{1 / verdict['scale']:.2g} times the limit: {_theirs(verdict['reason'])}"
 
 
 def _remark(verdict: Facts) -> str:
-    return f" ({verdict['stage']}: {harmless(verdict['reason'], CELL_CHARACTERS)})" if verdict["reason"] and verdict["scale"] == 1 else ""
+    return f" ({verdict['stage']}: {_theirs(verdict['reason'])})" if verdict["reason"] and verdict["scale"] == 1 else ""
 
 
 def _when(verdict: Facts, now: float) -> str:

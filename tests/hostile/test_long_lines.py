@@ -1,0 +1,85 @@
+"""A text of somebody else that is as long as a terminal is wide, and then goes on like a line of ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from learnae.outlets import _broken
+from learnae.testing.hostile.lived import hostile_home
+
+WIDTH = 80
+PADDINGS = {"blanks": " ", "hard blanks": "\u00a0", "letters": "x", "wide letters": "漢", "words": "ab "}
+
+
+def on_a_terminal(words: list[str]) -> list[str]:
+    """The lines of a screen of 80 columns, as a terminal breaks them."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, WIDTH, 0, 0))
+    with subprocess.Popen([sys.executable, "-m", "learnae", *words], stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        said = b""
+        try:
+            while data := os.read(ours, 65_536):
+                said += data
+        except OSError:  # what Linux says at the end
+            pass
+        child.wait(60)
+    os.close(ours)
+    return [row for line in said.decode().split("\r\n") for row in rows_of(line)]
+
+
+def rows_of(line: str) -> list[str]:
+    rows = [""]
+    for character in line:
+        if cell_len(rows[-1]) + cell_len(character) > WIDTH:
+            rows.append("")
+        rows[-1] += character
+    return rows
+
+
+def padded(padding: str) -> str:
+    """Whatever stands before it, one of these begins at the left of a line that a terminal breaks."""
+    return "".join(padding * 200 + "FAKED" * 40)
+
+
+@pytest.mark.parametrize("padding", PADDINGS.values(), ids=PADDINGS)
+def test_no_reason_goes_on_like_a_row_of_ours(padding: str, tmp_path: Path) -> None:
+    home = hostile_home(tmp_path / "home", "text")
+    with closing(sqlite3.connect(home / "history.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE verdicts SET reason = ?", (padded(padding),))
+    rows = on_a_terminal(["why", str(home)])
+    assert any("FAKED" in row or padding * 2 in row for row in rows)
+    assert not [row for row in rows if row.startswith(("FAKED", "AKED", "KED", "ED", "D"))]
+
+
+@pytest.mark.parametrize("padding", PADDINGS.values(), ids=PADDINGS)
+def test_no_key_of_a_file_goes_on_like_a_row_of_ours(padding: str, tmp_path: Path) -> None:
+    file = tmp_path / "learnae.toml"
+    file.write_text(f'[peer]\n"{padded(padding)}" = 3\n')
+    rows = on_a_terminal(["check", "--no-code", str(file)])
+    assert any("FAKED" in row for row in rows)
+    assert not [row for row in rows if row.startswith(("FAKED", "AKED", "KED", "ED", "D"))]
+
+
+@given(text=st.text(st.sampled_from("ab c漢\u0301\u00a0")), width=st.integers(20, 100), before=st.integers(0, 60))
+def test_a_line_that_is_broken_keeps_its_characters_fits_and_begins_once(text: str, width: int, before: int) -> None:
+    line = " " * before + text
+    first, *others = _broken(line, width).split("\n")
+    assert all(cell_len(one) <= width for one in (first, *others))
+    assert all(one.startswith(" " * min(before + 4, width // 2)) for one in others)
+    assert "".join([first, *others]).replace(" ", "") == line.replace(" ", "")
+    assert _broken(line, None) == line
