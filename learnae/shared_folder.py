@@ -237,6 +237,8 @@ def _remedy(closed: Path, *, passage: bool, shared: bool) -> str:
         return f"it is your own: chmod u+{rights} {in_shell(closed)}"
     if not shared:
         return f"it belongs to {_user(found.st_uid)}, and what is in it is not shared"
+    if is_private(found.st_gid, found.st_uid):
+        return f"it belongs to {_user(found.st_uid)} alone: name a folder that both may write to, such as one of a group (chmod g+rwxs)"
     member = found.st_gid in (os.getegid(), *os.getgroups())
     group = "" if member else f", once you are in its group {_group(found.st_gid)}"
     rights = f"{rights}s" if rights == "rwx" else rights

@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from learnae.cli.main import main
+from learnae.node.history import History
 from learnae.testing.hostile.lived import ALICE, hostile_home
 
 FIGURES = {
@@ -75,3 +76,19 @@ def test_nothing_in_one_row_of_a_history_hides_the_figures_of_another(
     assert {"round", "when", "took", "heard", "outcome"} <= set(lines[0].split())
     assert {"123456", "0.25", "321", "12,345", "merged"} <= set(lines[-1].split() + lines[-2].split() + lines[-3].split())
     assert all(cell_len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("command", ["allow", "deny"])
+def test_an_order_to_a_home_whose_settings_are_bad_is_refused_before_it_is_given(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = hostile_home(tmp_path / "home", "text")
+    peer = "5" * 64
+    if command == "allow":
+        assert main(["deny", str(home), peer]) == 0
+    (home / "config.json").write_text("{")
+    capsys.readouterr()
+    assert main([command, str(home), peer]) == 2
+    assert capsys.readouterr().out == ""
+    with History.read(home / "history.sqlite") as history:
+        assert (peer in history.denied()) == (command == "allow")

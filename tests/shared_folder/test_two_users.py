@@ -117,6 +117,16 @@ def test_a_folder_that_does_not_let_this_user_in_is_named_with_its_owner_and_the
     assert f"user {ANNA}" in said and f"chmod g+rwxs {folder / closed}" in said
 
 
+def test_nobody_is_sent_into_the_private_group_of_another(place: Path) -> None:
+    folder = shared(place, 0o1777)
+    (folder / "announcements").mkdir()
+    os.chown(folder / "announcements", ANNA, ANNA)
+    (folder / "announcements").chmod(0o755)
+    said = as_user(BERT, 0o022, publish(folder, "bert"))
+    assert f"cannot use {folder / 'announcements'}:" in said and f"user {ANNA}" in said
+    assert "chmod g+rwxs" in said and f"chmod g+rwxs {folder}" not in said
+
+
 def test_the_sub_folder_of_a_channel_is_named_where_only_it_is_closed(place: Path) -> None:
     folder = shared(place, 0o2775)
     assert as_user(ANNA, 0o022, publish(folder, "anna")) == ""

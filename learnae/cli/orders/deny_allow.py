@@ -29,6 +29,8 @@ def order_deny(home: str | None, text: str | None) -> Iterator[str]:
 def order_allow(home: str | None, text: str | None) -> Iterator[str]:
     """Raises ConfigError where it is not clear who is meant."""
     path, peer = _who(home, text)
+    with read_home(path):  # what keeps us from telling how it stands is told before anything is changed
+        pass
     with History.open(path / HISTORY) as history:
         history.allow_again(peer)
     yield f"allowed: {peer}"
