@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from learnae import ConfigError, Problem, Unavailable
+from learnae.asking import BadAnswer
 from learnae.opening import read_file
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask
@@ -86,6 +87,9 @@ class Visit:
         try:
             answer = await self._ask("version")
         except Unavailable as error:
+            if isinstance(error.__cause__, BadAnswer):  # it is there, and to start another one does not help
+                what = f"what answers at {self.address} does not answer as an IPFS daemon does: {error.__cause__}"
+                raise ConfigError(Problem(KEY, what, NAME_ITS_RPC)) from error
             raise ConfigError(Problem(KEY, f"no IPFS daemon answers at {self.address}", START)) from error
         if answer.status not in FORBIDDEN and not answer.version:
             what = f"what answers at {self.address} is no RPC of an IPFS daemon (status {answer.status})"

@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -253,3 +253,41 @@ def test_the_command_tells_all_of_it(shared_kubo: Any, kubo_version: str, tmp_pa
         assert main(["check", str(file)]) == 2
     err = capsys.readouterr().err
     assert "2 problems to mend" in err and "storage.address: " in err and "pin/ls (403)" in err and "Kubo 0.30.0" in err
+
+
+@pytest.mark.parametrize("body", ["repo is broken", {"Message": "repo is broken", "Type": "error"}], ids=["a text", "as Kubo"])
+@pytest.mark.parametrize("status", [500, 502])
+def test_a_daemon_that_answers_with_an_error_is_not_to_be_started(status: int, body: Any, learnae_contexts: Contexts) -> None:
+    with fake(version=(status, body)) as address:
+        found = problems(address, learnae_contexts("a"))
+    assert address in found and "answers" in found
+    assert "no IPFS daemon answers" not in found and "`ipfs daemon`" not in found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 Internal Server Error\r\n\r\n",
+        b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 9\r\n\r\nshort",
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_what_answers_badly_is_not_to_be_started(answer: bytes, learnae_contexts: Contexts) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    line, _ = server.accept()
+                    with line:
+                        line.recv(65_536)
+                        line.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            found = problems(f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}", learnae_contexts("a"))
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert "answers" in found and "no IPFS daemon answers" not in found and "`ipfs daemon`" not in found
