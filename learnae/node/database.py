@@ -60,10 +60,8 @@ class Database:
             with self._lock, nullcontext() if self._limit is None else self._limit:
                 yield self._connection
         except sqlite3.OperationalError as error:
-            if (
-                getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-            ):  # what it was asked cannot be answered from such rows: a sum overflows
-                raise _damaged(error) from error
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+                raise _damaged(error) from error  # such as a sum of its rows that overflows
             raise Unavailable(f"the history of this peer cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             too_long = isinstance(error, sqlite3.DataError) and self._limit is not None
