@@ -27,12 +27,12 @@ import learnae.plugins.storage.search
 from learnae.node.__main__ import run
 from learnae.node.adopting import Adopting
 from learnae.node.decoding import Decoder
+from learnae.node.errands import Errands
 from learnae.node.heap import keep_memory
 from learnae.node.history import History
 from learnae.node.judging import Judges
 from learnae.node.merging import Merger
 from learnae.node.node import Node
-from learnae.node.obtaining import Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import Rounds
 from learnae.node.writing import Writer
@@ -59,7 +59,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 }
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "publish: number, encode, pack, put, announce": [(Publisher, "publish")],
-    "fetch: manifest and blocks, with hashes": [(Obtainer, "obtain")],
+    "fetch: manifest and blocks, with hashes": [(Errands, "obtain")],
     "judge: decode, gates": [(Judges, "judge")],
     "merge: decode, combine, write the page": [(Merger, "run")],
     "hand over, until adopted": [(Adopting, "hand_over")],

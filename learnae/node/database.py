@@ -68,6 +68,8 @@ class Database:
             if type(error) is not sqlite3.DatabaseError and not too_long:  # a mistake of ours
                 raise
             raise _damaged(error) from error
+        except UnicodeDecodeError as error:  # SQLite's own words repeat what stands in a damaged file
+            raise _damaged(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -93,7 +95,7 @@ class Database:
             return checked(query, cursor.description, cursor.fetchall())
 
 
-def _damaged(error: sqlite3.Error) -> Unavailable:
+def _damaged(error: Exception) -> Unavailable:
     return Unavailable(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away")
 
 

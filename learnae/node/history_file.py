@@ -94,7 +94,7 @@ def connected(name: Path | str, path: Path | str) -> Iterator[sqlite3.Connection
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if not isinstance(error, sqlite3.Error):
+        if not isinstance(error, sqlite3.Error | UnicodeDecodeError):  # SQLite's own words repeat what stands in a damaged file
             raise
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # by a limit of time: nothing is wrong with the file
             message = f"the history {path} was not looked through within {LOOK_SECONDS:g} seconds"

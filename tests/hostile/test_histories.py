@@ -68,6 +68,18 @@ def test_a_file_with_anything_but_our_tables_is_no_history_and_stays_as_it_was(
 
 
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("damage", [(b"CREATE TABLE published", b"CREATE \xffABLE published"), (b"KEY, number", b"KEY\xff number")])
+def test_a_complaint_of_sqlite_that_is_no_text_is_told_as_any_other(
+    path: Path, damage: tuple[bytes, bytes], opening: Callable[[Path], History]
+) -> None:
+    path.write_bytes(path.read_bytes().replace(*damage))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="history"):
+        opening(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
 def test_the_database_of_another_program_is_never_written_to(tmp_path: Path, opening: Callable[[Path], History]) -> None:
     path = tmp_path / "history.sqlite"
     changed(path, "CREATE TABLE theirs (one)", "INSERT INTO theirs VALUES (1)")
