@@ -43,7 +43,7 @@ class Moving:
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
-        if self.standing.young(now) or begun:
+        if self.standing.movable(seen, now) or begun:
             return "moved", self.standing.where_to_move(seen, now, begun)
         return "yielded", self.standing.where_to_yield(seen, now)
 

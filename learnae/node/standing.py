@@ -14,6 +14,9 @@ from learnae.config.tables import JoinTable
 from learnae.node.support import NOBODY, Seen, Support, supports
 from learnae.records import Cid, PeerId
 
+LATE = 3
+"""Times `settle_seconds`, from when a peer came into its lineage: so long it may find out that it was left alone there."""
+
 LINEAGE_BYTES = 8
 LONGEST_SECONDS = 600.0
 """For so long at most peers must have been heard before a grown peer follows them: time enough for a person to see the split reported."""
@@ -87,10 +90,19 @@ class Standing:
         among = self.where_to_join(seen)
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
-    def where_to_move(self, seen: Iterable[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
-        """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go."""
+    def movable(self, seen: Collection[Seen], now: float) -> bool:
+        """Whether it looks for a better lineage by itself."""
+        return self.young(now) or self._left_alone(seen, now)
+
+    def where_to_move(self, seen: Collection[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
+        """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go.
+
+        Who has just grown and is alone goes to more than one: on a slow medium it hears late that the others have left.
+        """
         if self.young(now):
             return self.better(seen)
+        if self._left_alone(seen, now):
+            return [support for support in self.better(seen) if support.size > 1]
         return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
 
     def better(self, seen: Iterable[Seen]) -> list[Support]:
@@ -120,6 +132,10 @@ class Standing:
         if not self.lineage or self.young(now):
             return set()
         return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
+
+    def _left_alone(self, seen: Collection[Seen], now: float) -> bool:
+        alone = not any(s.live and s.lineage == self.lineage for s in seen)
+        return alone and not self.ordered and bool(self.lineage) and now - self.since < LATE * self.settle_seconds
 
     def _others(self, seen: Iterable[Seen]) -> tuple[list[Support], Support]:
         """The support of the other lineages that are there now, the best first, and of the own one."""

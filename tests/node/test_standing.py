@@ -164,8 +164,8 @@ def test_one_voice_that_says_it_is_grown_makes_no_lineage_of_several_a_grown_one
 
 def test_who_has_grown_goes_on_to_where_it_has_begun_to_go_and_nowhere_else():
     both = [*voices(A, 2), *voices(B, 2)]
-    assert names(grown(C).where_to_move(both, now=1.0, begun={B})) == [B]
-    assert yielding(C, ordered=True).where_to_move(both, now=1.0, begun={B}) == []
+    assert names(grown(C).where_to_move(both, now=1000.0, begun={B})) == [B]
+    assert yielding(C, ordered=True).where_to_move(both, now=1000.0, begun={B}) == []
 
 
 YIELDING = JoinTable(on_split="yield")
@@ -281,3 +281,13 @@ def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
             if target := goal(mover):
                 where[mover] = target[0].lineage
     assert len(set(where)) == 1
+
+
+def test_who_has_just_grown_and_was_left_alone_goes_to_several_and_never_to_one():
+    alone = grown(B)
+    several = [Seen(A, young=False, peer=PeerId(name)) for name in ("1", "2")]
+    just, later = 1.5 * alone.settle_seconds, 2.5 * alone.settle_seconds  # it came one of them ago
+    assert [support.lineage for support in alone.where_to_move(several, just)] == [A]
+    assert alone.where_to_move(several[:1], just) == []
+    assert alone.where_to_move(several, later) == []
+    assert alone.where_to_move([*several, Seen(B, young=True, peer=PeerId("3"))], just) == []
