@@ -6,6 +6,7 @@ Ages are never compared. Lineages are, by their support: from how many peers the
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable
 
 import attrs
@@ -39,17 +40,18 @@ class Standing:
     lineage: bytes = b""
     rounds: int = 0
     since: float = 0.0
+    entered: float = -math.inf  # in this run: who brought its lineage along waits for those that it knows from there
     vouched: bool = True
     ordered: bool = False
 
     def enter(self, lineage: bytes, now: float, *, vouched: bool = True) -> None:
         """Found, join or move: from now on this peer is young."""
-        self.lineage, self.rounds, self.since = lineage, 0, now
+        self.lineage, self.rounds, self.since, self.entered = lineage, 0, now, now
         self.vouched, self.ordered = vouched or not self.needs_trusted, False
 
     def settle(self, lineage: bytes, now: float, *, rounds: int | None = None, seconds: float | None = None, ordered: bool = False) -> None:
         """Be in a lineage with the rounds and seconds that were spent there before; grown where they are not given."""
-        self.lineage, self.ordered = lineage, ordered
+        self.lineage, self.ordered, self.entered = lineage, ordered, -math.inf
         self.rounds = self.rules.settle_rounds if rounds is None else rounds
         self.since = now - (self.settle_seconds if seconds is None else seconds)
         self.vouched = self.rounds > 0 or not self.needs_trusted
@@ -135,7 +137,7 @@ class Standing:
 
     def _left_alone(self, seen: Collection[Seen], now: float) -> bool:
         alone = not any(s.live and s.lineage == self.lineage for s in seen)
-        return alone and not self.ordered and bool(self.lineage) and now - self.since < LATE * self.settle_seconds
+        return alone and not self.ordered and now - self.entered < LATE * self.settle_seconds
 
     def _others(self, seen: Iterable[Seen]) -> tuple[list[Support], Support]:
         """The support of the other lineages that are there now, the best first, and of the own one."""

@@ -284,10 +284,12 @@ def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
 
 
 def test_who_has_just_grown_and_was_left_alone_goes_to_several_and_never_to_one():
-    alone = grown(B)
+    alone = young(B)
+    alone.rounds = 99
     several = [Seen(A, young=False, peer=PeerId(name)) for name in ("1", "2")]
-    just, later = 1.5 * alone.settle_seconds, 2.5 * alone.settle_seconds  # it came one of them ago
+    just, later = 1.5 * alone.settle_seconds, 3.5 * alone.settle_seconds
     assert [support.lineage for support in alone.where_to_move(several, just)] == [A]
     assert alone.where_to_move(several[:1], just) == []
     assert alone.where_to_move(several, later) == []
+    assert grown(B).where_to_move(several, 1.0) == [], "it brought its lineage along"
     assert alone.where_to_move([*several, Seen(B, young=True, peer=PeerId("3"))], just) == []
