@@ -13,6 +13,7 @@ import trio
 
 from learnae.content.pack import Packed, pack
 from learnae.content.signature import model_signature
+from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
@@ -20,6 +21,7 @@ from learnae.plugins.manager import PluginManager
 from learnae.plugins.storage.memory import MemoryStore
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
 from learnae.testing.hostile.announcements import signed
+from learnae.testing.hostile.rubbish import Checks
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 
@@ -131,3 +133,11 @@ def world_of_this_module() -> Callable[..., Any]:
 
 def verdicts_about(peer: SimulatedPeer, stranger: Stranger) -> list[Any]:
     return [verdict for report in peer.trainer.reports for verdict in report.verdicts if verdict.peer == stranger.peer]
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    """The signatures that are checked from now on."""
+    made = Checks()
+    monkeypatch.setattr(envelopes, "verify", made.verify)
+    return made

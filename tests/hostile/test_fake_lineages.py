@@ -13,18 +13,7 @@ from learnae.content.cids import dag_cid
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.storage.memory import MemoryStorage
-from learnae.records import Cid
-
-
-class Silent(set[Cid]):
-    """Blocks that never come."""
-
-
-class Trapped(MemoryStorage):
-    async def get(self, cids, deliver, *, hints=()):
-        if self.context.share(Silent).intersection(cids):
-            await trio.sleep_forever()
-        await super().get(cids, deliver, hints=hints)
+from learnae.testing.hostile.silence import Silent, Trapped
 
 
 class Late(MemoryStorage):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from learnae.identity import envelopes
 from learnae.testing.hostile.rubbish import Checks, Listener, forged, said, signer
 from learnae.testing.hostile.signed_floods import (
     FLOOD,
@@ -25,13 +24,6 @@ from learnae.testing.hostile.signed_floods import (
     by_one_member,
     in_the_names_of_more_keys_than_are_remembered,
 )
-
-
-@pytest.fixture
-def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
-    made = Checks()
-    monkeypatch.setattr(envelopes, "verify", made.verify)
-    return made
 
 
 @pytest.mark.parametrize("flood", FLOODS_OF_MANY_VOICES, ids=lambda flood: flood.__name__)

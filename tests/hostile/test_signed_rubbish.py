@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from learnae.identity import envelopes
 from learnae.node.checking import KEYS
 from learnae.records import Kind, Leaving
 from learnae.testing.hostile.rubbish import PRIVATE, Checks, Listener, forged, said, signer, update
@@ -22,13 +21,6 @@ from learnae.testing.hostile.signed_floods import (
     by_one_member,
     sealed_otherwise,
 )
-
-
-@pytest.fixture
-def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
-    made = Checks()
-    monkeypatch.setattr(envelopes, "verify", made.verify)
-    return made
 
 
 def test_a_thousand_peers_that_are_all_new_lose_nothing(checks: Checks) -> None:

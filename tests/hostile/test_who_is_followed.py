@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -14,23 +15,12 @@ from learnae.content.cids import dag_cid
 from learnae.node.seeking import LANES, Misses
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import Cid, Encoded, TensorSpec
+from learnae.testing.hostile.silence import Silent, Trapped
 from learnae.testing.trainer import MemoryTrainer
 
 LINEAGE = b"lineage1"
 SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8
-
-
-class Silent(set[Cid]):
-    """Blocks that never come."""
-
-
-class Trapped(MemoryStorage):
-    async def get(self, cids, deliver, *, hints=()):
-        if self.context.share(Silent).intersection(cids):
-            await trio.sleep_forever()
-        await super().get(cids, deliver, hints=hints)
 
 
 class Storages:
@@ -64,6 +54,15 @@ async def lie(world: Any, lineages: list[bytes], *, there: bool = True) -> None:
                 world.swarm.shared(Silent).add(root)
             stranger.say(stranger.update(root, lineage=lineage, young=False), number)
         await trio.sleep(1)
+
+
+async def two_apart(world: Any) -> tuple[Any, Any, Callable[[], None]]:
+    """A founder of a lineage, a peer that has founded another meanwhile, and what lets them hear each other."""
+    reached: list[bool] = []
+    world.swarm.medium.reaches = lambda sender, receiver: bool(reached)
+    founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
+    await trio.sleep(4)
+    return founder, young, lambda: reached.append(True)
 
 
 def went(peer: Any) -> list[str]:
@@ -138,13 +137,10 @@ def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_come(run_
 @pytest.mark.parametrize("fakes", [1, 5])
 def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(run_world, fakes):
     async def main(world):
-        reached = [False]
-        world.swarm.medium.reaches = lambda sender, receiver: reached[0]
-        founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
-        await trio.sleep(4)
+        founder, young, meet = await two_apart(world)
         own = young.lineage
         world.swarm.nursery.start_soon(lambda: lie(world, [bytes([0] * 7 + [index]) for index in range(fakes)], there=False))
-        reached[0] = True
+        meet()
         await trio.sleep(15)
         return own, founder.lineage, young
 
@@ -217,11 +213,9 @@ def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(r
 @pytest.mark.parametrize("changing", [False, True], ids=["one lineage", "always another one"])
 def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_world, changing):
     async def main(world):
-        reached = [False]
-        world.swarm.medium.reaches = lambda sender, receiver: reached[0]
-        founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
-        await trio.sleep(4)
-        own, liar, reached[0] = young.lineage, world.stranger(), True
+        founder, young, meet = await two_apart(world)
+        own, liar = young.lineage, world.stranger()
+        meet()
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):
             root = liar.store(liar.pack([(TensorSpec("w", "float32", (64,)), nothing)], number=number)).root

@@ -23,6 +23,7 @@ from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
 from learnae.node.history import History
 from learnae.plugins.manager import PluginManager
+from learnae.testing import users
 
 GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
 
@@ -41,25 +42,8 @@ def place() -> Iterator[Path]:
 
 
 def as_user(user: int, work: Callable[[], object], umask: int = 0o022, group: int = GROUP) -> str:
-    """Do it in a process of that user; what it raises, in words."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        said = ""
-        try:
-            os.setgroups([])
-            os.setgid(group)
-            os.setuid(user)
-            os.umask(umask)
-            work()
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
+    """All are in one group unless another is named."""
+    return users.as_user(user, work, umask=umask, group=group)
 
 
 def live(home: Path) -> None:
