@@ -1,4 +1,4 @@
-"""Whose model a newcomer or a young peer adopts: of up to three, the one nearest to the others (DESIGN 4, "Start, join, split")."""
+"""Whose model a newcomer or a young peer adopts: of three, or five, the one nearest to the others (DESIGN 4, "Start, join, split")."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from learnae.records import Array
 
 CANDIDATES = 3
+"""Models that are fetched of a lineage. Where they do not agree, `ENOUGH` are: two that lie together are outvoted."""
 
 
 def medoid(obtained: Sequence[Obtained]) -> Obtained:
@@ -50,6 +51,28 @@ def _distances(obtained: Sequence[Obtained]) -> NDArray[np.float64]:
     return summed
 
 
+def agree(obtained: Sequence[Obtained], announcing: int) -> bool:
+    """Whether it makes no difference which of them lie: more are fetched where it does.
+
+    Their tables are equal. And where few announce, so that these models alone tell how far the lineage has come, no age and no counter is
+    beyond twice that of another.
+    """
+    if announcing < ENOUGH and not _alike([np.array(update(item.entry).age) for item in obtained]):
+        return False
+    for name, spec in obtained[0].decoder.specs.items():
+        if spec.floating or (is_counter(spec) and announcing >= ENOUGH):
+            continue
+        arrays = [item.decoder.decode(name).array for item in obtained]
+        if not (_alike(arrays) if is_counter(spec) else all(np.array_equal(arrays[0], array) for array in arrays[1:])):
+            return False
+    return True
+
+
+def _alike(arrays: Sequence[Array]) -> bool:
+    highest, lowest = np.maximum.reduce(arrays), np.minimum.reduce(arrays)
+    return bool((highest - highest // 2 <= lowest).all())  # so that nothing overflows
+
+
 def adopted_age(chosen: Obtained, obtained: Sequence[Obtained], announced: Sequence[int]) -> int:
     """The lower median of all that announce in that lineage, at most the highest of an obtained model: an announcement alone costs nothing.
 
@@ -65,8 +88,7 @@ def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalMode
     """Fill the page with the chosen model, own values where it came in part; False when it is not finite and must not be adopted.
 
     Of each counter the lower median of all obtained ones is taken, as far as a model of that age can have come: the medoid looks at
-    floating tensors alone. All other integers are those of one model: a table of indices is right as a whole, and with the weights that
-    were trained with it.
+    floating tensors alone. All other integers are those of one model each: a table of indices is right as a whole.
     """
     for name, target in page.items():
         spec = chosen.decoder.specs[name]
@@ -75,7 +97,7 @@ def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalMode
         elif is_counter(spec):
             array = held(_counters(obtained, name), local.current[name], local.age, age)
         else:
-            array = _table(chosen, obtained, name)
+            array = _table(chosen, obtained, name, local.current[name])
         if not finite([array]):
             return False
         np.copyto(target, array)
@@ -91,14 +113,21 @@ def _counters(obtained: Sequence[Obtained], name: str) -> Array:
     return lower_median([item.decoder.decode(name).array for item in obtained])
 
 
-def _table(chosen: Obtained, obtained: Sequence[Obtained], name: str) -> Array:
-    """That of the chosen one, unless two others know no such values: an index beyond their tables would end the training."""
-    table, others = chosen.decoder.decode(name).array, [item.decoder.decode(name).array for item in obtained if item is not chosen]
-    if len(others) > 1 and table.size:
-        lowest, highest = min(other.min() for other in others), max(other.max() for other in others)
-        if table.min() < lowest or table.max() > highest:
-            return others[0]
-    return table
+def _table(chosen: Obtained, obtained: Sequence[Obtained], name: str, own: Array) -> Array:
+    """The one that more than half of them have. Else that of the chosen one, which was trained with its weights, or another.
+
+    None is taken whose values go beyond those of most of them: an index beyond their tables would end the training. If all do, the own one
+    stays.
+    """
+    ordered = [chosen, *(item for item in obtained if item is not chosen)]
+    tables = [item.decoder.decode(name).array for item in ordered]
+    for table in tables:
+        if 2 * sum(np.array_equal(table, other) for other in tables) > len(tables):
+            return table
+    outvoted = (len(tables) - 1) // 2  # so many may lie
+    lowest = sorted(table.min() for table in tables)[outvoted]
+    highest = sorted(table.max() for table in tables)[-1 - outvoted]
+    return next((table for table in tables if lowest <= table.min() and table.max() <= highest), own)
 
 
 def _squared_distance(one: Array, other: Array) -> float:

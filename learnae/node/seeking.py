@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import attrs
 import trio
 
+from learnae.node.claims import ENOUGH
 from learnae.node.inbox import Entry
 from learnae.node.newcomers import CANDIDATES
 from learnae.node.obtaining import Obtained, Obtainer
@@ -105,13 +106,18 @@ class Found:
     obtained: list[Obtained]
 
 
+async def _sure(lineage: bytes, obtained: Sequence[Obtained]) -> bool:
+    return False
+
+
 @attrs.define
 class Search:
     """Once, for leads in the order of preference: of the first as many models as a medoid needs, of the others one, and more of the best.
 
     What has come waits for a lineage before it of more support until that fails, for one of no more support as long again as it took.
     In each lineage another model is begun when one is silent, or takes twice as long as the first that came: for those nobody waits,
-    but what comes of them is taken. `seconds`: so long a fetch has before anything was measured.
+    but what comes of them is taken. `seconds`: so long a fetch has before anything was measured. `unsure` says of three whether more are
+    wanted, as many as outvote two.
     """
 
     obtainer: Obtainer
@@ -119,6 +125,7 @@ class Search:
     clock: Callable[[], float]
     beside: bool = False
     seconds: float = 10.0
+    unsure: Callable[[bytes, Sequence[Obtained]], Awaitable[bool]] = _sure
     _lanes: list[_Lane] = attrs.field(factory=list)
     _nursery: trio.Nursery | None = None
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -134,13 +141,19 @@ class Search:
                 if lane is not best:
                     lane.scope.cancel()  # from outside: nobody is blamed for what was not waited for
             if best is not None:
-                best.wanted, best.until = CANDIDATES, self.clock() + BEGINNING * self.seconds
-                self._tell()
-                await self._until(lambda: self._complete(best))
+                await self._want(best, CANDIDATES)
+                if len(best.obtained) >= CANDIDATES and await self.unsure(best.lead.lineage, best.obtained[:CANDIDATES]):
+                    await self._want(best, ENOUGH)
                 best.scope.cancel()
         if best is None:
             return None
-        return Found(best.lead.lineage, sorted(best.obtained[:CANDIDATES], key=lambda item: best.tried.index(item.entry)))
+        return Found(best.lead.lineage, sorted(best.obtained[: best.wanted], key=lambda item: best.tried.index(item.entry)))
+
+    async def _want(self, lane: _Lane, count: int) -> None:
+        """Until so many have come, or no more are waited for."""
+        lane.wanted, lane.until = count, self.clock() + BEGINNING * self.seconds
+        self._tell()
+        await self._until(lambda: self._complete(lane))
 
     def add(self, leads: Iterable[Lead]) -> None:
         """Look for these too, as far as there is room, and while it is not clear which it will be."""
@@ -200,7 +213,7 @@ class Search:
         """So many seconds at most until another model of it may be begun; 0 if now."""
         waited_for = {fetch: left for fetch in lane.fetches if (left := self._waited_for(lane, fetch)) > 0}
         coming = len(lane.obtained) + sum(not fetch.silent for fetch in waited_for)
-        if coming < lane.wanted and len(waited_for) < lane.wanted:
+        if coming < lane.wanted and len(waited_for) < min(lane.wanted, CANDIDATES):
             return 0.0
         return min(waited_for.values(), default=math.inf)
 

@@ -16,7 +16,7 @@ from learnae.node.choosing import Chooser, update
 from learnae.node.history import Published
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN
-from learnae.node.newcomers import adopted_age, medoid, write_model
+from learnae.node.newcomers import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.seeking import LANES, Lead, Misses, Search
 from learnae.node.standing import Standing
@@ -76,10 +76,10 @@ class Settling:
         return list(islice((Lead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
     def search(self, tally: Tally, *, beside: bool = True) -> Search:
-        return Search(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds)
+        return Search(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
 
     async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
-        """Of the best of these lineages that has any: three models, or what could be had. None if nothing came."""
+        """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
         try:
             found = await search.run(leads)
         finally:
@@ -89,7 +89,7 @@ class Settling:
         return (found.lineage, found.obtained) if found else None
 
     async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        """The medoid of three that can be had; False when there is none. Raises TrainerGone."""
+        """The medoid of those that can be had; False when there is none. Raises TrainerGone."""
         found = await self.find(self.search(tally), [Lead(lineage, entries, 1)])
         return found is not None and await self.adopt_one(*found, snapshot, tally, outcome)
 
@@ -109,6 +109,9 @@ class Settling:
             obtained.remove(chosen)
         self.misses.note(lineage, tally.round)
         return False
+
+    async def _unsure(self, lineage: bytes, obtained: Sequence[Obtained]) -> bool:
+        return not await self.in_thread(agree, obtained, len(self._announced(lineage)))
 
     async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
         """Where and why this model cannot be adopted, or None."""

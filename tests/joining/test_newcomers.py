@@ -1,5 +1,6 @@
-"""What is taken of up to three models, one of which may lie."""
+"""What is taken of three models, one of which may lie, or of five, two of which may."""
 
+from itertools import combinations, permutations
 from types import SimpleNamespace
 
 import attrs
@@ -8,7 +9,7 @@ import pytest
 
 from learnae.node.claims import OLDEST
 from learnae.node.inbox import Entry
-from learnae.node.newcomers import adopted_age, medoid, write_model
+from learnae.node.newcomers import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained
 from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
 
@@ -40,10 +41,84 @@ def test_the_weights_are_of_one_model_and_each_counter_is_the_middle_of_all(lie)
     assert found["table"] == [100, 5], "that of one honest peer, since no two others know such values"
 
 
-def test_a_table_of_indices_is_that_of_the_chosen_one_as_a_whole():
-    items = [obtained(1.0, [0, 0], table=[0, 1]), obtained(2.0, [0, 0], table=[1, 0]), obtained(3.0, [0, 0], table=[0, 1])]
+def test_a_table_of_indices_is_that_of_the_chosen_one_as_a_whole_where_no_more_than_half_are_equal():
+    items = [obtained(1.0, [0, 0], table=[0, 1]), obtained(2.0, [0, 0], table=[1, 0]), obtained(3.0, [0, 0], table=[1, 1])]
     assert adopted(*items)["table"] == [1, 0]
     assert adopted(obtained(1.0, [0, 0], table=[7, 3]), obtained(2.0, [0, 0], table=[1, 0]))["table"] == [7, 3]
+
+
+def test_a_table_that_most_have_is_taken_whosever_weights_are():
+    items = [obtained(1.0, [0, 0], table=[0, 1]), obtained(2.0, [0, 0], table=[1, 0]), obtained(3.0, [0, 0], table=[0, 1])]
+    assert adopted(*items)["w"] == [2.0, 2.0]
+    assert adopted(*items)["table"] == [0, 1]
+
+
+@pytest.mark.parametrize("lie", [MOST, -MOST])
+@pytest.mark.parametrize("weight", [1.0, 2.0, 50.0])
+def test_of_five_two_that_lie_together_change_no_integer_and_no_age_in_whatever_order_they_come(lie, weight):
+    liars = [obtained(weight, [lie, lie], 2**50, [lie, 0]) for _ in range(2)]
+    honest = [obtained(1.0 + index, [100 + index, 5], 90 + index, [0, 1]) for index in range(3)]
+    for items in permutations([*liars, *honest]):
+        found = adopted(*items)
+        assert found[COUNTS][0] in (100, 101, 102)
+        assert found[COUNTS][1] == 5
+        assert found["table"] == [0, 1]
+        for announced in ([90], [90, 91, 92, 2**50, 2**50]):
+            assert 90 <= adopted_age(medoid(items), items, announced) <= 92
+
+
+def test_where_the_tables_of_honest_peers_differ_no_value_goes_beyond_all_of_theirs():
+    """The liars' lie between the others by their weights, so one of them is chosen."""
+    liars = [obtained(2.0, [0, 0], table=[lowest, 900]) for lowest in (-900, -901)]
+    honest = [obtained(1.0 + index, [0, 0], table=[index, 10 - index]) for index in range(3)]
+    for items in permutations([*liars, *honest]):
+        lowest, highest = adopted(*items)["table"]
+        assert (lowest, highest) == (0, 0) or (lowest >= 0 and highest <= 10), "one of theirs, or the own one"
+
+
+def test_three_agree_whose_tables_are_equal_where_enough_announce_and_not_if_one_differs():
+    same = [obtained(float(index), [index, 5], 7 + 1000 * index, [0, 1]) for index in range(3)]
+    assert agree(same, 5)
+    assert not agree([*same[:2], obtained(1.0, [0, 5], 7, [1, 0])], 20)
+
+
+def test_where_few_announce_ages_and_counters_agree_as_long_as_none_is_beyond_twice_another():
+    def three(count: int, age: int) -> list[Obtained]:
+        return [obtained(1.0, [100, 5], 50, [0, 1]), obtained(1.0, [count, 5], age, [0, 1]), obtained(1.0, [120, 6], 60, [0, 1])]
+
+    assert agree(three(200, 100), 4)
+    assert not agree(three(201, 100), 4)
+    assert not agree(three(MOST, 100), 4)
+    assert not agree(three(-MOST, 100), 4)
+    assert not agree(three(200, 101), 4)
+    assert agree(three(201, 101), 5), "then the ages that are announced decide"
+
+
+@pytest.mark.parametrize("table", [[0, 1], [0, 900], [1, 0]], ids=["true", "beyond", "turned"])
+@pytest.mark.parametrize("lie", [MOST, -MOST, 0, 150])
+def test_two_of_twenty_change_no_integer_beyond_twice_the_truth_wherever_they_are_in_the_order(lie, table):
+    """As settling does it: three models, and five if they disagree."""
+    liars = [obtained(7.0, [lie, lie], max(lie, 0), table) for _ in range(2)]
+    honest = [obtained(1.0 + index / 100, [100, 5], 90 + index % 5, [0, 1]) for index in range(18)]
+    for first, second in combinations(range(20), 2):
+        items = [*honest]
+        items.insert(first, liars[0])
+        items.insert(second, liars[1])
+        taken = items[:3] if agree(items[:3], 20) else items[:5]
+        age = adopted_age(medoid(taken), taken, [item.entry.announcement.body.age for item in items])
+        found = adopted(*taken, age=age)
+        assert 90 <= age <= 94
+        assert found["table"] == [0, 1]
+        assert max(found[COUNTS]) <= 2 * 94
+
+
+def test_two_liars_among_three_of_few_are_seen_and_among_four_have_no_say():
+    """Of four that announce no more can come."""
+    items = [obtained(1.0, [MOST, MOST], 2**50, [0, 1]) for _ in range(2)] + [obtained(1.0, [100, 5], 90, [0, 1]) for _ in range(2)]
+    for three in combinations(items, 3):
+        assert not agree(three, 4)
+    found = adopted(*items)
+    assert (found[COUNTS], adopted_age(medoid(items), items, [90] * 4)) == ([100, 5], 90)
 
 
 def test_unit_vectors_have_no_say_in_whose_model_is_chosen():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import attrs
@@ -167,3 +168,69 @@ def test_a_search_to_which_lineages_are_added_for_ever_has_an_end():
         return trio.current_time()
 
     assert run_in_virtual_time(main) < run_in_virtual_time(_now) + 100
+
+
+def look_again(seconds: Mapping[str, float], doubted: Sequence[str]) -> tuple[list[str], float, Line]:
+    """Whose models were found, and when, where three are doubted if one of these is among them."""
+    line = Line(seconds)
+
+    async def unsure(lineage: bytes, obtained: Sequence[Obtained]) -> bool:
+        assert (lineage, len(obtained)) == (b"crowd", 3)
+        return any(item.entry.peer in doubted for item in obtained)
+
+    async def main() -> tuple[list[str], float, Line]:
+        began, search = trio.current_time(), Search(line, Tally(1, 0.0), trio.current_time, unsure=unsure)
+        found = await search.run([crowd(list(seconds))])
+        assert found is not None
+        return [item.entry.peer for item in found.obtained], round(trio.current_time() - began, 2), line
+
+    return run_in_virtual_time(main)
+
+
+def test_where_three_are_in_doubt_two_more_are_fetched_and_else_none():
+    names = [str(number) for number in range(20)]
+    found, seconds, line = look_again(dict.fromkeys(names, 0.5), doubted=["1"])
+    assert (found, seconds, line.failed) == (names[:5], 1.0, [])
+    assert len(line.asked) == 6, "as many at once as before"
+    assert look_again(dict.fromkeys(names, 0.5), doubted=["7"])[:2] == (names[:3], 0.5)
+
+
+def test_five_come_in_whatever_order():
+    for order in permutations((0.1, 0.2, 0.3, 0.4, 0.5)):
+        found, seconds, _ = look_again({str(number): after for number, after in enumerate(order)}, doubted=["0", "1", "2", "3", "4"])
+        assert found == ["0", "1", "2", "3", "4"]
+        assert seconds <= 1.0
+
+
+def test_where_there_are_no_more_than_four_the_fourth_is_taken():
+    assert look_again(dict.fromkeys("abcd", 0.5), doubted=["a"])[:2] == (["a", "b", "c", "d"], 1.0)
+    assert look_again(dict.fromkeys("abc", 0.5), doubted=["a"])[:2] == (["a", "b", "c"], 0.5)
+
+
+@pytest.mark.parametrize("others", [NEVER, 9.0], ids=["silent", "dripping"])
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_two_more_that_are_silent_or_drip_hold_a_doubting_newcomer_up_for_little(others, count):
+    """They are begun within half of what a fetch has, as the first three are, and each is waited for as those are."""
+    seconds = {**{f"honest {number}": 0.5 for number in range(3)}, **{f"fake {number}": others for number in range(count)}}
+    found, after, line = look_again(seconds, doubted=["honest 0"])
+    assert len(found) == 3
+    assert after <= 0.5 + (0.5 + 0.125) * NEVER + 0.02
+    assert (after <= 0.5 + 0.125 * NEVER + 0.02) or count == 20
+    assert line.failed == []
+
+
+def test_behind_two_more_that_are_silent_those_that_come_are_found():
+    seconds = {**dict.fromkeys("abc", 0.5), **dict.fromkeys("defg", NEVER), **dict.fromkeys("hijk", 0.5)}
+    found, after, line = look_again(seconds, doubted=["a"])
+    assert (found, line.failed) == (["a", "b", "c", "h", "i"], [])
+    assert after <= 3.6
+
+
+@pytest.mark.parametrize("others", [0.9, 2.0, 4.0, 0.55 * NEVER])
+@pytest.mark.parametrize("fast", [1, 2])
+def test_of_liars_that_are_much_faster_than_all_others_none_is_adopted_alone(others, fast):
+    liars = [f"liar {number}" for number in range(fast)]
+    found, after, _ = look_again({**dict.fromkeys(liars, 0.1), **{str(number): others for number in range(18)}}, doubted=liars)
+    assert len(found) == 5
+    assert sum(name.startswith("liar") for name in found) == fast
+    assert after <= 2 * others + 1.1

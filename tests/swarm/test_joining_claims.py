@@ -93,6 +93,45 @@ def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(run_w
         assert peer.trainer.progress.age <= 2 * 45
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_two_liars_with_equal_tables_change_no_integer_of_newcomers_whose_first_models_are_theirs(run_world, seed):
+    """Two of five lie: of three newcomers in ten, two of the first three models that come are theirs."""
+
+    def lying_together(model) -> int:
+        model["w"][...] = 50.0  # so that they are nearer to each other than to the honest
+        model["positions"][...] = [0, 1, 2, 9999]
+        model["batches"][...] = MOST
+        return 1
+
+    async def main(world):
+        def of_old(model) -> int:
+            for liar in liars:
+                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
+            return lying_together(model)
+
+        liars = [world.peer(f"liar{i}", made(3.0), lineage=LINEAGE, train=of_old) for i in range(2)]
+        honest = [world.peer(f"p{i}", made(3.0), lineage=LINEAGE, train=counting) for i in range(3)]
+        for peer in (*honest, *liars):
+            peer.start()
+        await trio.sleep(20)
+        new = []
+        for index in range(8):  # each gone before the next comes: it shall hear no more honest ones than those
+            new.append(world.peer(f"newcomer{index}", made(0.0) | {"positions": np.zeros(4, int)}, train=counting))
+            new[-1].start()
+            await trio.sleep(5)
+            new[-1].kill()
+            world.swarm.medium.newest.clear()
+            await trio.sleep(2)
+        return new
+
+    for peer in run_world(main, seed=seed):
+        assert peer.lineage == LINEAGE
+        assert peer.trainer.model["positions"].tolist() == TABLE
+        assert batches(peer) <= 2 * 80
+        assert peer.trainer.progress.age <= 2 * 80
+
+
 @pytest.mark.parametrize("backlog", [True, False])
 def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slow_ones(run_world, backlog):
     """After the restart it hears the liars alone for half a minute, and they are more than it needs in a small swarm."""
