@@ -64,6 +64,13 @@ def test_what_hostile_members_do_is_measured():
     assert all(0 < cell < float(output.split("nobody hostile: ")[1].split()[0]) for cell in cells), "the attack bites"
 
 
+def test_what_many_identities_cost_is_measured():
+    rows = rows_of(quick("identities.py"))
+    useful = {attack: float(cells[0].split(",")[0]) for attack, cells in rows.items() if "," in cells[0]}
+    assert set(useful) == {"none", "blocks never come", "not finite"}
+    assert all(0 < useful[attack] < useful["none"] for attack in ("blocks never come", "not finite")), "the attacks bite"
+
+
 def test_learnae_is_compared_with_gloo():
     output = quick("comparison.py")
     assert "To 99.5% of central accuracy" in output
