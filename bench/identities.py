@@ -2,7 +2,7 @@
 
 Forty peers run the real node under virtual time, with the defaults of a peer's file and the codec `fp32`. Twenty are identities of one
 member. They serve sound models until the twenty honest ones, whom we watch, have merged one of each, and then fail them (decision 0031).
-Beside it stands the same swarm where all forty are honest. Nothing depends on the machine. A quarter of an hour.
+Beside it stands the same swarm where all forty are honest. Nothing depends on the machine. Twenty minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from learnae.testing.virtual_time import run_in_virtual_time
 
 HONEST, WINDOW = 20, 50
 SHAPE = 33, 33  # as few values as a codec is asked for
-UNTOUCHED, SILENT, BROKEN = "none", "blocks never come", "not finite"
+UNTOUCHED, SILENT, BROKEN, FIRST = "none", "blocks never come", "not finite", "blocks never come, there first"
+AHEAD = 30.0  # seconds by which the identities are there first
 
 
 @attrs.define
@@ -49,7 +50,7 @@ class Member:
 
     def serves(self, cid: Cid, victim: PeerId) -> bool:
         """The first update that this one asks for, and no other."""
-        if self.attack != SILENT or victim in self.identities or (owner := self.owners.get(cid)) is None:
+        if self.attack not in (SILENT, FIRST) or victim in self.identities or (owner := self.owners.get(cid)) is None:
             return True
         return self.served.setdefault((victim, owner), cid) == cid
 
@@ -106,7 +107,11 @@ async def useful(attack: str, rounds: int, honest: int) -> list[tuple[float, flo
         identities = [_peer(swarm, index, "spoilt") for index in range(honest)]
         member.attack, member.identities = attack, {peer.peer for peer in identities}
         member.watched = [_peer(swarm, index, "fp32") for index in range(honest, 2 * honest)]
-        for peer in (*identities, *member.watched):
+        for peer in identities:
+            peer.start()
+        if attack == FIRST:
+            await trio.sleep(AHEAD)
+        for peer in member.watched:
             peer.start()
         began, ends = trio.current_time(), []
         for end in range(WINDOW, rounds + 1, WINDOW):
@@ -140,7 +145,7 @@ def _merged_in_a_round(peers: Sequence[SimulatedPeer], after: int) -> float:
 
 def main(rounds: int, honest: int) -> None:
     print(describe(), flush=True)
-    found = {attack: run_in_virtual_time(partial(useful, attack, rounds, honest)) for attack in (UNTOUCHED, SILENT, BROKEN)}
+    found = {attack: run_in_virtual_time(partial(useful, attack, rounds, honest)) for attack in (UNTOUCHED, SILENT, BROKEN, FIRST)}
 
     def cell(attack: str, index: int) -> str:
         merged, seconds = found[attack][index]
