@@ -16,10 +16,10 @@ import attrs
 import torch
 from machine import describe
 
-from learnae.testing.chaos.herd import Herd, Member
-from learnae.testing.chaos.monkey import Monkey
-from learnae.testing.chaos.project import Project, moments
-from learnae.testing.chaos.wreckage import broken_files
+from tests.support.chaos.herd import Herd, Member
+from tests.support.chaos.monkey import Monkey
+from tests.support.chaos.project import Project, moments
+from tests.support.chaos.wreckage import broken_files
 
 START_SECONDS = 600.0
 NEVER = 10**9  # steps

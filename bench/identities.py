@@ -25,10 +25,9 @@ import learnae
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid, Encoded, PeerId
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.trainer import Model
+from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 
 HONEST, WINDOW = 20, 50

@@ -25,17 +25,15 @@ from machine import describe
 
 import learnae
 from learnae.data.digits import Digits, load
-from learnae.link.contract import Offer
+from learnae.link.messages import Offer
 from learnae.node import rounds
-from learnae.plugins.announcer.memory import MemoryMedium
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
-from learnae.testing.d20 import SPLITS, Learner, accuracy, fresh_model
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.trainer import MemoryLink, MemoryTrainer
+from learnae.plugins.memory import MemoryMedium, MemoryStorage
+from learnae.testing.swarm import MemoryLink, MemoryTrainer, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
-from learnae.trainer.patience import Patience
+from learnae.trainer.model_progress import Patience
+from tests.support.d20 import SPLITS, Learner, accuracy, fresh_model
 
 PATIENCES = (0.0, 0.02, 0.05, 0.1)
 SHARES = (0.0, 0.1, 0.2, 0.5)
@@ -78,7 +76,7 @@ class WakingLink(MemoryLink):
 
 @attrs.define(kw_only=True)
 class PatientTrainer(MemoryTrainer):
-    """Waits as `learnae.trainer.contact` does. `adopted` is called after each adoption."""
+    """Waits as `learnae.trainer.session` does. `adopted` is called after each adoption."""
 
     step_seconds: Callable[[], float]
     merge_seconds: float

@@ -20,8 +20,8 @@ from machine import describe
 from tables import show
 
 from learnae.content.cids import check
+from learnae.content.encryption import OPEN, Seal, Siv, room
 from learnae.content.pack import Packed, pack
-from learnae.content.seals import OPEN, Seal, Siv, room
 from learnae.content.unpack import Content, Manifest
 from learnae.plugins.codec.int8 import Int8
 from learnae.records import Block, Cid, Encoded, Kind, PeerId, TensorSpec

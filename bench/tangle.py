@@ -23,8 +23,8 @@ import trio
 from machine import describe
 from tables import show
 
+from learnae.testing.announcer_talk import Ear
 from learnae.testing.context import make_context
-from learnae.testing.ear import Ear
 from learnae_iota import curl
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.backlog import Backlog

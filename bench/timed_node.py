@@ -18,37 +18,35 @@ from typing import Any
 
 import trio
 
-import learnae.node.delivering
+import learnae.node.fetching
 import learnae.node.node
 import learnae.node.publishing
-import learnae.node.transfer
-import learnae.plugins.announcer.directory
-import learnae.plugins.storage.search
+import learnae.node.services
+import learnae.plugins.directory.announcer
+import learnae.plugins.directory.search
 from learnae.node.__main__ import run
-from learnae.node.adopting import Adopting
 from learnae.node.decoding import Decoder
-from learnae.node.errands import Errands
-from learnae.node.heap import keep_memory
 from learnae.node.history import History
 from learnae.node.judging import Judges
-from learnae.node.merging import Merger
+from learnae.node.merging import Merger, Writer
 from learnae.node.node import Node
+from learnae.node.obtaining import Errands
 from learnae.node.publishing import Publisher
-from learnae.node.rounds import Rounds
-from learnae.node.writing import Writer
+from learnae.node.rounds import Adopting, Rounds
+from learnae.node.runtime import keep_memory
 from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.directory.packs import Pack, PackWriter
+from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.plugins.merge.average import Average
-from learnae.plugins.storage.directory import DirectoryStorage
-from learnae.plugins.storage.packs import Pack, PackWriter
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "check of the snapshot": [(learnae.node.node, "finite")],
     "encode": [(Int8, "encode")],
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
-    "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.announcer.directory, "post")],
-    "fetch: find and read": [(learnae.plugins.storage.search, "look"), (Pack, "index"), (Pack, "read")],
-    "fetch: hashes": [(learnae.plugins.storage.search, "check"), (learnae.node.delivering, "check"), (learnae.node.transfer, "check")],
+    "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.directory.announcer, "post")],
+    "fetch: find and read": [(learnae.plugins.directory.search, "look"), (Pack, "index"), (Pack, "read")],
+    "fetch: hashes": [(learnae.plugins.directory.search, "check"), (learnae.node.services, "check"), (learnae.node.fetching, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],
     "gates": [(Judges, "judge")],

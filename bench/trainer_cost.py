@@ -20,9 +20,9 @@ from task import make_model
 from throughput import show_throughput
 
 import learnae
-from learnae.trainer.area import Area
 from learnae.trainer.copying import Copier
 from learnae.trainer.shared import find_shared
+from learnae.trainer.shared_memory import Area
 
 STEPS = 1_000_000
 REPEATS = 21

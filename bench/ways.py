@@ -16,7 +16,7 @@ from task import BATCH
 from torch import nn
 
 import learnae
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 ANNOUNCEMENT_BYTES = 1090  # the most that one may have
 EXCHANGE_SECONDS = 60.0

@@ -45,7 +45,7 @@ from learnae.strategies import (
 
 if TYPE_CHECKING:
     from learnae.trainer.join import join
-    from learnae.trainer.recipe import Trainer
+    from learnae.trainer.loop import Trainer
     from learnae.trainer.swarm import Swarm
 
 __all__ = [
@@ -94,7 +94,7 @@ __all__ = [
     "join",
 ]
 
-_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.recipe"}
+_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.loop"}
 
 
 def __getattr__(name: str) -> Any:

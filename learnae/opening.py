@@ -1,15 +1,21 @@
-"""Files and folders in which somebody else may have put things, opened without being led elsewhere or held up.
+"""Opens files and folders in which others may have put things: no link is followed, no pipe is waited for.
 
 No link is followed, no pipe is waited for, nothing is cut before it was looked at. Whoever holds a folder's descriptor works in that very
 folder, whatever becomes of its name. Above what is named here links are followed: where a folder lies is for its user to say.
+
+A path that somebody named goes through links that this user or root made, since their maker may do all of that anyway. A link of another
+user is followed where nobody but that user can have put it there: in a closed folder of the same owner that no other has put where it is.
+Of the names below what was named no link is followed, whoever made it. The way is gone step by step, by descriptors: a name that is
+exchanged meanwhile leads nobody astray.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -152,3 +158,124 @@ def _not(name: str | Path, found: os.stat_result, wanted: str) -> UnfitError:
 
 def _too_long(name: str | Path, max_bytes: int) -> UnfitError:
     return UnfitError(errno.EFBIG, f"is longer than {max_bytes:,} bytes", str(name))
+
+
+Make = Callable[[int, str, Path], None]
+"""Makes a folder: in which, under which name, and what its whole path is, for errors."""
+
+_MOST_LINKS = 40
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # with an access control list the bits of the group are what anybody in it may do at most
+_PASS = getattr(os, "O_PATH", getattr(os, "O_SEARCH", os.O_RDONLY)) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make: Make | None = None, parents: bool = False) -> int:
+    """The descriptor of the folder `named`, or of that which lies `below` it, name by name; its caller closes it.
+
+    `make` makes the last folder where it is missing, with `parents` those above as well. An `unnamed` one is a default that the user did
+    not choose: a folder on the way that another user made where everybody may write is refused, since it may be there to be found. Raises
+    UnfitError for that, for links that are not followed, and for what is no folder; FileExistsError for that where a folder is to be made;
+    OSError.
+    """
+    whole = named if named.is_absolute() else Path.cwd() / named
+    names = [*((name, False) for name in reversed(below)), *((name, True) for name in reversed(whole.parts[1:]))]
+    so_far, links = "", 0
+    way = [os.open(os.sep, _PASS)]  # all folders that were passed: whether a link is followed depends on them
+    try:
+        while names:
+            name, may_be_link = names.pop()
+            place = f"{so_far}/{name}"
+            try:
+                way.append(_step(way[-1], name, place, make if parents or not names else None))
+            except _LinkError as link:
+                links += 1
+                if not may_be_link or links > _MOST_LINKS:
+                    raise UnfitError(errno.ELOOP, "is a symbolic link, which is not followed here", place) from None
+                target = _target(way, name, place, link.found)
+                names.extend((part, True) for part in reversed(target.parts) if part != os.sep)
+                if target.is_absolute():
+                    way.append(os.open(os.sep, _PASS))  # before the others are closed: none is closed twice, whatever goes wrong
+                    while len(way) > 1:
+                        os.close(way.pop(0))
+                    so_far = ""
+                continue
+            so_far = place
+            if unnamed:
+                _check_maker(way[-2], way[-1], place)
+        with paths_in_errors(so_far or os.sep):
+            return os.open(os.curdir, _READ, dir_fd=way[-1])
+    finally:
+        for passed in way:
+            os.close(passed)
+
+
+@contextmanager
+def paths_in_errors(folder: str | Path) -> Iterator[None]:
+    """What goes wrong inside with a name in this folder alone, or without any, gets the whole path."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or isinstance(error.filename, str):
+            error.filename = str(Path(folder, error.filename or ""))
+        raise
+
+
+class _LinkError(Exception):
+    """A link lies there."""
+
+    def __init__(self, found: os.stat_result) -> None:
+        self.found = found
+
+
+def _step(at: int, name: str, place: str, make: Make | None) -> int:
+    try:
+        return os.open(name, _PASS, dir_fd=at)
+    except FileNotFoundError:
+        if make is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place) from None
+        make(at, name, Path(place))
+        return _step(at, name, place, None)
+    except OSError as error:
+        found = look(name, at=at) if error.errno in (errno.ENOTDIR, errno.ELOOP) else None
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            raise _LinkError(found) from None
+        if error.errno == errno.ENOTDIR and make is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place) from error
+        if error.errno == errno.ENOTDIR:
+            raise UnfitError(errno.ENOTDIR, "is not a folder", place) from error
+        error.filename = place
+        raise
+
+
+def _target(way: Sequence[int], name: str, place: str, found: os.stat_result) -> Path:
+    """Where a link leads that may be followed, and that has stayed the same while it was read."""
+    if not _is_ours(found.st_uid) and not _only_the_owner_put_it(way, found.st_uid):
+        cause = f"is a symbolic link that another user ({found.st_uid}) made, which is not followed; name the folder that it leads to"
+        raise UnfitError(errno.ELOOP, cause, place)
+    with paths_in_errors(Path(place).parent):
+        target = os.readlink(name, dir_fd=way[-1])
+    again = look(name, at=way[-1])
+    if again is None or (again.st_dev, again.st_ino, again.st_ctime_ns) != (found.st_dev, found.st_ino, found.st_ctime_ns):
+        raise UnfitError(errno.ESTALE, "was exchanged while it was looked at", place)
+    return Path(target)
+
+
+def _only_the_owner_put_it(way: Sequence[int], maker: int) -> bool:
+    """Whether the maker of a link in the last of these folders owns it, nobody else may write to it, and nobody else has put it there.
+
+    Such an owner is root of the machine in a container that knows no such user, or whose folder the user has named.
+    """
+    folders = [os.fstat(passed) for passed in way]
+    put = any(above.st_mode & _OTHERS_WRITE and not _is_ours(folder.st_uid) for above, folder in itertools.pairwise(folders))
+    return folders[-1].st_uid == maker and not folders[-1].st_mode & _OTHERS_WRITE and not put
+
+
+def _is_ours(user: int) -> bool:
+    return user in (os.geteuid(), 0)
+
+
+def _check_maker(above: int, at: int, place: str) -> None:
+    maker = os.fstat(at).st_uid
+    if not _is_ours(maker) and os.fstat(above).st_mode & stat.S_IWOTH:
+        cause = f"was made by another user ({maker}) where everybody may write; name a folder of your own, or set XDG_STATE_HOME to one"
+        raise UnfitError(errno.EINVAL, cause, place)

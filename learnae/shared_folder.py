@@ -21,8 +21,7 @@ from typing import BinaryIO, TypeVar
 
 import attrs
 
-from learnae.opening import look, open_folder
-from learnae.reaching import paths_in_errors, reach
+from learnae.opening import look, open_folder, paths_in_errors, reach
 from learnae.texts import in_shell
 
 T = TypeVar("T")
@@ -38,7 +37,7 @@ class Place:
     """A folder, reached anew for each use, since it may go and come back.
 
     `named` is what its user calls it. Of the names `below` none may be a link: anybody who may write to the folder could have made it.
-    An `unnamed` one is a default that the user did not choose: it is not used where another user has prepared it (`learnae.reaching`).
+    An `unnamed` one is a default that the user did not choose: it is not used where another user has prepared it (`learnae.opening`).
     """
 
     named: Path
@@ -67,7 +66,7 @@ class Place:
 
 
 def make_in(above: int, name: str, place: Path) -> None:
-    """As `learnae.reaching.Make`; it takes the rights of a shared folder above."""
+    """As `learnae.opening.Make`; it takes the rights of a shared folder above."""
     if not _is_shared(os.fstat(above)):
         _make_plainly(above, name, place)
         return

@@ -23,7 +23,7 @@ from typing import Any
 MEMORY = Path("/dev/shm")  # packs and bulletins are files
 ROOT = Path(__file__).resolve().parents[1]
 # whose coverage counts
-DECODERS = ("learnae.asking", "learnae.config.kept", "learnae.content", "learnae.identity", "learnae.link", "learnae.plugins")
+DECODERS = ("learnae.http", "learnae.config.kept", "learnae.content", "learnae.identity", "learnae.link", "learnae.plugins")
 ARTIFACT = "found-"
 TIMEOUT_SECONDS = 20
 RSS_MEGABYTES = 2048
@@ -54,14 +54,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names() -> list[str]:
-    from learnae.testing.hostile.targets import all_targets
+    from tests.support.hostile.targets import all_targets
 
     with tempfile.TemporaryDirectory() as folder:
         return list(all_targets(Path(folder)))
 
 
 def _replay(name: str, data: bytes) -> int:
-    from learnae.testing.hostile.targets import all_targets
+    from tests.support.hostile.targets import all_targets
 
     with tempfile.TemporaryDirectory() as folder:
         accepted = all_targets(Path(folder))[name].feed(data)
@@ -97,8 +97,8 @@ def _tell(name: str, output: str, seconds: float) -> None:
 def _fuzz(name: str, folder: Path, options: argparse.Namespace) -> int:
     """Does not return: libFuzzer ends the process."""
     atheris: Any = importlib.import_module("atheris")
-    from learnae.testing.hostile.mutations import mutated
-    from learnae.testing.hostile.targets import all_targets
+    from tests.support.hostile.mutations import mutated
+    from tests.support.hostile.targets import all_targets
 
     with atheris.instrument_imports(include=list(DECODERS)):
         (files := folder / "files").mkdir()

@@ -17,10 +17,10 @@ import click
 import learnae
 from learnae import hookspecs
 from learnae.cli.main import learnae as command_line
-from learnae.config.choices import KINDS
 from learnae.config.describe import Key, describe_tables
+from learnae.config.options import KINDS
+from learnae.plugins.hooks import Offer
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.offers import Offer
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
@@ -146,7 +146,10 @@ def commands() -> Iterator[str]:
 
 
 def _commands(name: str, group: click.Group) -> Iterator[str]:
-    for word, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for word in sorted(group.list_commands(context)):
+        command = group.get_command(context, word)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from _commands(f"{name} {word}", command)
             continue

@@ -1,30 +1,65 @@
-"""The command `learnae`. What is heavy is imported by the command that needs it, so that `--help` comes at once."""
+"""The command `learnae`. A command's module is imported when it is needed, so that each comes at once."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import attrs
 import click
 
 from learnae.cli import endings
-from learnae.cli.commands.check import check
-from learnae.cli.commands.demo import demo
-from learnae.cli.commands.deny import allow, deny
-from learnae.cli.commands.export import export
-from learnae.cli.commands.history import history
-from learnae.cli.commands.init import init
-from learnae.cli.commands.key import key
-from learnae.cli.commands.new_plugin import new_plugin
-from learnae.cli.commands.plugins import plugins
-from learnae.cli.commands.rejoin import rejoin
-from learnae.cli.commands.run import run
-from learnae.cli.commands.status import status
-from learnae.cli.commands.storage import storage
-from learnae.cli.commands.why import why
 from learnae.outlets import tell
+
+
+@attrs.frozen
+class Entry:
+    """Where a command is, as "module:name", and what `--help` says of it."""
+
+    place: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "demo": Entry("learnae.cli.demo:demo", "Four peers learn to read digits; one is killed."),
+    "init": Entry("learnae.cli.new:init", "Make a project that `learnae run` runs as it is."),
+    "run": Entry("learnae.cli.run:run", "Train in a swarm as FILE says."),
+    "check": Entry("learnae.cli.check:check", "Name all that keeps FILE from running."),
+    "new-plugin": Entry("learnae.cli.new:new_plugin", "Make a package with a strategy of your own."),
+    "key": Entry("learnae.cli.new:key", "Make the key of a private swarm."),
+    "plugins": Entry("learnae.cli.plugins:plugins", "List all strategies, and broken plugins."),
+    "status": Entry("learnae.cli.status:status", "Show how a peer is, and whom it hears."),
+    "why": Entry("learnae.cli.why:why", "Tell what became of each update, and why."),
+    "history": Entry("learnae.cli.history:history", "Show the rounds of a peer."),
+    "export": Entry("learnae.cli.export:export", "Write a peer's model to a safetensors file."),
+    "deny": Entry("learnae.cli.orders:deny", "Hear a peer no more, from the next round on."),
+    "allow": Entry("learnae.cli.orders:allow", "Hear a peer again that was denied."),
+    "rejoin": Entry("learnae.cli.orders:rejoin", "Move a peer to another lineage."),
+    "storage": Entry("learnae.cli.storage:storage", "Remove what a peer has stored."),
+}
+"""In the order of `--help`."""
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when one asks for them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -38,7 +73,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version.")
 def learnae() -> None:
     """Unequal, unreliable machines train one PyTorch model together, with nobody in charge.
@@ -47,10 +82,6 @@ def learnae() -> None:
 
     Exit codes: 0 done, 1 a bug of ours, 2 mend your file or command line, 3 mend a plugin, 4 try again, 130 interrupted.
     """
-
-
-for command in (demo, init, run, check, new_plugin, key, plugins, status, why, history, export, deny, allow, rejoin, storage):
-    learnae.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

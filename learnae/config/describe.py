@@ -7,10 +7,8 @@ from typing import Any
 
 import attrs
 
-from learnae.config.bounds import bound_of, parts_of
-from learnae.config.choices import KINDS, Kind
 from learnae.config.load import PLAIN
-from learnae.config.options import fields_of, hints_of
+from learnae.config.options import KINDS, Kind, bound_of, fields_of, hints_of, parts_of
 from learnae.config.words import name_of, show
 
 

@@ -1,15 +1,21 @@
-"""Where things lie that the user did not name. Nothing is made here."""
+"""Default folders, and a trial whether a folder can be used. The trial leaves nothing behind."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import Swarm
+from learnae.opening import folder as opened
+from learnae.opening import paths_in_errors, reach, read_file
+from learnae.shared_folder import Place, create, in_words, make_in, remove
 
 
 def state_folder() -> Path:
@@ -59,3 +65,75 @@ def expanded(text: str, key: str) -> Path:
 def existing(folder: Path) -> Path:
     """The folder, or that of its parents which is there already."""
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+
+
+_TEXT = b"learnae"
+
+
+def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, shared: bool = True) -> str:
+    """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
+
+    `named` is what the user calls it, where that is another; one not `shared` is for this user alone. Raises ConfigError, at `key`.
+    """
+    place = folder if isinstance(folder, Place) else Place(folder)
+    called = named or place.path
+    try:
+        try_out(place)
+        return f"{called} can be written to"
+    except OSError as error:
+        said = in_words(error, called, shared=shared)
+        remedy = "or name another folder" if shared else "name another folder"
+        raise ConfigError(Problem(key, f"{called} cannot be written to: {said}", remedy)) from error
+
+
+def try_out(place: Place) -> None:
+    """Do with a file what peers do with theirs, and leave nothing behind; where the folder is missing, in one that is made for it.
+
+    The way is that of `Place.make`: what is refused there is refused here. Raises OSError.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(place.path)  # one that is too long could not be watched, though each of its names can be made
+    try:
+        descriptor = reach(place.named, place.below, unnamed=place.unnamed, make=_try_to_make, parents=True)
+    except _TriedError:
+        return
+    try:
+        with paths_in_errors(place.path):
+            _try_in(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _TriedError(Exception):
+    """A folder could be made there, and used."""
+
+
+def _try_to_make(above: int, name: str, place: Path) -> None:
+    """As `learnae.opening.Make`, but under another name, and nothing stays."""
+    trial = f"new.{secrets.token_hex(16)}.check"
+    make_in(above, trial, place.with_name(trial))
+    try:
+        with paths_in_errors(place.parent / trial), opened(trial, at=above) as at:
+            _try_in(at)
+    finally:
+        with suppress(OSError):
+            os.rmdir(trial, dir_fd=above)
+    raise _TriedError
+
+
+def _try_in(at: int) -> None:
+    draft, final = (f"new.{secrets.token_hex(16)}.check" for _ in range(2))
+    try:
+        with create(draft, at=at) as file:
+            file.write(_TEXT)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, final, src_dir_fd=at, dst_dir_fd=at)
+        os.fsync(at)
+        if read_file(final, len(_TEXT), at=at) != _TEXT:
+            raise OSError(errno.EIO, "what was written is not what is read")
+        os.unlink(final, dir_fd=at)
+    finally:
+        for name in (draft, final):
+            with suppress(OSError):
+                remove(name, at=at)

@@ -1,21 +1,54 @@
-"""The file of a peer, kept in its home as it was last used: there it tells others what this peer is and where its storages are."""
+"""A Config as plain data, the file of a peer as its home keeps it, and the code that a file names."""
 
 from __future__ import annotations
 
+import enum
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from learnae import opening
-from learnae.config.tables import Config
-from learnae.config.wire import dump
-from learnae.errors import ConfigError, Problem
-from learnae.identity.home_folder import open_home
+from learnae.config.options import KINDS, fields_of
+from learnae.config.tables import Choice, Config
+from learnae.errors import ConfigError, PluginError, Problem
+from learnae.identity.homes import open_home
 from learnae.records import MEGABYTE
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """The document that stands for `config`, all but its folder. Raises PluginError for an option that JSON cannot carry."""
+    return {
+        name: _plain(getattr(config, name), name) for name in fields_of(Config) if name != "folder" and getattr(config, name) is not None
+    }
+
+
+def _plain(value: Any, key: str) -> Any:
+    if isinstance(value, Choice):
+        return {**_table(value, key, leave="options"), **_table(value.options, key)}
+    if attrs.has(type(value)):
+        return _table(value, key)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_plain(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    raise PluginError(key, "sending its options to the node", f"{type(value).__name__} is neither text, number, path, list nor table")
+
+
+def _table(value: Any, key: str, leave: str = "") -> dict[str, Any]:
+    fields = {name: field for name, field in fields_of(type(value)).items() if name != leave}
+    present = {name: getattr(value, field.name) for name, field in fields.items()}
+    return {name: _plain(item, f"{key}.{name}") for name, item in present.items() if item is not None or fields[name].default is not None}
+
 
 FILE = "config.json"
 MOST_BYTES = 4 * MEGABYTE
@@ -58,3 +91,37 @@ def _absolute(text: str) -> Path:
     if not os.path.isabs(text) or "\0" in text:
         raise ValueError("its folder is no whole path")
     return Path(text)
+
+
+MARK = ":"
+
+
+def code_in(document: Mapping[str, Any]) -> list[str]:
+    """Each place that names code, and which, such as `merge.use = "my_file:MyMerge"`."""
+    named = [f'{kind}.use = "{table["use"]}"' for kind in KINDS for table in _tables(document.get(kind)) if _is_code(table)]
+    train = document.get("train")
+    entry = train.get("entry") if isinstance(train, Mapping) else None
+    return [*named, f'train.entry = "{entry}"'] if isinstance(entry, str) else named
+
+
+def without_code(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without all that names code."""
+    kept = dict(document)
+    for kind in KINDS:
+        if any(map(_is_code, _tables(kept.get(kind)))):
+            rest = [table for table in _tables(kept.pop(kind)) if not _is_code(table)]
+            kept |= {kind: rest} if rest else {}
+    if isinstance(train := kept.get("train"), Mapping):
+        kept["train"] = {name: value for name, value in train.items() if name != "entry"}
+    return kept
+
+
+def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
+    for table in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(table, Mapping):
+            yield table
+
+
+def _is_code(table: Mapping[str, Any]) -> bool:
+    use = table.get("use")
+    return isinstance(use, str) and MARK in use

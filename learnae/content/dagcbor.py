@@ -13,7 +13,7 @@ import cbor2
 import libipld
 
 from learnae.content.cids import cid_text
-from learnae.content.expect import items
+from learnae.content.validators import items
 from learnae.errors import UpdateRejected
 from learnae.records import BLOCK_BYTES, Cid
 

@@ -1,4 +1,4 @@
-"""The meta of an update or slice: who made it, and which tensors lie where.
+"""The meta of an update or slice: who made it, which tensors it holds, where their bytes lie; and limits on what strangers claim.
 
 One page is `{peer, kind, number, codec, base, parents, tensors}` in dag-cbor, where a tensor is
 `[name, dtype, [shape], {codec meta}, block, offset, length]`, and base and parents are CIDs as **text**: links would pin the whole history.
@@ -8,6 +8,7 @@ A page stands on its own, so that a stranger's bytes never unfold to more than o
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
@@ -15,12 +16,117 @@ from typing import Any
 
 import attrs
 
-from learnae.content import dagcbor, expect
+from learnae.content import dagcbor, validators
 from learnae.content.cids import parse_cid
-from learnae.content.limits import Limits
-from learnae.content.places import Place
+from learnae.content.roots import PART_LINKS
 from learnae.errors import PluginError, UpdateRejected
-from learnae.records import Cid, Kind, PeerId, TensorSpec
+from learnae.records import BLOCK_BYTES, Cid, Kind, PeerId, TensorSpec
+
+SMALLEST_LARGE = BLOCK_BYTES // 4
+"""A tensor of at least this many encoded bytes starts its own block; so an update has at most one block for each 128 KiB, and one more."""
+
+
+MOST_TENSORS = 1 << 16
+"""Where no own model says how many there are."""
+
+
+@attrs.frozen
+class Limits:
+    """Upper bounds on one update or slice. `bytes` is the sum of all its blocks."""
+
+    bytes: int
+    tensors: int = MOST_TENSORS
+    pages: int = 64  # blocks of the meta
+    name: int = 512  # characters in a tensor's name
+    dims: int = 16
+    notes: int = 16  # numbers and texts that a codec attaches to a tensor
+    text: int = 256  # characters in one of those, and in other names
+    parents: int = 64
+
+    @property
+    def blocks(self) -> int:
+        """Data blocks."""
+        return self.bytes // SMALLEST_LARGE + 2
+
+    @property
+    def parts(self) -> int:
+        """Parts that list them."""
+        return -(-self.blocks // PART_LINKS)
+
+
+@attrs.frozen
+class Place:
+    """`length` bytes from `offset` in block number `block`.
+
+    What does not fit into one block starts at offset 0, fills it, and goes on in the following blocks. A length of 0 takes no block.
+    """
+
+    block: int
+    offset: int
+    length: int
+
+    def spans(self, room: int) -> Iterator[tuple[int, int, int]]:
+        """(block, start, stop) for each block that this place touches, where a block holds `room` bytes."""
+        block, start, left = self.block, self.offset, self.length
+        while left > 0:
+            stop = min(start + left, room)
+            yield block, start, stop
+            block, start, left = block + 1, 0, left - (stop - start)
+
+
+def block_lengths(places: Sequence[Place], count: int, room: int) -> list[int]:
+    """How long each of `count` blocks of at most `room` bytes must be to hold these places.
+
+    Raises UpdateRejected("place") unless they fill the blocks from the first byte, one behind the other, and each block holds something.
+    """
+    if sum(place.length for place in places) > count * room:  # also bounds the work below
+        raise UpdateRejected("place", "tensors overlap")
+    lengths = [0] * count
+    for place in sorted(places, key=lambda place: (place.block, place.offset)):
+        _check(place, count, room)
+        for block, start, stop in place.spans(room):
+            if start != lengths[block]:
+                raise UpdateRejected("place", f"two tensors overlap in block {block}, or leave a gap")
+            lengths[block] = stop
+    if 0 in lengths:
+        raise UpdateRejected("place", f"block {lengths.index(0)} holds no tensor")
+    return lengths
+
+
+def _check(place: Place, count: int, room: int) -> None:
+    end = place.offset + place.length
+    if place.block + -(-end // room) > count:
+        raise UpdateRejected("place", f"a tensor ends behind the last of {count} blocks")
+    if end > room and place.offset:
+        raise UpdateRejected("place", "a tensor of several blocks must start its first")
+
+
+SIGNATURE_BYTES = 8
+
+
+def model_signature(specs: Iterable[TensorSpec], frozen: bytes = b"") -> bytes:
+    """8 bytes over names and shapes in any order, and the digest of what is not shared. Dtypes do not matter: peers may differ in them."""
+    shapes = sorted([spec.name, list(spec.shape)] for spec in specs)
+    digest = hashlib.sha256(b"learnae/model/1" + dagcbor.encode([frozen.hex(), shapes]))
+    return digest.digest()[:SIGNATURE_BYTES]
+
+
+def first_difference(own: Iterable[TensorSpec], theirs: Iterable[TensorSpec]) -> str | None:
+    """A sentence that names the first difference of two architectures, in the order of the own tensors; None if there is none."""
+    here, there = ({spec.name: spec.shape for spec in specs} for specs in (own, theirs))
+    for name in (*here, *there):
+        if name not in there:
+            return f"{name} is {_size(here[name])} here and missing there"
+        if name not in here:
+            return f"{name} is {_size(there[name])} there and missing here"
+        if here[name] != there[name]:
+            return f"{name} is {_size(here[name])} here, {_size(there[name])} there"
+    return None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
 
 _KEYS = ("peer", "kind", "number", "codec", "base", "parents", "tensors")
 DTYPES = frozenset(
@@ -67,7 +173,7 @@ def encode_meta(meta: Meta, page_bytes: int) -> tuple[bytes, ...]:
     rows = (_row(entry, meta.codec) for entry in meta.tensors)
     pages = tuple(dagcbor.encode({**head, "tensors": page}) for page in _paginate(rows, room))
     try:
-        decode_meta(pages, Limits(expect.MAX_INTEGER))
+        decode_meta(pages, Limits(validators.MAX_INTEGER))
     except UpdateRejected as error:
         raise ValueError(f"others would refuse this meta: {error}") from error
     return pages
@@ -79,7 +185,7 @@ def decode_meta(pages: Sequence[bytes], limits: Limits) -> Meta:
     entries: list[TensorEntry] = []
     for page in pages:
         value = dagcbor.decode(page, _KEYS)
-        rows = expect.items(value.pop("tensors"), "tensors", limits.tensors - len(entries))
+        rows = validators.items(value.pop("tensors"), "tensors", limits.tensors - len(entries))
         entries += [_entry(row, limits) for row in rows]
         heads.append(value)
         if value != heads[0]:
@@ -115,13 +221,13 @@ def _head(meta: Meta) -> dict[str, Any]:
 
 def _meta(head: Mapping[str, Any], tensors: tuple[TensorEntry, ...], limits: Limits) -> Meta:
     return Meta(
-        peer=expect.peer(head["peer"], "peer"),
-        kind=Kind(expect.integer(head["kind"], "kind", min(Kind), max(Kind))),
-        number=expect.integer(head["number"], "number"),
-        codec=expect.text(head["codec"], "codec", limits.text),
+        peer=validators.peer(head["peer"], "peer"),
+        kind=Kind(validators.integer(head["kind"], "kind", min(Kind), max(Kind))),
+        number=validators.integer(head["number"], "number"),
+        codec=validators.text(head["codec"], "codec", limits.text),
         tensors=tensors,
         base=None if head["base"] == "" else parse_cid(head["base"]),
-        parents=tuple(map(parse_cid, expect.items(head["parents"], "parents", limits.parents))),
+        parents=tuple(map(parse_cid, validators.items(head["parents"], "parents", limits.parents))),
     )
 
 
@@ -144,28 +250,28 @@ def _note(value: object, key: str, tensor: str, codec: str) -> int | float | str
 
 def _entry(row: Any, limits: Limits) -> TensorEntry:
     if type(row) is not list or len(row) != 7:
-        raise expect.malformed("a tensor", "a list of 7 items")
+        raise validators.malformed("a tensor", "a list of 7 items")
     name, dtype, shape, notes, *place = row
     return TensorEntry(
         _spec(name, dtype, shape, limits),
         _notes(notes, limits),
-        Place(*(expect.integer(number, "a place", high=limits.bytes) for number in place)),
+        Place(*(validators.integer(number, "a place", high=limits.bytes) for number in place)),
     )
 
 
 def _spec(name: Any, dtype: Any, shape: Any, limits: Limits) -> TensorSpec:
-    dims = expect.items(shape, "a shape", limits.dims)
+    dims = validators.items(shape, "a shape", limits.dims)
     spec = TensorSpec(
-        expect.text(name, "a name", limits.name),
-        expect.one_of(dtype, "a dtype", DTYPES),
-        tuple(expect.integer(dim, "a dimension") for dim in dims),
+        validators.text(name, "a name", limits.name),
+        validators.one_of(dtype, "a dtype", DTYPES),
+        tuple(validators.integer(dim, "a dimension") for dim in dims),
     )
-    expect.integer(spec.count, "a shape's product")
+    validators.integer(spec.count, "a shape's product")
     return spec
 
 
 def _notes(notes: Any, limits: Limits) -> dict[str, int | float | str]:
     return {
-        expect.text(key, "a note's name", limits.text): expect.note(value, limits.text)
-        for key, value in expect.table(notes, "codec meta", limits.notes).items()
+        validators.text(key, "a note's name", limits.text): validators.note(value, limits.text)
+        for key, value in validators.table(notes, "codec meta", limits.notes).items()
     }

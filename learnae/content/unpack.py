@@ -8,11 +8,9 @@ from functools import cached_property
 import attrs
 
 from learnae.content.cids import is_dag
-from learnae.content.limits import MOST_TENSORS, Limits
-from learnae.content.meta import Meta, TensorEntry, decode_meta
-from learnae.content.places import block_lengths
+from learnae.content.encryption import OPEN, Seal, room
+from learnae.content.meta import MOST_TENSORS, Limits, Meta, TensorEntry, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
-from learnae.content.seals import OPEN, Seal, room
 from learnae.errors import Unavailable, UpdateRejected
 from learnae.records import Cid, Encoded
 

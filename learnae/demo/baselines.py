@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from learnae.demo.model import Batch, Data, accuracy, batches, loss_of, make_model
-from learnae.demo.plan import Plan, Stage
+from learnae.demo.processes import Plan, Stage
 
 
 def trained(plan: Plan, number: int, steps: int, part: Batch, test: Batch) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from learnae.data.digits import CLASSES, FEATURES
-from learnae.demo.plan import Plan
+from learnae.demo.processes import Plan
 
 Batch = tuple[Tensor, Tensor]
 

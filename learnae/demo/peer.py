@@ -17,11 +17,10 @@ import torch
 from torch import nn
 
 from learnae.demo.model import Batch, Data, Ended, accuracy, batches, loss_of, make_model, paced
-from learnae.demo.plan import Plan, Stage
+from learnae.demo.processes import Plan, Stage
 from learnae.logs import make_logger
 from learnae.trainer.join import join
-from learnae.trainer.loop import resume, train
-from learnae.trainer.recipe import Trainer
+from learnae.trainer.loop import Trainer, resume, train
 from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""The processes of the demo: started with little, heard line by line, ended for sure."""
+"""The processes of the demo: the plan that they follow, how they are started and ended, and what they report."""
 
 from __future__ import annotations
 
@@ -7,18 +7,105 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import trio
 
 from learnae import launch
-from learnae.demo.family import descendants
-from learnae.demo.plan import Plan, Stage
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim, holders
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """All numbers of the demo."""
+
+    classes: tuple[tuple[int, ...], ...] = ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))  # the digits that each peer has images of
+    steps: int = 1500  # of each peer at least: all train until the last one has made so many
+    steps_per_second: float = 80.0  # slow enough to watch, and two cores bear it
+    local_steps: int = 10
+    batch: int = 16
+    learning_rate: float = 0.2
+    hidden: int = 64
+    seed: int = 0
+    victim: int = 2  # the number of the peer that is killed, from 1
+    kill_after: float = 0.5  # share of the steps
+    away_seconds: float = 2.0
+    limit_seconds: float = 150.0  # then it has failed, whatever the reason
+    scenery: Mapping[str, Any] = attrs.field(factory=dict)  # tables of each peer's file, beside those of `config`
+
+    def to_json(self) -> str:
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values: dict[str, Any] = json.loads(text)
+        return cls(**{**values, "classes": tuple(map(tuple, values["classes"]))})
+
+    def config(self, number: int) -> dict[str, Any]:
+        """The file of one peer, as a document: a pace that shows something, and the embedded defaults where the scenery is silent."""
+        plain: dict[str, Any] = {
+            "swarm": {"name": "demo"},
+            "peer": {"seed": self.seed + number},
+            "train": {"local_steps": self.local_steps},
+            "selector": {"count": len(self.classes) - 1},
+        }
+        return {**plain, **self.scenery, "swarm": {**plain["swarm"], **self.scenery.get("swarm", {})}}
+
+
+@attrs.frozen
+class Stage:
+    """The folders of one run; nothing outside of them is touched."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "digits.npz"
+
+    @property
+    def state(self) -> Path:
+        """Stands for XDG_STATE_HOME: the peers meet in it, and no other swarm does."""
+        return self.folder / "state"
+
+    @property
+    def key(self) -> Path:
+        """Of the swarm, where it is a private one."""
+        return self.folder / "swarm.key"
+
+    def home(self, number: int) -> Path:
+        return self.folder / f"peer-{number}"
+
+    def log(self, number: int) -> Path:
+        return self.folder / f"peer-{number}.log"
+
+
+def descendants(pids: Iterable[int]) -> set[int]:
+    """Of living processes, as Linux tells them; elsewhere none are found."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found, new = set[int](), list(pids)
+    while new:
+        for pid in children.get(new.pop(), ()):
+            if pid not in found:
+                found.add(pid)
+                new.append(pid)
+    return found
+
+
+def _parents() -> Iterable[tuple[int, int]]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            behind_the_name = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        yield int(stat.parent.name), int(behind_the_name[1])
+
 
 LEAVE_SECONDS = 15.0
 REAP_SECONDS = 5.0
@@ -106,3 +193,73 @@ async def _start(command: list[str], stage: Stage, log: Path) -> trio.Process:
         return await trio.lowlevel.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd=stage.folder, start_new_session=True
         )
+
+
+class State(StrEnum):
+    """Where a peer is in its life."""
+
+    STARTING = "loading PyTorch"
+    TRAINING = "training"
+    KILLED = "killed"
+    RETURNING = "returning"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class Counts:
+    """What one process of a peer has counted."""
+
+    merged: int = 0
+    refused: int = 0
+    bytes: int = 0
+
+
+@attrs.define
+class Peer:
+    """One peer over all of its lives."""
+
+    number: int
+    classes: tuple[int, ...]
+    state: State = State.STARTING
+    steps: int = 0
+    heard: int = 0
+    accuracy: float | None = None
+    curve: list[tuple[float, float]] = attrs.field(factory=list)  # (seconds, accuracy)
+    killed_at: float | None = None
+    back_at: float | None = None
+    now: Counts = attrs.field(factory=Counts)
+    before: Counts = attrs.field(factory=Counts)  # of the life that was ended
+
+    @property
+    def name(self) -> str:
+        return f"peer {self.number}"
+
+    @property
+    def knows(self) -> str:
+        return " ".join(map(str, self.classes))
+
+    @property
+    def total(self) -> Counts:
+        return Counts(*(getattr(self.before, name) + getattr(self.now, name) for name in ("merged", "refused", "bytes")))
+
+    @property
+    def merged_since_return(self) -> int:
+        return self.now.merged if self.back_at is not None else 0
+
+    def hear(self, line: Mapping[str, Any], seconds: float) -> None:
+        """Take in a line of its process."""
+        if line["event"] == "training":
+            self.back_at = seconds if self.state == State.RETURNING else self.back_at
+            self.state, self.steps = State.TRAINING, line["steps"]
+            return
+        self.steps, self.heard, self.accuracy = line["steps"], line["heard"], line["accuracy"]
+        self.now = Counts(line["merged"], line["refused"], line["bytes"])
+        self.curve.append((seconds, line["accuracy"]))
+        if line["event"] == "final":
+            self.state = State.DONE
+
+    def die(self, seconds: float) -> None:
+        """Its processes were killed: what they counted is history."""
+        self.state, self.killed_at, self.heard = State.KILLED, seconds, 0
+        self.before, self.now = self.total, Counts()

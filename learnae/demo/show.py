@@ -1,26 +1,87 @@
-"""The demo from the first word to the picture."""
+"""`learnae demo`: from its first word to its picture."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
 
-from learnae.demo import scenery
-from learnae.demo.director import Director
-from learnae.demo.plan import Stage
-from learnae.demo.screen import watch
-from learnae.demo.table import closing_table, summary
-from learnae.demo.verdict import shortcomings
+from learnae.demo.director import Director, shortcomings
+from learnae.demo.processes import Plan, Stage
+from learnae.demo.screen import closing_table, summary, watch
 from learnae.errors import ConfigError, Problem
+from learnae.identity.swarms import SwarmKey
 from learnae.screen import Screen, line
 from learnae.texts import harmless, indented
+
+EMBEDDED = "directory"
+KINDS = ("storage", "announcer")
+ON_LOOPBACK: dict[str, dict[str, Any]] = {"ipfs": {"listen": ["/ip4/127.0.0.1/tcp/0"]}}  # options that keep it on this machine
+BUILDERS = {"iota": "learnae_iota.demo:tangle"}  # of what has to run before peers can use it
+STEPS_PER_SECOND = 30.0  # daemons share the cores, and rounds take longer
+LEARNING_RATE = 0.1  # more steps pass between two merges, each by itself on two or three of the digits
+STEPS = 2500  # so it takes more of them
+LIMIT_SECONDS = 400.0
+
+
+@attrs.frozen
+class Built:
+    """What a plugin has made for the demo: options that lead to it, and what happens to it half-way, told in one line."""
+
+    options: Mapping[str, Any]
+    half_way: Callable[[], str]
+
+
+Builder = Callable[[Path], AbstractContextManager[Built]]
+
+
+@attrs.frozen
+class Scene:
+    """The play, and what happens half-way beside it."""
+
+    plan: Plan
+    half_way: tuple[Callable[[], str], ...] = ()
+
+
+def table(name: str) -> dict[str, Any]:
+    """The choice of it in a peer's file, as far as that is known before the demo."""
+    return {"use": name, **ON_LOOPBACK.get(name, {})}
+
+
+@contextmanager
+def built(chosen: Mapping[str, str], stage: Stage) -> Iterator[Scene]:
+    """`chosen` names a storage and an announcer. With other than the embedded ones the swarm is a private one. Raises LearnaeError."""
+    others = {kind: name for kind, name in chosen.items() if name != EMBEDDED}
+    if not others:
+        yield Scene(Plan())
+        return
+    stage.key.touch(mode=0o600)
+    stage.key.write_text(SwarmKey.generate().text())
+    tables: dict[str, Any] = {"swarm": {"key_file": str(stage.key)}}
+    with ExitStack() as stack:
+        made = {name: stack.enter_context(_builder(name)(stage.folder / name)) for name in others.values() if name in BUILDERS}
+        for kind, name in others.items():
+            tables[kind] = [{**table(name), **(made[name].options if name in made else {})}]
+        plan = Plan(
+            scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
+        )
+        yield Scene(plan, tuple(one.half_way for one in made.values()))
+
+
+def _builder(name: str) -> Builder:
+    module, _, function = BUILDERS[name].partition(":")
+    builder: Builder = getattr(importlib.import_module(module), function)
+    return builder
+
 
 NEEDED = {"torch": "torch", "sklearn": "demo", "matplotlib": "demo"}
 WIDTH = 100  # where there is no terminal that has one
@@ -46,7 +107,7 @@ def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bo
     _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        with scenery.built(chosen, stage) as scene:
+        with built(chosen, stage) as scene:
             return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:
@@ -77,7 +138,7 @@ async def _play(director: Director, console: Screen) -> None:
 
 
 def _close(director: Director, out: Path, console: Screen) -> list[str]:
-    from learnae.demo.picture import draw
+    from learnae.demo.screen import draw
 
     peers, baselines = director.peers, director.baselines
     assert baselines is not None

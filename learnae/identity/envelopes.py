@@ -1,4 +1,7 @@
-"""The envelope of an announcement: version (1 byte), public key (32), signature (64), payload (canonical CBOR); then sealed, if private."""
+"""The envelope of an announcement: version (1 byte), public key (32), signature (64), payload (canonical CBOR); encrypted if private.
+
+0 to 2 are the head, 3 to 7 are kept for it, the bodies begin at 8. Numbers are never used again for another meaning.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,148 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import attrs
 import cbor2
 
-from learnae.content import expect
-from learnae.content.seals import OPEN, Seal
+from learnae.content import validators
+from learnae.content.cids import CID_BYTES, cid_bytes, cid_text
+from learnae.content.encryption import OPEN, Seal
 from learnae.errors import UpdateRejected
-from learnae.identity.bodies import dump_body, load_body
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 from learnae.identity.swarms import SWARM_BYTES
-from learnae.records import Announcement, Body, Kind, PeerId, Present, Update
+from learnae.records import Announcement, Body, Kind, Leaving, PeerId, Present, Sample, Slice, Update
+
+NAMES = 8  # storages in `hints`, hints of one storage, versions
+NAME_CHARACTERS = 64
+HINT_CHARACTERS = 200
+LABELS = 64
+
+
+@attrs.frozen
+class Wire:
+    """`load(value, what)` raises UpdateRejected for what `dump` never makes."""
+
+    load: Callable[[Any, str], Any]
+    dump: Callable[[Any], Any] = lambda value: value
+
+
+def octets(low: int, high: int) -> Wire:
+    return Wire(partial(validators.octets, low=low, high=high), bytes)
+
+
+def _cid(value: Any, what: str) -> Any:
+    return cid_text(validators.octets(value, what, CID_BYTES, CID_BYTES))
+
+
+def _labels(value: Any, what: str) -> dict[str, int]:
+    entries = validators.table(value, what, LABELS).items()
+    return {validators.text(name, what, NAME_CHARACTERS): validators.integer(count, what) for name, count in entries}
+
+
+def _hints(value: Any, what: str) -> dict[str, tuple[str, ...]]:
+    entries = validators.table(value, what, NAMES).items()
+    return {validators.text(name, what, NAME_CHARACTERS): _texts(hints, what) for name, hints in entries}
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    return tuple(validators.text(text, what, HINT_CHARACTERS) for text in validators.items(value, what, NAMES))
+
+
+def _versions(value: Any, what: str) -> tuple[int, ...]:
+    return tuple(validators.integer(version, what, high=255) for version in validators.items(value, what, NAMES))
+
+
+COUNT = Wire(validators.integer)
+FLAG = Wire(validators.truth)
+REAL = Wire(validators.real, float)
+SECONDS = Wire(partial(validators.real, low=0.0), float)
+NAME = Wire(partial(validators.text, limit=NAME_CHARACTERS))
+CID = Wire(_cid, cid_bytes)
+LABEL_COUNTS = Wire(_labels, dict)
+HINTS = Wire(_hints, lambda hints: {name: list(texts) for name, texts in hints.items()})
+VERSIONS = Wire(_versions, list)
+
+
+SKETCH_BYTES = 400
+SAMPLE_BYTES = 850  # with all that stands around it, sealed, it fits into ENVELOPE_BYTES
+
+_NOTHING: tuple[object, ...] = (None, b"", {})
+
+
+@attrs.frozen
+class Field:
+    """One field of a body. An optional one is left out where it has its default."""
+
+    number: int
+    name: str
+    wire: Wire
+    optional: bool = False
+
+
+_BODIES: Mapping[Kind, tuple[type[Body], tuple[Field, ...]]] = {
+    Kind.UPDATE: (
+        Update,
+        (
+            Field(8, "root", CID),
+            Field(9, "bytes", COUNT),
+            Field(10, "lineage", octets(8, 8)),
+            Field(11, "signature", octets(8, 8)),
+            Field(12, "age", COUNT),
+            Field(13, "young", FLAG),
+            Field(14, "own_steps", COUNT),
+            Field(15, "samples", COUNT),
+            Field(16, "step_seconds", SECONDS),
+            Field(17, "codec", NAME),
+            Field(18, "base", CID, optional=True),
+            Field(19, "loss", REAL, optional=True),
+            Field(20, "sketch", octets(0, SKETCH_BYTES), optional=True),
+        ),
+    ),
+    Kind.SLICE: (
+        Slice,
+        (
+            Field(8, "root", CID),
+            Field(9, "bytes", COUNT),
+            Field(10, "schema", octets(1, 32)),
+            Field(11, "rows", COUNT),
+            Field(12, "labels", LABEL_COUNTS, optional=True),
+        ),
+    ),
+    Kind.SAMPLE: (Sample, (Field(8, "payload", octets(0, SAMPLE_BYTES)),)),
+    Kind.PRESENT: (
+        Present,
+        (
+            Field(8, "hints", HINTS, optional=True),
+            Field(9, "role", NAME),
+            Field(10, "versions", VERSIONS),
+        ),
+    ),
+    Kind.LEAVING: (Leaving, ()),
+}
+
+
+def dump_body(kind: Kind, body: Body) -> dict[int, Any]:
+    """The fields by number. Raises whatever a value of a wrong type raises."""
+    _, fields = _BODIES[kind]
+    values = ((field, getattr(body, field.name)) for field in fields)
+    return {field.number: field.wire.dump(value) for field, value in values if not (field.optional and value in _NOTHING)}
+
+
+def load_body(kind: Kind, numbers: Mapping[Any, Any]) -> Body:
+    """The body in these fields; numbers that version 1 does not know are ignored. Raises UpdateRejected."""
+    cls, fields = _BODIES[kind]
+    values = {field.name: field.wire.load(numbers[field.number], field.name) for field in fields if _there(field, numbers)}
+    return cls(**values)
+
+
+def _there(field: Field, numbers: Mapping[Any, Any]) -> bool:
+    if field.number not in numbers and not field.optional:
+        raise UpdateRejected("malformed", f"{field.name} is missing")
+    return field.number in numbers
+
 
 VERSION = 1
 ENVELOPE_BYTES = 1090
@@ -115,12 +248,14 @@ def _dump(announcement: Announcement) -> bytes:
 
 def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
     numbers = _fields(payload)
-    if expect.octets(numbers.get(_SWARM), "the swarm", SWARM_BYTES, SWARM_BYTES) != swarm:
+    if validators.octets(numbers.get(_SWARM), "the swarm", SWARM_BYTES, SWARM_BYTES) != swarm:
         raise UpdateRejected("foreign", "of another swarm")
-    kind = expect.integer(numbers.get(_KIND), "the kind")
+    kind = validators.integer(numbers.get(_KIND), "the kind")
     if kind not in set(Kind):
         raise UpdateRejected("unknown-kind", str(kind))
-    return Announcement(swarm, peer, expect.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS), load_body(Kind(kind), numbers))
+    return Announcement(
+        swarm, peer, validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS), load_body(Kind(kind), numbers)
+    )
 
 
 def _fields(payload: bytes) -> Mapping[Any, Any]:

@@ -1,10 +1,11 @@
-"""A peer's identity: an Ed25519 key, kept in one small file that nobody else may read."""
+"""A peer's Ed25519 key, kept in a small file that only its owner can read; and the peers that are admitted."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from learnae import opening
 from learnae.errors import ConfigError, Problem
-from learnae.identity.home_folder import HomeFolder, open_home, open_to_others
+from learnae.identity.homes import HomeFolder, open_home, open_to_others
 from learnae.records import PeerId
 
 KEY = "key"  # its name in a home
@@ -121,3 +122,21 @@ def _seed(file: BinaryIO, path: Path) -> bytes:
 
 def _problem(path: Path, message: str, remedy: str) -> ConfigError:
     return ConfigError(Problem(str(path), message, remedy))
+
+
+def _keys(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+@attrs.frozen
+class Admission:
+    """Peers are named by their whole keys, since the beginning of one can be forged. No allowed peer named: everyone is allowed."""
+
+    allow: frozenset[str] = attrs.field(default=frozenset(), converter=_keys)
+    deny: frozenset[str] = attrs.field(default=frozenset(), converter=_keys)
+
+    def refuses(self, peer: PeerId) -> str | None:
+        """Why this verified peer is not heard: "denied", which wins, or "not-allowed"; None if it is heard."""
+        if peer in self.deny:
+            return "denied"
+        return "not-allowed" if self.allow and peer not in self.allow else None

@@ -1,17 +1,117 @@
-"""Every line that passes between a trainer and its node. An end of file says the rest: the other side has ended, or leaves."""
+"""The messages between a trainer and its node, and how they travel: as lines of JSON, strict, and bounded in length.
+
+Slots and pages. The trainer copies its model into a *slot* and names it in a Snapshot; from then on the slot is the node's until the node
+releases it. The node writes a merged model into one of two *pages* and names page and slot in an Offer; the trainer then does
+`parameter += page - slot` (or copies the page, bit for bit, when nothing moved since), and names the number that it has adopted.
+Buffers are never added to: where the page differs from the slot they are assigned, integers of a merged model as counters that only grow.
+At most one offer is outstanding. The node holds the slot of its offer until the offer is adopted.
+"""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import trio
+from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.preconf.json import JsonConverter, make_converter
+from cattrs.strategies import configure_tagged_union
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
-from learnae.link.contract import Hello, Offer, Progress
 from learnae.plugins.calls import described, gravest_of
-from learnae.records import RoundReport
+from learnae.records import RoundReport, TensorSpec
+
+if TYPE_CHECKING:
+    from learnae.records import Array
+
+
+SLOTS = 2
+PAGES = 2
+
+
+@attrs.frozen
+class Progress:
+    """Where the trainer's model stands. Lineage and age belong to the model, not to the home."""
+
+    adoption: int  # the last adopted offer of this trainer run, 0 at first
+    lineage: bytes  # 8 bytes, or empty: the model has none yet
+    age: int  # optimiser steps in the history of the model
+    steps: int  # own optimiser steps
+    samples: int
+    step_seconds: float
+    loss: float | None = None
+
+
+@attrs.frozen
+class Hello:
+    """The trainer's first word to each node that it starts."""
+
+    run: str  # names this run of the trainer; adoption numbers count within it
+    session: str  # names this start of the node; offers of other sessions are void
+    progress: Progress
+    specs: tuple[TensorSpec, ...]
+    frozen: bytes = b""  # digest of the parameters that are not shared
+    resumed: str = ""  # the run that the trainer's checkpoint came from, if any
+    resumed_adoption: int = 0
+
+
+@attrs.frozen
+class Snapshot:
+    """A copy of the trainer's model: float32 for floating tensors, int64 for the others; read-only."""
+
+    slot: int
+    progress: Progress
+    tensors: Mapping[str, Array]
+
+
+@attrs.frozen
+class Offer:
+    """A merged model for the trainer to adopt."""
+
+    session: str
+    number: int  # the next adoption number of this trainer run
+    page: int
+    slot: int  # the snapshot that it was merged from
+    lineage: bytes
+    age_gain: int  # added to the model's age on adoption: the merged age less the snapshot's; may be negative when moving
+    outcome: str  # as in RoundReport
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the model of another peer (or the own one), not one in which several were merged."""
+        return self.outcome != "merged"
+
+
+class TrainerGone(Exception):
+    """The trainer has ended or closed the link: leave."""
+
+
+class Link(Protocol):
+    """The node's end."""
+
+    @property
+    def hello(self) -> Hello: ...
+
+    async def next_snapshot(self) -> Snapshot:
+        """Wait for the newest snapshot; older ones that were not taken go back by themselves. Raises TrainerGone."""
+
+    def release(self, slot: int) -> None:
+        """Give a slot back to the trainer."""
+
+    def page(self, index: int) -> Mapping[str, Array]:
+        """The writable arrays of one merged page."""
+
+    def offer(self, offer: Offer) -> None:
+        """Hand a merged model over."""
+
+    async def adopted(self, number: int) -> None:
+        """Wait until the trainer has named this number. Raises TrainerGone."""
+
+    def tell(self, report: RoundReport, **facts: Any) -> None:
+        """Show a round to the trainer's side."""
+
 
 TRACE = 8000
 """Characters of a traceback that pass between the two."""
@@ -31,7 +131,7 @@ class Start:
     """The trainer's first line: the hello, and all that a node needs to begin. Descriptors are inherited."""
 
     hello: Hello
-    config: Mapping[str, Any]  # the peer's file as learnae.config.wire.dump made it
+    config: Mapping[str, Any]  # the peer's file as learnae.config.kept.dump made it
     folder: str  # where that file lies
     home: str
     memory_fd: int
@@ -126,3 +226,105 @@ def _cut(problem: Problem, most: int) -> Problem:
 ToNode = Start | Taken | Adopted
 ToTrainer = Want | Release | Offer | Report | Failed
 Message = ToNode | ToTrainer
+
+
+MAX_LINE = 64 * 1024
+MAX_START = 64 << 20
+"""The first line carries name and shape of every tensor."""
+
+
+_MESSAGE: Any = Message  # a union, which mypy does not take for a type
+
+
+class Garbled(Exception):
+    """The other side said something that it cannot have meant: end it and start again."""
+
+
+class Lines:
+    """Encodes and decodes messages; one for each end of a link."""
+
+    def __init__(self) -> None:
+        self._converter = _strict_converter()
+
+    def encode(self, message: Message, limit: int = MAX_LINE) -> bytes:
+        """One line with its line feed. Raises ValueError if it would exceed the limit."""
+        text: str = self._converter.dumps(message, unstructure_as=Message, default=_plain)
+        line = text.encode() + b"\n"
+        if len(line) > limit:
+            raise ValueError(f"{type(message).__name__} makes a line of {len(line)} bytes, more than {limit}")
+        return line
+
+    def decode(self, line: bytes, limit: int = MAX_LINE) -> Message:
+        """Raises Garbled for anything but one whole line with one message."""
+        if len(line) > limit or not line.endswith(b"\n"):
+            raise Garbled(f"a line of {len(line)} bytes without an end, or longer than {limit}")
+        try:
+            message: Message = self._converter.loads(line, _MESSAGE)
+        except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError, ForbiddenExtraKeysError) as error:
+            raise Garbled(f"{error!r} in {line[:100]!r}") from error
+        return message
+
+
+def _strict_converter() -> JsonConverter:
+    converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
+    for kind in (str, bool, int):
+        converter.register_structure_hook(kind, _only(kind))
+    converter.register_structure_hook(float, _number)
+    converter.register_unstructure_hook(bytes, bytes.hex)
+    converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
+    configure_tagged_union(Message, converter, tag_name="is")
+    return converter
+
+
+def _only(kind: type) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+        return value
+
+    return structure
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _plain(value: Any) -> Any:
+    """What facts may hold beside plain values: bytes, and numbers of numpy."""
+    return value.hex() if isinstance(value, bytes) else value.item()
+
+
+RECEIVE_BYTES = 1 << 16
+
+
+class LineStream(trio.abc.AsyncResource):
+    """Receives messages one by one and sends encoded lines; one task each."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream, self._lines, self._rest = stream, Lines(), bytearray()
+
+    def encode(self, message: Message) -> bytes:
+        return self._lines.encode(message)
+
+    async def send(self, line: bytes) -> None:
+        await self._stream.send_all(line)
+
+    async def receive(self, limit: int = MAX_LINE) -> Message | None:
+        """The next message, or None at the end. Raises Garbled, and what a stream raises."""
+        seen = 0
+        while (end := self._rest.find(b"\n", seen)) < 0:
+            seen = len(self._rest)
+            if seen > limit:
+                raise Garbled(f"no line ends within {limit} bytes")
+            data = await self._stream.receive_some(RECEIVE_BYTES)
+            if not data:
+                return None
+            self._rest += data
+        line = bytes(self._rest[: end + 1])
+        del self._rest[: end + 1]
+        return self._lines.decode(line, limit)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -15,12 +15,26 @@ import trio
 from learnae.errors import ConfigError, Problem
 from learnae.launch import LINK_OPTION, STDERR_OPTION
 from learnae.link import memory
-from learnae.link.callpage import CallPage
-from learnae.link.contract import PAGES, SLOTS, Hello, Offer, Snapshot, TrainerGone
-from learnae.link.layout import Layout
-from learnae.link.lines import MAX_START, Garbled
-from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
-from learnae.link.stream import LineStream
+from learnae.link.memory import CallPage, Layout
+from learnae.link.messages import (
+    MAX_START,
+    PAGES,
+    SLOTS,
+    Adopted,
+    Failed,
+    Garbled,
+    Hello,
+    LineStream,
+    Message,
+    Offer,
+    Release,
+    Report,
+    Snapshot,
+    Start,
+    Taken,
+    TrainerGone,
+    Want,
+)
 from learnae.records import RoundReport
 
 if TYPE_CHECKING:

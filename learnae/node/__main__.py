@@ -15,20 +15,17 @@ import trio
 from learnae.config.folders import meeting_place
 from learnae.config.kept import keep
 from learnae.config.load import disabled, load_document
-from learnae.config.swarm_key import swarm_of
+from learnae.config.rules import swarm_of
 from learnae.errors import ConfigError, LearnaeError, PluginError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
-from learnae.link.contract import TrainerGone
-from learnae.link.messages import Start
+from learnae.link.messages import Start, TrainerGone
 from learnae.link.node_end import NodeLink, open_link
 from learnae.logs import make_logger
 from learnae.node.build import build
-from learnae.node.calls import Calls
-from learnae.node.heap import keep_memory
 from learnae.node.history import History
 from learnae.node.node import Node
-from learnae.node.surroundings import Shared, Surroundings, in_worker_threads
+from learnae.node.runtime import Calls, Shared, Surroundings, in_worker_threads, keep_memory
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers.switched_on import observing
 

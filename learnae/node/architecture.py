@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae.content.signature import first_difference
+from learnae.content.meta import first_difference
 from learnae.content.unpack import Manifest
 from learnae.errors import LearnaeError
-from learnae.node.choosing import update
-from learnae.node.fetching import Fetcher
+from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.inbox import Entry
-from learnae.node.tally import Tally
-from learnae.node.transfer import Transfer
+from learnae.node.reports import Tally
+from learnae.node.selection import update
 from learnae.records import MEGABYTE, PeerId, TensorSpec
 
 if TYPE_CHECKING:

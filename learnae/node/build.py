@@ -5,51 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from learnae.config.tables import LARGEST_BYTES, Config
-from learnae.content.signature import model_signature
-from learnae.identity.admission import Admission
-from learnae.identity.keys import Identity
-from learnae.link.contract import Link
-from learnae.node.adopting import Adopting
+from learnae.content.meta import model_signature
+from learnae.identity.keys import Admission, Identity
+from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
-from learnae.node.assembly import Assembly, assemble
-from learnae.node.carrying import Carrying
-from learnae.node.choosing import Chooser
-from learnae.node.claims import Claims
-from learnae.node.company import Company, heard_before
-from learnae.node.errands import Errands
+from learnae.node.claims import Claims, Company, heard_before
+from learnae.node.control import Orders
 from learnae.node.fetching import Fetcher
-from learnae.node.forwarding import Forwarding
-from learnae.node.hearing import Hearing
 from learnae.node.history import History
+from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
-from learnae.node.joining import BATCHES, Joining
+from learnae.node.joining import BATCHES, Joining, Settling
 from learnae.node.judging import Judges
-from learnae.node.keeping import Keeping
-from learnae.node.kinds import is_counter
-from learnae.node.lasting import Lasting
-from learnae.node.memory import Memory
+from learnae.node.lineage import Lasting, Splits, Standing
 from learnae.node.merging import Merger
-from learnae.node.moving import Moving
+from learnae.node.moving import Moving, Scouting
 from learnae.node.node import Node
-from learnae.node.numbers import Numbers
-from learnae.node.obtaining import Obtainer
-from learnae.node.orders import Orders
-from learnae.node.outages import Outages
-from learnae.node.pace import Pace
+from learnae.node.obtaining import Errands, Obtainer, Pace
 from learnae.node.peers import Peers
-from learnae.node.presence import Presence
-from learnae.node.publishing import Publisher
-from learnae.node.relay import Relay
-from learnae.node.rounds import Rounds
-from learnae.node.schema import KEPT_PEERS
-from learnae.node.scouting import Scouting
-from learnae.node.services import Services
-from learnae.node.settling import Settling
-from learnae.node.splits import Splits
-from learnae.node.standing import Standing
-from learnae.node.surroundings import Surroundings
-from learnae.node.tidying import Tidying
-from learnae.node.watching import Watching
+from learnae.node.publishing import Presence, Publisher
+from learnae.node.receive import Hearing, Numbers
+from learnae.node.relay import Carrying, Forwarding, Relay
+from learnae.node.reports import Watching
+from learnae.node.retention import Keeping, Tidying
+from learnae.node.rounds import Adopting, Rounds
+from learnae.node.runtime import Surroundings
+from learnae.node.selection import Chooser
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Assembly, assemble
+from learnae.node.strategy_state import Memory
+from learnae.node.tensors import is_counter
 from learnae.records import MEGABYTE, PeerId, TensorSpec
 
 if TYPE_CHECKING:

@@ -1,20 +1,78 @@
-"""How far others have come, by what many of them say: of ages and counters a merge takes no more than that (docs/decisions/0029)."""
+"""Ages and counters that others claim: a merge takes no more of them than many peers agree on (docs/decisions/0010 and 0029)."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median_low
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from learnae.node.counters import between, lower_median
-from learnae.records import LocalModel, PeerId, Received
+from learnae.elementwise import pieces
+from learnae.node.history_reader import Sighting
+from learnae.node.inbox import LONGEST_SECONDS, Entry
+from learnae.node.receive import Hearing
+from learnae.node.selection import Chooser
+from learnae.records import Kind, LocalModel, PeerId, Received
 
 if TYPE_CHECKING:
     from learnae.records import Array
+
+
+MOST_RISE = 1 << 40
+"""No counter rises by more between two merges: so that products of it stay exact."""
+
+HIGHEST = 1 << 62
+
+
+def bounded(accepted: Sequence[Received], most: Mapping[str, Array]) -> list[Received]:
+    """The same updates, each counter at most as `most` has it, whatever the merge does with it."""
+    return [attrs.evolve(item, tensors=_Bounded(item.tensors, most)) for item in accepted]
+
+
+def lower_median(arrays: Sequence[Array]) -> Array:
+    """Of each element; n arrays of one shape. In pieces, so that no n-fold copy of a tensor lives."""
+    flat = [array.reshape(-1) for array in arrays]
+    result, middle = np.empty_like(flat[0]), (len(flat) - 1) // 2
+    for piece in pieces(result.size):
+        result[piece] = np.partition(np.stack([array[piece] for array in flat]), middle, axis=0)[middle]
+    return result.reshape(arrays[0].shape)
+
+
+def between(own: Array, others: Array, factor: int, before: Array) -> Array:
+    """From own towards others where those are more, by at most `factor` times what the own one has risen by since `before`; int64."""
+    unsigned = np.uint64
+    risen = np.clip(np.where(own > before, own.astype(unsigned) - before.astype(unsigned), 0), 0, MOST_RISE).astype(unsigned)
+    apart = np.where(others > own, others.astype(unsigned) - own.astype(unsigned), unsigned(0))  # modulo 2^64, so that nothing overflows
+    return np.asarray((own.astype(unsigned) + np.minimum(apart, risen * unsigned(factor))).astype(np.int64))
+
+
+def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
+    """A counter that is taken over with a model of that age: for each of its steps two at most, or twice as many as the own model has.
+
+    Never less than the own counter.
+    """
+    ratio, least = 2.0 * max(1.0, age / max(1, own_age)), max(1, own_age)
+    most = np.minimum(np.maximum(own, least).astype(np.float64) * ratio, HIGHEST).astype(np.int64)
+    return np.asarray(np.maximum(own, np.minimum(theirs, most)))
+
+
+class _Bounded(Mapping[str, Any]):
+    def __init__(self, tensors: Mapping[str, Array], most: Mapping[str, Array]) -> None:
+        self._tensors, self._most = tensors, most
+
+    def __getitem__(self, name: str) -> Array:
+        tensor = self._tensors[name]
+        return np.asarray(np.minimum(tensor, self._most[name])) if name in self._most else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
 
 OLDEST = 1 << 48
 """Optimiser steps that no model ever has: an age beyond it is believed up to here, so that ages can be added and stored for ever."""
@@ -113,3 +171,41 @@ class Claims:
     def _counter(self, local: LocalModel, name: str) -> Array:
         others = lower_median([claim.counters[name] for claim in self._claims.values()])
         return between(local.current[name], others, FASTEST, self._then[name])
+
+
+def heard_before(sightings: Iterable[Sighting]) -> dict[PeerId, bytes]:
+    """The lineages of those whom the run before heard live in its last hour."""
+    live = [sighting for sighting in sightings if sighting.live and sighting.lineage]
+    last = max((sighting.at for sighting in live), default=0.0)
+    return {sighting.peer: sighting.lineage or b"" for sighting in live if sighting.at >= last - LONGEST_SECONDS}
+
+
+@attrs.define
+class Company:
+    """Whose pace is not known yet may be slow: it counts for an hour, also if it was only heard as backlog, or by the run before.
+
+    A fast peer that has begun again hears fast liars first. Would only those count that it has heard since, a swarm of slow peers
+    would look small to it, and two voices enough.
+    """
+
+    chooser: Chooser
+    hearing: Hearing
+    before: Mapping[PeerId, bytes] = attrs.field(factory=dict)  # the lineage of each that the run before has heard
+    _since: float | None = None
+
+    def others(self, lineage: bytes) -> int:
+        """Not those of whom nothing can be had."""
+        now = self.hearing.clock()
+        self._since = now if self._since is None else self._since
+        here = {entry.peer for entry in self.chooser.of_lineage(lineage) if self._stays(entry)}
+        if now - self._since <= LONGEST_SECONDS:
+            unheard = {peer for peer in self.before if self.hearing.inbox.get(peer, Kind.UPDATE) is None}
+            here |= {peer for peer in unheard if self.before[peer] == lineage}
+        peers = self.hearing.peers
+        return sum(peers.trusts(peer) or not peers.get(peer).failures for peer in here)
+
+    def _stays(self, entry: Entry) -> bool:
+        gone = self.hearing.inbox.get(entry.peer, Kind.LEAVING)
+        if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
+            return False
+        return self.hearing.in_time(entry, self.chooser.fresh_rounds, LONGEST_SECONDS)

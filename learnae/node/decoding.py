@@ -10,9 +10,8 @@ import numpy as np
 
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
-from learnae.node.assembly import Named
-from learnae.node.kinds import is_mixed
-from learnae.node.raw import check_raw, decode_raw, is_raw
+from learnae.node.strategy_set import Named
+from learnae.node.tensors import check_raw, decode_raw, is_mixed, is_raw
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 

@@ -1,25 +1,195 @@
-"""Root, meta, parts, then blocks, from whichever storage has them; every hash checked here, every size bounded (DESIGN 4, step 6)."""
+"""Fetches the blocks of one update: root, meta, parts, data. Each hash is checked, each size is bounded (DESIGN 4, step 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
-from learnae.content.limits import MOST_TENSORS
-from learnae.content.seals import OPEN, Seal
+from learnae.content.cids import check
+from learnae.content.encryption import OPEN, Seal
+from learnae.content.meta import MOST_TENSORS
 from learnae.content.unpack import Content, Manifest, Read
-from learnae.errors import Unavailable, UpdateRejected
-from learnae.node.assembly import Named
-from learnae.node.reading import Manners, Reading
-from learnae.node.services import Services
-from learnae.node.transfer import Transfer
-from learnae.records import Announcement, Cid, Kind, PeerId, Update
+from learnae.errors import PluginError, Unavailable, UpdateRejected
+from learnae.node.services import REST_SECONDS, Delivery, Outages, Services
+from learnae.node.strategy_set import Named
+from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
 from learnae.strategies import Storage
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+
+@attrs.define
+class Transfer:
+    """What came of one update so far: also of one that was cut off, so that its speed is known."""
+
+    limit: int
+    bytes: int = 0
+    corrupt: int = 0
+    overflowed: bool = False
+    blocks: dict[Cid, Octets] = attrs.field(factory=dict)
+    origin: str = ""  # the label of the storage that had the first block, the root; whoever has put that has put all
+    silent: set[str] = attrs.field(factory=set)  # labels of storages that others are asked before
+    lock: threading.Lock = attrs.field(factory=threading.Lock, eq=False, repr=False)  # held by storages that deliver
+
+    def take(self, block: Block, source: str = "") -> bool:
+        """A block that is what it is named by, within the limit, once; False for one that is not."""
+        if block.cid in self.blocks:
+            return True
+        if not check(block):
+            self.corrupt += 1
+            return False
+        if self.bytes + len(block.data) > self.limit:
+            self.overflowed = True
+        else:
+            self.bytes += len(block.data)
+            self.blocks[block.cid] = block.data
+            self.origin = self.origin or source
+        return True
+
+    def missing(self, cids: Iterable[Cid]) -> list[Cid]:
+        return [cid for cid in dict.fromkeys(cids) if cid not in self.blocks]
+
+
+Asked = tuple[Named[Storage], Sequence[str]]
+"""A storage, and the hints for it."""
+
+
+@attrs.define
+class Manners:
+    """Who is asked first: as in the file, but whoever was silent comes last: in the same transfer, and for a while after if another had it.
+
+    About a block that nobody has each storage is silent that searches for what it lacks: a stranger who announces what is nowhere
+    shall not decide who is asked first for the updates of others.
+    """
+
+    _silent: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by label: how often in a row, and until when
+
+    def order(self, storages: Iterable[Named[Storage]], transfer: Transfer) -> list[Named[Storage]]:
+        now = trio.current_time()
+        return sorted(storages, key=lambda one: one.label in transfer.silent or now < self._silent.get(one.label, (0, -math.inf))[1])
+
+    def was_silent(self, label: str) -> None:
+        """Longer and longer, unless it is resting already: several transfers find out at once."""
+        times, until = self._silent.get(label, (0, -math.inf))
+        if trio.current_time() >= until:
+            self._silent[label] = times + 1, trio.current_time() + REST_SECONDS[min(times, len(REST_SECONDS) - 1)]
+
+    def answered(self, label: str) -> None:
+        self._silent.pop(label, None)
+
+
+@attrs.define(eq=False)
+class Turn:
+    """One call of one storage, which has until `end`; the next one is asked when it is over, or silent for too long."""
+
+    storage: Named[Storage]
+    hints: Sequence[str]
+    delivery: Delivery
+    end: float
+    patience: trio.CancelScope
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    over: trio.Event = attrs.field(factory=trio.Event)
+    silent: bool = False
+    outdone: bool = False  # another has delivered what this one was silent about
+
+
+@attrs.define
+class Reading:
+    """What is `left` of some blocks, into a transfer. What a storage does wrong is told, and never raised."""
+
+    transfer: Transfer
+    left: dict[Cid, None]
+    outages: Outages
+    log: FilteringBoundLogger
+    manners: Manners
+    _turns: dict[Delivery, Turn] = attrs.field(factory=dict)
+
+    async def run(self, storages: Sequence[Asked]) -> None:
+        """Until all is there, or nobody has more. One that is silent for half of the time that is left is not waited for any longer."""
+        async with trio.open_nursery() as nursery:
+            for number, asked in enumerate(storages, 1):
+                if not self.transfer.missing(self.left) or self.transfer.overflowed:
+                    break
+                turn = self._begin(asked)
+                nursery.start_soon(self._take, turn)
+                if number < len(storages):
+                    await self._wait(turn)
+
+    def _begin(self, asked: Asked) -> Turn:
+        storage, hints = asked
+        delivery = Delivery(dict(self.left), self.transfer, storage.label, self._arrived)
+        end = trio.current_effective_deadline()
+        turn = self._turns[delivery] = Turn(storage, hints, delivery, end, trio.CancelScope(deadline=_half_way_to(end)))
+        return turn
+
+    async def _wait(self, turn: Turn) -> None:
+        with turn.patience:
+            await turn.over.wait()
+        if turn.patience.cancelled_caught:
+            turn.silent = True
+            self.transfer.silent.add(turn.storage.label)
+
+    def _arrived(self, delivery: Delivery, cid: Cid) -> None:
+        """Whoever brings something has more time. Once all is there, nobody is waited for who is silent, nor long for the others."""
+        self.left.pop(cid, None)
+        turn = self._turns[delivery]
+        turn.patience.deadline = _half_way_to(turn.end)
+        self.manners.answered(turn.storage.label)
+        self._note_silence(cid, turn)
+        if self.transfer.overflowed or not self.left:
+            for each in self._turns.values():
+                each.scope.deadline = -math.inf if self.transfer.overflowed or each.silent else _half_way_to(each.end)
+
+    def _note_silence(self, cid: Cid, by: Turn) -> None:
+        for turn in self._turns.values():
+            if turn is not by and turn.silent and not turn.outdone and cid in turn.delivery.wanted:
+                turn.outdone = True
+                self.manners.was_silent(turn.storage.label)
+
+    async def _take(self, turn: Turn) -> None:
+        whole = False
+        try:
+            with turn.scope:
+                whole = await self._call(turn)
+        finally:
+            turn.delivery.end()
+            turn.over.set()
+            self._tell(turn, whole=whole)
+
+    async def _call(self, turn: Turn) -> bool:
+        """Whether it returned, as it does when it has delivered all."""
+        storage = turn.storage
+        try:
+            with storage.calling(f"getting blocks from {storage.label}", within=turn.end - trio.current_time()):
+                await storage.strategy.get(tuple(turn.delivery.wanted), turn.delivery, hints=turn.hints)
+        except Unavailable as outage:
+            self.log.debug("storage.unavailable", storage=storage.label, cause=str(outage))
+        except PluginError as error:
+            turn.delivery.flaw = turn.delivery.flaw or str(error)
+        else:
+            return True
+        return False
+
+    def _tell(self, turn: Turn, *, whole: bool) -> None:
+        what = f"reading {turn.storage.label}"
+        if turn.delivery.flaw:
+            self.outages.failed(what, turn.delivery.flaw)
+        elif whole and self.transfer.missing(turn.delivery.wanted) and not self.transfer.overflowed:
+            self.outages.failed(what, "it returned, but has not delivered all that it was asked for, nor said what is missing")
+        elif whole:
+            self.outages.works(what)
+
+
+def _half_way_to(end: float) -> float:
+    now = trio.current_time()
+    return now + (end - now) / 2
+
 
 Hints = Callable[[PeerId, str], Sequence[str]]
 

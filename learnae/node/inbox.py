@@ -1,18 +1,74 @@
-"""The newest announcement of each (peer, kind), bounded; replays, duplicates and equivocations are told apart here (DESIGN 4)."""
+"""The newest announcement of each (peer, kind), within bounds. Replays, duplicates and equivocations are told apart here (DESIGN 4)."""
 
 from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from statistics import fmean
 
 import attrs
 import numpy as np
 
-from learnae.node.lottery import Lottery
-from learnae.node.rhythm import Rhythm
 from learnae.records import Announcement, Kind, PeerId
+
+WINDOW = 8
+UNKNOWN_SECONDS = 30.0  # for whoever was heard once: three times the usual `train.round_seconds`
+LONGEST_SECONDS = 3600.0
+
+
+def _window() -> deque[float]:
+    return deque(maxlen=WINDOW)
+
+
+@attrs.define
+class Rhythm:
+    """The seconds between the last updates of one peer."""
+
+    _last: float | None = None
+    _gaps: deque[float] = attrs.field(factory=_window)
+
+    def heard(self, now: float) -> None:
+        if self._last is not None:
+            self._gaps.append(now - self._last)
+        self._last = now
+
+    @property
+    def seconds(self) -> float:
+        """The typical time between two updates; 0 while that is unknown."""
+        return fmean(self._gaps) if self._gaps else 0.0
+
+    def patience_seconds(self, rounds: int, unknown: float) -> float:
+        """How long to wait for the next one: so many of its rounds, and twice its longest pause, since media may bring several at once."""
+        if not self._gaps:
+            return unknown
+        return min(LONGEST_SECONDS, max(rounds * self.seconds, 2 * max(self._gaps)))
+
+
+@attrs.define
+class Lottery:
+    """All who take part; adding, removing and drawing take the same time however many there are."""
+
+    rng: np.random.Generator
+    _all: list[PeerId] = attrs.field(factory=list)
+    _places: dict[PeerId, int] = attrs.field(factory=dict)
+
+    def add(self, peer: PeerId) -> None:
+        self._places[peer] = len(self._all)
+        self._all.append(peer)
+
+    def remove(self, peer: PeerId) -> None:
+        """The last one takes its place."""
+        place, last = self._places.pop(peer), self._all.pop()
+        if last != peer:
+            self._all[place], self._places[last] = last, place
+
+    def draw(self, count: int, wanted: Callable[[PeerId], bool]) -> list[PeerId]:
+        """So many tries, of which those come back that are wanted."""
+        drawn = (self._all[place] for place in self.rng.integers(len(self._all), size=count))
+        return [peer for peer in drawn if wanted(peer)]
+
 
 DRAWN = 8  # of which the most dispensable is evicted
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds

@@ -1,30 +1,161 @@
-"""A trainer whose model names no lineage finds one, or founds one (DESIGN 4, "Start, join, split")."""
+"""Joining: a trainer whose model has no lineage adopts the model of one, or founds one (DESIGN 4, "Start, join, split")."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 import trio
 
-from learnae.link.contract import Snapshot
-from learnae.node.adopting import Adopting, copy_tensors
-from learnae.node.choosing import Chooser
+from learnae.errors import PluginError
+from learnae.link.messages import Snapshot
+from learnae.node.history import Published
 from learnae.node.inbox import Entry
-from learnae.node.outages import Outages
+from learnae.node.judging import PLUGIN
+from learnae.node.lineage import Seen, Standing, Support
+from learnae.node.lineage_search import LANES, Lead, Misses, Search, adopted_age, agree, medoid, write_model
+from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
-from learnae.node.seeking import Lead
-from learnae.node.settling import Settling
-from learnae.node.standing import Standing
-from learnae.node.support import Seen
-from learnae.node.tally import Tally
-from learnae.records import PeerId
+from learnae.node.reports import Tally
+from learnae.node.rounds import Adopting, copy_tensors
+from learnae.node.selection import Chooser, update
+from learnae.node.services import Outages
+from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
 from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+
+ABANDONING = ("yielded", "rejoined")
+
+
+@attrs.define
+class Settling:
+    """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
+
+    standing: Standing
+    chooser: Chooser
+    obtainer: Obtainer
+    adopting: Adopting
+    left_behind: Published | None
+    clock: Callable[[], float]
+    in_thread: RunInThread
+    rng: np.random.Generator
+    log: FilteringBoundLogger
+    misses: Misses = attrs.field(factory=Misses)
+    _told: bool = False
+
+    def candidates(self, lineage: bytes, announced: Iterable[Entry] | None = None) -> list[Entry]:
+        """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
+        entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
+        self.rng.shuffle(entries)
+        if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
+            entries.append(self._own_entry(self.left_behind))
+        return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
+
+    def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
+        """The same for a peer that has a lineage: of those that are there now."""
+        entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
+        self.rng.shuffle(entries)
+        return sorted(entries, key=self._failures)
+
+    def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[Entry]], list[Entry]]) -> list[Lead]:
+        """Those of these lineages of which there are models to try, as many as are looked for at once.
+
+        The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
+        """
+        announced = self.chooser.by_lineage()
+
+        def failures(lineage: bytes) -> int:
+            return min((self._failures(entry) for entry in announced.get(lineage, ())), default=0)
+
+        ordered = sorted(among, key=lambda support: (self.misses.times(support.lineage), -support.expected, failures(support.lineage)))
+        entries = ((support, entries_of(support.lineage, announced.get(support.lineage, ()))) for support in ordered)
+        return list(islice((Lead(support.lineage, some, support.size) for support, some in entries if some), LANES))
+
+    def search(self, tally: Tally, *, beside: bool = True) -> Search:
+        return Search(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
+
+    async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
+        """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
+        try:
+            found = await search.run(leads)
+        finally:
+            self.obtainer.peers.forget(self.standing.own)
+        for lineage in search.missed:
+            self.misses.note(lineage, search.tally.round)
+        return (found.lineage, found.obtained) if found else None
+
+    async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
+        """The medoid of those that can be had; False when there is none. Raises TrainerGone."""
+        found = await self.find(self.search(tally), [Lead(lineage, entries, 1)])
+        return found is not None and await self.adopt_one(*found, snapshot, tally, outcome)
+
+    async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
+        """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGone."""
+        local = self.adopting.local(snapshot)
+        while obtained:
+            chosen = await self.in_thread(medoid, obtained)
+            age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
+            if not (flaw := await self._write(chosen, obtained, local, age)):
+                self.misses.forget(lineage)
+                await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
+                return True
+            tally.failed(chosen.entry, *flaw)
+            if chosen.entry.peer != self.standing.own:
+                self.obtainer.peers.failed(chosen.entry.peer, again=chosen.entry.again)
+            obtained.remove(chosen)
+        self.misses.note(lineage, tally.round)
+        return False
+
+    async def _unsure(self, lineage: bytes, obtained: Sequence[Obtained]) -> bool:
+        return not await self.in_thread(agree, obtained, len(self._announced(lineage)))
+
+    async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
+        """Where and why this model cannot be adopted, or None."""
+        try:
+            written = await self.in_thread(write_model, chosen, obtained, local, age, self.adopting.free_page())
+        except PluginError as error:
+            return PLUGIN, str(error)
+        return None if written else ("join", "the model is not finite")
+
+    async def _settle_in(self, lineage: bytes, entry: Entry, age: int, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
+        self._tell(lineage, entry, age, outcome)
+        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
+        self.standing.enter(lineage, self.clock(), vouched=entry.peer in self.standing.rules.trust)
+        tally.outcome = outcome
+
+    def _tell(self, lineage: bytes, entry: Entry, age: int, outcome: str) -> None:
+        facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
+        if outcome in ABANDONING:
+            facts["consequence"] = f"what was learned in lineage {self.standing.lineage.hex()} is not in this peer's model any more"
+        say = self.log.warning if entry.backlog or outcome in ABANDONING else self.log.info
+        say(f"lineage.{outcome}", **facts)
+        if not self.standing.rules.trust and not self._told and entry.peer != self.standing.own:
+            self._told = True
+            self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
+
+    def _announced(self, lineage: bytes) -> list[Entry]:
+        return self._allowed(self.chooser.of_lineage(lineage))
+
+    def _failures(self, entry: Entry) -> int:
+        return self.obtainer.peers.get(entry.peer).failures
+
+    def _allowed(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if self._may_adopt(entry)]
+
+    def _may_adopt(self, entry: Entry) -> bool:
+        return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)
+
+    def _own_entry(self, own: Published) -> Entry:
+        update_ = Update(Cid(own.root), own.bytes, own.lineage, own.signature, own.age, False, 0, own.samples, 0.0, own.codec)
+        return Entry(Announcement(b"", self.standing.own, own.number, update_), b"", b"", self.clock(), 0, backlog=True)
+
 
 TRUSTED = "hearing a peer of join.trust"
 BATCHES = 4

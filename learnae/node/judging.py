@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from learnae.errors import PluginError
-from learnae.node.assembly import Named
 from learnae.node.decoding import LazyMasks
-from learnae.node.outages import Outages
-from learnae.node.states import checked_state
+from learnae.node.services import Outages
+from learnae.node.strategy_set import Named
+from learnae.node.strategy_state import checked_state
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
 

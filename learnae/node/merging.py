@@ -1,4 +1,4 @@
-"""The merge strategy, then the outer one for parameters, tensor by tensor into a page (DESIGN 4, step 8)."""
+"""Merges: the merge strategy, then the outer one, tensor by tensor into a page. What strategies return is checked (DESIGN 4, step 8)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,161 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from learnae.node.assembly import Named
-from learnae.node.kinds import is_trained
-from learnae.node.states import checked_state
-from learnae.node.writing import Writer
+from learnae.elementwise import pieces
+from learnae.node.strategy_set import Named
+from learnae.node.strategy_state import checked_state
+from learnae.node.tensors import finite, is_mixed, is_trained
 from learnae.records import LocalModel, Merged, Received, State, TensorSpec
 from learnae.strategies import Merge, Outer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from learnae.records import Array
+
+
+UNIT = 1e-3  # so far from 1 the length of a vector may be that was once normalised
+EXACT = 1e-5  # what rounding makes of it
+SHORTEST = 0.5  # below it the vectors that were merged point to different sides, and the direction of their average means nothing
+
+
+def keep_length(merged: Array, own: Array, theirs: Iterable[Array]) -> None:
+    """In place: where own and their buffers all consist of unit vectors, along the first or the last dimension, so does the merged one.
+
+    A buffer of one peer alone may look so by chance: variances of 0.6 and 0.8, a covariance that is still the identity.
+    """
+    axis = _axis_of_unit_vectors(own)
+    if axis is None or not all(_are_unit(vectors, axis) for vectors in theirs):
+        return
+    lengths = _lengths(merged, axis)
+    kept = np.broadcast_to(lengths < SHORTEST, merged.shape)
+    np.divide(
+        merged,
+        lengths,
+        out=merged,
+        casting="same_kind",
+        where=np.broadcast_to((lengths >= SHORTEST) & (abs(lengths - 1) > EXACT), merged.shape),
+    )
+    np.copyto(merged, own, where=kept)
+
+
+def _axis_of_unit_vectors(own: Array) -> int | None:
+    for axis in dict.fromkeys((own.ndim - 1, 0)) if own.ndim and own.size else ():
+        if own.shape[axis] > 1 and _are_unit(_first(own, axis), axis) and _are_unit(own, axis):
+            return None if _is_choice(own) else axis
+    return None
+
+
+def _first(own: Array, axis: int) -> Array:
+    """The first vector alone: it tells of most buffers that they consist of others."""
+    return own[tuple(slice(None) if dimension == axis else slice(1) for dimension in range(own.ndim))]
+
+
+def _is_choice(own: Array) -> bool:
+    """Ones among zeros say which, and sum to 1 rather than have a length of 1."""
+    return bool(((own == 0) | (own == 1)).all())
+
+
+def _are_unit(vectors: Array, axis: int) -> bool:
+    return bool((abs(_lengths(vectors, axis) - 1) < UNIT).all())
+
+
+def _lengths(vectors: Array, axis: int) -> NDArray[np.float64]:
+    """Summed in float64 without a copy of all in float64; the dimension stays, with a length of 1."""
+    along = np.moveaxis(vectors, axis, -1)
+    squares: NDArray[np.float64] = np.asarray(np.einsum("...i,...i->...", along, along, dtype=np.float64))
+    return np.sqrt(np.expand_dims(squares, axis))
+
+
+Pairs = Iterable[tuple[str, "Array | None"]]
+
+
+@attrs.define
+class Writer:
+    """Fills one page, each tensor once. Raises ValueError for what a strategy may not return."""
+
+    local: LocalModel
+    accepted: Sequence[Received]
+    specs: Mapping[str, TensorSpec]
+    page: Mapping[str, Array]
+    _missing: set[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._missing = set(self.page)
+
+    def write(self, tensors: Pairs) -> None:
+        for name, tensor in tensors:
+            self._write(name, tensor)
+
+    def takes(self, name: str, tensor: Array | None) -> bool:
+        """What an outer optimiser must not step over goes into the page as it is merged."""
+        if name not in self.specs or is_trained(self.specs[name]):
+            return False
+        self._write(name, tensor)
+        return True
+
+    def check_complete(self) -> None:
+        if self._missing:
+            raise ValueError(f"{len(self._missing)} tensors did not come, {min(self._missing)!r} among them")
+
+    def _write(self, name: str, tensor: Array | None) -> None:
+        if name not in self._missing:
+            raise ValueError(f"tensor {name!r} came twice, or was never asked for")
+        self._missing.discard(name)
+        target, own = self.page[name], self.local.current[name]
+        if tensor is None:
+            np.copyto(target, own)
+            return
+        _check(name, tensor, target)
+        if name in self.specs and not is_mixed(self.specs[name]):
+            np.copyto(target, own)
+            return
+        _copy_finite(name, tensor, target)
+        if name in self.specs and self.specs[name].floating and self.specs[name].buffer:
+            self._hold(name, target, own)
+
+    def _hold(self, name: str, target: Array, own: Array) -> None:
+        theirs = [(item.tensors[name], item.masks.get(name)) for item in self.accepted]
+        _hold_between(target, own, theirs)
+        if all(mask is None for _, mask in theirs):  # of a vector that came in part nobody knows the length
+            keep_length(target, own, [values for values, _ in theirs])
+
+
+def _check(name: str, tensor: Any, target: Array) -> None:
+    if not isinstance(tensor, np.ndarray) or tensor.shape != target.shape or tensor.dtype != target.dtype:
+        got = f"{getattr(tensor, 'dtype', type(tensor).__name__)} {getattr(tensor, 'shape', '')}"
+        raise ValueError(f"tensor {name!r} must be a {target.dtype} array of shape {target.shape}, not {got}")
+
+
+def _copy_finite(name: str, tensor: Array, target: Array) -> None:
+    """In pieces, so that each value is read from memory once."""
+    values, room = tensor.reshape(-1), target.reshape(-1)
+    for piece in pieces(values.size):
+        if not finite([values[piece]]):
+            raise ValueError(f"tensor {name!r} holds values that are not finite")
+        room[piece] = values[piece]
+
+
+def _hold_between(merged: Array, own: Array, theirs: Sequence[tuple[Array, NDArray[np.bool_] | None]]) -> None:
+    """Within the smallest and the largest of what was merged, in place.
+
+    So no merge, whatever it does with parameters, makes a running variance that no peer has. Where nothing in the own buffer is negative
+    (a dead channel's variance is zero), what is negative in others does not count: neither it nor a zero in its place is a variance.
+    """
+    if not own.size:
+        return
+    positive = own.min() >= 0 and own.max() > 0
+    room, mine = merged.reshape(-1), own.reshape(-1)
+    flat = [(values.reshape(-1), None if mask is None else mask.reshape(-1)) for values, mask in theirs]
+    for piece in pieces(room.size):
+        low, high = mine[piece].copy(), mine[piece].copy()
+        for values, mask in flat:
+            counts: Any = True if mask is None else mask[piece]
+            if positive:
+                counts = counts & (values[piece] >= 0)
+            np.minimum(low, values[piece], out=low, where=counts)
+            np.maximum(high, values[piece], out=high, where=counts)
+        np.clip(room[piece], low, high, out=room[piece])
 
 
 @attrs.frozen

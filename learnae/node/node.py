@@ -11,33 +11,25 @@ import attrs
 import trio
 
 from learnae.errors import PluginError, Unavailable
-from learnae.link.contract import Link, Snapshot, TrainerGone
-from learnae.node.adopting import Adopting
+from learnae.link.messages import Link, Snapshot, TrainerGone
 from learnae.node.architecture import Architectures
-from learnae.node.assembly import Assembly, Named
-from learnae.node.delivering import Messages
-from learnae.node.errands import Errands
-from learnae.node.finite import finite, what_is_not
-from learnae.node.hearing import Hearing, Learned
+from learnae.node.control import Orders
 from learnae.node.history import History
 from learnae.node.joining import Joining
-from learnae.node.keeping import Keeping
-from learnae.node.memory import Memory
+from learnae.node.lineage import Splits, Standing
 from learnae.node.moving import Moving
-from learnae.node.orders import Orders
-from learnae.node.outages import Outages
-from learnae.node.pace import Pace
-from learnae.node.presence import Presence
-from learnae.node.publishing import Publisher
+from learnae.node.obtaining import Errands, Pace
+from learnae.node.peers import on_wall_clock
+from learnae.node.publishing import Presence, Publisher
+from learnae.node.receive import Hearing, Learned
 from learnae.node.relay import Relay
-from learnae.node.rounds import Rounds
-from learnae.node.services import Services, back_off
-from learnae.node.sightings import on_wall_clock
-from learnae.node.splits import Splits
-from learnae.node.standing import Standing
-from learnae.node.tally import Tally
-from learnae.node.tidying import Tidying
-from learnae.node.watching import Watching
+from learnae.node.reports import Tally, Watching
+from learnae.node.retention import Keeping, Tidying
+from learnae.node.rounds import Adopting, Rounds
+from learnae.node.services import Messages, Outages, Services, back_off
+from learnae.node.strategy_set import Assembly, Named
+from learnae.node.strategy_state import Memory
+from learnae.node.tensors import finite, what_is_not
 from learnae.records import Heard, Leaving, RoundReport
 from learnae.strategies import Announcer, RunInThread
 

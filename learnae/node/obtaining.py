@@ -1,27 +1,87 @@
-"""Fetches several updates at once, each until its own deadline, and keeps book on the peers that they came from (DESIGN 4, step 6)."""
+"""Obtains whole updates, several at once, beside the rounds, each with its own deadline (DESIGN 4, step 6; docs/decisions/0022)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median, quantiles
 
 import attrs
+import numpy as np
 import trio
 
 from learnae.errors import PluginError, Unavailable, UpdateRejected
-from learnae.node.assembly import Assembly
-from learnae.node.bench import OnTheBench
-from learnae.node.choosing import update
 from learnae.node.decoding import Decoder
-from learnae.node.fetching import Fetcher
+from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Entry
-from learnae.node.pace import Pace
 from learnae.node.peers import Peers
-from learnae.node.tally import Tally, stage_of
-from learnae.node.transfer import Transfer
-from learnae.records import TensorSpec
+from learnae.node.reports import Tally, stage_of
+from learnae.node.runtime import OnTheBench
+from learnae.node.selection import update
+from learnae.node.strategy_set import Assembly
+from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
+
+WINDOW = 20
+SLACK = 1.5
+LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not the network
+GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
+MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
+
+
+def _window() -> deque[float]:
+    return deque(maxlen=WINDOW)
+
+
+@attrs.define
+class Pace:
+    """`first_seconds` is the deadline of a fetch before anything was measured."""
+
+    first_seconds: float
+    _rounds: deque[float] = attrs.field(factory=_window)
+    _per_byte: deque[float] = attrs.field(factory=_window)
+    slowest_seconds: float = 0.0
+
+    def round_took(self, seconds: float) -> None:
+        self._rounds.append(seconds)
+
+    def transfer_took(self, seconds: float, size: int) -> None:
+        """Of a whole update: what little came of a broken one says nothing about the line."""
+        self._per_byte.append(seconds / max(size, 1))
+        self.slowest_seconds = max(self.slowest_seconds, seconds)
+
+    @property
+    def retention_seconds(self) -> float:
+        """For so long others may still be fetching what was announced: twice what the first deadline allows, or the slowest fetch took."""
+        return 2 * max(self.first_seconds, self.slowest_seconds)
+
+    @property
+    def round_seconds(self) -> float | None:
+        """The typical round: the median; None before the first."""
+        return median(self._rounds) if self._rounds else None
+
+    @property
+    def grace_seconds(self) -> float:
+        """So long a round waits for strangers."""
+        return GRACE * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
+
+    def deadline_seconds(self, size: int, bytes_per_second: float | None = None) -> float:
+        """1.5 times the 90th percentile of the last 20 transfers, for this many bytes; longer for a peer that was measured slower."""
+        most, own = MOST * self.first_seconds, size / bytes_per_second if bytes_per_second else 0.0
+        usual = self._slow_per_byte() * size if self._per_byte else self.first_seconds / SLACK
+        return min(most, max(LEAST_SECONDS, SLACK * usual, SLACK * own))
+
+    def speed_of_silence(self, size: int) -> float:
+        """At least so many bytes a second are expected of a peer of whom nothing came: its next deadline is the first one at most."""
+        return SLACK * size / self.first_seconds
+
+    def _slow_per_byte(self) -> float:
+        """Between two samples, never beyond the slowest."""
+        slow = quantiles(self._per_byte, n=10)[-1] if len(self._per_byte) > 1 else self._per_byte[0]
+        return min(slow, max(self._per_byte))
+
 
 LEAST_SHARE = 0.25
 """What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
@@ -121,3 +181,107 @@ class Obtainer:
 def _measure(record: PeerRecord, seconds: float, size: int) -> None:
     if seconds > 0:
         record.bytes_per_second = size / seconds
+
+
+@attrs.define(eq=False)
+class Errand:
+    """One fetch, from when it was begun until a round has taken what came of it. It keeps a tally of its own."""
+
+    entry: Entry
+    tally: Tally
+    began: float
+    stranger: bool
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    obtained: Obtained | None = None
+
+
+@attrs.define
+class Errands:
+    """A round waits for accepted peers as long as most of their transfers take, for strangers a moment; the rest is for later rounds.
+
+    Under way are at most `most` from strangers and, beside those that a round waits for, as many from accepted peers.
+    """
+
+    obtainer: Obtainer
+    peers: Peers
+    pace: Pace
+    most: int
+    clock: Callable[[], float]
+    rng: np.random.Generator
+    _nursery: trio.Nursery | None = None
+    _errands: dict[PeerId, Errand] = attrs.field(factory=dict)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def busy(self, peer: PeerId) -> bool:
+        """Whether an update of this peer is under way, or has come and was not taken yet."""
+        return peer in self._errands
+
+    async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
+        """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
+        sent = [errand for entry in entries if (errand := self._send(entry, tally))]
+        began = self.clock()
+        await self._wait([errand for errand in sent if not errand.stranger], self._patience(sent))
+        await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.clock())
+        self._cut_off_late_ones()
+        tally.chosen = len(sent)
+        return self._take(tally)
+
+    def _send(self, entry: Entry, tally: Tally) -> Errand | None:
+        assert self._nursery is not None
+        stranger = not self.peers.trusts(entry.peer)
+        if entry.peer in self._errands or (stranger and not self._make_room()):
+            return None
+        errand = Errand(entry, Tally(tally.round, tally.started), self.clock(), stranger)
+        self._errands[entry.peer] = errand
+        self._nursery.start_soon(self._run_one, errand)
+        return errand
+
+    async def _run_one(self, errand: Errand) -> None:
+        errand.obtained = await self.obtainer.obtain_one(errand.entry, errand.tally, errand.scope, beside=True)
+        errand.ended.set()
+
+    def _make_room(self) -> bool:
+        """For one more stranger: of those that have had the usual time one gives way, drawn by lot. Else the silent keep all others out."""
+        strangers = [errand for errand in self._under_way() if errand.stranger]
+        if len(strangers) < self.most:
+            return True
+        now = self.clock()
+        late = [errand for errand in strangers if now - errand.began >= self._usual(errand) and not errand.scope.cancel_called]
+        if late and len(strangers) == self.most:  # one more than `most` where the one that gives way takes its time, and no more
+            late[self.rng.integers(len(late))].scope.cancel()
+            return True
+        return False
+
+    async def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
+        with trio.move_on_after(max(0.0, seconds)):
+            for errand in errands:
+                await errand.ended.wait()
+
+    def _patience(self, errands: Sequence[Errand]) -> float:
+        return max((self._usual(errand) for errand in errands if not errand.stranger), default=0.0)
+
+    def _usual(self, errand: Errand) -> float:
+        return self.pace.deadline_seconds(self.obtainer.believed(update(errand.entry).bytes))
+
+    def _cut_off_late_ones(self) -> None:
+        """Of accepted peers those that were begun last, so that the others can come to an end. Nobody waits for what takes time to end."""
+        late = [errand for errand in self._under_way() if not errand.stranger]
+        for errand in late[self.most :]:
+            errand.scope.cancel()
+
+    def _under_way(self) -> list[Errand]:
+        """Also what was cut off and has not ended: a client that blocks keeps its thread."""
+        return [errand for errand in self._errands.values() if not errand.ended.is_set()]
+
+    def _take(self, tally: Tally) -> list[Obtained]:
+        taken = [errand for errand in self._errands.values() if errand.ended.is_set()]
+        for errand in taken:
+            del self._errands[errand.entry.peer]
+            tally.take_over(errand.tally)
+        return [errand.obtained for errand in taken if errand.obtained and not self.peers.get(errand.entry.peer).refused]

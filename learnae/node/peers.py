@@ -1,15 +1,35 @@
-"""What is remembered of other peers, within bounds: identities cost nothing, so a flood of them must not fill memory or disk."""
+"""What a node remembers of other peers, within bounds: when they were heard, what came of their updates, and how far they are trusted."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
 from learnae.node.history import PeerRecord
-from learnae.node.trust import NEWCOMER, after_failure, after_merge
-from learnae.records import PeerId
+from learnae.node.history_reader import Sighting
+from learnae.node.inbox import Inbox, Key, Known
+from learnae.records import Kind, PeerId, Update
+
+NEWCOMER = 1 / 2
+"""After the first update that was merged, and the least after any."""
+GROWTH = 2
+FAILING = 8
+"""A failure divides by this: of who had all trust and turns, one try is lost, and seven turns pass before the next."""
+LEAST = 1 / 16
+LOST = 3
+"""After so many failures in a row there is none left."""
+
+
+def after_merge(trust: float) -> float:
+    return min(1.0, max(NEWCOMER, GROWTH * trust))
+
+
+def after_failure(trust: float, failures: int) -> float:
+    """`failures` in a row, with this one."""
+    return 0.0 if failures >= LOST or not trust else max(LEAST, trust / FAILING)
 
 
 def _ordered(records: Mapping[PeerId, PeerRecord]) -> OrderedDict[PeerId, PeerRecord]:
@@ -76,3 +96,25 @@ class Peers:
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+def sightings(inbox: Inbox, changed: Iterable[Key]) -> Iterator[Sighting]:
+    """One for each peer that was heard and is not forgotten again, on the node's own clock."""
+    for peer in dict.fromkeys(peer for peer, _ in changed):
+        if (known := inbox.known.get(peer)) and known.entries:
+            yield _sighting(peer, known)
+
+
+def on_wall_clock(heard: Iterable[Sighting], now: float) -> list[Sighting]:
+    """The same for people; `now` is on the node's own clock."""
+    ahead = time.time() - now
+    return [attrs.evolve(sighting, at=sighting.at + ahead) for sighting in heard]
+
+
+def _sighting(peer: PeerId, known: Known) -> Sighting:
+    last = max(known.entries.values(), key=lambda entry: entry.heard_at)
+    about = (peer, last.heard_at, last.heard_round, not known.silent)
+    update = known.entries.get(Kind.UPDATE)
+    if update is None or not isinstance(body := update.announcement.body, Update):
+        return Sighting(*about)
+    return Sighting(*about, update.announcement.number, body.root, body.lineage, body.age, body.young, body.signature, body.bytes)

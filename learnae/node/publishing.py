@@ -1,8 +1,9 @@
-"""A snapshot becomes blocks, a number and an announcement (DESIGN 4, steps 2 and 3)."""
+"""Publishes: a snapshot becomes blocks, a number and an announcement (DESIGN 4, steps 2 and 3). Also tells where the storages are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -10,19 +11,18 @@ import numpy as np
 import trio
 
 from learnae.content.pack import Packed, pack
-from learnae.errors import PluginError
-from learnae.identity.envelopes import encode_envelope
+from learnae.errors import PluginError, Unavailable
+from learnae.identity.envelopes import HINTS, NAMES, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import Swarm
-from learnae.link.contract import Snapshot
-from learnae.node.assembly import Assembly, Named
-from learnae.node.hearing import Hearing
+from learnae.link.messages import Snapshot
 from learnae.node.history import History, Published
-from learnae.node.outages import Outages
-from learnae.node.raw import NOTE, encode_raw, travels_raw
-from learnae.node.services import Services
-from learnae.node.standing import found
-from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, TensorSpec, Update
+from learnae.node.lineage import found
+from learnae.node.receive import Hearing
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Assembly, Named
+from learnae.node.tensors import NOTE, encode_raw, travels_raw
+from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, Present, TensorSpec, Update
 from learnae.strategies import RunInThread, Storage
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
@@ -175,3 +175,59 @@ def _checked(encoded: Any) -> Encoded:
     if not isinstance(meta, Mapping) or not all(type(name) is str and type(value) in (int, float, str) for name, value in meta.items()):
         raise TypeError("the meta of an Encoded is a mapping from text to plain numbers and text")
     return encoded
+
+
+PRESENT_SECONDS = 30.0
+LOOK_SECONDS = 2.0
+
+
+@attrs.define
+class Presence:
+    """For newcomers on media that keep nothing."""
+
+    assembly: Assembly
+    services: Services
+    publisher: Publisher
+    outages: Outages
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            told = self._hints()
+            try:
+                await self.publisher.announce(Present(told))
+            except Unavailable as error:
+                self.outages.failed("history", str(error))
+            with trio.move_on_after(PRESENT_SECONDS):
+                await self._until_others_than(told)
+
+    async def _until_others_than(self, told: dict[str, tuple[str, ...]]) -> None:
+        """A store that has moved is told of soon: until then nobody finds it."""
+        await trio.sleep(LOOK_SECONDS)
+        while _places(self._hints()) == _places(told):  # noqa: ASYNC110  # plugins are asked for their hints, they do not tell
+            await trio.sleep(LOOK_SECONDS)
+
+    def _hints(self) -> dict[str, tuple[str, ...]]:
+        hints: dict[str, tuple[str, ...]] = {}
+        for storage in filter(self.services.is_open, self.assembly.storages):
+            texts = (*hints.get(storage.name, ()), *self._hints_of(storage))
+            if texts:
+                hints[storage.name] = texts[:NAMES]
+        return dict(islice(hints.items(), NAMES))
+
+    def _hints_of(self, storage: Named[Storage]) -> tuple[str, ...]:
+        what = f"hints of {storage.label}"
+        try:
+            with storage.calling(f"asking for the {what}", ours=()):
+                texts = tuple(islice(storage.strategy.hints(), NAMES))
+                HINTS.load({storage.name: list(texts)}, "hints")
+        except PluginError as error:
+            self.outages.failed(what, str(error))
+            return ()
+        self.outages.works(what)
+        return texts
+
+
+def _places(hints: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """In whatever order they were told."""
+    return {storage: frozenset(texts) for storage, texts in hints.items()}

@@ -1,19 +1,221 @@
-"""Joins peers that share no medium: what is heard on one is announced on the others, what was fetched from one is put into the others."""
+"""A relay joins peers that share no medium: it announces on one what it hears on another, and copies the blocks (docs/decisions/0016)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import trio
 
-from learnae.node.assembly import Named
-from learnae.node.carrying import Carrying
-from learnae.node.forwarding import Forwarding
-from learnae.node.inbox import Entry
-from learnae.node.transfer import Transfer
-from learnae.records import Kind, PeerId
-from learnae.strategies import Announcer
+from learnae.node.fetching import Transfer
+from learnae.node.inbox import Entry, Inbox, Key
+from learnae.node.obtaining import Pace
+from learnae.node.peers import Peers
+from learnae.node.publishing import SEND_SECONDS, Publisher
+from learnae.node.retention import Keeping
+from learnae.node.selection import update
+from learnae.node.services import Services
+from learnae.node.strategy_set import Named
+from learnae.records import Block, Cid, Kind, PeerId
+from learnae.strategies import Announcer, Storage
+
+NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
+LONGEST = 4  # of each peer beside them: those that have been there longest, so that slow readers get something whole
+
+
+@attrs.frozen
+class Carried:
+    """An update of another peer that this one keeps in storages where its owner has not put it."""
+
+    root: Cid
+    peer: PeerId
+    number: int
+    bytes: int
+    since: float
+
+
+@attrs.define
+class Carrying:
+    """At most `most` updates wait in memory. In the quota, what is kept of the own ones comes first."""
+
+    publisher: Publisher
+    keeping: Keeping
+    inbox: Inbox
+    peers: Peers
+    pace: Pace
+    most: int
+    clock: Callable[[], float]
+    carried: dict[Cid, Carried] = attrs.field(factory=dict)
+    _waiting: OrderedDict[PeerId, tuple[Entry, Transfer]] = attrs.field(factory=OrderedDict)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def needed(self) -> bool:
+        """Whether what lies in one storage may be missing in another that this peer writes to."""
+        storages = self.publisher.assembly.storages
+        return len(storages) > 1 and any(storage.writes for storage in storages)
+
+    def add(self, entry: Entry, transfer: Transfer) -> None:
+        """In the place of an older one of the same peer. Of too many, the one that was fetched first is left out."""
+        self._waiting.pop(entry.peer, None)
+        self._waiting[entry.peer] = entry, transfer
+        if len(self._waiting) > self.most:
+            self._waiting.popitem(last=False)
+        self._news.set()
+
+    async def run(self, done: Callable[[Entry], None]) -> None:
+        """Until cancelled; `done` is told what can be had elsewhere too."""
+        while True:
+            await self._news.wait()
+            if not self._waiting:
+                self._news = trio.Event()
+                continue
+            entry, transfer = self._waiting.popitem(last=False)[1]
+            if await self._carry(entry, transfer) and self.still_there(entry):
+                done(entry)
+
+    def still_there(self, entry: Entry) -> bool:
+        """Whether its peer has neither left nor been refused since."""
+        newest = self.inbox.get(*entry.key)
+        return newest is not None and not newest.backlog
+
+    async def _carry(self, entry: Entry, transfer: Transfer) -> bool:
+        """True when it can be had wherever it came from, and in one storage more."""
+        root, outages = update(entry).root, self.publisher.outages
+        if not await self._make_room(entry.peer, transfer.bytes):
+            outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
+            return False
+        outages.works("relaying")
+        item = self.carried[root] = Carried(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
+        if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
+            return True
+        await self._drop(item)
+        return False
+
+    def targets(self, transfer: Transfer) -> list[Named[Storage]]:
+        """Where it is to be put: in a peer that only reads some of its storages, there may be no such place."""
+        storages = self.publisher.assembly.storages
+        return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
+
+    @property
+    def _room(self) -> int:
+        return self.keeping.quota_bytes - self.keeping.kept_bytes - sum(item.bytes for item in self.carried.values())
+
+    async def _make_room(self, peer: PeerId, size: int) -> bool:
+        """Drop what nobody wants or the own updates leave no room for, and then as much as is needed, unless that is too little."""
+        for item in list(self._superfluous()):
+            await self._drop(item)
+        await self._free(0, self.carried.values())
+        dispensable = list(self._dispensable(peer))
+        if self._room + sum(item.bytes for item in dispensable) < size:
+            return False
+        await self._free(size, dispensable)
+        return True
+
+    async def _free(self, size: int, items: Iterable[Carried]) -> None:
+        """What was carried first goes first, strangers' before all, and before the newest of anybody what is kept beside them."""
+        newest = {item.root for items in self._by_peer() for item in items[:NEWEST]}
+        for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.root in newest, item.since)):
+            if self._room < size:
+                await self._drop(item)
+
+    def _dispensable(self, peer: PeerId) -> Iterator[Carried]:
+        """What may give way to an update of that peer: to that of a stranger, nothing of a peer that was merged."""
+        trusted = self.peers.trusts(peer)
+        return (item for item in self.carried.values() if trusted or not self.peers.trusts(item.peer))
+
+    def _superfluous(self) -> Iterator[Carried]:
+        """All but the newest of each peer that is known, and a few of those that someone may still be fetching."""
+        for items in self._by_peer():
+            known = self.inbox.get(items[0].peer, Kind.UPDATE) is not None
+            late = [item for item in items[NEWEST:] if self.clock() - item.since < self.pace.retention_seconds]
+            kept = [*items[:NEWEST], *late[-LONGEST:]] if known else []
+            yield from (item for item in items if item not in kept)
+
+    def _by_peer(self) -> Iterable[Sequence[Carried]]:
+        """Of each peer the newest first."""
+        peers: dict[PeerId, list[Carried]] = {}
+        for item in sorted(self.carried.values(), key=lambda item: -item.number):
+            peers.setdefault(item.peer, []).append(item)
+        return peers.values()
+
+    async def _drop(self, item: Carried) -> None:
+        await self.publisher.drop(item.root)
+        self.carried.pop(item.root, None)
+
+
+MOST_WAITING = 256
+LONGEST_SECONDS = 30.0  # of what has waited for longer, nobody knows whether it still holds
+MESSAGES_A_SECOND = 50
+MOST_KNOWN = 4096  # keys of which it is remembered what was heard
+
+
+@attrs.frozen
+class Letter:
+    """An announcement that waits since then. `again`: it is to be said although it was heard here."""
+
+    entry: Entry
+    since: float
+    again: bool
+
+
+@attrs.define
+class Forwarding:
+    """To one announcer. `trusted` tells whether a peer was ever accepted: those go first, so that a flood of strangers holds up nobody."""
+
+    announcer: Named[Announcer]
+    channel: str
+    services: Services
+    trusted: Callable[[PeerId], bool]
+    _waiting: OrderedDict[bytes, Letter] = attrs.field(factory=OrderedDict)  # by what they replace
+    _heard: OrderedDict[Key, int] = attrs.field(factory=OrderedDict)  # the highest number that is known to be there
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    def note(self, entry: Entry) -> None:
+        """This is there, whoever has sent it."""
+        self._heard[entry.key] = max(entry.announcement.number, self._heard.pop(entry.key, 0))
+        if len(self._heard) > MOST_KNOWN:
+            self._heard.popitem(last=False)
+
+    def lacks(self, entry: Entry) -> bool:
+        """Whether neither this nor anything newer is there, which it would replace."""
+        return entry.announcement.number > self._heard.get(entry.key, -1)
+
+    def add(self, entry: Entry, replaces: bytes, *, again: bool = False) -> None:
+        """In the place of an older one of its key. Of too many, the last stranger is left out."""
+        self._waiting[replaces] = Letter(entry, trio.current_time(), again)
+        if len(self._waiting) > MOST_WAITING:
+            strangers = (key for key, letter in reversed(self._waiting.items()) if not self.trusted(letter.entry.peer))
+            del self._waiting[next(strangers, next(iter(self._waiting)))]
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._news.wait()
+            await self.services.opened(self.announcer)
+            if not self._waiting:
+                self._news = trio.Event()
+                continue
+            replaces = self._next()
+            letter = self._waiting.pop(replaces)
+            if self._wanted(letter) and self.services.ready(self.announcer):
+                await self._send(letter.entry, replaces)
+
+    def _next(self) -> bytes:
+        known = (key for key, letter in self._waiting.items() if self.trusted(letter.entry.peer))
+        return next(known, next(iter(self._waiting)))
+
+    def _wanted(self, letter: Letter) -> bool:
+        """Unless it has been heard here since, or waits for too long."""
+        return (letter.again or self.lacks(letter.entry)) and trio.current_time() - letter.since <= LONGEST_SECONDS
+
+    async def _send(self, entry: Entry, replaces: bytes) -> None:
+        self.note(entry)
+        with self.services.using(self.announcer, "announcing", SEND_SECONDS):
+            await self.announcer.strategy.announce(entry.message, channel=self.channel, replaces=replaces)
+        await trio.sleep(1 / MESSAGES_A_SECOND)
 
 
 @attrs.define

@@ -1,34 +1,90 @@
-"""One round of one node: publish, choose, fetch, judge, merge, hand over (DESIGN 4, steps 5 to 9)."""
+"""One round of a node: publish, select, fetch, judge, merge, and offer the merged model to the trainer (DESIGN 4, steps 5 to 9)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 import trio
 
 from learnae.errors import PluginError
-from learnae.link.contract import Snapshot
-from learnae.node.adopting import Adopting
-from learnae.node.choosing import Chooser, update
-from learnae.node.claims import Claims
-from learnae.node.company import Company
-from learnae.node.counters import bounded
+from learnae.link.messages import Link, Offer, Snapshot
+from learnae.node.claims import Claims, Company, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
-from learnae.node.errands import Errands
 from learnae.node.inbox import Entry
 from learnae.node.judging import PLUGIN, Judgement, Judges
-from learnae.node.memory import Memory
+from learnae.node.lineage import Standing
 from learnae.node.merging import Merger
-from learnae.node.obtaining import Obtained
-from learnae.node.outages import Outages
-from learnae.node.pace import Pace
+from learnae.node.obtaining import Errands, Obtained, Pace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
-from learnae.node.standing import Standing
-from learnae.node.tally import Tally
+from learnae.node.reports import Tally
+from learnae.node.selection import Chooser, update
+from learnae.node.services import Outages
+from learnae.node.strategy_state import Memory
 from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from learnae.records import Array
+
+
+@attrs.define
+class Adopting:
+    """One page holds the last adopted model, the `start` of the next merge; the other is free to be written."""
+
+    link: Link
+    memory: Memory
+    _start_page: int | None = None
+    _last_number: int | None = None
+    _buffers: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._buffers = frozenset(spec.name for spec in self.link.hello.specs if spec.buffer)
+
+    def contains_last_offer(self, snapshot: Snapshot) -> bool:
+        """Only such a snapshot may be merged: a delta that lands two rounds late makes the swarm diverge."""
+        return self._last_number is None or snapshot.progress.adoption == self._last_number
+
+    def local(self, snapshot: Snapshot) -> LocalModel:
+        """The own model for the strategies; the first snapshot of a session is its start."""
+        if self._start_page is None:
+            self._start_page = 0
+            copy_tensors(snapshot.tensors, self.link.page(0))
+        start = {name: _read_only(array) for name, array in self.link.page(self._start_page).items()}
+        progress = snapshot.progress
+        return LocalModel(start, snapshot.tensors, progress.age, progress.samples, progress.loss, self._buffers)
+
+    def free_page(self) -> Mapping[str, Array]:
+        return self.link.page(self._free)
+
+    async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State] | None) -> None:
+        """Offer the free page, wait for the adoption, then commit the strategies' states; None: begin anew. Raises TrainerGone."""
+        number = snapshot.progress.adoption + 1
+        self._last_number = number
+        gain = age - snapshot.progress.age
+        self.link.offer(Offer(self.link.hello.session, number, self._free, snapshot.slot, lineage, gain, outcome))
+        await self.link.adopted(number)
+        self._start_page = self._free
+        self.memory.commit(number, states)
+
+    @property
+    def _free(self) -> int:
+        return 1 if self._start_page == 0 else 0
+
+
+def copy_tensors(source: Mapping[str, Array], target: Mapping[str, Array]) -> None:
+    for name, array in target.items():
+        np.copyto(array, source[name])
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
 
 GATHERING = 0.1
 """The share of the trainer's patience for which a node listens on after it has published.

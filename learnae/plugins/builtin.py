@@ -10,24 +10,24 @@ from learnae.hookspecs import hookimpl
 @hookimpl
 def learnae_register_storage() -> Mapping[str, str]:
     return {
-        "directory": "learnae.plugins.storage.directory:DirectoryStorage",
-        "memory": "learnae.plugins.storage.memory:MemoryStorage",
+        "directory": "learnae.plugins.directory.storage:DirectoryStorage",
+        "memory": "learnae.plugins.memory:MemoryStorage",
     }
 
 
 @hookimpl
 def learnae_register_announcer() -> Mapping[str, str]:
     return {
-        "directory": "learnae.plugins.announcer.directory:DirectoryAnnouncer",
-        "memory": "learnae.plugins.announcer.memory:MemoryAnnouncer",
+        "directory": "learnae.plugins.directory.announcer:DirectoryAnnouncer",
+        "memory": "learnae.plugins.memory:MemoryAnnouncer",
     }
 
 
 @hookimpl
 def learnae_register_selector() -> Mapping[str, str]:
     return {
-        "least-recently-tried": "learnae.plugins.selector.least_recently_tried:LeastRecentlyTried",
-        "uniform": "learnae.plugins.selector.uniform:Uniform",
+        "least-recently-tried": "learnae.plugins.selector.selectors:LeastRecentlyTried",
+        "uniform": "learnae.plugins.selector.selectors:Uniform",
     }
 
 

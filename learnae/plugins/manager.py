@@ -1,8 +1,9 @@
-"""Which strategies there are, and who watches."""
+"""Finds the installed plugins and the files of a peer's own, and knows which strategies they offer and which plugins watch."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -12,16 +13,62 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import structlog
 
+from learnae.config.load import disabled, load_document, read
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
-from learnae.plugins.hooks import REGISTER, WATCH, Hook, Plugin, hooks_of, offers_in
-from learnae.plugins.installed import Installed, installed, unknown
+from learnae.plugins.calls import naming
+from learnae.plugins.hooks import BASES, REGISTER, WATCH, Hook, Offer, Plugin, hooks_of, offers_in
 from learnae.plugins.local import LocalFiles
-from learnae.plugins.offers import BASES, Offer
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from learnae.config.tables import Config
+
+
+GROUP = "learnae"
+
+
+@attrs.frozen
+class Installed:
+    """An entry point of the group `learnae`."""
+
+    plugin: Plugin
+    entry: metadata.EntryPoint
+
+    def load(self) -> object:
+        """Its module. Raises PluginError for whatever the import raises, also for an exit."""
+        with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
+            return self.entry.load()
+
+    def is_called(self, name: str) -> bool:
+        """Whether a user may mean it by this name: that of the plugin or of the distribution."""
+        return _plain(name) in (_plain(self.plugin.name), _plain(self.plugin.distribution or ""))
+
+
+def installed() -> list[Installed]:
+    """All of them, in an order that does not depend on the file system."""
+    found = [Installed(_plugin(entry), entry) for entry in metadata.entry_points(group=GROUP)]
+    return sorted(found, key=lambda one: (one.plugin.distribution or "", one.plugin.name))
+
+
+def unknown(names: Iterable[str], among: Iterable[Installed]) -> list[str]:
+    """The names that none is called by."""
+    known = list(among)
+    return [name for name in names if not any(one.is_called(name) for one in known)]
+
+
+def _plugin(entry: metadata.EntryPoint) -> Plugin:
+    if entry.dist is None:
+        return Plugin(entry.name)
+    return Plugin(entry.name, entry.dist.name, entry.dist.version)
+
+
+def _plain(name: str) -> str:
+    """As package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
 
 ONLY = "LEARNAE_PLUGINS"  # the names of the only third-party plugins that are loaded
 TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
@@ -169,3 +216,29 @@ def _own_version() -> str | None:
         return metadata.version("learnae")
     except metadata.PackageNotFoundError:  # run from a checkout
         return None
+
+
+def open_peer_file(
+    path: Path | None, *, name: str | None = None, overrides: Sequence[str] = (), log: FilteringBoundLogger | None = None
+) -> tuple[Config, PluginManager]:
+    """What a TOML file says, or the defaults, and the plugins that it leaves enabled. `name` stands for `swarm.name`.
+
+    Raises ConfigError with all problems of the file, PluginError.
+    """
+    document, folder = ({}, Path.cwd()) if path is None else (read(path), path.absolute().parent)
+    return open_document(document, folder=folder, name=name, overrides=overrides, log=log)
+
+
+def open_document(
+    document: Mapping[str, Any],
+    *,
+    folder: Path,
+    name: str | None = None,
+    overrides: Sequence[str] = (),
+    log: FilteringBoundLogger | None = None,
+    local: bool = True,
+) -> tuple[Config, PluginManager]:
+    """As `open_peer_file`, from a document: also one that `learnae.config.kept.dump` made. Without `local` no code beside it is run."""
+    manager = PluginManager.discover(disabled(document, overrides), log=log, local=local)
+    config = load_document(document, folder=folder, name=name, overrides=overrides, options_of=manager.options_of(folder))
+    return config, manager

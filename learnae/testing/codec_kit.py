@@ -26,8 +26,7 @@ from learnae.elementwise import PIECE
 from learnae.errors import UpdateRejected
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
-from learnae.testing.kit import Kit
-from learnae.testing.properties import inherited
+from learnae.testing.kit import Kit, inherited
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 import trio
 
-from learnae.node.surroundings import Shared, Surroundings, inline
+from learnae.node.runtime import Shared, Surroundings, inline
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import trio
 
 from learnae.errors import Unavailable
-from learnae.node.delivering import Loop
+from learnae.node.services import Loop
 from learnae.records import Block, Cid, Heard
 from learnae.strategies import Announcer, Storage
 

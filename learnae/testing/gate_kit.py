@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 
 from learnae.records import Judged, LocalModel, Received
 from learnae.strategies import Gate
-from learnae.testing.kit import Kit, needs
+from learnae.testing.kit import Kit, inherited, needs
 from learnae.testing.models import Lazy, local_model, random_model, read_only, received
-from learnae.testing.properties import inherited
 
 numbers = st.floats(width=32)  # also NaN and infinities
 

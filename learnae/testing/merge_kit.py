@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from learnae.records import LocalModel, Merged, Received
 from learnae.strategies import Merge
-from learnae.testing.kit import Kit, needs
+from learnae.testing.kit import Kit, inherited, needs
 from learnae.testing.models import INTEGERS, SHAPES, Lazy, constant_model, local_model, random_model, read_only, received
-from learnae.testing.properties import inherited
 
 if TYPE_CHECKING:
     from learnae.records import Array

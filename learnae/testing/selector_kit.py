@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from learnae.records import Candidate, Kind, View
 from learnae.strategies import Selector
 from learnae.testing.context import peer_named
-from learnae.testing.kit import Kit
-from learnae.testing.properties import inherited
+from learnae.testing.kit import Kit, inherited
 
 
 def candidate(peer: str, **facts: Any) -> Candidate:

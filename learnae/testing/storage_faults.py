@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import ClassVar
 
+import attrs
 import pytest
 import trio
 
@@ -13,9 +15,9 @@ from learnae.errors import Unavailable
 from learnae.plugins.calls import ungrouped
 from learnae.records import Block
 from learnae.strategies import Storage
-from learnae.testing.cuts import cut_at
 from learnae.testing.kit import MediumFaults, in_trio
 from learnae.testing.published import (
+    OpenStorage,
     Published,
     breaking_off,
     cancelling,
@@ -27,7 +29,40 @@ from learnae.testing.published import (
     published,
     same,
 )
-from learnae.testing.surroundings import OpenStorage
+
+
+@attrs.define(eq=False)
+class Cut(trio.abc.Instrument):
+    """Cancels `scope` in the wait of this task that has this number, from 0: while it waits, or once it has what it waited for."""
+
+    at: int
+    afterwards: bool
+    task: trio.lowlevel.Task = attrs.field(factory=trio.lowlevel.current_task)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    waits: int = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            if self.waits == self.at and not self.afterwards:
+                self.scope.cancel()
+            self.waits += 1
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task and self.waits == self.at + 1 and self.afterwards:
+            self.scope.cancel()
+
+
+@contextmanager
+def cut_at(at: int, *, afterwards: bool) -> Iterator[Cut]:
+    """What runs inside is cancelled there; not at all when it waits less often."""
+    cut = Cut(at, afterwards)
+    trio.lowlevel.add_instrument(cut)
+    try:
+        with cut.scope:
+            yield cut
+    finally:
+        trio.lowlevel.remove_instrument(cut)
+
 
 PLACES = (0, 1, 4, 8)  # blocks of ten that came before it goes wrong
 WAITS = (*range(14), 17, 21, 27, 35, 50, 80)  # in which a put is cut off

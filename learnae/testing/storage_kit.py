@@ -14,9 +14,8 @@ from learnae.plugins.calls import ungrouped
 from learnae.records import BLOCK_BYTES, Cid
 from learnae.strategies import Storage
 from learnae.testing.kit import in_trio, needs
-from learnae.testing.published import Published, cancelling, fetched, in_loop, payloads, published, same
+from learnae.testing.published import OpenStorage, Published, StorageChecks, cancelling, fetched, in_loop, payloads, published, same
 from learnae.testing.storage_faults import StorageFaults
-from learnae.testing.surroundings import OpenStorage, StorageChecks
 
 __all__ = ["OpenStorage", "StorageConformance"]
 

@@ -1,18 +1,178 @@
-"""What learnae.join() is given, looked at before anything is done with it: a mistake is told as one, with what to write instead."""
+"""Checks the arguments of learnae.join() and the numbers that a user's loop gives. Each error says what to write instead."""
 
 from __future__ import annotations
 
 import inspect
+import math
+import operator
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Real
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, distributed, nn
 
 from learnae.config.words import did_you_mean
+from learnae.content.validators import MAX_INTEGER
 from learnae.errors import ConfigError, Problem
 from learnae.logs import LEVELS
-from learnae.trainer.figures import shown
+from learnae.trainer.shared import LOW_PRECISION
+
+
+def whole(value: Any, what: str, most: int = MAX_INTEGER) -> int:
+    """A count, also where it comes as 8.0, as numpy's number or as a tensor of one element. Raises ValueError, TypeError."""
+    number = _whole(_single(value, what), value, what)
+    if not 0 <= number <= most:
+        raise ValueError(f"{what} is {shown(value)}: wanted is a whole number from 0 to {most}")
+    return number
+
+
+def loss_of(value: Any) -> float | Tensor:
+    """A number, or a tensor of one element as it is: it is read when a snapshot is taken. Raises ValueError, TypeError."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_meta or value.is_complex() or value.is_nested:
+            raise ValueError(f"loss is {shown(value)}: wanted is a number or a tensor of one element, such as its mean()")
+        return value if _is_plain(value) else _read(value)
+    return _float(value, "loss", "a number or a tensor of one element")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized
+
+
+def _read(tensor: Tensor) -> float:
+    """At once, where it is not sure that it can be read at all: a snapshot would be taken long after the mistake."""
+    try:
+        return float(tensor.detach().item())
+    except RuntimeError as error:
+        raise ValueError(f"loss is {shown(tensor)}, and it cannot be read: {str(error)[:200]}") from error
+
+
+def seconds_of(value: Any, what: str = "seconds") -> float:
+    """A time to wait. Raises ValueError, TypeError."""
+    number = _float(value, what, "a number of seconds")
+    if not 0 <= number <= threading.TIMEOUT_MAX:  # which NaN is not
+        raise ValueError(f"{what} is {shown(value)}: wanted is a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}")
+    return number
+
+
+def _float(value: Any, what: str, wanted: str) -> float:
+    number = _single(value, what)
+    if not _is_real(number):
+        raise TypeError(f"{what} is {shown(value)}: wanted is {wanted}")
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"{what} is {shown(value)}, which no float can hold") from None
+    except ValueError:  # a signalling NaN of Decimal
+        raise ValueError(f"{what} is {shown(value)}: wanted is {wanted}") from None
+
+
+def _is_real(number: Any) -> bool:
+    return isinstance(number, Real | Decimal) and not isinstance(number, bool)
+
+
+def _whole(number: Any, value: Any, what: str) -> int:
+    wanted = f"{what} is {shown(value)}: wanted is a whole number"
+    if isinstance(number, bool):
+        raise TypeError(wanted)
+    if not _is_real(number):
+        try:
+            return operator.index(number)
+        except TypeError:
+            raise TypeError(wanted) from None
+    try:
+        exact = Fraction(number)
+    except (ValueError, OverflowError):  # not a number, or infinite
+        raise ValueError(wanted) from None
+    if exact.denominator != 1:
+        raise ValueError(wanted)
+    return exact.numerator
+
+
+def _single(value: Any, what: str) -> Any:
+    """What is in an array of one element, of any library and on any device; everything else as it is."""
+    shape = getattr(value, "shape", None)
+    if shape is None or not hasattr(value, "item"):
+        return value
+    if math.prod(shape) != 1:
+        raise ValueError(f"{what} is {shown(value)}: wanted is one number, such as its sum()")
+    try:
+        return value.item()
+    except RuntimeError as error:
+        raise ValueError(f"{what} is {shown(value)}, and it cannot be read: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """What was given, in short, for a message."""
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:  # a nested tensor has none
+        shape = None
+    if shape is not None and math.prod(shape) != 1:
+        return f"a {type(value).__name__} of the shape {tuple(shape)}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # integers of more than 4,300 digits, and whatever else has no words for itself
+        return f"a {type(value).__name__} that cannot be shown"
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"
+
+
+MASTERS = (
+    "keeps float32 copies of parameters of lower precision, and writes them over what is adopted",
+    "hold the parameters in float32 and compute with torch.autocast, or use an optimizer without master weights",
+)
+
+
+def refuse_masters(optimizer: Any, model: nn.Module) -> None:
+    """Raises ConfigError for an optimizer, or one of a list, that keeps its own copies of the parameters, or that trains another model."""
+    for one in optimizers_in(optimizer):
+        if one is not None:
+            _refuse_masters(_unwrap(one), model)
+
+
+def _refuse_masters(inner: Any, model: nn.Module) -> None:
+    params = list(model.parameters())
+    own = {id(param) for param in params}
+    foreign = [param for group in inner.param_groups for param in group["params"] if id(param) not in own]
+    if any(_masters(inner, foreign, params)):
+        raise ConfigError(Problem("optimizer", *MASTERS))
+    if foreign and not any(id(param) in own for group in inner.param_groups for param in group["params"]):
+        raise ConfigError(Problem("optimizer", "trains none of the model's parameters", "build it from model.parameters()"))
+
+
+def refuse_many_processes(environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError where several processes train one replica each: adoptions in one of them would let them drift apart."""
+    size = environ.get("WORLD_SIZE", "")
+    grouped = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    if grouped or (size.isdecimal() and int(size) > 1):
+        what = "several processes train this model together (WORLD_SIZE > 1), which is not supported yet"
+        raise ConfigError(Problem("world_size", what, "start each process as a peer of its own, without torch.distributed"))
+
+
+def _unwrap(optimizer: Any) -> Any:
+    """The optimizer inside wrappers such as accelerate's."""
+    for _ in range(8):
+        inner = getattr(optimizer, "optimizer", None)
+        if not hasattr(inner, "param_groups"):
+            break
+        optimizer = inner
+    return optimizer
+
+
+def _masters(optimizer: Any, foreign: list[Tensor], params: list[nn.Parameter]) -> Iterator[bool]:
+    low = {tuple(param.shape) for param in params if param.dtype in LOW_PRECISION}
+    yield any(param.dtype == torch.float32 and tuple(param.shape) in low for param in foreign)
+    yield bool(low) and any(getattr(optimizer, name, False) is not False for name in ("master_weights", "param_groups_master"))
+    yield any(
+        "master" in str(key) for state in dict(getattr(optimizer, "state", {})).values() if isinstance(state, Mapping) for key in state
+    )
+    yield hasattr(optimizer, "_amp_stash") and bool(getattr(optimizer._amp_stash, "fp32_from_fp16_params", None))
+
 
 LOG = {"level": (*LEVELS, ""), "style": ("pretty", "json", "")}
 NAME = 'name the swarm: learnae.join(model, "digits"); peers of one name train one model together'

@@ -1,23 +1,67 @@
-"""Checkpoints of one trainer: written whole or not at all, and one before the last is kept."""
+"""Checkpoints: model, optimizer, progress and random state, saved whole and loaded without pickle."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import attrs
 import numpy as np
+import safetensors.torch
 import torch
 from torch import nn
 
+import learnae
 from learnae import opening
-from learnae.errors import ConfigError, Problem
+from learnae.errors import ConfigError, EntryError, LearnaeError, Problem
+from learnae.plugins.calls import described
 from learnae.trainer.storable import revived, storable
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.theirs import theirs
+
+OURS = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (learnae, importlib))  # and what imports for us
+FIRST, LAST = 4, 4  # calls that are shown
+
+
+@contextmanager
+def theirs(function: str, action: str) -> Iterator[None]:
+    """Turns what they raise, also to exit, into an EntryError; our own errors and interrupts pass as they are."""
+    try:
+        yield
+    except LearnaeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EntryError(function, action, described(error), _lines(error)) from error
+
+
+def _lines(error: BaseException) -> str:
+    """The calls that led to it, from the first that is not ours."""
+    calls = list(traceback.extract_tb(error.__traceback__))
+    while calls and calls[0].filename.startswith((*OURS, "<frozen ")):
+        calls.pop(0)
+    if len(calls) > FIRST + LAST:
+        calls = [*calls[:FIRST], *calls[-LAST:]]
+    lines = traceback.format_list(calls)
+    if isinstance(error, SyntaxError):
+        lines += traceback.format_exception_only(error)[:-1]
+    return "".join(lines).rstrip()
+
+
+def tensors_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Those of its entries that are tensors, each with memory of its own: tied ones are written twice."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def save_file(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Bit for bit. Raises OSError."""
+    safetensors.torch.save_file(dict(tensors), path, metadata=dict(metadata))
+
 
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 DRAFT = f"{FILE}.new"
@@ -110,3 +154,67 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@attrs.define
+class Saver:
+    """Writes what `capture` gives, every so many seconds. A full disk ends no training: it is told once, and tried again."""
+
+    folder: Path | None  # None: nothing is saved
+    seconds: float
+    capture: Callable[[], State]
+    log: Any
+    _due: float = attrs.field(init=False)
+    _failing: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._due = time.monotonic() + self.seconds
+
+    def look(self) -> None:
+        """Save if it is time to."""
+        if self.folder is None or time.monotonic() < self._due:
+            return
+        try:
+            save(self.folder, self.capture())
+        except (OSError, ConfigError) as error:
+            if not self._failing:
+                self.log.warning("checkpoint.failed", folder=str(self.folder), cause=_cause(error), kept="the one before")
+            self._failing = True
+        else:
+            if self._failing:
+                self.log.warning("checkpoint.works_again", folder=str(self.folder))
+            self._failing = False
+        self._due = time.monotonic() + self.seconds
+
+    def check(self) -> None:
+        """Raises ConfigError, after the first step, for what could not be read again: later it would cost hours of work."""
+        if self.folder is not None:
+            self.capture()
+
+    def keep(self) -> None:
+        """The step that is under way will never be finished, so that what could be saved now is neither here nor there."""
+        if self.folder is not None:
+            kept = "the one before" if (self.folder / FILE).exists() else "none was made yet"
+            self.log.warning("checkpoint.kept", folder=str(self.folder), why="the last step was not finished", kept=kept)
+
+    def rescue(self) -> None:
+        """Save for the last time, while an error is under way that matters more than whether that is possible."""
+        try:
+            self.finish()
+        except LearnaeError as error:
+            self.log.warning("checkpoint.failed", folder=str(self.folder), cause=_cause(error), kept="the one before")
+
+    def finish(self) -> None:
+        """Save for the last time. Raises ConfigError if that is not possible: what was made since the last one is lost."""
+        if self.folder is None:
+            return
+        try:
+            save(self.folder, self.capture())
+        except OSError as error:
+            remedy = "make room there; the one before is whole, and the same command goes on from it"
+            message = f"the last checkpoint could not be written: {error.strerror or error}"
+            raise ConfigError(Problem(str(self.folder), message, remedy)) from error
+
+
+def _cause(error: OSError | LearnaeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,27 +14,54 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from learnae.config.folders import default_home, expanded
+from learnae.config.kept import dump
 from learnae.config.tables import SwarmTable
-from learnae.config.wire import dump
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
-from learnae.plugins.peer_file import open_document, open_peer_file
-from learnae.trainer.apart import is_known
-from learnae.trainer.arguments import called_by, check_arguments
-from learnae.trainer.child import fill_standard
-from learnae.trainer.consoles import forget
-from learnae.trainer.local import by_reason, listed
-from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
-from learnae.trainer.residents import RESIDENTS
-from learnae.trainer.resuming import checked
-from learnae.trainer.shared import Shared, find_shared
-from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
+from learnae.plugins.manager import open_document, open_peer_file
+from learnae.trainer.arguments import called_by, check_arguments, refuse_many_processes, refuse_masters
+from learnae.trainer.model_progress import checked
+from learnae.trainer.shared import Shared, by_reason, find_shared, is_known, listed
+from learnae.trainer.status import Terms
+from learnae.trainer.supervisor import fill_standard
+from learnae.trainer.swarm import RESIDENTS, Swarm
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from learnae.config.tables import Config
+
+
+SHOWN = re.compile(r"_+\d*")
+
+
+def forget(kind: type) -> None:
+    """Let go of objects of this kind that are held by the last traceback, or by a notebook since a cell has shown them."""
+    for error in _chain(getattr(sys, "last_value", None)):
+        traceback.clear_frames(error.__traceback__)
+    for names in _notebook():
+        for name, value in list(names.items()):
+            if isinstance(value, kind) and (isinstance(name, int) or SHOWN.fullmatch(name)):
+                del names[name]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _notebook() -> Iterator[dict[Any, Any]]:
+    """IPython's names, among them `_`, `__` and `_3`, and its `Out`."""
+    ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    names = getattr(ipython, "user_ns", None)
+    if isinstance(names, dict):
+        yield names
+        if isinstance(names.get("_oh"), dict):
+            yield names["_oh"]
+
 
 KEPT_LOCAL = "each peer has its own values; to say so yourself, or to make models alike, name them in [model] keep_local, in all peers"
 BROKEN = "nothing is published or merged until these parameters are finite: initialise them, or load a checkpoint that is"

@@ -1,23 +1,184 @@
-"""The ready-made training loop of `learnae run`. Whoever wants another one writes it: all it needs of Learnae is `swarm.step`."""
+"""The training loop of `learnae run`: a user's learnae.Trainer, from its batches to its last checkpoint."""
 
 from __future__ import annotations
 
 import functools
 import math
+import numbers
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.trainer import checkpoint
-from learnae.trainer.recipe import Trainer, endless, loss_of, metrics_of, samples_of
-from learnae.trainer.saving import Saver
+from learnae.trainer.arguments import whole
+from learnae.trainer.checkpoint import Saver, theirs
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.theirs import theirs
+
+
+def count(batch: Any) -> int:
+    """The length of the batch, or of its first part. Raises ConfigError where it has none."""
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else (batch,)
+    try:
+        return len(next(iter(parts)))
+    except (TypeError, StopIteration):
+        remedy = "say how many it holds: samples=lambda batch: ..., or samples=lambda batch: 1"
+        raise ConfigError(Problem("Trainer.samples", f"a batch of type {type(batch).__name__} has no length", remedy)) from None
+
+
+@attrs.define(kw_only=True)
+class Trainer:
+    """What `make_trainer` returns: a model and how it learns.
+
+        def make_trainer():
+            model, data = nn.Linear(64, 10), DataLoader(my_images, batch_size=16, shuffle=True)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            loss = lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])
+            return learnae.Trainer(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
+
+    `batches()` gives the batches of one pass over the data; it is called anew for each pass, without end, and a batch may be anything.
+    `loss(model, batch)` is a tensor of one element, from which `backward()` is called. `evaluate(model)` gives numbers by name to be
+    shown, such as `{"accuracy": 0.9}`; it is called after every `evaluate_steps` steps, in eval mode and without gradients.
+    `samples(batch)` is the number of samples in a batch: the length of it, or of its first part, unless you say otherwise.
+    `scheduler.step()` is called after each step of the optimizer, and its state lies in the checkpoint.
+    Raises ConfigError with all fields that are something else.
+    """
+
+    model: nn.Module
+    optimizer: Any
+    batches: Callable[[], Iterable[Any]]
+    loss: Callable[[nn.Module, Any], Tensor]
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
+    evaluate_steps: int = 200
+    samples: Callable[[Any], int] = count
+    scheduler: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        if problems := list(_problems(self)):
+            raise ConfigError(problems)
+
+
+def _problems(trainer: Trainer) -> Iterator[Problem]:
+    def wrong(field: str, remedy: str) -> Problem:
+        value = getattr(trainer, field)
+        what = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}, of type {type(value).__name__}"
+        return Problem(f"Trainer.{field}", f"cannot be {what}", remedy)
+
+    if not isinstance(trainer.model, nn.Module):
+        yield wrong("model", "give a torch.nn.Module, such as model=Net()")
+    if not _has(trainer.optimizer, "step", "zero_grad", "state_dict", "load_state_dict"):
+        yield wrong("optimizer", "give one that is made: optimizer=torch.optim.SGD(model.parameters(), lr=0.1)")
+    if not callable(trainer.batches):
+        yield wrong("batches", "give a function that returns the batches of one pass: batches=lambda: loader")
+    if not callable(trainer.loss):
+        yield wrong("loss", "give a function: loss=lambda model, batch: ...")
+    if trainer.evaluate is not None and not callable(trainer.evaluate):
+        yield wrong("evaluate", 'give a function that returns numbers by name: evaluate=lambda model: {"accuracy": ...}')
+    if isinstance(trainer.evaluate_steps, bool) or not isinstance(trainer.evaluate_steps, numbers.Integral) or trainer.evaluate_steps < 1:
+        yield wrong("evaluate_steps", "give a whole number above 0")
+    if not callable(trainer.samples):
+        yield wrong("samples", "give a function of a batch: samples=lambda batch: ...")
+    if trainer.scheduler is not None and not _has(trainer.scheduler, "step", "state_dict", "load_state_dict"):
+        yield wrong("scheduler", "give one that is made: scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1000)")
+
+
+def _has(value: Any, *methods: str) -> bool:
+    return not isinstance(value, type) and all(callable(getattr(value, method, None)) for method in methods)
+
+
+def endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """Pass after pass. Raises ConfigError for one without a batch: else it would go on for ever, and do nothing."""
+    while True:
+        empty = True
+        with theirs("batches()", "starting a pass over the data"):
+            found = batches()
+        if not isinstance(found, Iterable) and not hasattr(found, "__getitem__"):
+            remedy = "return a DataLoader, a list or a generator; is a `return` missing?"
+            raise ConfigError(Problem("Trainer.batches", f"returned {type(found).__name__} and no batches", remedy))
+        with theirs("batches()", "giving the batches"):
+            source = iter(found)
+        while True:
+            with theirs("batches()", "giving the next batch"):
+                batch = next(source, _END)
+            if batch is _END:
+                break
+            empty = False
+            yield batch
+        if empty:
+            remedy = "it is called for each pass over the data; a generator or iterator serves for one, so make it anew in each call"
+            raise ConfigError(Problem("train.entry", "the trainer's batches() gave no batch", remedy))
+
+
+_END = object()
+
+
+def loss_of(trainer: Trainer, batch: Any) -> Tensor:
+    """Of one batch. Raises ConfigError for what is no tensor of one element that depends on the model."""
+    with theirs("loss()", "computing the loss of a batch"):
+        loss: Any = trainer.loss(trainer.model, batch)
+    if not isinstance(loss, Tensor):
+        what = f"returned {type(loss).__name__}"
+    elif loss.numel() != 1:
+        what = f"returned a tensor of shape {tuple(loss.shape)}"
+    elif not loss.requires_grad:
+        what = "returned a tensor that does not depend on any parameter that is trained"
+    else:
+        return loss
+    raise ConfigError(Problem("Trainer.loss", what, "return a tensor of one element, from which backward() can be called"))
+
+
+def samples_of(trainer: Trainer, batch: Any) -> int:
+    """In one batch. Raises ConfigError for what is no whole number."""
+    with theirs("samples()", "counting the samples of a batch"):
+        found = trainer.samples(batch)
+    try:
+        return whole(found, "samples")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(Problem("Trainer.samples", f"is wrong: {error}", "return how many samples the batch holds")) from None
+
+
+@torch.no_grad()
+def metrics_of(trainer: Trainer) -> dict[str, float]:
+    """What `evaluate` measures, as plain numbers; nothing without it. Raises ConfigError that names what is no number."""
+    if trainer.evaluate is None:
+        return {}
+    trainer.model.eval()
+    try:
+        with theirs("evaluate()", "evaluating the model"):
+            found: Any = trainer.evaluate(trainer.model)
+    finally:
+        trainer.model.train()
+    remedy = 'return numbers, or tensors of one element, by name: {"accuracy": 0.9}'
+    if not isinstance(found, Mapping):
+        raise ConfigError(Problem("Trainer.evaluate", f"returned {_shown(found)}", remedy))
+    metrics = {name: _number(value) for name, value in found.items()}
+    if wrong := [name for name, number in metrics.items() if number is None or not isinstance(name, str)]:
+        raise ConfigError([Problem("Trainer.evaluate", f"{name!r} is {_shown(found[name])}", remedy) for name in wrong])
+    return cast("dict[str, float]", metrics)
+
+
+def _number(value: Any) -> float | None:
+    """Of Python, numpy or torch, also as an array of one element."""
+    if isinstance(value, str | bytes | complex):
+        return None
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _shown(value: Any) -> str:
+    shape = getattr(value, "shape", ())
+    words = f"of shape {tuple(shape)}" if shape else f"{value!r:.60}"
+    return "None" if value is None else f"{words}, of type {type(value).__name__}"
 
 
 @attrs.frozen

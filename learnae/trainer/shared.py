@@ -1,22 +1,204 @@
-"""Which tensors of a module are shared, under which name, and which are not."""
+"""Which tensors of a module are shared, under which name, and which stay local and why.
+
+They stay part of the architecture. In a merge a peer keeps its own; who adopts a model takes them with it (docs/decisions/0019).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import reduce
 
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from learnae.errors import ConfigError, Problem
 from learnae.records import TensorSpec
-from learnae.trainer.apart import stands_apart
-from learnae.trainer.local import Kept, is_finite, why_local
-from learnae.trainer.shareable import why_not
-from learnae.trainer.tensors import Found, tensors
+
+LOW_PRECISION = frozenset({torch.bfloat16, torch.float16})
+FLOATING = LOW_PRECISION | {torch.float32, torch.float64}
+WHOLE = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
+
+
+def why_not(tensor: Tensor, *, frozen: bool = False) -> str:
+    """Why a tensor cannot be shared, with what to do; empty if it can. A frozen one is only hashed, so that its type is free."""
+    if is_lazy(tensor):
+        return "has no shape yet: run one batch through the model before learnae.join()"
+    if tensor.is_meta:
+        return "is on the meta device and has no values: materialise the model first"
+    if tensor.layout != torch.strided:
+        return f"is {tensor.layout}: make it dense"
+    if hasattr(tensor, "device_mesh") or is_traceable_wrapper_subclass(tensor):
+        return f"is a {type(tensor).__name__}: sharded and wrapped tensors are not supported yet, share the plain model"
+    if tensor.is_quantized:
+        return "is quantised: share the model before quantising it"
+    return "" if frozen else _why_not_plain(tensor)
+
+
+def _why_not_plain(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "is complex: hold it as a real tensor (torch.view_as_real)"
+    if tensor.dtype not in FLOATING | WHOLE:
+        return f"has the type {tensor.dtype}, which is not supported"
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        return "is expanded: several of its elements are one in memory; use .contiguous()"
+    return ""
+
+
+@attrs.frozen
+class Found:
+    """One tensor of the module under all its names, the canonical one first."""
+
+    names: tuple[str, ...]
+    paths: tuple[str, ...]  # the same before names of wrappers are taken off
+    tensor: Tensor = attrs.field(repr=False)
+    trained: bool
+    buffer: bool = False
+
+
+def clean_names(names: Sequence[str]) -> list[str]:
+    """Names without what torch.compile and the parallel wrappers put before them."""
+    bare = [".".join(part for part in name.split(".") if part != "_orig_mod") for name in names]
+    while bare and all(name.startswith("module.") for name in bare):
+        bare = [name.removeprefix("module.") for name in bare]
+    return bare
+
+
+def tensors(model: nn.Module) -> Iterator[Found]:
+    """Parameters and persistent buffers; tied ones come once."""
+    persistent = model.state_dict(keep_vars=True).keys()
+    named: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
+    named += [(name, buffer) for name, buffer in model.named_buffers(remove_duplicate=False) if name in persistent]
+    groups: dict[object, list[int]] = {}
+    for index, (_, tensor) in enumerate(named):
+        groups.setdefault(_identity(tensor), []).append(index)
+    names = clean_names([name for name, _ in named])
+    for members in groups.values():
+        tensor = named[members[0]][1]
+        gradient = any(named[i][1].requires_grad for i in members)
+        trained = gradient or any(not isinstance(named[i][1], nn.Parameter) for i in members)
+        yield Found(tuple(names[i] for i in members), tuple(named[i][0] for i in members), tensor, trained, buffer=not gradient)
+
+
+def _identity(tensor: Tensor) -> object:
+    """Equal for tensors that are one: the same object, or two views of all of the same memory."""
+    if why_not(tensor) or tensor.numel() == 0:
+        return id(tensor)
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
+
+
+_UNIT_VECTOR = re.compile(r"(.*_)?[uv]\d*")
+UNIT = 1e-2  # so far from 1 its length may be, in bfloat16 too
+
+
+def stands_apart(owners: Iterable[tuple[nn.Module, str]], tensor: Tensor) -> bool:
+    """Whether this buffer, which is called so in these modules, must not be mixed. Asked at join; each peer goes by its own answer."""
+    return any(is_known(owner, name) or _looks_spectral(owner, name, tensor) for owner, name in owners)
+
+
+def is_known(owner: nn.Module, name: str) -> bool:
+    """Whether torch itself made it, so that its name is no guess."""
+    return any(rule(owner, name) for rule in APART_RULES)
+
+
+def _looks_spectral(owner: nn.Module, name: str, tensor: Tensor) -> bool:
+    """Singular vectors of anybody's spectral norm: averages of unit vectors are shorter, or cancel each other out.
+
+    `u` and `v`, however adorned, of length 1 and with one value for each row or column of a weight beside them. One that is normalised
+    only with the first batch is not seen here; then merges keep its length.
+    """
+    if not _UNIT_VECTOR.fullmatch(name) or not tensor.is_floating_point() or tensor.numel() != max((0, *tensor.shape)):
+        return False
+    if not any(tensor.numel() in _sides(parameter) for parameter in owner.parameters(recurse=False) if parameter.dim() > 1):
+        return False
+    return abs(float(torch.linalg.vector_norm(tensor.detach().to(torch.float32))) - 1) < UNIT
+
+
+def _sides(weight: Tensor) -> set[int]:
+    """Of a weight that is flattened to a matrix along any of its dimensions."""
+    return {side for length in weight.shape for side in (length, weight.numel() // max(length, 1))}
+
+
+def _spectral(owner: nn.Module, name: str) -> bool:
+    """Those of both of torch's spectral norms. Whose model has one has imported the module."""
+    new = sys.modules.get("torch.nn.utils.parametrizations")
+    if new is not None and isinstance(owner, new._SpectralNorm):
+        return name in ("_u", "_v")
+    old = sys.modules.get("torch.nn.utils.spectral_norm")
+    hooks = [hook for hook in getattr(owner, "_forward_pre_hooks", {}).values() if old is not None and isinstance(hook, old.SpectralNorm)]
+    return any(name in (f"{hook.name}_u", f"{hook.name}_v") for hook in hooks)
+
+
+def _pruned(owner: nn.Module, name: str) -> bool:
+    """The mask of torch.nn.utils.prune, of zeros and ones: half of a connection is none."""
+    return name.endswith("_mask") and name.removesuffix("_mask") + "_orig" in owner._parameters
+
+
+APART_RULES: tuple[Callable[[nn.Module, str], bool], ...] = (_spectral, _pruned)
+"""A rule is given the module that holds the buffer, and the name of the attribute there."""
+
+
+OBSERVERS = {"observer": "ObserverBase", "fake_quantize": "FakeQuantizeBase"}
+
+
+@attrs.frozen
+class Kept:
+    """A buffer that stays local, and why."""
+
+    name: str
+    reason: str
+
+
+def why_local(owner: nn.Module, attribute: str, tensor: Tensor) -> str:
+    """Why this buffer of a module stays local; empty if it is shared. Asked at join alone, of what could be shared."""
+    return next((reason for rule in LOCAL_RULES if (reason := rule(owner, attribute, tensor))), "")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all that is copied of it, which is float32, is finite. Integers always are."""
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach().to(torch.float32)).all())
+
+
+def by_reason(kept: Iterable[Kept]) -> dict[str, list[str]]:
+    """The names of what stays local for one reason."""
+    names: dict[str, list[str]] = {}
+    for one in kept:
+        names.setdefault(one.reason, []).append(one.name)
+    return names
+
+
+def listed(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
+    """Some of these names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def _observer(owner: nn.Module, attribute: str, tensor: Tensor) -> str:
+    """Before the first batch they hold infinities, later the range of the own data, in other shapes: what is shared must not go by that."""
+    for module, kind in OBSERVERS.items():
+        there = sys.modules.get(f"torch.ao.quantization.{module}")  # whose model has one has imported it
+        if there is not None and isinstance(owner, getattr(there, kind)):
+            return "belongs to an observer of torch.ao.quantization, which watches the data of this peer"
+    return ""
+
+
+def _never_finite(owner: nn.Module, attribute: str, tensor: Tensor) -> str:
+    """A causal mask of -inf, a padding of NaN."""
+    return "" if is_finite(tensor) else "holds values that are not finite, which nobody can merge"
+
+
+LOCAL_RULES: Sequence[Callable[[nn.Module, str, Tensor], str]] = (_observer, _never_finite)
+"""A rule is given the module that holds the tensor, the name of the attribute there and the buffer, and says why it stays local, or "".
+
+The same model must give the same answer in all peers, whenever they join: what stays local is no part of the architecture.
+"""
+
 
 NOTHING = ("model", "nothing is shared: no parameter requires gradients", "check requires_grad and [model] keep_local")
 

@@ -9,10 +9,7 @@ import attrs
 from torch import Tensor, nn
 
 from learnae.errors import ConfigError, Problem
-from learnae.trainer.local import listed
-from learnae.trainer.shareable import why_not
-from learnae.trainer.shared import Place, Shared, kept_by_itself, matches, place_of, spec_of
-from learnae.trainer.tensors import Found, tensors
+from learnae.trainer.shared import Found, Place, Shared, kept_by_itself, listed, matches, place_of, spec_of, tensors, why_not
 
 REMEDY = "call swarm.leave(), and learnae.join() again with the model as it is now; a change of its architecture is one for all peers"
 

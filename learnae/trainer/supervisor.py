@@ -4,23 +4,118 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
+
+import attrs
 
 from learnae import launch
-from learnae.backoff import Backoff
 from learnae.errors import LearnaeError
-from learnae.link.lines import MAX_START, Garbled, Lines
-from learnae.link.messages import Failed, Message, Start, ToNode, Want
+from learnae.launch import LINK_OPTION, STDERR_OPTION
+from learnae.link import memory
+from learnae.link.messages import MAX_LINE, MAX_START, Failed, Garbled, Lines, Message, Start, ToNode, Want
 from learnae.outlets import say
-from learnae.trainer.child import LEAVE_SECONDS, TERMINATE_SECONDS, Child
-from learnae.trainer.ear import Ear
-from learnae.trainer.ending import Ending, Teller
-from learnae.trainer.lookout import Lookout
+from learnae.trainer.watchdog import Ending, Lookout, Teller
+from learnae.waiting import Backoff
+
+LEAVE_SECONDS = 5.0  # for the goodbye
+TERMINATE_SECONDS = 2.0
+WORDS = 4000  # bytes of what it says
+
+
+@attrs.define
+class Child:
+    """What it writes to stdout and stderr is kept here until it has opened its link; from then on that goes where ours goes."""
+
+    process: subprocess.Popen[bytes]
+    _early: int
+
+    @classmethod
+    def start(cls, command: Sequence[str], link: socket.socket, fds: Sequence[int]) -> Self:
+        """It inherits the link and the descriptors. Raises OSError."""
+        early = memory.scratch()
+        stderr = _stderr()
+        words = [*command, LINK_OPTION, str(link.fileno()), STDERR_OPTION, str(stderr)]
+        inherited = (link.fileno(), stderr, *fds)
+        try:
+            process = subprocess.Popen(
+                words, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=early, stderr=early, start_new_session=True
+            )
+        except BaseException:
+            os.close(early)
+            raise
+        finally:
+            os.close(stderr)
+        return cls(process, early)
+
+    def said(self) -> str:
+        """The last of what it wrote before its link was open."""
+        size = os.fstat(self._early).st_size
+        return os.pread(self._early, WORDS, max(0, size - WORDS)).decode(errors="replace").strip()
+
+    def reap(self) -> int:
+        """Its exit code, as soon as it has ended; it is made to, within a few seconds."""
+        for end, seconds in ((None, LEAVE_SECONDS), (self.process.terminate, TERMINATE_SECONDS)):
+            if end:
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(seconds)
+        self.process.kill()
+        return self.process.wait()
+
+    def close(self) -> None:
+        os.close(self._early)
+
+
+def fill_standard() -> None:
+    """Where descriptor 0, 1 or 2 is closed, the next file would get its number, and a child would write its log into it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
+def _stderr() -> int:
+    """Ours, for the child; nothing, where it was closed, and its number may be that of any file by now."""
+    if sys.__stderr__ is not None and not sys.__stderr__.closed:
+        with contextlib.suppress(OSError):
+            return os.dup(sys.__stderr__.fileno())
+    return os.open(os.devnull, os.O_WRONLY)
+
+
+RECEIVE_BYTES = 1 << 16
+LONGEST_SECONDS = 3600.0  # of one wait: a system counts no more than 24 days of milliseconds
+
+
+class Ear:
+    """The trainer's end of a link. `ended` after an end of file."""
+
+    def __init__(self, ours: socket.socket, lines: Lines) -> None:
+        self._socket, self._lines, self._rest = ours, lines, bytearray()
+        self._poll = select.poll()
+        self._poll.register(ours, select.POLLIN)
+        self.ended = False
+
+    def listen(self, seconds: float) -> Iterator[Message]:
+        """What comes next, if something does within so many seconds. Raises Garbled, and OSError when the link breaks."""
+        if not self._poll.poll(1000 * min(seconds, LONGEST_SECONDS)):
+            return
+        data = self._socket.recv(RECEIVE_BYTES)
+        self.ended = not data
+        self._rest += data
+        while (end := self._rest.find(b"\n")) >= 0:
+            line = bytes(self._rest[: end + 1])
+            del self._rest[: end + 1]
+            yield self._lines.decode(line)
+        if len(self._rest) > MAX_LINE:
+            raise Garbled(f"no line ends within {MAX_LINE} bytes")
+
 
 SEND_SECONDS = 30
 

@@ -1,31 +1,205 @@
-"""A trainer's place in its swarm: what the user's loop holds in its hand."""
+"""A swarm as its user holds it, and the membership behind it: which swarms this process is in, and when they end.
+
+The only state of the library that is the process's own, since what it is for is too: a fork copies all of them, a model or a home is in
+use by all of them, and hooks at fork cannot be taken back, so that there is one and not one for each join.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import attrs
 from torch import nn
 
-from learnae.content.expect import MAX_INTEGER
-from learnae.errors import ConfigError
+from learnae.content.validators import MAX_INTEGER
+from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.opening import look
 from learnae.records import PeerId, RoundReport
-from learnae.trainer.contact import Contact
-from learnae.trainer.figures import loss_of, seconds_of, shown, whole
-from learnae.trainer.membership import Membership
-from learnae.trainer.optimizers import refuse_masters
-from learnae.trainer.residents import RESIDENTS
-from learnae.trainer.resuming import checked
-from learnae.trainer.shared import Shared
-from learnae.trainer.status import Status
+from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
+from learnae.trainer.model_progress import checked
+from learnae.trainer.reentry import within
+from learnae.trainer.session import Contact
+from learnae.trainer.shared import Shared, listed
+from learnae.trainer.status import Status, Terms
 from learnae.trainer.supervisor import Supervisor
-from learnae.trainer.terms import Terms
+
+
+@attrs.define(eq=False)
+class Membership:
+    """What ends together."""
+
+    contact: Contact
+    node: Supervisor
+    terms: Terms
+    thread: int | None = None  # the one that trains, once it has
+    inside: bool = False  # a `with` block, which ends it
+    ended: bool = False  # all of it: the node is gone, and the home is free
+    why_left: str = ""
+    _leaving: threading.RLock = attrs.field(factory=threading.RLock, init=False)  # a signal's handler may leave too
+
+    @property
+    def left(self) -> bool:
+        """From then on it is on its way out."""
+        return self.contact.left
+
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody else must end it: a `with` block, or another thread. What the calling thread trains it can train no more."""
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident(), None}
+        return not self.left and (self.inside or self.thread in others)
+
+    def in_common(self, shared: Shared) -> list[str]:
+        """The names of those tensors that are in this swarm too."""
+        own = {id(getattr(place.owner, place.attribute, None)) for place in self.contact.places}
+        return [place.name for place in shared.places if id(place.tensor()) in own]
+
+    def lives_in(self, home: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.terms.home) and os.path.samefile(self.terms.home, home)
+        return False
+
+    def leave(self, why: str = "") -> None:
+        """Let the node say goodbye, and end it: within a few seconds, also when interrupted. Idempotent.
+
+        What several interrupts in a row leave undone it does when it is called again. A signal's handler that comes in the
+        middle of another call does not wait for the end: that call has to go on first.
+        """
+        if self.ended:
+            return
+        if not self.left:
+            self.why_left = why
+        self.contact.leave()
+        if self.contact.inside:
+            self._finish_adoption()
+            self.leave_elsewhere()
+        elif not within(self._leaving, __file__):  # leaving goes on when a handler in the middle of it returns
+            with self._leaving:
+                try:
+                    self._end()
+                except BaseException:
+                    self._end()
+                    raise
+
+    def leave_elsewhere(self) -> None:
+        """In a thread of its own, without waiting for it: whoever calls may hold any lock. `leave` waits."""
+        if self.ended:
+            return
+        try:
+            threading.Thread(target=self.leave, name="learnae-leaving", daemon=True).start()
+        except RuntimeError:  # the interpreter is about to end
+            if not self.contact.inside:
+                self.leave()
+
+    def forgotten(self) -> None:
+        """Nobody holds the handle. The collector calls it anywhere, under any lock."""
+        if not self.ended:
+            self.contact.leave()
+            self.leave_elsewhere()
+
+    def forked(self) -> None:
+        """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
+        if not self.ended:
+            self.ended = True
+            self.contact.leave()
+            self.contact.forked()
+            self.node.abandon()
+            self.terms.on_leave()
+
+    def _end(self) -> None:
+        """One stage after the other; those that are done already do nothing."""
+        if not self.ended:
+            self._finish_adoption()
+            self.node.stop()
+            self.contact.area.close()
+            self.terms.on_leave()
+            self.ended = True
+
+    def _finish_adoption(self) -> None:
+        """Whatever is wrong with the model keeps nobody from leaving."""
+        try:
+            self.contact.finish()
+        except Exception as error:
+            self.terms.logger.warning("adoption.unfinished", cause=str(error), left="the model has a merged one in part")
+
+
+LEAVE = "call leave() on that swarm first, or use it in `with`"
+
+
+class Residents:
+    """Memberships, as long as somebody holds them."""
+
+    def __init__(self) -> None:
+        self._members: weakref.WeakSet[Membership] = weakref.WeakSet()
+        os.register_at_fork(after_in_child=self._forked)
+        atexit.register(self._at_exit)
+
+    def add(self, member: Membership) -> None:
+        self._members.add(member)
+
+    def remove(self, member: Membership) -> None:
+        self._members.discard(member)
+
+    def __bool__(self) -> bool:
+        return bool(self._others())
+
+    def make_way(self, name: str, shared: Shared, home: Path | None) -> None:
+        """For a model that joins: what an earlier run of a notebook's cell left behind in this process leaves.
+
+        Those that are leaving are waited for. Raises ConfigError for a model that is in another swarm, and for a model or a home that is
+        still used in this process.
+        """
+        self.settle()
+        for member in self._others():
+            if names := member.in_common(shared):
+                self._end(member, name, _in_it_already(member, names), member.terms.name == name)
+            elif home is not None and member.lives_in(home):
+                what = f"this very process uses this home already, in the swarm {member.terms.name!r}"
+                self._end(member, name, Problem(f"peer.home {home}", what, f"{LEAVE}, or name another home"), True)
+
+    def settle(self) -> None:
+        """Wait until those that are leaving have left, a few seconds each; what cut one of them short has an end here."""
+        for member in self._others():
+            if member.left:
+                member.leave()
+
+    def _end(self, member: Membership, name: str, problem: Problem, may_end: bool) -> None:
+        if member.is_used or not may_end:
+            raise ConfigError(problem)
+        member.terms.logger.warning(
+            "swarm.replaced", swarm=member.terms.name, home=member.terms.home, by=f"a later learnae.join() of {name!r}"
+        )
+        member.leave("a later learnae.join() in this process took its place")
+
+    def _others(self) -> list[Membership]:
+        return [member for member in list(self._members) if not member.ended]
+
+    def _at_exit(self) -> None:
+        for member in self._others():
+            member.leave()
+
+    def _forked(self) -> None:
+        for member in list(self._members):
+            member.forked()
+
+
+def _in_it_already(member: Membership, names: Sequence[str]) -> Problem:
+    what = (
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} in the swarm {member.terms.name!r} already, in this process: one at a time"
+    )
+    return Problem("model", what, f"{LEAVE}; of two models that have a part in common, one keeps it local: [model] keep_local")
+
+
+RESIDENTS = Residents()
+
 
 START_SECONDS = 20.0
 

@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.plugins.announcer import directory
-from learnae.plugins.announcer.bulletin import channel_folder
-from learnae.plugins.announcer.directory import DirectoryAnnouncer
-from learnae.plugins.announcer.memory import MemoryAnnouncer, MemoryMedium
+from learnae.plugins.directory import announcer
+from learnae.plugins.directory.announcer import DirectoryAnnouncer
+from learnae.plugins.directory.bulletin import channel_folder
+from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae.testing.context import peer_named
 
@@ -60,7 +60,7 @@ class TestDirectoryAnnouncerWithoutEvents(TestDirectoryAnnouncer):
         def no_events(folders: object) -> None:
             raise OSError("no file-system events")
 
-        monkeypatch.setattr(directory, "FolderEvents", no_events)
+        monkeypatch.setattr(announcer, "FolderEvents", no_events)
 
 
 class TestMemoryAnnouncer(AnnouncerConformance):

@@ -15,14 +15,13 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.plugins.announcer import bulletin, directory
-from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.announcer.folder_events import FolderEvents
+from learnae.plugins.directory import announcer, bulletin
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.bulletin import FolderEvents, Reader, channel_folder, post
 from learnae.records import Heard
+from learnae.testing.announcer_talk import Ear
 from learnae.testing.context import make_context
-from learnae.testing.ear import Ear
-from learnae.testing.limits import within
+from tests.support.limits import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +92,7 @@ class NoEvents:
 
 @pytest.mark.parametrize("losing", [False, True], ids=["no events come", "events are lost"])
 def test_looks_find_what_no_event_told(board: Path, losing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "FolderEvents", lambda folders: NoEvents(folders, losing))
+    monkeypatch.setattr(announcer, "FolderEvents", lambda folders: NoEvents(folders, losing))
 
     async def scenario() -> None:
         ear = Ear()
@@ -115,7 +114,7 @@ def test_a_folder_that_goes_is_unavailable_and_what_it_brings_back_is_backlog(
 ) -> None:
     away = board.parent / "away"
     if not with_events:
-        monkeypatch.setattr(directory, "FolderEvents", _refused)
+        monkeypatch.setattr(announcer, "FolderEvents", _refused)
 
     async def scenario() -> None:
         ear = Ear()
@@ -241,7 +240,7 @@ def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
 CHILD = """
 import hashlib, itertools, random, sys, trio
 from pathlib import Path
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
 from learnae.testing.context import make_context
 
 board = Path(sys.argv[1])

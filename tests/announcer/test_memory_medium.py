@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.plugins.announcer.memory import MemoryAnnouncer, MemoryMedium
+from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium
 from learnae.strategies import NoOptions
 from learnae.testing.context import Shared, make_context, peer_named
 

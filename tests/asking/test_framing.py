@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.asking import FAILURES, BadAnswer, TooLong
-from learnae.asking.bodies import read_body
-from learnae.asking.heads import FIELDS, HEAD_BYTES, read_head
-from learnae.asking.source import Source
-from learnae.testing.hostile.answers import Played
+from learnae.http import FAILURES, BadAnswer, TooLong
+from learnae.http.messages import FIELDS, HEAD_BYTES, Source, read_body, read_head
+from tests.support.hostile.answers import Played
 
 MOST = 10_000
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.asking import readable
+from learnae.http import readable
 
 
 @pytest.mark.parametrize(

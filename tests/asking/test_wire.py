@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.asking import FAILURES, BadAnswer, Place, TooLong, Wire
+from learnae.http import FAILURES, BadAnswer, Place, TooLong, Wire
 
 SILENCE = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from learnae.testing.chaos.herd import Herd
-from learnae.testing.chaos.machine import JumpingClock, SmallDisk
-from learnae.testing.chaos.monkey import Monkey
-from learnae.testing.chaos.project import Project, moments
-from learnae.testing.chaos.wreckage import broken_files, unfinished_files
+from tests.support.chaos.herd import Herd
+from tests.support.chaos.machine import JumpingClock, SmallDisk
+from tests.support.chaos.monkey import Monkey
+from tests.support.chaos.project import Project, moments
+from tests.support.chaos.wreckage import broken_files, unfinished_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from learnae.identity.keys import Identity
-from learnae.testing.chaos.wreckage import broken_files, unfinished_files
+from tests.support.chaos.wreckage import broken_files, unfinished_files
 
 
 def a_home(state: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.check import services
+from learnae.cli import check as examining
 from learnae.cli.main import main
 from learnae.identity.homes import claim
 
@@ -19,8 +19,8 @@ import pathlib
 import trio
 from learnae import ConfigError, Unavailable
 from learnae.errors import Problem
-from learnae.plugins.announcer.memory import MemoryAnnouncer
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryAnnouncer
+from learnae.plugins.memory import MemoryStorage
 
 class Well(MemoryStorage):
     async def check(self):
@@ -93,7 +93,7 @@ def test_a_service_that_finds_nothing_out_is_cut_off_and_the_next_one_asked(
     service: str, check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody ever writes to it
-    monkeypatch.setattr(services, "CHECK_SECONDS", 0.3)
+    monkeypatch.setattr(examining, "CHECK_SECONDS", 0.3)
     code, _, err = check(services_of(f"mine:{service}", "mine:Wrong"))
     assert code == 2
     os.close(os.open(tmp_path / "pipe", os.O_RDWR))  # lets go of the thread that waits

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from learnae.cli.run.interrupt import SIGNALS, Interrupt
+from learnae.cli.run import SIGNALS, Interrupt
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.cli.run.progress import Progress, in_words
+from learnae.cli.progress import Progress, in_words
 from learnae.trainer.loop import Moment
 from learnae.trainer.status import Status
 

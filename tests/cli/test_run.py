@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import learnae
-from learnae.testing.plain_sgd import PlainSGD
+from tests.support.plain_sgd import PlainSGD
 
 
 def make_trainer():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.homes.size import bytes_in
+from learnae.cli.home_state import bytes_in
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

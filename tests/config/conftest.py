@@ -11,8 +11,8 @@ import pytest
 from attrs.validators import and_, deep_iterable, ge, lt, matches_re, optional
 
 from learnae import ConfigError, NoOptions, PluginError, Problem
-from learnae.config.choices import OptionsOf
 from learnae.config.load import load_document
+from learnae.config.options import OptionsOf
 from learnae.config.tables import Config
 
 

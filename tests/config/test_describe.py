@@ -7,9 +7,9 @@ from pathlib import Path
 import attrs
 from attrs.validators import ge, in_, lt, optional
 
-from learnae.config.choices import OptionsOf
 from learnae.config.describe import Key, describe_options, describe_tables
 from learnae.config.load import load_document
+from learnae.config.options import OptionsOf
 
 
 @attrs.frozen

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from learnae import ConfigError
-from learnae.config.choices import OptionsOf
-from learnae.config.load import load
-from learnae.config.toml import MOST_BYTES, read
+from learnae.config.load import MOST_BYTES, load, read
+from learnae.config.options import OptionsOf
 
 
 def test_a_file_is_read_and_its_folder_is_where_paths_start(tmp_path: Path, options_of: OptionsOf) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from learnae.config.choices import OptionsOf
 from learnae.config.load import disabled, load_document
+from learnae.config.options import OptionsOf
 from learnae.config.tables import Config
 
 Problems = Callable[..., list[str]]

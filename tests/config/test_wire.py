@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae import PluginError
-from learnae.config.choices import OptionsOf
+from learnae.config.kept import dump
 from learnae.config.load import load_document
+from learnae.config.options import OptionsOf
 from learnae.config.tables import Config
-from learnae.config.wire import dump
 
 Read = Callable[..., Config]
 

@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.cids import dag_cid, raw_cid
-from learnae.content.limits import Limits
-from learnae.content.meta import Meta, TensorEntry, decode_meta, encode_meta
-from learnae.content.places import Place
+from learnae.content.meta import Limits, Meta, Place, TensorEntry, decode_meta, encode_meta
 from learnae.errors import PluginError, UpdateRejected
 from learnae.records import BLOCK_BYTES, Kind, PeerId, TensorSpec
-from learnae.trainer.shareable import FLOATING, WHOLE
+from learnae.trainer.shared import FLOATING, WHOLE
 
 PEER = PeerId("0f" * 32)
 LIMITS = Limits(bytes=1 << 40)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.content.cids import check, dag_cid, is_dag
+from learnae.content.encryption import Open, Seal, Siv
+from learnae.content.meta import Place
 from learnae.content.pack import Packed, pack
-from learnae.content.places import Place
 from learnae.content.roots import decode_root
-from learnae.content.seals import Open, Seal, Siv
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import UpdateRejected
 from learnae.records import MEGABYTE, Block, Cid, Encoded, Kind, PeerId, TensorSpec

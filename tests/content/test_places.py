@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.content.places import Place, block_lengths
+from learnae.content.meta import Place, block_lengths
 from learnae.errors import UpdateRejected
 
 ROOM = 10

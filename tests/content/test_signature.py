@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.content.signature import first_difference, model_signature
+from learnae.content.meta import first_difference, model_signature
 from learnae.records import TensorSpec
 
 WEIGHT, BIAS = TensorSpec("weight", "float32", (10, 32)), TensorSpec("bias", "float32", (10,))

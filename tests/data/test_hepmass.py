@@ -16,7 +16,7 @@ from learnae.data.hepmass import Collisions, Scaling, Share, chunks_of, syntheti
 from learnae.data.hepmass import __main__ as command
 from learnae.data.hepmass.columns import HEADER
 from learnae.errors import ConfigError
-from learnae.testing.hostile.texts import is_harmless
+from tests.support.hostile.texts import is_harmless
 
 ROWS = 300
 

@@ -10,9 +10,8 @@ import pytest
 from rich.console import Console
 
 from learnae.demo.director import Baselines, Director
-from learnae.demo.peers import Counts, Peer, State
-from learnae.demo.plan import Plan, Stage
-from learnae.demo.table import closing_table, live_table, summary
+from learnae.demo.processes import Counts, Peer, Plan, Stage, State
+from learnae.demo.screen import closing_table, live_table, summary
 
 BASELINES = Baselines(2000, (0.3, 0.25, 0.2, 0.25), 0.97)
 
@@ -58,7 +57,7 @@ def test_the_words_say_the_same(peers: list[Peer]) -> None:
 @pytest.mark.slow
 def test_the_picture_is_a_png_that_can_be_read(peers: list[Peer], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install learnae[demo]")
-    from learnae.demo.picture import draw
+    from learnae.demo.screen import draw
 
     draw(peers, BASELINES, tmp_path / "demo.png")
     head = (tmp_path / "demo.png").read_bytes()[:24]

@@ -9,9 +9,7 @@ import pytest
 import trio
 
 from learnae.demo.director import Baselines, Director
-from learnae.demo.peers import State
-from learnae.demo.plan import Plan, Stage
-from learnae.demo.processes import Commands
+from learnae.demo.processes import Commands, Plan, Stage, State
 
 ACTOR = str(Path(__file__).with_name("actor.py"))
 COMPARED = 'import sys; print(\'{"steps": %s, "alone": [0.3, 0.3, 0.2, 0.2], "central": 0.97}\' % sys.stdin.readline().strip())'

@@ -10,8 +10,7 @@ import pytest
 import trio
 
 from learnae.data import digits
-from learnae.demo.plan import Plan, Stage
-from learnae.demo.processes import Commands, start_peer
+from learnae.demo.processes import Commands, Plan, Stage, start_peer
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from learnae.demo.peers import Counts, Peer, State
-from learnae.demo.verdict import shortcomings
+from learnae.demo.director import shortcomings
+from learnae.demo.processes import Counts, Peer, State
 
 
 def line(steps: int, accuracy: float, merged: int, event: str = "progress") -> dict[str, Any]:

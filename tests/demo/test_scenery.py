@@ -12,21 +12,20 @@ from types import SimpleNamespace
 import pytest
 
 from learnae.cli.main import main
-from learnae.demo import scenery
-from learnae.demo.family import descendants
-from learnae.demo.plan import Plan, Stage
-from learnae.identity.swarm_keys import SwarmKey
+from learnae.demo import show
+from learnae.demo.processes import Plan, Stage, descendants
+from learnae.identity.swarms import SwarmKey
 
 
 def test_the_embedded_defaults_need_no_scenery(tmp_path: Path) -> None:
-    with scenery.built({"storage": "directory", "announcer": "directory"}, Stage(tmp_path)) as scene:
-        assert scene == scenery.Scene(Plan())
+    with show.built({"storage": "directory", "announcer": "directory"}, Stage(tmp_path)) as scene:
+        assert scene == show.Scene(Plan())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    with scenery.built({"storage": "ipfs", "announcer": "directory"}, stage) as scene:
+    with show.built({"storage": "ipfs", "announcer": "directory"}, stage) as scene:
         config = Plan.from_json(scene.plan.to_json()).config(3)
     assert config["storage"] == [{"use": "ipfs", "listen": ["/ip4/127.0.0.1/tcp/0"]}]
     assert config["swarm"] == {"name": "demo", "key_file": str(stage.key)}
@@ -36,16 +35,16 @@ def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[scenery.Built]:
+def house(folder: Path) -> Iterator[show.Built]:
     folder.mkdir()
-    yield scenery.Built({"nodes": [folder.name]}, lambda: "the roof has gone")
+    yield show.Built({"nodes": [folder.name]}, lambda: "the roof has gone")
     folder.rmdir()
 
 
 def test_what_has_to_run_is_built_first_and_torn_down_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(scenery.BUILDERS, "house", f"{__name__}:house")
+    monkeypatch.setitem(show.BUILDERS, "house", f"{__name__}:house")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(house=house))
-    with scenery.built({"storage": "directory", "announcer": "house"}, Stage(tmp_path)) as scene:
+    with show.built({"storage": "directory", "announcer": "house"}, Stage(tmp_path)) as scene:
         assert (tmp_path / "house").exists()
         assert scene.plan.config(1)["announcer"] == [{"use": "house", "nodes": ["house"]}]
         assert [event() for event in scene.half_way] == ["the roof has gone"]

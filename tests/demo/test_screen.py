@@ -10,7 +10,7 @@ import trio.testing
 from rich.console import Console
 
 from learnae.demo.director import Director
-from learnae.demo.plan import Plan, Stage
+from learnae.demo.processes import Plan, Stage
 from learnae.demo.screen import LINE_SECONDS, watch
 
 

@@ -6,9 +6,9 @@ import time
 
 import learnae
 from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.plugins.merge.average import Average
-from learnae.plugins.selector.uniform import Uniform
-from learnae.plugins.storage.directory import DirectoryStorage
+from learnae.plugins.selector.selectors import Uniform
 
 
 def hang(context: learnae.Context, kind: str) -> None:

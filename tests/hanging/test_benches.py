@@ -11,16 +11,14 @@ import trio
 
 from learnae.errors import PluginError
 from learnae.link.messages import Benched
-from learnae.node.assembly import Named
-from learnae.node.bench import OnTheBench
-from learnae.node.calls import Calls
 from learnae.node.merging import Merger
-from learnae.node.outages import Outages
-from learnae.node.services import Services
+from learnae.node.runtime import Calls, OnTheBench
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Named
 from learnae.records import LocalModel, Merged
 from learnae.strategies import Merge
 from learnae.testing.virtual_time import run_in_virtual_time
-from learnae.trainer.bench import MOST, Bench
+from learnae.trainer.watchdog import MOST, Bench
 
 
 def left(bench: Bench, now: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.link.callpage import NOBODY, PAGE_BYTES, Call, CallPage, shown
+from learnae.link.memory import NOBODY, PAGE_BYTES, Call, CallPage, shown
 
 
 def two_sides(memory: bytearray | None = None) -> tuple[CallPage, CallPage]:

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import learnae
-from learnae.testing.wanderer import train_until
 from learnae.trainer.swarm import Swarm
+from tests.support.wanderer import train_until
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.link.callpage import NOBODY, PAGE_BYTES, CallPage
-from learnae.trainer.watch import START_SECONDS, Watch
+from learnae.link.memory import NOBODY, PAGE_BYTES, CallPage
+from learnae.trainer.watchdog import START_SECONDS, Watch
 
 HANG_SECONDS = 30.0
 PAUSE = 3.0

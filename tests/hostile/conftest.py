@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import trio
 
+from learnae.content.meta import model_signature
 from learnae.content.pack import Packed, pack
-from learnae.content.signature import model_signature
 from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStore
+from learnae.plugins.memory import MemoryStore
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
-from learnae.testing.hostile.announcements import signed
-from learnae.testing.hostile.rubbish import Checks
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
+from tests.support.hostile.announcements import signed
+from tests.support.hostile.rubbish import Checks
 
 LINEAGE = b"lineage1"
 SWARM = swarm_id("default")

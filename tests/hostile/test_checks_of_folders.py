@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import trio
 
-from learnae.config.folder_trial import check_folder
+from learnae.config.folders import check_folder
 from learnae.errors import ConfigError
-from learnae.plugins.announcer.bulletin import channel_folder
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.bulletin import channel_folder
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context
-from learnae.testing.hostile.ways import linked
+from tests.support.hostile.ways import linked
 
 
 @pytest.mark.parametrize("what", ["blocks", "announcements", "channel"])

@@ -9,9 +9,8 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.node.claims import FASTEST, Claims
-from learnae.node.counters import bounded, held, lower_median
-from learnae.node.newcomers import adopted_age
+from learnae.node.claims import FASTEST, Claims, bounded, held, lower_median
+from learnae.node.lineage_search import adopted_age
 from learnae.records import Cid, LocalModel, PeerId, Received, Update
 
 MOST, OLD = np.iinfo(np.int64).max, 1 << 48

@@ -14,16 +14,15 @@ import trio
 
 from learnae.errors import Unavailable
 from learnae.opening import look
-from learnae.plugins.announcer import bulletin
-from learnae.plugins.announcer.bulletin import Reader, channel_folder, post
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage import packs, search
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
-from learnae.plugins.storage.packs import Pack
+from learnae.plugins.directory import bulletin, packs, search
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.bulletin import Reader, channel_folder, post
+from learnae.plugins.directory.packs import Pack
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
 from learnae.testing.context import make_context, peer_named
-from learnae.testing.limits import within
 from learnae.testing.published import fetched, payloads, published, same
+from tests.support.limits import within
 
 ANNA, GROUP = 53_021, 53_020
 UPDATE, OTHER = published("one", *payloads(4)), published("other", *payloads(4, seed=1))
@@ -163,7 +162,7 @@ def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) ->
             await anna.put(UPDATE.root, UPDATE.blocks)
             os.chown(tmp_path / f"{UPDATE.root}.{peer_named('anna')}", ANNA, GROUP)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("learnae.plugins.storage.search.Pack", Counting)
+                patched.setattr("learnae.plugins.directory.search.Pack", Counting)
                 assert same(await fetched(bert, UPDATE.cids), UPDATE)
 
     trio.run(within(20, main))

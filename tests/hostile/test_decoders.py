@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from learnae.testing.hostile.targets import Target, all_targets
+from tests.support.hostile.targets import Target, all_targets
 
 NAMES = (
     "envelope",

@@ -14,14 +14,14 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.plugins.announcer import bulletin
-from learnae.plugins.announcer.bulletin import channel_folder
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory import bulletin
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.bulletin import channel_folder
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import fetched, payloads, published, same
-from learnae.testing.users import as_user as run_as
+from tests.support.users import as_user as run_as
 
 ANNA, BERT, STRANGER = 53_021, 53_022, 53_023
 GROUP = 53_020

@@ -12,8 +12,8 @@ import learnae
 from learnae.content.cids import dag_cid
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
-from learnae.testing.hostile.silence import Silent, Trapped
+from learnae.plugins.memory import MemoryStorage
+from tests.support.hostile.silence import Silent, Trapped
 
 
 class Late(MemoryStorage):

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from learnae.content.cids import dag_cid
-from learnae.node.hearing import PROOFS, RECENT
+from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import MARKS_PER_PEER
-from learnae.node.schema import KEPT_PEERS
+from learnae.node.receive import PROOFS, RECENT
 from learnae.records import Heard, Leaving, Present, Sample
 
 CAPACITY = 32

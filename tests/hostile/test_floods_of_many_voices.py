@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from learnae.testing.hostile.rubbish import Checks, Listener, forged, said, signer
-from learnae.testing.hostile.signed_floods import (
+from tests.support.hostile.rubbish import Checks, Listener, forged, said, signer
+from tests.support.hostile.signed_floods import (
     FLOOD,
     FLOODS,
     FLOODS_OF_MANY_VOICES,

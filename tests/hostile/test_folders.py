@@ -10,13 +10,12 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.node.surroundings import inline
-from learnae.plugins.announcer import bulletin
-from learnae.plugins.announcer.bulletin import Reader, post
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage import indexes, packs, search
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
-from learnae.plugins.storage.packs import BrokenPackError, Pack, PackWriter
+from learnae.node.runtime import inline
+from learnae.plugins.directory import bulletin, packs, search
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.bulletin import Reader, post
+from learnae.plugins.directory.packs import BrokenPackError, Pack, PackWriter
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published
@@ -129,7 +128,7 @@ def test_an_index_beyond_the_bound_is_neither_written_nor_read(tmp_path, monkeyp
 
 
 def test_indexes_that_are_remembered_are_bounded_by_what_they_hold(storage, monkeypatch):
-    monkeypatch.setattr(indexes, "ENTRIES", 40)
+    monkeypatch.setattr(search, "ENTRIES", 40)
 
     async def main() -> int:
         async with storage() as store:

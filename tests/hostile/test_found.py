@@ -12,12 +12,10 @@ import pytest
 
 from learnae.content import dagcbor
 from learnae.content.cids import cid_bytes, raw_cid
-from learnae.content.limits import Limits
-from learnae.content.meta import decode_meta
-from learnae.content.places import Place, block_lengths
+from learnae.content.meta import Limits, Place, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_root
 from learnae.errors import UpdateRejected
-from learnae.link.lines import Garbled, Lines
+from learnae.link.messages import Garbled, Lines
 from learnae.records import BLOCK_BYTES
 
 KEYS = ("peer", "kind", "number", "codec", "base", "parents", "tensors")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.main import main
-from learnae.config.choices import KINDS
+from learnae.config.options import KINDS
 from learnae.identity.keys import Identity
 from learnae.node.history import History, Published
 from learnae.records import Cid
@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rejoin": ("rejoin", "HOME"),
     "plugins": ("plugins",),
 }
-CODE = "import pathlib\npathlib.Path({ran!r}).touch()\nfrom learnae.plugins.storage.memory import MemoryStorage as Evil\n"
+CODE = "import pathlib\npathlib.Path({ran!r}).touch()\nfrom learnae.plugins.memory import MemoryStorage as Evil\n"
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_owner_who_names_the_file_of_the_peer_has_its_code_run(command: str,
 def test_what_leaves_the_machine_is_not_asked_at_an_address_that_a_home_names(
     gift: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from learnae.plugins.storage.directory import DirectoryStorage
+    from learnae.plugins.directory.storage import DirectoryStorage
 
     monkeypatch.setattr(DirectoryStorage, "leaves_machine", True)
     monkeypatch.setattr(DirectoryStorage, "__init__", lambda *_: pytest.fail("made"))

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from learnae.records import Present
-from learnae.testing.hostile.announcements import HEAD_BYTES
+from tests.support.hostile.announcements import HEAD_BYTES
 
 
 @attrs.frozen
@@ -22,7 +22,7 @@ class Asked:
 
 @pytest.fixture
 def spying(monkeypatch) -> Asked:
-    from learnae.plugins.storage.memory import MemoryStorage
+    from learnae.plugins.memory import MemoryStorage
 
     asked, get = Asked(), MemoryStorage.get
 

@@ -14,11 +14,11 @@ import pytest
 
 from learnae.cli.main import main
 from learnae.errors import ConfigError, Unavailable
-from learnae.node import history_reading
+from learnae.node import history_file
 from learnae.node.history import History
-from learnae.node.schema import APPLICATION_ID, STEPS
+from learnae.node.history_schema import APPLICATION_ID, STEPS
 from learnae.records import Kind
-from learnae.testing.hostile.lived import hostile_home
+from tests.support.hostile.lived import hostile_home
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 OPENINGS = {"looked at": History.read, "used": History.open}
@@ -114,7 +114,7 @@ def test_homes_of_all_earlier_versions_still_open(tmp_path: Path, version: int) 
 
 
 def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_reading, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(history_file, "LOOK_SECONDS", 0.2)
     with History.read(path) as history:
         with pytest.raises(Unavailable):
             history._rows(f"{ENDLESS} max(i) FROM n")
@@ -137,7 +137,7 @@ def test_a_value_of_another_type_is_a_damaged_history_and_no_bug_of_ours(path: P
 
 
 def test_a_long_value_is_not_taken_in(path: Path) -> None:
-    changed(path, f"INSERT INTO counts VALUES (hex(zeroblob({history_reading.LONGEST_VALUE})), 1)")
+    changed(path, f"INSERT INTO counts VALUES (hex(zeroblob({history_file.LONGEST_VALUE})), 1)")
     with History.read(path) as history, pytest.raises((Unavailable, ConfigError)):
         history.counts()
 

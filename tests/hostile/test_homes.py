@@ -26,10 +26,10 @@ from learnae.errors import LearnaeError
 from learnae.identity.homes import Home, claim
 from learnae.identity.keys import Identity
 from learnae.node.history import History
-from learnae.plugins.peer_file import open_peer_file
+from learnae.plugins.manager import open_peer_file
 from learnae.records import Kind
-from learnae.testing.hostile.devices import make_device
 from learnae.trainer import checkpoint
+from tests.support.hostile.devices import make_device
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from learnae.cli.check.home import _check_key
-from learnae.cli.clearing.clear import _peer
-from learnae.cli.homes.state import read_home
+from learnae.cli.check import _check_key
+from learnae.cli.home_state import read_home
+from learnae.cli.storage import _peer
 from learnae.errors import ConfigError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity

@@ -18,7 +18,7 @@ from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import Decoded, Encoded, Leaving, Sample, TensorSpec
 from learnae.strategies import Codec
-from learnae.testing.hostile.announcements import HEAD_BYTES
+from tests.support.hostile.announcements import HEAD_BYTES
 
 NAN = float("nan")
 
@@ -223,7 +223,7 @@ def test_a_peer_whose_blocks_never_come_is_tried_ever_less(run_world):
 
 
 def test_a_fetch_that_hangs_ends_at_its_deadline_and_the_others_of_that_round_are_merged(run_world, monkeypatch):
-    from learnae.plugins.storage.memory import MemoryStorage
+    from learnae.plugins.memory import MemoryStorage
 
     get, black_hole = MemoryStorage.get, set[Any]()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from learnae.testing.hostile.ways import STRANGER, UPDATE, VICTIM, linked, live
-from learnae.testing.users import as_user
+from tests.support.hostile.ways import STRANGER, UPDATE, VICTIM, linked, live
+from tests.support.users import as_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
 

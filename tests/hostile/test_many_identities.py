@@ -15,7 +15,7 @@ import learnae
 from learnae.errors import Unavailable
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Cid, Encoded, PeerId, RoundReport, TensorSpec
 
 HONEST, IDENTITIES = 8, 8  # beside the victim; both are played

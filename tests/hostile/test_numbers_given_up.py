@@ -10,10 +10,10 @@ import trio
 import learnae
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.swarms import channel, swarm_id
-from learnae.node.numbers import Numbers
+from learnae.node.receive import Numbers
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Announcement, Kind
 
 SWARM = swarm_id("default")

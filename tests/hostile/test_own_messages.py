@@ -18,9 +18,9 @@ from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
-from learnae.node.numbers import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, Numbers
+from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, Numbers
 from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
-from learnae.testing.hostile import rubbish
+from tests.support.hostile import rubbish
 
 LINEAGE, SWARM = b"lineage1", swarm_id("default")
 KINDS = [Kind.UPDATE, Kind.PRESENT, Kind.LEAVING]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.main import main
-from learnae.config.toml import read
+from learnae.config.load import read
 from learnae.errors import ConfigError
 
 DEEP = ".a" * 20_000

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from rich.cells import cell_len
 
-from learnae.cli import plugin_list
+from learnae.cli import plugins
 from learnae.cli.main import main
-from learnae.cli.status.tables import MOST_REASONS
-from learnae.testing.hostile.lived import ALICE, BOB, ROOT, hostile_home
-from learnae.testing.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
+from learnae.cli.status import MOST_REASONS
 from learnae.texts import CELL_CHARACTERS
+from tests.support.hostile.lived import ALICE, BOB, ROOT, hostile_home
+from tests.support.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
 
 COMMANDS = [
     *(["status"], ["status", "--json"], ["history"], ["history", "--json"], ["why"], ["why", "--json"]),
@@ -126,7 +126,7 @@ def test_a_word_of_the_command_line_is_told_harmlessly(words: list[str], capsys:
 def test_plugins_of_hostile_names_are_listed(
     on_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_list, "on_terminal", lambda: on_terminal)
+    monkeypatch.setattr(plugins, "on_terminal", lambda: on_terminal)
     option = {"key": WORST, "default": WORST, "type": WORST, "doc": WORST, "bounds": [WORST], "required": False}
     entry = {"name": WORST, "plugin": WORST, "distribution": WORST, "version": WORST, "doc": WORST, "options": [option], "error": None}
     found = {
@@ -134,7 +134,7 @@ def test_plugins_of_hostile_names_are_listed(
         "broken": [{"plugin": WORST, "error": WORST}],
         "left_out": [WORST],
     }
-    plugin_list.show(found)
+    plugins.show(found)
     check_lines(["plugins"], without_colours(capsys.readouterr().out))
 
 

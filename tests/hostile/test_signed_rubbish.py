@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from learnae.node.checking import KEYS
+from learnae.node.signature_budget import KEYS
 from learnae.records import Kind, Leaving
-from learnae.testing.hostile.rubbish import PRIVATE, Checks, Listener, forged, said, signer, update
-from learnae.testing.hostile.signed_floods import (
+from tests.support.hostile.rubbish import PRIVATE, Checks, Listener, forged, said, signer, update
+from tests.support.hostile.signed_floods import (
     FLOODS,
     SWARM_PEERS,
     all_of_it_was_heard_before,

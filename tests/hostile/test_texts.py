@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from learnae.logs import make_logger
-from learnae.testing.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
 from learnae.texts import TEXT_CHARACTERS, as_json, harmless, harmless_lines, in_shell
+from tests.support.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
 
 LANGUAGES = [
     *("Grüße, naïve façade — “quoted” … ½ €", "Ελληνικά", "Русский язык", "Tiếng Việt", "C:\\path\\n", "a\u00a0b\u202fc"),

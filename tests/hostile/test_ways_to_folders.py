@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from learnae.errors import Unavailable
-from learnae.plugins.announcer.bulletin import channel_folder
-from learnae.reaching import reach
+from learnae.opening import reach
+from learnae.plugins.directory.bulletin import channel_folder
 from learnae.testing.context import peer_named
-from learnae.testing.hostile.ways import OLD, STRANGER, UPDATE, VICTIM, linked, live
-from learnae.testing.users import as_user
+from tests.support.hostile.ways import OLD, STRANGER, UPDATE, VICTIM, linked, live
+from tests.support.users import as_user
 
 YEARS_AGO = time.time() - 3 * 365 * 86_400
 

@@ -13,7 +13,7 @@ import learnae
 from learnae.content.cids import dag_cid
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Cid
 from learnae.testing.swarm import SimulatedSwarm
 

@@ -12,12 +12,12 @@ import trio
 
 import learnae
 from learnae.content.cids import dag_cid
-from learnae.node.seeking import LANES, Misses
+from learnae.node.lineage_search import LANES, Misses
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import Cid, Encoded, TensorSpec
-from learnae.testing.hostile.silence import Silent, Trapped
-from learnae.testing.trainer import MemoryTrainer
+from learnae.testing.swarm import MemoryTrainer
+from tests.support.hostile.silence import Silent, Trapped
 
 LINEAGE = b"lineage1"
 SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from learnae.identity.admission import Admission
+from learnae.identity.keys import Admission
 from learnae.records import PeerId
 
 ANN, BEN = PeerId("a1" * 32), PeerId("b2" * 32)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from learnae.content.cids import cid_bytes, dag_cid
 from learnae.errors import UpdateRejected
-from learnae.identity.bodies import SAMPLE_BYTES
-from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, Opened, decode_envelope, encode_envelope
+from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, SAMPLE_BYTES, Opened, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
 

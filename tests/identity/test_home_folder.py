@@ -12,18 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.homes.state import read_home
-from learnae.cli.orders.deny_allow import order_deny
+from learnae.cli.home_state import read_home
+from learnae.cli.orders import order_deny
 from learnae.config.kept import keep
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.identity import homes
-from learnae.identity.home_folder import open_home
-from learnae.identity.homes import claim
+from learnae.identity.homes import claim, open_home
 from learnae.identity.keys import Identity
 from learnae.node.history import History
 from learnae.plugins.manager import PluginManager
-from learnae.testing import users
+from tests.support import users
 
 GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
 

@@ -8,14 +8,13 @@ import pytest
 import structlog
 
 from learnae.config.tables import JoinTable
-from learnae.node.choosing import Chooser
 from learnae.node.history import Published
 from learnae.node.inbox import Entry, Inbox
+from learnae.node.joining import Settling
+from learnae.node.lineage import Standing, Support
+from learnae.node.lineage_search import LANES
 from learnae.node.peers import Peers
-from learnae.node.seeking import LANES
-from learnae.node.settling import Settling
-from learnae.node.standing import Standing
-from learnae.node.support import Support
+from learnae.node.selection import Chooser
 from learnae.records import Announcement, Cid, PeerId, Update
 
 LINEAGE = b"lineage1"

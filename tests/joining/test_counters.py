@@ -7,8 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from learnae.elementwise import PIECE
-from learnae.node.claims import ENOUGH, FASTEST, LASTING_ROUNDS, LISTENING_MERGES, OLDEST, WINDOW, Believed, Claims
-from learnae.node.counters import HIGHEST, between, bounded, held, lower_median
+from learnae.node.claims import (
+    ENOUGH,
+    FASTEST,
+    HIGHEST,
+    LASTING_ROUNDS,
+    LISTENING_MERGES,
+    OLDEST,
+    WINDOW,
+    Believed,
+    Claims,
+    between,
+    bounded,
+    held,
+    lower_median,
+)
 from learnae.records import Cid, LocalModel, PeerId, Received, Update
 
 MOST = np.iinfo(np.int64).max

@@ -1,6 +1,6 @@
 """Whether something lasts, in rounds and in seconds."""
 
-from learnae.node.lasting import Lasting
+from learnae.node.lineage import Lasting
 
 
 def test_something_lasts_when_both_the_rounds_and_the_seconds_have_passed():

@@ -9,7 +9,7 @@ import pytest
 
 from learnae.node.claims import OLDEST
 from learnae.node.inbox import Entry
-from learnae.node.newcomers import adopted_age, agree, medoid, write_model
+from learnae.node.lineage_search import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained
 from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
 

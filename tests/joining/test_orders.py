@@ -9,12 +9,11 @@ from structlog.testing import capture_logs
 
 from learnae.config.tables import JoinTable
 from learnae.errors import Unavailable
-from learnae.identity.admission import Admission
+from learnae.identity.keys import Admission
+from learnae.node.control import Orders
 from learnae.node.history import History
-from learnae.node.lasting import Lasting
-from learnae.node.orders import Orders
-from learnae.node.standing import Standing
-from learnae.node.surroundings import inline
+from learnae.node.lineage import Lasting, Standing
+from learnae.node.runtime import inline
 from learnae.records import PeerId
 
 OWN, OTHER = b"lineage1", b"lineage0"

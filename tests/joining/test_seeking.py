@@ -10,11 +10,11 @@ import attrs
 import pytest
 import trio
 
+from learnae.node.fetching import Transfer
 from learnae.node.inbox import Entry
+from learnae.node.lineage_search import LANES, MOST_LANES, Lead, Search
 from learnae.node.obtaining import Obtained
-from learnae.node.seeking import LANES, MOST_LANES, Lead, Search
-from learnae.node.tally import Tally
-from learnae.node.transfer import Transfer
+from learnae.node.reports import Tally
 from learnae.records import Announcement, Cid, PeerId, Update
 from learnae.testing.virtual_time import run_in_virtual_time
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.link import memory
-from learnae.link.callpage import PAGE_BYTES
-from learnae.link.contract import PAGES, SLOTS
-from learnae.link.layout import Layout
+from learnae.link.memory import PAGE_BYTES, Layout
+from learnae.link.messages import PAGES, SLOTS
 from learnae.records import TensorSpec
 
 SPECS = (

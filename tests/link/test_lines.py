@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.link.contract import Offer, Progress
-from learnae.link.lines import MAX_LINE, Garbled, Lines
-from learnae.link.messages import Failed, Message, Report, Taken
-from learnae.testing.hostile.lines import MESSAGES, PROGRESS, REPORT
+from learnae.link.messages import MAX_LINE, Failed, Garbled, Lines, Message, Offer, Progress, Report, Taken
+from tests.support.hostile.lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()
 

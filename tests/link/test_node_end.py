@@ -15,10 +15,25 @@ import trio.testing
 
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link import memory
-from learnae.link.contract import Hello, Link, Offer, Progress, TrainerGone
-from learnae.link.layout import Layout
-from learnae.link.lines import MAX_LINE, MAX_START, Lines
-from learnae.link.messages import Adopted, Failed, Message, Release, Report, Start, Taken, Want
+from learnae.link.memory import Layout
+from learnae.link.messages import (
+    MAX_LINE,
+    MAX_START,
+    Adopted,
+    Failed,
+    Hello,
+    Lines,
+    Link,
+    Message,
+    Offer,
+    Progress,
+    Release,
+    Report,
+    Start,
+    Taken,
+    TrainerGone,
+    Want,
+)
 from learnae.link.node_end import NodeLink, open_link
 from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
 

@@ -13,10 +13,9 @@ import structlog
 
 from learnae.content.pack import Packed, pack
 from learnae.errors import Unavailable
-from learnae.node.assembly import Named
 from learnae.node.inbox import Entry
-from learnae.node.outages import Outages
-from learnae.node.services import Services
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Named
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.records import Announcement, Block, Cid, Encoded, Kind, PeerId, TensorSpec, Update
 from learnae.strategies import Storage

@@ -10,7 +10,7 @@ import learnae
 from learnae.config.load import load_document
 from learnae.errors import UpdateRejected
 from learnae.identity.keys import Identity
-from learnae.node.assembly import Named, assemble, told_apart
+from learnae.node.strategy_set import Named, assemble, told_apart
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager

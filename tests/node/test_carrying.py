@@ -10,13 +10,13 @@ import pytest
 import trio
 
 from learnae.content.cids import raw_cid
-from learnae.node.carrying import LONGEST, NEWEST, Carrying
+from learnae.node.fetching import Transfer
 from learnae.node.inbox import Entry, Inbox
-from learnae.node.keeping import Keeping
-from learnae.node.pace import Pace
+from learnae.node.obtaining import Pace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
-from learnae.node.transfer import Transfer
+from learnae.node.relay import LONGEST, NEWEST, Carrying
+from learnae.node.retention import Keeping
 from learnae.records import Announcement, Update
 from learnae.testing.context import peer_named
 from learnae.testing.virtual_time import run_in_virtual_time

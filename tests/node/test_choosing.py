@@ -7,12 +7,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.node.assembly import Named
-from learnae.node.choosing import Chooser
 from learnae.node.inbox import Entry, Inbox
-from learnae.node.outages import Outages
 from learnae.node.peers import Peers
-from learnae.plugins.selector.least_recently_tried import LeastRecentlyTried
+from learnae.node.selection import Chooser
+from learnae.node.services import Outages
+from learnae.node.strategy_set import Named
+from learnae.plugins.selector.selectors import LeastRecentlyTried
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
 from learnae.strategies import Selector
 from learnae.testing.context import make_context

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.content.limits import Limits
-from learnae.content.meta import decode_meta
+from learnae.content.meta import Limits, decode_meta
 from learnae.content.pack import pack
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
-from learnae.node.assembly import Named
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
+from learnae.node.strategy_set import Named
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.codec.int8 import Int8
 from learnae.records import Decoded, Encoded, Kind, TensorSpec

@@ -13,10 +13,8 @@ import trio
 import trio.testing
 
 from learnae.errors import Unavailable
-from learnae.node.delivering import MOST_WAITING, Messages
-from learnae.node.fetching import Fetcher
-from learnae.node.outages import Outages
-from learnae.node.transfer import Transfer
+from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.services import MOST_WAITING, Messages, Outages
 from learnae.records import BLOCK_BYTES, Block, Heard
 from learnae.testing.virtual_time import run_in_virtual_time
 

@@ -7,11 +7,9 @@ import numpy as np
 import trio
 
 from learnae.content.cids import dag_cid
-from learnae.node.errands import Errands
 from learnae.node.inbox import Entry
-from learnae.node.obtaining import Obtained
-from learnae.node.pace import Pace
-from learnae.node.tally import Tally
+from learnae.node.obtaining import Errands, Obtained, Pace
+from learnae.node.reports import Tally
 from learnae.records import Announcement, PeerId, Update
 from learnae.testing.virtual_time import run_in_virtual_time
 

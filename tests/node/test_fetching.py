@@ -10,8 +10,7 @@ from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable, UpdateRejected
-from learnae.node.fetching import Fetcher
-from learnae.node.transfer import Transfer
+from learnae.node.fetching import Fetcher, Transfer
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.faults import Fault, FaultyStorage, always, nth
 from learnae.testing.virtual_time import run_in_virtual_time

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learnae.elementwise import PIECE
-from learnae.node.finite import finite
+from learnae.node.tensors import finite
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -14,13 +14,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnae.node.assembly import Named
-from learnae.node.forwarding import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, Forwarding
+from learnae.node.fetching import Transfer
 from learnae.node.inbox import Entry
-from learnae.node.outages import Outages
-from learnae.node.relay import Relay
-from learnae.node.services import Services
-from learnae.node.transfer import Transfer
+from learnae.node.relay import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, Forwarding, Relay
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Named
 from learnae.records import Announcement, Kind, Leaving, Present
 from learnae.strategies import Announcer
 from learnae.testing.context import peer_named

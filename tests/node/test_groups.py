@@ -10,9 +10,8 @@ from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unavailable, UpdateRejected
-from learnae.node.assembly import Named
-from learnae.node.calls import Calls
-from learnae.node.surroundings import in_worker_threads
+from learnae.node.runtime import Calls, in_worker_threads
+from learnae.node.strategy_set import Named
 from learnae.plugins.calls import naming
 from learnae.testing.virtual_time import run_in_virtual_time
 

@@ -9,13 +9,12 @@ import pytest
 import structlog
 
 from learnae.content.cids import raw_cid
-from learnae.identity.admission import Admission
 from learnae.identity.envelopes import encode_envelope
-from learnae.identity.keys import Identity
+from learnae.identity.keys import Admission, Identity
 from learnae.identity.swarms import swarm_id
-from learnae.node.hearing import Hearing
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
+from learnae.node.receive import Hearing
 from learnae.records import Announcement, Heard, Kind, Update
 
 SWARM = swarm_id("ours")

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
-from learnae.identity.admission import Admission
 from learnae.identity.envelopes import ENVELOPE_BYTES, encode_envelope
-from learnae.identity.keys import Identity
+from learnae.identity.keys import Admission, Identity
 from learnae.identity.swarms import swarm_id
-from learnae.node.hearing import PROOFS, RECENT, Hearing
 from learnae.node.history import History
 from learnae.node.inbox import MARKS_PER_PEER, Inbox
 from learnae.node.peers import Peers
+from learnae.node.receive import PROOFS, RECENT, Hearing
 from learnae.records import Announcement, Body, Heard, Kind, Leaving, PeerId, Present, Update
 
 SWARM = swarm_id("ours")

@@ -9,7 +9,7 @@ import pytest
 from learnae.errors import ConfigError, Unavailable
 from learnae.node.history import RESERVED, History, PeerRecord, Proof, Published
 from learnae.node.inbox import Mark
-from learnae.node.states import dump_state, load_state
+from learnae.node.strategy_state import dump_state, load_state
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
 
 ALICE = PeerId("a" * 64)

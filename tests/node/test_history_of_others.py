@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from learnae.errors import ConfigError
-from learnae.identity.home_folder import HomeFolder
-from learnae.node import history_file, history_reading
+from learnae.identity.homes import HomeFolder
+from learnae.node import history_file
 from learnae.node.history import History
 
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) SELECT count(*) FROM n"
@@ -41,7 +41,7 @@ def test_the_history_of_another_is_copied_and_read(path: Path) -> None:
 @pytest.mark.usefixtures("anothers")
 def test_a_history_that_was_exchanged_for_a_longer_one_is_not_copied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner does that behind the look at its length."""
-    monkeypatch.setattr(history_reading, "check_files", lambda folder, name: True)
+    monkeypatch.setattr(history_file, "check_files", lambda folder, name: True)
     with path.open("ab") as file:
         file.truncate(history_file.MOST_BYTES + 1)
     begin = time.process_time()
@@ -53,13 +53,13 @@ def test_a_history_that_was_exchanged_for_a_longer_one_is_not_copied(path: Path,
 def test_a_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path: Path) -> None:
     """It never ends where its writer is faster than the copy."""
     with Path("/dev/zero").open("rb") as source, (tmp_path / "copy").open("xb") as copy:
-        history_reading.copy_most(source, copy, 3 * (1 << 20) + 5)
+        history_file.copy_most(source, copy, 3 * (1 << 20) + 5)
     assert (tmp_path / "copy").stat().st_size == 3 * (1 << 20) + 5
 
 
 def test_a_short_file_is_copied_whole(tmp_path: Path, path: Path) -> None:
     with path.open("rb") as source, (tmp_path / "copy").open("xb") as copy:
-        history_reading.copy_most(source, copy, 1 << 30)
+        history_file.copy_most(source, copy, 1 << 30)
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 

@@ -7,10 +7,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.node.assembly import Named
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
 from learnae.node.judging import Judges
-from learnae.node.outages import Outages
+from learnae.node.services import Outages
+from learnae.node.strategy_set import Named
 from learnae.records import Decoded, Encoded, Judged, TensorSpec, Verdict
 from learnae.strategies import Codec, Gate
 from learnae.testing.context import make_context

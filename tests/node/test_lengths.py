@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from learnae.node.lengths import keep_length
+from learnae.node.merging import keep_length
 
 
 def unit(seed: int, shape: tuple[int, ...], axis: int):

@@ -7,9 +7,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.link.contract import Hello, Progress
+from learnae.link.messages import Hello, Progress
 from learnae.node.history import History
-from learnae.node.memory import Memory
+from learnae.node.strategy_state import Memory
 
 MODEL, PEERS = ["merge"], ["gate[0] clip"]
 

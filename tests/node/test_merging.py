@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from learnae.errors import PluginError
-from learnae.node.assembly import Named
 from learnae.node.merging import Merger
+from learnae.node.strategy_set import Named
 from learnae.records import Merged, TensorSpec
 from learnae.strategies import Merge, Outer
 from learnae.testing.context import make_context

@@ -16,10 +16,8 @@ import pytest
 import learnae
 from learnae.identity.homes import claim
 from learnae.link import memory
-from learnae.link.contract import Hello, Progress
-from learnae.link.layout import Layout
-from learnae.link.lines import MAX_START, Lines
-from learnae.link.messages import Failed, Message, Start, Want
+from learnae.link.memory import Layout
+from learnae.link.messages import MAX_START, Failed, Hello, Lines, Message, Progress, Start, Want
 from learnae.records import TensorSpec
 
 SPECS = (TensorSpec("w", "float32", (4,)),)

@@ -12,14 +12,13 @@ import structlog
 import trio
 
 from learnae.errors import UpdateRejected
-from learnae.node.assembly import Named
-from learnae.node.bench import OnTheBench
 from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
-from learnae.node.obtaining import Obtainer
-from learnae.node.pace import Pace
+from learnae.node.obtaining import Obtainer, Pace
 from learnae.node.peers import Peers
-from learnae.node.tally import Tally
+from learnae.node.reports import Tally
+from learnae.node.runtime import OnTheBench
+from learnae.node.strategy_set import Named
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, peer_named

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.node.history import Published
-from learnae.node.keeping import Keeping
-from learnae.node.pace import LEAST_SECONDS, Pace
+from learnae.node.obtaining import LEAST_SECONDS, Pace
+from learnae.node.retention import Keeping
 from learnae.records import Cid
 
 MB = 1_000_000

@@ -7,15 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from learnae.content.limits import Limits
-from learnae.content.meta import decode_meta
+from learnae.content.meta import Limits, decode_meta
 from learnae.content.pack import pack
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejected
-from learnae.node.assembly import Named
 from learnae.node.decoding import Decoder
 from learnae.node.publishing import Publisher
-from learnae.node.raw import encode_raw, travels_raw
+from learnae.node.strategy_set import Named
+from learnae.node.tensors import encode_raw, travels_raw
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.codec.int8 import Int8
 from learnae.records import Encoded, Kind, TensorSpec

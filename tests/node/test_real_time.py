@@ -19,9 +19,9 @@ from learnae.identity.keys import Identity
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
-from learnae.node.surroundings import Shared, Surroundings, in_worker_threads
+from learnae.node.runtime import Shared, Surroundings, in_worker_threads
 from learnae.plugins.manager import PluginManager
-from learnae.testing.trainer import MemoryTrainer
+from learnae.testing.swarm import MemoryTrainer
 
 LIMIT_SECONDS = 60
 

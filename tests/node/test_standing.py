@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.config.tables import JoinTable
-from learnae.node.standing import Standing, found
-from learnae.node.support import Seen, Support
+from learnae.node.lineage import Seen, Standing, Support, found
 from learnae.records import Cid, PeerId
 
 A, B, C = b"a" * 8, b"b" * 8, b"c" * 8

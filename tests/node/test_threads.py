@@ -12,9 +12,9 @@ import trio.testing
 
 from learnae.config.load import load_document
 from learnae.identity.keys import Identity
-from learnae.node.assembly import assemble
 from learnae.node.history import History
-from learnae.node.surroundings import Surroundings, in_worker_threads
+from learnae.node.runtime import Surroundings, in_worker_threads
+from learnae.node.strategy_set import assemble
 from learnae.plugins.manager import PluginManager
 from learnae.records import Kind
 from learnae.testing.context import make_surroundings

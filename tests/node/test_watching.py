@@ -14,9 +14,9 @@ import trio.testing
 from structlog.testing import capture_logs
 
 import learnae
-from learnae.node import watching
-from learnae.node.surroundings import in_worker_threads, inline
-from learnae.node.watching import WAITING, Watching
+from learnae.node import reports
+from learnae.node.reports import WAITING, Watching
+from learnae.node.runtime import in_worker_threads, inline
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import PeerId
@@ -80,7 +80,7 @@ def test_watchers_are_told_in_order_and_one_that_raises_is_named():
 
 
 def test_one_that_is_stuck_is_cut_off_named_and_takes_no_more_than_one_thread(monkeypatch):
-    monkeypatch.setattr(watching, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(reports, "LIMIT_SECONDS", 0.05)
     released, stuck = threading.Event(), []
 
     async def main() -> None:
@@ -109,7 +109,7 @@ def test_one_that_is_stuck_is_cut_off_named_and_takes_no_more_than_one_thread(mo
 
 
 def test_one_that_was_slow_once_is_told_again_when_it_has_caught_up(monkeypatch):
-    monkeypatch.setattr(watching, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(reports, "LIMIT_SECONDS", 0.05)
     released = threading.Event()
 
     async def main() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learnae.node.finite import finite, what_is_not
+from learnae.node.tensors import finite, what_is_not
 from learnae.records import TensorSpec
 
 W, MASK, COUNT = TensorSpec("w", "float32", (2, 2)), TensorSpec("mask", "float32", (3,), True), TensorSpec("n", "int64", ())

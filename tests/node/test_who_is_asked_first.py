@@ -6,9 +6,8 @@ import numpy as np
 import structlog
 import trio
 
-from learnae.node.fetching import Fetcher
+from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.services import REST_SECONDS
-from learnae.node.transfer import Transfer
 from learnae.testing.faults import Fault, FaultyStorage
 from learnae.testing.virtual_time import run_in_virtual_time
 

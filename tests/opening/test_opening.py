@@ -11,7 +11,7 @@ import pytest
 
 from learnae import opening
 from learnae.opening import UnfitError
-from learnae.testing.hostile.devices import make_device
+from tests.support.hostile.devices import make_device
 
 SECRET = b"of somebody else"
 

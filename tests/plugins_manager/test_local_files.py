@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from learnae import ConfigError, PluginError
-from learnae.plugins.manager import PluginManager
-from learnae.plugins.peer_file import open_peer_file
+from learnae.plugins.manager import PluginManager, open_peer_file
 
 MERGE = """
 from __future__ import annotations

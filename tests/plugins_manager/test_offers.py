@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from learnae import Announcer, ElementwiseMerge, Gate, PluginError, Storage
+from learnae.plugins.hooks import BASES, Offer
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.offers import BASES, Offer
 from learnae.strategies import Strategy
 
 

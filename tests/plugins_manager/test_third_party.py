@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from learnae import ConfigError
-from learnae.plugins.peer_file import open_peer_file
+from learnae.plugins.manager import open_peer_file
 
 HOOK = """
 from learnae import hookimpl

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import SwarmKey
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 

@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 import learnae
-from learnae.cli.check.membership import fingerprint, membership
+from learnae.cli.check import fingerprint, membership
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.node.assembly import Assembly, assemble
-from learnae.plugins.announcer.memory import MemoryAnnouncer
+from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.node.strategy_set import Assembly, assemble
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.testing.context import make_surroundings
 
 KEY = SwarmKey(bytes(range(32)))

@@ -8,9 +8,8 @@ import pytest
 import trio
 
 from learnae.content.cids import raw_cid
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.plugins.storage.directory import DirectoryStorage
+from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.storage_kit import OpenStorage, StorageConformance

@@ -5,14 +5,12 @@ from __future__ import annotations
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.identity.admission import Admission
 from learnae.identity.envelopes import encode_envelope
-from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.node.hearing import Hearing
+from learnae.identity.keys import Admission, Identity
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
+from learnae.node.receive import Hearing
 from learnae.records import Announcement, Heard, Present
 
 SWARM = Swarm("digits", SwarmKey(bytes(range(32))))

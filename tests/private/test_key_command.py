@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.check.membership import fingerprint
-from learnae.identity.swarm_keys import PREFIX, SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.cli.check import fingerprint
+from learnae.identity.swarms import PREFIX, Swarm, SwarmKey
 
 KEY = SwarmKey(bytes(range(32)))
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 import learnae
-from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import SwarmKey
 from learnae.node.history import History
-from learnae.testing.wanderer import Wanderer, train_until
+from tests.support.wanderer import Wanderer, train_until
 
 
 def member(seed: int, folder: Path, stack: ExitStack) -> Wanderer:

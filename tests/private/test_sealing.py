@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.cids import is_dag, raw_cid
+from learnae.content.encryption import OPEN, Siv, room
 from learnae.content.pack import Packed, pack
-from learnae.content.seals import OPEN, Siv, room
 from learnae.errors import UpdateRejected
 from learnae.identity.envelopes import ENVELOPE_BYTES, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.records import BLOCK_BYTES, Announcement, Body, Encoded, Kind, Leaving, PeerId, Present, TensorSpec, Update
 
 SEAL = Siv(bytes(range(64)))

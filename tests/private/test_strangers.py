@@ -11,11 +11,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.content.seals import OPEN, Siv
+from learnae.content.encryption import OPEN, Siv
 from learnae.identity.envelopes import ENVELOPE_BYTES, encode_envelope
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm, swarm_id
+from learnae.identity.swarms import Swarm, SwarmKey, swarm_id
 from learnae.records import Announcement, Present
 
 NAME, TENSOR = "sparrows", "secret_layer.weight"

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from learnae.identity.swarm_keys import PREFIX, SwarmKey, looks_like_a_key
-from learnae.identity.swarms import Swarm, swarm_id
+from learnae.identity.swarms import PREFIX, Swarm, SwarmKey, looks_like_a_key, swarm_id
 
 KEY = SwarmKey(bytes(range(32)))
 TEXT = "learnae-key-1-aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypzbqbs"

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from learnae.config.folders import meeting_place
+from learnae.config.kept import dump
 from learnae.config.load import load_document
-from learnae.config.swarm_key import swarm_of
+from learnae.config.rules import swarm_of
 from learnae.config.tables import Config
-from learnae.config.wire import dump
 from learnae.errors import ConfigError
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.plugins.manager import PluginManager
 
 KEY = SwarmKey(bytes(range(32)))

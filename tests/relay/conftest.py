@@ -15,10 +15,9 @@ import trio
 import learnae
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
-from learnae.plugins.announcer.memory import MemoryAnnouncer, MemoryMedium
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage, MemoryStore
+from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium, MemoryStorage, MemoryStore
 from learnae.records import Announcement, Cid, PeerId
 from learnae.testing.faults import FaultyStorage, Plan
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm

@@ -58,7 +58,7 @@ def test_without_room_nothing_is_carried_and_that_is_told_once(run: Run) -> None
 
 
 def test_tidying_drops_what_an_earlier_run_has_carried_and_not_what_this_one_has(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learnae.node.tidying.AGAIN_SECONDS", 5.0)
+    monkeypatch.setattr("learnae.node.retention.AGAIN_SECONDS", 5.0)
 
     async def main(world: Any) -> tuple[set[Any], set[Any], set[Any]]:
         groups = await world.start()

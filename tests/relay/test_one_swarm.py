@@ -10,8 +10,7 @@ import pytest
 import trio
 
 from learnae.identity.envelopes import decode_envelope
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.records import Kind, Update
 
 Run = Callable[..., Any]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "learnae", ROOT / "plugins" / "iota" / "learnae_iota", ROOT / "plugins" / "ipfs" / "learnae_ipfs"]
 OUTLETS = {"learnae/outlets.py", "learnae/screen.py"}
 EXCEPTIONS = {
-    "learnae/cli/commands/storage.py: click.confirm": "a question, made harmless where it is asked",
+    "learnae/cli/storage.py: click.confirm": "a question, made harmless where it is asked",
     "learnae/demo/peer.py: sys.stdout.write": "JSON lines into the pipe of whoever plays the demo",
     "learnae/demo/peer.py: sys.stdout.flush": "the same",
     "learnae/demo/baselines.py: sys.stdout.write": "JSON into the pipe of whoever plays the demo",
@@ -25,9 +25,9 @@ EXCEPTIONS = {
     "learnae/launch.py: sys.exit(_imported_main(module, told, int(arguments[arguments.index(LINK_OPTION) + 1]))())": "a code",
     "learnae/cli/main.py: sys.stdout": "is looked at",
     "learnae/cli/main.py: sys.stdout.reconfigure": "how it spells what is no text",
-    "learnae/cli/commands/key.py: sys.stdout": "is looked at",
+    "learnae/cli/new.py: sys.stdout": "is looked at",
     "learnae/plugins/manager.py: structlog.get_logger": "for whoever makes one by himself: our programs give it theirs",
-    "learnae/cli/commands/output.py: getattr(sys, stream)": "is asked whether a stream is a terminal",
+    "learnae/cli/options.py: getattr(sys, stream)": "is asked whether a stream is a terminal",
 }
 LOOKED_AT = {
     "sys.stdout.fileno",

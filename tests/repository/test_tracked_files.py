@@ -30,7 +30,7 @@ REGISTRIES = [
         ("repo", "maven", "apache", "org"),
     )
 ]
-LONGEST = 300
+LONGEST = 400
 LARGEST_BYTES = 512 * 1024
 
 

@@ -15,7 +15,7 @@ from learnae.cli.main import main
 from learnae.config.kept import FILE
 from learnae.identity.keys import Identity
 from learnae.node.history import History, PeerRecord, Proof, Published
-from learnae.node.insight import Sighting
+from learnae.node.history_reader import Sighting
 from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
 
 

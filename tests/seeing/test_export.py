@@ -10,13 +10,12 @@ import torch
 import trio
 from safetensors import safe_open
 
+from learnae.content.encryption import OPEN
 from learnae.content.pack import pack
-from learnae.content.seals import OPEN
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.node.history import Published
 from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Encoded, Kind, TensorSpec
 from learnae.testing.context import make_context
 
@@ -182,9 +181,9 @@ def test_what_is_dropped_while_it_is_looked_for_is_replaced_by_the_next(home, pu
     publish(home, number=4)
     for pack_file in (tmp_path / "blocks").iterdir():
         pack_file.unlink()
-    from learnae.cli.export import choice
+    from learnae.cli import export
 
-    honest, calls = choice._stored, []
+    honest, calls = export._stored, []
 
     def racing(seen, wanted, root):
         calls.append(root)
@@ -194,7 +193,7 @@ def test_what_is_dropped_while_it_is_looked_for_is_replaced_by_the_next(home, pu
             publish(home, number=5)
         return honest(seen, wanted, root)
 
-    monkeypatch.setattr(choice, "_stored", racing)
+    monkeypatch.setattr(export, "_stored", racing)
     with home.open() as node:
         assert node.last_round() == 41
         assert "update 5" in learnae("export", home.path, "-o", "model.safetensors").out

@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from learnae.errors import ConfigError, Unavailable
-from learnae.node import history_reading
+from learnae.node import history_file
 from learnae.node.history import History
-from learnae.node.insight import Sighting
-from learnae.node.schema import STEPS, VERSION
+from learnae.node.history_reader import Sighting
+from learnae.node.history_schema import STEPS, VERSION
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
 
 ALICE = PeerId("a" * 64)
@@ -61,14 +61,14 @@ def test_a_file_at_rest_that_a_node_opens_while_it_is_read_is_read_again(path, m
         earlier.add_round(report(1))
     writers = []
 
-    def copied_while_a_node_starts(connection, place, copied=history_reading._copied):
+    def copied_while_a_node_starts(connection, place, copied=history_file._copied):
         copy = copied(connection, place)
         if not writers:
             writers.append(History.open(path))
             writers[0].add_round(report(2))
         return copy
 
-    monkeypatch.setattr(history_reading, "_copied", copied_while_a_node_starts)
+    monkeypatch.setattr(history_file, "_copied", copied_while_a_node_starts)
     with History.read(path) as reader:
         assert reader.last_round() == 2
         writers[0].add_round(report(3))
@@ -80,13 +80,13 @@ def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_agai
     with History.open(path) as earlier:
         earlier.add_round(report(1))
     states = iter([(0, 0, 0)])
-    state = history_reading._state
+    state = history_file._state
 
     def state_before(place):
         """Of before somebody wrote and left."""
         return next(states, None) or state(place)
 
-    monkeypatch.setattr(history_reading, "_state", state_before)
+    monkeypatch.setattr(history_file, "_state", state_before)
     with History.read(path) as reader:
         assert reader.last_round() == 1
 
@@ -94,7 +94,7 @@ def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_agai
 def test_a_history_that_changes_at_every_look_ends_in_words(path, monkeypatch):
     History.open(path).close()
     numbers = iter(range(100))
-    monkeypatch.setattr(history_reading, "_state", lambda place: next(numbers))
+    monkeypatch.setattr(history_file, "_state", lambda place: next(numbers))
     with pytest.raises(ConfigError, match="try again"):
         History.read(path)
 

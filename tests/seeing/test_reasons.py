@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from learnae.cli.reasons import MESSAGES, UPDATES
+from learnae.cli.why import MESSAGES, UPDATES
 from learnae.node.inbox import Arrival
 
 ROOT = Path(__file__).parents[2]

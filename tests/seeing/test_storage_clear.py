@@ -14,9 +14,8 @@ import trio
 
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.plugins.storage.directory import DirectoryStorage
+from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.records import PeerId
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import Published, payloads, published
@@ -29,8 +28,8 @@ STRANGER = peer_named("stranger")
 
 PLUGINS = """
 from learnae import Unavailable
-from learnae.plugins.storage.memory import MemoryStorage
-from learnae.plugins.storage.directory import DirectoryStorage
+from learnae.plugins.memory import MemoryStorage
+from learnae.plugins.directory.storage import DirectoryStorage
 
 class Gone(MemoryStorage):
     async def __aenter__(self):

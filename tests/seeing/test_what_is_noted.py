@@ -9,8 +9,8 @@ import pytest
 
 from learnae.config.kept import FILE, keep, kept
 from learnae.node.inbox import Entry, Inbox
-from learnae.node.sightings import on_wall_clock, sightings
-from learnae.plugins.peer_file import open_document
+from learnae.node.peers import on_wall_clock, sightings
+from learnae.plugins.manager import open_document
 from learnae.records import Announcement, Cid, Kind, PeerId, Present, Update
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)

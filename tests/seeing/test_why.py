@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from learnae.cli.why.sentences import fate
+from learnae.cli.why import fate
 from learnae.node.history import PeerRecord, Proof
 from learnae.records import Kind
 

@@ -13,7 +13,7 @@ from pwd import struct_passwd
 import pytest
 
 from learnae import shared_folder
-from learnae.config.folder_trial import try_out
+from learnae.config.folders import try_out
 from learnae.shared_folder import Place, create, in_words
 
 UMASKS = [0o022, 0o077, 0o002, 0o000]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from learnae.config.folder_trial import check_folder
+from learnae.config.folders import check_folder
 from learnae.errors import ConfigError
-from learnae.plugins.announcer.directory import DirectoryAnnouncer, DirectoryAnnouncerOptions
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
-from learnae.testing.users import as_user as run_as
+from tests.support.users import as_user as run_as
 
 GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
 UPDATE = published("one", *payloads(4))

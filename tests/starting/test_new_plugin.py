@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.commands.new_plugin import KINDS
 from learnae.cli.main import main
-from learnae.config import choices
-from learnae.scaffold.plugin import MANY, SORTS, write_plugin
+from learnae.cli.new import KINDS
+from learnae.config import options
+from learnae.scaffold.writing import MANY, SORTS, write_plugin
 
 ROOT = Path(__file__).parents[2]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def test_there_is_one_for_each_kind_of_strategy() -> None:
-    assert sorted(KINDS) == sorted(SORTS) == sorted(choices.KINDS)
-    assert set(MANY) == {name for name, kind in choices.KINDS.items() if kind.many}
+    assert sorted(KINDS) == sorted(SORTS) == sorted(options.KINDS)
+    assert set(MANY) == {name for name, kind in options.KINDS.items() if kind.many}
 
 
 def test_it_says_what_it_wrote_and_what_to_type(

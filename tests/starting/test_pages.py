@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from learnae.cli.commands.new_plugin import KINDS
-from learnae.plugins.peer_file import open_document
+from learnae.cli.new import KINDS
+from learnae.plugins.manager import open_document
 
 ROOT = Path(__file__).parents[2]
 DOCS, EXAMPLE = ROOT / "docs", ROOT / "examples" / "learnae-trimmed-mean"

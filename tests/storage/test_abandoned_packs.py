@@ -11,8 +11,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.plugins.storage import abandoned
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory import abandoned
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import fetched, payloads, published, same
 
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_cared_for_is_read_and_written_all_the_same(fold
     def broken(*args: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("learnae.plugins.storage.directory.touch", broken)
+    monkeypatch.setattr("learnae.plugins.directory.storage.touch", broken)
 
     async def work() -> None:
         async with storage_in(folder, "alive") as store:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
 from learnae.errors import Unavailable
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import BLOCK_BYTES, Block, Cid
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import fetched, payloads, published, same

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.plugins.storage import directory
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory import storage
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import payloads, published
 
@@ -35,7 +35,7 @@ def test_what_was_put_is_dropped_where_the_system_calls_it_another_users(
     folder: Path, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a network share does that takes all users for one, in a folder with the sticky bit."""
-    monkeypatch.setattr(directory, "may_remove", lambda found, above: False)
+    monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
     if again:
         (folder / f"{ONE.root}.{peer_named('a')}").mkdir(parents=True)
 
@@ -57,10 +57,10 @@ def test_a_drop_that_is_not_allowed_says_so(folder: Path, monkeypatch: pytest.Mo
     async def put_and_drop() -> None:
         async with storage_in(folder) as store:
             await store.put(ONE.root, ONE.blocks)
-            monkeypatch.setattr(directory, "remove", refuse)
+            monkeypatch.setattr(storage, "remove", refuse)
             with pytest.raises(Unavailable):
                 await store.drop(ONE.root)
-            monkeypatch.setattr(directory, "may_remove", lambda found, above: False)
+            monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
             with pytest.raises(Unavailable):
                 await store.drop(ONE.root)
 
@@ -75,7 +75,7 @@ def test_a_pack_of_an_earlier_run_that_cannot_be_dropped_is_told(folder: Path, m
             if not drop:
                 await store.put(ONE.root, ONE.blocks)
                 return
-            monkeypatch.setattr(directory, "may_remove", lambda found, above: False)
+            monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
             monkeypatch.setattr(store, "_report", lambda name, problem, event: told.append(event))
             await store.drop(ONE.root)
 

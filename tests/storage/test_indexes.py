@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from learnae.plugins.storage import indexes
-from learnae.plugins.storage.indexes import Indexes
+from learnae.plugins.directory import search
+from learnae.plugins.directory.search import Indexes
 from learnae.records import Cid
 
 
@@ -54,9 +54,9 @@ def test_an_index_of_another_version_of_the_file_is_none() -> None:
 
 def test_those_read_longest_ago_are_forgotten_by_number_and_by_size() -> None:
     table = Indexes()
-    for number in range(indexes.INDEXES + 1):
+    for number in range(search.INDEXES + 1):
         table.keep(f"{number}", 1, {})
         table.find("0", 1)
     assert "0" in table.names() and "1" not in table.names()
-    table.keep("huge", 1, dict.fromkeys(map(str, range(indexes.ENTRIES + 1)), (0, 0)))  # type: ignore[arg-type]
+    table.keep("huge", 1, dict.fromkeys(map(str, range(search.ENTRIES + 1)), (0, 0)))  # type: ignore[arg-type]
     assert [name for name in ("0", "2", "huge") if name in table.names()] == ["huge"]

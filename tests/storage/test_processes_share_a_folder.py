@@ -11,14 +11,14 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
 
 CHILD = """
 import sys, trio
 from pathlib import Path
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context
 from learnae.testing.published import payloads, published
 

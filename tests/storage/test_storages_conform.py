@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from learnae.plugins.storage.directory import DirectoryStorage
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.directory.storage import DirectoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 
 if TYPE_CHECKING:

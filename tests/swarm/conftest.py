@@ -12,10 +12,9 @@ import pytest
 import trio
 
 import learnae
-from learnae.plugins.announcer.memory import MemoryAnnouncer
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.storage.memory import MemoryStorage, MemoryStore
+from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage, MemoryStore
 from learnae.records import PeerId
 from learnae.strategies import Strategy
 from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, Plan

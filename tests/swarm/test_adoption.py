@@ -6,8 +6,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.trainer import MemoryTrainer
+from learnae.testing.swarm import MemoryTrainer, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 
 FAULTY_SECONDS, CALM_SECONDS = 20, 40

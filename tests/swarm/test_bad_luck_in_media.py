@@ -9,8 +9,7 @@ from structlog.testing import capture_logs
 from learnae.errors import PluginError, Unavailable
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
-from learnae.plugins.announcer.memory import MemoryAnnouncer
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.records import Kind
 from learnae.testing.faults import Fault, always
 

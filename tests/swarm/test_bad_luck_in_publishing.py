@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from learnae.errors import Unavailable
 from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Kind
 
 LINEAGE = b"together"

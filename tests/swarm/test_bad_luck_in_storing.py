@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
 from learnae.node.history import RESERVED
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Kind
 from learnae.testing.faults import Fault, always
 
@@ -118,7 +118,7 @@ def test_after_fifty_rounds_the_storage_holds_what_is_kept_and_no_more(run_world
 
 
 def test_what_could_not_be_dropped_is_dropped_later(run_world, monkeypatch):
-    monkeypatch.setattr("learnae.node.tidying.AGAIN_SECONDS", 30.0)
+    monkeypatch.setattr("learnae.node.retention.AGAIN_SECONDS", 30.0)
 
     async def main(world):
         a = world.peer("a", lineage=LINEAGE, train=lambda model: model["w"].__iadd__(1.0) is None or 1)
@@ -158,7 +158,7 @@ def test_a_crash_between_put_and_announcement_leaves_an_orphan_that_the_next_sta
 
 
 def test_what_is_being_put_is_not_taken_for_an_orphan(run_world, monkeypatch):
-    monkeypatch.setattr("learnae.node.tidying.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("learnae.node.retention.AGAIN_SECONDS", 0.1)
 
     class Slow(MemoryStorage):
         async def put(self, root, blocks):

@@ -11,7 +11,7 @@ from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.merge.average import Average
 from learnae.records import Judged, Merged, Verdict
 from learnae.strategies import Gate, Merge, NoOptions, Selector
-from learnae.testing.trainer import MemoryTrainer
+from learnae.testing.swarm import MemoryTrainer
 
 LINEAGE = b"lineage1"
 

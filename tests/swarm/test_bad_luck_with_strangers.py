@@ -6,7 +6,7 @@ import numpy as np
 import trio
 from structlog.testing import capture_logs
 
-from learnae.node.splits import MOST
+from learnae.node.lineage import MOST
 from learnae.testing.faults import Fault, always
 
 LINEAGE = b"lineage1"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from learnae.testing.d20 import run_d20
+from tests.support.d20 import run_d20
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import trio
 
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
 
 LINEAGE = b"lineage1"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trio
 
-from learnae.plugins.announcer.memory import MemoryMedium
+from learnae.plugins.memory import MemoryMedium
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 

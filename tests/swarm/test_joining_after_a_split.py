@@ -10,7 +10,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.plugins.announcer.memory import MemoryMedium
+from learnae.plugins.memory import MemoryMedium
 from learnae.testing.faults import Fault, always
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import trio
 
-from learnae.plugins.announcer.memory import MemoryMedium
+from learnae.plugins.memory import MemoryMedium
 from learnae.testing.swarm import SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 

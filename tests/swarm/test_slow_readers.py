@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import trio
 
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
 
 ROUND_SECONDS, READ_SECONDS = 0.3, 2.0

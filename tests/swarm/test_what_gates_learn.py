@@ -9,7 +9,7 @@ import trio
 from learnae.plugins.gate.clip import Clip
 from learnae.records import Judged, Verdict
 from learnae.strategies import Gate, Merge
-from learnae.testing.trainer import MemoryTrainer
+from learnae.testing.swarm import MemoryTrainer
 
 LINEAGE = b"lineage1"
 WARM_UP = 3

@@ -8,10 +8,9 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import ConfigError, PluginError, Problem, Unavailable, UpdateRejected
-from learnae.plugins.announcer.memory import MemoryAnnouncer
 from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.plugins.merge.average import Average
-from learnae.plugins.storage.memory import MemoryStorage
 from learnae.records import Encoded, Judged, Merged, Verdict
 from learnae.strategies import Gate, Selector
 

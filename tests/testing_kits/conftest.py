@@ -9,12 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.strategies import Storage
-from learnae.testing.breakable import Breakable, Gauge
 from learnae.testing.context import Shared, make_context
 from learnae.testing.kit import failing
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
+from tests.support.breakable import Breakable, Gauge
 
 
 class Kit(StorageConformance):

@@ -11,13 +11,13 @@ import trio
 import trio.testing
 
 from learnae.errors import Unavailable
-from learnae.plugins.announcer.memory import MemoryAnnouncer
+from learnae.plugins.memory import MemoryAnnouncer
 from learnae.records import Heard
 from learnae.strategies import Announcer
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
-from learnae.testing.breakable import Gauge
 from learnae.testing.context import Shared, make_context
 from learnae.testing.kit import failing
+from tests.support.breakable import Gauge
 
 OUT_OF_ORDER = "test_while_the_medium_is_out_of_order_calls_are_unavailable_at_worst"
 HEARD_AGAIN = "test_after_an_outage_of_the_medium_messages_are_heard_again"

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.testing.awaited import awaited
+from learnae.testing.kit import awaited
 
 BESIDE = Path(trio.__file__).parent
 

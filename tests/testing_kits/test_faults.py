@@ -12,8 +12,7 @@ import trio.testing
 
 from learnae.content.cids import check
 from learnae.errors import Unavailable
-from learnae.plugins.announcer.memory import MemoryAnnouncer
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.records import Heard
 from learnae.strategies import NoOptions
 from learnae.testing.context import Shared, make_context

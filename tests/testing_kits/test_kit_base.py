@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.testing.ear import Ear
+from learnae.testing.announcer_talk import Ear
 from learnae.testing.kit import Kit, failing, in_trio, needs, standard_tests
 
 if TYPE_CHECKING:

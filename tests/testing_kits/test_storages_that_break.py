@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from learnae.errors import Unavailable
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
-from learnae.testing.breakable import Breakable, Gauge
 from learnae.testing.kit import standard_tests
 from learnae.testing.storage_faults import StorageFaults
+from tests.support.breakable import Breakable, Gauge
 
 Deliver = Callable[[Block], None]
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from learnae.errors import Unavailable
-from learnae.plugins.announcer.memory import MemoryAnnouncer, MemoryMedium
+from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium
 from learnae.records import Heard
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae.testing.context import Shared, make_context, peer_named

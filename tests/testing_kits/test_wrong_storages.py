@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.kit import standard_tests
 from learnae.testing.storage_faults import StorageFaults

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 import learnae
-from learnae.testing.plain_sgd import PlainSGD
 from learnae.trainer.swarm import Swarm
+from tests.support.plain_sgd import PlainSGD
 
 EVALUATIONS = 200
 STEP_SECONDS, SLOW_EVERY = 0.15, 2  # the other peer takes a step in each second of them
 READ_SECONDS = 0.35
 SLOW = f"""
 import trio
-from learnae.plugins.storage.directory import DirectoryStorage
+from learnae.plugins.directory.storage import DirectoryStorage
 
 
 class Slow(DirectoryStorage):

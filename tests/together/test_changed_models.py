@@ -12,7 +12,7 @@ from torch import nn
 
 import learnae
 from learnae.errors import ConfigError
-from learnae.testing.wanderer import Wanderer, train_until
+from tests.support.wanderer import Wanderer, train_until
 
 OVERRIDES = ["train.local_steps=5", "join.wait_seconds=0.5"]
 

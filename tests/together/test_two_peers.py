@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import learnae
-from learnae.testing.wanderer import Wanderer, train_until
+from tests.support.wanderer import Wanderer, train_until
 
 
 def peer(seed: int, swarms: ExitStack) -> Wanderer:

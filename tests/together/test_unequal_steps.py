@@ -14,7 +14,7 @@ import pytest
 
 import learnae
 from learnae.records import RoundReport
-from learnae.testing.wanderer import Wanderer
+from tests.support.wanderer import Wanderer
 
 FAST, SLOW = 0.02, 0.4  # seconds of a step
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import learnae
-from learnae.backoff import Backoff
 from learnae.trainer.shared import find_shared
+from learnae.trainer.status import Terms
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
+from learnae.waiting import Backoff
 
 NODE = Path(__file__).with_name("scripted_node.py")
 

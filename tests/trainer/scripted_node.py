@@ -11,8 +11,7 @@ import numpy as np
 import trio
 
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.link.contract import Offer, Snapshot, TrainerGone
-from learnae.link.messages import Start
+from learnae.link.messages import Offer, Snapshot, Start, TrainerGone
 from learnae.link.node_end import NodeLink, open_link
 from learnae.records import RoundReport
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
 
-from learnae.node.assembly import Named
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.merging import Merger
+from learnae.node.strategy_set import Named
 from learnae.plugins.merge.average import Average, AverageOptions
 from learnae.records import Decoded, LocalModel
 from learnae.testing.models import received

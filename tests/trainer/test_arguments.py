@@ -15,7 +15,7 @@ from torch import nn
 import learnae
 from learnae.errors import ConfigError
 from learnae.trainer import join as joining
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 NODE = Path(__file__).with_name("scripted_node.py")
 

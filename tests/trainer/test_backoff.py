@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from learnae.backoff import Backoff
+from learnae.waiting import Backoff
 
 
 def test_waits_double_up_to_a_limit() -> None:

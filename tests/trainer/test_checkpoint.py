@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.link.contract import Offer
+from learnae.link.messages import Offer
 from learnae.trainer import checkpoint
 from learnae.trainer.checkpoint import FILE, PREVIOUS
 

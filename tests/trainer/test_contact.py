@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.link.contract import Offer
-from learnae.link.messages import Adopted, Release, Start, Taken, Want
-from learnae.trainer.contact import NEVER, Contact
+from learnae.link.messages import Adopted, Offer, Release, Start, Taken, Want
+from learnae.trainer.session import NEVER, Contact
 from learnae.trainer.shared import find_shared
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 
 class Node:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from learnae.trainer import pieces
+from learnae.trainer import copying
 from learnae.trainer.copying import Copier
 from learnae.trainer.shared import find_shared
 
@@ -213,7 +213,7 @@ FORMATS = {
 @pytest.mark.parametrize("moved", [0, 1])
 @pytest.mark.parametrize("form", FORMATS)
 def test_any_memory_format_survives_a_round_in_small_pieces(form: str, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "CHUNK", 16)
+    monkeypatch.setattr(copying, "CHUNK", 16)
     model = One(FORMATS[form])
     before, stride = model.x.detach().clone(), model.x.stride()
     rig = Rig(model)
@@ -285,7 +285,7 @@ def test_two_peers_that_adopt_one_page_unmoved_hold_the_same_model(values: list[
     page = torch.tensor(values, dtype=torch.float32)
     models = [One(torch.full((len(values),), fill, dtype=dtype)) for fill in (0.5, -2.0)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "CHUNK", chunk)
+        patch.setattr(copying, "CHUNK", chunk)
         for model in models:
             rig = Rig(model)
             rig.copier.snapshot(0, 0)

@@ -12,12 +12,11 @@ import structlog
 import torch
 from torch import nn
 
-from learnae.link.contract import Offer
-from learnae.link.messages import Adopted, Start, Want
+from learnae.link.messages import Adopted, Offer, Start, Want
 from learnae.trainer import checkpoint
-from learnae.trainer.contact import Contact
+from learnae.trainer.session import Contact
 from learnae.trainer.shared import find_shared
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 
 @contextlib.contextmanager

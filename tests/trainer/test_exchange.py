@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnae.link.contract import Offer, Progress
-from learnae.link.lines import Garbled
-from learnae.link.messages import Adopted, Release, Taken, Want
-from learnae.trainer.exchange import Exchange
+from learnae.link.messages import Adopted, Garbled, Offer, Progress, Release, Taken, Want
+from learnae.trainer.session import Exchange
 
 
 def offer(number: int = 1, *, session: str = "s", slot: int = 0, page: int = 0) -> Offer:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnae.trainer.figures import loss_of, seconds_of, whole
+from learnae.trainer.arguments import loss_of, seconds_of, whole
 
 
 @pytest.mark.parametrize(

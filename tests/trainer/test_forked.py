@@ -11,8 +11,8 @@ from torch import nn
 
 from learnae.identity.homes import claim
 from learnae.trainer.shared import find_shared
+from learnae.trainer.status import Terms
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
 
 
 def test_a_forked_child_is_not_in_the_swarm_and_does_not_keep_the_node_alive(make_swarm: Any, zeros: nn.Module) -> None:

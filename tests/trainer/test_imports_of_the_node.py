@@ -33,7 +33,7 @@ except learnae.LearnaeError as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """
 HOSTILE = "raise ImportError('a file of the user, in the place of a module')\n"
-LOADED = "import secrets, sqlite3, logging, learnae.plugins.storage.directory; learnae.join"  # all that the trainer itself needs
+LOADED = "import secrets, sqlite3, logging, learnae.plugins.directory.storage; learnae.join"  # all that the trainer itself needs
 CONFIG = "{'swarm': {'name': 'a'}}"
 NAMES = ["secrets", "random", "numbers", "logging", "trio", "attrs", "structlog", "sqlite3", "learnae"]
 

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from learnae.errors import LearnaeError
-from learnae.link.contract import Offer
-from learnae.link.messages import Adopted, Start, Taken, Want
-from learnae.trainer import adoption, contact, copying, exchange, journey, pieces
-from learnae.trainer.contact import Contact
+from learnae.link.messages import Adopted, Offer, Start, Taken, Want
+from learnae.trainer import copying, model_progress, session
+from learnae.trainer.session import Contact
 from learnae.trainer.shared import find_shared
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 STRIDE = 11  # instructions; those in between are for the slow run
 FIRST = [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, STRIDE))]
-TRACED = {module.__file__ for module in (adoption, contact, copying, exchange, journey, pieces)}
+TRACED = {module.__file__ for module in (copying, session, model_progress)}
 
 
 def interrupt() -> None:
@@ -94,7 +93,7 @@ class Trainer:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "CHUNK", 2)
+    monkeypatch.setattr(copying, "CHUNK", 2)
 
 
 @pytest.fixture
@@ -139,12 +138,12 @@ def second_attempts(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
                 work()
             raise
 
-    monkeypatch.setattr(contact, "_to_the_end", to_the_end)
+    monkeypatch.setattr(session, "_to_the_end", to_the_end)
 
 
 def half_way(trainer: Trainer) -> None:
     """Interrupt it twice where `a` is adopted and `n` is not."""
-    written = trainer.model.a.numel() // pieces.CHUNK + 1
+    written = trainer.model.a.numel() // copying.CHUNK + 1
 
     def as_one(*calls: Callable[[], object]) -> None:
         nonlocal written
@@ -153,12 +152,12 @@ def half_way(trainer: Trainer) -> None:
             raise KeyboardInterrupt
         at_once(*calls)
 
-    at_once, adoption._as_one = adoption._as_one, as_one
+    at_once, copying._as_one = copying._as_one, as_one
     try:
         with pytest.raises(KeyboardInterrupt):
             trainer.contact.attend()
     finally:
-        adoption._as_one = at_once
+        copying._as_one = at_once
     assert trainer.contact._adopting is not None
     assert trainer.model.n.tolist() in ([1, 1, 1], [2, 2, 2])
 

@@ -15,9 +15,9 @@ from torch import nn
 
 import learnae
 from learnae.trainer import join as joining
-from learnae.trainer.contact import Contact
+from learnae.trainer.session import Contact
+from learnae.trainer.status import Terms
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
 
 NODE = Path(__file__).with_name("scripted_node.py")
 PLACES = ("contact.finish", "node.stop", "contact.area.close", "terms.on_leave")

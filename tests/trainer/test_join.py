@@ -17,7 +17,7 @@ from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
 from learnae.trainer import join as joining
 from learnae.trainer.shared import find_shared
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
 
 NODE = Path(__file__).with_name("scripted_node.py")
 

@@ -17,9 +17,8 @@ from torch import nn
 import learnae
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
-from learnae.trainer.residents import RESIDENTS
-from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
+from learnae.trainer.status import Terms
+from learnae.trainer.swarm import RESIDENTS, Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.ao.quantization import MinMaxObserver, get_default_qat_qconfig, prepare_qat
 
-from learnae.trainer.local import by_reason, listed
-from learnae.trainer.shared import find_shared
+from learnae.trainer.shared import by_reason, find_shared, listed
 from learnae.trainer.structure import Structure
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.trainer.optimizers import refuse_many_processes, refuse_masters
+from learnae.trainer.arguments import refuse_many_processes, refuse_masters
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.trainer.patience import LONGEST_SECONDS, Patience
+from learnae.trainer.model_progress import LONGEST_SECONDS, Patience
 
 
 def test_a_tenth_of_a_round_is_there_to_wait_after_the_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learnae.errors import ConfigError
-from learnae.trainer.resuming import checked
+from learnae.trainer.model_progress import checked
 
 STATE = {"run": "a1", "adoption": 2, "lineage": "00" * 8, "age": 7, "steps": 5, "samples": 40, "residues": {}, "local": ["mask"]}
 

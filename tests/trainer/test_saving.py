@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from learnae.errors import ConfigError
 from learnae.logs import make_logger
 from learnae.trainer import checkpoint
-from learnae.trainer.saving import Saver
+from learnae.trainer.checkpoint import Saver
 
 
 def saver(folder: Path, log: Any = None) -> Saver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.trainer.schedule import JOINING_SECONDS, Schedule
+from learnae.trainer.model_progress import JOINING_SECONDS, Schedule
 
 
 class Clock:

@@ -7,8 +7,7 @@ from torch.nn.utils import parametrizations
 
 from learnae.errors import ConfigError
 from learnae.records import TensorSpec
-from learnae.trainer.shared import find_shared
-from learnae.trainer.tensors import clean_names
+from learnae.trainer.shared import clean_names, find_shared
 
 
 class Net(nn.Module):

@@ -13,8 +13,8 @@ from torch import nn
 
 from learnae.errors import ConfigError
 from learnae.trainer.shared import find_shared
+from learnae.trainer.status import Terms
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.terms import Terms
 
 
 @pytest.fixture

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from learnae.backoff import Backoff
 from learnae.config.tables import YEAR
-from learnae.link.lines import Lines
-from learnae.link.messages import Adopted, Failed, Want
-from learnae.trainer.ear import Ear
-from learnae.trainer.ending import Ending, Teller
-from learnae.trainer.supervisor import Supervisor
+from learnae.link.messages import Adopted, Failed, Lines, Want
+from learnae.trainer.supervisor import Ear, Supervisor
+from learnae.trainer.watchdog import Ending, Teller
+from learnae.waiting import Backoff
 
 
 def test_a_link_that_breaks_while_the_trainer_speaks_is_no_error() -> None:

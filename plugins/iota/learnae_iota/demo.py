@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from learnae.demo.scenery import Built
+from learnae.demo.show import Built
 from learnae_iota.devnet import Tangle, find_hornet, free_ports
 
 NODES, DEPTH, MILESTONE_SECONDS = 3, 8, 5

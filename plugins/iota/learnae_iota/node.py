@@ -9,8 +9,8 @@ import attrs
 import trio
 
 from learnae import Unavailable
-from learnae.blocking import in_thread_until
 from learnae.strategies import RunInThread
+from learnae.waiting import in_thread_until
 from learnae_iota.calls import meet
 from learnae_iota.line import FAILURES, Line
 

@@ -11,8 +11,8 @@ import attrs
 import trio
 
 from learnae import Context, Unavailable
-from learnae.asking import readable
 from learnae.errors import ConfigError, Problem
+from learnae.http import readable
 from learnae_iota.building import LIGHT_WEIGHT, Builder
 from learnae_iota.line import Line, Nonsense, Refused
 from learnae_iota.node import Node

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import learnae
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.testing.wanderer import Wanderer, train_until
+from learnae.identity.swarms import SwarmKey
+from tests.support.wanderer import Wanderer, train_until
 
 if TYPE_CHECKING:
     from learnae_iota.devnet import Tangle

@@ -17,13 +17,12 @@ import structlog
 import trio
 
 from learnae import ConfigError, Heard, Unavailable
-from learnae.identity.admission import Admission
-from learnae.identity.bodies import SAMPLE_BYTES
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.node.hearing import Hearing
+from learnae.identity.envelopes import SAMPLE_BYTES
+from learnae.identity.keys import Admission
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
+from learnae.node.receive import Hearing
 from learnae.records import Kind, PeerId, Sample
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor

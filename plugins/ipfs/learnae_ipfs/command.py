@@ -9,10 +9,10 @@ import click
 
 from learnae import ConfigError, Problem
 from learnae.cli import endings
-from learnae.cli.key_file import write_key
-from learnae.config.swarm_key import swarm_of
+from learnae.cli.new import write_key
+from learnae.config.rules import swarm_of
 from learnae.outlets import tell
-from learnae.plugins.peer_file import open_peer_file
+from learnae.plugins.manager import open_peer_file
 from learnae_ipfs.managed.peer import PURPOSE
 from learnae_ipfs.managed.settings import swarm_key_file
 

@@ -9,9 +9,9 @@ import attrs
 import trio
 
 from learnae import Unavailable
-from learnae.asking import readable
-from learnae.blocking import in_thread_until
+from learnae.http import readable
 from learnae.strategies import RunInThread
+from learnae.waiting import in_thread_until
 from learnae_ipfs.line import FAILURES, Line, Refused
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlencode, urlsplit
 import ipfshttpclient.exceptions as client_errors
 from ipfshttpclient.http_common import map_args_to_params, multiaddr_to_url_data
 
-from learnae.asking import FAILURES as WIRE_FAILURES
-from learnae.asking import Answer, Place, TooLong, Wire
+from learnae.http import FAILURES as WIRE_FAILURES
+from learnae.http import Answer, Place, TooLong, Wire
 from learnae_ipfs.reading import MOST_ANSWER_BYTES, MOST_COMPLAINT_BYTES, NoWord, Refused, answers, complaint
 
 PATIENCE = 3  # times as long as a daemon may be silent: so long may an answer take that has begun to come

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from learnae.asking import BadAnswer, TooLong, readable
+from learnae.http import BadAnswer, TooLong, readable
 from learnae.records import MEGABYTE
 
 MOST_LINE_BYTES = MEGABYTE

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from learnae import ConfigError, Problem, Unavailable
-from learnae.asking import BadAnswer
+from learnae.http import BadAnswer
 from learnae.opening import read_file
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask

@@ -11,7 +11,7 @@ import trio
 
 from learnae import Block, Cid, Unavailable, UpdateRejected
 from learnae.content.cids import check, parse_cid
-from learnae.identity.wire import HINT_CHARACTERS
+from learnae.identity.envelopes import HINT_CHARACTERS
 from learnae.records import BLOCK_BYTES
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import LINES, SEARCHES, Daemon

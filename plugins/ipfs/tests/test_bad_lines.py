@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from learnae import Block, Unavailable
-from learnae.asking import wire
 from learnae.content.cids import raw_cid
+from learnae.http import client
 from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
@@ -133,7 +133,7 @@ def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connectio
     new_kubo: Any, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubo = new_kubo()
-    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.5)
 
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/dag/import", lambda: time.sleep(1.5)))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from learnae.cli.check import make_strategies
 from learnae.cli.main import main
-from learnae.cli.strategies import make_strategies
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import SwarmKey
 from learnae.node.history import History
-from learnae.plugins.peer_file import open_peer_file
+from learnae.plugins.manager import open_peer_file
 from learnae.testing.published import payloads, published
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
+from learnae.content.encryption import OPEN, Seal
 from learnae.content.pack import Packed, pack
-from learnae.content.seals import OPEN, Seal
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
-from learnae.plugins.storage.directory import DirectoryStorage, DirectoryStorageOptions
-from learnae.plugins.storage.memory import MemoryStorage
+from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
+from learnae.plugins.memory import MemoryStorage
 from learnae.records import Encoded, Kind, TensorSpec
 from learnae.testing.context import peer_named
 from learnae_ipfs.options import IpfsStorageOptions

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
-from learnae.node.assembly import Named
-from learnae.node.outages import Outages
-from learnae.node.services import Services
-from learnae.node.tidying import Tidying
+from learnae.node.retention import Tidying
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Named
 from learnae.testing.context import run_in_thread
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions

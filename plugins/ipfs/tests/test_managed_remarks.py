@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from learnae import ConfigError, Unavailable
-from learnae.identity.swarm_keys import SwarmKey
+from learnae.identity.swarms import SwarmKey
 from learnae.testing.context import make_context
 from learnae_ipfs.command import main
 from learnae_ipfs.managed.repo import Repo

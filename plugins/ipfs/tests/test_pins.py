@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from learnae import Block, Unavailable
-from learnae.node.keeping import NEWEST
+from learnae.node.retention import NEWEST
 from learnae.testing.published import Published, fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage

@@ -13,7 +13,7 @@ import pytest
 
 import learnae
 from learnae.records import PeerId
-from learnae.testing.wanderer import Wanderer, train_until
+from tests.support.wanderer import Wanderer, train_until
 
 MERGES = 3  # of each peer of the other group
 LIMIT_SECONDS = 100.0

@@ -7,7 +7,7 @@ import os
 import sys
 
 from learnae.errors import ConfigError, Problem, Unavailable
-from learnae.identity.bodies import SAMPLE_BYTES
+from learnae.identity.envelopes import SAMPLE_BYTES
 from learnae.outlets import say
 from learnae_iota.light.sensor import Sensor
 

@@ -12,8 +12,7 @@ from learnae.errors import ConfigError, Problem, Unavailable
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
-from learnae.identity.swarm_keys import SwarmKey
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import Swarm, SwarmKey
 from learnae.records import Announcement, Sample
 from learnae_iota import curl
 from learnae_iota.calls import attach, meet

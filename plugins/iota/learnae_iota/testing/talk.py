@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from learnae import Announcer, Unavailable
-from learnae.testing.ear import Ear
+from learnae.testing.announcer_talk import Ear
 
 CHANNEL = "c"
 AGAIN_SECONDS = 0.1

@@ -12,8 +12,8 @@ import attrs
 import trio
 
 from learnae import Unavailable
-from learnae.backoff import Backoff
 from learnae.strategies import RunInThread
+from learnae.waiting import Backoff
 from learnae_ipfs.managed.guard import END_SECONDS
 from learnae_ipfs.managed.process import Process
 from learnae_ipfs.managed.program import kubo

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from learnae import Unavailable, opening
-from learnae.asking import readable
+from learnae.http import readable
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
 

@@ -1,0 +1,332 @@
+"""`learnae check`: finds all that keeps a peer's file from running, without running it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+import trio
+
+from learnae import opening
+from learnae.cli import endings, options
+from learnae.cli.run import find_entry
+from learnae.config.folders import check_folder, default_home, existing, meeting_place
+from learnae.config.kept import code_in, without_code
+from learnae.config.load import disabled, load_document, load_what_can_be, override, read
+from learnae.config.problems import Problems
+from learnae.config.rules import swarm_of
+from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.identity.homes import LOCK, Home, claim, open_home
+from learnae.identity.keys import identity_in
+from learnae.logs import make_logger
+from learnae.node.history import History
+from learnae.node.runtime import Shared, Surroundings, in_worker_threads
+from learnae.node.strategy_set import Assembly, Maker, Named, assemble, refuse_unguarded, told_apart
+from learnae.outlets import tell
+from learnae.plugins.manager import PluginManager
+from learnae.plugins.observers.prometheus import serving_http
+from learnae.plugins.observers.switched_on import find_observer
+from learnae.records import MEGABYTE, PeerId
+from learnae.strategies import Service
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from learnae.config.tables import Choice, Config
+    from learnae.identity.swarms import Swarm
+    from learnae.node.services import Service as NamedService
+
+
+@attrs.define
+class Findings:
+    """What is fine, in plain words, and what is not."""
+
+    passed: list[str] = attrs.field(factory=list)
+    problems: Problems = attrs.field(factory=Problems)
+
+
+IN_A_CHECKOUT = {("storage", "ipfs"): "plugins/ipfs", ("announcer", "iota"): "plugins/iota"}
+
+
+def check_offer(kind: str, name: str) -> PluginManager:
+    """Raises ConfigError if nobody offers it, PluginError if it cannot be loaded."""
+    manager = PluginManager.discover(log=make_logger("error"))
+    offer = manager.offers(kind).get(name)
+    if offer is None:
+        place = IN_A_CHECKOUT.get((kind, name))
+        remedy = f"in a checkout of Learnae: pip install -e {place}, and see its README" if place else _there_are(manager, kind)
+        raise ConfigError(Problem(f"--{kind}", f'no {kind} is called "{name}"', remedy))
+    offer.load()
+    return manager
+
+
+def _there_are(manager: PluginManager, kind: str) -> str:
+    return f"there are: {', '.join(manager.offers(kind))}"
+
+
+def check_choice(kind: str, table: Mapping[str, Any]) -> None:
+    """Ask it about its surroundings, as a peer would use it. Raises ConfigError with all that keeps it from working, PluginError."""
+    manager, findings = check_offer(kind, str(table["use"])), Findings()
+    with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
+        document = {"swarm": {"open": True}, kind: [dict(table)]}
+        config = load_document(document, folder=Path(scratch), options_of=manager.options_of(Path(scratch)))
+        trio.run(check_services, tuple(make_strategies(config, manager, Path(scratch), abandon=True).services()), findings)
+    findings.problems.raise_any()
+
+
+def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
+    """What of this file is code, and imported to be looked at. Raises ConfigError for a file that cannot be read."""
+    return code_in(override(read(file), overrides, Problems())[0])
+
+
+def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
+    """Look at the file, its plugins, its strategies, its entry and its folders: at each also where another is wrong.
+
+    Without `code`, nothing in the file's folder is imported, no strategy is made, and nobody outside is asked.
+    Raises only for a file that cannot be read.
+    """
+    document, folder, findings = read(file), file.absolute().parent, Findings()
+    problems = findings.problems
+    if not code:
+        document, overrides = without_code(override(document, overrides, problems)[0]), ()
+    with problems.collected():
+        manager = PluginManager.discover(disabled(document, overrides), log=log, local=code)
+        config, wrong = load_what_can_be(document, folder=folder, overrides=overrides, options_of=manager.options_of(folder))
+        problems.found.extend(wrong.found)
+        problems.broken.extend(wrong.broken)
+        findings.passed.append(f"all keys of swarm {config.swarm.name!r}, and the plugins that they name")
+        for look in (*((_check_entry,) if code else ()), check_home, check_disk, check_metrics):
+            with problems.collected():
+                look(config, findings)
+        if code:
+            with problems.collected():
+                check_strategies(config, manager, findings)
+    return findings
+
+
+def _check_entry(config: Config, findings: Findings) -> None:
+    if config.train.entry is None:
+        findings.passed.append("no [train] entry: this file is for learnae.join(), `learnae run` needs one")
+        return
+    with findings.problems.collected(broken_at="train.entry"):
+        find_entry(config.train.entry, config.folder)
+        findings.passed.append(f"the entry {config.train.entry}")
+
+
+LEAST_FREE_BYTES = 64 * MEGABYTE
+KEY = "peer.home"
+
+
+def check_home(config: Config, findings: Findings) -> None:
+    """That of a peer that has run is locked for a moment, so that nobody else uses it. Raises ConfigError."""
+    home = config.peer.home
+    said = check_folder(home or default_home(config.swarm.name), KEY, shared=False)
+    if home is None or not os.path.exists(home):
+        findings.passed.append(f"{KEY}: {said}")
+        return
+    with open_home(home):
+        pass
+    for look in (_check_key, _check_history, _check_lock):
+        with findings.problems.collected():
+            findings.passed.extend(look(Home(home, lock_fd=-1)))
+
+
+def check_disk(config: Config, findings: Findings) -> None:
+    """Raises ConfigError where next to nothing is free."""
+    home = config.peer.home or default_home(config.swarm.name)
+    try:
+        free = shutil.disk_usage(existing(home)).free
+    except OSError:  # what keeps us out keeps the peer out, and is told already
+        return
+    if free < LEAST_FREE_BYTES:
+        raise ConfigError(Problem(KEY, f"only {free // MEGABYTE} MiB are free at {home}", "make room, or move it"))
+    quota = config.peer.quota_bytes // MEGABYTE
+    findings.passed.append(f"{free // MEGABYTE:,} MiB are free at {home}; own updates take {quota:,} at most")
+
+
+def _check_key(home: Home) -> Iterator[str]:
+    if (identity := identity_in(home.path)) is None:
+        yield "the peer's key: made by the first run"
+    else:
+        yield f"the peer's public key: {identity.peer}"
+
+
+def _check_history(home: Home) -> Iterator[str]:
+    """Raises ConfigError for one that is damaged, or that a newer version has written."""
+    if opening.look(home.history_path) is not None:
+        with History.read(home.history_path) as history:
+            yield f"its history: {history.last_round():,} rounds"
+
+
+def _check_lock(home: Home) -> Iterator[str]:
+    """Where nobody has locked it yet, nothing is made for that."""
+    if opening.look(home.path / LOCK) is not None:
+        claim(home.path).close()
+    yield f"the home {home.path}: nobody else uses it"
+
+
+def membership(config: Config, swarm: Swarm, services: Iterable[Named[Any]]) -> str:
+    """Of four kinds: private, by an allow list, open by consent, open to those who reach this machine's folders."""
+    named = f"swarm {config.swarm.name!r} is"
+    if swarm.key is not None:
+        place = config.swarm.key_env or config.swarm.key_file
+        return f"{named} private: the key in {place} is sound, its members show the fingerprint {fingerprint(swarm)}{_heard(config)}"
+    if config.peer.allow:
+        return f"{named} not private: its messages and models can be read by whoever reaches them{_heard(config)}"
+    if any(service.strategy.leaves_machine for service in services):
+        return f"{named} open, as swarm.open says: whoever comes takes part, and can read all of it"
+    return f"{named} open to whoever can write to its folders: nothing of it leaves this machine by itself"
+
+
+def fingerprint(swarm: Swarm) -> str:
+    """Equal where both name and key are; it tells neither."""
+    digits = swarm.channel[:16]
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
+def _heard(config: Config) -> str:
+    count = len(config.peer.allow)
+    return f"; heard {'is' if count == 1 else 'are'} the {count} of peer.allow" if count else ""
+
+
+def check_metrics(config: Config, findings: Findings) -> None:
+    """The address is listened at for a moment."""
+    if (address := config.metrics.prometheus) is not None:
+        with findings.problems.collected():
+            find_observer("prometheus", "serving")
+            with serving_http(address, _silent, "metrics.prometheus"):
+                findings.passed.append(f"metrics.prometheus: {address} is free")
+    if (folder := config.metrics.tensorboard) is not None:
+        with findings.problems.collected():
+            find_observer("tensorboard", "writing")
+            findings.passed.append(f"metrics.tensorboard: {check_folder(folder, 'metrics.tensorboard', shared=False)}")
+
+
+def _silent(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Nobody asks it anything."""
+    return []
+
+
+CHECK_SECONDS = 20.0
+
+
+async def check_services(services: Iterable[NamedService], findings: Findings) -> None:
+    """Raises nothing that a service does: it becomes a problem, and the next one is asked."""
+    for service in services:
+        with trio.move_on_after(CHECK_SECONDS) as limit:
+            await _check(service, findings)
+        if limit.cancelled_caught:
+            message = f"found nothing out about its surroundings within {CHECK_SECONDS:.0f} s"
+            findings.problems.add(service.label, message, "see that what it needs can be reached, and answers")
+
+
+async def _check(service: NamedService, findings: Findings) -> None:
+    with findings.problems.collected():
+        try:
+            with service.calling(f"checking the surroundings of {service.label}", within=CHECK_SECONDS, ours=(Unavailable, ConfigError)):
+                findings.passed.extend([f"{service.label}: {line}" for line in await service.strategy.check()])
+        except Unavailable as error:
+            findings.problems.add(service.label, str(error), "wait for it, or see that it can be reached")
+
+
+NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer's own node
+
+
+def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
+    """They make nothing where a home, perhaps a gift, says so. With `abandon`, whoever is cut off does not wait for a thread that
+    hangs. Raises ConfigError, PluginError.
+    """
+    return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon, existing_only=True))
+
+
+def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Surroundings:
+    """Those of a command. Raises ConfigError for a swarm whose key cannot be had."""
+    threads = partial(in_worker_threads, abandon=abandon)
+    in_thread = threads()
+    return Surroundings(
+        home=home,
+        meeting=meeting_place(swarm_of(config.swarm)),
+        clock=time.monotonic,
+        seed=0,
+        in_thread=in_thread,
+        in_watcher_thread=in_thread,
+        threads=threads,
+        share=Shared(),
+        log=manager.log,
+        existing_only=existing_only,
+    )
+
+
+def check_strategies(config: Config, manager: PluginManager, findings: Findings) -> None:
+    """Make each of them once, and ask those that reach outside; where the file names no home that is there, in one that is thrown away."""
+    import trio
+
+    with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
+        home = config.peer.home if config.peer.home is not None and os.path.isdir(config.peer.home) else Path(scratch)
+        made = _made(config, manager, home, findings)
+        services = [one for one in made if isinstance(one.strategy, Service)]
+        _say_who_takes_part(config, services, findings)
+        if made:
+            findings.passed.append(f"the strategies can be made: {', '.join(one.name for one in made)}")
+        trio.run(check_services, services, findings)
+
+
+def _made(config: Config, manager: PluginManager, home: Path, findings: Findings) -> list[Named[Any]]:
+    maker = Maker(config, manager, NOBODY, surroundings(config, manager, home, abandon=True), swarm_of(config.swarm))
+    made: list[Named[Any]] = []
+    for kind, key, choice in _choices(config):
+        with findings.problems.collected(broken_at=f"{key}.use"):
+            made.append(told_apart(maker.make(kind, choice), made))
+    return made
+
+
+def _choices(config: Config) -> Iterator[tuple[str, str, Choice]]:
+    """Kind, where it stands in the file, and which it is."""
+    for kind, choices in (("storage", config.storage), ("announcer", config.announcer), ("gate", config.gate)):
+        yield from ((kind, kind if len(choices) == 1 else f"{kind}[{place}]", choice) for place, choice in enumerate(choices))
+    single = (("selector", config.selector), ("merge", config.merge), ("outer", config.outer), ("codec", config.codec))
+    yield from ((kind, kind, choice) for kind, choice in single if choice is not None)
+
+
+def _say_who_takes_part(config: Config, services: list[Named[Any]], findings: Findings) -> None:
+    """Not where the file's own words about that are wrong: then nobody knows."""
+    if any(problem.key.removeprefix("--set ").startswith(("swarm", "peer.allow")) for problem in findings.problems.found):
+        return
+    swarm = swarm_of(config.swarm)
+    with findings.problems.collected():
+        refuse_unguarded(config, swarm, services)
+        findings.passed.append(membership(config, swarm, services))
+
+
+@click.command()
+@options.peer_file
+@options.overrides
+@click.option("--no-code", is_flag=True, help="Import nothing that FILE names, and ask nobody: for a file that is not yours.")
+@options.debug
+def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> None:
+    """Look for everything that could keep FILE from running, without running it, and name all problems at once.
+
+    A peer's file is a program: the files that it names are imported to be looked at. Without FILE, it is learnae.toml in this folder.
+    """
+    from learnae.logs import make_logger
+
+    code = code_of(file, overrides)
+    if code and not no_code:
+        tell(f"{file} is a program: what it names in {file.absolute().parent} is imported now, {', '.join(code)}; --no-code leaves it out")
+    findings = examine(file, overrides, make_logger("debug" if debug else ""), code=not no_code)
+    if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
+        raise click.exceptions.Exit(endings.say_all(findings.problems))
+    findings.problems.raise_any()
+    if no_code:
+        left = f"left out: strategies, storages and announcers{''.join(f', {one}' for one in code)}"
+        tell(*(f"ok  {what}" for what in findings.passed), left, f"{file} is sound as far as it was looked at.")
+    else:
+        tell(*(f"ok  {what}" for what in findings.passed), f"{file} can be run.")

@@ -1,0 +1,276 @@
+"""`learnae export`: a peer's model as a safetensors file, from its checkpoint or from what it published."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+import safetensors.numpy
+import trio
+from safetensors import SafetensorError
+
+from learnae.cli import options
+from learnae.cli.check import NOBODY, make_strategies
+from learnae.cli.home_state import HomeState, find_subject, read_home
+from learnae.cli.homes import find_home, settings_of
+from learnae.cli.options import of_bytes
+from learnae.config.tables import LARGEST_BYTES
+from learnae.content.unpack import Content, Manifest
+from learnae.errors import ConfigError, NeedsTorch, Problem, Unavailable, UpdateRejected
+from learnae.identity.homes import open_home
+from learnae.logs import make_logger
+from learnae.node.decoding import Decoder
+from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.history import Published
+from learnae.node.services import Outages, Services
+from learnae.node.strategy_set import Assembly
+from learnae.opening import look
+from learnae.outlets import tell
+from learnae.records import Cid, TensorSpec
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from learnae.config.tables import Config
+    from learnae.node.history_reader import Sighting
+    from learnae.records import Array
+
+
+@attrs.frozen
+class Model:
+    """What can be written: `save` does so, to a file that is there and empty."""
+
+    source: str
+    tensors: int
+    save: Callable[[Path], None]
+
+
+def write(model: Model, out: Path, *, force: bool) -> None:
+    """Under another name first, which then becomes the right one, unless somebody else was faster."""
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        draft.touch(exist_ok=False)
+        model.save(draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        if force:
+            draft.replace(out)
+        else:
+            os.link(draft, out)
+    except FileExistsError:
+        raise exists_already(out) from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(Problem("--out", f"{out} cannot be written: {reason}", "name a file in a folder with room")) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def exists_already(out: Path) -> ConfigError:
+    """For a file that is kept."""
+    return ConfigError(Problem("--out", f"{out} is there already", "name another file, or write over it with --force"))
+
+
+def model_in_checkpoint(seen: HomeState) -> Model:
+    """Raises NeedsTorch, ConfigError."""
+    try:
+        from learnae.trainer.checkpoint import newest, save_file, tensors_of
+    except ImportError as error:
+        raise NeedsTorch("learnae export") from error
+    folder = seen.home / "checkpoint"
+    state: dict[str, Any] = newest(folder, make_logger()) or {}
+    tensors = tensors_of(state.get("model", {}))
+    save = functools.partial(save_file, tensors, metadata=_metadata_of_checkpoint(seen, state))
+    age = int(state.get("swarm", {}).get("age", 0))
+    return Model(f"from the checkpoint at age {age:,}", len(tensors), save)
+
+
+def _metadata_of_checkpoint(seen: HomeState, state: dict[str, Any]) -> dict[str, str]:
+    swarm = state.get("swarm", {})
+    known = {
+        "swarm": seen.swarm.name if seen.swarm else "",
+        "peer": seen.own or "",
+        "lineage": str(swarm.get("lineage", "")),
+        "age": str(swarm.get("age", "")),
+    }
+    return {"format": "pt", **{f"learnae.{name}": value for name, value in known.items() if value}}
+
+
+SECONDS = 120.0
+
+
+def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bool) -> Model:
+    """The shared tensors of one update, in the dtypes of the model as far as numpy has them. Raises ConfigError, PluginError."""
+    log = make_logger("debug" if debug else "error")
+    config, manager = settings_of(seen.home, named, ("storage", "codec"), log)
+    try:
+        decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), _limit(seen, config, root), root, log)
+    except (Unavailable, UpdateRejected) as error:
+        remedy = "see that its storage can be reached; only the newest few updates of a peer are kept"
+        raise ConfigError(Problem("ROOT", f"{root} cannot be had: {error}", remedy)) from error
+    meta = decoder.content.meta
+    source = f"from update {meta.number:,} of peer {meta.peer[:8]}, encoded by {meta.codec}"
+    return Model(source, len(decoder.specs), functools.partial(_save, decoder, metadata=_metadata_of_update(seen, config, decoder, root)))
+
+
+def _limit(seen: HomeState, config: Config, root: Cid) -> int:
+    """An own update may be as large as it was when it was published."""
+    own = next((item.bytes for item in seen.history.published() if item.root == root), 0)
+    return config.peer.max_update_bytes or max(LARGEST_BYTES, 2 * own)
+
+
+async def _obtain(assembly: Assembly, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
+    """Raises outside of the nursery, so that an error comes as it is and not in a group."""
+    services = Services(Outages(log))
+    async with trio.open_nursery() as nursery:
+        try:
+            await services.open(assembly.storages, nursery)
+            with trio.move_on_after(SECONDS):
+                return _decoder(await _fetch(assembly, services, root, limit, log), assembly)
+            raise Unavailable(f"not whole within {SECONDS:.0f} s")
+        except (Unavailable, UpdateRejected, ConfigError) as error:
+            failure = error
+        finally:
+            services.close()
+    raise failure
+
+
+async def _fetch(assembly: Assembly, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
+    seal = assembly.swarm.blocks
+    fetcher = Fetcher(assembly.storages, services, lambda peer, storage: (), log, seal)
+    read = fetcher.reader(NOBODY, Transfer(limit))
+    manifest = await Manifest.read(root, read, limit, seal)
+    return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
+
+
+def _decoder(content: Content, assembly: Assembly) -> Decoder:
+    decoder = Decoder(content, assembly.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
+    decoder.check()
+    return decoder
+
+
+def _save(decoder: Decoder, path: Path, metadata: Mapping[str, str]) -> None:
+    tensors = {name: _cast(decoder.decode(name).array, spec) for name, spec in decoder.specs.items()}
+    safetensors.numpy.save_file(tensors, path, metadata=dict(metadata))
+
+
+def _cast(array: Array, spec: TensorSpec) -> Array:
+    """In the dtype of the model; what numpy does not know, such as bfloat16, stays as it was decoded."""
+    try:
+        return array.astype(spec.dtype, order="C")
+    except TypeError:
+        return array
+
+
+def _metadata_of_update(seen: HomeState, config: Config, decoder: Decoder, root: Cid) -> dict[str, str]:
+    meta = decoder.content.meta
+    notes: list[Published | Sighting] = [*seen.history.published(), *seen.sightings.values()]
+    about = next((note for note in notes if note.root == root), None)
+    known = {"lineage": about.lineage.hex() if about and about.lineage else "", "age": str(about.age) if about else ""}
+    fixed = {"swarm": config.swarm.name, "peer": meta.peer, "number": str(meta.number), "root": root, "codec": meta.codec}
+    return {"format": "pt", **{f"learnae.{name}": value for name, value in (fixed | known).items() if value}}
+
+
+BETWEEN_CHECKPOINTS = 120.0  # seconds; a checkpoint that is older than the newest update by more is of an earlier run
+TRIES = 10
+
+
+@attrs.frozen
+class ExportArguments:
+    """The command line of `learnae export`."""
+
+    home: str | None
+    root: str | None
+    out: Path
+    published: bool = attrs.field(default=False, kw_only=True)
+    force: bool = attrs.field(default=False, kw_only=True)
+    debug: bool = attrs.field(default=False, kw_only=True)
+
+
+def export_model(arguments: ExportArguments) -> Iterator[str]:
+    """What was written. Raises ConfigError where nothing can be, or a file is there."""
+    if os.path.exists(arguments.out) and not arguments.force:
+        raise exists_already(arguments.out)
+    home = find_home(arguments.home)
+    with open_home(home), read_home(home) as seen:  # its owner's alone, unlike what is only shown
+        model = _find(seen, arguments)
+    write(model, arguments.out, force=arguments.force)
+    yield f"{arguments.out}: {model.tensors} tensors, {of_bytes(arguments.out.stat().st_size)}, {model.source}"
+
+
+def _find(seen: HomeState, arguments: ExportArguments) -> Model:
+    if arguments.root is not None:
+        return _stored(seen, arguments, _root(seen, arguments.root))
+    newest = _newest(seen)
+    if not arguments.published and _has_checkpoint(seen, newest):
+        try:
+            return model_in_checkpoint(seen)
+        except NeedsTorch:
+            if newest is None:
+                raise
+    if newest is None:
+        raise ConfigError(Problem(str(seen.home), "this peer has neither a checkpoint nor a published model", "let it run for a round"))
+    return _newest_stored(seen, arguments)
+
+
+def _newest_stored(seen: HomeState, arguments: ExportArguments) -> Model:
+    """A peer that runs drops an update as soon as it has published a few more: what was the newest may be gone when it is looked for."""
+    for _ in range(TRIES):
+        if (newest := _newest(seen)) is None:
+            break
+        try:
+            return _stored(seen, arguments, newest.root)
+        except ConfigError:
+            if newest in seen.history.published():
+                raise
+    raise ConfigError(Problem(str(seen.home), f"what was newest was gone {TRIES} times before it was read", "try again"))
+
+
+def _newest(seen: HomeState) -> Published | None:
+    return next(iter(seen.history.published()), None)
+
+
+def _stored(seen: HomeState, arguments: ExportArguments, root: Cid) -> Model:
+    return model_in_storage(seen, arguments.home, root, debug=arguments.debug)
+
+
+def _root(seen: HomeState, text: str) -> Cid:
+    """A whole root may also be one of which this home knows nothing."""
+    if len(text) == 59:
+        return Cid(text)
+    root = find_subject(text, seen.history).root
+    if root is None:
+        raise ConfigError(Problem("ROOT", f"{text} is the key of a peer, not a root", "`learnae why --json` names the roots"))
+    return root
+
+
+def _has_checkpoint(seen: HomeState, newest: Published | None) -> bool:
+    file = look(seen.home / "checkpoint" / "checkpoint.pt")
+    return file is not None and (newest is None or newest.at - file.st_mtime < BETWEEN_CHECKPOINTS)
+
+
+@click.command()
+@options.home
+@click.argument("root", required=False, metavar="[ROOT]")
+@click.option("-o", "--out", type=options.Place(dir_okay=False), required=True, help="The file to write, such as m.safetensors.")
+@click.option("--published", is_flag=True, help="The newest update that was published, also where there is a checkpoint.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@options.debug
+def export(home: str | None, root: str | None, out: Path, published: bool, force: bool, debug: bool) -> None:
+    """Write the newest model of the peer in HOME to a safetensors file, or the one with this ROOT, its own or another peer's.
+
+    Newest is the checkpoint of `learnae run`, exact and whole, else the newest update that was published: the shared tensors, as precise as
+    its codec. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the state folder.
+    Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
+    """
+    from learnae.cli.homes import home_and_rest
+
+    home, root = home_and_rest(home, root)
+    for line in export_model(ExportArguments(home, root, out, published=published, force=force, debug=debug)):
+        tell(line)

@@ -1,0 +1,111 @@
+"""`learnae init`, `new-plugin` and `key`: a new project, a new plugin, a new key of a private swarm."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from learnae.cli import options
+from learnae.errors import ConfigError, Problem
+from learnae.outlets import tell
+from learnae.texts import in_shell
+
+
+def write_key(path: Path, line: str) -> None:
+    """Make this file, which only its owner may read. Raises ConfigError, also if it is there."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise ConfigError(Problem(str(path), "is there already, and a key is never written over", "name a new file")) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), f"no key was written: {error.strerror}", "name a new file in a folder of yours")) from error
+
+
+@click.command()
+@click.option("--file", type=options.Place(dir_okay=False), help="Write it to this new file, which only you may read.")
+@options.debug
+def key(file: Path | None, debug: bool) -> None:
+    """Make a key for a private swarm: whoever has it is a member, and nobody else learns what the swarm does.
+
+    It is shown once and kept nowhere: `learnae key > swarm.key`, or --file, which overwrites nothing.
+    """
+    from learnae.identity.swarms import SwarmKey
+
+    line = SwarmKey.generate().text()
+    if file is None:
+        if sys.stdout is None:
+            raise click.UsageError("there is no output to show the key on: name a file by --file")
+        _keep_to_the_owner()
+        tell(line)
+    else:
+        write_key(file, f"{line}\n")
+        tell(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
+
+
+def _keep_to_the_owner() -> None:
+    """Of a file that the shell has made for the output: nobody else may read it."""
+    try:
+        if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+            os.fchmod(sys.stdout.fileno(), 0o600)
+    except OSError:
+        pass  # no stream of this process's own, or somebody else's file: whoever reads a key from a file checks its mode again
+
+
+@click.command()
+@click.argument("folder", metavar="NAME", type=options.Place())
+@click.option("--private", is_flag=True, help="With a key, without which nobody can take part.")
+@options.debug
+def init(folder: Path, private: bool, debug: bool) -> None:
+    """Make the folder NAME with a peer's file, a training script on real data, and a page on how to go on.
+
+    NAME is the name of the swarm too. A folder that has something in it is left alone.
+    """
+    from learnae.scaffold.writing import FILES, KEY_FILE, missing_extras, write_project
+
+    write_project(folder, private=private)
+    if private:
+        _write_key(folder / KEY_FILE)
+    files = (*FILES, KEY_FILE) if private else FILES
+    tell(f"{folder}: {', '.join(files)}", "", "Now type")
+    if extras := missing_extras():
+        tell(f'    pip install "learnae[{",".join(extras)}]"')
+    tell(f"    cd {in_shell(folder)}", "    learnae run learnae.toml", "")
+    tell("and in a second terminal, in the same folder, with images of its own: SHARE=1 learnae run learnae.toml")
+    if private:
+        tell(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
+
+
+def _write_key(path: Path) -> None:
+    from learnae.identity.swarms import SwarmKey
+
+    write_key(path, SwarmKey.generate().text() + "\n")
+
+
+KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")
+
+
+@click.command("new-plugin")
+@click.argument("folder", metavar="NAME", type=options.Place())
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="Which of the seven kinds of strategies it offers.")
+@options.debug
+def new_plugin(folder: Path, kind: str, debug: bool) -> None:
+    """Make the folder NAME with a package that can be installed, a strategy that works, and the tests that its kind must pass.
+
+    NAME is the name of the package, and without `learnae-` that of the strategy: it stands after `use` in a peer's file.
+    """
+    from learnae.logs import make_logger
+    from learnae.plugins.manager import PluginManager
+    from learnae.scaffold.writing import write_plugin
+
+    taken = PluginManager.discover(log=make_logger("debug" if debug else "error")).offers(kind)
+    names = write_plugin(folder, kind, taken)
+    tell(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
+    tell(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
+    tell(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')

@@ -1,0 +1,111 @@
+"""`learnae plugins`: all strategies that can be chosen, and what is wrong with broken plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from learnae.cli import options
+from learnae.cli.options import on_terminal
+from learnae.errors import PluginError
+from learnae.outlets import tell, tell_json
+from learnae.plugins.hooks import BASES
+
+if TYPE_CHECKING:
+    from learnae.config.describe import Key
+    from learnae.plugins.hooks import Offer
+    from learnae.plugins.manager import PluginManager
+
+
+def listing(manager: PluginManager) -> dict[str, Any]:
+    """JSON-ready: the strategies of each kind, the plugins that could not be loaded, and those that were not wanted."""
+    return {
+        "strategies": {kind: [_entry(offer) for _, offer in sorted(manager.offers(kind).items())] for kind in BASES},
+        "broken": [{"plugin": name, "error": str(error)} for name, error in sorted(manager.broken.items())],
+        "left_out": sorted(manager.left_out),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Tables on a terminal, plain lines elsewhere."""
+    if on_terminal():
+        _show_tables(found)
+    else:
+        tell(*_lines(found))
+
+
+def _entry(offer: Offer) -> dict[str, Any]:
+    source = {"name": offer.name, "plugin": offer.plugin, "distribution": offer.distribution, "version": offer.version}
+    try:
+        summary = offer.doc.partition("\n")[0]
+        return {**source, "doc": summary, "options": [_option(key) for key in offer.options()], "error": None}
+    except PluginError as error:  # found, but not usable: the others are listed all the same
+        return {**source, "doc": "", "options": [], "error": str(error)}
+
+
+def _option(key: Key) -> dict[str, Any]:
+    return {name: value for name, value in attrs.asdict(key).items() if name != "table"}
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    for kind, entries in found["strategies"].items():
+        yield f"{kind}:"
+        for entry in entries:
+            yield f"  {entry['name']} ({_source(entry)}): {entry['error'] or entry['doc']}"
+            yield from (f"    {_spelled(option)}" for option in entry["options"])
+        if not entries:
+            yield "  none"
+    yield from (f"broken: {line}" for line in _broken(found))
+    yield from (f"left out: {name}" for name in found["left_out"])
+
+
+def _show_tables(found: dict[str, Any]) -> None:
+    from learnae.screen import Screen, Table, cell, line
+
+    console = Screen()
+    for kind, entries in found["strategies"].items():
+        table = Table("name", "from", "what it does, and its options", title=kind, title_justify="left", title_style="bold", expand=True)
+        for entry in entries:
+            about = cell(entry["error"] or entry["doc"], "red" if entry["error"] else "")
+            for option in entry["options"]:
+                about.append("\n").append_text(cell(_spelled(option), "dim"))
+            table.add_row(cell(entry["name"], "cyan"), _source(entry), about)
+        console.print(table if entries else line(kind, "bold").append("\nnone", style="not bold"))
+    for cause in _broken(found):
+        console.print(line(f"broken: {cause}", "red"))
+    for name in found["left_out"]:
+        console.print(line(f"left out: {name}"))
+
+
+def _broken(found: dict[str, Any]) -> list[str]:
+    return [broken["error"] for broken in found["broken"]]
+
+
+def _source(entry: dict[str, Any]) -> str:
+    """The distribution where there is one, with its version where that is known."""
+    return " ".join(part for part in (entry["distribution"] or entry["plugin"], entry["version"]) if part)
+
+
+def _spelled(option: dict[str, Any]) -> str:
+    default = f" = {option['default']}" if option["default"] else ""
+    bounds = f" Must be {' and '.join(option['bounds'])}." if option["bounds"] else ""
+    doc = f" {option['doc']}" if option["doc"] else ""
+    return f"{option['key']}{default} ({option['type']}){doc}{bounds}"
+
+
+@click.command()
+@options.as_json
+@options.debug
+def plugins(as_json: bool, debug: bool) -> None:
+    """List all strategies by kind, with their options, and the plugins that are broken."""
+    from learnae.logs import make_logger
+    from learnae.plugins.manager import PluginManager
+
+    found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")))
+    if as_json:
+        tell_json(found, indent=2)
+    else:
+        show(found)

@@ -1,0 +1,320 @@
+"""`learnae run`: a peer from a file, to its last checkpoint.
+
+SIGTERM and SIGHUP, of a terminal that was closed, do the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import click
+
+from learnae.cli import options
+from learnae.cli.progress import show_progress
+from learnae.config.tables import Config
+from learnae.config.words import did_you_mean
+from learnae.errors import INSTALL_TORCH, ConfigError, EntryError, Problem
+from learnae.logs import make_logger
+from learnae.opening import look
+from learnae.outlets import say
+from learnae.plugins.manager import open_peer_file
+
+if TYPE_CHECKING:
+    from learnae.trainer.loop import Trainer
+    from learnae.trainer.swarm import Swarm
+
+
+KEY = "train.entry"
+
+
+def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
+    """The function that `entry` names. Its folder comes first on the path, as for a script of that folder.
+
+    Raises ConfigError for what is not there, PluginError with the cause where the file cannot be imported.
+    """
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module, _, name = entry.partition(":")
+    found = getattr(_imported(module, folder), name, None)
+    if found is None:
+        raise ConfigError(Problem(KEY, f"{module} has no {name!r}", did_you_mean(name, _functions(module))))
+    if not callable(found):
+        raise ConfigError(Problem(KEY, f"{entry} is no function, but {type(found).__name__}", "name a function that returns a Trainer"))
+    if flaw := _flaw_of(found):
+        raise ConfigError(Problem(KEY, f"{entry} {flaw[0]}", flaw[1]))
+    function: Callable[[], Any] = found
+    return function
+
+
+def _flaw_of(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """What keeps it from being called as it will be, and the remedy."""
+    if inspect.iscoroutinefunction(function):
+        return "is an async function", "write `def` in place of `async def`"
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        return f"cannot be called without arguments: {error}", "give each of them a default"
+    except ValueError:  # one that is not written in Python does not tell what it takes
+        return None
+    return None
+
+
+def make_trainer(entry: str, folder: Path) -> Trainer:
+    """What the user's function returns. Raises as `find_entry`, and PluginError for whatever it raises or returns instead."""
+    from learnae import Trainer
+    from learnae.trainer.checkpoint import theirs
+
+    function = find_entry(entry, folder)
+    with theirs(entry, "making the trainer"):
+        trainer = function()
+    if not isinstance(trainer, Trainer):
+        forgot = "; is a `return` missing?" if trainer is None else ""
+        raise EntryError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer{forgot}", "")
+    return trainer
+
+
+def _imported(module: str, folder: Path) -> Any:
+    from learnae.trainer.checkpoint import theirs
+
+    with theirs(module, "being imported"):
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name == "torch":
+                raise ConfigError(Problem(KEY, f"{module} needs PyTorch, which is not installed", INSTALL_TORCH)) from error
+            if error.name == module:
+                raise ConfigError(Problem(KEY, f"there is no {module}.py in {folder}", "write it, or mend the entry")) from error
+            raise
+
+
+def _functions(module: str) -> list[str]:
+    """Of its own, not what it imports."""
+    found = vars(sys.modules[module]).items()
+    return [name for name, value in found if getattr(value, "__module__", None) == module and callable(value) and not name.startswith("_")]
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupt:
+    """While it is entered, the first signal waits for the next good moment; the same one again ends everything at once.
+
+    A forked child, such as a worker that loads data, has the handlers that were there before: it ends as it would without us.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = False
+        self._heard: set[int] = set()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        numbers = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+        self._before = {number: signal.signal(number, self._ask) for number in numbers}
+        os.register_at_fork(after_in_child=self._give_back)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Also in a child that another thread than the first one forked: there it is the first."""
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What runs within it is ended by a signal at once, or not begun. A library may make any error of the KeyboardInterrupt."""
+        self._at_once = True
+        try:
+            self.look()
+            yield
+            self.look()
+        except Exception as error:
+            if self.asked:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            self._at_once = False
+
+    def between(self, batches: Callable[[], Iterable[Any]]) -> Callable[[], Iterator[Any]]:
+        """The same batches; a signal that comes while one is waited for, or came before, raises KeyboardInterrupt."""
+
+        def watched() -> Iterator[Any]:
+            with self.at_once():
+                source = iter(batches())
+            while True:
+                with self.at_once():
+                    batch = next(source, _END)
+                if batch is _END:
+                    return
+                yield batch
+
+        return watched
+
+    def look(self) -> None:
+        """Raises KeyboardInterrupt if a signal has come."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        again = number in self._heard and number != signal.SIGHUP  # a shell that ends passes it on to whom the terminal told already
+        self._heard.add(number)
+        self.asked = True
+        if again or self._at_once:
+            raise KeyboardInterrupt
+
+
+_END = object()
+
+
+CHECKPOINTS, SET_ASIDE = "checkpoint", "checkpoint.set-aside"
+
+
+@attrs.frozen
+class RunArguments:
+    """The command line of `learnae run`."""
+
+    file: Path
+    overrides: tuple[str, ...] = ()
+    steps: int | None = None
+    seconds: float | None = None
+    fresh: bool = attrs.field(default=False, kw_only=True)
+    as_json: bool = attrs.field(default=False, kw_only=True)
+    debug: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def all_overrides(self) -> tuple[str, ...]:
+        return (*self.overrides, "join.fresh=true") if self.fresh else self.overrides
+
+    @property
+    def log(self) -> dict[str, str]:
+        """Otherwise as LEARNAE_LOG says."""
+        return {"level": "debug"} if self.debug else {}
+
+
+def run_peer(arguments: RunArguments) -> None:
+    """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
+    with Interrupt() as interrupt:
+        config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
+        entry = _entry(config)
+        say("loading PyTorch")
+        _import_torch()
+        with interrupt.at_once():
+            trainer = make_trainer(entry, config.folder)
+            say(f"looking for the swarm {config.swarm.name}")
+            swarm = _join(trainer, arguments)
+        with swarm:
+            _say_start(swarm.status.steps, arguments.steps)
+            _train(attrs.evolve(trainer, batches=interrupt.between(trainer.batches)), swarm, config, arguments)
+
+
+def _entry(config: Config) -> str:
+    if config.train.entry is None:
+        example = 'write [train] entry = "train:make_trainer", a function in train.py that returns a learnae.Trainer'
+        raise ConfigError(Problem(KEY, "is needed for `learnae run`", example))
+    return config.train.entry
+
+
+def _import_torch() -> None:
+    """Where a signal waits: an extension that is interrupted while it is imported may abort the process. Raises NeedsTorch."""
+    import learnae
+
+    _ = learnae.Trainer
+
+
+def _join(trainer: Trainer, arguments: RunArguments) -> Swarm:
+    """Join where the last checkpoint of this home left off, or anew."""
+    from learnae import join
+
+    resume = functools.partial(_resume, trainer, arguments)
+    return join(
+        trainer.model,
+        config=arguments.file,
+        optimizer=trainer.optimizer,
+        overrides=arguments.all_overrides,
+        resume=resume,
+        log=arguments.log,
+    )
+
+
+def _resume(trainer: Trainer, arguments: RunArguments, home: Path) -> Mapping[str, Any] | None:
+    from learnae.trainer.loop import resume
+
+    if arguments.fresh:
+        _set_aside(home / CHECKPOINTS)
+    return resume(trainer, home / CHECKPOINTS, make_logger(**arguments.log))
+
+
+def _set_aside(folder: Path) -> None:
+    """Out of the way, but not lost: only what was set aside before is."""
+    if look(folder) is not None:
+        aside = folder.with_name(SET_ASIDE)
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            message = f"the earlier checkpoints cannot be set aside: {error.strerror}"
+            raise ConfigError(Problem(str(folder), message, f"move {folder} and {aside} away")) from error
+
+
+def _say_start(step: int, steps: int | None) -> None:
+    if step and steps is not None and step >= steps:
+        say(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs")
+    elif step:
+        say(f"going on from step {step:,} of an earlier run")
+
+
+def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
+    from learnae.trainer.loop import Unfinished, train
+
+    folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
+    try:
+        with show_progress(swarm, config.swarm.name, as_json=arguments.as_json) as progress:
+            last = train(
+                trainer,
+                swarm,
+                steps=arguments.steps,
+                seconds=arguments.seconds,
+                folder=folder,
+                save_seconds=save_seconds,
+                on_progress=progress,
+                log=make_logger(**arguments.log),
+            )
+            progress(last, last=True)
+        say(f"saved in {folder}")
+    except Unfinished:
+        say(f"not saved, since it was stopped in the middle; what was saved before is still in {folder}")
+        raise
+    except KeyboardInterrupt:
+        say(f"saved in {folder}: the same command goes on from there")
+        raise
+
+
+@click.command()
+@options.peer_file
+@options.overrides
+@click.option("--steps", type=click.IntRange(min=1), help="End when the model has made so many steps, those of earlier runs included.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
+@click.option("--fresh", is_flag=True, help="Start anew: with a new model, and without what earlier runs left behind.")
+@options.as_json
+@options.debug
+def run(file: Path, overrides: Sequence[str], steps: int | None, seconds: float | None, fresh: bool, as_json: bool, debug: bool) -> None:
+    """Train in a swarm as FILE says, with the trainer of its [train] entry. Without FILE, as learnae.toml in this folder says.
+
+    Ctrl-C ends it after the present step, with a checkpoint in the peer's home; the same command goes on from there.
+    """
+    run_peer(RunArguments(file, tuple(overrides), steps, seconds, fresh=fresh, as_json=as_json, debug=debug))

@@ -1,0 +1,299 @@
+"""`learnae status`: how a peer is, and whom it hears."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from learnae.cli import options
+from learnae.cli.home_state import HomeState, bytes_in, read_home
+from learnae.cli.homes import last_used, name_of, processes_of
+from learnae.cli.options import ago, of_bytes, of_count, took
+from learnae.cli.why import meaning
+from learnae.errors import LearnaeError
+from learnae.node.history_reader import PastRound
+from learnae.outlets import tell_json
+from learnae.records import PeerId
+from learnae.screen import Screen, Table, cell, line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+HOUR = 3600.0
+
+
+def brief(home: Path) -> dict[str, Any]:
+    """One of several homes, in a line; one that cannot be read hides none of the others."""
+    about: dict[str, Any] = {
+        "home": str(home),
+        "running": processes_of(home).running,
+        "swarm": None,
+        "rounds": 0,
+        "used_at": last_used(home),
+    }
+    try:
+        with read_home(home) as seen:
+            swarm = seen.swarm.name if seen.swarm else None
+            return {**about, "swarm": swarm, "rounds": seen.history.last_round(), "error": None}
+    except LearnaeError as error:
+        return {**about, "error": str(error)}
+
+
+def facts(home: Path, *, most: int) -> dict[str, Any]:
+    """JSON-ready; moments are seconds since 1970, what is not known is null."""
+    with read_home(home) as seen:
+        rounds = seen.history.past_rounds(1)
+        return {
+            "home": str(home),
+            "at": seen.now,
+            "running": seen.processes.running,
+            "trainer_pid": seen.processes.trainer,
+            "node_pid": seen.processes.node,
+            "peer": seen.own,
+            "swarm": seen.swarm.name if seen.swarm else None,
+            "private": bool(seen.swarm.key_env or seen.swarm.key_file) if seen.swarm else None,
+            **_where_it_stands(seen, rounds[0] if rounds else None),
+            "bytes": _bytes(seen),
+            "disk": _disk_facts(seen),
+            "updates": {name: seen.history.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
+            "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
+            "denied": sorted({*seen.denied, *seen.peer.deny}),
+            "rejoin": _rejoin(seen),
+            **_peer_facts(seen, most),
+        }
+
+
+def _where_it_stands(seen: HomeState, last: PastRound | None) -> dict[str, Any]:
+    standing = seen.standing
+    return {
+        "lineage": standing.lineage.hex() or None,
+        "age": last.age if last else None,
+        "young": standing.young(seen.now) if standing.lineage else None,
+        "rounds": last.round if last else 0,
+        "last_round": _round(last) if last else None,
+        "splits": [lineage.hex() for lineage in last.splits] if last else [],
+    }
+
+
+def _round(last: PastRound) -> dict[str, Any]:
+    counts = ("heard", "chosen", "merged", "refused", "failed", "lost")
+    shown = ("at", "seconds", "outcome", *counts, "published", "published_bytes", "fetched_bytes")
+    return {name: getattr(last, name) for name in shown}
+
+
+def _bytes(seen: HomeState) -> dict[str, int]:
+    totals, (published, fetched) = seen.history.totals(), seen.history.bytes_since(seen.now - HOUR)
+    return {
+        "published": totals.get("published_bytes", 0),
+        "fetched": totals.get("fetched_bytes", 0),
+        "published_last_hour": published,
+        "fetched_last_hour": fetched,
+    }
+
+
+def _disk_facts(seen: HomeState) -> dict[str, int]:
+    """`home_bytes` as the disk counts them; own updates may lie in a storage elsewhere."""
+    kept = seen.history.published()
+    return {
+        "home_bytes": bytes_in(seen.home),
+        "own_updates": len(kept),
+        "own_updates_bytes": sum(item.bytes for item in kept),
+        "quota_bytes": seen.peer.quota_bytes,
+    }
+
+
+def _rejoin(seen: HomeState) -> dict[str, Any] | None:
+    order = seen.history.last_rejoin()
+    return None if order is None else {"lineage": order.lineage.hex() if order.lineage else None, "at": order.at, "outcome": order.outcome}
+
+
+def _peer_facts(seen: HomeState, most: int) -> dict[str, Any]:
+    """Those heard last come first."""
+    known = dict.fromkeys([*seen.sightings, *seen.denied, *seen.records])
+    return {"peers_known": len(known), "peers": [_peer_fact(seen, peer) for peer in list(known)[:most]]}
+
+
+def _peer_fact(seen: HomeState, peer: PeerId) -> dict[str, Any]:
+    sighting, record = seen.sightings.get(peer), seen.records.get(peer)
+    return {
+        "peer": peer,
+        "heard_at": sighting.at if sighting else None,
+        "live": bool(sighting and sighting.live),
+        "lineage": sighting.lineage.hex() if sighting and sighting.lineage else None,
+        "age": sighting.age if sighting else None,
+        "young": sighting.young if sighting else None,
+        "failures": record.failures if record else 0,
+        "ever_accepted": bool(record and record.ever_accepted),
+        "trust": record.trust if record else 0.0,
+        "bytes_per_second": record.bytes_per_second if record else None,
+        "shut_out": seen.shut_out(peer),
+        "last_verdict": _last_verdict(seen, peer),
+    }
+
+
+def _last_verdict(seen: HomeState, peer: PeerId) -> Mapping[str, Any] | None:
+    return next((attrs.asdict(verdict) for verdict in seen.history.verdicts(peer=peer, limit=1)), None)
+
+
+Facts = dict[str, Any]
+MOST_REASONS = 40  # this program knows fewer
+
+
+def show(found: Facts) -> None:
+    """One peer with those it hears, or several homes."""
+    console = Screen()
+    if "homes" in found:
+        _show_homes(console, found["homes"])
+        return
+    console.print(line(f"home  {name_of(Path(found['home']))}"), soft_wrap=True)  # in one piece, to be copied
+    console.print(_grid(_about(found)))
+    console.print(_peers(found) if found["peers"] else "No other peer was ever heard.")
+    if left := found["peers_known"] - len(found["peers"]):
+        console.print(f"and {left:,} more: --peers {found['peers_known']}")
+    if found["refused_messages"]:
+        console.print(_messages(found["refused_messages"]))
+    if (hidden := len(found["refused_messages"]) - MOST_REASONS) > 0:
+        console.print(f"and {hidden:,} more reasons: --json")
+
+
+def _show_homes(console: Screen, homes: list[Facts]) -> None:
+    console.print(f"{len(homes)} homes; `learnae status HOME` shows one of them:")
+    for home in homes:
+        state = "running" if home["running"] else f"used {ago(time.time() - home['used_at'])} ago"
+        about = home["error"] or f"swarm {home['swarm'] or 'unknown'}, round {home['rounds']:,}, {state}"
+        console.print(line(name_of(Path(home["home"]))), soft_wrap=True)
+        console.print(line(f"    {about}"), soft_wrap=True)
+
+
+def _grid(rows: Iterator[tuple[str, str | Text]]) -> Table:
+    grid = Table(box=None, padding=(0, 2), collapse_padding=True, show_header=False, show_edge=False, pad_edge=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, value)
+    return grid
+
+
+def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
+    yield "state", _state(found)
+    yield "peer", found["peer"] or "no key yet"
+    private = {True: ", private", False: ", open", None: ""}[found["private"]]
+    yield "swarm", f"{found['swarm'] or 'not known before its next start'}{private}"
+    yield "lineage", _lineage(found)
+    if last := found["last_round"]:
+        yield (
+            "rounds",
+            f"{found['rounds']:,}, the last one {ago(found['at'] - last['at'])} ago: {last['outcome']}, took {took(last['seconds'])} s",
+        )
+        yield (
+            "that round",
+            f"heard {last['heard']}, chose {last['chosen']}, merged {last['merged']}, refused {last['refused']}, failed {last['failed']}"
+            + (f", lost {last['lost']}" if last["lost"] else ""),
+        )
+    updates, sizes, disk = found["updates"], found["bytes"], found["disk"]
+    yield "updates", f"{updates['merged']:,} merged, {updates['refused']:,} refused, {updates['failed']:,} could not be fetched"
+    if updates["lost"]:
+        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed: `learnae why` names it", "red")
+    yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
+    yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
+    yield "disk", _disk(disk)
+    yield from _out_of_the_ordinary(found)
+
+
+def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
+    if found["splits"]:
+        yield "split", cell(f"others have grown in lineage {', '.join(found['splits'])}: `learnae rejoin` moves this peer", "red")
+    if order := found["rejoin"]:
+        target = f"into lineage {order['lineage']}" if order["lineage"] else "into another lineage"
+        yield "rejoin", f"ordered {ago(found['at'] - order['at'])} ago, {target}: {order['outcome'] or 'waits for its next round'}"
+
+
+def _state(found: Facts) -> Text:
+    if not found["running"]:
+        return cell("not running", "yellow")
+    trainer = f"process {found['trainer_pid']}" if found["trainer_pid"] else "gone"
+    if found["node_pid"] is None:
+        return cell(f"trains ({trainer}), but its node is down", "red")
+    return cell(f"running: trainer {trainer}, node process {found['node_pid']}", "green")
+
+
+def _lineage(found: Facts) -> str:
+    if found["lineage"] is None:
+        return "none yet"
+    return f"{found['lineage']}, age {found['age']:,}, {'young' if found['young'] else 'grown'}"
+
+
+def _disk(disk: Facts) -> str:
+    own = f"{disk['own_updates']} own updates of {of_bytes(disk['own_updates_bytes'])} kept, of {of_bytes(disk['quota_bytes'])} allowed"
+    return f"the home takes {of_bytes(disk['home_bytes'])}; {own}"
+
+
+def _peers(found: Facts) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("peer", no_wrap=True)
+    for name in ("heard", "age", "fails", "a second"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last", overflow="fold")
+    for peer in found["peers"]:
+        heard = ago(found["at"] - peer["heard_at"]) if peer["heard_at"] else "-"
+        age = of_count(peer["age"]) if peer["age"] is not None else "-"
+        speed = of_bytes(peer["bytes_per_second"]) if peer["bytes_per_second"] else "-"
+        table.add_row(cell(peer["peer"][:8], "cyan"), heard, age, str(peer["failures"]), speed, _last(peer, found))
+    return table
+
+
+def _last(peer: Facts, found: Facts) -> Text:
+    if peer["shut_out"]:
+        return cell(peer["shut_out"], "red")
+    verdict, gone = peer["last_verdict"], "" if peer["live"] else "gone; "
+    if verdict is not None and verdict["stage"] == "architecture":
+        return cell(f"{gone}another architecture: {verdict['reason']}", "yellow")
+    if peer["lineage"] and peer["lineage"] != found["lineage"]:
+        return cell(f"{gone}in lineage {peer['lineage']}", "yellow")
+    return _fate(verdict, gone) if verdict is not None else cell(f"{gone}never fetched", "dim")
+
+
+def _fate(verdict: Facts, gone: str) -> Text:
+    where = f"{gone}round {verdict['round']:,}: "
+    if verdict["merged"]:
+        scaled = f", scaled to {verdict['scale']:.2g}" if verdict["scale"] != 1 else ""
+        return cell(f"{where}merged{scaled}")
+    return cell(f"{where}{verdict['stage']}: {verdict['reason']}", "yellow")
+
+
+def _messages(counts: dict[str, int]) -> Table:
+    table = Table("messages", "reason", "what that means", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.columns[0].justify = "right"
+    for reason, count in islice(counts.items(), MOST_REASONS):
+        table.add_row(of_count(count), reason, cell(meaning(reason), "dim"))
+    return table
+
+
+@click.command()
+@options.home
+@click.option("--peers", "most", type=click.IntRange(min=0), help="How many peers to list, those heard last: 20, with --json 1,000.")
+@options.as_json
+def status(home: str | None, most: int | None, as_json: bool) -> None:
+    """Show how the peer in HOME is, whether it runs or not, and whom it hears.
+
+    HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the homes under the state folder. Of several,
+    each is shown in a line. This only reads, also beside a node that writes.
+    """
+    from learnae.cli.homes import find_homes
+
+    homes = find_homes(home)
+    if len(homes) > 1:
+        found = {"homes": [brief(one) for one in homes]}
+    else:
+        found = facts(homes[0], most=(1000 if as_json else 20) if most is None else most)
+    if as_json:
+        tell_json(found, indent=2)
+    else:
+        show(found)

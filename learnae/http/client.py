@@ -1,0 +1,235 @@
+"""One daemon at one address, asked by one thread at a time, which any other can cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from learnae.http.messages import BadAnswer, Head, Source, TooLong, read_body, read_head
+
+CONNECT_SECONDS = 2.0  # for each address that a name has; a look-up of the name is the one thing that nothing cuts off
+MOST_ADDRESSES = 8
+FAILURES = (OSError, BadAnswer)
+_TARGET = re.compile(r"/[\x21-\x7e]*")
+
+__all__ = ["FAILURES", "Answer", "BadAnswer", "Place", "TooLong", "Wire"]
+
+
+@attrs.frozen
+class Place:
+    """Where a daemon listens: at a port of a host, or, with a `path`, at a Unix socket."""
+
+    host: str = "localhost"
+    port: int = 80
+    tls: bool = False
+    path: str | None = None
+    family: int = socket.AF_UNSPEC
+
+    @property
+    def named(self) -> str:
+        """As the header Host says it."""
+        return "localhost" if self.path is not None else f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+@attrs.frozen
+class Answer:
+    """`pieces` are the bytes of the body as they come, read inside of `Wire.post`. They raise one of FAILURES."""
+
+    status: int
+    pieces: Iterator[bytes]
+
+
+class Wire:
+    """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later.
+
+    It goes through no proxy, follows no redirection, and knows no cookies and no passwords: the daemon is asked at its place or not at all.
+    A connection is kept for the next call where the last answer has ended as HTTP has it.
+    """
+
+    def __init__(self, place: Place, silence_seconds: float) -> None:
+        self.place = place
+        self.hung_up = False
+        self._silence_seconds = silence_seconds
+        self._idle: Source | None = None
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+
+    @contextlib.contextmanager
+    def post(
+        self,
+        target: str,
+        body: bytes | Iterable[bytes],
+        headers: Mapping[str, str],
+        *,
+        most_bytes: int,
+        answer_seconds: float,
+        silence_seconds: float | None = None,
+    ) -> Iterator[Answer]:
+        """Ask, and read the answer inside of this context. A body that is no `bytes` is sent while it is made: what it raises comes out.
+
+        The daemon may be silent for so long (None: as for this wire), and then has so long for the whole answer; its head has to come
+        within what this wire bears. Raises one of FAILURES.
+        """
+        request = _request(self.place, target, body, headers)
+        silence = self._silence_seconds if silence_seconds is None else silence_seconds
+        source, head = self._asked(request, body, silence)
+        source.go_on(answer_seconds)
+        whole = False
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal whole
+            yield from read_body(source, head, most_bytes)
+            whole = True
+
+        try:
+            yield Answer(head.status, pieces())
+        finally:
+            if whole and head.lasting and not source.holds_more and not self.hung_up and self._idle is None:
+                self._idle = source
+            else:
+                self._drop(source)
+
+    def hang_up(self) -> None:
+        """Cut off all that goes on. Whoever reads or writes in another thread is told at once; closing would tell nobody."""
+        with self._lock:
+            self.hung_up = True
+            for sock in self._sockets:
+                _shut(sock)
+
+    def close(self) -> None:
+        """No thread may be asking any more."""
+        self._idle = None
+        with self._lock:
+            while self._sockets:
+                self._sockets.pop().close()
+
+    def __del__(self) -> None:
+        """One that was forgotten holds no connection open."""
+        self.close()
+
+    def _asked(self, request: bytes, body: bytes | Iterable[bytes], silence: float) -> tuple[Source, Head]:
+        used, self._idle = self._idle, None
+        if used is not None and _has_ended(used.sock):
+            self._drop(used)
+            used = None
+        if used is not None:
+            try:
+                return used, self._exchange(used, request, body, silence)
+            except ConnectionError:
+                if self.hung_up or not isinstance(body, bytes):
+                    raise  # else the daemon has closed a connection that was idle
+        source = Source(self._connected())
+        return source, self._exchange(source, request, body, silence)
+
+    def _exchange(self, source: Source, request: bytes, body: bytes | Iterable[bytes], silence: float) -> Head:
+        try:
+            source.sock.settimeout(self._silence_seconds)
+            refused: OSError | None = None
+            try:
+                _send(source.sock, request, body)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                refused = error  # it may have said why
+            source.begin(silence, self._silence_seconds)
+            try:
+                return read_head(source)
+            except FAILURES:
+                if refused is not None:
+                    raise refused from None
+                raise
+        except BaseException:
+            self._drop(source)
+            raise
+
+    def _connected(self) -> socket.socket:
+        cause: OSError = ConnectionRefusedError("it has no address")
+        for family, address in _addresses(self.place):
+            sock = self._known(socket.socket(family, socket.SOCK_STREAM))
+            try:
+                sock.settimeout(CONNECT_SECONDS)
+                sock.connect(address)
+                if family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._secured(sock) if self.place.tls else sock
+            except OSError as error:
+                self._forget(sock)
+                cause = error
+        raise cause
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        context = ssl.create_default_context()
+        secured = context.wrap_socket(sock, server_hostname=self.place.host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        self._forget(sock)  # it has handed its descriptor over
+        self._known(secured)
+        try:
+            secured.do_handshake()
+        except BaseException:
+            self._forget(secured)
+            raise
+        return secured
+
+    def _known(self, sock: socket.socket) -> socket.socket:
+        """Raises ConnectionAbortedError once this has hung up."""
+        with self._lock:
+            if not self.hung_up:
+                self._sockets.add(sock)
+                return sock
+        sock.close()
+        raise ConnectionAbortedError("it was cut off")
+
+    def _drop(self, source: Source) -> None:
+        self._forget(source.sock)
+
+    def _forget(self, sock: socket.socket) -> None:
+        """Under the lock: nobody shuts what may be another's descriptor by then."""
+        with self._lock:
+            self._sockets.discard(sock)
+            sock.close()
+
+
+def _request(place: Place, target: str, body: bytes | Iterable[bytes], headers: Mapping[str, str]) -> bytes:
+    fields = {"Host": place.named, "User-Agent": "learnae", "Accept-Encoding": "identity", **headers}
+    fields |= {"Content-Length": str(len(body))} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
+    if not _TARGET.fullmatch(target) or not all(text.isprintable() for item in fields.items() for text in item):
+        raise ValueError("a request that is no HTTP")
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _send(sock: socket.socket, request: bytes, body: bytes | Iterable[bytes]) -> None:
+    if isinstance(body, bytes):
+        sock.sendall(request + body)
+        return
+    sock.sendall(request)
+    for piece in filter(None, body):
+        sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+    sock.sendall(b"0\r\n\r\n")
+
+
+def _addresses(place: Place) -> list[tuple[int, Any]]:
+    if place.path is not None:
+        return [(socket.AF_UNIX, place.path)]
+    try:
+        found = socket.getaddrinfo(place.host, place.port, place.family, socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{place.host} is no name of a host") from error
+    return [(family, address) for family, _, _, _, address in found[:MOST_ADDRESSES]]
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether an idle connection was closed, or something was said over it that nobody asked for."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0)) or (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0)
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS changes what the other thread uses

@@ -1,0 +1,108 @@
+"""What a person orders while the node runs: whom to hear no more, and which lineage to go to. Looked up once in each round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from learnae.identity.keys import Admission
+from learnae.link.messages import Snapshot
+from learnae.node.history import Rejoin, Wishes
+from learnae.node.lineage import Lasting
+from learnae.node.moving import Moving
+from learnae.node.receive import Hearing
+from learnae.node.reports import Tally
+from learnae.records import PeerId
+from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@attrs.define
+class Orders:
+    """`admission` is the file's own; `waiting` tells when an order that cannot be carried out is given up."""
+
+    wishes: Wishes
+    hearing: Hearing
+    moving: Moving
+    admission: Admission
+    waiting: Lasting
+    clock: Callable[[], float]
+    in_thread: RunInThread
+    log: FilteringBoundLogger
+    _rejoin: Rejoin | None = None
+    _ended: tuple[Rejoin, str] | None = None
+    _denied: frozenset[PeerId] = frozenset()
+
+    async def read(self) -> None:
+        """At the beginning of a round. Raises Unavailable."""
+        denied, rejoin = await self.in_thread(self._look)
+        if denied != self._denied:
+            self._deny(denied)
+        if not _same(rejoin, self._rejoin):
+            self._take(rejoin)
+
+    async def carry_out(self, snapshot: Snapshot, tally: Tally) -> bool:
+        """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGone and Unavailable."""
+        order, standing = self._rejoin, self.moving.standing
+        if order is None:
+            return False
+        if self._ended and _same(order, self._ended[0]):  # which could not be written down
+            await self._end(*self._ended)
+            return False
+        if order.lineage == standing.lineage:
+            await self._end(order, "the model is of that lineage already")
+            return False
+        if standing.rules.lineage and order.lineage != bytes.fromhex(standing.rules.lineage):
+            await self._give_up(order, "join.lineage in this peer's file names another lineage: change it there")
+            return False
+        if not (why_not := await self._go(order, snapshot, tally)):
+            await self._end(order, f"went over to lineage {standing.lineage.hex()}")
+            return True
+        if self.waiting.noted(tally.round, self.clock()):
+            await self._give_up(order, why_not)
+        return False
+
+    async def _go(self, order: Rejoin, snapshot: Snapshot, tally: Tally) -> str:
+        """Why it could not be done in this round, or the empty string."""
+        if order.lineage is not None:
+            return await self.moving.rejoin(order.lineage, snapshot, tally)
+        if (target := self.moving.best_other(tally.round)) is None:
+            return "no other lineage is heard, or none whose models this peer may adopt"
+        await self.in_thread(self.wishes.aim_rejoin, order, target)
+        return await self.moving.rejoin(target, snapshot, tally)
+
+    def _take(self, rejoin: Rejoin | None) -> None:
+        self._rejoin = rejoin
+        if rejoin is not None:
+            self.waiting.anew()
+            self.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
+
+    def _look(self) -> tuple[frozenset[PeerId], Rejoin | None]:
+        return self.wishes.denied(), self.wishes.take_rejoin()
+
+    def _deny(self, denied: frozenset[PeerId]) -> None:
+        self.hearing.admission = attrs.evolve(self.admission, deny=self.admission.deny | denied)
+        for peer in denied - self._denied:
+            self.hearing.forget(peer)
+            self.log.warning("peer.denied", peer=peer[:8], consequence="it is not heard any more, and nothing of it is merged")
+        for peer in self._denied - denied:
+            self.log.warning("peer.allowed_again", peer=peer[:8])
+        self._denied = denied
+
+    async def _end(self, order: Rejoin, outcome: str) -> None:
+        self._ended = order, outcome
+        await self.in_thread(self.wishes.end_rejoin, order, outcome)
+        self._rejoin = None
+
+    async def _give_up(self, order: Rejoin, cause: str) -> None:
+        self.log.warning("rejoin.given_up", cause=cause)
+        await self._end(order, f"given up: {cause}")
+
+
+def _same(one: Rejoin | None, other: Rejoin | None) -> bool:
+    """Whether they are one order, wherever it leads by now."""
+    return (one and one.at) == (other and other.at)

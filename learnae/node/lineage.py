@@ -1,0 +1,287 @@
+"""Lineages: how well each is supported, where this peer stands among them, and splits (docs/decisions/0030).
+
+Ages are never compared. Lineages are, by their support: from how many peers they are heard, whether they are grown, then the smaller hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterable
+
+import attrs
+
+from learnae.config.tables import JoinTable
+from learnae.node.services import Outages
+from learnae.records import Cid, PeerId
+
+NOBODY = PeerId("")
+
+GROWN = 2
+"""So many make a lineage a grown one where several are heard: one that lies is not enough."""
+
+
+@attrs.frozen
+class Seen:
+    """One lineage as some peer announces it. `since`: when that peer was first heard here; -inf if by an earlier run."""
+
+    lineage: bytes
+    young: bool
+    live: bool = True
+    peer: PeerId = NOBODY
+    since: float = -math.inf
+
+
+@attrs.frozen
+class Support:
+    """`voices`: peers that are heard in it now. `left_behind`: those that announced it before this node listened, and are not heard.
+
+    `grown`: two of them say that they are, or the only one.
+    """
+
+    lineage: bytes
+    voices: int = 0
+    left_behind: int = 0
+    grown: bool = False
+
+    @property
+    def live(self) -> bool:
+        return self.voices > 0
+
+    @property
+    def size(self) -> int:
+        """One voice, up to three, up to seven, ...: coarse, since what is heard differs from peer to peer."""
+        return _class(self.voices or self.left_behind)
+
+    @property
+    def expected(self) -> int:
+        """The same, if half of those that were there before are there still."""
+        return max(self.size if self.live else 0, _class(self.voices + self.left_behind) - 1)
+
+    @property
+    def rank(self) -> tuple[int, bool, bytes]:
+        """The smaller the better: a total order, so that all who hear the same go to the same place."""
+        return -self.size, not self.grown, self.lineage
+
+    @property
+    def rank_for_newcomers(self) -> tuple[int, bool, bytes]:
+        """They have not listened for long, so what was there before counts a little."""
+        return -self.expected, not self.grown, self.lineage
+
+    def with_own(self) -> Support:
+        """The own lineage: the own voice is one."""
+        return attrs.evolve(self, voices=self.voices + 1)
+
+
+def supports(seen: Iterable[Seen]) -> dict[bytes, Support]:
+    """Of each lineage. Where somebody is heard in it now, only those tell whether it is grown."""
+    heard: dict[bytes, list[Seen]] = {}
+    for item in seen:
+        heard.setdefault(item.lineage, []).append(item)
+    return {lineage: _support(lineage, items) for lineage, items in heard.items()}
+
+
+def _support(lineage: bytes, items: list[Seen]) -> Support:
+    live = [item for item in items if item.live]
+    voices = {item.peer for item in live}
+    left_behind = {item.peer for item in items} - voices
+    grown = {item.peer for item in live or items if not item.young}
+    return Support(lineage, len(voices), len(left_behind), len(grown) >= min(GROWN, len(voices or left_behind)))
+
+
+def _class(peers: int) -> int:
+    return peers.bit_length()
+
+
+LATE = 3
+"""Times `settle_seconds`, from when a peer came into its lineage: so long it may find out that it was left alone there."""
+
+LINEAGE_BYTES = 8
+LONGEST_SECONDS = 600.0
+"""For so long at most peers must have been heard before a grown peer follows them: time enough for a person to see the split reported."""
+
+
+def found(root: Cid) -> bytes:
+    """The lineage that begins with this root."""
+    return hashlib.sha256(b"learnae/lineage/1" + root.encode()).digest()[:LINEAGE_BYTES]
+
+
+@attrs.define
+class Standing:
+    """The own lineage, and how long this peer has spent in it, in its own rounds and seconds.
+
+    `vouched`: somebody whom this peer trusts is or was in it. `ordered`: it was chosen by hand, and is not given up for a smaller hash.
+    """
+
+    rules: JoinTable
+    own: PeerId = NOBODY
+    lineage: bytes = b""
+    rounds: int = 0
+    since: float = 0.0
+    entered: float = -math.inf  # in this run: who brought its lineage along waits for those that it knows from there
+    vouched: bool = True
+    ordered: bool = False
+
+    def enter(self, lineage: bytes, now: float, *, vouched: bool = True) -> None:
+        """Found, join or move: from now on this peer is young."""
+        self.lineage, self.rounds, self.since, self.entered = lineage, 0, now, now
+        self.vouched, self.ordered = vouched or not self.needs_trusted, False
+
+    def settle(self, lineage: bytes, now: float, *, rounds: int | None = None, seconds: float | None = None, ordered: bool = False) -> None:
+        """Be in a lineage with the rounds and seconds that were spent there before; grown where they are not given."""
+        self.lineage, self.ordered, self.entered = lineage, ordered, -math.inf
+        self.rounds = self.rules.settle_rounds if rounds is None else rounds
+        self.since = now - (self.settle_seconds if seconds is None else seconds)
+        self.vouched = self.rounds > 0 or not self.needs_trusted
+
+    def spend_round(self, seen: Iterable[Seen], now: float) -> None:
+        """With join.trust the time in a lineage counts from when somebody trusted was in it: until then the peer can still move to one."""
+        self.vouched = self.vouched or any(s.live and s.lineage == self.lineage and self.trusts(s.peer) for s in seen)
+        if self.vouched:
+            self.rounds += 1
+        else:
+            self.rounds, self.since = 0, now
+
+    def young(self, now: float) -> bool:
+        return self.rounds < self.rules.settle_rounds or now - self.since < self.settle_seconds
+
+    @property
+    def settle_seconds(self) -> float:
+        return max(self.rules.settle_seconds, 3 * self.rules.wait_seconds)
+
+    @property
+    def needs_trusted(self) -> bool:
+        """Whether the model shall come from others: a peer that is in its own join.trust may found as if there were none."""
+        return bool(self.rules.trust) and self.own not in self.rules.trust
+
+    def trusts(self, peer: PeerId) -> bool:
+        """Whether this peer may adopt that peer's model; its own, of an earlier run, it may."""
+        return not self.rules.trust or peer in self.rules.trust or peer == self.own
+
+    def where_to_join(self, seen: Iterable[Seen]) -> list[Support]:
+        """The lineages that a newcomer may adopt, the best first: live before left behind, then by their support."""
+        return sorted(supports(self.allowed(seen)).values(), key=lambda s: (not s.live, s.rank_for_newcomers))
+
+    def expects_more(self, seen: Iterable[Seen]) -> bool:
+        """Whether a lineage that is not heard was announced by so many before that it may soon be the best of those that are.
+
+        Peers speak once in a round of theirs, which takes longer than a newcomer listens; whoever lies speaks at once.
+        """
+        among = self.where_to_join(seen)
+        return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
+
+    def movable(self, seen: Collection[Seen], now: float) -> bool:
+        """Whether it looks for a better lineage by itself."""
+        return self.young(now) or self._left_alone(seen, now)
+
+    def where_to_move(self, seen: Collection[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
+        """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go.
+
+        Who has just grown and is alone goes to more than one: on a slow medium it hears late that the others have left.
+        """
+        if self.young(now):
+            return self.better(seen)
+        if self._left_alone(seen, now):
+            return [support for support in self.better(seen) if support.size > 1]
+        return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
+
+    def better(self, seen: Iterable[Seen]) -> list[Support]:
+        """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""
+        others, own = self._others(seen)
+        return [support for support in others if self.lineage and support.rank < own.rank]
+
+    def where_to_rejoin(self, seen: Iterable[Seen]) -> bytes | None:
+        """The best of the others that are there now."""
+        best = self.where_to_join(s for s in seen if s.live and s.lineage != self.lineage)
+        return best[0].lineage if best else None
+
+    def where_to_yield(self, seen: Iterable[Seen], now: float) -> list[Support]:
+        """The lineages that a grown peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
+
+        In the others only those count that have been heard for half as long as this peer is where it is.
+        """
+        if self.rules.on_split != "yield" or self.ordered or self.young(now):
+            return []
+        known_for = min(LONGEST_SECONDS, (now - self.since) / 2)
+        others, own = self._others(s for s in seen if s.lineage == self.lineage or now - s.since >= known_for)
+        better = [s for s in others if s.grown and (-s.size, s.lineage) < (-own.size, self.lineage)]
+        return sorted(better, key=lambda s: (-s.size, s.lineage))
+
+    def splits(self, seen: Iterable[Seen], now: float) -> set[bytes]:
+        """Other grown lineages, heard live by a grown peer."""
+        if not self.lineage or self.young(now):
+            return set()
+        return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
+
+    def _left_alone(self, seen: Collection[Seen], now: float) -> bool:
+        alone = not any(s.live and s.lineage == self.lineage for s in seen)
+        return alone and not self.ordered and now - self.entered < LATE * self.settle_seconds
+
+    def _others(self, seen: Iterable[Seen]) -> tuple[list[Support], Support]:
+        """The support of the other lineages that are there now, the best first, and of the own one."""
+        among = supports(s for s in self.allowed(seen) if s.live)
+        own = among.pop(self.lineage, Support(self.lineage)).with_own()
+        return sorted(among.values(), key=lambda s: s.rank), own
+
+    def allowed(self, seen: Iterable[Seen]) -> list[Seen]:
+        """Those whose models this peer may adopt."""
+        only = bytes.fromhex(self.rules.lineage) if self.rules.lineage else None
+        return [
+            s
+            for s in seen
+            if s.lineage and (only is None or s.lineage == only) and (s.live or not self.rules.fresh) and self.trusts(s.peer)
+        ]
+
+
+MOST = 8  # reported at once: whoever invents lineages fills no log
+
+
+@attrs.define
+class Splits:
+    standing: Standing
+    outages: Outages
+    _told: set[bytes] = attrs.field(factory=set)
+
+    def note(self, seen: Iterable[Seen], now: float) -> tuple[bytes, ...]:
+        """Those of this moment, each told once when it begins and once when it is over."""
+        splits = sorted(self.standing.splits(seen, now))[:MOST]
+        for lineage in self._told.difference(splits):
+            self.outages.works(_what(lineage))
+        for lineage in splits:
+            self.outages.failed(_what(lineage), f"another grown lineage trains under this name: the two cannot be merged; {self._remedy}")
+        self._told = set(splits)
+        return tuple(splits)
+
+    @property
+    def _remedy(self) -> str:
+        if self.standing.rules.on_split == "yield":
+            return "with join.on_split = 'yield' the side with fewer peers goes over when that has lasted"
+        return "let the peers of one side go over with `learnae rejoin`, or set join.on_split = 'yield' in all files"
+
+
+def _what(lineage: bytes) -> str:
+    return f"split {lineage.hex()}"
+
+
+@attrs.define
+class Lasting:
+    """Noted now and then, it lasts once it began so many own rounds and seconds ago; not noted for as long, it begins anew."""
+
+    rounds: int
+    seconds: float
+    _began: tuple[int, float] | None = None
+    _last: tuple[int, float] = (0, 0.0)
+
+    def noted(self, round_: int, now: float) -> bool:
+        """It is so in this round: does it last?"""
+        if self._began is None or self._long(self._last, round_, now):
+            self._began = round_, now
+        self._last = round_, now
+        return self._long(self._began, round_, now)
+
+    def anew(self) -> None:
+        """Whatever comes, it begins with its next note."""
+        self._began = None
+
+    def _long(self, since: tuple[int, float], round_: int, now: float) -> bool:
+        return round_ - since[0] >= self.rounds and now - since[1] >= self.seconds

@@ -1,0 +1,303 @@
+"""The path of a message starts here: from bytes on a medium to an entry in the inbox. Each refusal has a reason (DESIGN 4, step 4)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from learnae.content.encryption import OPEN, Seal
+from learnae.errors import UpdateRejected
+from learnae.identity.envelopes import Opened
+from learnae.identity.keys import Admission
+from learnae.node.history import PeerRecord, Proof
+from learnae.node.history_reader import Sighting
+from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, Entry, Inbox, Key, Mark
+from learnae.node.peers import Peers, sightings
+from learnae.node.signature_budget import Checking
+from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+LEAP = 1 << 32
+"""More messages than one home ever sends: whoever goes on above a leap is beyond all that was said before."""
+
+PAUSE_SECONDS = 60.0
+LONGEST_PAUSE = 3600.0
+
+FORGIVEN_SECONDS = 6 * LONGEST_PAUSE
+"""So long after a pause it is forgotten: a machine that ran for an hour last year makes no pause longer."""
+
+KEPT = 1024  # numbers of each kind that were taken and not sent
+
+
+@attrs.define
+class Numbers:
+    """`used` is the highest of each kind that was taken, `raised` where this run has leapt to.
+
+    A number is taken long before its message is sent: meanwhile the model is encoded and stored. What comes under the own key with that
+    number or a higher one tells that it was used before, so it is not sent any more, nor is what comes under one that was given up ours.
+
+    Somebody may have kept all that an earlier life of this key has said, and show it again, live and in any order: it ends below the first
+    leap. What comes above a leap was said by who knows of it, so by a second peer with this key. That is told, and this peer pauses. For
+    good it stops for nobody: who has lost several homes may have leapt in one of them too.
+    """
+
+    clock: Callable[[], float]
+    log: FilteringBoundLogger
+    used: dict[Kind, int] = attrs.field(factory=dict)
+    raised: dict[Kind, int] = attrs.field(factory=dict)
+    rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
+    _unsent: dict[Kind, dict[int, None]] = attrs.field(factory=dict)  # taken, and not sent: under way, or given up
+    _pause: float = PAUSE_SECONDS  # the next one
+    _until: float = -math.inf
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether nothing must be published now: this identity runs on another machine too."""
+        return self.clock() < self._until
+
+    def take(self, kind: Kind, number: int) -> bool:
+        """This number is on disk, and will be sent next. False if another was heard above it meanwhile."""
+        if not self.stands(kind, number):
+            return False
+        self.used[kind] = max(number, self.used.get(kind, 0))
+        unsent = self._unsent.setdefault(kind, {})
+        unsent[number] = None
+        if len(unsent) > KEPT:
+            del unsent[next(iter(unsent))]
+        return True
+
+    def stands(self, kind: Kind, number: int) -> bool:
+        """Whether nobody has been heard to use it since it was taken: each leap goes beyond all that was taken."""
+        return number > self.raised.get(kind, 0)
+
+    def send(self, kind: Kind, number: int) -> bool:
+        """It is sent now, unless it must not be."""
+        if self.elsewhere or not self.stands(kind, number):
+            return False
+        self._unsent.get(kind, {}).pop(number, None)
+        return True
+
+    def is_old(self, kind: Kind, number: int) -> bool:
+        """Whether a message with this number under the own key would tell nothing, whoever has signed it."""
+        return number <= self.used.get(kind, 0) and number not in self._unsent.get(kind, {})
+
+    def hear(self, kind: Kind, number: int, *, backlog: bool) -> None:
+        """What came under the own key. Leaps are drawn: two that are shown the same message must not go on with the same numbers."""
+        if self.is_old(kind, number):
+            return
+        again = kind in self.raised
+        self._unsent.pop(kind, None)
+        self.raised[kind] = self.used[kind] = max(number, self.used.get(kind, 0)) + LEAP + int(self.rng.integers(LEAP))
+        if backlog:
+            return
+        if again:
+            self._take_a_pause()
+        else:
+            self.log.warning(
+                "identity.raised", kind=kind.name, remedy="nothing if this home is new and its key is not; else see that no other uses it"
+            )
+
+    def _take_a_pause(self) -> None:
+        if self.clock() - self._until > FORGIVEN_SECONDS:
+            self._pause = PAUSE_SECONDS
+        remedy = "this key runs on another machine too: stop one of them, or give one a new home"
+        self.log.error("identity.elsewhere", remedy=remedy, consequence=f"nothing is published for {self._pause:g} s")
+        self._until = self.clock() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
+PROOFS = 64  # that may wait for the history
+ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that is polled, bring along
+
+
+@attrs.frozen
+class Learned:
+    """What hearing has changed since it was last saved."""
+
+    marks: Mapping[Key, Mark]
+    peers: Mapping[PeerId, PeerRecord]
+    refusals: Mapping[str, int]
+    proofs: tuple[Proof, ...]
+    heard: tuple[Sighting, ...] = ()
+
+
+@attrs.define
+class Hearing:
+    """Everything that comes in. `on_change(peer, state)` tells watchers. Nothing here touches the disk."""
+
+    own: PeerId
+    swarm: bytes
+    admission: Admission
+    inbox: Inbox
+    peers: Peers
+    clock: Callable[[], float]
+    log: FilteringBoundLogger
+    on_change: Callable[[PeerId, str], None]
+    seal: Seal = OPEN
+    round: int = 0
+    numbers: Numbers = attrs.field(default=attrs.Factory(lambda self: Numbers(self.clock, self.log), takes_self=True))  # the own ones
+    checking: Checking = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
+    refusals: Counter[str] = attrs.field(factory=Counter)
+    proofs: list[Proof] = attrs.field(factory=list)
+    _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
+    _said: OrderedDict[bytes, tuple[Entry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
+    _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
+
+    def hear(self, heard: Heard, medium: str = "") -> bool:
+        """Never raises: whatever comes is taken or counted. True if it was taken."""
+        try:
+            self._take(self._open(heard, medium), heard, medium)
+        except UpdateRejected as rejected:
+            self.refusals[rejected.reason] += 1
+            self._tell(rejected.reason)
+            return False
+        return True
+
+    def said(self, message: bytes) -> Entry | None:
+        """What another peer has said by this message, if it was taken not long ago, and live."""
+        said = self._said.get(message)
+        return said[0] if said else None
+
+    def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
+        """Where that peer says that its storage of this name can be reached."""
+        entry = self.inbox.get(peer, Kind.PRESENT)
+        present = entry.announcement.body if entry else None
+        return present.hints.get(storage, ()) if isinstance(present, Present) else ()
+
+    def forget(self, peer: PeerId) -> None:
+        """Nothing that this peer has announced is there any more; it is heard again as far as it is admitted."""
+        if peer in self.inbox.known:
+            self.inbox.forget(peer)
+            self.on_change(peer, "left")
+
+    def note_silence(self, rounds: int) -> None:
+        """Tell who has not been heard for more than so many rounds: own ones, or its own where those are longer."""
+        now = self.clock()
+        for peer, known in self.inbox.known.items():
+            if known.silent or self.round - known.heard_round <= rounds:
+                continue
+            if now - known.heard_at > known.rhythm.patience_seconds(rounds, UNKNOWN_SECONDS):
+                known.silent = True
+                self.on_change(peer, "silent")
+
+    def in_time(self, entry: Entry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+        """Whether its peer need not have been heard again since, at its own pace; for `unknown` seconds where that is not known yet."""
+        known = self.inbox.known.get(entry.peer)
+        return known is not None and self.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
+
+    def pace_of(self, peer: PeerId) -> float:
+        """Seconds between its updates, as they arrive here; 0 while unknown."""
+        known = self.inbox.known.get(peer)
+        return known.rhythm.seconds if known else 0.0
+
+    def take_learned(self) -> Learned:
+        """What is to be saved."""
+        marks = self.inbox.take_changed_marks()
+        heard = tuple(sightings(self.inbox, marks))
+        learned = Learned(marks, self.peers.take_changed(), self.refusals, tuple(self.proofs), heard)
+        self.refusals, self.proofs = Counter(), []
+        return learned
+
+    def put_back(self, learned: Learned) -> None:
+        """It could not be saved: let it be taken again."""
+        self.inbox.put_back(learned.marks)
+        self.peers.put_back(learned.peers)
+        self.refusals.update(learned.refusals)
+        self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
+
+    def _limited(self) -> Checking:
+        def accepted(peer: PeerId) -> bool:
+            return peer == self.own or self.peers.accepted(peer)
+
+        def was_heard(peer: PeerId) -> bool:
+            return accepted(peer) or self.inbox.was_heard(peer)
+
+        held = self.inbox.known.__contains__
+        return Checking(self.swarm, lambda: self.clock(), was_heard, accepted, held, self._is_old, self.seal)
+
+    def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
+        if announcement.peer == self.own:
+            return self.numbers.is_old(announcement.kind, announcement.number)
+        return self.inbox.is_old(announcement, digest)
+
+    def _open(self, heard: Heard, medium: str) -> Opened:
+        opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)
+        if not opened.verified:
+            return opened
+        self._recent[heard.message] = opened
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return opened
+
+    def _remember(self, entry: Entry, medium: str) -> None:
+        self._said[entry.message] = entry, medium
+        if len(self._said) > RECENT:
+            self._said.popitem(last=False)
+
+    def _hear_again(self, message: bytes, medium: str) -> None:
+        """That a second medium brings what a first one has brought means nothing; that it is said again on the same one does."""
+        said = self._said.get(message)
+        if said is not None and said[1] == medium:
+            self.inbox.hear_again(said[0])
+
+    def _tell(self, reason: str) -> None:
+        """The first message that is refused for a reason, the tenth, the hundredth, ...: whoever sends noise fills no log."""
+        self._refused[reason] += 1
+        count = self._refused[reason]
+        if count == 10 ** (len(str(count)) - 1):
+            say = self.log.info if reason in ORDINARY else self.log.warning
+            say("messages.refused", reason=reason, count=count)
+
+    def _take(self, opened: Opened, heard: Heard, medium: str) -> None:
+        announcement = opened.announcement
+        if announcement.peer == self.own:
+            self.numbers.hear(announcement.kind, announcement.number, backlog=heard.backlog)
+        else:
+            self._hear_other(opened, heard, medium)
+
+    def _hear_other(self, opened: Opened, heard: Heard, medium: str) -> None:
+        announcement = opened.announcement
+        self._admit(announcement.peer)
+        entry = Entry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
+        before = self.inbox.known.get(announcement.peer)
+        back = before is not None and before.silent and not heard.backlog
+        arrival = self.inbox.put(entry)
+        if arrival is Arrival.EQUIVOCATION:
+            self._refuse_for_good(entry)
+        if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
+            if not heard.backlog:
+                self._hear_again(heard.message, medium)
+            raise UpdateRejected(arrival.value)
+        if not heard.backlog:
+            self._remember(entry, medium)
+        if before is None or back:
+            self.on_change(announcement.peer, "back" if back else "new")
+        if isinstance(announcement.body, Leaving) and not heard.backlog:
+            self.inbox.leave_behind(announcement.peer)
+            self.on_change(announcement.peer, "left")
+
+    def _admit(self, peer: PeerId) -> None:
+        if reason := self.admission.refuses(peer):
+            raise UpdateRejected(reason)
+        if self.peers.get(peer).refused:
+            raise UpdateRejected("refused-peer")
+
+    def _refuse_for_good(self, entry: Entry) -> None:
+        peer, kind, number = entry.peer, entry.announcement.kind, entry.announcement.number
+        first = self.inbox.get(peer, kind)
+        self.peers.note(peer).refused = "equivocation"
+        self.inbox.forget(peer)
+        if len(self.proofs) < PROOFS:
+            self.proofs.append(Proof(peer, kind, number, first.message if first else b"", entry.message))
+        say = self.log.warning if self.peers.trusts(peer) else self.log.info  # strangers come in floods
+        say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
+        raise UpdateRejected("equivocation")

@@ -1,0 +1,143 @@
+"""What happens in a round: recorded as it happens, and told to the plugins that watch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from learnae.errors import PluginError, UpdateRejected
+from learnae.node.history import Published
+from learnae.node.inbox import Entry
+from learnae.node.judging import PLUGIN, Judgement
+from learnae.plugins.hooks import Hook
+from learnae.records import PeerId, RoundReport, Update, UpdateVerdict
+from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from learnae.plugins.manager import PluginManager
+
+
+REASON_CHARACTERS = 500
+NOT_HERE = ("unknown-codec", "unusable-codec")  # whoever sends such an update has done nothing wrong
+
+
+@attrs.define
+class Tally:
+    round: int
+    started: float
+    published: Published | None = None
+    fetched_bytes: int = 0
+    heard: int = 0
+    chosen: int = 0
+    verdicts: list[UpdateVerdict] = attrs.field(factory=list)
+    splits: tuple[bytes, ...] = ()
+    outcome: str = "alone"
+
+    def failed(self, entry: Entry, stage: str, reason: str) -> None:
+        """An update that never reached the gates."""
+        self.verdicts.append(_verdict(self.round, entry, merged=False, weight=0.0, scale=1.0, stage=stage, reason=reason))
+
+    def judged(self, entry: Entry, judgement: Judgement, *, merged: bool, failure: str = "") -> None:
+        """An update that the gates have seen; `failure` says why an accepted one was not merged."""
+        weight, stage, reason = judgement.received.weight, PLUGIN if failure else judgement.stage, failure or judgement.reason
+        self.verdicts.append(_verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=stage, reason=reason))
+
+    def take_over(self, other: Tally) -> None:
+        """What was noted of fetches that this round takes the results of."""
+        self.fetched_bytes += other.fetched_bytes
+        self.verdicts += (attrs.evolve(verdict, round=self.round) for verdict in other.verdicts)
+
+    def report(self, now: float, lineage: bytes, age: int) -> RoundReport:
+        merged = sum(verdict.merged for verdict in self.verdicts)
+        failed, lost = (sum(verdict.stage == stage for verdict in self.verdicts) for stage in ("fetch", PLUGIN))
+        return RoundReport(
+            round=self.round,
+            seconds=now - self.started,
+            lineage=lineage,
+            age=age,
+            published=self.published.root if self.published else None,
+            published_bytes=self.published.bytes if self.published else 0,
+            fetched_bytes=self.fetched_bytes,
+            heard=self.heard,
+            chosen=self.chosen,
+            merged=merged,
+            refused=len(self.verdicts) - merged - failed - lost,
+            failed=failed,
+            outcome=self.outcome,
+            verdicts=tuple(self.verdicts),
+            splits=self.splits,
+            lost=lost,
+        )
+
+
+def stage_of(error: UpdateRejected | PluginError) -> str:
+    """Who must act on an update that could not be decoded: its peer, or whoever runs this one."""
+    ours = isinstance(error, PluginError) or error.reason in NOT_HERE
+    return PLUGIN if ours else "decode"
+
+
+def _verdict(round_: int, entry: Entry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:
+    body = entry.announcement.body
+    assert isinstance(body, Update)
+    return UpdateVerdict(round_, entry.peer, entry.announcement.number, body.root, merged, weight, scale, stage, reason[:REASON_CHARACTERS])
+
+
+LIMIT_SECONDS = 5.0
+WAITING = 256
+
+
+@attrs.define
+class Watching:
+    """What watchers have not seen yet waits here; when too much waits, the newest is dropped. Both are said once, until it is over."""
+
+    manager: PluginManager
+    in_thread: RunInThread
+    log: FilteringBoundLogger
+    _behind: bool = False
+    _running: set[int] = attrs.field(factory=set)  # watchers that were cut off, and whose threads have not ended
+    _channel: tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]] = attrs.field(
+        factory=lambda: trio.open_memory_channel(WAITING)
+    )
+
+    def round_finished(self, report: RoundReport) -> None:
+        for verdict in report.verdicts:
+            self._queue("learnae_update_judged", verdict=verdict)
+        self._queue("learnae_round_finished", report=report)
+
+    def peer_changed(self, peer: PeerId, state: str) -> None:
+        self._queue("learnae_peer_changed", peer=peer, state=state)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async for hook, arguments in self._channel[1]:
+            self._behind = self._behind and self._channel[1].statistics().current_buffer_used > 0
+            for watcher in self.manager.watchers(hook):
+                await self._tell(watcher, arguments)
+
+    async def _tell(self, watcher: Hook, arguments: dict[str, Any]) -> None:
+        """One that is still busy with what it was cut off from is left out, so that it takes no more than one thread."""
+        if id(watcher) in self._running:
+            return
+        with trio.move_on_after(LIMIT_SECONDS) as limit:
+            await self.in_thread(self._run, watcher, arguments)
+        if limit.cancelled_caught:
+            self.log.warning("watcher.slow", plugin=watcher.plugin.name, hook=watcher.name, limit_seconds=LIMIT_SECONDS)
+
+    def _run(self, watcher: Hook, arguments: dict[str, Any]) -> None:
+        self._running.add(id(watcher))
+        try:
+            self.manager.notify_one(watcher, **arguments)
+        finally:
+            self._running.discard(id(watcher))
+
+    def _queue(self, hook: str, **arguments: Any) -> None:
+        try:
+            self._channel[0].send_nowait((hook, arguments))
+        except trio.WouldBlock:
+            if not self._behind:
+                self.log.warning("watcher.behind", hook=hook, waiting=WAITING)
+            self._behind = True

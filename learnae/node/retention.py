@@ -1,0 +1,85 @@
+"""Which own updates stay in storage, and for how long. The others are dropped (DESIGN 4, "Keeping")."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+import attrs
+import trio
+
+from learnae.node.history import History, Published
+from learnae.node.publishing import Publisher
+from learnae.node.services import Services
+from learnae.node.strategy_set import Named
+from learnae.records import Cid
+from learnae.strategies import RunInThread, Storage
+
+NEWEST = 3
+
+
+@attrs.define
+class Keeping:
+    """`since` is when each number was announced, on the node's clock; numbers of earlier runs count from when they are first looked at."""
+
+    quota_bytes: int
+    kept_bytes: int = 0  # of the quota
+    since: dict[int, float] = attrs.field(factory=dict)
+
+    def announced(self, published: Published, now: float) -> None:
+        self.since[published.number] = now
+
+    def superfluous(self, published: Sequence[Published], now: float, retention_seconds: float) -> list[Published]:
+        """Those to drop, given all that are kept, the newest first.
+
+        Behind the newest three the quota goes to what has been there longest: whoever reads slowly gets something whole, whereas with the
+        youngest in its place all would go before they can be read.
+        """
+        for item in published:
+            self.since.setdefault(item.number, now)
+        wanted = [item for item in published[NEWEST:] if now - self.since[item.number] < retention_seconds]
+        kept = self._within_quota([*published[:NEWEST], *reversed(wanted)])
+        drop = [item for item in published if item.number not in kept]
+        for item in drop:
+            del self.since[item.number]
+        return drop
+
+    def _within_quota(self, by_rank: Sequence[Published]) -> set[int]:
+        """The numbers that stay; the first of them whatever it takes."""
+        self.kept_bytes, kept = 0, set[int]()
+        for item in by_rank:
+            if not kept or self.kept_bytes + item.bytes <= self.quota_bytes:
+                self.kept_bytes += item.bytes
+                kept.add(item.number)
+        return kept
+
+
+AGAIN_SECONDS = 3600.0
+TIDY_SECONDS = 600.0  # nobody waits for it
+
+
+@attrs.define
+class Tidying:
+    """`carried`: the roots of others that this peer keeps now."""
+
+    services: Services
+    publisher: Publisher
+    history: History
+    in_thread: RunInThread
+    carried: Container[Cid] = ()
+
+    async def run(self, storage: Named[Storage]) -> None:
+        """When the storage has opened, and now and then, until cancelled."""
+        while True:
+            await self.services.opened(storage)
+            with self.services.using(storage, "tidying up", TIDY_SECONDS):
+                for root in await self._orphans(storage):
+                    if root not in self.carried:  # also one that was put since they were listed
+                        await storage.strategy.drop(root)
+            await trio.sleep(AGAIN_SECONDS)
+
+    async def _orphans(self, storage: Named[Storage]) -> list[Cid]:
+        """In this order, so that a root that is being published meanwhile is none."""
+        roots = await storage.strategy.roots()
+        putting = self.publisher.putting
+        known = {item.root for item in await self.in_thread(self.history.published)}
+        return [root for root in roots if root not in known and root != putting]

@@ -1,0 +1,209 @@
+"""What a node needs to run: clock, threads, memory, calls into strategies. All is passed in, so a node also runs in virtual time."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import ContextVar
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import attrs
+import numpy as np
+import trio
+
+from learnae.errors import LearnaeError, PluginError
+from learnae.link.memory import NOBODY, PAGE_BYTES, Call, CallPage, shown
+from learnae.link.messages import Benched
+from learnae.plugins.calls import blame
+from learnae.strategies import RunInThread
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+class OnTheBench(PluginError):
+    """A strategy that hung is not called yet: nothing that a peer sent, and nothing that the plugin did just now."""
+
+
+@attrs.define
+class Bench:
+    """Counts down by the rounds of this node."""
+
+    _benched: dict[str, Benched]
+    _rounds: int = 0
+
+    @classmethod
+    def of(cls, benched: Iterable[Benched]) -> Bench:
+        return cls({one.label: one for one in benched})
+
+    def round_began(self) -> None:
+        self._rounds += 1
+        for label in [label for label, one in self._benched.items() if one.rounds < self._rounds]:
+            del self._benched[label]
+
+    def check(self, label: str, plugin: str, action: str) -> None:
+        """Raises OnTheBench."""
+        if self._benched and (one := self._benched.get(shown(label))):
+            left = one.rounds - self._rounds
+            raise OnTheBench(plugin, action, f"{one.why}; not called in this round{f' and {left} more' if left else ''}")
+
+
+class Calls:
+    """All calls of one node. Without a page, as under virtual time, nobody watches."""
+
+    def __init__(self, page: CallPage | None = None, benched: Iterable[Benched] = ()) -> None:
+        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Bench.of(benched)
+        # The call that a task or a thread works for; tasks and threads that it starts inherit it.
+        self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
+
+    def calling(
+        self, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
+    ) -> Calling:
+        return Calling(self, label, plugin, action, within, ours)
+
+    def round_began(self) -> None:
+        self.page.begin_round()
+        self.bench.round_began()
+
+    async def beat(self, seconds: float) -> None:
+        """Show that the loop runs, every so many seconds, until cancelled."""
+        while True:
+            self.page.beat()
+            await trio.sleep(seconds)
+
+    def steps(self) -> trio.abc.Instrument:
+        """To be added to the run: shows in whose name the loop is running, so that a call that blocks it is known from those that wait."""
+        return _Steps(self)
+
+
+class Calling:
+    """Around one call; see `Named.calling`."""
+
+    __slots__ = ("_action", "_calls", "_label", "_number", "_ours", "_outer", "_plugin", "_row", "_within")
+
+    def __init__(self, calls: Calls, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...]) -> None:
+        self._calls, self._label, self._plugin, self._action, self._within = calls, label, plugin, action, within
+        self._ours = ours
+        self._row = self._number = self._outer = NOBODY
+
+    def __enter__(self) -> Self:
+        calls = self._calls
+        calls.bench.check(self._label, self._plugin, self._action)
+        self._outer = calls.innermost.get()
+        self._row, self._number = calls.page.enter(self._label, self._plugin, self._action, self._within, self._outer)
+        calls.innermost.set(self._number)
+        return self
+
+    def may_take(self, seconds: float) -> None:
+        """From now on, it must be back within so many seconds."""
+        if self._row:
+            self._calls.page.show(self._row, Call(self._number, seconds, self._outer, self._label, self._plugin, self._action))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Set, not reset by its token: a generator may be closed in another context than the one that it was entered in.
+        self._calls.innermost.set(self._outer)
+        self._calls.page.leave(self._row)
+        if (blamed := blame(self._plugin, self._action, error, self._ours)) is not None:
+            raise blamed from blamed.__cause__
+
+
+class _Steps(trio.abc.Instrument):
+    def __init__(self, calls: Calls) -> None:
+        self._page, self._innermost = calls.page, calls.innermost
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._page.step(task.context.get(self._innermost, NOBODY))
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._page.step(NOBODY)
+
+
+R = TypeVar("R")
+
+
+class Shared:
+    """One instance of each type for all strategies that ask for it (a medium, a connection, a daemon)."""
+
+    def __init__(self, *instances: Any) -> None:
+        self._instances: dict[type, Any] = {type(instance): instance for instance in instances}
+
+    def __call__(self, kind: type[R]) -> R:
+        if kind not in self._instances:
+            self._instances[kind] = kind()
+        return self._instances[kind]  # type: ignore[no-any-return]
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """Clock, chance, threads, shared instances, folders, log and calls of one node.
+
+    `in_thread` is the core's own: no call of a plugin runs there. `threads` gives others, with a limit of their own each time, so that a
+    plugin whose threads all hang holds up nothing but itself; without it all share `in_thread`, as under virtual time.
+    """
+
+    home: Path
+    meeting: Path
+    clock: Callable[[], float]
+    seed: int
+    in_thread: RunInThread
+    in_watcher_thread: RunInThread  # may be abandoned: for code whose result nobody needs
+    share: Shared
+    log: FilteringBoundLogger
+    calls: Calls = attrs.field(factory=Calls)
+    existing_only: bool = False  # as in a Context
+    threads: Callable[[], RunInThread] = attrs.field()
+
+    @threads.default
+    def _shared_threads(self) -> Callable[[], RunInThread]:
+        return lambda: self.in_thread
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """A stream of its own for each purpose, the same in each run with the same seed."""
+        words = [self.seed, *(int.from_bytes(part.encode(), "big") for part in purpose)]
+        return np.random.default_rng(np.random.SeedSequence(words))
+
+
+def in_worker_threads(limit: int = 8, *, abandon: bool = False) -> RunInThread:
+    """Worker threads, at most `limit` at a time; whoever is cancelled waits for its thread, unless it may be abandoned."""
+    limiter = trio.CapacityLimiter(limit)
+
+    async def run(function: Callable[..., Any], /, *args: Any) -> Any:
+        return await trio.to_thread.run_sync(_contained, function, args, limiter=limiter, abandon_on_cancel=abandon)
+
+    return run
+
+
+def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """No thread can end the program, nor be taken for whoever typed Ctrl-C: that reaches the main thread alone."""
+    try:
+        return function(*args)
+    except (Exception, trio.Cancelled):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__} in a worker thread") from error
+
+
+async def inline(function: Callable[..., Any], /, *args: Any) -> Any:
+    """Runs at once: under virtual time a real thread's work would look like seconds (trio's mock clock jumps meanwhile)."""
+    await trio.lowlevel.checkpoint()
+    return function(*args)
+
+
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # as in malloc.h
+LARGEST = 2**31 - 1
+
+
+def keep_memory() -> None:
+    """To be called before the first thread is started. Where the C library is not glibc, nothing happens.
+
+    Otherwise each large array is made of fresh pages, and goes back when it is freed: their first touch took more than half of the time
+    of decoding 37 MB (8 to 13 ms instead of 5).
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):
+            for option, value in ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, LARGEST)):
+                ctypes.CDLL(None).mallopt(option, value)

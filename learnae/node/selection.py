@@ -1,0 +1,168 @@
+"""Which announced updates could be fetched, and which the selector chose (DESIGN 4, step 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import attrs
+
+from learnae.errors import PluginError
+from learnae.node.inbox import UNKNOWN_SECONDS, Entry, Inbox
+from learnae.node.lineage import Seen
+from learnae.node.peers import Peers
+from learnae.node.receive import Hearing
+from learnae.node.services import Outages
+from learnae.node.strategy_set import Named
+from learnae.records import Candidate, Kind, PeerId, Update, View
+from learnae.strategies import Selector
+
+STRANGERS = 16  # never accepted peers among whom the selector may choose
+DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
+
+
+@attrs.define
+class Chooser:
+    """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have.
+
+    `busy` tells whose update is being fetched already, `hearing` how often each peer publishes.
+    """
+
+    inbox: Inbox
+    peers: Peers
+    selector: Named[Selector]
+    count: int
+    limit: int
+    signature: bytes
+    fresh_rounds: int
+    outages: Outages
+    busy: Callable[[PeerId], bool] = lambda peer: False
+    hearing: Hearing | None = None
+
+    def seen(self, round_: int) -> list[Seen]:
+        """The lineages that are announced by peers with the own architecture."""
+        return [self._seen(entry, round_) for entry in self._fitting()]
+
+    def _seen(self, entry: Entry, round_: int) -> Seen:
+        body, live = update(entry), self._live(entry, round_, unknown=0.0)
+        return Seen(body.lineage, body.young, live, entry.peer, self.inbox.known_since(entry.peer))
+
+    def of_lineage(self, lineage: bytes) -> list[Entry]:
+        """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
+        return [entry for entry in self._fitting() if update(entry).lineage == lineage]
+
+    def by_lineage(self) -> dict[bytes, list[Entry]]:
+        """The same of all lineages, in one pass: there may be as many of them as peers."""
+        announced: dict[bytes, list[Entry]] = {}
+        for entry in self._fitting():
+            announced.setdefault(update(entry).lineage, []).append(entry)
+        return announced
+
+    def strangers(self) -> list[Entry]:
+        """Peers that train another architecture under the same name, now."""
+        return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
+
+    def fresh(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
+        """Live updates of a lineage, heard within the last rounds, own or their peer's, whether fetched or not.
+
+        `announced` is all of that lineage, where that is known.
+        """
+        announced = self.of_lineage(lineage) if announced is None else announced
+        return [self._obtainable(entry, round_) for entry in announced if self._live(entry, round_)]
+
+    def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
+        """What the selector wants of the fresh updates that were not fetched yet."""
+        entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
+        candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
+        view = View(round_, age, self.count, self.limit * self.count, candidates)
+        return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+
+    def oversized(self, lineage: bytes, round_: int) -> list[Entry]:
+        """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
+        return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
+
+    def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
+        newer = (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
+        return (entry for entry in newer if not self.busy(entry.peer))
+
+    def _a_few_strangers(self, entries: list[Entry], round_: int) -> list[Entry]:
+        """All that were ever accepted, and of a crowd of others some whose wait is over: known for longest, half of them without a failure.
+
+        Whoever invents identities has young ones, or some that have failed: so an honest newcomer has its turn in spite of any number.
+        """
+        strangers = [entry for entry in entries if not self.peers.get(entry.peer).ever_accepted]
+        if len(strangers) <= STRANGERS:
+            return entries
+        due = [entry for entry in strangers if not self._waits(entry.peer, round_)]
+        due.sort(key=lambda entry: self.inbox.known_since(entry.peer))
+        few = {entry.peer for entry in due[: STRANGERS // 2]}
+        few |= {entry.peer for entry in [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]}
+        return [entry for entry in entries if self.peers.get(entry.peer).ever_accepted or entry.peer in few]
+
+    def _waits(self, peer: PeerId, round_: int) -> bool:
+        record = self.peers.get(peer)
+        return waits(record.last_tried, record.failures, round_)
+
+    def _select(self, view: View) -> Sequence[Candidate]:
+        try:
+            with self.selector.calling(f"selecting by {self.selector.name!r}"):
+                chosen = list(islice(self.selector.strategy.select(view), view.count + 1))
+                if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
+                    raise ValueError(f"select() must return at most {view.count} different candidates of the view")
+        except PluginError as error:
+            self.outages.plugin_failed(self.selector.label, error)
+            return ()
+        self.outages.works(self.selector.label)
+        return chosen
+
+    def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:
+        body, record, book = update(entry), self.peers.get(entry.peer), self.peers.get(entry.peer, again=entry.again)
+        return Candidate(
+            peer=entry.peer,
+            kind=Kind.UPDATE,
+            bytes=body.bytes,
+            age=body.age,
+            staleness=self.staleness(entry, now, round_seconds),
+            sketch=body.sketch,
+            bytes_per_second=book.bytes_per_second,
+            last_tried=book.last_tried,
+            failures=book.failures,
+            ever_accepted=record.ever_accepted,
+            trust=record.trust,
+        )
+
+    def _obtainable(self, newest: Entry, round_: int) -> Entry:
+        """Where nothing could be had of the newest, what was heard again: between its turns, or instead where that helps."""
+        again, record = self.inbox.stand_in(newest.peer), self.peers.get(newest.peer)
+        helps = self.peers.get(newest.peer, again=True).failures == 0
+        if again is None or not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
+            return newest
+        like_it = (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature)
+        wanted = self._live(again, round_) and again.announcement.number > record.fetched_number
+        return again if like_it and wanted else newest
+
+    def _fitting(self) -> Iterator[Entry]:
+        return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
+
+    def staleness(self, entry: Entry, now: float, round_seconds: float | None) -> float:
+        """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""
+        pace = self.hearing.pace_of(entry.peer) if self.hearing else 0.0
+        return (now - entry.heard_at) / max(round_seconds, pace) if round_seconds else 0.0
+
+    def _live(self, entry: Entry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+        """Heard within so many rounds: own ones, or its peer's where those are longer."""
+        if entry.backlog:
+            return False
+        in_time = self.hearing is not None and self.hearing.in_time(entry, self.fresh_rounds, unknown)
+        return in_time or round_ - entry.heard_round <= self.fresh_rounds
+
+
+def update(entry: Entry) -> Update:
+    body = entry.announcement.body
+    assert isinstance(body, Update)
+    return body
+
+
+def waits(last_tried: int | None, failures: int, round_: int) -> bool:
+    """Whether what has failed so often is left alone for now, as the default selector does."""
+    return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)

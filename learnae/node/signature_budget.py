@@ -1,0 +1,171 @@
+"""How many signatures are checked in a second: each costs some hundred times what it costs to send rubbish.
+
+What is over a limit is refused without having been looked at, and nobody is blamed: its medium shows it again, or its peer says the next.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Callable
+
+import attrs
+
+from learnae.content.encryption import OPEN, Seal
+from learnae.errors import UpdateRejected
+from learnae.identity.envelopes import Opened, decode_envelope
+from learnae.records import Announcement, PeerId
+
+KEYS = 4096  # of which a medium remembers how much they have said lately; of those that were accepted, as many again
+BLAMED = frozenset({"signature", "malformed", "cid"})  # what only rubbish is refused for; the others are of another swarm, or newer
+
+
+class Rank(enum.IntEnum):
+    """Whose a message claims to be. The lower, the more of a limit it may use: none can use up what is kept for a lower one."""
+
+    ACCEPTED = 0  # an update of this peer was merged, or it is this node itself
+    HELD = 1  # the inbox holds something of it: of these keys there are not many
+    OTHER = 2
+
+
+@attrs.define
+class Bucket:
+    """Lets through `most` at once, and `rate` a second for ever; whoever has a rank must leave that many behind."""
+
+    rate: float
+    most: float
+    kept: tuple[float, float, float] = (0, 0, 0)
+    _left: float = attrs.field(init=False, default=attrs.Factory(lambda self: self.most, takes_self=True))
+    _at: float | None = None
+
+    def has(self, now: float, rank: Rank = Rank.OTHER) -> bool:
+        if self._at is not None:
+            self._left = min(self.most, self._left + (now - self._at) * self.rate)
+        self._at = now
+        return self._left >= 1 + self.kept[rank]
+
+    def take(self, now: float, rank: Rank = Rank.OTHER) -> bool:
+        """One, if there is one."""
+        there = self.has(now, rank)
+        self._left -= there
+        return there
+
+
+@attrs.define
+class Key:
+    """What one key has said lately on one medium: `signed` by it, and `forged` in its name, for which it never pays itself."""
+
+    signed: Bucket = attrs.field(factory=lambda: Bucket(20, 400))
+    forged: Bucket = attrs.field(factory=lambda: Bucket(1, 4))
+
+
+@attrs.define
+class Medium:
+    """The limits of one medium, in checks. An honest swarm of a thousand peers with two rounds a second stays below each of them.
+
+    Those that were accepted come first in each: whatever all others do leaves them ten rounds of a thousand peers at once, and the rate.
+    """
+
+    backlog: Bucket = attrs.field(factory=lambda: Bucket(500, 35_000, (0, 10_000, 10_000)))
+    new: Bucket = attrs.field(factory=lambda: Bucket(500, 5_000))  # keys that were never heard; they cost nothing
+    heard: Bucket = attrs.field(factory=lambda: Bucket(3_000, 22_000, (0, 10_000, 10_000)))  # messages of others that are what they say
+    forged: Bucket = attrs.field(factory=lambda: Bucket(200, 1_000))  # messages in the name of others
+    reserve: Bucket = attrs.field(factory=lambda: Bucket(1_500, 10_000, (0, 4_500, 9_000)))  # when there are more: for all keys
+    keys: dict[bool, OrderedDict[PeerId, Key]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
+
+    def key(self, peer: PeerId, rank: Rank) -> Key:
+        """Of those that were accepted by themselves: no number of others makes them be forgotten."""
+        keys = self.keys[rank is Rank.ACCEPTED]
+        if peer not in keys:
+            keys[peer] = Key()
+        keys.move_to_end(peer)
+        if len(keys) > KEYS:
+            keys.popitem(last=False)
+        return keys[peer]
+
+
+@attrs.frozen
+class Claim:
+    """A message in somebody's name that may be looked at, and what its check counts against. `key` where its name was known before."""
+
+    limits: Medium
+    rank: Rank
+    bucket: Bucket
+    key: Key | None = None
+    live: bool = False
+
+    def was_good(self, now: float) -> None:
+        self.bucket.take(now, self.rank)
+        if self.key and self.live:
+            self.key.signed.take(now)
+
+    def was_bad(self, now: float) -> None:
+        if self.key is None:
+            self.bucket.take(now, self.rank)
+        elif self.live:
+            _ = self.limits.forged.take(now) or (self.key.forged.take(now) and self.limits.reserve.take(now, self.rank))
+        else:
+            self.bucket.take(now, self.rank)
+            self.key.forged.take(now)
+
+
+@attrs.define
+class Checking:
+    """Opens messages, as many as the limits of their medium let through.
+
+    `heard` tells of a key whether a signature of it was ever good, `accepted` whether an update of it was ever merged: a flood by the keys
+    of others takes nothing from those. What is `old` costs no check and counts against nobody: else whoever has kept what a peer has signed
+    could silence it by that.
+    """
+
+    swarm: bytes
+    clock: Callable[[], float]
+    heard: Callable[[PeerId], bool]
+    accepted: Callable[[PeerId], bool]
+    held: Callable[[PeerId], bool]  # whether the inbox holds anything of it
+    old: Callable[[Announcement, bytes], bool]
+    seal: Seal = OPEN
+    _media: dict[str, Medium] = attrs.field(factory=dict)
+
+    def open(self, message: bytes, medium: str, *, backlog: bool) -> Opened:
+        """Raises UpdateRejected as `decode_envelope`, and "crowded" or "too-often" for what is not looked at."""
+        now, limits, claims = self.clock(), self._media.setdefault(medium, Medium()), list[Claim]()
+
+        def admit(peer: PeerId) -> None:
+            claims.append(self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now))
+
+        try:
+            opened = decode_envelope(message, self.swarm, self.seal, admit=admit, old=self.old)
+        except UpdateRejected as rejected:
+            for claim in claims if rejected.reason in BLAMED else ():
+                claim.was_bad(now)
+            raise
+        for claim in claims if opened.verified else ():
+            claim.was_good(now)
+        return opened
+
+    def _backlog(self, limits: Medium, peer: PeerId, now: float) -> Claim:
+        """In a name that is forged too often it has no more than any other."""
+        key = limits.key(peer, Rank.ACCEPTED) if self.accepted(peer) else None
+        rank = Rank.ACCEPTED if key and key.forged.has(now) else Rank.OTHER
+        _demand(limits.backlog.has(now, rank))
+        return Claim(limits, rank, limits.backlog, key)
+
+    def _live(self, limits: Medium, peer: PeerId, now: float) -> Claim:
+        """Only what a key has signed counts against it: anybody can put it into a message. While too much is forged on a medium, each key
+        has a share of its own of what may turn out to be forged, so that whoever forges some silences none of the others.
+        """
+        if not self.heard(peer):
+            _demand(limits.new.has(now))
+            return Claim(limits, Rank.OTHER, limits.new)
+        rank = Rank.ACCEPTED if self.accepted(peer) else Rank.HELD if self.held(peer) else Rank.OTHER
+        key = limits.key(peer, rank)
+        if not key.signed.has(now):
+            raise UpdateRejected("too-often", f"from {peer[:8]}")
+        _demand(limits.heard.has(now, rank) and (limits.forged.has(now) or (key.forged.has(now) and limits.reserve.has(now, rank))))
+        return Claim(limits, rank, limits.heard, key, live=True)
+
+
+def _demand(there: bool) -> None:
+    if not there:
+        raise UpdateRejected("crowded")

@@ -1,0 +1,357 @@
+"""The trainer's side of one session with its node: who owns which slot, and which offer may be adopted.
+
+The rules that hold a swarm together (each one was learned from a swarm that stopped or diverged):
+a slot belongs to one side at a time; an offer of another session is void; the next offer counts one more than the last adoption;
+it must come from a snapshot that contains the last adoption. Whoever calls holds a lock.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from learnae.errors import LearnaeError
+from learnae.link.messages import PAGES, SLOTS, Adopted, Garbled, Hello, Message, Offer, Release, Report, Start, Taken, ToNode, Want
+from learnae.records import RoundReport
+from learnae.trainer.copying import Adoption, Copier
+from learnae.trainer.model_progress import Journey, Patience, Schedule
+from learnae.trainer.reentry import held, within
+from learnae.trainer.shared import Place, Shared
+from learnae.trainer.shared_memory import Area
+from learnae.trainer.status import Tally, Terms
+from learnae.trainer.structure import Structure
+from learnae.trainer.watchdog import Bench, Lookout, Watch
+
+
+@attrs.define
+class Exchange:
+    """The state of one trainer run. Sessions come and go with the nodes that it starts."""
+
+    adoption: int = 0
+    session: str = ""
+    wanted: bool = False
+    offer: Offer | None = None
+    _lent: dict[int, int] = attrs.field(factory=dict, init=False)  # slot in the node's hands: the adoption in its snapshot
+
+    def begin(self, session: str) -> None:
+        """Another node, or none: its predecessor's offers are void and all slots are back."""
+        self.session, self.wanted, self.offer = session, False, None
+        self._lent.clear()
+
+    def new_run(self) -> None:
+        """The model is another one now, loaded from a checkpoint: count from 0."""
+        self.begin("")
+        self.adoption = 0
+
+    def free_slot(self) -> int | None:
+        """A slot that the trainer may write to."""
+        return next((slot for slot in range(SLOTS) if slot not in self._lent), None)
+
+    def lent(self, slot: int) -> bool:
+        """Whether the node may be reading this slot."""
+        return slot in self._lent
+
+    def lend(self, slot: int) -> None:
+        """The slot holds a snapshot of the model as it is, and goes to the node."""
+        self.wanted = False
+        self._lent[slot] = self.adoption
+
+    def hear(self, message: Want | Release | Offer) -> None:
+        """Take in what the node of the present session says. Raises Garbled if it broke the protocol."""
+        match message:
+            case Want():
+                self.wanted = True
+            case Release(slot):
+                self._release(slot)
+            case Offer():
+                self._receive(message)
+
+    def adopt(self, offer: Offer) -> Adopted:
+        """The model contains this offer of the present session: say so to the node. It may be told again."""
+        self.adoption = offer.number
+        if self.offer is offer:
+            self.offer = None
+        return Adopted(offer.number)
+
+    def _release(self, slot: int) -> None:
+        if self.offer is not None and self.offer.slot == slot:
+            raise Garbled(f"slot {slot} was released while the offer that was merged from it waits")
+        self._lent.pop(slot, None)
+
+    def _receive(self, offer: Offer) -> None:
+        if offer.session != self.session:
+            return
+        if self.offer is not None or offer.number != self.adoption + 1:
+            raise Garbled(f"offer {offer.number} came where {self.adoption + 1} was expected, or while another one waits")
+        if self._lent.get(offer.slot) != self.adoption or not 0 <= offer.page < PAGES:
+            raise Garbled(f"offer {offer.number} was not merged from a snapshot that contains adoption {self.adoption}")
+        self.offer = offer
+
+
+NEVER = sys.maxsize
+REPORTS = 1000
+
+
+class Contact:
+    """Hands snapshots over and adopts offers. `due` says at which step: any thread sets it, the trainer reads it without the lock."""
+
+    def __init__(self, shared: Shared, terms: Terms) -> None:
+        self.area = Area(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
+        self.lookout = Lookout(Watch(self.area.calls, terms.hang_seconds), Bench(terms.bench_rounds), terms.logger)
+        self.journey, self.tally = Journey(), Tally()
+        self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
+        self._make_lock()
+        self.due = NEVER
+        self.left = False
+        self._shared, self._terms = shared, terms
+        self._structure = Structure(shared, terms.logger)
+        self._copier = Copier(shared.places, self.area.slots, self.area.pages)
+        self._exchange = Exchange()
+        self._send: Callable[[ToNode], None] = _to_nobody
+        self._schedule = Schedule(terms.local_steps, terms.round_seconds)
+        self._paused = 0.0  # seconds, in this round
+        self._lent_at = [0.0] * len(self.area.slots)
+        self._patience = Patience(terms.patience)
+        self._adopting: tuple[Offer, Adoption] | None = None  # begun, and only after an interrupt still here
+        self._taken: Taken | None = None  # the same for a snapshot that is whole and not handed over yet
+        self._handed_over = 0
+
+    @property
+    def adoption(self) -> int:
+        """How many offers this run has adopted."""
+        return self._exchange.adoption
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where the shared tensors are."""
+        return self._shared.places
+
+    @property
+    def inside(self) -> bool:
+        """Whether this very thread holds the lock: then a signal's handler calls, or the collector, in the middle of another call."""
+        return held(self._lock)
+
+    def leave(self) -> None:
+        """This run is over: from now on each step looks, and finds that out."""
+        self.left, self.due = True, 0
+
+    def forked(self) -> None:
+        """In a forked child: another thread may have held the lock, and does not exist here."""
+        if not self.inside:
+            self._make_lock()
+
+    # The thread that trains.
+
+    def attend(self) -> None:
+        """Adopt what waits; hand over a snapshot if one is due, and be patient."""
+        _refuse("step()", within(self._lock, __file__))
+        with self._lock:
+            began = time.monotonic()
+            self._follow()
+            self._finish()
+            self._adopt_what_waits()
+            if self._exchange.wanted and self.journey.steps >= self._schedule.step:
+                self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
+            self._paused += time.monotonic() - began
+            self._reschedule()
+
+    def flush(self, seconds: float) -> None:
+        """Adopt, hand over a snapshot as soon as the node wants one, adopt what comes of it: within so many seconds."""
+        deadline = time.monotonic() + seconds
+        _refuse("flush()", within(self._lock, __file__))
+        with self._lock:
+            self._follow()
+            self._finish()
+            self._adopt_what_waits()
+            while not (self._exchange.wanted or self.left) and self.changed.wait(deadline - time.monotonic()):
+                self._adopt_what_waits()
+            self._hand_over_and_wait(lambda: deadline - time.monotonic())
+            self._reschedule()
+
+    def finish(self) -> None:
+        """Adopt the rest of what was adopted in part: an interrupt left it so, or a handler calls in the middle of it."""
+        with self._lock:
+            self._finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        with self._lock:
+            self._finish()
+            local = [one.name for one in self._shared.kept]
+            return {**self.journey.state_dict(self.adoption), "residues": self._copier.copy_residues(), "local": local}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> bool:
+        """Whether this was news."""
+        _refuse("load_state_dict()", within(self._lock, __file__))
+        with self._lock:
+            if self.journey.is_at(state):
+                return False
+            self._exchange.new_run()
+            self._adopting = self._taken = None
+            self.journey.load_state_dict(state)
+            self._copier.load_residues(state["residues"])
+            self._reschedule()
+        return True
+
+    # The thread that listens.
+
+    def begin(self, send: Callable[[ToNode], None]) -> Start:
+        """Greet a new node. The first snapshot is due at once: it is where the session starts from."""
+        with self.changed:
+            self._exchange.begin(uuid.uuid4().hex)
+            self._taken = None
+            self._send = send
+            self._schedule.at_once(self.journey.steps)
+            self._reschedule()
+            self.lookout.begin()
+            return self._terms.start(self._hello(), self.area.fd, self.lookout.benched, self.lookout.pause)
+
+    def hear(self, message: Message) -> None:
+        """Take in a line of the node. Raises Garbled."""
+        with self.changed:
+            match message:
+                case Report(report, facts):
+                    self.reports.append(report)
+                    self.tally.add(report, facts)
+                case Want() | Release() | Offer():
+                    self._exchange.hear(message)
+                    self._measure(message)
+                case _:
+                    raise Garbled(f"a trainer hears no {type(message).__name__}")
+            self._reschedule()
+
+    def seconds_to_look(self) -> float:
+        """Until a snapshot may be due by its time; for ever while none can be."""
+        with self.changed:
+            return self._schedule.seconds_left if 0 < self.due < NEVER else math.inf
+
+    def look(self) -> None:
+        """Let the trainer see in its next step what is due by now."""
+        with self.changed:
+            self._reschedule()
+
+    def ended(self) -> None:
+        """The node is gone, and with it what it offered."""
+        with self.changed:
+            self._exchange.begin("")
+            self._taken = None
+            self._send = _to_nobody
+            self._reschedule()
+
+    # Both, under the lock.
+
+    def _follow(self) -> None:
+        """Find the shared tensors where they are now. Raises ConfigError if the model has become another one."""
+        self._shared = self._structure.follow()
+        self._copier.follow(self._shared.places)
+
+    def _adopt_what_waits(self) -> None:
+        _to_the_end(self._adopt)
+
+    def _finish(self) -> None:
+        """What two interrupts in a row left undone; a node that has ended meanwhile has written to no page since."""
+        if self._adopting is not None:
+            self._adopt_what_waits()
+        if self._taken is not None:
+            _to_the_end(self._deliver)
+
+    def _adopt(self) -> None:
+        """All steps of it may be taken twice, one after the other or one call within another."""
+        adopting = self._adopting  # looked at first: a handler's call finishes what has begun, and begins nothing
+        if adopting is None and (offer := self._exchange.offer) is not None:
+            adopting = offer, self._copier.adoption(offer.page, offer.slot, self.journey.steps, whole=offer.whole)
+            self._adopting = adopting
+        if adopting is not None:
+            begun, adoption = adopting
+            adoption.finish(self._shared.places, self.journey.steps)
+            self.journey.adopted(begun)
+            if begun.session == self._exchange.session:
+                self._send(self._exchange.adopt(begun))
+            self._adopting = None
+
+    def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
+        """How many seconds it waited."""
+        slot = self._exchange.free_slot()
+        if slot is None or not self._exchange.wanted:
+            return 0.0
+        self._hand_over(slot)
+        began, seconds = time.monotonic(), patience()
+        if seconds <= 0:
+            return 0.0
+        self.changed.wait_for(lambda: self._exchange.offer is not None or not self._exchange.lent(slot), seconds)
+        waited = time.monotonic() - began
+        self._adopt_what_waits()
+        return waited
+
+    def _hand_over(self, slot: int) -> None:
+        self.journey.round_ended(self._paused)
+        self._patience.earn(self.journey.round_seconds)
+        self._paused = 0.0
+        taken = Taken(slot, self.journey.progress(self.adoption), self._handed_over + 1)
+        self._copier.snapshot(slot, self.journey.steps)
+        self._taken = taken
+        _to_the_end(self._deliver)
+
+    def _deliver(self) -> None:
+        """It may be sent twice: the node goes by its number. All else comes before: the node may have answered when it is sent again."""
+        if (taken := self._taken) is not None:
+            if self._handed_over != taken.number:
+                self._exchange.lend(taken.slot)
+                self._lent_at[taken.slot] = time.monotonic()
+                self._schedule.taken(self.journey.steps, joined=bool(self.journey.lineage))
+                self._handed_over = taken.number
+            self._send(taken)
+            self._taken = None
+
+    def _measure(self, message: Want | Release | Offer) -> None:
+        if isinstance(message, Offer) and message is self._exchange.offer:
+            self._patience.latency = time.monotonic() - self._lent_at[message.slot]
+
+    def _reschedule(self) -> None:
+        if self._exchange.offer is not None or self._adopting is not None or self._taken is not None:
+            self.due = 0
+        elif self._exchange.wanted and self._exchange.free_slot() is not None:
+            self.due = self._schedule.step
+        else:
+            self.due = NEVER
+        if self.left:  # looked at last, since it is set without the lock
+            self.due = 0
+        self.changed.notify_all()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.RLock()  # entered as such by the thread that trains: a Condition may be interrupted while it enters
+        self.changed = threading.Condition(self._lock)
+
+    def _hello(self) -> Hello:
+        journey = self.journey
+        progress = journey.progress(self.adoption, told=False)
+        model = (self._shared.specs, self._shared.frozen)
+        return Hello(journey.run, self._exchange.session, progress, *model, journey.resumed, journey.resumed_adoption)
+
+
+def _to_the_end(work: Callable[[], None]) -> None:
+    """A signal's handler may raise anything anywhere: then what was begun is finished first. What fails for another reason fails again."""
+    try:
+        work()
+    except LearnaeError:
+        raise
+    except BaseException:
+        work()
+        raise
+
+
+def _refuse(call: str, in_the_middle: bool) -> None:
+    if in_the_middle:
+        remedy = "let the handler only note that the signal came, and act after step()"
+        raise RuntimeError(f"{call} was called by a signal's handler in the middle of another call: {remedy}")
+
+
+def _to_nobody(message: ToNode) -> None:
+    """Between two nodes."""

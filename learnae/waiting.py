@@ -1,0 +1,60 @@
+"""Waiting with an end: back-off between attempts, and blocking calls that can be cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from learnae.strategies import RunInThread
+
+
+@attrs.define
+class Backoff:
+    """Doubles from `first` to `limit` seconds, and begins anew after a life of `healthy` seconds."""
+
+    first: float = 0.5
+    limit: float = 30.0
+    healthy: float = 60.0
+    _next: float = attrs.field(default=0.0, init=False)
+
+    def after(self, lived: float) -> float:
+        """Seconds to wait after something that lived so long."""
+        delay = self._next if self._next and lived < self.healthy else self.first
+        self._next = min(2 * delay, self.limit)
+        return delay
+
+
+T = TypeVar("T")
+
+
+async def in_thread_until(
+    in_thread: RunInThread, function: Callable[[], T], hang_up: Callable[[], None], late: Callable[[], Awaitable[None]] = trio.sleep_forever
+) -> T:
+    """What the function returns. When this is cancelled, or `late` returns before it, `hang_up` is called, and must make it fail soon.
+
+    Raises what it raises, and in no group.
+    """
+    returned: list[T] = []
+    failed: list[Exception] = []
+
+    async def watch() -> None:
+        try:
+            await late()
+        finally:
+            if not returned and not failed:
+                hang_up()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        try:
+            returned.append(await in_thread(function))
+        except Exception as error:  # raised again outside of the nursery, which would wrap it
+            failed.append(error)
+        nursery.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
+    return returned[0]

@@ -1,0 +1,109 @@
+"""Setting D20: 20 peers, the digits of scikit-learn, a small network in numpy, under virtual time and through the real node.
+
+A researcher tries a merge rule here in seconds; in the field the same strategies run unchanged. Needs scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import trio
+
+from learnae.data import partitions
+from learnae.data.digits import Digits, load
+from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
+from learnae.testing.virtual_time import run_in_virtual_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SPLITS: Mapping[str, Callable[[Any, int, int], partitions.Rows]] = {
+    "iid": partitions.iid,
+    "dirichlet-0.1": lambda labels, peers, seed: partitions.dirichlet(labels, peers, 0.1, seed),
+    "shards": partitions.shards,
+}
+PEERS, ROUNDS, LOCAL_STEPS, BATCH, HIDDEN = 20, 100, 5, 8, 32
+
+
+@attrs.define
+class Learner:
+    """Plain SGD on a MLP 64-32-10 with ReLU, batch 8."""
+
+    rows: NDArray[np.float32]  # n x 64
+    labels: NDArray[np.int64]  # n
+    rate: float
+    rng: np.random.Generator
+
+    def train(self, model: Model) -> int:
+        for _ in range(LOCAL_STEPS):
+            batch = self.rng.integers(len(self.rows), size=BATCH)
+            self._step(model, self.rows[batch], self.labels[batch])
+        return LOCAL_STEPS
+
+    def _step(self, model: Model, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        hidden = np.maximum(rows @ model["in.weight"].T + model["in.bias"], 0)
+        error = _softmax(hidden @ model["out.weight"].T + model["out.bias"])
+        error[np.arange(len(labels)), labels] -= 1
+        error /= len(labels)
+        back = (error @ model["out.weight"]) * (hidden > 0)
+        for name, gradient in (
+            ("out.weight", error.T @ hidden),
+            ("out.bias", error.sum(0)),
+            ("in.weight", back.T @ rows),
+            ("in.bias", back.sum(0)),
+        ):
+            model[name] -= np.float32(self.rate) * gradient
+
+
+def fresh_model(seed: int) -> Model:
+    """N(0, 2/64) and N(0, 1/32) initial weights, zero biases; 2,410 parameters."""
+    rng = np.random.default_rng(seed)
+    return {
+        "in.weight": rng.normal(0, (2 / 64) ** 0.5, (HIDDEN, 64)).astype(np.float32),
+        "in.bias": np.zeros(HIDDEN, np.float32),
+        "out.weight": rng.normal(0, (1 / HIDDEN) ** 0.5, (10, HIDDEN)).astype(np.float32),
+        "out.bias": np.zeros(10, np.float32),
+    }
+
+
+def accuracy(model: Mapping[str, Any], digits: Digits) -> float:
+    """On all test rows."""
+    hidden = np.maximum(digits.test_x @ model["in.weight"].T + model["in.bias"], 0)
+    found = (hidden @ model["out.weight"].T + model["out.bias"]).argmax(1)
+    return float((found == digits.test_y).mean())
+
+
+def run_d20(
+    split: str, rate: float, *, seed: int = 0, peers: int = PEERS, rounds: int = ROUNDS, settings: Mapping[str, Any] | None = None
+) -> list[float]:
+    """The accuracy of each peer after its last merge; `split` is "iid", "dirichlet-0.1" or "shards"."""
+
+    async def main() -> list[float]:
+        async with SimulatedSwarm(seed, {"join": {"wait_seconds": 0.0}, **(settings or {})}) as swarm:
+            crowd = make_peers(swarm, digits, split, rate, seed, peers)
+            for peer in crowd:
+                peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"d20-seed")
+                peer.start()
+            await trio.sleep(rounds + 0.99)
+            return [accuracy(peer.trainer.model, digits) for peer in crowd]
+
+    digits = load()
+    return run_in_virtual_time(main, seed=seed)
+
+
+def make_peers(swarm: SimulatedSwarm, digits: Digits, split: str, rate: float, seed: int, peers: int) -> Sequence[SimulatedPeer]:
+    """All start from the same weights; each has its own rows."""
+    crowd = []
+    for index, rows in enumerate(SPLITS[split](digits.train_y, peers, seed)):
+        learner = Learner(digits.train_x[rows], digits.train_y[rows], rate, np.random.default_rng([seed, index]))
+        crowd.append(swarm.peer(f"peer-{index}", fresh_model(seed), learner.train))
+    return crowd
+
+
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers: NDArray[np.float32] = np.exp(scores - scores.max(1, keepdims=True))
+    powers /= powers.sum(1, keepdims=True)
+    return powers

@@ -1,0 +1,55 @@
+"""Envelopes: as they come, and with a payload that somebody has signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from learnae.content.cids import dag_cid
+from learnae.errors import UpdateRejected
+from learnae.identity.envelopes import ENVELOPE_BYTES, Opened, decode_envelope, encode_envelope
+from learnae.identity.keys import Identity
+from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
+from tests.support.hostile.targets import Target
+from tests.support.hostile.trees import CBOR
+
+SWARM = bytes(range(16))
+HEAD_BYTES = 97
+SIGNED = b"learnae/announcement/1"
+BODIES: tuple[Body, ...] = (
+    Update(dag_cid(b"root"), 139_265, b"lineage1", b"signatur", 1200, False, 700, 179_200, 0.0015, "int8"),
+    Update(dag_cid(b"root"), 1, b"lineage1", b"signatur", 0, True, 0, 0, 0.0, "fp32", dag_cid(b"base"), 0.25, bytes(range(200)) * 2),
+    Slice(dag_cid(b"root"), 4000, b"schema", 120, {"cat": 60, "dog": 60}),
+    Sample(bytes(range(100))),
+    Present({"ipfs": ("/ip4/127.0.0.1/tcp/4001", "/dns/a.example/udp/4001"), "directory": ()}, "keeper", (1, 2)),
+    Present(),
+    Leaving(),
+)
+
+
+def signed(payload: bytes, identity: Identity) -> bytes:
+    """An envelope of version 1 around any bytes."""
+    return b"\x01" + bytes.fromhex(identity.peer) + identity.sign(SIGNED + payload) + payload
+
+
+def targets() -> Iterator[Target]:
+    identity = Identity.generate(b"hostile!" * 4)
+    seeds = tuple(encode_envelope(identity, Announcement(SWARM, identity.peer, number, body)) for number, body in enumerate(BODIES))
+
+    def open_payload(payload: bytes) -> Opened:
+        return decode_envelope(signed(payload, identity), SWARM)
+
+    def is_one_of_the_seeds(data: bytes, opened: Any) -> None:
+        assert data in seeds, "an envelope that nobody has signed"
+
+    def comes_back(payload: bytes, opened: Opened) -> None:
+        announcement = opened.announcement
+        assert announcement.peer == identity.peer
+        again = decode_envelope(encode_envelope(identity, announcement, limit=2 * ENVELOPE_BYTES), SWARM).announcement
+        assert again == announcement or attrs.evolve(again, body=announcement.body) == announcement
+
+    yield Target("envelope", lambda data: decode_envelope(data, SWARM), (UpdateRejected,), seeds, (), is_one_of_the_seeds)
+    payloads = tuple(seed[HEAD_BYTES:] for seed in seeds)
+    yield Target("payload", open_payload, (UpdateRejected,), payloads, (CBOR,), comes_back)

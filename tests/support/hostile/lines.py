@@ -1,0 +1,54 @@
+"""The lines between a trainer and its node, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from learnae.errors import Problem
+from learnae.link.messages import (
+    MAX_LINE,
+    Adopted,
+    Failed,
+    Garbled,
+    Hello,
+    Lines,
+    Message,
+    Offer,
+    Progress,
+    Release,
+    Report,
+    Start,
+    Taken,
+    Want,
+)
+from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
+from tests.support.hostile.targets import Target
+from tests.support.hostile.trees import JSON
+
+PROGRESS = Progress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
+HELLO = Hello(
+    "run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", (), True)), b"\x00\xff", "old", 7
+)
+VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
+REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
+MESSAGES: tuple[Message, ...] = (
+    Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
+    Taken(1, PROGRESS),
+    Taken(0, Progress(0, b"", 0, 1, 1, 0.0)),
+    Adopted(8),
+    Want(),
+    Release(0),
+    Offer("session", 4, 1, 0, b"lineage8", -20, "moved"),
+    Report(REPORT, {"splits": ["aa"], "share": 0.5}),
+    Failed("gone", (Problem("a.b", "is wrong", "write c"), Problem("d", "is missing"))),
+)
+
+
+def targets() -> Iterator[Target]:
+    lines = Lines()
+
+    def comes_back(data: bytes, message: Message) -> None:
+        again = lines.encode(message, 20 * MAX_LINE)
+        assert lines.encode(lines.decode(again, 20 * MAX_LINE), 20 * MAX_LINE) == again
+
+    yield Target("line", lines.decode, (Garbled,), tuple(map(lines.encode, MESSAGES)), (JSON,), comes_back)

@@ -1,0 +1,58 @@
+"""A home that somebody gives away: it has lived, and every text in it is hostile."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+from learnae.identity.keys import Identity
+from learnae.node.history import History, Proof, Published
+from learnae.node.history_reader import Sighting
+from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+from tests.support.hostile.texts import encodable
+
+ALICE, BOB = PeerId("a11c" + "0" * 60), PeerId("b0b0" + "1" * 60)
+ROOT = Cid("bafyrei" + "a" * 52)
+LONGEST_NAME = 200
+
+
+def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
+    """Every text in it is this one, but for Alice's and Bob's keys and one root; with `numbers`, it stands in the place of them too."""
+    folder.mkdir(parents=True)
+    Identity.load_or_create(folder / "key")
+    lineage = b"lineage1"
+    with History.open(folder / "history.sqlite") as history:
+        refused = UpdateVerdict(1, ALICE, 7, ROOT, False, 1.0, 1.0, "gate", "reason")
+        merged = UpdateVerdict(1, ALICE, 6, ROOT, True, 1.0, 0.5, "clip", "reason")
+        history.add_round(RoundReport(1, 0.5, lineage, 820, ROOT, 1, 1, 2, 2, 1, 1, 0, "merged", (refused, merged)))
+        history.add_published(Published(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
+        history.save_standing(lineage, 41, 300.0)
+        sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)
+        history.save_peers({}, {}, {"reason": 3}, [Proof(ALICE, Kind.UPDATE, 1, b"a", b"b")], [sighting])
+    name = encodable(text)[:LONGEST_NAME]
+    document = {"swarm": {"name": name}, "peer": {}, "selector": {"use": name}, "storage": [{"use": "directory", "path": name}]}
+    (folder / "config.json").write_text(json.dumps({"folder": str(folder), "config": document}))
+    _overwrite(folder / "history.sqlite", encodable(text), numbers=numbers)
+    return folder
+
+
+def _overwrite(file: Path, text: str, *, numbers: bool) -> None:
+    """What a command searches by stays, and what has to be unique."""
+    db = sqlite3.connect(file)
+    with db:
+        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for _, name, kind, _, _, primary in db.execute(f"PRAGMA table_info({table})").fetchall():
+                if name not in ("peer", "root") and not primary and (kind == "TEXT" or (numbers and kind in ("INTEGER", "REAL"))):
+                    db.execute(f"UPDATE OR IGNORE {table} SET {name} = ?", (text,))
+        db.execute("INSERT INTO counts VALUES (?, 1)", (text,))
+        db.execute("INSERT OR REPLACE INTO totals VALUES (?, 1)", (text,))
+        db.execute("INSERT INTO denied VALUES (?, 1)", (text,))
+        db.execute("INSERT INTO rejoin VALUES (1, x'00', 1, ?)", (text,))
+        db.execute(
+            "INSERT INTO peers (peer, last_tried, failures, ever_accepted, fetched_number, refused) VALUES (?, 1, 0, 0, 0, ?)", (BOB, text)
+        )
+        db.execute("INSERT INTO verdicts VALUES (1, ?, 7, ?, 0, 1, 1, ?, ?)", (text, text, text, text))
+        for peer, root in ((text, text), (BOB, ROOT)):
+            db.execute("INSERT INTO heard VALUES (?, 5, 1, 1, 8, ?, x'00', 1, 0, x'00', 1)", (peer, root))
+    db.close()
