@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnae.data import hepmass
+from examples.hepmass import hepmass
 
 WIDTHS = (28, 256, 256, 256, 1)
 BATCH = 256

@@ -3,16 +3,16 @@
 import os
 from pathlib import Path
 
+import hepmass
 import torch
 from torch import nn
 
 import learnae
-from learnae.data import hepmass
-from learnae.errors import Problem
+from learnae import Problem
 
 HOW = """name the data set with HEPMASS_FILE=all_train.csv.gz learnae run learnae.toml
   - HEPMASS, UCI Machine Learning Repository: https://archive.ics.uci.edu/dataset/347/hepmass, or
-  - synthetic rows of the same form: python -m learnae.data.hepmass synthetic.csv.gz"""
+  - synthetic rows of the same form: python hepmass.py synthetic.csv.gz"""
 
 
 def collisions():

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnae.data.hepmass import Collisions, Scaling, Share, chunks_of, synthetic, write_like_published
-from learnae.data.hepmass import __main__ as command
-from learnae.data.hepmass.columns import HEADER
+from examples.hepmass import hepmass as command
+from examples.hepmass.hepmass import HEADER, Collisions, Scaling, Share, chunks_of, synthetic, write_like_published
 from learnae.errors import ConfigError
 from tests.support.hostile.texts import is_harmless
 
@@ -203,14 +202,14 @@ def test_a_file_with_too_few_rows_for_the_examination_is_refused(published: Path
 
 def test_the_command_writes_a_file(tmp_path: Path) -> None:
     path = tmp_path / "made.csv.gz"
-    subprocess.run([sys.executable, "-m", "learnae.data.hepmass", str(path), "--rows", "20"], check=True, timeout=60)
+    subprocess.run([sys.executable, str(Path(command.__file__)), str(path), "--rows", "20"], check=True, timeout=60)
     assert len(read(path)[1]) == 20
 
 
 def test_a_file_that_cannot_be_written_is_told_harmlessly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["hepmass", str(tmp_path / "\x1b[2J\u202e" / "x\nFAKED"), "--rows", "20"])
+    monkeypatch.setattr(sys, "argv", ["hepmass.py", str(tmp_path / "\x1b[2J\u202e" / "x\nFAKED"), "--rows", "20"])
     with pytest.raises(SystemExit) as ended:
         command.main()
     said = capsys.readouterr().err

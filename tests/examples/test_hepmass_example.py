@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.data.hepmass import write_like_published
+from examples.hepmass.hepmass import write_like_published
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hepmass"
 
@@ -35,4 +35,4 @@ def test_without_the_file_it_says_where_to_find_one_and_how_to_make_one():
     result = subprocess.run(command, cwd=EXAMPLE, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 2
     assert "UCI Machine Learning Repository" in result.stderr
-    assert "python -m learnae.data.hepmass synthetic.csv.gz" in result.stderr
+    assert "python hepmass.py synthetic.csv.gz" in result.stderr
