@@ -30,7 +30,7 @@ from learnae.content.cids import raw_cid
 from learnae.content.roots import Root, encode_parts, encode_root
 from learnae.records import BLOCK_BYTES, Block, Cid
 from learnae.testing.context import make_context
-from learnae.testing.published import Published, payloads, published
+from learnae.testing.published import MadeUpUpdate, payloads, published
 from learnae_ipfs.car import car
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -70,7 +70,7 @@ class Race:
     def storage(self, place: int) -> IpfsStorage:
         return IpfsStorage(IpfsStorageOptions(address=self.kubos[place].address), make_context(self.folder / str(place)))
 
-    async def _once(self, near: IpfsStorage, far: IpfsStorage, ours: Published, theirs: Published, *, ours_first: bool) -> None:
+    async def _once(self, near: IpfsStorage, far: IpfsStorage, ours: MadeUpUpdate, theirs: MadeUpUpdate, *, ours_first: bool) -> None:
         file = self.folder / "theirs.car"
         file.write_bytes(b"".join(car(theirs.root, theirs.blocks)))
         one, other = self.kubos
@@ -97,7 +97,7 @@ class Race:
         return sum(kubo.cpu_seconds for kubo in self.kubos)
 
 
-async def get(storage: IpfsStorage, update: Published, hints: Sequence[str] = ()) -> None:
+async def get(storage: IpfsStorage, update: MadeUpUpdate, hints: Sequence[str] = ()) -> None:
     """As a node does: the root, what it names, then the blocks; nothing is kept."""
     meta, *blocks, part, root = update.cids
     came: set[Cid] = set()

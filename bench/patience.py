@@ -25,14 +25,14 @@ from machine import describe
 
 import learnae
 from learnae.data.digits import Digits, load
-from learnae.link.messages import Offer
+from learnae.link.messages import MergeResult
 from learnae.node import rounds
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryMedium, MemoryStorage
 from learnae.testing.swarm import MemoryLink, MemoryTrainer, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
-from learnae.trainer.model_progress import Patience
+from learnae.trainer.model_progress import WaitBudget
 from tests.support.d20 import SPLITS, Learner, accuracy, fresh_model
 
 PATIENCES = (0.0, 0.02, 0.05, 0.1)
@@ -80,11 +80,11 @@ class PatientTrainer(MemoryTrainer):
 
     step_seconds: Callable[[], float]
     merge_seconds: float
-    patience: Patience
+    patience: WaitBudget
     adopted: Callable[[PatientTrainer], None]
     news: trio.Event = attrs.field(factory=trio.Event)
     waited: float = 0.0
-    _coming: tuple[float, WakingLink, Offer] | None = None
+    _coming: tuple[float, WakingLink, MergeResult] | None = None
     _lent: float = 0.0
 
     def connect(self, session: str) -> MemoryLink:
@@ -105,7 +105,7 @@ class PatientTrainer(MemoryTrainer):
                 self.patience.earn(round_seconds)
                 await self._hand_over(self.patience.seconds)
 
-    def receive(self, link: MemoryLink, offer: Offer) -> None:
+    def receive(self, link: MemoryLink, offer: MergeResult) -> None:
         arrives = trio.current_time() + self.merge_seconds
         self._coming, self.patience.latency = (arrives, link, offer), arrives - self._lent
         self.news.set()
@@ -197,7 +197,7 @@ def make_trainer(
         progress=attrs.evolve(plain.progress, lineage=b"the-same"),
         step_seconds=lambda: STEP_SECONDS / speed * chance.uniform(0.8, 1.2),
         merge_seconds=line.merge,
-        patience=Patience(patience),
+        patience=WaitBudget(patience),
         adopted=adopted,
     )
 
@@ -214,13 +214,13 @@ async def start_later(peer: SimulatedPeer, seconds: float) -> None:
 
 
 def manager_with_slow_storage(read_seconds: float) -> PluginManager:
-    class Offer:
+    class MergeResult:
         @learnae.hookimpl
         def learnae_register_storage(self) -> Mapping[str, type[learnae.Storage]]:
             return {"slow": type("Slow", (SlowStorage,), {"read_seconds": read_seconds})}
 
     manager = PluginManager.discover(only=())
-    manager.register(Offer(), Plugin("bench"))
+    manager.register(MergeResult(), Plugin("bench"))
     return manager
 
 

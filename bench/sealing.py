@@ -20,7 +20,7 @@ from machine import describe
 from tables import show
 
 from learnae.content.cids import check
-from learnae.content.encryption import OPEN, Seal, Siv, room
+from learnae.content.encryption import NO_ENCRYPTION, AesSiv, Encryption, room
 from learnae.content.pack import Packed, pack
 from learnae.content.unpack import Content, Manifest
 from learnae.plugins.codec.int8 import Int8
@@ -49,7 +49,7 @@ def ciphers() -> None:
         "AES-128-SIV": (lambda data: short.encrypt(data, None), lambda data: short.decrypt(data, None)),
         "AES-256-GCM-SIV": (lambda data: gcm.encrypt(NO_NONCE, data, None), lambda data: gcm.decrypt(NO_NONCE, data, None)),
     }
-    block, message = os.urandom(room(Siv(bytes(Siv.KEY_BYTES)))), os.urandom(MESSAGE_BYTES)
+    block, message = os.urandom(room(AesSiv(bytes(AesSiv.KEY_BYTES)))), os.urandom(MESSAGE_BYTES)
     rows = [
         (
             name,
@@ -78,7 +78,7 @@ def updates() -> None:
     rng = np.random.default_rng(0)
     shapes = itertools.chain.from_iterable(((into, out), (out,)) for into, out in itertools.pairwise(WIDTHS))
     model = {TensorSpec(f"t{i}", "float32", shape): rng.standard_normal(shape, np.float32) for i, shape in enumerate(shapes)}
-    seals: dict[str, Seal] = {"open": OPEN, "sealed": Siv(os.urandom(Siv.KEY_BYTES))}
+    seals: dict[str, Encryption] = {"open": NO_ENCRYPTION, "sealed": AesSiv(os.urandom(AesSiv.KEY_BYTES))}
     packing: dict[str, list[float]] = {name: [] for name in seals}
     unpacking: dict[str, list[float]] = {name: [] for name in seals}
     for _ in range(REPEATS):
@@ -93,13 +93,13 @@ def updates() -> None:
     show(f"An update of {count / 1e6:.1f} M parameters, int8, CPU ms", ("", "open", "sealed", "of that the seal"), rows)
 
 
-def packed(model: Mapping[TensorSpec, np.ndarray], codec: Int8, seal: Seal) -> Packed:
+def packed(model: Mapping[TensorSpec, np.ndarray], codec: Int8, seal: Encryption) -> Packed:
     rng = np.random.default_rng(0)
     entries = ((spec, codec.encode(spec.name, tensor, None, rng)) for spec, tensor in model.items())
     return pack(entries, peer=PeerId("0" * 64), kind=Kind.UPDATE, number=1, codec="int8", seal=seal)
 
 
-def unpack(update: Packed, codec: Int8, seal: Seal) -> None:
+def unpack(update: Packed, codec: Int8, seal: Encryption) -> None:
     store: dict[Cid, bytes] = {block.cid: block.data for block in update.blocks}
 
     async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:

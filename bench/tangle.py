@@ -23,15 +23,15 @@ import trio
 from machine import describe
 from tables import show
 
-from learnae.testing.announcer_talk import Ear
+from learnae.testing.announcer_talk import Listener
 from learnae.testing.context import make_context
 from learnae_iota import curl
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.backlog import Backlog
 from learnae_iota.calls import broadcast
 from learnae_iota.devnet import Tangle, free_ports
-from learnae_iota.line import Line
-from learnae_iota.looking import Looker
+from learnae_iota.line import NodeApi
+from learnae_iota.looking import Poller
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import Places, window_of
 from learnae_iota.transactions import NOTHING, make
@@ -104,8 +104,8 @@ async def latency(bench: Bench, channel: str, **options: Any) -> tuple[str, str]
 
 
 @asynccontextmanager
-async def listening(announcer: IotaAnnouncer, channel: str) -> AsyncIterator[Ear]:
-    ear = Ear()
+async def listening(announcer: IotaAnnouncer, channel: str) -> AsyncIterator[Listener]:
+    ear = Listener()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announcer.listen, [channel], ear.deliver)
         yield ear
@@ -125,12 +125,12 @@ async def sending(bench: Bench) -> list[tuple[str, str]]:
 
 def batches(bench: Bench) -> list[tuple[str, str]]:
     """A listener that finds all at once; the same place again, so that hashing them does not take all day."""
-    count, places, line = bench.times(400), Places.of("batches", None), Line(bench.tangle.urls[1], 60.0)
+    count, places, line = bench.times(400), Places.of("batches", None), NodeApi(bench.tangle.urls[1], 60.0)
     for _ in range(count):
         now = time.time()
         transaction = make(random.randbytes(MESSAGE_BYTES), places.at(window_of(now)), (NOTHING, NOTHING), int(now * 1000))
         broadcast(line, [curl.with_nonce(transaction, 1)])
-    looker, messages = Looker([places]), 0
+    looker, messages = Poller([places]), 0
     backlog = Backlog(looker, 3600.0)
     before = time.process_time()
     while not backlog.over:

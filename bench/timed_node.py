@@ -27,12 +27,12 @@ import learnae.plugins.directory.search
 from learnae.node.__main__ import run
 from learnae.node.decoding import Decoder
 from learnae.node.history import History
-from learnae.node.judging import Judges
-from learnae.node.merging import Merger, Writer
+from learnae.node.judging import GateChain
+from learnae.node.merging import Merger, ModelWriter
 from learnae.node.node import Node
-from learnae.node.obtaining import Errands
+from learnae.node.obtaining import BackgroundFetches
 from learnae.node.publishing import Publisher
-from learnae.node.rounds import Adopting, Rounds
+from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import keep_memory
 from learnae.plugins.codec.int8 import Int8
 from learnae.plugins.directory.packs import Pack, PackWriter
@@ -49,18 +49,18 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "fetch: hashes": [(learnae.plugins.directory.search, "check"), (learnae.node.services, "check"), (learnae.node.fetching, "check")],
     "check of what came": [(Decoder, "check")],
     "decode": [(Decoder, "decode")],
-    "gates": [(Judges, "judge")],
+    "gates": [(GateChain, "judge")],
     "merge": [(Average, "combine")],
-    "stack, check and write the page": [(Writer, "write")],
+    "stack, check and write the page": [(ModelWriter, "write")],
     "history": [(History, name) for name in ("next_number", "add_published", "drop_published", "published")] + [(Node, "_write")],
     "drop old blocks": [(DirectoryStorage, "_unlink")],
 }
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "publish: number, encode, pack, put, announce": [(Publisher, "publish")],
-    "fetch: manifest and blocks, with hashes": [(Errands, "obtain")],
-    "judge: decode, gates": [(Judges, "judge")],
+    "fetch: manifest and blocks, with hashes": [(BackgroundFetches, "obtain")],
+    "judge: decode, gates": [(GateChain, "judge")],
     "merge: decode, combine, write the page": [(Merger, "run")],
-    "hand over, until adopted": [(Adopting, "hand_over")],
+    "hand over, until adopted": [(MergeBuffers, "hand_over")],
     "exchange in all": [(Rounds, "exchange")],
     "write the history, drop old blocks": [(Node, "_end_round")],
 }

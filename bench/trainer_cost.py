@@ -20,9 +20,9 @@ from task import make_model
 from throughput import show_throughput
 
 import learnae
-from learnae.trainer.copying import Copier
+from learnae.trainer.copying import ModelCopier
 from learnae.trainer.shared import find_shared
-from learnae.trainer.shared_memory import Area
+from learnae.trainer.shared_memory import SharedMemory
 
 STEPS = 1_000_000
 REPEATS = 21
@@ -50,8 +50,8 @@ def step_microseconds() -> float:
 
 def copy_milliseconds(model: torch.nn.Module) -> tuple[float, float, float]:
     shared = find_shared(model)
-    area = Area(shared.specs)
-    copier = Copier(shared.places, area.slots, area.pages)
+    area = SharedMemory(shared.specs)
+    copier = ModelCopier(shared.places, area.slots, area.pages)
     snapshot = median(lambda: copier.snapshot(0, steps=0))
     moved = median(lambda: copier.adopt(0, 0, steps=1))
     unmoved = median(lambda: copier.adopt(0, 0, steps=0), before=lambda: copier.snapshot(0, steps=0))

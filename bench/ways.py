@@ -16,7 +16,7 @@ from task import BATCH
 from torch import nn
 
 import learnae
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 ANNOUNCEMENT_BYTES = 1090  # the most that one may have
 EXCHANGE_SECONDS = 60.0
@@ -165,4 +165,4 @@ def _add(total: tuple[int, str], report: tuple[int, str]) -> tuple[int, str]:
 def _timed_node(spec: dict[str, Any]) -> Any:
     """Starts the node with a stopwatch at its parts."""
     command = (sys.executable, str(TIMED_NODE), str(Path(spec["folder"]) / f"times-{spec['rank']}.jsonl"))
-    return mock.patch("learnae.trainer.join.Terms", partial(Terms, command=command))
+    return mock.patch("learnae.trainer.join.Terms", partial(SwarmSettings, command=command))

@@ -5,7 +5,16 @@ All that a user or a plugin author needs is imported from here. Importing this m
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.errors import ConfigError, EntryError, LearnaeError, NeedsTorch, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.errors import (
+    ConfigError,
+    EntryError,
+    LearnaeError,
+    NeedsTorchError,
+    PluginError,
+    Problem,
+    UnavailableError,
+    UpdateRejectedError,
+)
 from learnae.hookspecs import hookimpl
 from learnae.records import (
     Block,
@@ -45,7 +54,7 @@ from learnae.strategies import (
 
 if TYPE_CHECKING:
     from learnae.trainer.join import join
-    from learnae.trainer.loop import Trainer
+    from learnae.trainer.loop import TrainingLoop
     from learnae.trainer.swarm import Swarm
 
 __all__ = [
@@ -68,7 +77,7 @@ __all__ = [
     "LocalModel",
     "Merge",
     "Merged",
-    "NeedsTorch",
+    "NeedsTorchError",
     "NoOptions",
     "Outer",
     "PeerId",
@@ -83,10 +92,10 @@ __all__ = [
     "Strategy",
     "Swarm",
     "TensorSpec",
-    "Trainer",
-    "Unavailable",
+    "TrainingLoop",
+    "UnavailableError",
     "Update",
-    "UpdateRejected",
+    "UpdateRejectedError",
     "UpdateVerdict",
     "Verdict",
     "View",
@@ -94,7 +103,7 @@ __all__ = [
     "join",
 ]
 
-_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "Trainer": "learnae.trainer.loop"}
+_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "TrainingLoop": "learnae.trainer.loop"}
 
 
 def __getattr__(name: str) -> Any:
@@ -106,5 +115,5 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_NEED_TORCH[name]), name)
     except ModuleNotFoundError as error:
         if error.name == "torch":
-            raise NeedsTorch(f"learnae.{name}") from error
+            raise NeedsTorchError(f"learnae.{name}") from error
         raise

@@ -1,11 +1,11 @@
 """Who must act.
 
     LearnaeError
-      ConfigError       fix your file          exit 2
-      PluginError       fix that plugin        exit 3
-        EntryError      or your own function   exit 3
-      Unavailable       wait: the network      retried, the round goes on
-      UpdateRejected    distrust that peer     counted, the round goes on
+      ConfigError           fix your file          exit 2
+      PluginError           fix that plugin        exit 3
+        EntryError          or your own function   exit 3
+      UnavailableError      wait: the network      retried, the round goes on
+      UpdateRejectedError   distrust that peer     counted, the round goes on
 
 Anything else that reaches the user is a bug of ours.
 """
@@ -49,7 +49,7 @@ class ConfigError(LearnaeError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class NeedsTorch(ConfigError, ImportError):
+class NeedsTorchError(ConfigError, ImportError):
     """Something that trains was asked for where PyTorch is not installed."""
 
     def __init__(self, what: str) -> None:
@@ -73,7 +73,7 @@ class EntryError(PluginError):
         self.args = (f"your {function} failed while {action}: {cause}\n{lines}".rstrip(),)
 
 
-class Unavailable(LearnaeError):
+class UnavailableError(LearnaeError):
     """The network, a daemon or a folder cannot deliver now; `missing` names the blocks that did not come."""
 
     def __init__(self, message: str, missing: Collection[Cid] = ()) -> None:
@@ -81,7 +81,7 @@ class Unavailable(LearnaeError):
         super().__init__(message)
 
 
-class UpdateRejected(LearnaeError):
+class UpdateRejectedError(LearnaeError):
     """A peer sent something that it should not have sent; `reason` is a short stable slug for counting."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -33,7 +33,7 @@ _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno
 
 
 @attrs.frozen
-class Place:
+class FolderHandle:
     """A folder, reached anew for each use, since it may go and come back.
 
     `named` is what its user calls it. Of the names `below` none may be a link: anybody who may write to the folder could have made it.

@@ -99,7 +99,7 @@ class Service(Strategy):
         """What is fine about everything outside that this service needs, a short line each: for `learnae check`, without being entered.
 
         Starts nothing, leaves nothing behind, and disturbs no peer that runs in the same home; it is cut off after a while.
-        Raises ConfigError with what must be mended and how, Unavailable for what only time mends.
+        Raises ConfigError with what must be mended and how, UnavailableError for what only time mends.
         """
         return ()
 
@@ -113,12 +113,12 @@ class Storage(Service, ABC):
 
         All or nothing: what raises, is cancelled or is killed with its process leaves nothing behind that counts. `roots` does not name
         the root, and a storage that frees what nobody names delivers none of its blocks. `blocks` is iterated once, in any thread; what
-        it raises comes through. Putting a root again replaces its blocks by the new ones. Raises Unavailable.
+        it raises comes through. Putting a root again replaces its blocks by the new ones. Raises UnavailableError.
         """
 
     @abstractmethod
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        """Deliver each block as it comes, in any order, once or more. Raises Unavailable with all others as `missing` after that.
+        """Deliver each block as it comes, in any order, once or more. Raises UnavailableError with all others as `missing` after that.
 
         `deliver` may be called from any thread. It neither blocks nor raises, ignores what nobody asked for and what comes after `get` has
         ended, and copies what is not plain bytes. `hints` are texts of strangers.
@@ -126,11 +126,14 @@ class Storage(Service, ABC):
 
     @abstractmethod
     async def drop(self, root: Cid) -> None:
-        """Forget this root; blocks that no other root names may go. An unknown root is no error. Raises Unavailable."""
+        """Forget this root; blocks that no other root names may go. An unknown root is no error. Raises UnavailableError."""
 
     @abstractmethod
     async def roots(self) -> Sequence[Cid]:
-        """What this peer has put and not dropped, also in earlier runs, each once: for the clean-up after a crash. Raises Unavailable."""
+        """What this peer has put and not dropped, also in earlier runs, each once: for the clean-up after a crash.
+
+        Raises UnavailableError.
+        """
 
     def hints(self) -> Sequence[str]:
         """At most 8 short texts that tell others where this store can be reached. Asked often, in the loop: it must not block."""
@@ -146,7 +149,7 @@ class Announcer(Service, ABC):
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         """Send; `replaces` is the key of what this message supersedes. May run several times at once, and beside `listen`.
 
-        Raises Unavailable, when the message may have been sent all the same; ValueError above `max_bytes`.
+        Raises UnavailableError, when the message may have been sent all the same; ValueError above `max_bytes`.
         """
 
     @abstractmethod
@@ -155,7 +158,7 @@ class Announcer(Service, ABC):
         is backlog.
 
         Never called again before it has ended. `deliver` may be called from any thread; it neither blocks nor raises, and ignores what
-        comes after `listen` has ended. Raises Unavailable when the medium is gone; the core calls again with back-off.
+        comes after `listen` has ended. Raises UnavailableError when the medium is gone; the core calls again with back-off.
         """
 
 
@@ -237,10 +240,10 @@ class Codec(Strategy, ABC):
 
     @abstractmethod
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
-        """The tensor again. Raises UpdateRejected for bytes or meta that do not fit `like`, whatever they are."""
+        """The tensor again. Raises UpdateRejectedError for bytes or meta that do not fit `like`, whatever they are."""
 
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
-        """Raises UpdateRejected where `decode` would; override it where that is cheaper than decoding."""
+        """Raises UpdateRejectedError where `decode` would; override it where that is cheaper than decoding."""
         self.decode(encoded, like, base)
 
     def finite(self, encoded: Encoded) -> bool:

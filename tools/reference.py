@@ -17,9 +17,9 @@ import click
 import learnae
 from learnae import hookspecs
 from learnae.cli.main import learnae as command_line
-from learnae.config.describe import Key, describe_tables
+from learnae.config.describe import OptionKey, describe_tables
 from learnae.config.options import KINDS
-from learnae.plugins.hooks import Offer
+from learnae.plugins.hooks import StrategyOffer
 from learnae.plugins.manager import PluginManager
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -105,7 +105,7 @@ def configuration() -> Iterator[str]:
             yield from itertools.chain.from_iterable(map(_strategy, manager.offers(table).values()))
 
 
-def _strategy(offer: Offer) -> Iterator[str]:
+def _strategy(offer: StrategyOffer) -> Iterator[str]:
     """One strategy of ours, with its own keys."""
     yield f"### {offer.kind}: {offer.name}"
     yield offer.doc
@@ -123,17 +123,17 @@ def _about_kind(table: str) -> str:
     return f"The keys of the chosen strategy stand beside these. Default: {default}.{several}"
 
 
-def _table(keys: Iterable[Key]) -> str:
+def _table(keys: Iterable[OptionKey]) -> str:
     return "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *map(_row, keys)])
 
 
-def _row(key: Key) -> str:
+def _row(key: OptionKey) -> str:
     must = f" Must be {' and '.join(key.bounds)}." if key.bounds else ""
     cells = (f"`{key.key}`", key.type, _default(key), key.doc + must)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _default(key: Key) -> str:
+def _default(key: OptionKey) -> str:
     return key.default if key.default in ("", "required", "computed") else f"`{key.default}`"
 
 

@@ -38,4 +38,4 @@ def make_trainer():
     def evaluate(model):
         return {"bits_per_byte": loss(model, questions).item() / math.log(2)}
 
-    return learnae.Trainer(model=model, optimizer=optimizer, batches=batches, loss=loss, evaluate=evaluate, evaluate_steps=25)
+    return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=batches, loss=loss, evaluate=evaluate, evaluate_steps=25)

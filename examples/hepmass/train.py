@@ -45,4 +45,4 @@ def make_trainer():
         right = ((said > 0) == (answers > 0)).float().mean().item()
         return {"exam_loss": nn.functional.binary_cross_entropy_with_logits(said, answers).item(), "accuracy": right}
 
-    return learnae.Trainer(model=model, optimizer=optimizer, batches=batches, loss=loss, evaluate=evaluate, evaluate_steps=100)
+    return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=batches, loss=loss, evaluate=evaluate, evaluate_steps=100)

@@ -23,13 +23,13 @@ from learnae.config.kept import code_in, without_code
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of
-from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.errors import ConfigError, Problem, UnavailableError
 from learnae.identity.homes import LOCK, Home, claim, open_home
 from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
 from learnae.node.history import History
-from learnae.node.runtime import Shared, Surroundings, in_worker_threads
-from learnae.node.strategy_set import Assembly, Maker, Named, assemble, refuse_unguarded, told_apart
+from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
+from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, refuse_unguarded, told_apart
 from learnae.outlets import tell
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers.prometheus import serving_http
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from learnae.config.tables import Choice, Config
-    from learnae.identity.swarms import Swarm
+    from learnae.identity.swarms import SwarmIdentity
     from learnae.node.services import Service as NamedService
 
 
@@ -173,7 +173,7 @@ def _check_lock(home: Home) -> Iterator[str]:
     yield f"the home {home.path}: nobody else uses it"
 
 
-def membership(config: Config, swarm: Swarm, services: Iterable[Named[Any]]) -> str:
+def membership(config: Config, swarm: SwarmIdentity, services: Iterable[ConfiguredStrategy[Any]]) -> str:
     """Of four kinds: private, by an allow list, open by consent, open to those who reach this machine's folders."""
     named = f"swarm {config.swarm.name!r} is"
     if swarm.key is not None:
@@ -186,7 +186,7 @@ def membership(config: Config, swarm: Swarm, services: Iterable[Named[Any]]) -> 
     return f"{named} open to whoever can write to its folders: nothing of it leaves this machine by itself"
 
 
-def fingerprint(swarm: Swarm) -> str:
+def fingerprint(swarm: SwarmIdentity) -> str:
     """Equal where both name and key are; it tells neither."""
     digits = swarm.channel[:16]
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
@@ -231,27 +231,29 @@ async def check_services(services: Iterable[NamedService], findings: Findings) -
 async def _check(service: NamedService, findings: Findings) -> None:
     with findings.problems.collected():
         try:
-            with service.calling(f"checking the surroundings of {service.label}", within=CHECK_SECONDS, ours=(Unavailable, ConfigError)):
+            with service.calling(
+                f"checking the surroundings of {service.label}", within=CHECK_SECONDS, ours=(UnavailableError, ConfigError)
+            ):
                 findings.passed.extend([f"{service.label}: {line}" for line in await service.strategy.check()])
-        except Unavailable as error:
+        except UnavailableError as error:
             findings.problems.add(service.label, str(error), "wait for it, or see that it can be reached")
 
 
 NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer's own node
 
 
-def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> Assembly:
+def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> StrategySet:
     """They make nothing where a home, perhaps a gift, says so. With `abandon`, whoever is cut off does not wait for a thread that
     hangs. Raises ConfigError, PluginError.
     """
     return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon, existing_only=True))
 
 
-def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Surroundings:
+def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Runtime:
     """Those of a command. Raises ConfigError for a swarm whose key cannot be had."""
     threads = partial(in_worker_threads, abandon=abandon)
     in_thread = threads()
-    return Surroundings(
+    return Runtime(
         home=home,
         meeting=meeting_place(swarm_of(config.swarm)),
         clock=time.monotonic,
@@ -259,7 +261,7 @@ def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon:
         in_thread=in_thread,
         in_watcher_thread=in_thread,
         threads=threads,
-        share=Shared(),
+        share=SharedResources(),
         log=manager.log,
         existing_only=existing_only,
     )
@@ -279,9 +281,9 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
         trio.run(check_services, services, findings)
 
 
-def _made(config: Config, manager: PluginManager, home: Path, findings: Findings) -> list[Named[Any]]:
-    maker = Maker(config, manager, NOBODY, surroundings(config, manager, home, abandon=True), swarm_of(config.swarm))
-    made: list[Named[Any]] = []
+def _made(config: Config, manager: PluginManager, home: Path, findings: Findings) -> list[ConfiguredStrategy[Any]]:
+    maker = StrategyFactory(config, manager, NOBODY, surroundings(config, manager, home, abandon=True), swarm_of(config.swarm))
+    made: list[ConfiguredStrategy[Any]] = []
     for kind, key, choice in _choices(config):
         with findings.problems.collected(broken_at=f"{key}.use"):
             made.append(told_apart(maker.make(kind, choice), made))
@@ -296,7 +298,7 @@ def _choices(config: Config) -> Iterator[tuple[str, str, Choice]]:
     yield from ((kind, kind, choice) for kind, choice in single if choice is not None)
 
 
-def _say_who_takes_part(config: Config, services: list[Named[Any]], findings: Findings) -> None:
+def _say_who_takes_part(config: Config, services: list[ConfiguredStrategy[Any]], findings: Findings) -> None:
     """Not where the file's own words about that are wrong: then nobody knows."""
     if any(problem.key.removeprefix("--set ").startswith(("swarm", "peer.allow")) for problem in findings.problems.found):
         return

@@ -12,7 +12,7 @@ EMBEDDED = "directory"
 
 
 @click.command()
-@click.option("--out", type=options.Place(file_okay=False), default=Path("out"), show_default=True, help="Where the picture goes.")
+@click.option("--out", type=options.PathParam(file_okay=False), default=Path("out"), show_default=True, help="Where the picture goes.")
 @click.option("--storage", default=EMBEDDED, show_default=True, metavar="NAME", help="Where blocks lie; ipfs: in a daemon for each peer.")
 @click.option(
     "--announcer",

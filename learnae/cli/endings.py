@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from learnae.errors import ConfigError, EntryError, PluginError, Problem, Unavailable
+from learnae.errors import ConfigError, EntryError, PluginError, Problem, UnavailableError
 from learnae.outlets import say
 from learnae.texts import indented
 
@@ -56,7 +56,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             told = debug or isinstance(error, EntryError)
             _say(f"{indented(str(error))}{'' if told else ' (--debug shows the traceback)'}")
             return PLUGIN
-        case Unavailable():
+        case UnavailableError():
             _say(f"{indented(str(error))}: try again")
             return WAIT
         case BrokenPipeError():  # `learnae plugins | head`

@@ -22,14 +22,14 @@ from learnae.cli.homes import find_home, settings_of
 from learnae.cli.options import of_bytes
 from learnae.config.tables import LARGEST_BYTES
 from learnae.content.unpack import Content, Manifest
-from learnae.errors import ConfigError, NeedsTorch, Problem, Unavailable, UpdateRejected
+from learnae.errors import ConfigError, NeedsTorchError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.homes import open_home
 from learnae.logs import make_logger
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
-from learnae.node.history import Published
+from learnae.node.history import PublishedUpdate
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Assembly
+from learnae.node.strategy_set import StrategySet
 from learnae.opening import look
 from learnae.outlets import tell
 from learnae.records import Cid, TensorSpec
@@ -78,11 +78,11 @@ def exists_already(out: Path) -> ConfigError:
 
 
 def model_in_checkpoint(seen: HomeState) -> Model:
-    """Raises NeedsTorch, ConfigError."""
+    """Raises NeedsTorchError, ConfigError."""
     try:
         from learnae.trainer.checkpoint import newest, save_file, tensors_of
     except ImportError as error:
-        raise NeedsTorch("learnae export") from error
+        raise NeedsTorchError("learnae export") from error
     folder = seen.home / "checkpoint"
     state: dict[str, Any] = newest(folder, make_logger()) or {}
     tensors = tensors_of(state.get("model", {}))
@@ -111,7 +111,7 @@ def model_in_storage(seen: HomeState, named: str | None, root: Cid, *, debug: bo
     config, manager = settings_of(seen.home, named, ("storage", "codec"), log)
     try:
         decoder = trio.run(_obtain, make_strategies(config, manager, seen.home), _limit(seen, config, root), root, log)
-    except (Unavailable, UpdateRejected) as error:
+    except (UnavailableError, UpdateRejectedError) as error:
         remedy = "see that its storage can be reached; only the newest few updates of a peer are kept"
         raise ConfigError(Problem("ROOT", f"{root} cannot be had: {error}", remedy)) from error
     meta = decoder.content.meta
@@ -125,7 +125,7 @@ def _limit(seen: HomeState, config: Config, root: Cid) -> int:
     return config.peer.max_update_bytes or max(LARGEST_BYTES, 2 * own)
 
 
-async def _obtain(assembly: Assembly, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
+async def _obtain(assembly: StrategySet, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
     """Raises outside of the nursery, so that an error comes as it is and not in a group."""
     services = Services(Outages(log))
     async with trio.open_nursery() as nursery:
@@ -133,15 +133,15 @@ async def _obtain(assembly: Assembly, limit: int, root: Cid, log: FilteringBound
             await services.open(assembly.storages, nursery)
             with trio.move_on_after(SECONDS):
                 return _decoder(await _fetch(assembly, services, root, limit, log), assembly)
-            raise Unavailable(f"not whole within {SECONDS:.0f} s")
-        except (Unavailable, UpdateRejected, ConfigError) as error:
+            raise UnavailableError(f"not whole within {SECONDS:.0f} s")
+        except (UnavailableError, UpdateRejectedError, ConfigError) as error:
             failure = error
         finally:
             services.close()
     raise failure
 
 
-async def _fetch(assembly: Assembly, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
+async def _fetch(assembly: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
     seal = assembly.swarm.blocks
     fetcher = Fetcher(assembly.storages, services, lambda peer, storage: (), log, seal)
     read = fetcher.reader(NOBODY, Transfer(limit))
@@ -149,7 +149,7 @@ async def _fetch(assembly: Assembly, services: Services, root: Cid, limit: int, 
     return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
 
 
-def _decoder(content: Content, assembly: Assembly) -> Decoder:
+def _decoder(content: Content, assembly: StrategySet) -> Decoder:
     decoder = Decoder(content, assembly.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
     decoder.check()
     return decoder
@@ -170,7 +170,7 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
 
 def _metadata_of_update(seen: HomeState, config: Config, decoder: Decoder, root: Cid) -> dict[str, str]:
     meta = decoder.content.meta
-    notes: list[Published | Sighting] = [*seen.history.published(), *seen.sightings.values()]
+    notes: list[PublishedUpdate | Sighting] = [*seen.history.published(), *seen.sightings.values()]
     about = next((note for note in notes if note.root == root), None)
     known = {"lineage": about.lineage.hex() if about and about.lineage else "", "age": str(about.age) if about else ""}
     fixed = {"swarm": config.swarm.name, "peer": meta.peer, "number": str(meta.number), "root": root, "codec": meta.codec}
@@ -211,7 +211,7 @@ def _find(seen: HomeState, arguments: ExportArguments) -> Model:
     if not arguments.published and _has_checkpoint(seen, newest):
         try:
             return model_in_checkpoint(seen)
-        except NeedsTorch:
+        except NeedsTorchError:
             if newest is None:
                 raise
     if newest is None:
@@ -232,7 +232,7 @@ def _newest_stored(seen: HomeState, arguments: ExportArguments) -> Model:
     raise ConfigError(Problem(str(seen.home), f"what was newest was gone {TRIES} times before it was read", "try again"))
 
 
-def _newest(seen: HomeState) -> Published | None:
+def _newest(seen: HomeState) -> PublishedUpdate | None:
     return next(iter(seen.history.published()), None)
 
 
@@ -250,7 +250,7 @@ def _root(seen: HomeState, text: str) -> Cid:
     return root
 
 
-def _has_checkpoint(seen: HomeState, newest: Published | None) -> bool:
+def _has_checkpoint(seen: HomeState, newest: PublishedUpdate | None) -> bool:
     file = look(seen.home / "checkpoint" / "checkpoint.pt")
     return file is not None and (newest is None or newest.at - file.st_mtime < BETWEEN_CHECKPOINTS)
 
@@ -258,7 +258,7 @@ def _has_checkpoint(seen: HomeState, newest: Published | None) -> bool:
 @click.command()
 @options.home
 @click.argument("root", required=False, metavar="[ROOT]")
-@click.option("-o", "--out", type=options.Place(dir_okay=False), required=True, help="The file to write, such as m.safetensors.")
+@click.option("-o", "--out", type=options.PathParam(dir_okay=False), required=True, help="The file to write, such as m.safetensors.")
 @click.option("--published", is_flag=True, help="The newest update that was published, also where there is a checkpoint.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @options.debug

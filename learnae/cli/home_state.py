@@ -13,14 +13,14 @@ from typing import Any
 import attrs
 
 from learnae.cli.homes import HISTORY, Processes, processes_of
-from learnae.config.kept import Kept, kept
+from learnae.config.kept import KeptFile, kept
 from learnae.config.options import build
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.keys import identity_in
 from learnae.node.history import History, PeerRecord
 from learnae.node.history_reader import Sighting
-from learnae.node.lineage import Standing
+from learnae.node.lineage import LineageState
 from learnae.records import Cid, PeerId
 
 MOST_FILES = 200_000  # more are not counted: nobody waits for ever
@@ -65,10 +65,10 @@ class HomeState:
     denied: frozenset[PeerId]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> LineageState:
         """As of its last round."""
         lineage, rounds, seconds = self.history.standing()
-        return Standing(self.join, lineage=lineage, rounds=rounds, since=self.now - seconds)
+        return LineageState(self.join, lineage=lineage, rounds=rounds, since=self.now - seconds)
 
     @property
     def signature(self) -> bytes | None:
@@ -89,8 +89,8 @@ class HomeState:
 
 @contextmanager
 def read_home(home: Path) -> Iterator[HomeState]:
-    """Raises ConfigError for a home that cannot be read, Unavailable for a disk that cannot."""
-    settings = kept(home) or Kept({}, home)
+    """Raises ConfigError for a home that cannot be read, UnavailableError for a disk that cannot."""
+    settings = kept(home) or KeptFile({}, home)
     with History.read(home / HISTORY) as history:
         yield HomeState(
             home=home,
@@ -109,7 +109,7 @@ def read_home(home: Path) -> Iterator[HomeState]:
         )
 
 
-def _count(settings: Kept) -> int:
+def _count(settings: KeptFile) -> int:
     """How many updates a round takes."""
     usual: Any = attrs.fields(SelectorChoice).count.default
     count = settings.table("selector").get("count", usual)

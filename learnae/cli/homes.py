@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from learnae.config.folders import default_home, expanded, folder_name, state_folder
-from learnae.config.kept import Kept, code_in, kept
+from learnae.config.kept import KeptFile, code_in, kept
 from learnae.config.load import read
 from learnae.config.options import KINDS, build, table_of
 from learnae.config.tables import PeerTable, SwarmTable
@@ -243,7 +243,7 @@ def _leaving(config: Config, manager: PluginManager) -> Iterator[str]:
             yield choice.use
 
 
-def _untrusted(home: Path, why: str, settings: Kept) -> ConfigError:
+def _untrusted(home: Path, why: str, settings: KeptFile) -> ConfigError:
     message = f"{why}. What somebody has put into a home is not followed"
     remedy = f"if this peer is yours, name its TOML file in place of the home; it was in {settings.folder}"
     return ConfigError(Problem(str(home), message, remedy))

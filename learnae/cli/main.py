@@ -16,29 +16,29 @@ from learnae.outlets import tell
 
 
 @attrs.frozen
-class Entry:
+class CommandEntry:
     """Where a command is, as "module:name", and what `--help` says of it."""
 
     place: str
     help: str
 
 
-COMMANDS: Mapping[str, Entry] = {
-    "demo": Entry("learnae.cli.demo:demo", "Four peers learn to read digits; one is killed."),
-    "init": Entry("learnae.cli.new:init", "Make a project that `learnae run` runs as it is."),
-    "run": Entry("learnae.cli.run:run", "Train in a swarm as FILE says."),
-    "check": Entry("learnae.cli.check:check", "Name all that keeps FILE from running."),
-    "new-plugin": Entry("learnae.cli.new:new_plugin", "Make a package with a strategy of your own."),
-    "key": Entry("learnae.cli.new:key", "Make the key of a private swarm."),
-    "plugins": Entry("learnae.cli.plugins:plugins", "List all strategies, and broken plugins."),
-    "status": Entry("learnae.cli.status:status", "Show how a peer is, and whom it hears."),
-    "why": Entry("learnae.cli.why:why", "Tell what became of each update, and why."),
-    "history": Entry("learnae.cli.history:history", "Show the rounds of a peer."),
-    "export": Entry("learnae.cli.export:export", "Write a peer's model to a safetensors file."),
-    "deny": Entry("learnae.cli.orders:deny", "Hear a peer no more, from the next round on."),
-    "allow": Entry("learnae.cli.orders:allow", "Hear a peer again that was denied."),
-    "rejoin": Entry("learnae.cli.orders:rejoin", "Move a peer to another lineage."),
-    "storage": Entry("learnae.cli.storage:storage", "Remove what a peer has stored."),
+COMMANDS: Mapping[str, CommandEntry] = {
+    "demo": CommandEntry("learnae.cli.demo:demo", "Four peers learn to read digits; one is killed."),
+    "init": CommandEntry("learnae.cli.new:init", "Make a project that `learnae run` runs as it is."),
+    "run": CommandEntry("learnae.cli.run:run", "Train in a swarm as FILE says."),
+    "check": CommandEntry("learnae.cli.check:check", "Name all that keeps FILE from running."),
+    "new-plugin": CommandEntry("learnae.cli.new:new_plugin", "Make a package with a strategy of your own."),
+    "key": CommandEntry("learnae.cli.new:key", "Make the key of a private swarm."),
+    "plugins": CommandEntry("learnae.cli.plugins:plugins", "List all strategies, and broken plugins."),
+    "status": CommandEntry("learnae.cli.status:status", "Show how a peer is, and whom it hears."),
+    "why": CommandEntry("learnae.cli.why:why", "Tell what became of each update, and why."),
+    "history": CommandEntry("learnae.cli.history:history", "Show the rounds of a peer."),
+    "export": CommandEntry("learnae.cli.export:export", "Write a peer's model to a safetensors file."),
+    "deny": CommandEntry("learnae.cli.orders:deny", "Hear a peer no more, from the next round on."),
+    "allow": CommandEntry("learnae.cli.orders:allow", "Hear a peer again that was denied."),
+    "rejoin": CommandEntry("learnae.cli.orders:rejoin", "Move a peer to another lineage."),
+    "storage": CommandEntry("learnae.cli.storage:storage", "Remove what a peer has stored."),
 }
 """In the order of `--help`."""
 

@@ -29,7 +29,7 @@ def write_key(path: Path, line: str) -> None:
 
 
 @click.command()
-@click.option("--file", type=options.Place(dir_okay=False), help="Write it to this new file, which only you may read.")
+@click.option("--file", type=options.PathParam(dir_okay=False), help="Write it to this new file, which only you may read.")
 @options.debug
 def key(file: Path | None, debug: bool) -> None:
     """Make a key for a private swarm: whoever has it is a member, and nobody else learns what the swarm does.
@@ -59,7 +59,7 @@ def _keep_to_the_owner() -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="NAME", type=options.Place())
+@click.argument("folder", metavar="NAME", type=options.PathParam())
 @click.option("--private", is_flag=True, help="With a key, without which nobody can take part.")
 @options.debug
 def init(folder: Path, private: bool, debug: bool) -> None:
@@ -92,7 +92,7 @@ KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")
 
 
 @click.command("new-plugin")
-@click.argument("folder", metavar="NAME", type=options.Place())
+@click.argument("folder", metavar="NAME", type=options.PathParam())
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="Which of the seven kinds of strategies it offers.")
 @options.debug
 def new_plugin(folder: Path, kind: str, debug: bool) -> None:

@@ -15,7 +15,7 @@ Command = Callable[..., Any]
 PEER_FILE = "learnae.toml"
 
 
-class Place(click.Path):
+class PathParam(click.Path):
     """A path, with `~` also where no shell has seen to it, as in `--out=~/m.safetensors`."""
 
     def __init__(self, **bounds: Any) -> None:
@@ -39,7 +39,7 @@ def _peer_file(context: click.Context, parameter: click.Parameter, value: Path |
     return file
 
 
-peer_file = click.argument("file", type=Place(), required=False, callback=_peer_file)
+peer_file = click.argument("file", type=PathParam(), required=False, callback=_peer_file)
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Another value for a key of the file, such as train.local_steps=50."
 )

@@ -15,8 +15,8 @@ from learnae.outlets import tell, tell_json
 from learnae.plugins.hooks import BASES
 
 if TYPE_CHECKING:
-    from learnae.config.describe import Key
-    from learnae.plugins.hooks import Offer
+    from learnae.config.describe import OptionKey
+    from learnae.plugins.hooks import StrategyOffer
     from learnae.plugins.manager import PluginManager
 
 
@@ -37,7 +37,7 @@ def show(found: dict[str, Any]) -> None:
         tell(*_lines(found))
 
 
-def _entry(offer: Offer) -> dict[str, Any]:
+def _entry(offer: StrategyOffer) -> dict[str, Any]:
     source = {"name": offer.name, "plugin": offer.plugin, "distribution": offer.distribution, "version": offer.version}
     try:
         summary = offer.doc.partition("\n")[0]
@@ -46,7 +46,7 @@ def _entry(offer: Offer) -> dict[str, Any]:
         return {**source, "doc": "", "options": [], "error": str(error)}
 
 
-def _option(key: Key) -> dict[str, Any]:
+def _option(key: OptionKey) -> dict[str, Any]:
     return {name: value for name, value in attrs.asdict(key).items() if name != "table"}
 
 

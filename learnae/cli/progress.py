@@ -18,7 +18,7 @@ from learnae.outlets import say, tell, tell_json
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from learnae.trainer.loop import Moment
+    from learnae.trainer.loop import TrainingProgress
     from learnae.trainer.status import Status
     from learnae.trainer.swarm import Swarm
 
@@ -27,31 +27,31 @@ PAUSE_SECONDS = 3.0
 
 
 @contextmanager
-def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[Progress]:
+def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[ProgressLine]:
     """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
-        yield Progress(lambda moment: tell_json(facts(moment, swarm.status)))
+        yield ProgressLine(lambda moment: tell_json(facts(moment, swarm.status)))
     elif not on_terminal():
-        yield Progress(lambda moment: tell(in_words(moment, swarm.status)), PAUSE_SECONDS)
+        yield ProgressLine(lambda moment: tell(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
         with _on_terminal(swarm, name) as show:
-            yield Progress(show, PAUSE_SECONDS)
+            yield ProgressLine(show, PAUSE_SECONDS)
 
 
 @attrs.define
-class Progress:
+class ProgressLine:
     """Shows a moment if the one before was shown long enough ago, and the last one always, but no step twice.
 
     Where nobody can be shown anything any more - a reader that has left, a full disk, a terminal that was closed - training goes on.
     """
 
-    show: Callable[[Moment], None]
+    show: Callable[[TrainingProgress], None]
     pause: float = 0.0  # seconds
     clock: Callable[[], float] = time.monotonic
     _step: int | None = None
     _due: float = -math.inf
 
-    def __call__(self, moment: Moment, *, last: bool = False) -> None:
+    def __call__(self, moment: TrainingProgress, *, last: bool = False) -> None:
         if moment.step != self._step and (last or self.clock() >= self._due) and self._due < math.inf:
             self._step, self._due = moment.step, self.clock() + self.pause
             try:
@@ -61,7 +61,7 @@ class Progress:
                 _turn_away(error)
 
 
-def facts(moment: Moment, status: Status) -> dict[str, Any]:
+def facts(moment: TrainingProgress, status: Status) -> dict[str, Any]:
     """JSON-ready; a number that is not finite becomes null."""
     return {
         "step": moment.step,
@@ -80,7 +80,7 @@ def facts(moment: Moment, status: Status) -> dict[str, Any]:
     }
 
 
-def in_words(moment: Moment, status: Status, width: int | None = None) -> str:
+def in_words(moment: TrainingProgress, status: Status, width: int | None = None) -> str:
     """In a line of `width` columns: what was refused gives way, then with a mark what was measured last, then the rest of the swarm."""
     numbers = moment.metrics if moment.loss is None else {"loss": moment.loss, **moment.metrics}
     measured = [f"{name} {value:.4f}" for name, value in numbers.items()]
@@ -91,13 +91,13 @@ def in_words(moment: Moment, status: Status, width: int | None = None) -> str:
     return next((line for line in lines if width is None or len(line) <= width), f"step {moment.step:,}")
 
 
-def _line(moment: Moment, measured: Sequence[str], swarm: Sequence[str]) -> str:
+def _line(moment: TrainingProgress, measured: Sequence[str], swarm: Sequence[str]) -> str:
     said = "; ".join(", ".join(words) for words in (measured, swarm) if words)
     return f"step {moment.step:,}: {said}" if said else f"step {moment.step:,}"
 
 
 @contextmanager
-def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
+def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[TrainingProgress], None]]:
     from rich.live import Live
 
     from learnae.screen import Screen
@@ -110,7 +110,7 @@ def _on_terminal(swarm: Swarm, name: str) -> Iterator[Callable[[Moment], None]]:
         said = ", ".join((f"{name}: step {status.steps:,}", *_swarm_in_words(status)))
         return one_line(said, "cyan", overflow="ellipsis", no_wrap=True)
 
-    def show(moment: Moment) -> None:
+    def show(moment: TrainingProgress) -> None:
         console.print(one_line(in_words(moment, swarm.status, console.width), overflow="ellipsis", no_wrap=True))
 
     live = Live(get_renderable=line, console=console, refresh_per_second=REFRESHES, transient=True)

@@ -32,7 +32,7 @@ from learnae.outlets import say
 from learnae.plugins.manager import open_peer_file
 
 if TYPE_CHECKING:
-    from learnae.trainer.loop import Trainer
+    from learnae.trainer.loop import TrainingLoop
     from learnae.trainer.swarm import Swarm
 
 
@@ -71,17 +71,17 @@ def _flaw_of(function: Callable[..., Any]) -> tuple[str, str] | None:
     return None
 
 
-def make_trainer(entry: str, folder: Path) -> Trainer:
+def make_trainer(entry: str, folder: Path) -> TrainingLoop:
     """What the user's function returns. Raises as `find_entry`, and PluginError for whatever it raises or returns instead."""
-    from learnae import Trainer
+    from learnae import TrainingLoop
     from learnae.trainer.checkpoint import theirs
 
     function = find_entry(entry, folder)
     with theirs(entry, "making the trainer"):
         trainer = function()
-    if not isinstance(trainer, Trainer):
+    if not isinstance(trainer, TrainingLoop):
         forgot = "; is a `return` missing?" if trainer is None else ""
-        raise EntryError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.Trainer{forgot}", "")
+        raise EntryError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.TrainingLoop{forgot}", "")
     return trainer
 
 
@@ -224,19 +224,19 @@ def run_peer(arguments: RunArguments) -> None:
 
 def _entry(config: Config) -> str:
     if config.train.entry is None:
-        example = 'write [train] entry = "train:make_trainer", a function in train.py that returns a learnae.Trainer'
+        example = 'write [train] entry = "train:make_trainer", a function in train.py that returns a learnae.TrainingLoop'
         raise ConfigError(Problem(KEY, "is needed for `learnae run`", example))
     return config.train.entry
 
 
 def _import_torch() -> None:
-    """Where a signal waits: an extension that is interrupted while it is imported may abort the process. Raises NeedsTorch."""
+    """Where a signal waits: an extension that is interrupted while it is imported may abort the process. Raises NeedsTorchError."""
     import learnae
 
-    _ = learnae.Trainer
+    _ = learnae.TrainingLoop
 
 
-def _join(trainer: Trainer, arguments: RunArguments) -> Swarm:
+def _join(trainer: TrainingLoop, arguments: RunArguments) -> Swarm:
     """Join where the last checkpoint of this home left off, or anew."""
     from learnae import join
 
@@ -251,7 +251,7 @@ def _join(trainer: Trainer, arguments: RunArguments) -> Swarm:
     )
 
 
-def _resume(trainer: Trainer, arguments: RunArguments, home: Path) -> Mapping[str, Any] | None:
+def _resume(trainer: TrainingLoop, arguments: RunArguments, home: Path) -> Mapping[str, Any] | None:
     from learnae.trainer.loop import resume
 
     if arguments.fresh:
@@ -278,8 +278,8 @@ def _say_start(step: int, steps: int | None) -> None:
         say(f"going on from step {step:,} of an earlier run")
 
 
-def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
-    from learnae.trainer.loop import Unfinished, train
+def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
+    from learnae.trainer.loop import UnfinishedInterrupt, train
 
     folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
     try:
@@ -296,7 +296,7 @@ def _train(trainer: Trainer, swarm: Swarm, config: Config, arguments: RunArgumen
             )
             progress(last, last=True)
         say(f"saved in {folder}")
-    except Unfinished:
+    except UnfinishedInterrupt:
         say(f"not saved, since it was stopped in the middle; what was saved before is still in {folder}")
         raise
     except KeyboardInterrupt:

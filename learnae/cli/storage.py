@@ -13,13 +13,13 @@ from learnae.cli import options
 from learnae.cli.check import make_strategies
 from learnae.cli.homes import HISTORY, find_home, settings_of
 from learnae.cli.options import on_terminal
-from learnae.errors import ConfigError, LearnaeError, Problem, Unavailable
+from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError
 from learnae.identity.homes import Home, claim
 from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
 from learnae.node.history import History
 from learnae.node.services import CLOSE_SECONDS, OPEN_SECONDS
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.outlets import tell
 from learnae.records import Cid
 from learnae.strategies import Storage
@@ -37,13 +37,13 @@ DROP_SECONDS = 30.0  # for each root
 class Holding:
     """What one storage has of this peer, and what has become of it; `failure` is why not all of it could be told, or dropped."""
 
-    storage: Named[Storage]
+    storage: ConfiguredStrategy[Storage]
     roots: tuple[Cid, ...] = ()
     dropped: int = 0
     failure: str | None = None
 
 
-async def find_roots(storages: Iterable[Named[Storage]]) -> list[Holding]:
+async def find_roots(storages: Iterable[ConfiguredStrategy[Storage]]) -> list[Holding]:
     """One for each storage."""
     holdings = [Holding(storage) for storage in storages]
     for holding in holdings:
@@ -98,7 +98,7 @@ class ClearArguments:
 
 
 def clear_storages(arguments: ClearArguments) -> Iterator[str]:
-    """What is there, and what was dropped. Raises ConfigError where nothing can be, Unavailable when not all of it was."""
+    """What is there, and what was dropped. Raises ConfigError where nothing can be, UnavailableError when not all of it was."""
     with claim(find_home(arguments.home)) as home:
         holdings = _found(home, arguments)
         yield from _listed(home, holdings)
@@ -108,7 +108,7 @@ def clear_storages(arguments: ClearArguments) -> Iterator[str]:
             trio.run(drop_roots, holdings)
             yield from (f"{_roots(holding.dropped)} dropped from {holding.storage.label}" for holding in holdings if holding.roots)
     if failures := [f"{holding.storage.label}: {holding.failure}" for holding in holdings if holding.failure]:
-        raise Unavailable(f"not everything could be reached and dropped: {'; '.join(failures)}")
+        raise UnavailableError(f"not everything could be reached and dropped: {'; '.join(failures)}")
 
 
 def _found(home: Home, arguments: ClearArguments) -> list[Holding]:

@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 
 from learnae.config.load import PLAIN
-from learnae.config.options import KINDS, Kind, bound_of, fields_of, hints_of, parts_of
+from learnae.config.options import KINDS, PluginKind, bound_of, fields_of, hints_of, parts_of
 from learnae.config.words import name_of, show
 
 
 @attrs.frozen
-class Key:
+class OptionKey:
     """One key of a table. `default` is spelled as in TOML; empty if there is none, "required" if the file must name one."""
 
     table: str
@@ -24,7 +24,7 @@ class Key:
     bounds: tuple[str, ...] = ()  # each to be read after "must be"
 
 
-def describe_tables() -> list[Key]:
+def describe_tables() -> list[OptionKey]:
     """All keys that do not belong to a strategy."""
     plain = [key for name, cls in PLAIN.items() for key in describe_options(cls, name)]
     return plain + [
@@ -32,16 +32,16 @@ def describe_tables() -> list[Key]:
     ]
 
 
-def _filled(key: Key, kind: Kind) -> Key:
+def _filled(key: OptionKey, kind: PluginKind) -> OptionKey:
     """A table that can be left out, all but some keys of its strategy, has a name by default."""
     return attrs.evolve(key, default=show(kind.default[0])) if key.key == "use" and kind.default and not kind.many else key
 
 
-def describe_options(cls: type, table: str = "") -> list[Key]:
+def describe_options(cls: type, table: str = "") -> list[OptionKey]:
     """The keys of one attrs class of options. Raises PluginError if their types mean nothing."""
     hints = hints_of(cls)
     return [
-        Key(table, name, name_of(hints[name]), _default(field), str(field.metadata.get("doc", "")), tuple(_bounds(field)))
+        OptionKey(table, name, name_of(hints[name]), _default(field), str(field.metadata.get("doc", "")), tuple(_bounds(field)))
         for name, field in fields_of(cls).items()
     ]
 

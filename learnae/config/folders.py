@@ -12,10 +12,10 @@ from pathlib import Path
 
 from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import SwarmIdentity
 from learnae.opening import folder as opened
 from learnae.opening import paths_in_errors, reach, read_file
-from learnae.shared_folder import Place, create, in_words, make_in, remove
+from learnae.shared_folder import FolderHandle, create, in_words, make_in, remove
 
 
 def state_folder() -> Path:
@@ -36,7 +36,7 @@ def meeting_folder() -> Path:
     return state_folder() / "meeting"
 
 
-def meeting_place(swarm: Swarm) -> Path:
+def meeting_place(swarm: SwarmIdentity) -> Path:
     """Where those of one swarm meet. That of a private swarm tells its name to nobody."""
     return meeting_folder() / (folder_name(swarm.name) if swarm.key is None else swarm.channel)
 
@@ -70,12 +70,12 @@ def existing(folder: Path) -> Path:
 _TEXT = b"learnae"
 
 
-def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, shared: bool = True) -> str:
+def check_folder(folder: Path | FolderHandle, key: str, named: Path | None = None, *, shared: bool = True) -> str:
     """In words, that it can be written to as a peer would; one that is not there is not made, only tried.
 
     `named` is what the user calls it, where that is another; one not `shared` is for this user alone. Raises ConfigError, at `key`.
     """
-    place = folder if isinstance(folder, Place) else Place(folder)
+    place = folder if isinstance(folder, FolderHandle) else FolderHandle(folder)
     called = named or place.path
     try:
         try_out(place)
@@ -86,10 +86,10 @@ def check_folder(folder: Path | Place, key: str, named: Path | None = None, *, s
         raise ConfigError(Problem(key, f"{called} cannot be written to: {said}", remedy)) from error
 
 
-def try_out(place: Place) -> None:
+def try_out(place: FolderHandle) -> None:
     """Do with a file what peers do with theirs, and leave nothing behind; where the folder is missing, in one that is made for it.
 
-    The way is that of `Place.make`: what is refused there is refused here. Raises OSError.
+    The way is that of `FolderHandle.make`: what is refused there is refused here. Raises OSError.
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         os.lstat(place.path)  # one that is too long could not be watched, though each of its names can be made

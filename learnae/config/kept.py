@@ -55,7 +55,7 @@ MOST_BYTES = 4 * MEGABYTE
 
 
 @attrs.frozen
-class Kept:
+class KeptFile:
     """A document as `load_document` takes it; relative paths start at `folder`."""
 
     document: Mapping[str, Any]
@@ -74,13 +74,13 @@ def keep(config: Config, home: Path) -> None:
         opening.replace_file(FILE, text.encode(), at=folder.fd)
 
 
-def kept(home: Path) -> Kept | None:
+def kept(home: Path) -> KeptFile | None:
     """None where no peer has run yet. Raises ConfigError for a file that is damaged."""
     path = home / FILE
     try:
         with open_home(home, looking=True) as folder:
             content = json.loads(folder.read(FILE, MOST_BYTES, links=None))  # never written in place, so a backup may share it
-        return Kept(dict(content["config"]), _absolute(content["folder"]))
+        return KeptFile(dict(content["config"]), _absolute(content["folder"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -167,7 +167,7 @@ OptionsOf = Callable[[str, str], type]
 
 
 @attrs.frozen
-class Kind:
+class PluginKind:
     """How one kind of strategy stands in the file."""
 
     name: str
@@ -180,13 +180,13 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("storage", StorageChoice, many=True, default=("directory",)),
-        Kind("announcer", many=True, default=("directory",)),
-        Kind("selector", SelectorChoice, default=("least-recently-tried",)),
-        Kind("gate", many=True, needed=False, default=("sane", "clip")),
-        Kind("merge", default=("average",)),
-        Kind("outer", needed=False),
-        Kind("codec", default=("int8",)),
+        PluginKind("storage", StorageChoice, many=True, default=("directory",)),
+        PluginKind("announcer", many=True, default=("directory",)),
+        PluginKind("selector", SelectorChoice, default=("least-recently-tried",)),
+        PluginKind("gate", many=True, needed=False, default=("sane", "clip")),
+        PluginKind("merge", default=("average",)),
+        PluginKind("outer", needed=False),
+        PluginKind("codec", default=("int8",)),
     )
 }
 
@@ -221,7 +221,7 @@ class ChoiceReader:
     options_of: OptionsOf
     problems: Problems
 
-    def read(self, kind: Kind, value: Any) -> Choice | tuple[Choice, ...] | None:
+    def read(self, kind: PluginKind, value: Any) -> Choice | tuple[Choice, ...] | None:
         """The choice of a kind, or a tuple of them where several may stand."""
         if not kind.many:
             return self._choice(kind, value, kind.name)
@@ -231,11 +231,11 @@ class ChoiceReader:
             self.problems.add(kind.name, "needs at least one", f"write [[{kind.name}]]")
         return self._choices(kind, {f"{kind.name}[{index}]": table for index, table in enumerate(value)})
 
-    def _choices(self, kind: Kind, tables: Mapping[str, Any]) -> tuple[Choice, ...]:
+    def _choices(self, kind: PluginKind, tables: Mapping[str, Any]) -> tuple[Choice, ...]:
         choices = [self._choice(kind, table, key) for key, table in tables.items()]
         return tuple(choice for choice in choices if choice is not None)
 
-    def _choice(self, kind: Kind, value: Any, key: str) -> Choice | None:
+    def _choice(self, kind: PluginKind, value: Any, key: str) -> Choice | None:
         own = [name for name in fields_of(kind.choice) if name != "options"]
         with self.problems.collected():
             table = table_of(value, kind.name, key)
@@ -243,7 +243,7 @@ class ChoiceReader:
             return build(kind.choice, {name: table[name] for name in table if name in own}, key, self.folder, options=options)
         return None
 
-    def _options(self, kind: Kind, table: Mapping[str, Any], key: str, own: Sequence[str]) -> Any:
+    def _options(self, kind: PluginKind, table: Mapping[str, Any], key: str, own: Sequence[str]) -> Any:
         use = table.get("use")
         options_class = self._options_class(kind, use, key, own) if isinstance(use, str) else None
         if options_class is not None:
@@ -251,7 +251,7 @@ class ChoiceReader:
                 return build(options_class, {name: table[name] for name in table if name not in own}, key, self.folder, also=own)
         return None
 
-    def _options_class(self, kind: Kind, use: str, key: str, own: Sequence[str]) -> type | None:
+    def _options_class(self, kind: PluginKind, use: str, key: str, own: Sequence[str]) -> type | None:
         with self.problems.collected(at=join_key(key, "use")):
             options_class = self.options_of(kind.name, use)
             taken = sorted(set(own) & set(fields_of(options_class)))

@@ -16,7 +16,7 @@ import attrs
 from learnae.config.problems import Problems
 from learnae.config.tables import Choice, JoinTable, PeerTable, StorageChoice, SwarmTable
 from learnae.errors import ConfigError, Problem
-from learnae.identity.swarms import Swarm, SwarmKey, looks_like_a_key, without_keys
+from learnae.identity.swarms import SwarmIdentity, SwarmKey, looks_like_a_key, without_keys
 from learnae.texts import in_shell
 
 SETTLE_WAITS = 3  # with less, two peers that founded at once may both be grown before they hear of each other
@@ -81,9 +81,9 @@ _MOST_BYTES = 1024
 _MAKE_ONE = "`learnae key` makes one for a new swarm; that of an old one comes from a member"
 
 
-def swarm_of(table: SwarmTable) -> Swarm:
+def swarm_of(table: SwarmTable) -> SwarmIdentity:
     """The swarm that this table names. Raises ConfigError for a key that is not there, malformed, or readable by others."""
-    return Swarm(table.name, _key(table))
+    return SwarmIdentity(table.name, _key(table))
 
 
 def _key(table: SwarmTable) -> SwarmKey | None:

@@ -78,7 +78,7 @@ class PeerTable:
 class TrainTable:
     """The training loop and its contact with the node."""
 
-    entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.Trainer`.', ENTRY)
+    entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.TrainingLoop`.', ENTRY)
     local_steps: int = key(20, "Optimiser steps between two snapshots, at most.", gt(0))
     round_seconds: float = key(
         10.0,

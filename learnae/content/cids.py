@@ -6,7 +6,7 @@ import hashlib
 
 import libipld
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Block, Cid
 
 CID_BYTES = 36
@@ -32,27 +32,27 @@ def is_dag(cid: Cid) -> bool:
 
 
 def cid_bytes(cid: Cid) -> bytes:
-    """The 36 bytes of a CID. Raises UpdateRejected if it is none of ours."""
+    """The 36 bytes of a CID. Raises UpdateRejectedError if it is none of ours."""
     return _bytes(parse_cid(cid))
 
 
 def cid_text(data: object) -> Cid:
-    """The CID in what must be its 36 bytes. Raises UpdateRejected if it is none of ours."""
+    """The CID in what must be its 36 bytes. Raises UpdateRejectedError if it is none of ours."""
     if not isinstance(data, bytes) or len(data) != CID_BYTES or not data.startswith((RAW, DAG)):
-        raise UpdateRejected("cid", "not 36 bytes of a CIDv1 with sha2-256")
+        raise UpdateRejectedError("cid", "not 36 bytes of a CIDv1 with sha2-256")
     return _text(data)
 
 
 def parse_cid(text: object) -> Cid:
-    """The CID in what must be its text, exactly as we would write it. Raises UpdateRejected."""
+    """The CID in what must be its text, exactly as we would write it. Raises UpdateRejectedError."""
     if not isinstance(text, str) or len(text) != _TEXT_LENGTH:
-        raise UpdateRejected("cid", "not the base32 text of a CIDv1 with sha2-256")
+        raise UpdateRejectedError("cid", "not the base32 text of a CIDv1 with sha2-256")
     try:
         data = _bytes(text)
     except ValueError as error:
-        raise UpdateRejected("cid", str(error)) from None
+        raise UpdateRejectedError("cid", str(error)) from None
     if cid_text(data) != text:
-        raise UpdateRejected("cid", "not written in its usual form")
+        raise UpdateRejectedError("cid", "not written in its usual form")
     return Cid(text)
 
 

@@ -14,7 +14,7 @@ import libipld
 
 from learnae.content.cids import cid_text
 from learnae.content.validators import items
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Cid
 
 _DEEPEST = 5  # a meta nests 4 deep
@@ -26,24 +26,27 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, keys: Iterable[str]) -> dict[str, Any]:
-    """The mapping with exactly these keys in one block. Raises UpdateRejected for anything else, also for another spelling of the same."""
+    """The mapping with exactly these keys in one block.
+
+    Raises UpdateRejectedError for anything else, also for another spelling of the same.
+    """
     if len(data) > BLOCK_BYTES:
-        raise UpdateRejected("oversized", f"a dag-cbor block of {len(data)} bytes")
+        raise UpdateRejectedError("oversized", f"a dag-cbor block of {len(data)} bytes")
     _refuse_deep(data)
     try:
         value = libipld.decode_dag_cbor(data)
         canonical = libipld.encode_dag_cbor(value) == data
     except (ValueError, RecursionError) as error:
-        raise UpdateRejected("malformed", str(error)) from None
+        raise UpdateRejectedError("malformed", str(error)) from None
     if not canonical:
-        raise UpdateRejected("not-canonical", "the same content has another dag-cbor form")
+        raise UpdateRejectedError("not-canonical", "the same content has another dag-cbor form")
     if not isinstance(value, dict) or value.keys() != set(keys):
-        raise UpdateRejected("malformed", f"a mapping with other keys than {', '.join(sorted(keys))}")
+        raise UpdateRejectedError("malformed", f"a mapping with other keys than {', '.join(sorted(keys))}")
     return value
 
 
 def links(value: Any, what: str, limit: int) -> tuple[Cid, ...]:
-    """A list of at most `limit` links, as `decode` returns it. Raises UpdateRejected."""
+    """A list of at most `limit` links, as `decode` returns it. Raises UpdateRejectedError."""
     return tuple(map(cid_text, items(value, what, limit)))
 
 
@@ -55,7 +58,7 @@ def _refuse_deep(data: bytes) -> None:
     try:
         cbor2.loads(data, max_depth=_DEEPEST, allow_indefinite=False, strict_hashable_types=True, semantic_decoders=_TAGS)
     except Exception as error:  # whatever a stranger's bytes provoke, it is the stranger's fault
-        raise UpdateRejected("malformed", f"no plain CBOR: {type(error).__name__}") from None
+        raise UpdateRejectedError("malformed", f"no plain CBOR: {type(error).__name__}") from None
 
 
 def _refuse_tag(*_: object) -> NoReturn:

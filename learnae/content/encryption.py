@@ -7,11 +7,11 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES
 
 
-class Seal(Protocol):
+class Encryption(Protocol):
     """Deterministic, so that equal bytes keep equal CIDs. Roots and parts are never sealed: they hold links only."""
 
     @property
@@ -22,10 +22,10 @@ class Seal(Protocol):
         """The sealed form of these bytes, of which there is at least one."""
 
     def open(self, data: bytes) -> bytes:
-        """What was sealed. Raises UpdateRejected("seal") for bytes that were not sealed with this key."""
+        """What was sealed. Raises UpdateRejectedError("seal") for bytes that were not sealed with this key."""
 
 
-class Open:
+class NoEncryption:
     """The seal of an open swarm: changes nothing."""
 
     overhead = 0
@@ -37,7 +37,7 @@ class Open:
         return data
 
 
-class Siv:
+class AesSiv:
     """AES-256-SIV (RFC 5297): the same bytes are always sealed alike, and that they are alike is all that a stranger learns of them."""
 
     KEY_BYTES = 64
@@ -53,12 +53,12 @@ class Siv:
         try:
             return self._cipher.decrypt(data, None)
         except (InvalidTag, ValueError):  # ValueError: too short to be anything
-            raise UpdateRejected("seal", f"{len(data)} bytes that were not sealed with the key of this swarm") from None
+            raise UpdateRejectedError("seal", f"{len(data)} bytes that were not sealed with the key of this swarm") from None
 
 
-OPEN = Open()
+NO_ENCRYPTION = NoEncryption()
 
 
-def room(seal: Seal) -> int:
+def room(seal: Encryption) -> int:
     """Bytes that fit into one block before sealing."""
     return BLOCK_BYTES - seal.overhead

@@ -19,7 +19,7 @@ import attrs
 from learnae.content import dagcbor, validators
 from learnae.content.cids import parse_cid
 from learnae.content.roots import PART_LINKS
-from learnae.errors import PluginError, UpdateRejected
+from learnae.errors import PluginError, UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Cid, Kind, PeerId, TensorSpec
 
 SMALLEST_LARGE = BLOCK_BYTES // 4
@@ -55,7 +55,7 @@ class Limits:
 
 
 @attrs.frozen
-class Place:
+class ByteRange:
     """`length` bytes from `offset` in block number `block`.
 
     What does not fit into one block starts at offset 0, fills it, and goes on in the following blocks. A length of 0 takes no block.
@@ -74,31 +74,32 @@ class Place:
             block, start, left = block + 1, 0, left - (stop - start)
 
 
-def block_lengths(places: Sequence[Place], count: int, room: int) -> list[int]:
+def block_lengths(places: Sequence[ByteRange], count: int, room: int) -> list[int]:
     """How long each of `count` blocks of at most `room` bytes must be to hold these places.
 
-    Raises UpdateRejected("place") unless they fill the blocks from the first byte, one behind the other, and each block holds something.
+    Raises UpdateRejectedError("place") unless they fill the blocks from the first byte, one behind the other, and each block holds
+    something.
     """
     if sum(place.length for place in places) > count * room:  # also bounds the work below
-        raise UpdateRejected("place", "tensors overlap")
+        raise UpdateRejectedError("place", "tensors overlap")
     lengths = [0] * count
     for place in sorted(places, key=lambda place: (place.block, place.offset)):
         _check(place, count, room)
         for block, start, stop in place.spans(room):
             if start != lengths[block]:
-                raise UpdateRejected("place", f"two tensors overlap in block {block}, or leave a gap")
+                raise UpdateRejectedError("place", f"two tensors overlap in block {block}, or leave a gap")
             lengths[block] = stop
     if 0 in lengths:
-        raise UpdateRejected("place", f"block {lengths.index(0)} holds no tensor")
+        raise UpdateRejectedError("place", f"block {lengths.index(0)} holds no tensor")
     return lengths
 
 
-def _check(place: Place, count: int, room: int) -> None:
+def _check(place: ByteRange, count: int, room: int) -> None:
     end = place.offset + place.length
     if place.block + -(-end // room) > count:
-        raise UpdateRejected("place", f"a tensor ends behind the last of {count} blocks")
+        raise UpdateRejectedError("place", f"a tensor ends behind the last of {count} blocks")
     if end > room and place.offset:
-        raise UpdateRejected("place", "a tensor of several blocks must start its first")
+        raise UpdateRejectedError("place", "a tensor of several blocks must start its first")
 
 
 SIGNATURE_BYTES = 8
@@ -143,7 +144,7 @@ class TensorEntry:
 
     spec: TensorSpec
     meta: Mapping[str, int | float | str]
-    place: Place
+    place: ByteRange
 
 
 @attrs.frozen
@@ -174,13 +175,13 @@ def encode_meta(meta: Meta, page_bytes: int) -> tuple[bytes, ...]:
     pages = tuple(dagcbor.encode({**head, "tensors": page}) for page in _paginate(rows, room))
     try:
         decode_meta(pages, Limits(validators.MAX_INTEGER))
-    except UpdateRejected as error:
+    except UpdateRejectedError as error:
         raise ValueError(f"others would refuse this meta: {error}") from error
     return pages
 
 
 def decode_meta(pages: Sequence[bytes], limits: Limits) -> Meta:
-    """The meta again. Raises UpdateRejected for anything but what `encode_meta` makes, within limits."""
+    """The meta again. Raises UpdateRejectedError for anything but what `encode_meta` makes, within limits."""
     heads: list[dict[str, Any]] = []
     entries: list[TensorEntry] = []
     for page in pages:
@@ -189,9 +190,9 @@ def decode_meta(pages: Sequence[bytes], limits: Limits) -> Meta:
         entries += [_entry(row, limits) for row in rows]
         heads.append(value)
         if value != heads[0]:
-            raise UpdateRejected("malformed", "pages with different heads")
+            raise UpdateRejectedError("malformed", "pages with different heads")
     if len({entry.spec.name for entry in entries}) != len(entries):
-        raise UpdateRejected("malformed", "two tensors of one name")
+        raise UpdateRejectedError("malformed", "two tensors of one name")
     return _meta(heads[0], tuple(entries), limits)
 
 
@@ -255,7 +256,7 @@ def _entry(row: Any, limits: Limits) -> TensorEntry:
     return TensorEntry(
         _spec(name, dtype, shape, limits),
         _notes(notes, limits),
-        Place(*(validators.integer(number, "a place", high=limits.bytes) for number in place)),
+        ByteRange(*(validators.integer(number, "a place", high=limits.bytes) for number in place)),
     )
 
 

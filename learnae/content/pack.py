@@ -7,26 +7,26 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from learnae.content.cids import dag_cid, raw_cid
-from learnae.content.encryption import OPEN, Seal, room
-from learnae.content.meta import SMALLEST_LARGE, Meta, Place, TensorEntry, encode_meta
+from learnae.content.encryption import NO_ENCRYPTION, Encryption, room
+from learnae.content.meta import SMALLEST_LARGE, ByteRange, Meta, TensorEntry, encode_meta
 from learnae.content.roots import Root, encode_part, encode_parts, encode_root
 from learnae.records import Block, Cid, Encoded, Kind, PeerId, TensorSpec
 
 
-class Shelf:
+class BlockBuilder:
     """Takes the bytes of one tensor after the other, says where they are, and in the end gives the blocks."""
 
-    def __init__(self, seal: Seal) -> None:
+    def __init__(self, seal: Encryption) -> None:
         self._seal = seal
         self._room = room(seal)
         self._blocks: list[Block | None] = []  # None: the place of the shared block that is still being filled
         self._shared = bytearray()
         self._slot = 0  # where the shared block will be
 
-    def add(self, data: bytes) -> Place:
+    def add(self, data: bytes) -> ByteRange:
         """Put a tensor's bytes."""
         if not data:
-            return Place(0, 0, 0)
+            return ByteRange(0, 0, 0)
         return self._add_small(data) if len(data) < SMALLEST_LARGE else self._add_large(data)
 
     def close(self) -> list[Block]:
@@ -34,18 +34,18 @@ class Shelf:
         self._finish_shared()
         return [block for block in self._blocks if block]
 
-    def _add_large(self, data: bytes) -> Place:
+    def _add_large(self, data: bytes) -> ByteRange:
         first, view = len(self._blocks), memoryview(data)
         self._blocks += (self._block(view[start : start + self._room]) for start in range(0, len(data), self._room))
-        return Place(first, 0, len(data))
+        return ByteRange(first, 0, len(data))
 
-    def _add_small(self, data: bytes) -> Place:
+    def _add_small(self, data: bytes) -> ByteRange:
         if len(self._shared) + len(data) > self._room:
             self._finish_shared()
         if not self._shared:
             self._slot = len(self._blocks)
             self._blocks.append(None)
-        place = Place(self._slot, len(self._shared), len(data))
+        place = ByteRange(self._slot, len(self._shared), len(data))
         self._shared += data
         return place
 
@@ -77,20 +77,20 @@ def pack(
     codec: str,
     base: Cid | None = None,
     parents: Iterable[Cid] = (),
-    seal: Seal = OPEN,
+    seal: Encryption = NO_ENCRYPTION,
 ) -> Packed:
     """Blocks for these tensors, which are taken one at a time.
 
     Raises ValueError for what others would refuse (two tensors of one name, an unprintable name, ...)
     and PluginError for a codec's notes that are neither text nor finite numbers.
     """
-    shelf = Shelf(seal)
+    shelf = BlockBuilder(seal)
     tensors = tuple(TensorEntry(spec, encoded.meta, shelf.add(encoded.data)) for spec, encoded in entries)
     meta = Meta(peer, kind, number, codec, tensors, base, tuple(parents))
     return _assemble(_meta_blocks(meta, seal), shelf.close())
 
 
-def _meta_blocks(meta: Meta, seal: Seal) -> tuple[Block, ...]:
+def _meta_blocks(meta: Meta, seal: Encryption) -> tuple[Block, ...]:
     """First what the root links to: the only page, or the part that lists the pages."""
     name = raw_cid if seal.overhead else dag_cid
     sealed = map(seal.seal, encode_meta(meta, room(seal)))

@@ -15,7 +15,7 @@ import attrs
 
 from learnae.content import dagcbor
 from learnae.content.cids import cid_bytes, cid_text, dag_cid
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Block, Cid
 
 VERSION = 1
@@ -38,10 +38,10 @@ def encode_root(root: Root) -> Block:
 
 
 def decode_root(data: bytes, max_parts: int) -> Root:
-    """Raises UpdateRejected: "version" for a root of another version, else what is wrong with it."""
+    """Raises UpdateRejectedError: "version" for a root of another version, else what is wrong with it."""
     value = dagcbor.decode(data, ("v", "meta", "parts"))
     if type(value["v"]) is not int or value["v"] != VERSION:
-        raise UpdateRejected("version", f"not a root of version {VERSION}")
+        raise UpdateRejectedError("version", f"not a root of version {VERSION}")
     return Root(cid_text(value["meta"]), dagcbor.links(value["parts"], "parts", max_parts))
 
 
@@ -51,10 +51,10 @@ def encode_parts(cids: Sequence[Cid]) -> tuple[Block, ...]:
 
 
 def decode_parts(parts: Sequence[bytes]) -> tuple[Cid, ...]:
-    """The blocks that these parts list. Raises UpdateRejected, also where a part before the last is not full."""
+    """The blocks that these parts list. Raises UpdateRejectedError, also where a part before the last is not full."""
     lists = [decode_part(part) for part in parts]
     if any(len(cids) != PART_LINKS for cids in lists[:-1]):
-        raise UpdateRejected("not-canonical", f"a part before the last lists fewer than {PART_LINKS} blocks")
+        raise UpdateRejectedError("not-canonical", f"a part before the last lists fewer than {PART_LINKS} blocks")
     return tuple(cid for cids in lists for cid in cids)
 
 
@@ -64,10 +64,10 @@ def encode_part(cids: Sequence[Cid]) -> Block:
 
 
 def decode_part(data: bytes) -> tuple[Cid, ...]:
-    """The links of one part, at least one. Raises UpdateRejected."""
+    """The links of one part, at least one. Raises UpdateRejectedError."""
     cids = dagcbor.links(dagcbor.decode(data, ("blocks",))["blocks"], "blocks", PART_LINKS)
     if not cids:
-        raise UpdateRejected("not-canonical", "a part that lists nothing")
+        raise UpdateRejectedError("not-canonical", "a part that lists nothing")
     return cids
 
 

@@ -8,10 +8,10 @@ from functools import cached_property
 import attrs
 
 from learnae.content.cids import is_dag
-from learnae.content.encryption import OPEN, Seal, room
+from learnae.content.encryption import NO_ENCRYPTION, Encryption, room
 from learnae.content.meta import MOST_TENSORS, Limits, Meta, TensorEntry, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
-from learnae.errors import Unavailable, UpdateRejected
+from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.records import Cid, Encoded
 
 Read = Callable[[Sequence[Cid]], Awaitable[Mapping[Cid, bytes]]]
@@ -27,10 +27,10 @@ class Manifest:
     bytes: int  # all its blocks, each counted once
 
     @classmethod
-    async def read(cls, root: Cid, read: Read, limit: int, seal: Seal = OPEN, *, tensors: int = MOST_TENSORS) -> Manifest:
+    async def read(cls, root: Cid, read: Read, limit: int, seal: Encryption = NO_ENCRYPTION, *, tensors: int = MOST_TENSORS) -> Manifest:
         """Read root, parts and meta, in two or three steps.
 
-        Raises UpdateRejected: for anything but what `pack` makes, for more than so many tensors, or if all its blocks are more than
+        Raises UpdateRejectedError: for anything but what `pack` makes, for more than so many tensors, or if all its blocks are more than
         `limit` bytes.
         """
         limits = Limits(limit, tensors)
@@ -43,10 +43,10 @@ class Manifest:
         meta = decode_meta([seal.open(blocks[page]) for page in (_raw(pages) if seal.overhead else _dag(pages))], limits)
         data = _raw(decode_parts([blocks[part] for part in top.parts]))
         if len(data) > limits.blocks:
-            raise UpdateRejected("too-large", f"{len(data)} blocks of data, {limits.blocks} expected at most")
+            raise UpdateRejectedError("too-large", f"{len(data)} blocks of data, {limits.blocks} expected at most")
         total = sum(map(len, blocks.values())) + _data_bytes(meta, data, seal)
         if total > limit:
-            raise UpdateRejected("too-large", f"{total} bytes, {limit} expected at most")
+            raise UpdateRejectedError("too-large", f"{total} bytes, {limit} expected at most")
         return cls(meta, tuple(data), total)
 
 
@@ -57,21 +57,21 @@ class Content:
     meta: Meta
     data_cids: tuple[Cid, ...]
     blocks: Mapping[Cid, bytes]
-    seal: Seal = OPEN
+    seal: Encryption = NO_ENCRYPTION
     _opened: dict[Cid, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def check(self) -> None:
         """See to it that `encoded` raises for no tensor of the meta.
 
-        Raises UpdateRejected if places and blocks do not fit, Unavailable if blocks are missing.
+        Raises UpdateRejectedError if places and blocks do not fit, UnavailableError if blocks are missing.
         """
         missing = [cid for cid in self.data_cids if cid not in self.blocks]
         if missing:
-            raise Unavailable(f"{len(missing)} of {len(self.data_cids)} blocks are missing", missing)
+            raise UnavailableError(f"{len(missing)} of {len(self.data_cids)} blocks are missing", missing)
         lengths = block_lengths([entry.place for entry in self.meta.tensors], len(self.data_cids), room(self.seal))
         for cid, length in zip(self.data_cids, lengths, strict=True):
             if len(self._open(cid)) != length:
-                raise UpdateRejected("place", f"a block of {len(self._open(cid))} bytes where the meta places {length}")
+                raise UpdateRejectedError("place", f"a block of {len(self._open(cid))} bytes where the meta places {length}")
 
     def encoded(self, name: str) -> Encoded:
         """One tensor; copies at most once. Raises KeyError for a name that the meta has not."""
@@ -100,22 +100,22 @@ def _page_cids(meta: Cid, data: bytes, limits: Limits) -> tuple[Cid, ...]:
         return (meta,)
     pages = decode_part(data)
     if not 1 < len(pages) <= limits.pages:
-        raise UpdateRejected("malformed", f"a meta of {len(pages)} pages")
+        raise UpdateRejectedError("malformed", f"a meta of {len(pages)} pages")
     return pages
 
 
 def _dag(cids: Sequence[Cid]) -> Sequence[Cid]:
     if not all(map(is_dag, cids)):
-        raise UpdateRejected("cid", "a raw block where dag-cbor belongs")
+        raise UpdateRejectedError("cid", "a raw block where dag-cbor belongs")
     return cids
 
 
 def _raw(cids: Sequence[Cid]) -> Sequence[Cid]:
     if any(map(is_dag, cids)):
-        raise UpdateRejected("cid", "a dag-cbor block where a raw one belongs")
+        raise UpdateRejectedError("cid", "a dag-cbor block where a raw one belongs")
     return cids
 
 
-def _data_bytes(meta: Meta, data: Sequence[Cid], seal: Seal) -> int:
+def _data_bytes(meta: Meta, data: Sequence[Cid], seal: Encryption) -> int:
     lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(seal))
     return sum(length + seal.overhead for length in dict(zip(data, lengths, strict=True)).values())

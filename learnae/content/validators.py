@@ -1,4 +1,4 @@
-"""Checks of what a stranger wrote: each returns the value, now of its type and within its bounds, or raises UpdateRejected("malformed")."""
+"""Validators of what a stranger wrote: each returns the value, of its type and within its bounds, or raises UpdateRejectedError."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import PeerId
 
 MAX_INTEGER = (1 << 63) - 1
@@ -86,5 +86,5 @@ def table(value: Any, what: str, limit: int) -> dict[Any, Any]:
     return value
 
 
-def malformed(what: str, wanted: str) -> UpdateRejected:
-    return UpdateRejected("malformed", f"{what} must be {wanted}")
+def malformed(what: str, wanted: str) -> UpdateRejectedError:
+    return UpdateRejectedError("malformed", f"{what} must be {wanted}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from learnae.demo.processes import Child, Commands, Peer, Plan, Stage, State, start_baselines, start_peer
+from learnae.demo.processes import Commands, DemoProcess, Peer, Plan, Stage, State, start_baselines, start_peer
 
 LOG_LINES = 15
 
@@ -38,8 +38,8 @@ class Director:
     failure: str = ""  # why it could not be played to its end
     interrupted: bool = False
     _began: float = attrs.field(factory=time.monotonic)
-    _children: list[Child] = attrs.field(factory=list)
-    _child_of: dict[int, Child] = attrs.field(factory=dict)
+    _children: list[DemoProcess] = attrs.field(factory=list)
+    _child_of: dict[int, DemoProcess] = attrs.field(factory=dict)
     _heard: trio.Event = attrs.field(factory=trio.Event)  # the next line of any peer
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -87,11 +87,11 @@ class Director:
         child = self._child_of[peer.number] = self._remember(await start_peer(self.commands, self.plan, self.stage, peer.number))
         nursery.start_soon(self._listen, peer, child)
 
-    def _remember(self, child: Child) -> Child:
+    def _remember(self, child: DemoProcess) -> DemoProcess:
         self._children.append(child)
         return child
 
-    async def _listen(self, peer: Peer, child: Child) -> None:
+    async def _listen(self, peer: Peer, child: DemoProcess) -> None:
         async for line in child.lines():
             if child is self._child_of[peer.number] and peer.state != State.KILLED:
                 peer.hear(line, self.seconds)
@@ -122,7 +122,7 @@ class Director:
                 goodbyes.start_soon(child.dismiss)
         await self._until(lambda: all(peer.state == State.DONE for peer in self.peers))
 
-    async def _compare(self, child: Child) -> None:
+    async def _compare(self, child: DemoProcess) -> None:
         """With as many steps as the busiest peer has made: no less for those that the swarm is measured by."""
         with contextlib.suppress(trio.BrokenResourceError):  # it has ended already: then it says nothing
             await child.say(f"{max(peer.steps for peer in self.peers)}\n")

@@ -91,7 +91,7 @@ def accuracy(model: nn.Module, test: Batch) -> float:
     return float((model(images).argmax(dim=1) == labels).float().mean())
 
 
-class Ended(KeyboardInterrupt):
+class DemoInterrupt(KeyboardInterrupt):
     """Whoever started this process wants it to end: an interrupt, which is no mistake of the batches, and comes between two steps."""
 
 
@@ -102,4 +102,4 @@ def paced(source: Iterator[Batch], per_second: float, ended: Callable[[], bool])
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + 1 / per_second, time.monotonic())
         yield next(source)
-    raise Ended
+    raise DemoInterrupt

@@ -16,11 +16,11 @@ import attrs
 import torch
 from torch import nn
 
-from learnae.demo.model import Batch, Data, Ended, accuracy, batches, loss_of, make_model, paced
+from learnae.demo.model import Batch, Data, DemoInterrupt, accuracy, batches, loss_of, make_model, paced
 from learnae.demo.processes import Plan, Stage
 from learnae.logs import make_logger
 from learnae.trainer.join import join
-from learnae.trainer.loop import Trainer, resume, train
+from learnae.trainer.loop import TrainingLoop, resume, train
 from learnae.trainer.swarm import Swarm
 
 SAVE_SECONDS = 1.0
@@ -64,7 +64,7 @@ def play(plan: Plan, stage: Stage, number: int) -> None:
     data = Data.load(stage.data)
     model, optimizer = make_model(plan, number)
     part, home = data.part(plan.classes[number - 1]), stage.home(number)
-    trainer = Trainer(
+    trainer = TrainingLoop(
         model=model,
         optimizer=optimizer,
         batches=lambda: paced(batches(part, plan), plan.steps_per_second, ended.is_set),
@@ -75,7 +75,7 @@ def play(plan: Plan, stage: Stage, number: int) -> None:
     with join(model, config=plan.config(number), optimizer=optimizer, home=home, resume=saved, log=LOG) as swarm:
         report = Reporter(swarm, model, data.test)
         say({"event": "training", "steps": swarm.status.steps})
-        with contextlib.suppress(Ended):
+        with contextlib.suppress(DemoInterrupt):
             train(trainer, swarm, folder=home / CHECKPOINTS, save_seconds=SAVE_SECONDS, on_progress=lambda moment: report("progress"))
         report("final")
 

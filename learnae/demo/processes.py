@@ -113,7 +113,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 @attrs.frozen
-class Child:
+class DemoProcess:
     """One process; it reads until its standard input ends, and then it leaves."""
 
     process: trio.Process
@@ -176,14 +176,14 @@ class Commands:
     baselines: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.baselines"))
 
 
-async def start_peer(commands: Commands, plan: Plan, stage: Stage, number: int) -> Child:
+async def start_peer(commands: Commands, plan: Plan, stage: Stage, number: int) -> DemoProcess:
     command = [*commands.peer, plan.to_json(), str(stage.folder), str(number)]
-    return Child(await _start(command, stage, stage.log(number)), stage.home(number))
+    return DemoProcess(await _start(command, stage, stage.log(number)), stage.home(number))
 
 
-async def start_baselines(commands: Commands, plan: Plan, stage: Stage) -> Child:
+async def start_baselines(commands: Commands, plan: Plan, stage: Stage) -> DemoProcess:
     command = [*commands.baselines, plan.to_json(), str(stage.folder)]
-    return Child(await _start(command, stage, stage.folder / "baselines.log"))
+    return DemoProcess(await _start(command, stage, stage.folder / "baselines.log"))
 
 
 async def _start(command: list[str], stage: Stage, log: Path) -> trio.Process:

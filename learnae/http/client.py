@@ -13,18 +13,18 @@ from typing import Any
 
 import attrs
 
-from learnae.http.messages import BadAnswer, Head, Source, TooLong, read_body, read_head
+from learnae.http.messages import BadResponseError, BoundedReader, ResponseHead, ResponseTooLongError, read_body, read_head
 
 CONNECT_SECONDS = 2.0  # for each address that a name has; a look-up of the name is the one thing that nothing cuts off
 MOST_ADDRESSES = 8
-FAILURES = (OSError, BadAnswer)
+FAILURES = (OSError, BadResponseError)
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 
-__all__ = ["FAILURES", "Answer", "BadAnswer", "Place", "TooLong", "Wire"]
+__all__ = ["FAILURES", "BadResponseError", "Endpoint", "HttpClient", "Response", "ResponseTooLongError"]
 
 
 @attrs.frozen
-class Place:
+class Endpoint:
     """Where a daemon listens: at a port of a host, or, with a `path`, at a Unix socket."""
 
     host: str = "localhost"
@@ -40,25 +40,25 @@ class Place:
 
 
 @attrs.frozen
-class Answer:
-    """`pieces` are the bytes of the body as they come, read inside of `Wire.post`. They raise one of FAILURES."""
+class Response:
+    """`pieces` are the bytes of the body as they come, read inside of `HttpClient.post`. They raise one of FAILURES."""
 
     status: int
     pieces: Iterator[bytes]
 
 
-class Wire:
+class HttpClient:
     """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later.
 
     It goes through no proxy, follows no redirection, and knows no cookies and no passwords: the daemon is asked at its place or not at all.
     A connection is kept for the next call where the last answer has ended as HTTP has it.
     """
 
-    def __init__(self, place: Place, silence_seconds: float) -> None:
+    def __init__(self, place: Endpoint, silence_seconds: float) -> None:
         self.place = place
         self.hung_up = False
         self._silence_seconds = silence_seconds
-        self._idle: Source | None = None
+        self._idle: BoundedReader | None = None
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
 
@@ -72,7 +72,7 @@ class Wire:
         most_bytes: int,
         answer_seconds: float,
         silence_seconds: float | None = None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Response]:
         """Ask, and read the answer inside of this context. A body that is no `bytes` is sent while it is made: what it raises comes out.
 
         The daemon may be silent for so long (None: as for this wire), and then has so long for the whole answer; its head has to come
@@ -90,7 +90,7 @@ class Wire:
             whole = True
 
         try:
-            yield Answer(head.status, pieces())
+            yield Response(head.status, pieces())
         finally:
             if whole and head.lasting and not source.holds_more and not self.hung_up and self._idle is None:
                 self._idle = source
@@ -115,7 +115,7 @@ class Wire:
         """One that was forgotten holds no connection open."""
         self.close()
 
-    def _asked(self, request: bytes, body: bytes | Iterable[bytes], silence: float) -> tuple[Source, Head]:
+    def _asked(self, request: bytes, body: bytes | Iterable[bytes], silence: float) -> tuple[BoundedReader, ResponseHead]:
         used, self._idle = self._idle, None
         if used is not None and _has_ended(used.sock):
             self._drop(used)
@@ -126,10 +126,10 @@ class Wire:
             except ConnectionError:
                 if self.hung_up or not isinstance(body, bytes):
                     raise  # else the daemon has closed a connection that was idle
-        source = Source(self._connected())
+        source = BoundedReader(self._connected())
         return source, self._exchange(source, request, body, silence)
 
-    def _exchange(self, source: Source, request: bytes, body: bytes | Iterable[bytes], silence: float) -> Head:
+    def _exchange(self, source: BoundedReader, request: bytes, body: bytes | Iterable[bytes], silence: float) -> ResponseHead:
         try:
             source.sock.settimeout(self._silence_seconds)
             refused: OSError | None = None
@@ -184,7 +184,7 @@ class Wire:
         sock.close()
         raise ConnectionAbortedError("it was cut off")
 
-    def _drop(self, source: Source) -> None:
+    def _drop(self, source: BoundedReader) -> None:
         self._forget(source.sock)
 
     def _forget(self, sock: socket.socket) -> None:
@@ -194,7 +194,7 @@ class Wire:
             sock.close()
 
 
-def _request(place: Place, target: str, body: bytes | Iterable[bytes], headers: Mapping[str, str]) -> bytes:
+def _request(place: Endpoint, target: str, body: bytes | Iterable[bytes], headers: Mapping[str, str]) -> bytes:
     fields = {"Host": place.named, "User-Agent": "learnae", "Accept-Encoding": "identity", **headers}
     fields |= {"Content-Length": str(len(body))} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
     if not _TARGET.fullmatch(target) or not all(text.isprintable() for item in fields.items() for text in item):
@@ -213,7 +213,7 @@ def _send(sock: socket.socket, request: bytes, body: bytes | Iterable[bytes]) ->
     sock.sendall(b"0\r\n\r\n")
 
 
-def _addresses(place: Place) -> list[tuple[int, Any]]:
+def _addresses(place: Endpoint) -> list[tuple[int, Any]]:
     if place.path is not None:
         return [(socket.AF_UNIX, place.path)]
     try:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 
-class BadAnswer(Exception):
+class BadResponseError(Exception):
     """What answers speaks no HTTP, or bends it: nothing that it says can be used."""
 
 
-class TooLong(BadAnswer):
+class ResponseTooLongError(BadResponseError):
     """More than was asked for; the rest was not read."""
 
     def __init__(self, most: int) -> None:
@@ -35,7 +35,7 @@ def readable(said: str, most: int = READABLE_CHARACTERS) -> str:
 PIECE_BYTES = 1 << 16
 
 
-class Source:
+class BoundedReader:
     """What comes out of one socket, for one answer after the other.
 
     Until the first byte of an answer the other side may be silent for `silence_seconds`; from then on its head has `head_seconds` and its
@@ -62,14 +62,16 @@ class Source:
         return bool(self._buffer)
 
     def line(self, most: int) -> bytes:
-        """One line with its end, CR and LF. Raises BadAnswer for a longer one, and where the other side ends in it."""
+        """One line with its end, CR and LF. Raises BadResponseError for a longer one, and where the other side ends in it."""
         searched = 0
         while (at := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched >= most or not self._fill():
-                raise BadAnswer(f"a line of more than {most} bytes" if searched >= most else "an answer that ends in the middle of a line")
+                raise BadResponseError(
+                    f"a line of more than {most} bytes" if searched >= most else "an answer that ends in the middle of a line"
+                )
         if at >= most:
-            raise BadAnswer(f"a line of more than {most} bytes")
+            raise BadResponseError(f"a line of more than {most} bytes")
         return self._taken(at + 1)
 
     def piece(self, most: int) -> bytes:
@@ -110,7 +112,7 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 @attrs.frozen
-class Head:
+class ResponseHead:
     """`length` is None where the body is in chunks, or ends with the connection."""
 
     status: int
@@ -119,23 +121,25 @@ class Head:
     lasting: bool  # the connection may be used again
 
 
-def read_head(source: Source) -> Head:
-    """The first that is not interim. Raises BadAnswer for anything but plain HTTP/1, for a compressed body, and being sent elsewhere."""
+def read_head(source: BoundedReader) -> ResponseHead:
+    """The first that is not interim. Raises BadResponseError for anything but plain HTTP/1, for a compressed body, and being sent
+    elsewhere.
+    """
     room = HEAD_BYTES
     for _ in range(INTERIM + 1):
         line = source.line(room)
         if (match := _STATUS.fullmatch(line)) is None:
-            raise BadAnswer("no HTTP: the answer has no status")
+            raise BadResponseError("no HTTP: the answer has no status")
         fields, room = read_fields(source, room - len(line))
         status = int(match[2])
         if status >= 200:
             return _head(status, match[1] == b"0", fields)
         if status == 101:
-            raise BadAnswer("it would speak something else than HTTP")
-    raise BadAnswer("an answer that is put off again and again")
+            raise BadResponseError("it would speak something else than HTTP")
+    raise BadResponseError("an answer that is put off again and again")
 
 
-def read_fields(source: Source, room: int) -> tuple[dict[str, str], int]:
+def read_fields(source: BoundedReader, room: int) -> tuple[dict[str, str], int]:
     """Names, small, and values, and how many bytes may still come. One that comes twice is joined by a comma."""
     fields: dict[str, str] = {}
     for _ in range(FIELDS + 1):
@@ -144,31 +148,31 @@ def read_fields(source: Source, room: int) -> tuple[dict[str, str], int]:
         if line == b"\r\n":
             return fields, room
         if (match := _FIELD.fullmatch(line)) is None:
-            raise BadAnswer("no HTTP: a header that is none")
+            raise BadResponseError("no HTTP: a header that is none")
         name, value = match[1].decode().lower(), match[2].decode("latin-1")
         fields[name] = f"{fields[name]},{value}" if name in fields else value
-    raise BadAnswer(f"more than {FIELDS} headers")
+    raise BadResponseError(f"more than {FIELDS} headers")
 
 
-def _head(status: int, old: bool, fields: Mapping[str, str]) -> Head:
+def _head(status: int, old: bool, fields: Mapping[str, str]) -> ResponseHead:
     if 300 <= status < 400:
-        raise BadAnswer(f"it sends us elsewhere (status {status}), where we do not go: name the address itself")
+        raise BadResponseError(f"it sends us elsewhere (status {status}), where we do not go: name the address itself")
     if (coding := fields.get("content-encoding", "identity")).lower() != "identity":
-        raise BadAnswer("an answer that is compressed, though nobody asked for it" if coding else "an empty Content-Encoding")
+        raise BadResponseError("an answer that is compressed, though nobody asked for it" if coding else "an empty Content-Encoding")
     chunked, length = _chunked(fields, old), _length(fields)
     if chunked and length is not None:
-        raise BadAnswer("an answer with two lengths")
+        raise BadResponseError("an answer with two lengths")
     if status == 204:
         chunked, length = False, 0
     connection = {token.strip().lower() for token in fields.get("connection", "").split(",")}
-    return Head(status, chunked, length, not old and "close" not in connection and (chunked or length is not None))
+    return ResponseHead(status, chunked, length, not old and "close" not in connection and (chunked or length is not None))
 
 
 def _chunked(fields: Mapping[str, str], old: bool) -> bool:
     if (coding := fields.get("transfer-encoding")) is None:
         return False
     if coding.lower() != "chunked" or old:
-        raise BadAnswer("an answer that is transferred in a way that nobody asked for")
+        raise BadResponseError("an answer that is transferred in a way that nobody asked for")
     return True
 
 
@@ -176,7 +180,7 @@ def _length(fields: Mapping[str, str]) -> int | None:
     if (length := fields.get("content-length")) is None:
         return None
     if not _LENGTH.fullmatch(length):
-        raise BadAnswer("an answer whose length is no number, or told twice")
+        raise BadResponseError("an answer whose length is no number, or told twice")
     return int(length)
 
 
@@ -186,52 +190,56 @@ MOST_FRAMING = 8  # times the body: chunks of a single byte have five
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
-def read_body(source: Source, head: Head, most: int) -> Iterator[bytes]:
-    """Raises TooLong for more than `most` bytes, before they are read where the other side tells; BadAnswer for what is no framing."""
+def read_body(source: BoundedReader, head: ResponseHead, most: int) -> Iterator[bytes]:
+    """The body, piece by piece.
+
+    Raises ResponseTooLongError for more than `most` bytes, before they are read where the other side tells, and BadResponseError for
+    what is no framing.
+    """
     if head.chunked:
         yield from _chunks(source, most)
     elif head.length is not None:
         if head.length > most:
-            raise TooLong(most)
+            raise ResponseTooLongError(most)
         yield from _counted(source, head.length)
     else:
         yield from _to_the_end(source, most)
 
 
-def _to_the_end(source: Source, most: int) -> Iterator[bytes]:
+def _to_the_end(source: BoundedReader, most: int) -> Iterator[bytes]:
     size = 0
     while piece := source.piece(PIECE_BYTES):
         size += len(piece)
         if size > most:
-            raise TooLong(most)
+            raise ResponseTooLongError(most)
         yield piece
 
 
-def _counted(source: Source, count: int) -> Iterator[bytes]:
+def _counted(source: BoundedReader, count: int) -> Iterator[bytes]:
     while count:
         piece = source.piece(min(count, PIECE_BYTES))
         if not piece:
-            raise BadAnswer("an answer that ends too early")
+            raise BadResponseError("an answer that ends too early")
         count -= len(piece)
         yield piece
 
 
-def _chunks(source: Source, most: int) -> Iterator[bytes]:
+def _chunks(source: BoundedReader, most: int) -> Iterator[bytes]:
     size = framing = 0
     while count := _size(line := source.line(SIZE_LINE_BYTES)):
         framing += len(line) + 2
         size += count
         if size > most:
-            raise TooLong(most)
+            raise ResponseTooLongError(most)
         if framing > FREE_FRAMING + MOST_FRAMING * size:
-            raise BadAnswer("an answer in chunks that hold next to nothing")
+            raise BadResponseError("an answer in chunks that hold next to nothing")
         yield from _counted(source, count)
         if source.line(2) != b"\r\n":
-            raise BadAnswer("an answer in chunks that do not end")
+            raise BadResponseError("an answer in chunks that do not end")
     read_fields(source, HEAD_BYTES)
 
 
 def _size(line: bytes) -> int:
     if (match := _SIZE.fullmatch(line)) is None:
-        raise BadAnswer("an answer in chunks without a size")
+        raise BadResponseError("an answer in chunks without a size")
     return int(match[1], 16)

@@ -17,8 +17,8 @@ import cbor2
 
 from learnae.content import validators
 from learnae.content.cids import CID_BYTES, cid_bytes, cid_text
-from learnae.content.encryption import OPEN, Seal
-from learnae.errors import UpdateRejected
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae.errors import UpdateRejectedError
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 from learnae.identity.swarms import SWARM_BYTES
 from learnae.records import Announcement, Body, Kind, Leaving, PeerId, Present, Sample, Slice, Update
@@ -30,15 +30,15 @@ LABELS = 64
 
 
 @attrs.frozen
-class Wire:
-    """`load(value, what)` raises UpdateRejected for what `dump` never makes."""
+class FieldFormat:
+    """`load(value, what)` raises UpdateRejectedError for what `dump` never makes."""
 
     load: Callable[[Any, str], Any]
     dump: Callable[[Any], Any] = lambda value: value
 
 
-def octets(low: int, high: int) -> Wire:
-    return Wire(partial(validators.octets, low=low, high=high), bytes)
+def octets(low: int, high: int) -> FieldFormat:
+    return FieldFormat(partial(validators.octets, low=low, high=high), bytes)
 
 
 def _cid(value: Any, what: str) -> Any:
@@ -63,15 +63,15 @@ def _versions(value: Any, what: str) -> tuple[int, ...]:
     return tuple(validators.integer(version, what, high=255) for version in validators.items(value, what, NAMES))
 
 
-COUNT = Wire(validators.integer)
-FLAG = Wire(validators.truth)
-REAL = Wire(validators.real, float)
-SECONDS = Wire(partial(validators.real, low=0.0), float)
-NAME = Wire(partial(validators.text, limit=NAME_CHARACTERS))
-CID = Wire(_cid, cid_bytes)
-LABEL_COUNTS = Wire(_labels, dict)
-HINTS = Wire(_hints, lambda hints: {name: list(texts) for name, texts in hints.items()})
-VERSIONS = Wire(_versions, list)
+COUNT = FieldFormat(validators.integer)
+FLAG = FieldFormat(validators.truth)
+REAL = FieldFormat(validators.real, float)
+SECONDS = FieldFormat(partial(validators.real, low=0.0), float)
+NAME = FieldFormat(partial(validators.text, limit=NAME_CHARACTERS))
+CID = FieldFormat(_cid, cid_bytes)
+LABEL_COUNTS = FieldFormat(_labels, dict)
+HINTS = FieldFormat(_hints, lambda hints: {name: list(texts) for name, texts in hints.items()})
+VERSIONS = FieldFormat(_versions, list)
 
 
 SKETCH_BYTES = 400
@@ -86,7 +86,7 @@ class Field:
 
     number: int
     name: str
-    wire: Wire
+    wire: FieldFormat
     optional: bool = False
 
 
@@ -140,7 +140,7 @@ def dump_body(kind: Kind, body: Body) -> dict[int, Any]:
 
 
 def load_body(kind: Kind, numbers: Mapping[Any, Any]) -> Body:
-    """The body in these fields; numbers that version 1 does not know are ignored. Raises UpdateRejected."""
+    """The body in these fields; numbers that version 1 does not know are ignored. Raises UpdateRejectedError."""
     cls, fields = _BODIES[kind]
     values = {field.name: field.wire.load(numbers[field.number], field.name) for field in fields if _there(field, numbers)}
     return cls(**values)
@@ -148,7 +148,7 @@ def load_body(kind: Kind, numbers: Mapping[Any, Any]) -> Body:
 
 def _there(field: Field, numbers: Mapping[Any, Any]) -> bool:
     if field.number not in numbers and not field.optional:
-        raise UpdateRejected("malformed", f"{field.name} is missing")
+        raise UpdateRejectedError("malformed", f"{field.name} is missing")
     return field.number in numbers
 
 
@@ -166,7 +166,7 @@ _DEEPEST = 8  # version 1 nests 3 deep
 
 
 @attrs.frozen
-class Opened:
+class OpenedEnvelope:
     """A verified announcement; two of one (peer, kind, number) with different digests prove equivocation."""
 
     announcement: Announcement
@@ -174,7 +174,9 @@ class Opened:
     verified: bool = True  # an old one is not: nothing follows from it
 
 
-def encode_envelope(identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES, *, seal: Seal = OPEN) -> bytes:
+def encode_envelope(
+    identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES, *, seal: Encryption = NO_ENCRYPTION
+) -> bytes:
     """Sign an announcement and seal it, in at most `limit` bytes: if it must, an update goes without its sketch, a `present` with less.
 
     Raises ValueError for one that others would refuse, or that is too large even so.
@@ -189,32 +191,34 @@ def encode_envelope(identity: Identity, announcement: Announcement, limit: int =
 def decode_envelope(
     message: bytes,
     swarm: bytes,
-    seal: Seal = OPEN,
+    seal: Encryption = NO_ENCRYPTION,
     *,
     admit: Callable[[PeerId], None] = lambda peer: None,
     old: Callable[[Announcement, bytes], bool] = lambda announcement, digest: False,
-) -> Opened:
+) -> OpenedEnvelope:
     """Open a message that anybody may have written; the signature, the dearest check, comes last.
 
-    `admit` is told whose it claims to be, and may raise UpdateRejected. What is `old`, by what it says and its digest, is not verified.
-    Raises UpdateRejected: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid" or "signature".
+    `admit` is told whose it claims to be, and may raise UpdateRejectedError.
+    What is `old`, by what it says and its digest, is not verified.
+    Raises UpdateRejectedError: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid"
+    or "signature".
     """
     if len(message) > ENVELOPE_BYTES:
-        raise UpdateRejected("oversized", f"{len(message)} bytes")
+        raise UpdateRejectedError("oversized", f"{len(message)} bytes")
     data = seal.open(message)
     if len(data) <= _HEAD_BYTES:
-        raise UpdateRejected("malformed", f"an envelope of {len(data)} bytes")
+        raise UpdateRejectedError("malformed", f"an envelope of {len(data)} bytes")
     if data[0] != VERSION:
-        raise UpdateRejected("version", f"version {data[0]}")
+        raise UpdateRejectedError("version", f"version {data[0]}")
     peer = PeerId(data[1 : 1 + PUBLIC_KEY_BYTES].hex())
     signature, payload = data[1 + PUBLIC_KEY_BYTES : _HEAD_BYTES], data[_HEAD_BYTES:]
     admit(peer)
     announcement, digest = _load(peer, payload, swarm), hashlib.sha256(payload).digest()
     if old(announcement, digest):
-        return Opened(announcement, digest, verified=False)
+        return OpenedEnvelope(announcement, digest, verified=False)
     if not verify(peer, signature, _SIGNED + payload):
-        raise UpdateRejected("signature", f"not signed by {peer[:8]}")
-    return Opened(announcement, digest)
+        raise UpdateRejectedError("signature", f"not signed by {peer[:8]}")
+    return OpenedEnvelope(announcement, digest)
 
 
 def _shrinking(body: Body) -> Iterator[Body]:
@@ -241,7 +245,7 @@ def _dump(announcement: Announcement) -> bytes:
     try:
         payload = cbor2.dumps({**head, **dump_body(announcement.kind, announcement.body)}, canonical=True)
         _load(announcement.peer, payload, announcement.swarm)
-    except UpdateRejected as error:
+    except UpdateRejectedError as error:
         raise ValueError(f"others would refuse this announcement: {error}") from error
     return payload
 
@@ -249,10 +253,10 @@ def _dump(announcement: Announcement) -> bytes:
 def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
     numbers = _fields(payload)
     if validators.octets(numbers.get(_SWARM), "the swarm", SWARM_BYTES, SWARM_BYTES) != swarm:
-        raise UpdateRejected("foreign", "of another swarm")
+        raise UpdateRejectedError("foreign", "of another swarm")
     kind = validators.integer(numbers.get(_KIND), "the kind")
     if kind not in set(Kind):
-        raise UpdateRejected("unknown-kind", str(kind))
+        raise UpdateRejectedError("unknown-kind", str(kind))
     return Announcement(
         swarm, peer, validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS), load_body(Kind(kind), numbers)
     )
@@ -269,9 +273,9 @@ def _fields(payload: bytes) -> Mapping[Any, Any]:
         )
         canonical = cbor2.dumps(value, canonical=True) == payload
     except Exception as error:  # whatever a stranger's bytes provoke, it is the stranger's fault
-        raise UpdateRejected("malformed", f"no plain CBOR: {type(error).__name__}") from None
+        raise UpdateRejectedError("malformed", f"no plain CBOR: {type(error).__name__}") from None
     if not canonical or type(value) is not dict or not all(type(key) is int for key in value):
-        raise UpdateRejected("malformed", "not a mapping by numbers in canonical CBOR")
+        raise UpdateRejectedError("malformed", "not a mapping by numbers in canonical CBOR")
     return value
 
 

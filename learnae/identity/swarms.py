@@ -13,7 +13,7 @@ from functools import cached_property
 
 import attrs
 
-from learnae.content.encryption import OPEN, Seal, Siv
+from learnae.content.encryption import NO_ENCRYPTION, AesSiv, Encryption
 
 KEY_BYTES = 32
 PREFIX = "learnae-key-1-"
@@ -98,7 +98,7 @@ def channel(swarm: bytes) -> str:
 
 
 @attrs.frozen
-class Swarm:
+class SwarmIdentity:
     """One swarm as its members know it. Without a key it is open: nothing is sealed, and whoever knows the name knows all."""
 
     name: str
@@ -114,12 +114,12 @@ class Swarm:
         return channel(self.id)
 
     @cached_property
-    def blocks(self) -> Seal:
+    def blocks(self) -> Encryption:
         """For data and meta."""
         return self._seal("blocks")
 
     @cached_property
-    def messages(self) -> Seal:
+    def messages(self) -> Encryption:
         """For announcements."""
         return self._seal("messages")
 
@@ -133,5 +133,5 @@ class Swarm:
             return name.encode()
         return hmac.digest(self.key.derive(SECRET_BYTES, "learnae/alias/1", self.name), name.encode(), "sha256")
 
-    def _seal(self, purpose: str) -> Seal:
-        return Siv(self.key.derive(Siv.KEY_BYTES, "learnae/seal/1", self.name, purpose)) if self.key else OPEN
+    def _seal(self, purpose: str) -> Encryption:
+        return AesSiv(self.key.derive(AesSiv.KEY_BYTES, "learnae/seal/1", self.name, purpose)) if self.key else NO_ENCRYPTION

@@ -161,7 +161,7 @@ class Call:
 
 
 @attrs.frozen
-class Seen:
+class CallsSeen:
     """The page at one moment."""
 
     beats: int  # of the node's loop
@@ -220,8 +220,8 @@ class CallPage:
         """Begun in this life of the node."""
         return int(self._words[_ROUNDS])
 
-    def read(self) -> Seen:
-        return Seen(self._words[_BEATS], self._words[_STEPPING], {call.number: call for call in self._calls()})
+    def read(self) -> CallsSeen:
+        return CallsSeen(self._words[_BEATS], self._words[_STEPPING], {call.number: call for call in self._calls()})
 
     def _calls(self) -> Iterator[Call]:
         for row in range(_ROW_BYTES, PAGE_BYTES, _ROW_BYTES):

@@ -32,7 +32,7 @@ PAGES = 2
 
 
 @attrs.frozen
-class Progress:
+class TrainerProgress:
     """Where the trainer's model stands. Lineage and age belong to the model, not to the home."""
 
     adoption: int  # the last adopted offer of this trainer run, 0 at first
@@ -50,7 +50,7 @@ class Hello:
 
     run: str  # names this run of the trainer; adoption numbers count within it
     session: str  # names this start of the node; offers of other sessions are void
-    progress: Progress
+    progress: TrainerProgress
     specs: tuple[TensorSpec, ...]
     frozen: bytes = b""  # digest of the parameters that are not shared
     resumed: str = ""  # the run that the trainer's checkpoint came from, if any
@@ -62,12 +62,12 @@ class Snapshot:
     """A copy of the trainer's model: float32 for floating tensors, int64 for the others; read-only."""
 
     slot: int
-    progress: Progress
+    progress: TrainerProgress
     tensors: Mapping[str, Array]
 
 
 @attrs.frozen
-class Offer:
+class MergeResult:
     """A merged model for the trainer to adopt."""
 
     session: str
@@ -84,7 +84,7 @@ class Offer:
         return self.outcome != "merged"
 
 
-class TrainerGone(Exception):
+class TrainerGoneError(Exception):
     """The trainer has ended or closed the link: leave."""
 
 
@@ -95,7 +95,7 @@ class Link(Protocol):
     def hello(self) -> Hello: ...
 
     async def next_snapshot(self) -> Snapshot:
-        """Wait for the newest snapshot; older ones that were not taken go back by themselves. Raises TrainerGone."""
+        """Wait for the newest snapshot; older ones that were not taken go back by themselves. Raises TrainerGoneError."""
 
     def release(self, slot: int) -> None:
         """Give a slot back to the trainer."""
@@ -103,11 +103,11 @@ class Link(Protocol):
     def page(self, index: int) -> Mapping[str, Array]:
         """The writable arrays of one merged page."""
 
-    def offer(self, offer: Offer) -> None:
+    def offer(self, offer: MergeResult) -> None:
         """Hand a merged model over."""
 
     async def adopted(self, number: int) -> None:
-        """Wait until the trainer has named this number. Raises TrainerGone."""
+        """Wait until the trainer has named this number. Raises TrainerGoneError."""
 
     def tell(self, report: RoundReport, **facts: Any) -> None:
         """Show a round to the trainer's side."""
@@ -118,7 +118,7 @@ TRACE = 8000
 
 
 @attrs.frozen
-class Benched:
+class Quarantined:
     """A strategy that hung: this node does not call it in so many rounds."""
 
     label: str
@@ -138,7 +138,7 @@ class Start:
     home_fd: int = -1  # holds the lock on the home
     overrides: tuple[str, ...] = ()  # that `config` does not contain yet
     log: Mapping[str, str] = attrs.field(factory=dict)  # level and format
-    benched: tuple[Benched, ...] = ()
+    benched: tuple[Quarantined, ...] = ()
     beat_seconds: float = 1.0  # between two signs that the node's loop runs
 
 
@@ -147,7 +147,7 @@ class Taken:
     """Trainer: this slot holds a snapshot and is yours. A trainer that was interrupted may say it again, with the same number."""
 
     slot: int
-    progress: Progress
+    progress: TrainerProgress
     number: int = 0  # of this run's snapshots, from 1; 0: not counted
 
 
@@ -224,7 +224,7 @@ def _cut(problem: Problem, most: int) -> Problem:
 
 
 ToNode = Start | Taken | Adopted
-ToTrainer = Want | Release | Offer | Report | Failed
+ToTrainer = Want | Release | MergeResult | Report | Failed
 Message = ToNode | ToTrainer
 
 
@@ -236,7 +236,7 @@ MAX_START = 64 << 20
 _MESSAGE: Any = Message  # a union, which mypy does not take for a type
 
 
-class Garbled(Exception):
+class GarbledError(Exception):
     """The other side said something that it cannot have meant: end it and start again."""
 
 
@@ -255,13 +255,13 @@ class Lines:
         return line
 
     def decode(self, line: bytes, limit: int = MAX_LINE) -> Message:
-        """Raises Garbled for anything but one whole line with one message."""
+        """Raises GarbledError for anything but one whole line with one message."""
         if len(line) > limit or not line.endswith(b"\n"):
-            raise Garbled(f"a line of {len(line)} bytes without an end, or longer than {limit}")
+            raise GarbledError(f"a line of {len(line)} bytes without an end, or longer than {limit}")
         try:
             message: Message = self._converter.loads(line, _MESSAGE)
         except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError, ForbiddenExtraKeysError) as error:
-            raise Garbled(f"{error!r} in {line[:100]!r}") from error
+            raise GarbledError(f"{error!r} in {line[:100]!r}") from error
         return message
 
 
@@ -312,12 +312,12 @@ class LineStream(trio.abc.AsyncResource):
         await self._stream.send_all(line)
 
     async def receive(self, limit: int = MAX_LINE) -> Message | None:
-        """The next message, or None at the end. Raises Garbled, and what a stream raises."""
+        """The next message, or None at the end. Raises GarbledError, and what a stream raises."""
         seen = 0
         while (end := self._rest.find(b"\n", seen)) < 0:
             seen = len(self._rest)
             if seen > limit:
-                raise Garbled(f"no line ends within {limit} bytes")
+                raise GarbledError(f"no line ends within {limit} bytes")
             data = await self._stream.receive_some(RECEIVE_BYTES)
             if not data:
                 return None

@@ -22,17 +22,17 @@ from learnae.link.messages import (
     SLOTS,
     Adopted,
     Failed,
-    Garbled,
+    GarbledError,
     Hello,
     LineStream,
+    MergeResult,
     Message,
-    Offer,
     Release,
     Report,
     Snapshot,
     Start,
     Taken,
-    TrainerGone,
+    TrainerGoneError,
     Want,
 )
 from learnae.records import RoundReport
@@ -45,7 +45,7 @@ CLOSE_SECONDS = 1.0
 
 
 async def open_link(argv: Sequence[str]) -> tuple[Start, NodeLink]:
-    """Take up the link that the trainer passed as `--link-fd N`. Raises TrainerGone, or ConfigError without that option."""
+    """Take up the link that the trainer passed as `--link-fd N`. Raises TrainerGoneError, or ConfigError without that option."""
     try:
         fd = int(argv[list(argv).index(LINK_OPTION) + 1])
     except (ValueError, IndexError):
@@ -85,7 +85,7 @@ class NodeLink:
         return self._hello
 
     async def next_snapshot(self) -> Snapshot:
-        """Ask for a snapshot and wait for it. The first call tells the trainer that this node is up. Raises TrainerGone."""
+        """Ask for a snapshot and wait for it. The first call tells the trainer that this node is up. Raises TrainerGoneError."""
         await trio.lowlevel.checkpoint()
         while not self._gone:
             if self._taken is not None:
@@ -93,7 +93,7 @@ class NodeLink:
                 return Snapshot(taken.slot, taken.progress, self._slots[taken.slot])
             self._ask()
             await self._changed.park()
-        raise TrainerGone
+        raise TrainerGoneError
 
     def release(self, slot: int) -> None:
         self._say(Release(slot))
@@ -101,7 +101,7 @@ class NodeLink:
     def page(self, index: int) -> Mapping[str, Array]:
         return self._pages[index]
 
-    def offer(self, offer: Offer) -> None:
+    def offer(self, offer: MergeResult) -> None:
         self._offered = offer.number
         self._say(offer)
         self._put_back_if_stale()
@@ -110,7 +110,7 @@ class NodeLink:
         await trio.lowlevel.checkpoint()
         while self._adopted < number:
             if self._gone:
-                raise TrainerGone
+                raise TrainerGoneError
             await self._changed.park()
 
     def tell(self, report: RoundReport, **facts: Any) -> None:
@@ -155,7 +155,7 @@ class NodeLink:
         try:
             while (message := await self._lines.receive()) is not None:
                 self._hear(message)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, Garbled):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, GarbledError):
             pass
         finally:
             self._leave()
@@ -181,7 +181,7 @@ class NodeLink:
             case Adopted(number):
                 self._adopted = number
             case _:
-                raise Garbled(f"a node hears no such {type(message).__name__}")
+                raise GarbledError(f"a node hears no such {type(message).__name__}")
         self._changed.unpark_all()
 
     def _put_back_if_stale(self) -> None:
@@ -216,10 +216,10 @@ def _adopt_socket(fd: int) -> socket.socket:
 async def _first_line(lines: LineStream) -> Start:
     try:
         message = await lines.receive(MAX_START)
-    except (trio.BrokenResourceError, Garbled) as error:
-        raise TrainerGone from error
+    except (trio.BrokenResourceError, GarbledError) as error:
+        raise TrainerGoneError from error
     if not isinstance(message, Start):
-        raise TrainerGone
+        raise TrainerGoneError
     return message
 
 

@@ -19,13 +19,13 @@ from learnae.config.rules import swarm_of
 from learnae.errors import ConfigError, LearnaeError, PluginError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
-from learnae.link.messages import Start, TrainerGone
+from learnae.link.messages import Start, TrainerGoneError
 from learnae.link.node_end import NodeLink, open_link
 from learnae.logs import make_logger
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
-from learnae.node.runtime import Calls, Shared, Surroundings, in_worker_threads, keep_memory
+from learnae.node.runtime import PluginCalls, Runtime, SharedResources, in_worker_threads, keep_memory
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers.switched_on import observing
 
@@ -36,7 +36,7 @@ async def run() -> int:
     """The exit code: 2 for the user's file, 3 for a plugin, 0 for a clean leave."""
     try:
         start, link = await open_link(sys.argv[1:])
-    except TrainerGone:
+    except TrainerGoneError:
         return 0
     except ConfigError as error:
         make_logger().error("node.refused", error=str(error))
@@ -84,7 +84,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     identity = Identity.load_or_create(home.key_path)
     log = log.bind(swarm=config.swarm.name, peer=identity.peer[:8])
     observers.enter_context(observing(config, manager, identity.peer))
-    around = Surroundings(
+    around = Runtime(
         home=home.path,
         meeting=meeting_place(swarm_of(config.swarm)),
         clock=time.monotonic,
@@ -92,9 +92,9 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         in_thread=in_worker_threads(),
         threads=in_worker_threads,
         in_watcher_thread=in_worker_threads(2, abandon=True),
-        share=Shared(),
+        share=SharedResources(),
         log=log,
-        calls=Calls(link.calls, start.benched),
+        calls=PluginCalls(link.calls, start.benched),
     )
     return build(config, manager, identity, History.open(home.history_path), link, around)
 

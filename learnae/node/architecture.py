@@ -14,8 +14,8 @@ from learnae.content.meta import first_difference
 from learnae.content.unpack import Manifest
 from learnae.errors import LearnaeError
 from learnae.node.fetching import Fetcher, Transfer
-from learnae.node.inbox import Entry
-from learnae.node.reports import Tally
+from learnae.node.inbox import InboxEntry
+from learnae.node.reports import RoundRecord
 from learnae.node.selection import update
 from learnae.records import MEGABYTE, PeerId, TensorSpec
 
@@ -38,7 +38,7 @@ class Architectures:
     largest_bytes: int
     clock: Callable[[], float]
     log: FilteringBoundLogger
-    _asked: Entry | None = None
+    _asked: InboxEntry | None = None
     _answer: str = ""
     _news: trio.Event = attrs.field(factory=trio.Event)
     _looks: int = 0
@@ -53,7 +53,7 @@ class Architectures:
             if self._asked is not None:
                 self._answer = await self._difference(self._asked)
 
-    def explain(self, strangers: Sequence[Entry], tally: Tally) -> None:
+    def explain(self, strangers: Sequence[InboxEntry], tally: RoundRecord) -> None:
         """Tell what the last look has found, and begin the next one if one is due."""
         if self._asked is not None and self._answer:
             self._tell(self._asked, tally)
@@ -63,7 +63,7 @@ class Architectures:
             if self._asked is not None:
                 self._news.set()
 
-    def _tell(self, entry: Entry, tally: Tally) -> None:
+    def _tell(self, entry: InboxEntry, tally: RoundRecord) -> None:
         self._told[_key(entry)] = None
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
@@ -76,7 +76,7 @@ class Architectures:
     def _wait_seconds(self) -> float:
         return 0.0 if self._looks < EAGER else min(LONGEST_WAIT_SECONDS, 2.0 ** min(self._looks - EAGER, 32))
 
-    async def _difference(self, entry: Entry) -> str:
+    async def _difference(self, entry: InboxEntry) -> str:
         transfer = Transfer(META_BYTES)
         with trio.move_on_after(SECONDS):
             try:
@@ -89,5 +89,5 @@ class Architectures:
         return "another architecture; its meta did not come in time"
 
 
-def _key(entry: Entry) -> tuple[PeerId, bytes]:
+def _key(entry: InboxEntry) -> tuple[PeerId, bytes]:
     return entry.peer, update(entry).signature

@@ -9,31 +9,31 @@ from learnae.content.meta import model_signature
 from learnae.identity.keys import Admission, Identity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
-from learnae.node.claims import Claims, Company, heard_before
+from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.control import Orders
 from learnae.node.fetching import Fetcher
 from learnae.node.history import History
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
-from learnae.node.joining import BATCHES, Joining, Settling
-from learnae.node.judging import Judges
-from learnae.node.lineage import Lasting, Splits, Standing
+from learnae.node.joining import BATCHES, Joining, LineageAdoption
+from learnae.node.judging import GateChain
+from learnae.node.lineage import LineageState, MinimumDuration, SplitReporter
 from learnae.node.merging import Merger
-from learnae.node.moving import Moving, Scouting
+from learnae.node.moving import BackgroundSearch, Moving
 from learnae.node.node import Node
-from learnae.node.obtaining import Errands, Obtainer, Pace
+from learnae.node.obtaining import BackgroundFetches, Obtainer, TransferPace
 from learnae.node.peers import Peers
-from learnae.node.publishing import Presence, Publisher
-from learnae.node.receive import Hearing, Numbers
-from learnae.node.relay import Carrying, Forwarding, Relay
-from learnae.node.reports import Watching
-from learnae.node.retention import Keeping, Tidying
-from learnae.node.rounds import Adopting, Rounds
-from learnae.node.runtime import Surroundings
-from learnae.node.selection import Chooser
+from learnae.node.publishing import Heartbeat, Publisher
+from learnae.node.receive import Receiver, SequenceNumbers
+from learnae.node.relay import BlockRelay, MessageRelay, Relay
+from learnae.node.reports import WatcherCalls
+from learnae.node.retention import GarbageCollection, RetentionPolicy
+from learnae.node.rounds import MergeBuffers, Rounds
+from learnae.node.runtime import Runtime
+from learnae.node.selection import UpdateSelection
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Assembly, assemble
-from learnae.node.strategy_state import Memory
+from learnae.node.strategy_set import StrategySet, assemble
+from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
 from learnae.records import MEGABYTE, PeerId, TensorSpec
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
 
 
-def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, around: Surroundings) -> Node:
+def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, around: Runtime) -> Node:
     """Raises ConfigError or PluginError; touches neither network nor storage."""
     specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
     decoding, encoding, merging = around.threads(), around.threads(), around.threads()  # what runs in them calls strategies
@@ -49,11 +49,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     signature = model_signature(specs, link.hello.frozen)
     swarm = assembly.swarm
     limit = largest_update(specs, config.peer.max_update_bytes)
-    pace, standing, outages = Pace(config.node.fetch_seconds), Standing(config.join, identity.peer), Outages(log)
+    pace, standing, outages = TransferPace(config.node.fetch_seconds), LineageState(config.join, identity.peer), Outages(log)
     peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
-    watching = Watching(manager, around.in_watcher_thread, log)
+    watching = WatcherCalls(manager, around.in_watcher_thread, log)
     inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=around.rng("inbox"))
-    hearing = Hearing(
+    hearing = Receiver(
         own=identity.peer,
         swarm=swarm.id,
         seal=swarm.messages,
@@ -63,9 +63,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         clock=clock,
         log=log,
         on_change=watching.peer_changed,
-        numbers=Numbers(clock, log, history.own_numbers(), rng=around.rng("numbers")),
+        numbers=SequenceNumbers(clock, log, history.own_numbers(), rng=around.rng("numbers")),
     )
-    chooser = Chooser(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
+    chooser = UpdateSelection(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
     fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks, most_tensors(specs))
     publisher = Publisher(
         identity=identity,
@@ -82,8 +82,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         rng=around.rng("encode"),
     )
     kept = history.published()
-    keeping = Keeping(config.peer.quota_bytes, sum(own.bytes for own in kept))
-    carrying = Carrying(publisher, keeping, inbox, peers, pace, config.selector.count, clock)
+    keeping = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in kept))
+    carrying = BlockRelay(publisher, keeping, inbox, peers, pace, config.selector.count, clock)
     relay = relay_between(assembly, services, carrying, peers, identity.peer) if config.peer.relay else None
     obtainer = Obtainer(
         fetcher=fetcher,
@@ -98,16 +98,16 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         on_tried=inbox.tried,
     )
     obtainer.own_bytes = kept[0].bytes if kept else raw_bytes(specs)
-    errands = Errands(obtainer, peers, pace, config.selector.count, clock, around.rng("errands"))
+    errands = BackgroundFetches(obtainer, peers, pace, config.selector.count, clock, around.rng("errands"))
     chooser.busy, chooser.hearing = errands.busy, hearing
-    judges, memory = Judges(assembly.gates, outages), Memory(history, log)
+    judges, memory = GateChain(assembly.gates, outages), StrategyStates(history, log)
     memory.recall(link.hello, ["merge", "outer"], [key for key, _ in judges.keyed()])
-    adopting = Adopting(link, memory)
+    adopting = MergeBuffers(link, memory)
     left_behind = next((own for own in kept if own.signature == signature), None)
-    settling = Settling(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
+    settling = LineageAdoption(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
     trying = BATCHES * config.node.fetch_seconds
     joining = Joining(standing, chooser, publisher, settling, adopting, outages, trying, clock, in_thread, log)
-    moving = Moving(standing, chooser, settling, Scouting(settling, pace), long_enough(config, standing), clock)
+    moving = Moving(standing, chooser, settling, BackgroundSearch(settling, pace), long_enough(config, standing), clock)
     rounds = Rounds(
         standing=standing,
         chooser=chooser,
@@ -118,7 +118,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         adopting=adopting,
         memory=memory,
         claims=Claims([spec.name for spec in specs if is_counter(spec)]),
-        company=Company(chooser, hearing, heard_before(history.heard())),
+        company=LineagePopulation(chooser, hearing, heard_before(history.heard())),
         peers=peers,
         pace=pace,
         patience=config.train.patience,
@@ -134,12 +134,12 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         hearing=hearing,
         history=history,
         publisher=publisher,
-        presence=Presence(assembly, services, publisher, outages),
-        tidying=Tidying(services, publisher, history, in_thread, carrying.carried),
+        presence=Heartbeat(assembly, services, publisher, outages),
+        tidying=GarbageCollection(services, publisher, history, in_thread, carrying.carried),
         joining=joining,
         moving=moving,
         orders=Orders(history, hearing, moving, hearing.admission, long_enough(config, standing), clock, in_thread, log),
-        splits=Splits(standing, outages),
+        splits=SplitReporter(standing, outages),
         relay=relay,
         rounds=rounds,
         errands=errands,
@@ -159,9 +159,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     )
 
 
-def relay_between(assembly: Assembly, services: Services, carrying: Carrying, peers: Peers, own: PeerId) -> Relay:
+def relay_between(assembly: StrategySet, services: Services, carrying: BlockRelay, peers: Peers, own: PeerId) -> Relay:
     channel = assembly.swarm.channel
-    forwarding = {announcer: Forwarding(announcer, channel, services, peers.trusts) for announcer in assembly.announcers}
+    forwarding = {announcer: MessageRelay(announcer, channel, services, peers.trusts) for announcer in assembly.announcers}
     return Relay(own, forwarding, carrying, assembly.swarm.alias)
 
 
@@ -181,6 +181,6 @@ def raw_bytes(specs: tuple[TensorSpec, ...]) -> int:
     return sum((4 if spec.floating else 8) * spec.count for spec in specs)
 
 
-def long_enough(config: Config, standing: Standing) -> Lasting:
+def long_enough(config: Config, standing: LineageState) -> MinimumDuration:
     """As long as it takes to settle, and longer than one announcement counts as fresh."""
-    return Lasting(max(config.join.settle_rounds, config.node.fresh_rounds + 1), standing.settle_seconds)
+    return MinimumDuration(max(config.join.settle_rounds, config.node.fresh_rounds + 1), standing.settle_seconds)

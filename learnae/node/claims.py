@@ -12,9 +12,9 @@ import numpy as np
 
 from learnae.elementwise import pieces
 from learnae.node.history_reader import Sighting
-from learnae.node.inbox import LONGEST_SECONDS, Entry
-from learnae.node.receive import Hearing
-from learnae.node.selection import Chooser
+from learnae.node.inbox import LONGEST_SECONDS, InboxEntry
+from learnae.node.receive import Receiver
+from learnae.node.selection import UpdateSelection
 from learnae.records import Kind, LocalModel, PeerId, Received
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Claim:
 
 
 @attrs.frozen
-class Believed:
+class BelievedClaims:
     """The age of a merged model, and the most that is taken of each counter."""
 
     age: int
@@ -126,7 +126,9 @@ class Claims:
     _age_first: int = 0  # when the first update of this lineage was merged: most of it was taken over from others
     _merges: int = 0
 
-    def believe(self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, young: bool) -> Believed:
+    def believe(
+        self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, young: bool
+    ) -> BelievedClaims:
         """Of these updates, and of those before. `here`: how many others publish in this lineage (`company`).
 
         Who is `young` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
@@ -141,10 +143,10 @@ class Claims:
         self._merges += 1
         enough = ENOUGH if young or self._merges <= LISTENING_MERGES else max(2, min(ENOUGH, here))
         if len(self._claims) < enough:
-            return Believed(local.age, {name: local.current[name] for name in self.counters})
-        return Believed(self._age(local.age, young=young), {name: self._counter(local, name) for name in self.counters})
+            return BelievedClaims(local.age, {name: local.current[name] for name in self.counters})
+        return BelievedClaims(self._age(local.age, young=young), {name: self._counter(local, name) for name in self.counters})
 
-    def merged(self, local: LocalModel, believed: Believed, page: Mapping[str, Array]) -> None:
+    def merged(self, local: LocalModel, believed: BelievedClaims, page: Mapping[str, Array]) -> None:
         """What became of it: a model of that age, with these counters."""
         if believed.age != local.age:
             self._age_then = believed.age
@@ -181,15 +183,15 @@ def heard_before(sightings: Iterable[Sighting]) -> dict[PeerId, bytes]:
 
 
 @attrs.define
-class Company:
+class LineagePopulation:
     """Whose pace is not known yet may be slow: it counts for an hour, also if it was only heard as backlog, or by the run before.
 
     A fast peer that has begun again hears fast liars first. Would only those count that it has heard since, a swarm of slow peers
     would look small to it, and two voices enough.
     """
 
-    chooser: Chooser
-    hearing: Hearing
+    chooser: UpdateSelection
+    hearing: Receiver
     before: Mapping[PeerId, bytes] = attrs.field(factory=dict)  # the lineage of each that the run before has heard
     _since: float | None = None
 
@@ -204,7 +206,7 @@ class Company:
         peers = self.hearing.peers
         return sum(peers.trusts(peer) or not peers.get(peer).failures for peer in here)
 
-    def _stays(self, entry: Entry) -> bool:
+    def _stays(self, entry: InboxEntry) -> bool:
         gone = self.hearing.inbox.get(entry.peer, Kind.LEAVING)
         if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
             return False

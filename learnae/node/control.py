@@ -9,11 +9,11 @@ import attrs
 
 from learnae.identity.keys import Admission
 from learnae.link.messages import Snapshot
-from learnae.node.history import Rejoin, Wishes
-from learnae.node.lineage import Lasting
+from learnae.node.history import RejoinOrder, UserOrders
+from learnae.node.lineage import MinimumDuration
 from learnae.node.moving import Moving
-from learnae.node.receive import Hearing
-from learnae.node.reports import Tally
+from learnae.node.receive import Receiver
+from learnae.node.reports import RoundRecord
 from learnae.records import PeerId
 from learnae.strategies import RunInThread
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 class Orders:
     """`admission` is the file's own; `waiting` tells when an order that cannot be carried out is given up."""
 
-    wishes: Wishes
-    hearing: Hearing
+    wishes: UserOrders
+    hearing: Receiver
     moving: Moving
     admission: Admission
-    waiting: Lasting
+    waiting: MinimumDuration
     clock: Callable[[], float]
     in_thread: RunInThread
     log: FilteringBoundLogger
-    _rejoin: Rejoin | None = None
-    _ended: tuple[Rejoin, str] | None = None
+    _rejoin: RejoinOrder | None = None
+    _ended: tuple[RejoinOrder, str] | None = None
     _denied: frozenset[PeerId] = frozenset()
 
     async def read(self) -> None:
-        """At the beginning of a round. Raises Unavailable."""
+        """At the beginning of a round. Raises UnavailableError."""
         denied, rejoin = await self.in_thread(self._look)
         if denied != self._denied:
             self._deny(denied)
         if not _same(rejoin, self._rejoin):
             self._take(rejoin)
 
-    async def carry_out(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGone and Unavailable."""
+    async def carry_out(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+        """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGoneError and UnavailableError."""
         order, standing = self._rejoin, self.moving.standing
         if order is None:
             return False
@@ -66,7 +66,7 @@ class Orders:
             await self._give_up(order, why_not)
         return False
 
-    async def _go(self, order: Rejoin, snapshot: Snapshot, tally: Tally) -> str:
+    async def _go(self, order: RejoinOrder, snapshot: Snapshot, tally: RoundRecord) -> str:
         """Why it could not be done in this round, or the empty string."""
         if order.lineage is not None:
             return await self.moving.rejoin(order.lineage, snapshot, tally)
@@ -75,13 +75,13 @@ class Orders:
         await self.in_thread(self.wishes.aim_rejoin, order, target)
         return await self.moving.rejoin(target, snapshot, tally)
 
-    def _take(self, rejoin: Rejoin | None) -> None:
+    def _take(self, rejoin: RejoinOrder | None) -> None:
         self._rejoin = rejoin
         if rejoin is not None:
             self.waiting.anew()
             self.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
 
-    def _look(self) -> tuple[frozenset[PeerId], Rejoin | None]:
+    def _look(self) -> tuple[frozenset[PeerId], RejoinOrder | None]:
         return self.wishes.denied(), self.wishes.take_rejoin()
 
     def _deny(self, denied: frozenset[PeerId]) -> None:
@@ -93,16 +93,16 @@ class Orders:
             self.log.warning("peer.allowed_again", peer=peer[:8])
         self._denied = denied
 
-    async def _end(self, order: Rejoin, outcome: str) -> None:
+    async def _end(self, order: RejoinOrder, outcome: str) -> None:
         self._ended = order, outcome
         await self.in_thread(self.wishes.end_rejoin, order, outcome)
         self._rejoin = None
 
-    async def _give_up(self, order: Rejoin, cause: str) -> None:
+    async def _give_up(self, order: RejoinOrder, cause: str) -> None:
         self.log.warning("rejoin.given_up", cause=cause)
         await self._end(order, f"given up: {cause}")
 
 
-def _same(one: Rejoin | None, other: Rejoin | None) -> bool:
+def _same(one: RejoinOrder | None, other: RejoinOrder | None) -> bool:
     """Whether they are one order, wherever it leads by now."""
     return (one and one.at) == (other and other.at)

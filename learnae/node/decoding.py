@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 
 from learnae.content.unpack import Content
-from learnae.errors import PluginError, UpdateRejected
-from learnae.node.strategy_set import Named
+from learnae.errors import PluginError, UpdateRejectedError
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import check_raw, decode_raw, is_mixed, is_raw
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
@@ -24,17 +24,17 @@ class Decoder:
     """Reads the tensors of one fetched update by the codec that it names."""
 
     content: Content
-    codec: Named[Codec]
+    codec: ConfiguredStrategy[Codec]
     specs: Mapping[str, TensorSpec]
     sound: set[str] = attrs.field(factory=set, init=False, eq=False)
     """Tensors of which `check` could tell without decoding them that all that came is finite."""
 
     def check(self) -> None:
-        """Raises UpdateRejected now, so that later access never does."""
+        """Raises UpdateRejectedError now, so that later access never does."""
         self.content.check()
         shapes = {spec.name: spec.shape for spec in self.content.meta.specs}
         if shapes != {name: spec.shape for name, spec in self.specs.items()}:
-            raise UpdateRejected("architecture", "the meta lists other tensors than the announced signature stands for")
+            raise UpdateRejectedError("architecture", "the meta lists other tensors than the announced signature stands for")
         for spec in self.specs.values():
             self._check(spec, self.content.encoded(spec.name))
 
@@ -58,7 +58,7 @@ class Decoder:
             with self.codec.calling(action):
                 decoded = self.codec.strategy.decode(encoded, spec, None)
                 _check_decoded(decoded, spec)
-        except UpdateRejected as rejected:
+        except UpdateRejectedError as rejected:
             raise PluginError(self.codec.plugin, action, f"its check() had let that pass: {rejected}") from rejected
         return decoded
 

@@ -11,12 +11,12 @@ import attrs
 import trio
 
 from learnae.content.cids import check
-from learnae.content.encryption import OPEN, Seal
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.content.meta import MOST_TENSORS
 from learnae.content.unpack import Content, Manifest, Read
-from learnae.errors import PluginError, Unavailable, UpdateRejected
+from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.services import REST_SECONDS, Delivery, Outages, Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
 from learnae.strategies import Storage
 
@@ -56,12 +56,12 @@ class Transfer:
         return [cid for cid in dict.fromkeys(cids) if cid not in self.blocks]
 
 
-Asked = tuple[Named[Storage], Sequence[str]]
+Asked = tuple[ConfiguredStrategy[Storage], Sequence[str]]
 """A storage, and the hints for it."""
 
 
 @attrs.define
-class Manners:
+class StorageOrder:
     """Who is asked first: as in the file, but whoever was silent comes last: in the same transfer, and for a while after if another had it.
 
     About a block that nobody has each storage is silent that searches for what it lacks: a stranger who announces what is nowhere
@@ -70,7 +70,7 @@ class Manners:
 
     _silent: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by label: how often in a row, and until when
 
-    def order(self, storages: Iterable[Named[Storage]], transfer: Transfer) -> list[Named[Storage]]:
+    def order(self, storages: Iterable[ConfiguredStrategy[Storage]], transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
         now = trio.current_time()
         return sorted(storages, key=lambda one: one.label in transfer.silent or now < self._silent.get(one.label, (0, -math.inf))[1])
 
@@ -85,10 +85,10 @@ class Manners:
 
 
 @attrs.define(eq=False)
-class Turn:
+class StorageCall:
     """One call of one storage, which has until `end`; the next one is asked when it is over, or silent for too long."""
 
-    storage: Named[Storage]
+    storage: ConfiguredStrategy[Storage]
     hints: Sequence[str]
     delivery: Delivery
     end: float
@@ -100,15 +100,15 @@ class Turn:
 
 
 @attrs.define
-class Reading:
+class BlockReader:
     """What is `left` of some blocks, into a transfer. What a storage does wrong is told, and never raised."""
 
     transfer: Transfer
     left: dict[Cid, None]
     outages: Outages
     log: FilteringBoundLogger
-    manners: Manners
-    _turns: dict[Delivery, Turn] = attrs.field(factory=dict)
+    manners: StorageOrder
+    _turns: dict[Delivery, StorageCall] = attrs.field(factory=dict)
 
     async def run(self, storages: Sequence[Asked]) -> None:
         """Until all is there, or nobody has more. One that is silent for half of the time that is left is not waited for any longer."""
@@ -121,14 +121,14 @@ class Reading:
                 if number < len(storages):
                     await self._wait(turn)
 
-    def _begin(self, asked: Asked) -> Turn:
+    def _begin(self, asked: Asked) -> StorageCall:
         storage, hints = asked
         delivery = Delivery(dict(self.left), self.transfer, storage.label, self._arrived)
         end = trio.current_effective_deadline()
-        turn = self._turns[delivery] = Turn(storage, hints, delivery, end, trio.CancelScope(deadline=_half_way_to(end)))
+        turn = self._turns[delivery] = StorageCall(storage, hints, delivery, end, trio.CancelScope(deadline=_half_way_to(end)))
         return turn
 
-    async def _wait(self, turn: Turn) -> None:
+    async def _wait(self, turn: StorageCall) -> None:
         with turn.patience:
             await turn.over.wait()
         if turn.patience.cancelled_caught:
@@ -146,13 +146,13 @@ class Reading:
             for each in self._turns.values():
                 each.scope.deadline = -math.inf if self.transfer.overflowed or each.silent else _half_way_to(each.end)
 
-    def _note_silence(self, cid: Cid, by: Turn) -> None:
+    def _note_silence(self, cid: Cid, by: StorageCall) -> None:
         for turn in self._turns.values():
             if turn is not by and turn.silent and not turn.outdone and cid in turn.delivery.wanted:
                 turn.outdone = True
                 self.manners.was_silent(turn.storage.label)
 
-    async def _take(self, turn: Turn) -> None:
+    async def _take(self, turn: StorageCall) -> None:
         whole = False
         try:
             with turn.scope:
@@ -162,13 +162,13 @@ class Reading:
             turn.over.set()
             self._tell(turn, whole=whole)
 
-    async def _call(self, turn: Turn) -> bool:
+    async def _call(self, turn: StorageCall) -> bool:
         """Whether it returned, as it does when it has delivered all."""
         storage = turn.storage
         try:
             with storage.calling(f"getting blocks from {storage.label}", within=turn.end - trio.current_time()):
                 await storage.strategy.get(tuple(turn.delivery.wanted), turn.delivery, hints=turn.hints)
-        except Unavailable as outage:
+        except UnavailableError as outage:
             self.log.debug("storage.unavailable", storage=storage.label, cause=str(outage))
         except PluginError as error:
             turn.delivery.flaw = turn.delivery.flaw or str(error)
@@ -176,7 +176,7 @@ class Reading:
             return True
         return False
 
-    def _tell(self, turn: Turn, *, whole: bool) -> None:
+    def _tell(self, turn: StorageCall, *, whole: bool) -> None:
         what = f"reading {turn.storage.label}"
         if turn.delivery.flaw:
             self.outages.failed(what, turn.delivery.flaw)
@@ -201,24 +201,24 @@ class Fetcher:
     A storage that is silent is not waited for where another has what is missing.
     """
 
-    storages: Sequence[Named[Storage]]
+    storages: Sequence[ConfiguredStrategy[Storage]]
     services: Services
     hints: Hints
     log: FilteringBoundLogger
-    seal: Seal = OPEN
+    seal: Encryption = NO_ENCRYPTION
     tensors: int = MOST_TENSORS
-    _manners: Manners = attrs.field(factory=Manners)
+    _manners: StorageOrder = attrs.field(factory=StorageOrder)
 
     async def fetch(self, announcement: Announcement, transfer: Transfer) -> Content:
-        """The content of an update. Raises Unavailable, or UpdateRejected for bytes that are not what was announced."""
+        """The content of an update. Raises UnavailableError, or UpdateRejectedError for bytes that are not what was announced."""
         update = announcement.body
         assert isinstance(update, Update)
         if update.bytes > transfer.limit:
-            raise UpdateRejected("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
+            raise UpdateRejectedError("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
         read = self.reader(announcement.peer, transfer)
         manifest = await Manifest.read(update.root, read, transfer.limit, self.seal, tensors=self.tensors)
         if (manifest.meta.peer, manifest.meta.number) != (announcement.peer, announcement.number) or manifest.meta.kind != Kind.UPDATE:
-            raise UpdateRejected("not-the-announced", "the meta names another peer, kind or number")
+            raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind or number")
         return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)
 
     def reader(self, peer: PeerId, transfer: Transfer) -> Read:
@@ -231,9 +231,9 @@ class Fetcher:
     async def _get(self, peer: PeerId, cids: Sequence[Cid], transfer: Transfer) -> None:
         if missing := transfer.missing(cids):
             storages = [storage for storage in self.storages if self.services.is_open(storage)]
-            reading = Reading(transfer, dict.fromkeys(missing), self.services.outages, self.log, self._manners)
+            reading = BlockReader(transfer, dict.fromkeys(missing), self.services.outages, self.log, self._manners)
             await reading.run([(storage, self.hints(peer, storage.name)) for storage in self._manners.order(storages, transfer)])
         if transfer.overflowed:
-            raise UpdateRejected("too-large", f"more than {transfer.limit} bytes came")
+            raise UpdateRejectedError("too-large", f"more than {transfer.limit} bytes came")
         if missing := transfer.missing(cids):
-            raise Unavailable(f"{len(missing)} of {len(set(cids))} blocks are nowhere to be had", missing)
+            raise UnavailableError(f"{len(missing)} of {len(set(cids))} blocks are nowhere to be had", missing)

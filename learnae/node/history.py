@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from learnae.node.history_file import TimeLimit
-from learnae.node.history_reader import Database, Insight, Sighting, keep_last_changed, keep_newest
+from learnae.node.history_reader import Database, HistoryReader, Sighting, keep_last_changed, keep_newest
 from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
-from learnae.node.inbox import Key, Mark
+from learnae.node.inbox import HighWaterMark, Key
 from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
 
 
 @attrs.frozen
-class Rejoin:
+class RejoinOrder:
     """An order to leave the own lineage for another: this one, or whichever the rules of joining choose."""
 
     lineage: bytes | None
@@ -24,35 +24,35 @@ class Rejoin:
     outcome: str = ""  # empty while nobody has carried it out
 
 
-class Wishes(Database):
+class UserOrders(Database):
     """Stay in the home until they are taken back or carried out."""
 
-    def order_rejoin(self, lineage: bytes | None) -> Rejoin:
+    def order_rejoin(self, lineage: bytes | None) -> RejoinOrder:
         """Replaces an order that was not carried out yet."""
-        order = Rejoin(lineage, time.time())
+        order = RejoinOrder(lineage, time.time())
         with self._writing_durably() as db:
             db.execute("INSERT OR REPLACE INTO rejoin VALUES (1, ?, ?, '')", (lineage, order.at))
         return order
 
-    def take_rejoin(self) -> Rejoin | None:
+    def take_rejoin(self) -> RejoinOrder | None:
         """The order to be carried out; the same one again until `end_rejoin`, so that a crash loses none."""
         order = self.last_rejoin()
         return None if order is None or order.outcome else order
 
-    def aim_rejoin(self, order: Rejoin, lineage: bytes) -> None:
+    def aim_rejoin(self, order: RejoinOrder, lineage: bytes) -> None:
         """Say where an order that names no lineage leads: given again after a crash, it would lead straight back."""
         with self._writing_durably() as db:
             db.execute("UPDATE rejoin SET lineage = ? WHERE at = ?", (lineage, order.at))
 
-    def end_rejoin(self, order: Rejoin, outcome: str) -> None:
+    def end_rejoin(self, order: RejoinOrder, outcome: str) -> None:
         """Say, in a word or a sentence, what has become of it. An order that was given meanwhile stays."""
         with self._writing_durably() as db:
             db.execute("UPDATE rejoin SET outcome = ? WHERE at = ?", (outcome, order.at))
 
-    def last_rejoin(self) -> Rejoin | None:
+    def last_rejoin(self) -> RejoinOrder | None:
         """Also one that was carried out."""
         rows = self._rows("SELECT lineage, at, outcome FROM rejoin")
-        return Rejoin(*rows[0]) if rows else None
+        return RejoinOrder(*rows[0]) if rows else None
 
     def deny(self, peer: PeerId) -> None:
         """Hear this peer no more."""
@@ -88,7 +88,7 @@ class PeerRecord:
 
 
 @attrs.frozen
-class Published:
+class PublishedUpdate:
     """One of the own updates that is still kept."""
 
     number: int
@@ -103,7 +103,7 @@ class Published:
 
 
 @attrs.frozen
-class Proof:
+class EquivocationProof:
     """Two signed payloads under one number: kept, since they prove equivocation to anyone."""
 
     peer: PeerId
@@ -113,7 +113,7 @@ class Proof:
     second: bytes
 
 
-class History(Wishes, Insight):
+class History(UserOrders, HistoryReader):
     """A peer's SQLite file; `":memory:"` forgets."""
 
     def __init__(self, connection: sqlite3.Connection, limit: TimeLimit | None = None) -> None:
@@ -149,7 +149,7 @@ class History(Wishes, Insight):
 
     # -- own updates -------------------------------------------------------------------------------------------------------------
 
-    def add_published(self, item: Published) -> None:
+    def add_published(self, item: PublishedUpdate) -> None:
         with self._writing() as db:
             values = attrs.astuple(attrs.evolve(item, at=time.time()))
             db.execute(f"INSERT OR REPLACE INTO published VALUES ({','.join('?' * len(values))})", values)
@@ -158,15 +158,15 @@ class History(Wishes, Insight):
         with self._writing() as db:
             db.execute("DELETE FROM published WHERE number = ?", (number,))
 
-    def published(self) -> list[Published]:
+    def published(self) -> list[PublishedUpdate]:
         """The newest first."""
-        return [Published(*row) for row in self._rows("SELECT * FROM published ORDER BY number DESC")]
+        return [PublishedUpdate(*row) for row in self._rows("SELECT * FROM published ORDER BY number DESC")]
 
     # -- peers -------------------------------------------------------------------------------------------------------------------
 
-    def marks(self) -> dict[Key, Mark]:
+    def marks(self) -> dict[Key, HighWaterMark]:
         rows = self._rows("SELECT peer, kind, number, digest FROM marks ORDER BY rowid")
-        return {(PeerId(peer), Kind(kind)): Mark(number, digest) for peer, kind, number, digest in rows}
+        return {(PeerId(peer), Kind(kind)): HighWaterMark(number, digest) for peer, kind, number, digest in rows}
 
     def peers(self) -> dict[PeerId, PeerRecord]:
         query = (
@@ -177,10 +177,10 @@ class History(Wishes, Insight):
 
     def save_peers(
         self,
-        marks: Mapping[Key, Mark],
+        marks: Mapping[Key, HighWaterMark],
         peers: Mapping[PeerId, PeerRecord],
         counts: Mapping[str, int],
-        proofs: Iterable[Proof] = (),
+        proofs: Iterable[EquivocationProof] = (),
         heard: Iterable[Sighting] = (),
     ) -> None:
         """What hearing has changed; together, once a round. Of too many, those that changed last are kept."""
@@ -199,10 +199,10 @@ class History(Wishes, Insight):
                 keep_last_changed(db, table, most)
             keep_newest(db, "proofs", KEPT_PROOFS)
 
-    def proofs(self) -> list[Proof]:
+    def proofs(self) -> list[EquivocationProof]:
         """The newest first."""
         rows = self._rows("SELECT peer, kind, number, first, second FROM proofs ORDER BY rowid DESC")
-        return [Proof(PeerId(peer), Kind(kind), *rest) for peer, kind, *rest in rows]
+        return [EquivocationProof(PeerId(peer), Kind(kind), *rest) for peer, kind, *rest in rows]
 
     def counts(self) -> dict[str, int]:
         """How many messages were refused, by reason, over all runs."""

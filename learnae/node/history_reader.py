@@ -1,6 +1,6 @@
 """Reads a history: rounds, verdicts, peers, bytes. Also beside the node that writes it.
 
-All methods block on the disk: call them in a thread. One connection, one writer at a time. A disk that is full or gone is Unavailable,
+All methods block on the disk: call them in a thread. One connection, one writer at a time. A disk that is full or gone is UnavailableError,
 and what was being written is then not there.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import attrs
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.node.history_file import TimeLimit, to_read, to_write, transaction, upgrade
 from learnae.node.history_schema import checked
 from learnae.records import Cid, Octets, PeerId, UpdateVerdict
@@ -64,7 +64,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
                 raise _damaged(error) from error  # such as a sum of its rows that overflows
-            raise Unavailable(f"the history of this peer cannot be used: {error}") from error
+            raise UnavailableError(f"the history of this peer cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             too_long = isinstance(error, sqlite3.DataError) and self._limit is not None
             if type(error) is not sqlite3.DatabaseError and not too_long:  # a mistake of ours
@@ -97,8 +97,8 @@ class Database:
             return checked(query, cursor.description, cursor.fetchall())
 
 
-def _damaged(error: Exception) -> Unavailable:
-    return Unavailable(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away")
+def _damaged(error: Exception) -> UnavailableError:
+    return UnavailableError(f"the history of this peer is damaged: {error}; end the peer and move history.sqlite away")
 
 
 def keep_newest(db: sqlite3.Connection, table: str, most: int) -> None:
@@ -154,7 +154,7 @@ class PastRound:
     lost: int = 0
 
 
-class Insight(Database):
+class HistoryReader(Database):
     """Only reads."""
 
     def past_rounds(self, limit: int) -> list[PastRound]:

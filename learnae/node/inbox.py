@@ -23,7 +23,7 @@ def _window() -> deque[float]:
 
 
 @attrs.define
-class Rhythm:
+class PublishingRate:
     """The seconds between the last updates of one peer."""
 
     _last: float | None = None
@@ -47,7 +47,7 @@ class Rhythm:
 
 
 @attrs.define
-class Lottery:
+class RandomDraw:
     """All who take part; adding, removing and drawing take the same time however many there are."""
 
     rng: np.random.Generator
@@ -77,7 +77,7 @@ Key = tuple[PeerId, Kind]
 
 
 @attrs.frozen
-class Entry:
+class InboxEntry:
     """An announcement as it was heard: when, in which own round, and whether it was there before this node listened."""
 
     announcement: Announcement
@@ -108,7 +108,7 @@ class Arrival(enum.Enum):
 
 
 @attrs.frozen
-class Mark:
+class HighWaterMark:
     """The highest number heard from a (peer, kind), with the digest of its payload, and since when this node has known it, on its clock."""
 
     number: int
@@ -117,18 +117,18 @@ class Mark:
 
 
 @attrs.define
-class Known:
+class KnownPeer:
     """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds.
 
     `again` is the newest update that was heard a second time: whoever makes one available where its peer does not store says it again.
     `missing` tells that nothing could be had of the one that was tried last as its peer has announced it.
     """
 
-    entries: dict[Kind, Entry] = attrs.field(factory=dict)
+    entries: dict[Kind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
-    again: Entry | None = None
+    again: InboxEntry | None = None
     missing: bool = False
-    rhythm: Rhythm = attrs.field(factory=Rhythm)
+    rhythm: PublishingRate = attrs.field(factory=PublishingRate)
 
     @property
     def heard_at(self) -> float:
@@ -139,7 +139,7 @@ class Known:
         return max((entry.heard_round for entry in self.entries.values()), default=0)
 
 
-def _ordered(marks: Mapping[Key, Mark]) -> OrderedDict[Key, Mark]:
+def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMark]:
     """A plain dict finds its oldest entry only behind all that were removed before it."""
     return OrderedDict(marks)
 
@@ -150,13 +150,13 @@ class Inbox:
 
     capacity: int
     trusted: Callable[[PeerId], bool]
-    marks: OrderedDict[Key, Mark] = attrs.field(factory=OrderedDict, converter=_ordered)
+    marks: OrderedDict[Key, HighWaterMark] = attrs.field(factory=OrderedDict, converter=_ordered)
     changed_marks: set[Key] = attrs.field(factory=set)
-    known: dict[PeerId, Known] = attrs.field(factory=dict)  # in the order in which they were first heard
+    known: dict[PeerId, KnownPeer] = attrs.field(factory=dict)  # in the order in which they were first heard
     rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
-    _lottery: Lottery = attrs.field(init=False, default=attrs.Factory(lambda self: Lottery(self.rng), takes_self=True))
+    _lottery: RandomDraw = attrs.field(init=False, default=attrs.Factory(lambda self: RandomDraw(self.rng), takes_self=True))
 
-    def put(self, entry: Entry) -> Arrival:
+    def put(self, entry: InboxEntry) -> Arrival:
         arrival = self._judge(entry)
         if arrival in (Arrival.NEW, Arrival.REFILLED):
             known = self._known(entry.peer)
@@ -165,18 +165,18 @@ class Inbox:
             if entry.announcement.kind is Kind.UPDATE and not entry.backlog:
                 known.rhythm.heard(entry.heard_at)
             before = self.marks.get(entry.key)
-            self._mark(entry.key, Mark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
+            self._mark(entry.key, HighWaterMark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
             if len(self.known) > self.capacity:
                 self.forget(self._most_dispensable())
         return arrival
 
-    def updates(self) -> Iterator[Entry]:
+    def updates(self) -> Iterator[InboxEntry]:
         return (known.entries[Kind.UPDATE] for known in self.known.values() if Kind.UPDATE in known.entries)
 
-    def get(self, peer: PeerId, kind: Kind) -> Entry | None:
+    def get(self, peer: PeerId, kind: Kind) -> InboxEntry | None:
         return self.known[peer].entries.get(kind) if peer in self.known else None
 
-    def hear_again(self, entry: Entry) -> None:
+    def hear_again(self, entry: InboxEntry) -> None:
         """What this peer has said lately was said once more."""
         known = self.known.get(entry.peer)
         if known is None or entry.announcement.kind is not Kind.UPDATE:
@@ -184,12 +184,12 @@ class Inbox:
         if known.again is None or entry.announcement.number > known.again.announcement.number:
             known.again = attrs.evolve(entry, again=True)
 
-    def tried(self, entry: Entry, there: bool) -> None:
+    def tried(self, entry: InboxEntry, there: bool) -> None:
         """Whether something could be had of it."""
         if (known := self.known.get(entry.peer)) and not entry.again:
             known.missing = not there
 
-    def stand_in(self, peer: PeerId) -> Entry | None:
+    def stand_in(self, peer: PeerId) -> InboxEntry | None:
         """What was heard again of a peer, where nothing could be had of what it has announced itself."""
         known = self.known[peer]
         return known.again if known.missing else None
@@ -205,7 +205,7 @@ class Inbox:
             known.silent = True
             known.entries = {kind: attrs.evolve(entry, backlog=True) for kind, entry in known.entries.items()}
 
-    def take_changed_marks(self) -> Mapping[Key, Mark]:
+    def take_changed_marks(self) -> Mapping[Key, HighWaterMark]:
         """The marks that have changed since the last call, for the history."""
         changed = {key: self.marks[key] for key in self.changed_marks}
         self.changed_marks.clear()
@@ -232,13 +232,13 @@ class Inbox:
         same = digest == mark.digest and self.get(announcement.peer, announcement.kind) is not None
         return announcement.number < mark.number or same
 
-    def _known(self, peer: PeerId) -> Known:
+    def _known(self, peer: PeerId) -> KnownPeer:
         if peer not in self.known:
-            self.known[peer] = Known()
+            self.known[peer] = KnownPeer()
             self._lottery.add(peer)
         return self.known[peer]
 
-    def _judge(self, entry: Entry) -> Arrival:
+    def _judge(self, entry: InboxEntry) -> Arrival:
         mark = self.marks.get(entry.key)
         if mark is None or entry.announcement.number > mark.number:
             return Arrival.NEW
@@ -248,7 +248,7 @@ class Inbox:
             return Arrival.EQUIVOCATION
         return Arrival.DUPLICATE if self.get(*entry.key) else Arrival.REFILLED
 
-    def _mark(self, key: Key, mark: Mark) -> None:
+    def _mark(self, key: Key, mark: HighWaterMark) -> None:
         self.marks.pop(key, None)  # re-inserted at the end: the order is the order of change
         self.marks[key] = mark
         self.changed_marks.add(key)

@@ -13,16 +13,16 @@ import trio
 
 from learnae.errors import PluginError
 from learnae.link.messages import Snapshot
-from learnae.node.history import Published
-from learnae.node.inbox import Entry
+from learnae.node.history import PublishedUpdate
+from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
-from learnae.node.lineage import Seen, Standing, Support
-from learnae.node.lineage_search import LANES, Lead, Misses, Search, adopted_age, agree, medoid, write_model
+from learnae.node.lineage import LineageState, LineageVoices, Support
+from learnae.node.lineage_search import LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
-from learnae.node.reports import Tally
-from learnae.node.rounds import Adopting, copy_tensors
-from learnae.node.selection import Chooser, update
+from learnae.node.reports import RoundRecord
+from learnae.node.rounds import MergeBuffers, copy_tensors
+from learnae.node.selection import UpdateSelection, update
 from learnae.node.services import Outages
 from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
 from learnae.strategies import RunInThread
@@ -35,22 +35,22 @@ ABANDONING = ("yielded", "rejoined")
 
 
 @attrs.define
-class Settling:
+class LineageAdoption:
     """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
 
-    standing: Standing
-    chooser: Chooser
+    standing: LineageState
+    chooser: UpdateSelection
     obtainer: Obtainer
-    adopting: Adopting
-    left_behind: Published | None
+    adopting: MergeBuffers
+    left_behind: PublishedUpdate | None
     clock: Callable[[], float]
     in_thread: RunInThread
     rng: np.random.Generator
     log: FilteringBoundLogger
-    misses: Misses = attrs.field(factory=Misses)
+    misses: SearchMisses = attrs.field(factory=SearchMisses)
     _told: bool = False
 
-    def candidates(self, lineage: bytes, announced: Iterable[Entry] | None = None) -> list[Entry]:
+    def candidates(self, lineage: bytes, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
         entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
         self.rng.shuffle(entries)
@@ -58,13 +58,13 @@ class Settling:
             entries.append(self._own_entry(self.left_behind))
         return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
 
-    def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
+    def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """The same for a peer that has a lineage: of those that are there now."""
         entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
         self.rng.shuffle(entries)
         return sorted(entries, key=self._failures)
 
-    def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[Entry]], list[Entry]]) -> list[Lead]:
+    def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[InboxEntry]], list[InboxEntry]]) -> list[SearchLead]:
         """Those of these lineages of which there are models to try, as many as are looked for at once.
 
         The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
@@ -76,12 +76,12 @@ class Settling:
 
         ordered = sorted(among, key=lambda support: (self.misses.times(support.lineage), -support.expected, failures(support.lineage)))
         entries = ((support, entries_of(support.lineage, announced.get(support.lineage, ()))) for support in ordered)
-        return list(islice((Lead(support.lineage, some, support.size) for support, some in entries if some), LANES))
+        return list(islice((SearchLead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
-    def search(self, tally: Tally, *, beside: bool = True) -> Search:
-        return Search(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
+    def search(self, tally: RoundRecord, *, beside: bool = True) -> LineageSearch:
+        return LineageSearch(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
 
-    async def find(self, search: Search, leads: Sequence[Lead]) -> tuple[bytes, list[Obtained]] | None:
+    async def find(self, search: LineageSearch, leads: Sequence[SearchLead]) -> tuple[bytes, list[Obtained]] | None:
         """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
         try:
             found = await search.run(leads)
@@ -91,13 +91,13 @@ class Settling:
             self.misses.note(lineage, search.tally.round)
         return (found.lineage, found.obtained) if found else None
 
-    async def adopt(self, lineage: bytes, entries: Sequence[Entry], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        """The medoid of those that can be had; False when there is none. Raises TrainerGone."""
-        found = await self.find(self.search(tally), [Lead(lineage, entries, 1)])
+    async def adopt(self, lineage: bytes, entries: Sequence[InboxEntry], snapshot: Snapshot, tally: RoundRecord, outcome: str) -> bool:
+        """The medoid of those that can be had; False when there is none. Raises TrainerGoneError."""
+        found = await self.find(self.search(tally), [SearchLead(lineage, entries, 1)])
         return found is not None and await self.adopt_one(*found, snapshot, tally, outcome)
 
-    async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: Tally, outcome: str) -> bool:
-        """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGone."""
+    async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: RoundRecord, outcome: str) -> bool:
+        """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGoneError."""
         local = self.adopting.local(snapshot)
         while obtained:
             chosen = await self.in_thread(medoid, obtained)
@@ -124,13 +124,13 @@ class Settling:
             return PLUGIN, str(error)
         return None if written else ("join", "the model is not finite")
 
-    async def _settle_in(self, lineage: bytes, entry: Entry, age: int, snapshot: Snapshot, tally: Tally, outcome: str) -> None:
+    async def _settle_in(self, lineage: bytes, entry: InboxEntry, age: int, snapshot: Snapshot, tally: RoundRecord, outcome: str) -> None:
         self._tell(lineage, entry, age, outcome)
         await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
         self.standing.enter(lineage, self.clock(), vouched=entry.peer in self.standing.rules.trust)
         tally.outcome = outcome
 
-    def _tell(self, lineage: bytes, entry: Entry, age: int, outcome: str) -> None:
+    def _tell(self, lineage: bytes, entry: InboxEntry, age: int, outcome: str) -> None:
         facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
         if outcome in ABANDONING:
             facts["consequence"] = f"what was learned in lineage {self.standing.lineage.hex()} is not in this peer's model any more"
@@ -140,21 +140,21 @@ class Settling:
             self._told = True
             self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
 
-    def _announced(self, lineage: bytes) -> list[Entry]:
+    def _announced(self, lineage: bytes) -> list[InboxEntry]:
         return self._allowed(self.chooser.of_lineage(lineage))
 
-    def _failures(self, entry: Entry) -> int:
+    def _failures(self, entry: InboxEntry) -> int:
         return self.obtainer.peers.get(entry.peer).failures
 
-    def _allowed(self, entries: Iterable[Entry]) -> list[Entry]:
+    def _allowed(self, entries: Iterable[InboxEntry]) -> list[InboxEntry]:
         return [entry for entry in entries if self._may_adopt(entry)]
 
-    def _may_adopt(self, entry: Entry) -> bool:
+    def _may_adopt(self, entry: InboxEntry) -> bool:
         return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)
 
-    def _own_entry(self, own: Published) -> Entry:
+    def _own_entry(self, own: PublishedUpdate) -> InboxEntry:
         update_ = Update(Cid(own.root), own.bytes, own.lineage, own.signature, own.age, False, 0, own.samples, 0.0, own.codec)
-        return Entry(Announcement(b"", self.standing.own, own.number, update_), b"", b"", self.clock(), 0, backlog=True)
+        return InboxEntry(Announcement(b"", self.standing.own, own.number, update_), b"", b"", self.clock(), 0, backlog=True)
 
 
 TRUSTED = "hearing a peer of join.trust"
@@ -169,11 +169,11 @@ class Joining:
     Who hears live peers, but can have none of their models, tries again for `trying_seconds` before it founds a lineage.
     """
 
-    standing: Standing
-    chooser: Chooser
+    standing: LineageState
+    chooser: UpdateSelection
     publisher: Publisher
-    settling: Settling
-    adopting: Adopting
+    settling: LineageAdoption
+    adopting: MergeBuffers
     outages: Outages
     trying_seconds: float
     clock: Callable[[], float]
@@ -181,8 +181,8 @@ class Joining:
     log: FilteringBoundLogger
     listening_since: float = math.inf
 
-    async def join(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGone."""
+    async def join(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+        """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGoneError."""
         still = self.standing.rules.wait_seconds - self._listened_for
         if still > snapshot.progress.step_seconds:
             return False
@@ -206,7 +206,7 @@ class Joining:
         else:
             self.standing.settle(lineage, self.clock())
 
-    def spend_round(self, tally: Tally) -> None:
+    def spend_round(self, tally: RoundRecord) -> None:
         """One more round in the own lineage."""
         self.standing.spend_round(self.chooser.seen(tally.round), self.clock())
         if self.standing.vouched:
@@ -218,14 +218,14 @@ class Joining:
     def _listened_for(self) -> float:
         return self.clock() - self.listening_since
 
-    def _may_come_yet(self, tally: Tally) -> bool:
+    def _may_come_yet(self, tally: RoundRecord) -> bool:
         """Whether somebody is there whose model did not come, and it was not tried for long."""
         if self._listened_for >= self.standing.rules.wait_seconds + self.trying_seconds:
             return False
         there = any(seen.live for seen in self.standing.allowed(self.chooser.seen(tally.round)))
         return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
 
-    async def _adopt_any(self, snapshot: Snapshot, tally: Tally) -> bool:
+    async def _adopt_any(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
         """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none."""
         tried, left = set[PeerId](), set[bytes]()
         for _ in range(BATCHES):
@@ -239,21 +239,21 @@ class Joining:
                 return False
         return False
 
-    def _leads(self, tally: Tally, tried: set[PeerId], left: set[bytes]) -> list[Lead]:
+    def _leads(self, tally: RoundRecord, tried: set[PeerId], left: set[bytes]) -> list[SearchLead]:
         """Lineages that are heard, and when they are done, those that were left behind."""
         seen = self.chooser.seen(tally.round)
         if (own := self.settling.left_behind) is not None:
-            seen.append(Seen(own.lineage, young=False, live=False, peer=self.standing.own))
+            seen.append(LineageVoices(own.lineage, young=False, live=False, peer=self.standing.own))
         self.settling.misses.keep({item.lineage for item in seen})
         among = [support for support in self.standing.where_to_join(seen) if support.lineage not in left]
 
-        def untried(lineage: bytes, announced: Sequence[Entry]) -> list[Entry]:
+        def untried(lineage: bytes, announced: Sequence[InboxEntry]) -> list[InboxEntry]:
             return [entry for entry in self.settling.candidates(lineage, announced) if entry.peer not in tried]
 
         live = self.settling.leads([support for support in among if support.live], untried)
         return live or self.settling.leads([support for support in among if not support.live], untried)
 
-    async def _found(self, snapshot: Snapshot, tally: Tally) -> bool:
+    async def _found(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
         published = await self.publisher.publish(snapshot, b"", young=True)
         if published is None:
             return False
@@ -264,6 +264,6 @@ class Joining:
         self.standing.enter(published.lineage, self.clock(), vouched=False)
         return True
 
-    def _miss_trusted(self, tally: Tally, consequence: str) -> None:
+    def _miss_trusted(self, tally: RoundRecord, consequence: str) -> None:
         others = sum(seen.live for seen in self.chooser.seen(tally.round))
         self.outages.failed(TRUSTED, f"none was heard ({others} others were): {consequence}")

@@ -11,7 +11,7 @@ import attrs
 from learnae.errors import PluginError
 from learnae.node.decoding import LazyMasks
 from learnae.node.services import Outages
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import checked_state
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
@@ -35,13 +35,13 @@ class Judgement:
 
 
 @attrs.frozen
-class Judges:
+class GateChain:
     """The gates of the file. `judge` gives the judgements and each gate's new state."""
 
-    gates: Sequence[Named[Gate]]
+    gates: Sequence[ConfiguredStrategy[Gate]]
     outages: Outages
 
-    def keyed(self) -> Iterator[tuple[str, Named[Gate]]]:
+    def keyed(self) -> Iterator[tuple[str, ConfiguredStrategy[Gate]]]:
         """Under what the state of each gate is kept."""
         return ((f"gate[{index}] {gate.name}", gate) for index, gate in enumerate(self.gates))
 
@@ -60,7 +60,7 @@ class Judges:
         return judgements, changed
 
     def _verdicts(
-        self, gate: Named[Gate], local: LocalModel, received: Sequence[Received], state: State
+        self, gate: ConfiguredStrategy[Gate], local: LocalModel, received: Sequence[Received], state: State
     ) -> tuple[Sequence[Verdict], State | None, str]:
         """And the stage that they are from. A gate that fails lets nothing through in this round: it was put there to protect the model."""
         if not received:

@@ -22,7 +22,7 @@ GROWN = 2
 
 
 @attrs.frozen
-class Seen:
+class LineageVoices:
     """One lineage as some peer announces it. `since`: when that peer was first heard here; -inf if by an earlier run."""
 
     lineage: bytes
@@ -73,15 +73,15 @@ class Support:
         return attrs.evolve(self, voices=self.voices + 1)
 
 
-def supports(seen: Iterable[Seen]) -> dict[bytes, Support]:
+def supports(seen: Iterable[LineageVoices]) -> dict[bytes, Support]:
     """Of each lineage. Where somebody is heard in it now, only those tell whether it is grown."""
-    heard: dict[bytes, list[Seen]] = {}
+    heard: dict[bytes, list[LineageVoices]] = {}
     for item in seen:
         heard.setdefault(item.lineage, []).append(item)
     return {lineage: _support(lineage, items) for lineage, items in heard.items()}
 
 
-def _support(lineage: bytes, items: list[Seen]) -> Support:
+def _support(lineage: bytes, items: list[LineageVoices]) -> Support:
     live = [item for item in items if item.live]
     voices = {item.peer for item in live}
     left_behind = {item.peer for item in items} - voices
@@ -107,7 +107,7 @@ def found(root: Cid) -> bytes:
 
 
 @attrs.define
-class Standing:
+class LineageState:
     """The own lineage, and how long this peer has spent in it, in its own rounds and seconds.
 
     `vouched`: somebody whom this peer trusts is or was in it. `ordered`: it was chosen by hand, and is not given up for a smaller hash.
@@ -134,7 +134,7 @@ class Standing:
         self.since = now - (self.settle_seconds if seconds is None else seconds)
         self.vouched = self.rounds > 0 or not self.needs_trusted
 
-    def spend_round(self, seen: Iterable[Seen], now: float) -> None:
+    def spend_round(self, seen: Iterable[LineageVoices], now: float) -> None:
         """With join.trust the time in a lineage counts from when somebody trusted was in it: until then the peer can still move to one."""
         self.vouched = self.vouched or any(s.live and s.lineage == self.lineage and self.trusts(s.peer) for s in seen)
         if self.vouched:
@@ -158,11 +158,11 @@ class Standing:
         """Whether this peer may adopt that peer's model; its own, of an earlier run, it may."""
         return not self.rules.trust or peer in self.rules.trust or peer == self.own
 
-    def where_to_join(self, seen: Iterable[Seen]) -> list[Support]:
+    def where_to_join(self, seen: Iterable[LineageVoices]) -> list[Support]:
         """The lineages that a newcomer may adopt, the best first: live before left behind, then by their support."""
         return sorted(supports(self.allowed(seen)).values(), key=lambda s: (not s.live, s.rank_for_newcomers))
 
-    def expects_more(self, seen: Iterable[Seen]) -> bool:
+    def expects_more(self, seen: Iterable[LineageVoices]) -> bool:
         """Whether a lineage that is not heard was announced by so many before that it may soon be the best of those that are.
 
         Peers speak once in a round of theirs, which takes longer than a newcomer listens; whoever lies speaks at once.
@@ -170,11 +170,11 @@ class Standing:
         among = self.where_to_join(seen)
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
-    def movable(self, seen: Collection[Seen], now: float) -> bool:
+    def movable(self, seen: Collection[LineageVoices], now: float) -> bool:
         """Whether it looks for a better lineage by itself."""
         return self.young(now) or self._left_alone(seen, now)
 
-    def where_to_move(self, seen: Collection[Seen], now: float, begun: Collection[bytes] = ()) -> list[Support]:
+    def where_to_move(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> list[Support]:
         """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go.
 
         Who has just grown and is alone goes to more than one: on a slow medium it hears late that the others have left.
@@ -185,17 +185,17 @@ class Standing:
             return [support for support in self.better(seen) if support.size > 1]
         return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
 
-    def better(self, seen: Iterable[Seen]) -> list[Support]:
+    def better(self, seen: Iterable[LineageVoices]) -> list[Support]:
         """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""
         others, own = self._others(seen)
         return [support for support in others if self.lineage and support.rank < own.rank]
 
-    def where_to_rejoin(self, seen: Iterable[Seen]) -> bytes | None:
+    def where_to_rejoin(self, seen: Iterable[LineageVoices]) -> bytes | None:
         """The best of the others that are there now."""
         best = self.where_to_join(s for s in seen if s.live and s.lineage != self.lineage)
         return best[0].lineage if best else None
 
-    def where_to_yield(self, seen: Iterable[Seen], now: float) -> list[Support]:
+    def where_to_yield(self, seen: Iterable[LineageVoices], now: float) -> list[Support]:
         """The lineages that a grown peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
 
         In the others only those count that have been heard for half as long as this peer is where it is.
@@ -207,23 +207,23 @@ class Standing:
         better = [s for s in others if s.grown and (-s.size, s.lineage) < (-own.size, self.lineage)]
         return sorted(better, key=lambda s: (-s.size, s.lineage))
 
-    def splits(self, seen: Iterable[Seen], now: float) -> set[bytes]:
+    def splits(self, seen: Iterable[LineageVoices], now: float) -> set[bytes]:
         """Other grown lineages, heard live by a grown peer."""
         if not self.lineage or self.young(now):
             return set()
         return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
 
-    def _left_alone(self, seen: Collection[Seen], now: float) -> bool:
+    def _left_alone(self, seen: Collection[LineageVoices], now: float) -> bool:
         alone = not any(s.live and s.lineage == self.lineage for s in seen)
         return alone and not self.ordered and now - self.entered < LATE * self.settle_seconds
 
-    def _others(self, seen: Iterable[Seen]) -> tuple[list[Support], Support]:
+    def _others(self, seen: Iterable[LineageVoices]) -> tuple[list[Support], Support]:
         """The support of the other lineages that are there now, the best first, and of the own one."""
         among = supports(s for s in self.allowed(seen) if s.live)
         own = among.pop(self.lineage, Support(self.lineage)).with_own()
         return sorted(among.values(), key=lambda s: s.rank), own
 
-    def allowed(self, seen: Iterable[Seen]) -> list[Seen]:
+    def allowed(self, seen: Iterable[LineageVoices]) -> list[LineageVoices]:
         """Those whose models this peer may adopt."""
         only = bytes.fromhex(self.rules.lineage) if self.rules.lineage else None
         return [
@@ -237,12 +237,12 @@ MOST = 8  # reported at once: whoever invents lineages fills no log
 
 
 @attrs.define
-class Splits:
-    standing: Standing
+class SplitReporter:
+    standing: LineageState
     outages: Outages
     _told: set[bytes] = attrs.field(factory=set)
 
-    def note(self, seen: Iterable[Seen], now: float) -> tuple[bytes, ...]:
+    def note(self, seen: Iterable[LineageVoices], now: float) -> tuple[bytes, ...]:
         """Those of this moment, each told once when it begins and once when it is over."""
         splits = sorted(self.standing.splits(seen, now))[:MOST]
         for lineage in self._told.difference(splits):
@@ -264,7 +264,7 @@ def _what(lineage: bytes) -> str:
 
 
 @attrs.define
-class Lasting:
+class MinimumDuration:
     """Noted now and then, it lasts once it began so many own rounds and seconds ago; not noted for as long, it begins anew."""
 
     rounds: int

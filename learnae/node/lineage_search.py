@@ -14,9 +14,9 @@ import trio
 from learnae.errors import PluginError
 from learnae.node.claims import ENOUGH, OLDEST, held, lower_median
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Entry
+from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import LEAST_SECONDS, Obtained, Obtainer
-from learnae.node.reports import Tally
+from learnae.node.reports import RoundRecord
 from learnae.node.selection import update
 from learnae.node.tensors import finite, is_counter
 from learnae.records import LocalModel, PeerId
@@ -149,7 +149,7 @@ LONGEST_REST = 4  # each miss doubles the rest, up to 16 rounds
 
 
 @attrs.define
-class Misses:
+class SearchMisses:
     """Lineages none of whose models came when they were looked for: how often, and in which round the last time."""
 
     _missed: dict[bytes, tuple[int, int]] = attrs.field(factory=dict)
@@ -174,11 +174,11 @@ class Misses:
 
 
 @attrs.frozen
-class Lead:
+class SearchLead:
     """A lineage, whose models of it to try first, and how well it is supported."""
 
     lineage: bytes
-    entries: Sequence[Entry]
+    entries: Sequence[InboxEntry]
     strength: int
 
 
@@ -202,12 +202,12 @@ class _Lane:
     So many models are `wanted`, and none is begun after `until`.
     """
 
-    lead: Lead
+    lead: SearchLead
     wanted: int
     began: float
     until: float
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    tried: list[Entry] = attrs.field(factory=list)
+    tried: list[InboxEntry] = attrs.field(factory=list)
     fetches: list[_Fetch] = attrs.field(factory=list)
     obtained: list[Obtained] = attrs.field(factory=list)
     came_after: float = math.inf
@@ -224,7 +224,7 @@ class _Lane:
 
 
 @attrs.frozen
-class Found:
+class FoundLineage:
     lineage: bytes
     obtained: list[Obtained]
 
@@ -234,7 +234,7 @@ async def _sure(lineage: bytes, obtained: Sequence[Obtained]) -> bool:
 
 
 @attrs.define
-class Search:
+class LineageSearch:
     """Once, for leads in the order of preference: of the first as many models as a medoid needs, of the others one, and more of the best.
 
     What has come waits for a lineage before it of more support until that fails, for one of no more support as long again as it took.
@@ -244,7 +244,7 @@ class Search:
     """
 
     obtainer: Obtainer
-    tally: Tally
+    tally: RoundRecord
     clock: Callable[[], float]
     beside: bool = False
     seconds: float = 10.0
@@ -253,7 +253,7 @@ class Search:
     _nursery: trio.Nursery | None = None
     _news: trio.Event = attrs.field(factory=trio.Event)
 
-    async def run(self, leads: Iterable[Lead]) -> Found | None:
+    async def run(self, leads: Iterable[SearchLead]) -> FoundLineage | None:
         """What came of the best of them; None if nothing did."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -270,7 +270,7 @@ class Search:
                 best.scope.cancel()
         if best is None:
             return None
-        return Found(best.lead.lineage, sorted(best.obtained[: best.wanted], key=lambda item: best.tried.index(item.entry)))
+        return FoundLineage(best.lead.lineage, sorted(best.obtained[: best.wanted], key=lambda item: best.tried.index(item.entry)))
 
     async def _want(self, lane: _Lane, count: int) -> None:
         """Until so many have come, or no more are waited for."""
@@ -278,7 +278,7 @@ class Search:
         self._tell()
         await self._until(lambda: self._complete(lane))
 
-    def add(self, leads: Iterable[Lead]) -> None:
+    def add(self, leads: Iterable[SearchLead]) -> None:
         """Look for these too, as far as there is room, and while it is not clear which it will be."""
         if self._nursery is None:
             return
@@ -324,7 +324,7 @@ class Search:
             lane.ended = True
         self._tell()
 
-    async def _try_one(self, lane: _Lane, entry: Entry, fetch: _Fetch) -> None:
+    async def _try_one(self, lane: _Lane, entry: InboxEntry, fetch: _Fetch) -> None:
         obtained = await self.obtainer.obtain_one(entry, self.tally, trio.CancelScope(), beside=self.beside, transfer=fetch.transfer)
         fetch.ended = True
         if obtained is not None:

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from learnae.elementwise import pieces
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import checked_state
 from learnae.node.tensors import finite, is_mixed, is_trained
 from learnae.records import LocalModel, Merged, Received, State, TensorSpec
@@ -79,7 +79,7 @@ Pairs = Iterable[tuple[str, "Array | None"]]
 
 
 @attrs.define
-class Writer:
+class ModelWriter:
     """Fills one page, each tensor once. Raises ValueError for what a strategy may not return."""
 
     local: LocalModel
@@ -170,8 +170,8 @@ def _hold_between(merged: Array, own: Array, theirs: Sequence[tuple[Array, NDArr
 class Merger:
     """Raises PluginError when a strategy fails or returns nonsense; the page is then worthless, the own model untouched."""
 
-    merge: Named[Merge]
-    outer: Named[Outer] | None
+    merge: ConfiguredStrategy[Merge]
+    outer: ConfiguredStrategy[Outer] | None
     specs: Mapping[str, TensorSpec]
 
     def run(
@@ -182,7 +182,7 @@ class Merger:
         with self.merge.calling(self._merging):
             merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
         tensors, changed["merge"] = _drawn(self.merge, self._merging, merged.tensors), merged.state
-        writer = Writer(local, accepted, self.specs, page)
+        writer = ModelWriter(local, accepted, self.specs, page)
         if self.outer is not None:
             changed["outer"] = self._step(self.outer, local, accepted, tensors, states.get("outer", {}), writer)
         else:
@@ -193,12 +193,12 @@ class Merger:
 
     def _step(
         self,
-        outer: Named[Outer],
+        outer: ConfiguredStrategy[Outer],
         local: LocalModel,
         accepted: Sequence[Received],
         merged: Iterator[tuple[str, Array | None]],
         state: State,
-        writer: Writer,
+        writer: ModelWriter,
     ) -> State | None:
         """The step over parameters; buffers and integers are written as they were merged. The new state is returned."""
         names = [name for name in local.current if name not in self.specs or is_trained(self.specs[name])]
@@ -214,7 +214,7 @@ class Merger:
             writer.check_complete()
         return stepped.state
 
-    def _parameters(self, merged: Iterator[tuple[str, Array | None]], writer: Writer) -> Iterator[tuple[str, Array | None]]:
+    def _parameters(self, merged: Iterator[tuple[str, Array | None]], writer: ModelWriter) -> Iterator[tuple[str, Array | None]]:
         for name, tensor in merged:
             with self.merge.calling(self._merging):  # it is the merge's fault if this cannot be written
                 taken = writer.takes(name, tensor)
@@ -231,7 +231,7 @@ class Merger:
 
 
 def _drawn(
-    strategy: Named[Merge] | Named[Outer], action: str, tensors: Iterable[tuple[str, Array | None]]
+    strategy: ConfiguredStrategy[Merge] | ConfiguredStrategy[Outer], action: str, tensors: Iterable[tuple[str, Array | None]]
 ) -> Iterator[tuple[str, Array | None]]:
     """A call for each tensor: it is this strategy's whoever asks for it, and a large model may take long as long as something comes."""
     with strategy.calling(action):

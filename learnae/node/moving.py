@@ -8,33 +8,33 @@ import attrs
 import trio
 
 from learnae.link.messages import Snapshot
-from learnae.node.joining import Settling
-from learnae.node.lineage import Lasting, Standing, Support
-from learnae.node.lineage_search import Lead, Search
-from learnae.node.obtaining import Obtained, Pace
-from learnae.node.reports import Tally
-from learnae.node.selection import Chooser
+from learnae.node.joining import LineageAdoption
+from learnae.node.lineage import LineageState, MinimumDuration, Support
+from learnae.node.lineage_search import LineageSearch, SearchLead
+from learnae.node.obtaining import Obtained, TransferPace
+from learnae.node.reports import RoundRecord
+from learnae.node.selection import UpdateSelection
 
 
 @attrs.define(eq=False)
-class Scout:
+class ScoutedLineage:
     """What is looked for, and what going there is called. It keeps a tally of its own."""
 
     outcome: str
-    search: Search
+    search: LineageSearch
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
     found: tuple[bytes, list[Obtained]] | None = None
 
 
 @attrs.define
-class Scouting:
+class BackgroundSearch:
     """One search at a time. The round that sends for models waits a moment for them, as for all strangers; later ones only look."""
 
-    settling: Settling
-    pace: Pace
+    settling: LineageAdoption
+    pace: TransferPace
     _nursery: trio.Nursery | None = None
-    _scout: Scout | None = None
+    _scout: ScoutedLineage | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -52,22 +52,22 @@ class Scouting:
         """Those that are looked for."""
         return self._scout.search.lineages if self._scout else set()
 
-    async def send(self, outcome: str, leads: Sequence[Lead], tally: Tally) -> None:
+    async def send(self, outcome: str, leads: Sequence[SearchLead], tally: RoundRecord) -> None:
         """In the place of what is under way."""
         assert self._nursery is not None
         self.stop()
-        search = self.settling.search(Tally(tally.round, tally.started))
-        self._scout = scout = Scout(outcome, search)
+        search = self.settling.search(RoundRecord(tally.round, tally.started))
+        self._scout = scout = ScoutedLineage(outcome, search)
         self._nursery.start_soon(self._run_one, scout, leads)
         with trio.move_on_after(self.pace.grace_seconds):
             await scout.ended.wait()
 
-    def add(self, leads: Iterable[Lead]) -> None:
+    def add(self, leads: Iterable[SearchLead]) -> None:
         """To what is under way."""
         if self._scout is not None:
             self._scout.search.add(leads)
 
-    def take(self, tally: Tally) -> tuple[bytes, list[Obtained]] | None:
+    def take(self, tally: RoundRecord) -> tuple[bytes, list[Obtained]] | None:
         """A lineage and models of it, if they have come."""
         scout = self._scout
         if scout is None or not scout.ended.is_set():
@@ -81,7 +81,7 @@ class Scouting:
             self._scout.scope.cancel()
             self._scout = None
 
-    async def _run_one(self, scout: Scout, leads: Sequence[Lead]) -> None:
+    async def _run_one(self, scout: ScoutedLineage, leads: Sequence[SearchLead]) -> None:
         with scout.scope:
             scout.found = await self.settling.find(scout.search, leads)
         scout.ended.set()
@@ -91,15 +91,15 @@ class Scouting:
 class Moving:
     """`split` tells whether a split lasts: what one peer announced just before it came over must lead nobody away."""
 
-    standing: Standing
-    chooser: Chooser
-    settling: Settling
-    scouting: Scouting
-    split: Lasting
+    standing: LineageState
+    chooser: UpdateSelection
+    settling: LineageAdoption
+    scouting: BackgroundSearch
+    split: MinimumDuration
     clock: Callable[[], float]
 
-    async def move(self, snapshot: Snapshot, tally: Tally) -> bool:
-        """To a better lineage, if there is one and its models have come. Raises TrainerGone."""
+    async def move(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+        """To a better lineage, if there is one and its models have come. Raises TrainerGoneError."""
         outcome, wanted = self._wanted(tally)
         if self.scouting.outcome != outcome or not self.scouting.lineages.intersection(s.lineage for s in wanted):
             self.scouting.stop()
@@ -109,7 +109,7 @@ class Moving:
             return False
         return await self.settling.adopt_one(lineage, obtained, snapshot, tally, outcome)
 
-    def _wanted(self, tally: Tally) -> tuple[str, list[Support]]:
+    def _wanted(self, tally: RoundRecord) -> tuple[str, list[Support]]:
         """Where to go, the best first. What was begun young is brought to an end also by who has grown meanwhile."""
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
@@ -118,7 +118,7 @@ class Moving:
             return "moved", self.standing.where_to_move(seen, now, begun)
         return "yielded", self.standing.where_to_yield(seen, now)
 
-    async def _look_for(self, outcome: str, wanted: list[Support], tally: Tally) -> None:
+    async def _look_for(self, outcome: str, wanted: list[Support], tally: RoundRecord) -> None:
         lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))
         looking = bool(self.scouting.outcome)
         if not (self.standing.young(self.clock()) if looking else lasts):
@@ -136,8 +136,8 @@ class Moving:
         """Where an order leads that names no lineage."""
         return self.standing.where_to_rejoin(self.chooser.seen(round_))
 
-    async def rejoin(self, target: bytes, snapshot: Snapshot, tally: Tally) -> str:
-        """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGone."""
+    async def rejoin(self, target: bytes, snapshot: Snapshot, tally: RoundRecord) -> str:
+        """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
         self.scouting.stop()
         entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)
         if not entries:

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae.errors import PluginError, Unavailable
-from learnae.link.messages import Link, Snapshot, TrainerGone
+from learnae.errors import PluginError, UnavailableError
+from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
 from learnae.node.control import Orders
 from learnae.node.history import History
 from learnae.node.joining import Joining
-from learnae.node.lineage import Splits, Standing
+from learnae.node.lineage import LineageState, SplitReporter
 from learnae.node.moving import Moving
-from learnae.node.obtaining import Errands, Pace
+from learnae.node.obtaining import BackgroundFetches, TransferPace
 from learnae.node.peers import on_wall_clock
-from learnae.node.publishing import Presence, Publisher
-from learnae.node.receive import Hearing, Learned
+from learnae.node.publishing import Heartbeat, Publisher
+from learnae.node.receive import Learned, Receiver
 from learnae.node.relay import Relay
-from learnae.node.reports import Tally, Watching
-from learnae.node.retention import Keeping, Tidying
-from learnae.node.rounds import Adopting, Rounds
+from learnae.node.reports import RoundRecord, WatcherCalls
+from learnae.node.retention import GarbageCollection, RetentionPolicy
+from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.services import Messages, Outages, Services, back_off
-from learnae.node.strategy_set import Assembly, Named
-from learnae.node.strategy_state import Memory
+from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
+from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import finite, what_is_not
 from learnae.records import Heard, Leaving, RoundReport
 from learnae.strategies import Announcer, RunInThread
@@ -45,29 +45,29 @@ class Node:
     """All parts of one peer's second process; put together by `learnae.node.build`."""
 
     link: Link
-    assembly: Assembly
+    assembly: StrategySet
     services: Services
     channel: str
-    hearing: Hearing
+    hearing: Receiver
     history: History
     publisher: Publisher
-    presence: Presence
-    tidying: Tidying
+    presence: Heartbeat
+    tidying: GarbageCollection
     joining: Joining
     moving: Moving
     orders: Orders
-    splits: Splits
+    splits: SplitReporter
     relay: Relay | None
     rounds: Rounds
-    errands: Errands
+    errands: BackgroundFetches
     architectures: Architectures
-    adopting: Adopting
-    standing: Standing
-    keeping: Keeping
-    memory: Memory
-    pace: Pace
+    adopting: MergeBuffers
+    standing: LineageState
+    keeping: RetentionPolicy
+    memory: StrategyStates
+    pace: TransferPace
     outages: Outages
-    watching: Watching
+    watching: WatcherCalls
     fresh_rounds: int
     save_seconds: float
     clock: Callable[[], float]
@@ -122,14 +122,14 @@ class Node:
                 if self.adopting.contains_last_offer(snapshot):
                     await self._try_round(snapshot)
                 self.link.release(snapshot.slot)
-        except TrainerGone:
+        except TrainerGoneError:
             self.log.info("trainer.gone")
 
     async def _try_round(self, snapshot: Snapshot) -> None:
         """A disk that is full does not end a peer: it trains on, and goes on here when there is room again."""
         try:
             await self._make_round(snapshot)
-        except Unavailable as error:
+        except UnavailableError as error:
             self.outages.failed("history", str(error))
         else:
             self.outages.works("history")
@@ -159,7 +159,7 @@ class Node:
         self.outages.failed("model", await self.in_thread(what_is_not, snapshot.tensors, self.publisher.specs))
         return False
 
-    def _begin_round(self) -> Tally:
+    def _begin_round(self) -> RoundRecord:
         now = self.clock()
         if self._round_began is not None:
             self.pace.round_took(now - self._round_began)
@@ -168,9 +168,9 @@ class Node:
         self.assembly.calls.round_began()
         self.hearing.round = self._round
         self.hearing.note_silence(self.fresh_rounds)
-        return Tally(self._round, now)
+        return RoundRecord(self._round, now)
 
-    async def _end_round(self, snapshot: Snapshot, tally: Tally) -> None:
+    async def _end_round(self, snapshot: Snapshot, tally: RoundRecord) -> None:
         now = self.clock()
         self.architectures.explain(self.rounds.chooser.strangers(), tally)
         tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
@@ -183,7 +183,7 @@ class Node:
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
         self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})
 
-    async def _keep(self, tally: Tally, now: float) -> None:
+    async def _keep(self, tally: RoundRecord, now: float) -> None:
         if tally.published is None:
             return
         self.keeping.announced(tally.published, now)
@@ -195,7 +195,7 @@ class Node:
         learned = self.hearing.take_learned()  # copies: hearing goes on meanwhile
         try:
             await self.in_thread(self._write, report, learned, now)
-        except (Unavailable, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
+        except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
             self.hearing.put_back(learned)
             raise
 
@@ -207,7 +207,7 @@ class Node:
             self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
         self.memory.save(now, self.save_seconds, force=report is None)
 
-    async def _listen(self, announcer: Named[Announcer]) -> None:
+    async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
         """Listens again after an outage, less and less often until listening has lasted for a while."""
         what, failing = f"listening by {announcer.label}", back_off()
         while True:
@@ -218,7 +218,7 @@ class Node:
                 with announcer.calling(what, within=math.inf):
                     await announcer.strategy.listen([self.channel], messages)
                     raise RuntimeError("listen() returned, though nobody had cancelled it")
-            except (Unavailable, PluginError) as error:
+            except (UnavailableError, PluginError) as error:
                 self.outages.failed(what, str(error))
             finally:
                 messages.end()
@@ -226,7 +226,7 @@ class Node:
                 failing = back_off()
             await trio.sleep(next(failing))
 
-    def _hear(self, announcer: Named[Announcer], heard: Heard) -> None:
+    def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
         news = self.hearing.hear(heard, announcer.label)
         if self.relay is not None and (entry := self.hearing.said(heard.message)) is not None:
             self.relay.hear(announcer, entry, news=news)
@@ -236,5 +236,5 @@ class Node:
             await self._save(None, self.clock())
             with trio.move_on_after(GOODBYE_SECONDS):
                 await self.publisher.announce(Leaving())
-        except Unavailable as error:
+        except UnavailableError as error:
             self.outages.failed("history", str(error))

@@ -11,16 +11,16 @@ import attrs
 import numpy as np
 import trio
 
-from learnae.errors import PluginError, Unavailable, UpdateRejected
+from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
-from learnae.node.inbox import Entry
+from learnae.node.inbox import InboxEntry
 from learnae.node.peers import Peers
-from learnae.node.reports import Tally, stage_of
-from learnae.node.runtime import OnTheBench
+from learnae.node.reports import RoundRecord, stage_of
+from learnae.node.runtime import QuarantinedError
 from learnae.node.selection import update
-from learnae.node.strategy_set import Assembly
+from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
 
@@ -36,7 +36,7 @@ def _window() -> deque[float]:
 
 
 @attrs.define
-class Pace:
+class TransferPace:
     """`first_seconds` is the deadline of a fetch before anything was measured."""
 
     first_seconds: float
@@ -95,7 +95,7 @@ SILENT_SHARE = 0.75
 class Obtained:
     """An update that is here, whole and checked; so long it took to come."""
 
-    entry: Entry
+    entry: InboxEntry
     decoder: Decoder
     seconds: float = 0.0
     bytes: int = 0
@@ -106,15 +106,15 @@ class Obtainer:
     """`limit` is the most bytes that an update of the own model can have, `own_bytes` is what the last one took."""
 
     fetcher: Fetcher
-    assembly: Assembly
+    assembly: StrategySet
     specs: Mapping[str, TensorSpec]
     peers: Peers
     limit: int
-    pace: Pace
+    pace: TransferPace
     clock: Callable[[], float]
     in_thread: RunInThread
-    on_fetched: Callable[[Entry, Transfer], None] | None = None
-    on_tried: Callable[[Entry, bool], None] | None = None
+    on_fetched: Callable[[InboxEntry, Transfer], None] | None = None
+    on_tried: Callable[[InboxEntry, bool], None] | None = None
     own_bytes: float = math.inf
 
     def believed(self, size: int) -> int:
@@ -122,7 +122,7 @@ class Obtainer:
         return int(min(size, CREDIBLE * self.own_bytes))
 
     async def obtain_one(
-        self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool = False, transfer: Transfer | None = None
+        self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool = False, transfer: Transfer | None = None
     ) -> Obtained | None:
         """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells.
 
@@ -138,10 +138,10 @@ class Obtainer:
         with limit:
             try:
                 obtained = await self._fetch(entry, transfer)
-            except Unavailable as error:
+            except UnavailableError as error:
                 failure = ("fetch", str(error))
-            except (UpdateRejected, PluginError) as error:
-                failure, blame = (stage_of(error), str(error)), not isinstance(error, OnTheBench)
+            except (UpdateRejectedError, PluginError) as error:
+                failure, blame = (stage_of(error), str(error)), not isinstance(error, QuarantinedError)
         took, record = self.clock() - started, self.peers.note(entry.peer, again=entry.again)
         record.last_tried = tally.round
         if limit.cancelled_caught:
@@ -170,7 +170,7 @@ class Obtainer:
         if not came and record.bytes_per_second is not None:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
-    async def _fetch(self, entry: Entry, transfer: Transfer) -> Obtained:
+    async def _fetch(self, entry: InboxEntry, transfer: Transfer) -> Obtained:
         codec = await self.in_thread(self.assembly.codec_named, update(entry).codec)  # may be imported now
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
@@ -184,11 +184,11 @@ def _measure(record: PeerRecord, seconds: float, size: int) -> None:
 
 
 @attrs.define(eq=False)
-class Errand:
+class BackgroundFetch:
     """One fetch, from when it was begun until a round has taken what came of it. It keeps a tally of its own."""
 
-    entry: Entry
-    tally: Tally
+    entry: InboxEntry
+    tally: RoundRecord
     began: float
     stranger: bool
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -197,7 +197,7 @@ class Errand:
 
 
 @attrs.define
-class Errands:
+class BackgroundFetches:
     """A round waits for accepted peers as long as most of their transfers take, for strangers a moment; the rest is for later rounds.
 
     Under way are at most `most` from strangers and, beside those that a round waits for, as many from accepted peers.
@@ -205,12 +205,12 @@ class Errands:
 
     obtainer: Obtainer
     peers: Peers
-    pace: Pace
+    pace: TransferPace
     most: int
     clock: Callable[[], float]
     rng: np.random.Generator
     _nursery: trio.Nursery | None = None
-    _errands: dict[PeerId, Errand] = attrs.field(factory=dict)
+    _errands: dict[PeerId, BackgroundFetch] = attrs.field(factory=dict)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -222,7 +222,7 @@ class Errands:
         """Whether an update of this peer is under way, or has come and was not taken yet."""
         return peer in self._errands
 
-    async def obtain(self, entries: Sequence[Entry], tally: Tally) -> list[Obtained]:
+    async def obtain(self, entries: Sequence[InboxEntry], tally: RoundRecord) -> list[Obtained]:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
         sent = [errand for entry in entries if (errand := self._send(entry, tally))]
         began = self.clock()
@@ -232,17 +232,17 @@ class Errands:
         tally.chosen = len(sent)
         return self._take(tally)
 
-    def _send(self, entry: Entry, tally: Tally) -> Errand | None:
+    def _send(self, entry: InboxEntry, tally: RoundRecord) -> BackgroundFetch | None:
         assert self._nursery is not None
         stranger = not self.peers.trusts(entry.peer)
         if entry.peer in self._errands or (stranger and not self._make_room()):
             return None
-        errand = Errand(entry, Tally(tally.round, tally.started), self.clock(), stranger)
+        errand = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.clock(), stranger)
         self._errands[entry.peer] = errand
         self._nursery.start_soon(self._run_one, errand)
         return errand
 
-    async def _run_one(self, errand: Errand) -> None:
+    async def _run_one(self, errand: BackgroundFetch) -> None:
         errand.obtained = await self.obtainer.obtain_one(errand.entry, errand.tally, errand.scope, beside=True)
         errand.ended.set()
 
@@ -258,15 +258,15 @@ class Errands:
             return True
         return False
 
-    async def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
+    async def _wait(self, errands: Sequence[BackgroundFetch], seconds: float) -> None:
         with trio.move_on_after(max(0.0, seconds)):
             for errand in errands:
                 await errand.ended.wait()
 
-    def _patience(self, errands: Sequence[Errand]) -> float:
+    def _patience(self, errands: Sequence[BackgroundFetch]) -> float:
         return max((self._usual(errand) for errand in errands if not errand.stranger), default=0.0)
 
-    def _usual(self, errand: Errand) -> float:
+    def _usual(self, errand: BackgroundFetch) -> float:
         return self.pace.deadline_seconds(self.obtainer.believed(update(errand.entry).bytes))
 
     def _cut_off_late_ones(self) -> None:
@@ -275,11 +275,11 @@ class Errands:
         for errand in late[self.most :]:
             errand.scope.cancel()
 
-    def _under_way(self) -> list[Errand]:
+    def _under_way(self) -> list[BackgroundFetch]:
         """Also what was cut off and has not ended: a client that blocks keeps its thread."""
         return [errand for errand in self._errands.values() if not errand.ended.is_set()]
 
-    def _take(self, tally: Tally) -> list[Obtained]:
+    def _take(self, tally: RoundRecord) -> list[Obtained]:
         taken = [errand for errand in self._errands.values() if errand.ended.is_set()]
         for errand in taken:
             del self._errands[errand.entry.peer]

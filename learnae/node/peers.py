@@ -10,7 +10,7 @@ import attrs
 
 from learnae.node.history import PeerRecord
 from learnae.node.history_reader import Sighting
-from learnae.node.inbox import Inbox, Key, Known
+from learnae.node.inbox import Inbox, Key, KnownPeer
 from learnae.records import Kind, PeerId, Update
 
 NEWCOMER = 1 / 2
@@ -111,7 +111,7 @@ def on_wall_clock(heard: Iterable[Sighting], now: float) -> list[Sighting]:
     return [attrs.evolve(sighting, at=sighting.at + ahead) for sighting in heard]
 
 
-def _sighting(peer: PeerId, known: Known) -> Sighting:
+def _sighting(peer: PeerId, known: KnownPeer) -> Sighting:
     last = max(known.entries.values(), key=lambda entry: entry.heard_at)
     about = (peer, last.heard_at, last.heard_round, not known.silent)
     update = known.entries.get(Kind.UPDATE)

@@ -11,16 +11,16 @@ import numpy as np
 import trio
 
 from learnae.content.pack import Packed, pack
-from learnae.errors import PluginError, Unavailable
+from learnae.errors import PluginError, UnavailableError
 from learnae.identity.envelopes import HINTS, NAMES, encode_envelope
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm
+from learnae.identity.swarms import SwarmIdentity
 from learnae.link.messages import Snapshot
-from learnae.node.history import History, Published
+from learnae.node.history import History, PublishedUpdate
 from learnae.node.lineage import found
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Assembly, Named
+from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import NOTE, encode_raw, travels_raw
 from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, Present, TensorSpec, Update
 from learnae.strategies import RunInThread, Storage
@@ -35,12 +35,12 @@ class Publisher:
     """Writes own updates and sends own announcements. `putting` is the root that is in storage before the history knows it."""
 
     identity: Identity
-    swarm: Swarm
+    swarm: SwarmIdentity
     specs: tuple[TensorSpec, ...]
     signature: bytes
-    assembly: Assembly
+    assembly: StrategySet
     history: History
-    hearing: Hearing
+    hearing: Receiver
     services: Services
     outages: Outages
     in_thread: RunInThread
@@ -49,8 +49,11 @@ class Publisher:
     listen_first_until: float = 0.0  # on trio's clock
     putting: Cid | None = None
 
-    async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> Published | None:
-        """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once). Raises Unavailable."""
+    async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> PublishedUpdate | None:
+        """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once).
+
+        Raises UnavailableError.
+        """
         while not self.hearing.numbers.elsewhere:
             number = await self._next_number(Kind.UPDATE)
             stored = await self._store(snapshot, number, lineage, young=young)
@@ -62,12 +65,14 @@ class Publisher:
             await self._take_back(published)  # the number is in the blocks: all is made anew
         return None
 
-    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, young: bool) -> tuple[Published, Update] | None:
+    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, young: bool) -> tuple[PublishedUpdate, Update] | None:
         packed = await self.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
         update = self._update(snapshot, packed, lineage, young=young)
-        published = Published(number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature)
+        published = PublishedUpdate(
+            number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature
+        )
         self.putting = packed.root
         try:
             if not await self.put(packed.root, packed.blocks, self.assembly.storages):
@@ -77,17 +82,17 @@ class Publisher:
             self.putting = None
         return published, update
 
-    async def _take_back(self, published: Published) -> None:
+    async def _take_back(self, published: PublishedUpdate) -> None:
         await self.in_thread(self.history.drop_published, published.number)
         await self.drop(published.root)
 
     async def announce(self, body: Body) -> None:
-        """Send anything that has no content, under its next number. Raises Unavailable."""
+        """Send anything that has no content, under its next number. Raises UnavailableError."""
         kind = Announcement(self.swarm.id, self.identity.peer, 0, body).kind
         if not self.hearing.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
 
-    async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[Named[Storage]]) -> bool:
+    async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[ConfiguredStrategy[Storage]]) -> bool:
         """Into all of these storages that are written to, at once; True when at least one has it."""
         seconds = PUT_SECONDS + sum(len(block.data) for block in blocks) / PUT_BYTES_PER_SECOND
         ready = [storage for storage in storages if storage.writes and self.services.ready(storage)]
@@ -182,10 +187,10 @@ LOOK_SECONDS = 2.0
 
 
 @attrs.define
-class Presence:
+class Heartbeat:
     """For newcomers on media that keep nothing."""
 
-    assembly: Assembly
+    assembly: StrategySet
     services: Services
     publisher: Publisher
     outages: Outages
@@ -196,7 +201,7 @@ class Presence:
             told = self._hints()
             try:
                 await self.publisher.announce(Present(told))
-            except Unavailable as error:
+            except UnavailableError as error:
                 self.outages.failed("history", str(error))
             with trio.move_on_after(PRESENT_SECONDS):
                 await self._until_others_than(told)
@@ -215,7 +220,7 @@ class Presence:
                 hints[storage.name] = texts[:NAMES]
         return dict(islice(hints.items(), NAMES))
 
-    def _hints_of(self, storage: Named[Storage]) -> tuple[str, ...]:
+    def _hints_of(self, storage: ConfiguredStrategy[Storage]) -> tuple[str, ...]:
         what = f"hints of {storage.label}"
         try:
             with storage.calling(f"asking for the {what}", ours=()):

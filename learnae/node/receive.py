@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from learnae.content.encryption import OPEN, Seal
-from learnae.errors import UpdateRejected
-from learnae.identity.envelopes import Opened
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae.errors import UpdateRejectedError
+from learnae.identity.envelopes import OpenedEnvelope
 from learnae.identity.keys import Admission
-from learnae.node.history import PeerRecord, Proof
+from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
-from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, Entry, Inbox, Key, Mark
+from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, InboxEntry, Key
 from learnae.node.peers import Peers, sightings
-from learnae.node.signature_budget import Checking
+from learnae.node.signature_budget import SignatureBudget
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ KEPT = 1024  # numbers of each kind that were taken and not sent
 
 
 @attrs.define
-class Numbers:
+class SequenceNumbers:
     """`used` is the highest of each kind that was taken, `raised` where this run has leapt to.
 
     A number is taken long before its message is sent: meanwhile the model is encoded and stored. What comes under the own key with that
@@ -123,15 +123,15 @@ ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that
 class Learned:
     """What hearing has changed since it was last saved."""
 
-    marks: Mapping[Key, Mark]
+    marks: Mapping[Key, HighWaterMark]
     peers: Mapping[PeerId, PeerRecord]
     refusals: Mapping[str, int]
-    proofs: tuple[Proof, ...]
+    proofs: tuple[EquivocationProof, ...]
     heard: tuple[Sighting, ...] = ()
 
 
 @attrs.define
-class Hearing:
+class Receiver:
     """Everything that comes in. `on_change(peer, state)` tells watchers. Nothing here touches the disk."""
 
     own: PeerId
@@ -142,27 +142,29 @@ class Hearing:
     clock: Callable[[], float]
     log: FilteringBoundLogger
     on_change: Callable[[PeerId, str], None]
-    seal: Seal = OPEN
+    seal: Encryption = NO_ENCRYPTION
     round: int = 0
-    numbers: Numbers = attrs.field(default=attrs.Factory(lambda self: Numbers(self.clock, self.log), takes_self=True))  # the own ones
-    checking: Checking = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
+    numbers: SequenceNumbers = attrs.field(
+        default=attrs.Factory(lambda self: SequenceNumbers(self.clock, self.log), takes_self=True)
+    )  # the own ones
+    checking: SignatureBudget = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
     refusals: Counter[str] = attrs.field(factory=Counter)
-    proofs: list[Proof] = attrs.field(factory=list)
-    _recent: OrderedDict[bytes, Opened] = attrs.field(factory=OrderedDict)
-    _said: OrderedDict[bytes, tuple[Entry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
+    proofs: list[EquivocationProof] = attrs.field(factory=list)
+    _recent: OrderedDict[bytes, OpenedEnvelope] = attrs.field(factory=OrderedDict)
+    _said: OrderedDict[bytes, tuple[InboxEntry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
     _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
 
     def hear(self, heard: Heard, medium: str = "") -> bool:
         """Never raises: whatever comes is taken or counted. True if it was taken."""
         try:
             self._take(self._open(heard, medium), heard, medium)
-        except UpdateRejected as rejected:
+        except UpdateRejectedError as rejected:
             self.refusals[rejected.reason] += 1
             self._tell(rejected.reason)
             return False
         return True
 
-    def said(self, message: bytes) -> Entry | None:
+    def said(self, message: bytes) -> InboxEntry | None:
         """What another peer has said by this message, if it was taken not long ago, and live."""
         said = self._said.get(message)
         return said[0] if said else None
@@ -189,7 +191,7 @@ class Hearing:
                 known.silent = True
                 self.on_change(peer, "silent")
 
-    def in_time(self, entry: Entry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+    def in_time(self, entry: InboxEntry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
         """Whether its peer need not have been heard again since, at its own pace; for `unknown` seconds where that is not known yet."""
         known = self.inbox.known.get(entry.peer)
         return known is not None and self.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
@@ -214,7 +216,7 @@ class Hearing:
         self.refusals.update(learned.refusals)
         self.proofs = [*learned.proofs, *self.proofs][:PROOFS]
 
-    def _limited(self) -> Checking:
+    def _limited(self) -> SignatureBudget:
         def accepted(peer: PeerId) -> bool:
             return peer == self.own or self.peers.accepted(peer)
 
@@ -222,14 +224,14 @@ class Hearing:
             return accepted(peer) or self.inbox.was_heard(peer)
 
         held = self.inbox.known.__contains__
-        return Checking(self.swarm, lambda: self.clock(), was_heard, accepted, held, self._is_old, self.seal)
+        return SignatureBudget(self.swarm, lambda: self.clock(), was_heard, accepted, held, self._is_old, self.seal)
 
     def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
         if announcement.peer == self.own:
             return self.numbers.is_old(announcement.kind, announcement.number)
         return self.inbox.is_old(announcement, digest)
 
-    def _open(self, heard: Heard, medium: str) -> Opened:
+    def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
         opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)
         if not opened.verified:
             return opened
@@ -238,7 +240,7 @@ class Hearing:
             self._recent.popitem(last=False)
         return opened
 
-    def _remember(self, entry: Entry, medium: str) -> None:
+    def _remember(self, entry: InboxEntry, medium: str) -> None:
         self._said[entry.message] = entry, medium
         if len(self._said) > RECENT:
             self._said.popitem(last=False)
@@ -257,17 +259,17 @@ class Hearing:
             say = self.log.info if reason in ORDINARY else self.log.warning
             say("messages.refused", reason=reason, count=count)
 
-    def _take(self, opened: Opened, heard: Heard, medium: str) -> None:
+    def _take(self, opened: OpenedEnvelope, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         if announcement.peer == self.own:
             self.numbers.hear(announcement.kind, announcement.number, backlog=heard.backlog)
         else:
             self._hear_other(opened, heard, medium)
 
-    def _hear_other(self, opened: Opened, heard: Heard, medium: str) -> None:
+    def _hear_other(self, opened: OpenedEnvelope, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         self._admit(announcement.peer)
-        entry = Entry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
+        entry = InboxEntry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
         before = self.inbox.known.get(announcement.peer)
         back = before is not None and before.silent and not heard.backlog
         arrival = self.inbox.put(entry)
@@ -276,7 +278,7 @@ class Hearing:
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
             if not heard.backlog:
                 self._hear_again(heard.message, medium)
-            raise UpdateRejected(arrival.value)
+            raise UpdateRejectedError(arrival.value)
         if not heard.backlog:
             self._remember(entry, medium)
         if before is None or back:
@@ -287,17 +289,17 @@ class Hearing:
 
     def _admit(self, peer: PeerId) -> None:
         if reason := self.admission.refuses(peer):
-            raise UpdateRejected(reason)
+            raise UpdateRejectedError(reason)
         if self.peers.get(peer).refused:
-            raise UpdateRejected("refused-peer")
+            raise UpdateRejectedError("refused-peer")
 
-    def _refuse_for_good(self, entry: Entry) -> None:
+    def _refuse_for_good(self, entry: InboxEntry) -> None:
         peer, kind, number = entry.peer, entry.announcement.kind, entry.announcement.number
         first = self.inbox.get(peer, kind)
         self.peers.note(peer).refused = "equivocation"
         self.inbox.forget(peer)
         if len(self.proofs) < PROOFS:
-            self.proofs.append(Proof(peer, kind, number, first.message if first else b"", entry.message))
+            self.proofs.append(EquivocationProof(peer, kind, number, first.message if first else b"", entry.message))
         say = self.log.warning if self.peers.trusts(peer) else self.log.info  # strangers come in floods
         say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
-        raise UpdateRejected("equivocation")
+        raise UpdateRejectedError("equivocation")

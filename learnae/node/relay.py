@@ -9,14 +9,14 @@ import attrs
 import trio
 
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Entry, Inbox, Key
-from learnae.node.obtaining import Pace
+from learnae.node.inbox import Inbox, InboxEntry, Key
+from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import SEND_SECONDS, Publisher
-from learnae.node.retention import Keeping
+from learnae.node.retention import RetentionPolicy
 from learnae.node.selection import update
 from learnae.node.services import Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Block, Cid, Kind, PeerId
 from learnae.strategies import Announcer, Storage
 
@@ -25,7 +25,7 @@ LONGEST = 4  # of each peer beside them: those that have been there longest, so 
 
 
 @attrs.frozen
-class Carried:
+class RelayedUpdate:
     """An update of another peer that this one keeps in storages where its owner has not put it."""
 
     root: Cid
@@ -36,18 +36,18 @@ class Carried:
 
 
 @attrs.define
-class Carrying:
+class BlockRelay:
     """At most `most` updates wait in memory. In the quota, what is kept of the own ones comes first."""
 
     publisher: Publisher
-    keeping: Keeping
+    keeping: RetentionPolicy
     inbox: Inbox
     peers: Peers
-    pace: Pace
+    pace: TransferPace
     most: int
     clock: Callable[[], float]
-    carried: dict[Cid, Carried] = attrs.field(factory=dict)
-    _waiting: OrderedDict[PeerId, tuple[Entry, Transfer]] = attrs.field(factory=OrderedDict)
+    carried: dict[Cid, RelayedUpdate] = attrs.field(factory=dict)
+    _waiting: OrderedDict[PeerId, tuple[InboxEntry, Transfer]] = attrs.field(factory=OrderedDict)
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -56,7 +56,7 @@ class Carrying:
         storages = self.publisher.assembly.storages
         return len(storages) > 1 and any(storage.writes for storage in storages)
 
-    def add(self, entry: Entry, transfer: Transfer) -> None:
+    def add(self, entry: InboxEntry, transfer: Transfer) -> None:
         """In the place of an older one of the same peer. Of too many, the one that was fetched first is left out."""
         self._waiting.pop(entry.peer, None)
         self._waiting[entry.peer] = entry, transfer
@@ -64,7 +64,7 @@ class Carrying:
             self._waiting.popitem(last=False)
         self._news.set()
 
-    async def run(self, done: Callable[[Entry], None]) -> None:
+    async def run(self, done: Callable[[InboxEntry], None]) -> None:
         """Until cancelled; `done` is told what can be had elsewhere too."""
         while True:
             await self._news.wait()
@@ -75,25 +75,25 @@ class Carrying:
             if await self._carry(entry, transfer) and self.still_there(entry):
                 done(entry)
 
-    def still_there(self, entry: Entry) -> bool:
+    def still_there(self, entry: InboxEntry) -> bool:
         """Whether its peer has neither left nor been refused since."""
         newest = self.inbox.get(*entry.key)
         return newest is not None and not newest.backlog
 
-    async def _carry(self, entry: Entry, transfer: Transfer) -> bool:
+    async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
         """True when it can be had wherever it came from, and in one storage more."""
         root, outages = update(entry).root, self.publisher.outages
         if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False
         outages.works("relaying")
-        item = self.carried[root] = Carried(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
+        item = self.carried[root] = RelayedUpdate(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
         if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
             return True
         await self._drop(item)
         return False
 
-    def targets(self, transfer: Transfer) -> list[Named[Storage]]:
+    def targets(self, transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
         """Where it is to be put: in a peer that only reads some of its storages, there may be no such place."""
         storages = self.publisher.assembly.storages
         return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
@@ -113,19 +113,19 @@ class Carrying:
         await self._free(size, dispensable)
         return True
 
-    async def _free(self, size: int, items: Iterable[Carried]) -> None:
+    async def _free(self, size: int, items: Iterable[RelayedUpdate]) -> None:
         """What was carried first goes first, strangers' before all, and before the newest of anybody what is kept beside them."""
         newest = {item.root for items in self._by_peer() for item in items[:NEWEST]}
         for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.root in newest, item.since)):
             if self._room < size:
                 await self._drop(item)
 
-    def _dispensable(self, peer: PeerId) -> Iterator[Carried]:
+    def _dispensable(self, peer: PeerId) -> Iterator[RelayedUpdate]:
         """What may give way to an update of that peer: to that of a stranger, nothing of a peer that was merged."""
         trusted = self.peers.trusts(peer)
         return (item for item in self.carried.values() if trusted or not self.peers.trusts(item.peer))
 
-    def _superfluous(self) -> Iterator[Carried]:
+    def _superfluous(self) -> Iterator[RelayedUpdate]:
         """All but the newest of each peer that is known, and a few of those that someone may still be fetching."""
         for items in self._by_peer():
             known = self.inbox.get(items[0].peer, Kind.UPDATE) is not None
@@ -133,14 +133,14 @@ class Carrying:
             kept = [*items[:NEWEST], *late[-LONGEST:]] if known else []
             yield from (item for item in items if item not in kept)
 
-    def _by_peer(self) -> Iterable[Sequence[Carried]]:
+    def _by_peer(self) -> Iterable[Sequence[RelayedUpdate]]:
         """Of each peer the newest first."""
-        peers: dict[PeerId, list[Carried]] = {}
+        peers: dict[PeerId, list[RelayedUpdate]] = {}
         for item in sorted(self.carried.values(), key=lambda item: -item.number):
             peers.setdefault(item.peer, []).append(item)
         return peers.values()
 
-    async def _drop(self, item: Carried) -> None:
+    async def _drop(self, item: RelayedUpdate) -> None:
         await self.publisher.drop(item.root)
         self.carried.pop(item.root, None)
 
@@ -152,39 +152,39 @@ MOST_KNOWN = 4096  # keys of which it is remembered what was heard
 
 
 @attrs.frozen
-class Letter:
+class RelayedMessage:
     """An announcement that waits since then. `again`: it is to be said although it was heard here."""
 
-    entry: Entry
+    entry: InboxEntry
     since: float
     again: bool
 
 
 @attrs.define
-class Forwarding:
+class MessageRelay:
     """To one announcer. `trusted` tells whether a peer was ever accepted: those go first, so that a flood of strangers holds up nobody."""
 
-    announcer: Named[Announcer]
+    announcer: ConfiguredStrategy[Announcer]
     channel: str
     services: Services
     trusted: Callable[[PeerId], bool]
-    _waiting: OrderedDict[bytes, Letter] = attrs.field(factory=OrderedDict)  # by what they replace
+    _waiting: OrderedDict[bytes, RelayedMessage] = attrs.field(factory=OrderedDict)  # by what they replace
     _heard: OrderedDict[Key, int] = attrs.field(factory=OrderedDict)  # the highest number that is known to be there
     _news: trio.Event = attrs.field(factory=trio.Event)
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: InboxEntry) -> None:
         """This is there, whoever has sent it."""
         self._heard[entry.key] = max(entry.announcement.number, self._heard.pop(entry.key, 0))
         if len(self._heard) > MOST_KNOWN:
             self._heard.popitem(last=False)
 
-    def lacks(self, entry: Entry) -> bool:
+    def lacks(self, entry: InboxEntry) -> bool:
         """Whether neither this nor anything newer is there, which it would replace."""
         return entry.announcement.number > self._heard.get(entry.key, -1)
 
-    def add(self, entry: Entry, replaces: bytes, *, again: bool = False) -> None:
+    def add(self, entry: InboxEntry, replaces: bytes, *, again: bool = False) -> None:
         """In the place of an older one of its key. Of too many, the last stranger is left out."""
-        self._waiting[replaces] = Letter(entry, trio.current_time(), again)
+        self._waiting[replaces] = RelayedMessage(entry, trio.current_time(), again)
         if len(self._waiting) > MOST_WAITING:
             strangers = (key for key, letter in reversed(self._waiting.items()) if not self.trusted(letter.entry.peer))
             del self._waiting[next(strangers, next(iter(self._waiting)))]
@@ -207,11 +207,11 @@ class Forwarding:
         known = (key for key, letter in self._waiting.items() if self.trusted(letter.entry.peer))
         return next(known, next(iter(self._waiting)))
 
-    def _wanted(self, letter: Letter) -> bool:
+    def _wanted(self, letter: RelayedMessage) -> bool:
         """Unless it has been heard here since, or waits for too long."""
         return (letter.again or self.lacks(letter.entry)) and trio.current_time() - letter.since <= LONGEST_SECONDS
 
-    async def _send(self, entry: Entry, replaces: bytes) -> None:
+    async def _send(self, entry: InboxEntry, replaces: bytes) -> None:
         self.note(entry)
         with self.services.using(self.announcer, "announcing", SEND_SECONDS):
             await self.announcer.strategy.announce(entry.message, channel=self.channel, replaces=replaces)
@@ -223,17 +223,17 @@ class Relay:
     """An update is passed on once its blocks are where this peer can put them, all else at once. `alias` is how a key is called outside."""
 
     own: PeerId
-    forwarding: Mapping[Named[Announcer], Forwarding]
-    carrying: Carrying
+    forwarding: Mapping[ConfiguredStrategy[Announcer], MessageRelay]
+    carrying: BlockRelay
     alias: Callable[[str], bytes]
 
-    def hear(self, announcer: Named[Announcer], entry: Entry, *, news: bool) -> None:
+    def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
         """What an announcer has delivered: admitted, live, and news unless another one has delivered it before."""
         self.forwarding[announcer].note(entry)
         if news and not (entry.announcement.kind is Kind.UPDATE and self.carrying.needed):
             self._announce(entry)
 
-    def fetched(self, entry: Entry, transfer: Transfer) -> None:
+    def fetched(self, entry: InboxEntry, transfer: Transfer) -> None:
         """An update that has come whole. What was left behind is not passed on: others would take its peer for alive."""
         if not self.carrying.needed or entry.backlog:
             return
@@ -249,14 +249,14 @@ class Relay:
             for forwarding in self.forwarding.values():
                 nursery.start_soon(forwarding.run)
 
-    def _announce(self, entry: Entry) -> bool:
+    def _announce(self, entry: InboxEntry) -> bool:
         """Wherever it was not heard; False where there is no such medium."""
         lacking = [forwarding for forwarding in self.forwarding.values() if forwarding.lacks(entry)]
         for forwarding in lacking:
             forwarding.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value}"))
         return bool(lacking)
 
-    def _announce_carried(self, entry: Entry) -> None:
+    def _announce_carried(self, entry: InboxEntry) -> None:
         """Where all have heard of it before it could be had: once more, beside what its owner says there, which may be newer by now."""
         if not self._announce(entry):
             for forwarding in self.forwarding.values():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from learnae.errors import PluginError, UpdateRejected
-from learnae.node.history import Published
-from learnae.node.inbox import Entry
+from learnae.errors import PluginError, UpdateRejectedError
+from learnae.node.history import PublishedUpdate
+from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, Judgement
 from learnae.plugins.hooks import Hook
 from learnae.records import PeerId, RoundReport, Update, UpdateVerdict
@@ -26,10 +26,10 @@ NOT_HERE = ("unknown-codec", "unusable-codec")  # whoever sends such an update h
 
 
 @attrs.define
-class Tally:
+class RoundRecord:
     round: int
     started: float
-    published: Published | None = None
+    published: PublishedUpdate | None = None
     fetched_bytes: int = 0
     heard: int = 0
     chosen: int = 0
@@ -37,16 +37,16 @@ class Tally:
     splits: tuple[bytes, ...] = ()
     outcome: str = "alone"
 
-    def failed(self, entry: Entry, stage: str, reason: str) -> None:
+    def failed(self, entry: InboxEntry, stage: str, reason: str) -> None:
         """An update that never reached the gates."""
         self.verdicts.append(_verdict(self.round, entry, merged=False, weight=0.0, scale=1.0, stage=stage, reason=reason))
 
-    def judged(self, entry: Entry, judgement: Judgement, *, merged: bool, failure: str = "") -> None:
+    def judged(self, entry: InboxEntry, judgement: Judgement, *, merged: bool, failure: str = "") -> None:
         """An update that the gates have seen; `failure` says why an accepted one was not merged."""
         weight, stage, reason = judgement.received.weight, PLUGIN if failure else judgement.stage, failure or judgement.reason
         self.verdicts.append(_verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=stage, reason=reason))
 
-    def take_over(self, other: Tally) -> None:
+    def take_over(self, other: RoundRecord) -> None:
         """What was noted of fetches that this round takes the results of."""
         self.fetched_bytes += other.fetched_bytes
         self.verdicts += (attrs.evolve(verdict, round=self.round) for verdict in other.verdicts)
@@ -74,13 +74,13 @@ class Tally:
         )
 
 
-def stage_of(error: UpdateRejected | PluginError) -> str:
+def stage_of(error: UpdateRejectedError | PluginError) -> str:
     """Who must act on an update that could not be decoded: its peer, or whoever runs this one."""
     ours = isinstance(error, PluginError) or error.reason in NOT_HERE
     return PLUGIN if ours else "decode"
 
 
-def _verdict(round_: int, entry: Entry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:
+def _verdict(round_: int, entry: InboxEntry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:
     body = entry.announcement.body
     assert isinstance(body, Update)
     return UpdateVerdict(round_, entry.peer, entry.announcement.number, body.root, merged, weight, scale, stage, reason[:REASON_CHARACTERS])
@@ -91,7 +91,7 @@ WAITING = 256
 
 
 @attrs.define
-class Watching:
+class WatcherCalls:
     """What watchers have not seen yet waits here; when too much waits, the newest is dropped. Both are said once, until it is over."""
 
     manager: PluginManager

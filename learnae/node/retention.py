@@ -7,10 +7,10 @@ from collections.abc import Container, Sequence
 import attrs
 import trio
 
-from learnae.node.history import History, Published
+from learnae.node.history import History, PublishedUpdate
 from learnae.node.publishing import Publisher
 from learnae.node.services import Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Cid
 from learnae.strategies import RunInThread, Storage
 
@@ -18,17 +18,17 @@ NEWEST = 3
 
 
 @attrs.define
-class Keeping:
+class RetentionPolicy:
     """`since` is when each number was announced, on the node's clock; numbers of earlier runs count from when they are first looked at."""
 
     quota_bytes: int
     kept_bytes: int = 0  # of the quota
     since: dict[int, float] = attrs.field(factory=dict)
 
-    def announced(self, published: Published, now: float) -> None:
+    def announced(self, published: PublishedUpdate, now: float) -> None:
         self.since[published.number] = now
 
-    def superfluous(self, published: Sequence[Published], now: float, retention_seconds: float) -> list[Published]:
+    def superfluous(self, published: Sequence[PublishedUpdate], now: float, retention_seconds: float) -> list[PublishedUpdate]:
         """Those to drop, given all that are kept, the newest first.
 
         Behind the newest three the quota goes to what has been there longest: whoever reads slowly gets something whole, whereas with the
@@ -43,7 +43,7 @@ class Keeping:
             del self.since[item.number]
         return drop
 
-    def _within_quota(self, by_rank: Sequence[Published]) -> set[int]:
+    def _within_quota(self, by_rank: Sequence[PublishedUpdate]) -> set[int]:
         """The numbers that stay; the first of them whatever it takes."""
         self.kept_bytes, kept = 0, set[int]()
         for item in by_rank:
@@ -58,7 +58,7 @@ TIDY_SECONDS = 600.0  # nobody waits for it
 
 
 @attrs.define
-class Tidying:
+class GarbageCollection:
     """`carried`: the roots of others that this peer keeps now."""
 
     services: Services
@@ -67,7 +67,7 @@ class Tidying:
     in_thread: RunInThread
     carried: Container[Cid] = ()
 
-    async def run(self, storage: Named[Storage]) -> None:
+    async def run(self, storage: ConfiguredStrategy[Storage]) -> None:
         """When the storage has opened, and now and then, until cancelled."""
         while True:
             await self.services.opened(storage)
@@ -77,7 +77,7 @@ class Tidying:
                         await storage.strategy.drop(root)
             await trio.sleep(AGAIN_SECONDS)
 
-    async def _orphans(self, storage: Named[Storage]) -> list[Cid]:
+    async def _orphans(self, storage: ConfiguredStrategy[Storage]) -> list[Cid]:
         """In this order, so that a root that is being published meanwhile is none."""
         roots = await storage.strategy.roots()
         putting = self.publisher.putting

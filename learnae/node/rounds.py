@@ -10,20 +10,20 @@ import numpy as np
 import trio
 
 from learnae.errors import PluginError
-from learnae.link.messages import Link, Offer, Snapshot
-from learnae.node.claims import Claims, Company, bounded
+from learnae.link.messages import Link, MergeResult, Snapshot
+from learnae.node.claims import Claims, LineagePopulation, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
-from learnae.node.inbox import Entry
-from learnae.node.judging import PLUGIN, Judgement, Judges
-from learnae.node.lineage import Standing
+from learnae.node.inbox import InboxEntry
+from learnae.node.judging import PLUGIN, GateChain, Judgement
+from learnae.node.lineage import LineageState
 from learnae.node.merging import Merger
-from learnae.node.obtaining import Errands, Obtained, Pace
+from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
-from learnae.node.reports import Tally
-from learnae.node.selection import Chooser, update
+from learnae.node.reports import RoundRecord
+from learnae.node.selection import UpdateSelection, update
 from learnae.node.services import Outages
-from learnae.node.strategy_state import Memory
+from learnae.node.strategy_state import StrategyStates
 from learnae.records import LocalModel, Received, State
 from learnae.strategies import RunInThread
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class Adopting:
+class MergeBuffers:
     """One page holds the last adopted model, the `start` of the next merge; the other is free to be written."""
 
     link: Link
-    memory: Memory
+    memory: StrategyStates
     _start_page: int | None = None
     _last_number: int | None = None
     _buffers: frozenset[str] = attrs.field(init=False)
@@ -61,11 +61,11 @@ class Adopting:
         return self.link.page(self._free)
 
     async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State] | None) -> None:
-        """Offer the free page, wait for the adoption, then commit the strategies' states; None: begin anew. Raises TrainerGone."""
+        """Offer the free page, wait for the adoption, then commit the strategies' states; None: begin anew. Raises TrainerGoneError."""
         number = snapshot.progress.adoption + 1
         self._last_number = number
         gain = age - snapshot.progress.age
-        self.link.offer(Offer(self.link.hello.session, number, self._free, snapshot.slot, lineage, gain, outcome))
+        self.link.offer(MergeResult(self.link.hello.session, number, self._free, snapshot.slot, lineage, gain, outcome))
         await self.link.adopted(number)
         self._start_page = self._free
         self.memory.commit(number, states)
@@ -98,30 +98,30 @@ shards: 84 % instead of 89 %; docs/decisions/0005).
 class Rounds:
     """A round of a peer that has a lineage and stays in it."""
 
-    standing: Standing
-    chooser: Chooser
+    standing: LineageState
+    chooser: UpdateSelection
     publisher: Publisher
-    errands: Errands
-    judges: Judges
+    errands: BackgroundFetches
+    judges: GateChain
     merger: Merger
-    adopting: Adopting
-    memory: Memory
+    adopting: MergeBuffers
+    memory: StrategyStates
     claims: Claims
-    company: Company
+    company: LineagePopulation
     peers: Peers
-    pace: Pace
+    pace: TransferPace
     patience: float
     clock: Callable[[], float]
     in_thread: RunInThread
     outages: Outages
 
-    async def publish(self, snapshot: Snapshot, tally: Tally) -> None:
+    async def publish(self, snapshot: Snapshot, tally: RoundRecord) -> None:
         tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.clock()))
         if tally.published is not None:
             self.errands.obtainer.own_bytes = tally.published.bytes
 
-    async def exchange(self, snapshot: Snapshot, tally: Tally) -> None:
-        """Everything after the own publication. Raises TrainerGone."""
+    async def exchange(self, snapshot: Snapshot, tally: RoundRecord) -> None:
+        """Everything after the own publication. Raises TrainerGoneError."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
         chosen = self._choose(snapshot, tally)
         obtained = self._of_own_lineage(await self.errands.obtain(chosen, tally), tally)
@@ -134,14 +134,14 @@ class Rounds:
         failure = await self._merge(snapshot, local, accepted, tally)
         self._keep_book(obtained, judgements, failure, tally)
 
-    def _of_own_lineage(self, obtained: Sequence[Obtained], tally: Tally) -> list[Obtained]:
+    def _of_own_lineage(self, obtained: Sequence[Obtained], tally: RoundRecord) -> list[Obtained]:
         """What was begun in an earlier round may have come after this peer has moved."""
         for item in obtained:
             if update(item.entry).lineage != self.standing.lineage:
                 tally.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
         return [item for item in obtained if update(item.entry).lineage == self.standing.lineage]
 
-    def _choose(self, snapshot: Snapshot, tally: Tally) -> list[Entry]:
+    def _choose(self, snapshot: Snapshot, tally: RoundRecord) -> list[InboxEntry]:
         lineage = self.standing.lineage
         tally.heard = len(self.chooser.fresh(lineage, tally.round))
         for entry in self.chooser.oversized(lineage, tally.round):
@@ -149,7 +149,7 @@ class Rounds:
         chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.clock(), self.pace.round_seconds)
         return chosen
 
-    def _refuse_oversized(self, entry: Entry, tally: Tally) -> None:
+    def _refuse_oversized(self, entry: InboxEntry, tally: RoundRecord) -> None:
         """Once for each that is announced, without a look at it."""
         record = self.peers.note(entry.peer)
         record.last_tried, record.fetched_number = tally.round, entry.announcement.number
@@ -164,7 +164,7 @@ class Rounds:
         old = self.chooser.staleness(item.entry, self.clock(), self.pace.round_seconds)
         return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
 
-    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], tally: Tally) -> str:
+    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], tally: RoundRecord) -> str:
         """Why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
@@ -186,7 +186,7 @@ class Rounds:
         self.claims.merged(local, believed, page)
         return believed.age, changed
 
-    def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: Tally) -> None:
+    def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: RoundRecord) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
             peer, again = item.entry.peer, item.entry.again
             if judgement.accepted and not failure:

@@ -17,7 +17,7 @@ import trio
 
 from learnae.errors import LearnaeError, PluginError
 from learnae.link.memory import NOBODY, PAGE_BYTES, Call, CallPage, shown
-from learnae.link.messages import Benched
+from learnae.link.messages import Quarantined
 from learnae.plugins.calls import blame
 from learnae.strategies import RunInThread
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 
-class OnTheBench(PluginError):
+class QuarantinedError(PluginError):
     """A strategy that hung is not called yet: nothing that a peer sent, and nothing that the plugin did just now."""
 
 
 @attrs.define
-class Bench:
+class Quarantine:
     """Counts down by the rounds of this node."""
 
-    _benched: dict[str, Benched]
+    _benched: dict[str, Quarantined]
     _rounds: int = 0
 
     @classmethod
-    def of(cls, benched: Iterable[Benched]) -> Bench:
+    def of(cls, benched: Iterable[Quarantined]) -> Quarantine:
         return cls({one.label: one for one in benched})
 
     def round_began(self) -> None:
@@ -46,24 +46,24 @@ class Bench:
             del self._benched[label]
 
     def check(self, label: str, plugin: str, action: str) -> None:
-        """Raises OnTheBench."""
+        """Raises QuarantinedError."""
         if self._benched and (one := self._benched.get(shown(label))):
             left = one.rounds - self._rounds
-            raise OnTheBench(plugin, action, f"{one.why}; not called in this round{f' and {left} more' if left else ''}")
+            raise QuarantinedError(plugin, action, f"{one.why}; not called in this round{f' and {left} more' if left else ''}")
 
 
-class Calls:
+class PluginCalls:
     """All calls of one node. Without a page, as under virtual time, nobody watches."""
 
-    def __init__(self, page: CallPage | None = None, benched: Iterable[Benched] = ()) -> None:
-        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Bench.of(benched)
+    def __init__(self, page: CallPage | None = None, benched: Iterable[Quarantined] = ()) -> None:
+        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(benched)
         # The call that a task or a thread works for; tasks and threads that it starts inherit it.
         self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
 
     def calling(
         self, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
-    ) -> Calling:
-        return Calling(self, label, plugin, action, within, ours)
+    ) -> PluginCall:
+        return PluginCall(self, label, plugin, action, within, ours)
 
     def round_began(self) -> None:
         self.page.begin_round()
@@ -80,12 +80,14 @@ class Calls:
         return _Steps(self)
 
 
-class Calling:
+class PluginCall:
     """Around one call; see `Named.calling`."""
 
     __slots__ = ("_action", "_calls", "_label", "_number", "_ours", "_outer", "_plugin", "_row", "_within")
 
-    def __init__(self, calls: Calls, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...]) -> None:
+    def __init__(
+        self, calls: PluginCalls, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...]
+    ) -> None:
         self._calls, self._label, self._plugin, self._action, self._within = calls, label, plugin, action, within
         self._ours = ours
         self._row = self._number = self._outer = NOBODY
@@ -112,7 +114,7 @@ class Calling:
 
 
 class _Steps(trio.abc.Instrument):
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: PluginCalls) -> None:
         self._page, self._innermost = calls.page, calls.innermost
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -125,7 +127,7 @@ class _Steps(trio.abc.Instrument):
 R = TypeVar("R")
 
 
-class Shared:
+class SharedResources:
     """One instance of each type for all strategies that ask for it (a medium, a connection, a daemon)."""
 
     def __init__(self, *instances: Any) -> None:
@@ -138,7 +140,7 @@ class Shared:
 
 
 @attrs.frozen(kw_only=True)
-class Surroundings:
+class Runtime:
     """Clock, chance, threads, shared instances, folders, log and calls of one node.
 
     `in_thread` is the core's own: no call of a plugin runs there. `threads` gives others, with a limit of their own each time, so that a
@@ -151,9 +153,9 @@ class Surroundings:
     seed: int
     in_thread: RunInThread
     in_watcher_thread: RunInThread  # may be abandoned: for code whose result nobody needs
-    share: Shared
+    share: SharedResources
     log: FilteringBoundLogger
-    calls: Calls = attrs.field(factory=Calls)
+    calls: PluginCalls = attrs.field(factory=PluginCalls)
     existing_only: bool = False  # as in a Context
     threads: Callable[[], RunInThread] = attrs.field()
 

@@ -8,12 +8,12 @@ from itertools import islice
 import attrs
 
 from learnae.errors import PluginError
-from learnae.node.inbox import UNKNOWN_SECONDS, Entry, Inbox
-from learnae.node.lineage import Seen
+from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry
+from learnae.node.lineage import LineageVoices
 from learnae.node.peers import Peers
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.node.services import Outages
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Candidate, Kind, PeerId, Update, View
 from learnae.strategies import Selector
 
@@ -22,7 +22,7 @@ DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 
 
 @attrs.define
-class Chooser:
+class UpdateSelection:
     """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have.
 
     `busy` tells whose update is being fetched already, `hearing` how often each peer publishes.
@@ -30,39 +30,39 @@ class Chooser:
 
     inbox: Inbox
     peers: Peers
-    selector: Named[Selector]
+    selector: ConfiguredStrategy[Selector]
     count: int
     limit: int
     signature: bytes
     fresh_rounds: int
     outages: Outages
     busy: Callable[[PeerId], bool] = lambda peer: False
-    hearing: Hearing | None = None
+    hearing: Receiver | None = None
 
-    def seen(self, round_: int) -> list[Seen]:
+    def seen(self, round_: int) -> list[LineageVoices]:
         """The lineages that are announced by peers with the own architecture."""
         return [self._seen(entry, round_) for entry in self._fitting()]
 
-    def _seen(self, entry: Entry, round_: int) -> Seen:
+    def _seen(self, entry: InboxEntry, round_: int) -> LineageVoices:
         body, live = update(entry), self._live(entry, round_, unknown=0.0)
-        return Seen(body.lineage, body.young, live, entry.peer, self.inbox.known_since(entry.peer))
+        return LineageVoices(body.lineage, body.young, live, entry.peer, self.inbox.known_since(entry.peer))
 
-    def of_lineage(self, lineage: bytes) -> list[Entry]:
+    def of_lineage(self, lineage: bytes) -> list[InboxEntry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
         return [entry for entry in self._fitting() if update(entry).lineage == lineage]
 
-    def by_lineage(self) -> dict[bytes, list[Entry]]:
+    def by_lineage(self) -> dict[bytes, list[InboxEntry]]:
         """The same of all lineages, in one pass: there may be as many of them as peers."""
-        announced: dict[bytes, list[Entry]] = {}
+        announced: dict[bytes, list[InboxEntry]] = {}
         for entry in self._fitting():
             announced.setdefault(update(entry).lineage, []).append(entry)
         return announced
 
-    def strangers(self) -> list[Entry]:
+    def strangers(self) -> list[InboxEntry]:
         """Peers that train another architecture under the same name, now."""
         return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
 
-    def fresh(self, lineage: bytes, round_: int, announced: Iterable[Entry] | None = None) -> list[Entry]:
+    def fresh(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Live updates of a lineage, heard within the last rounds, own or their peer's, whether fetched or not.
 
         `announced` is all of that lineage, where that is known.
@@ -70,22 +70,22 @@ class Chooser:
         announced = self.of_lineage(lineage) if announced is None else announced
         return [self._obtainable(entry, round_) for entry in announced if self._live(entry, round_)]
 
-    def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[Entry]:
+    def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[InboxEntry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
         view = View(round_, age, self.count, self.limit * self.count, candidates)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
 
-    def oversized(self, lineage: bytes, round_: int) -> list[Entry]:
+    def oversized(self, lineage: bytes, round_: int) -> list[InboxEntry]:
         """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
         return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
 
-    def _new(self, lineage: bytes, round_: int) -> Iterator[Entry]:
+    def _new(self, lineage: bytes, round_: int) -> Iterator[InboxEntry]:
         newer = (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
         return (entry for entry in newer if not self.busy(entry.peer))
 
-    def _a_few_strangers(self, entries: list[Entry], round_: int) -> list[Entry]:
+    def _a_few_strangers(self, entries: list[InboxEntry], round_: int) -> list[InboxEntry]:
         """All that were ever accepted, and of a crowd of others some whose wait is over: known for longest, half of them without a failure.
 
         Whoever invents identities has young ones, or some that have failed: so an honest newcomer has its turn in spite of any number.
@@ -115,7 +115,7 @@ class Chooser:
         self.outages.works(self.selector.label)
         return chosen
 
-    def _candidate(self, entry: Entry, now: float, round_seconds: float | None) -> Candidate:
+    def _candidate(self, entry: InboxEntry, now: float, round_seconds: float | None) -> Candidate:
         body, record, book = update(entry), self.peers.get(entry.peer), self.peers.get(entry.peer, again=entry.again)
         return Candidate(
             peer=entry.peer,
@@ -131,7 +131,7 @@ class Chooser:
             trust=record.trust,
         )
 
-    def _obtainable(self, newest: Entry, round_: int) -> Entry:
+    def _obtainable(self, newest: InboxEntry, round_: int) -> InboxEntry:
         """Where nothing could be had of the newest, what was heard again: between its turns, or instead where that helps."""
         again, record = self.inbox.stand_in(newest.peer), self.peers.get(newest.peer)
         helps = self.peers.get(newest.peer, again=True).failures == 0
@@ -141,15 +141,15 @@ class Chooser:
         wanted = self._live(again, round_) and again.announcement.number > record.fetched_number
         return again if like_it and wanted else newest
 
-    def _fitting(self) -> Iterator[Entry]:
+    def _fitting(self) -> Iterator[InboxEntry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
 
-    def staleness(self, entry: Entry, now: float, round_seconds: float | None) -> float:
+    def staleness(self, entry: InboxEntry, now: float, round_seconds: float | None) -> float:
         """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""
         pace = self.hearing.pace_of(entry.peer) if self.hearing else 0.0
         return (now - entry.heard_at) / max(round_seconds, pace) if round_seconds else 0.0
 
-    def _live(self, entry: Entry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+    def _live(self, entry: InboxEntry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
         """Heard within so many rounds: own ones, or its peer's where those are longer."""
         if entry.backlog:
             return False
@@ -157,7 +157,7 @@ class Chooser:
         return in_time or round_ - entry.heard_round <= self.fresh_rounds
 
 
-def update(entry: Entry) -> Update:
+def update(entry: InboxEntry) -> Update:
     body = entry.announcement.body
     assert isinstance(body, Update)
     return body

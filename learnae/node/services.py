@@ -13,9 +13,9 @@ import attrs
 import trio
 
 from learnae.content.cids import check
-from learnae.errors import ConfigError, LearnaeError, PluginError, Unavailable
-from learnae.node.runtime import OnTheBench
-from learnae.node.strategy_set import Named
+from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError
+from learnae.node.runtime import QuarantinedError
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import BLOCK_BYTES, Block, Cid, Heard
 from learnae.strategies import Announcer, Storage
 
@@ -57,8 +57,8 @@ CLOSE_SECONDS = 2.0
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 REST_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0)
 
-Service = Named[Storage] | Named[Announcer]
-S = TypeVar("S", Named[Storage], Named[Announcer])
+Service = ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]
+S = TypeVar("S", ConfiguredStrategy[Storage], ConfiguredStrategy[Announcer])
 
 
 @attrs.define
@@ -67,7 +67,7 @@ class Attempt:
 
     what: str
     over: bool = False
-    error: Unavailable | PluginError | None = None
+    error: UnavailableError | PluginError | None = None
 
     @property
     def worked(self) -> bool:
@@ -144,8 +144,8 @@ class Services:
                 yield
             if limit.cancelled_caught:
                 self._leave_alone(service)
-                raise Unavailable(f"no answer within {seconds:.0f} s")
-        except (Unavailable, PluginError) as error:
+                raise UnavailableError(f"no answer within {seconds:.0f} s")
+        except (UnavailableError, PluginError) as error:
             attempt.error = error
         else:
             self._hung.pop(service, None)
@@ -165,8 +165,8 @@ class Services:
         for seconds in back_off():
             try:
                 await self._hold_open(service, tried)
-            except (Unavailable, PluginError, ConfigError) as error:
-                if not isinstance(error, Unavailable | OnTheBench) and not tried.is_set():
+            except (UnavailableError, PluginError, ConfigError) as error:
+                if not isinstance(error, UnavailableError | QuarantinedError) and not tried.is_set():
                     self.failure = error
                 self.outages.failed(service.label, str(error))
             tried.set()
@@ -179,7 +179,7 @@ class Services:
         """Entered and left in one task, as nurseries inside a service want it."""
         with (
             trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit,
-            service.calling(f"keeping {service.label} open", within=OPEN_SECONDS, ours=(Unavailable, ConfigError)) as call,
+            service.calling(f"keeping {service.label} open", within=OPEN_SECONDS, ours=(UnavailableError, ConfigError)) as call,
         ):
             async with service.strategy:
                 limit.deadline = math.inf
@@ -194,7 +194,7 @@ class Services:
                     limit.deadline = trio.current_time() + CLOSE_SECONDS
                     call.may_take(CLOSE_SECONDS)
         if limit.cancelled_caught and not self._leaving.is_set():
-            raise Unavailable(f"it did not open within {OPEN_SECONDS:.0f} s")
+            raise UnavailableError(f"it did not open within {OPEN_SECONDS:.0f} s")
 
 
 def back_off() -> Iterator[float]:
@@ -207,7 +207,7 @@ def back_off() -> Iterator[float]:
 MOST_WAITING = 4096  # messages from other threads that the loop has not heard yet; a medium may lose what is more
 
 
-class Loop:
+class EventLoop:
     """The loop that this was made in, for calls out of any thread."""
 
     def __init__(self) -> None:
@@ -235,7 +235,7 @@ class Delivery:
     arrived: Callable[[Delivery, Cid], None]
     flaw: str = ""
     over: bool = False
-    _loop: Loop = attrs.field(factory=Loop)
+    _loop: EventLoop = attrs.field(factory=EventLoop)
 
     def __call__(self, block: Block) -> None:
         if self.over:
@@ -281,7 +281,7 @@ class Messages:
     flawed: bool = False
     _waiting: int = 0
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
-    _loop: Loop = attrs.field(factory=Loop)
+    _loop: EventLoop = attrs.field(factory=EventLoop)
 
     def __call__(self, heard: Heard) -> None:
         if self.over:

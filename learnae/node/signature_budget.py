@@ -11,16 +11,16 @@ from collections.abc import Callable
 
 import attrs
 
-from learnae.content.encryption import OPEN, Seal
-from learnae.errors import UpdateRejected
-from learnae.identity.envelopes import Opened, decode_envelope
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae.errors import UpdateRejectedError
+from learnae.identity.envelopes import OpenedEnvelope, decode_envelope
 from learnae.records import Announcement, PeerId
 
 KEYS = 4096  # of which a medium remembers how much they have said lately; of those that were accepted, as many again
 BLAMED = frozenset({"signature", "malformed", "cid"})  # what only rubbish is refused for; the others are of another swarm, or newer
 
 
-class Rank(enum.IntEnum):
+class SenderRank(enum.IntEnum):
     """Whose a message claims to be. The lower, the more of a limit it may use: none can use up what is kept for a lower one."""
 
     ACCEPTED = 0  # an update of this peer was merged, or it is this node itself
@@ -29,7 +29,7 @@ class Rank(enum.IntEnum):
 
 
 @attrs.define
-class Bucket:
+class TokenBucket:
     """Lets through `most` at once, and `rate` a second for ever; whoever has a rank must leave that many behind."""
 
     rate: float
@@ -38,13 +38,13 @@ class Bucket:
     _left: float = attrs.field(init=False, default=attrs.Factory(lambda self: self.most, takes_self=True))
     _at: float | None = None
 
-    def has(self, now: float, rank: Rank = Rank.OTHER) -> bool:
+    def has(self, now: float, rank: SenderRank = SenderRank.OTHER) -> bool:
         if self._at is not None:
             self._left = min(self.most, self._left + (now - self._at) * self.rate)
         self._at = now
         return self._left >= 1 + self.kept[rank]
 
-    def take(self, now: float, rank: Rank = Rank.OTHER) -> bool:
+    def take(self, now: float, rank: SenderRank = SenderRank.OTHER) -> bool:
         """One, if there is one."""
         there = self.has(now, rank)
         self._left -= there
@@ -52,32 +52,34 @@ class Bucket:
 
 
 @attrs.define
-class Key:
+class KeyBudget:
     """What one key has said lately on one medium: `signed` by it, and `forged` in its name, for which it never pays itself."""
 
-    signed: Bucket = attrs.field(factory=lambda: Bucket(20, 400))
-    forged: Bucket = attrs.field(factory=lambda: Bucket(1, 4))
+    signed: TokenBucket = attrs.field(factory=lambda: TokenBucket(20, 400))
+    forged: TokenBucket = attrs.field(factory=lambda: TokenBucket(1, 4))
 
 
 @attrs.define
-class Medium:
+class MediumBudget:
     """The limits of one medium, in checks. An honest swarm of a thousand peers with two rounds a second stays below each of them.
 
     Those that were accepted come first in each: whatever all others do leaves them ten rounds of a thousand peers at once, and the rate.
     """
 
-    backlog: Bucket = attrs.field(factory=lambda: Bucket(500, 35_000, (0, 10_000, 10_000)))
-    new: Bucket = attrs.field(factory=lambda: Bucket(500, 5_000))  # keys that were never heard; they cost nothing
-    heard: Bucket = attrs.field(factory=lambda: Bucket(3_000, 22_000, (0, 10_000, 10_000)))  # messages of others that are what they say
-    forged: Bucket = attrs.field(factory=lambda: Bucket(200, 1_000))  # messages in the name of others
-    reserve: Bucket = attrs.field(factory=lambda: Bucket(1_500, 10_000, (0, 4_500, 9_000)))  # when there are more: for all keys
-    keys: dict[bool, OrderedDict[PeerId, Key]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
+    backlog: TokenBucket = attrs.field(factory=lambda: TokenBucket(500, 35_000, (0, 10_000, 10_000)))
+    new: TokenBucket = attrs.field(factory=lambda: TokenBucket(500, 5_000))  # keys that were never heard; they cost nothing
+    heard: TokenBucket = attrs.field(
+        factory=lambda: TokenBucket(3_000, 22_000, (0, 10_000, 10_000))
+    )  # messages of others that are what they say
+    forged: TokenBucket = attrs.field(factory=lambda: TokenBucket(200, 1_000))  # messages in the name of others
+    reserve: TokenBucket = attrs.field(factory=lambda: TokenBucket(1_500, 10_000, (0, 4_500, 9_000)))  # when there are more: for all keys
+    keys: dict[bool, OrderedDict[PeerId, KeyBudget]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
 
-    def key(self, peer: PeerId, rank: Rank) -> Key:
+    def key(self, peer: PeerId, rank: SenderRank) -> KeyBudget:
         """Of those that were accepted by themselves: no number of others makes them be forgotten."""
-        keys = self.keys[rank is Rank.ACCEPTED]
+        keys = self.keys[rank is SenderRank.ACCEPTED]
         if peer not in keys:
-            keys[peer] = Key()
+            keys[peer] = KeyBudget()
         keys.move_to_end(peer)
         if len(keys) > KEYS:
             keys.popitem(last=False)
@@ -85,13 +87,13 @@ class Medium:
 
 
 @attrs.frozen
-class Claim:
+class SenderClaim:
     """A message in somebody's name that may be looked at, and what its check counts against. `key` where its name was known before."""
 
-    limits: Medium
-    rank: Rank
-    bucket: Bucket
-    key: Key | None = None
+    limits: MediumBudget
+    rank: SenderRank
+    bucket: TokenBucket
+    key: KeyBudget | None = None
     live: bool = False
 
     def was_good(self, now: float) -> None:
@@ -110,7 +112,7 @@ class Claim:
 
 
 @attrs.define
-class Checking:
+class SignatureBudget:
     """Opens messages, as many as the limits of their medium let through.
 
     `heard` tells of a key whether a signature of it was ever good, `accepted` whether an update of it was ever merged: a flood by the keys
@@ -124,19 +126,19 @@ class Checking:
     accepted: Callable[[PeerId], bool]
     held: Callable[[PeerId], bool]  # whether the inbox holds anything of it
     old: Callable[[Announcement, bytes], bool]
-    seal: Seal = OPEN
-    _media: dict[str, Medium] = attrs.field(factory=dict)
+    seal: Encryption = NO_ENCRYPTION
+    _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
-    def open(self, message: bytes, medium: str, *, backlog: bool) -> Opened:
-        """Raises UpdateRejected as `decode_envelope`, and "crowded" or "too-often" for what is not looked at."""
-        now, limits, claims = self.clock(), self._media.setdefault(medium, Medium()), list[Claim]()
+    def open(self, message: bytes, medium: str, *, backlog: bool) -> OpenedEnvelope:
+        """Raises UpdateRejectedError as `decode_envelope`, and "crowded" or "too-often" for what is not looked at."""
+        now, limits, claims = self.clock(), self._media.setdefault(medium, MediumBudget()), list[SenderClaim]()
 
         def admit(peer: PeerId) -> None:
             claims.append(self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now))
 
         try:
             opened = decode_envelope(message, self.swarm, self.seal, admit=admit, old=self.old)
-        except UpdateRejected as rejected:
+        except UpdateRejectedError as rejected:
             for claim in claims if rejected.reason in BLAMED else ():
                 claim.was_bad(now)
             raise
@@ -144,28 +146,28 @@ class Checking:
             claim.was_good(now)
         return opened
 
-    def _backlog(self, limits: Medium, peer: PeerId, now: float) -> Claim:
+    def _backlog(self, limits: MediumBudget, peer: PeerId, now: float) -> SenderClaim:
         """In a name that is forged too often it has no more than any other."""
-        key = limits.key(peer, Rank.ACCEPTED) if self.accepted(peer) else None
-        rank = Rank.ACCEPTED if key and key.forged.has(now) else Rank.OTHER
+        key = limits.key(peer, SenderRank.ACCEPTED) if self.accepted(peer) else None
+        rank = SenderRank.ACCEPTED if key and key.forged.has(now) else SenderRank.OTHER
         _demand(limits.backlog.has(now, rank))
-        return Claim(limits, rank, limits.backlog, key)
+        return SenderClaim(limits, rank, limits.backlog, key)
 
-    def _live(self, limits: Medium, peer: PeerId, now: float) -> Claim:
+    def _live(self, limits: MediumBudget, peer: PeerId, now: float) -> SenderClaim:
         """Only what a key has signed counts against it: anybody can put it into a message. While too much is forged on a medium, each key
         has a share of its own of what may turn out to be forged, so that whoever forges some silences none of the others.
         """
         if not self.heard(peer):
             _demand(limits.new.has(now))
-            return Claim(limits, Rank.OTHER, limits.new)
-        rank = Rank.ACCEPTED if self.accepted(peer) else Rank.HELD if self.held(peer) else Rank.OTHER
+            return SenderClaim(limits, SenderRank.OTHER, limits.new)
+        rank = SenderRank.ACCEPTED if self.accepted(peer) else SenderRank.HELD if self.held(peer) else SenderRank.OTHER
         key = limits.key(peer, rank)
         if not key.signed.has(now):
-            raise UpdateRejected("too-often", f"from {peer[:8]}")
+            raise UpdateRejectedError("too-often", f"from {peer[:8]}")
         _demand(limits.heard.has(now, rank) and (limits.forged.has(now) or (key.forged.has(now) and limits.reserve.has(now, rank))))
-        return Claim(limits, rank, limits.heard, key, live=True)
+        return SenderClaim(limits, rank, limits.heard, key, live=True)
 
 
 def _demand(there: bool) -> None:
     if not there:
-        raise UpdateRejected("crowded")
+        raise UpdateRejectedError("crowded")

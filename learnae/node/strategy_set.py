@@ -9,22 +9,22 @@ import attrs
 
 from learnae.config.rules import swarm_of
 from learnae.config.tables import Choice, Config, StorageChoice
-from learnae.errors import ConfigError, LearnaeError, Problem, Unavailable, UpdateRejected
-from learnae.identity.swarms import Swarm
-from learnae.node.runtime import Calling, Calls
+from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError
+from learnae.identity.swarms import SwarmIdentity
+from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
 from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
 
 if TYPE_CHECKING:
-    from learnae.node.runtime import Surroundings
+    from learnae.node.runtime import Runtime
     from learnae.plugins.manager import PluginManager
 
 S = TypeVar("S", bound=Strategy)
 
 
 @attrs.frozen(eq=False)
-class Named(Generic[S]):
+class ConfiguredStrategy(Generic[S]):
     """A strategy with the name that the file gave it and the plugin that it came from. `label` tells two of one name apart."""
 
     name: str
@@ -32,49 +32,49 @@ class Named(Generic[S]):
     strategy: S
     writes: bool = True
     label: str = ""
-    calls: Calls = attrs.field(factory=Calls, repr=False)
+    calls: PluginCalls = attrs.field(factory=PluginCalls, repr=False)
 
-    def calling(self, action: str, *, within: float = 0.0, ours: tuple[type[LearnaeError], ...] | None = None) -> Calling:
+    def calling(self, action: str, *, within: float = 0.0, ours: tuple[type[LearnaeError], ...] | None = None) -> PluginCall:
         """Around each call of it: what it raises becomes a PluginError that names it, and what it was asked to do.
 
-        Only `ours` pass as they are; unless they are given, what its contract lets it raise: Unavailable in a storage or an announcer,
-        UpdateRejected in a codec, nothing in all others.
+        Only `ours` pass as they are; unless they are given, what its contract lets it raise: UnavailableError in a storage or an announcer,
+        UpdateRejectedError in a codec, nothing in all others.
 
         `within` is the time after which whoever calls would cut it off, for a call that may wait; one that may not is late at once.
-        What is late for `hang_seconds` is ended with its node, and benched: raises OnTheBench instead of calling.
+        What is late for `hang_seconds` is ended with its node, and benched: raises QuarantinedError instead of calling.
         """
         return self.calls.calling(self.label, self.plugin, action, within, _errors_of(self.strategy) if ours is None else ours)
 
 
 def _errors_of(strategy: Strategy) -> tuple[type[LearnaeError], ...]:
     if isinstance(strategy, Codec):
-        return (UpdateRejected,)
-    return () if isinstance(strategy, Selector | Gate | Merge | Outer) else (Unavailable,)
+        return (UpdateRejectedError,)
+    return () if isinstance(strategy, Selector | Gate | Merge | Outer) else (UnavailableError,)
 
 
 @attrs.define
-class Assembly:
+class StrategySet:
     """All strategies of one node, and the swarm that they serve; codecs of others are made when first met."""
 
-    swarm: Swarm
-    storages: Sequence[Named[Storage]]
-    announcers: Sequence[Named[Announcer]]
-    selector: Named[Selector]
-    gates: Sequence[Named[Gate]]
-    merge: Named[Merge]
-    outer: Named[Outer] | None
-    codec: Named[Codec]
-    calls: Calls
-    _maker: Maker
-    _codecs: dict[str, Named[Codec]] = attrs.field(factory=dict)
+    swarm: SwarmIdentity
+    storages: Sequence[ConfiguredStrategy[Storage]]
+    announcers: Sequence[ConfiguredStrategy[Announcer]]
+    selector: ConfiguredStrategy[Selector]
+    gates: Sequence[ConfiguredStrategy[Gate]]
+    merge: ConfiguredStrategy[Merge]
+    outer: ConfiguredStrategy[Outer] | None
+    codec: ConfiguredStrategy[Codec]
+    calls: PluginCalls
+    _maker: StrategyFactory
+    _codecs: dict[str, ConfiguredStrategy[Codec]] = attrs.field(factory=dict)
 
-    def services(self) -> Iterator[Named[Storage] | Named[Announcer]]:
+    def services(self) -> Iterator[ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]]:
         """What must be entered before use."""
         yield from self.storages
         yield from self.announcers
 
-    def codec_named(self, name: str) -> Named[Codec]:
-        """The codec that an update names, with its default options. Raises UpdateRejected for one that is not installed."""
+    def codec_named(self, name: str) -> ConfiguredStrategy[Codec]:
+        """The codec that an update names, with its default options. Raises UpdateRejectedError for one that is not installed."""
         if name == self.codec.name:
             return self.codec
         if name not in self._codecs:
@@ -83,41 +83,41 @@ class Assembly:
 
 
 @attrs.frozen
-class Maker:
+class StrategyFactory:
     """Makes strategies with a context of their own."""
 
     config: Config
     manager: PluginManager
     peer: PeerId
-    surroundings: Surroundings
-    swarm: Swarm
+    surroundings: Runtime
+    swarm: SwarmIdentity
 
-    def make(self, kind: str, choice: Choice) -> Named[Any]:
+    def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
-        with naming(offer.plugin, f"making {kind} {choice.use!r}", ours=(ConfigError, Unavailable)):
+        with naming(offer.plugin, f"making {kind} {choice.use!r}", ours=(ConfigError, UnavailableError)):
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
         writes = choice.write if isinstance(choice, StorageChoice) else True
-        return Named(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.surroundings.calls)
+        return ConfiguredStrategy(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.surroundings.calls)
 
-    def make_all(self, kind: str, choices: Iterable[Choice]) -> list[Named[Any]]:
+    def make_all(self, kind: str, choices: Iterable[Choice]) -> list[ConfiguredStrategy[Any]]:
         """With a count in the label where a name comes again."""
-        made: list[Named[Any]] = []
+        made: list[ConfiguredStrategy[Any]] = []
         for choice in choices:
             made.append(told_apart(self.make(kind, choice), made))
         return made
 
-    def installed_codec(self, name: str) -> Named[Codec]:
+    def installed_codec(self, name: str) -> ConfiguredStrategy[Codec]:
         """A name that a peer chose: looked up among what is installed, never imported by itself."""
         offer = self.manager.offers("codec").get(name)
         if offer is None:
-            raise UpdateRejected("unknown-codec", name)
+            raise UpdateRejectedError("unknown-codec", name)
         try:
             with naming(offer.plugin, f"making codec {name!r}"):
                 cls: Any = offer.load()
                 strategy = cls(cls.Options(), self.context("codec", name))
-                return Named(name, offer.plugin, strategy, label=f"codec {name}", calls=self.surroundings.calls)
+                return ConfiguredStrategy(name, offer.plugin, strategy, label=f"codec {name}", calls=self.surroundings.calls)
         except LearnaeError as error:
-            raise UpdateRejected("unusable-codec", str(error)) from error
+            raise UpdateRejectedError("unusable-codec", str(error)) from error
 
     def context(self, kind: str, name: str) -> Context:
         around = self.surroundings
@@ -137,13 +137,15 @@ class Maker:
         )
 
 
-def told_apart(one: Named[Any], made: Iterable[Named[Any]]) -> Named[Any]:
+def told_apart(one: ConfiguredStrategy[Any], made: Iterable[ConfiguredStrategy[Any]]) -> ConfiguredStrategy[Any]:
     """With a count in its label where others of that kind and name were made before."""
     times = 1 + sum(other.name == one.name and other.label.startswith(one.label) for other in made)
     return attrs.evolve(one, label=f"{one.label} ({times})") if times > 1 else one
 
 
-def refuse_unguarded(config: Config, swarm: Swarm, services: Iterable[Named[Storage] | Named[Announcer]]) -> None:
+def refuse_unguarded(
+    config: Config, swarm: SwarmIdentity, services: Iterable[ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]]
+) -> None:
     """Raises ConfigError where whoever comes could take part, or read along, off this machine, without consent to that."""
     leaving = [service.label for service in services if service.strategy.leaves_machine]
     if leaving and not (swarm.key or config.peer.allow or config.swarm.open):
@@ -152,13 +154,13 @@ def refuse_unguarded(config: Config, swarm: Swarm, services: Iterable[Named[Stor
         raise ConfigError(Problem("swarm.open", message, remedy))
 
 
-def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Surroundings) -> Assembly:
+def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Runtime) -> StrategySet:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
     swarm = swarm_of(config.swarm)
-    maker = Maker(config, manager, peer, surroundings, swarm)
+    maker = StrategyFactory(config, manager, peer, surroundings, swarm)
     storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
     refuse_unguarded(config, swarm, [*storages, *announcers])
-    return Assembly(
+    return StrategySet(
         swarm=swarm,
         storages=storages,
         announcers=announcers,

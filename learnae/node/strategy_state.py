@@ -47,7 +47,7 @@ def _is_array(value: Any) -> bool:
 
 
 @attrs.define
-class Memory:
+class StrategyStates:
     """What merge and outer strategy have learned is about the model, and belongs to one run of the trainer: another run starts empty
     unless its checkpoint names that run. What gates have learned is about peers, and is kept whatever becomes of the model.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnae.elementwise import pieces
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Encoded, TensorSpec
 
 if TYPE_CHECKING:
@@ -97,12 +97,12 @@ def is_raw(spec: TensorSpec, encoded: Encoded) -> bool:
 
 
 def check_raw(spec: TensorSpec, encoded: Encoded) -> bool:
-    """Whether all that came is finite. Raises UpdateRejected for anything but the values of this tensor."""
+    """Whether all that came is finite. Raises UpdateRejectedError for anything but the values of this tensor."""
     dtype = FLOAT if spec.floating else INTEGER
     if spec.floating and encoded.meta[NOTE] != KIND:
-        raise UpdateRejected("codec", f"{spec.name} travels raw as {encoded.meta[NOTE]!r:.40}, which only a newer Learnae reads")
+        raise UpdateRejectedError("codec", f"{spec.name} travels raw as {encoded.meta[NOTE]!r:.40}, which only a newer Learnae reads")
     if len(encoded.data) != dtype.itemsize * spec.count:
-        raise UpdateRejected("length", spec.name)
+        raise UpdateRejectedError("length", spec.name)
     return finite([np.frombuffer(encoded.data, dtype)])
 
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from learnae.errors import ConfigError, LearnaeError, PluginError, Unavailable, UpdateRejected
+from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError, UpdateRejectedError
 
-GRAVEST_FIRST = (PluginError, ConfigError, UpdateRejected, Unavailable)
+GRAVEST_FIRST = (PluginError, ConfigError, UpdateRejectedError, UnavailableError)
 MOST_TOLD = 3  # of many outages that a group holds
 
 
@@ -99,8 +99,8 @@ def _interrupts(error: BaseException) -> bool:
 def _gravest(errors: Sequence[LearnaeError]) -> LearnaeError:
     """The one that counts; of several outages one that tells of all, and of all that is missing."""
     told = min(errors, key=lambda error: next((rank for rank, kind in enumerate(GRAVEST_FIRST) if isinstance(error, kind)), 0))
-    outages = [error for error in errors if isinstance(error, Unavailable)]
-    if not isinstance(told, Unavailable) or len(outages) == 1:
+    outages = [error for error in errors if isinstance(error, UnavailableError)]
+    if not isinstance(told, UnavailableError) or len(outages) == 1:
         return told
     said = list(dict.fromkeys(map(str, outages)))[:MOST_TOLD]
-    return Unavailable("; ".join(said), tuple(dict.fromkeys(cid for outage in outages for cid in outage.missing)))
+    return UnavailableError("; ".join(said), tuple(dict.fromkeys(cid for outage in outages for cid in outage.missing)))

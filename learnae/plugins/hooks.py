@@ -11,7 +11,7 @@ import attrs
 import pluggy
 
 from learnae import hookspecs
-from learnae.config.describe import Key, describe_options
+from learnae.config.describe import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
@@ -30,7 +30,7 @@ BASES: dict[str, type[Strategy]] = {
 
 
 @attrs.frozen
-class Offer:
+class StrategyOffer:
     """One name of one kind, and who offers it."""
 
     kind: str
@@ -50,7 +50,7 @@ class Offer:
         strategy: type[Strategy] = found
         return strategy
 
-    def options(self) -> list[Key]:
+    def options(self) -> list[OptionKey]:
         """The keys of its TOML table. Raises PluginError."""
         return describe_options(self.load().Options, self.kind)
 
@@ -143,7 +143,7 @@ def _flaw_of(hook: Hook) -> str | None:
     return None
 
 
-def offers_in(hook: Hook, returned: Any) -> Iterator[Offer]:
+def offers_in(hook: Hook, returned: Any) -> Iterator[StrategyOffer]:
     """The offers in what a registering hook returned. Raises PluginError for all but a mapping from name to class or "module:Class"."""
     action = f"running {hook.name}"
     if not isinstance(returned, Mapping):
@@ -153,7 +153,7 @@ def offers_in(hook: Hook, returned: Any) -> Iterator[Offer]:
             raise PluginError(hook.plugin.name, action, f"{name!r} is no name: it must be text without a colon")
         if not isinstance(target, type) and not (isinstance(target, str) and _is_reference(target)):
             raise PluginError(hook.plugin.name, action, f'{name!r} stands for {target!r}, which is neither a class nor "module:Class"')
-        yield Offer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
+        yield StrategyOffer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
 
 
 def _is_reference(target: str) -> bool:

@@ -18,7 +18,7 @@ from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
 from learnae.plugins.calls import naming
-from learnae.plugins.hooks import BASES, REGISTER, WATCH, Hook, Offer, Plugin, hooks_of, offers_in
+from learnae.plugins.hooks import BASES, REGISTER, WATCH, Hook, Plugin, StrategyOffer, hooks_of, offers_in
 from learnae.plugins.local import LocalFiles
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PluginManager:
     plugins: list[Plugin] = attrs.field(factory=list, init=False)
     broken: dict[str, PluginError] = attrs.field(factory=dict, init=False)
     left_out: list[str] = attrs.field(factory=list, init=False)
-    _offers: dict[str, dict[str, Offer]] = attrs.field(factory=lambda: {kind: {} for kind in BASES}, init=False)
+    _offers: dict[str, dict[str, StrategyOffer]] = attrs.field(factory=lambda: {kind: {} for kind in BASES}, init=False)
     _watchers: list[Hook] = attrs.field(factory=list, init=False)
     _files: LocalFiles = attrs.field(factory=LocalFiles, init=False)
 
@@ -116,17 +116,17 @@ class PluginManager:
         """Adds a plugin, or nothing of it. Raises PluginError if it breaks its contract or offers a name that is taken."""
         self._accept(plugin, *self._read(module, plugin))
 
-    def offers(self, kind: str) -> Mapping[str, Offer]:
+    def offers(self, kind: str) -> Mapping[str, StrategyOffer]:
         """All strategies of a kind, by name."""
         return MappingProxyType(self._offers[kind])
 
-    def find(self, kind: str, use: str, folder: Path) -> Offer:
+    def find(self, kind: str, use: str, folder: Path) -> StrategyOffer:
         """What `use` names: an offer, or a class in a file of this folder. Raises ConfigError for what is not there."""
         if ":" in use:
             if not self.local:
                 raise ConfigError(Problem("use", f"{use!r} is code in {folder}, which is not run here", "name the peer's own TOML file"))
             file, found = self._files.find(use, folder)
-            return Offer(kind, use, file, found)
+            return StrategyOffer(kind, use, file, found)
         offers = self._offers[kind]
         if use not in offers:
             raise ConfigError(Problem("use", "; ".join([f'no {kind} is called "{use}"', *self._absent()]), did_you_mean(use, offers)))
@@ -175,11 +175,11 @@ class PluginManager:
         say = self.log.debug if self.told else self.log.warning
         say(event, **facts)
 
-    def _read(self, module: object, plugin: Plugin) -> tuple[list[Hook], list[Offer]]:
+    def _read(self, module: object, plugin: Plugin) -> tuple[list[Hook], list[StrategyOffer]]:
         hooks = hooks_of(plugin, module)
         return hooks, [offer for hook in hooks if hook.name in REGISTER for offer in offers_in(hook, self._call(hook))]
 
-    def _accept(self, plugin: Plugin, hooks: Iterable[Hook], offers: Iterable[Offer]) -> None:
+    def _accept(self, plugin: Plugin, hooks: Iterable[Hook], offers: Iterable[StrategyOffer]) -> None:
         new = list(offers)
         for offer in new:
             if other := self._offers[offer.kind].get(offer.name):
@@ -201,7 +201,7 @@ class PluginManager:
         return [*map(str, self.broken.values()), *out]
 
 
-def _taken(offer: Offer, other: Offer) -> PluginError:
+def _taken(offer: StrategyOffer, other: StrategyOffer) -> PluginError:
     cause = f"plugin {other.plugin!r} of {other.distribution} offers it already; leave one out with [plugins] disable"
     return PluginError(offer.plugin, f"offering the {offer.kind} {offer.name!r}", cause)
 

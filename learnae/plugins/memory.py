@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.records import Block, Cid, Heard, PeerId
 from learnae.strategies import Announcer, Context, Storage
 
@@ -60,7 +60,7 @@ class MemoryStorage(Storage):
             else:
                 missing.append(cid)
         if missing:
-            raise Unavailable(f"{len(missing)} of {len(cids)} blocks are not in memory", missing)
+            raise UnavailableError(f"{len(missing)} of {len(cids)} blocks are not in memory", missing)
 
     async def drop(self, root: Cid) -> None:
         await trio.lowlevel.checkpoint()
@@ -99,7 +99,7 @@ class MemoryMedium:
     look_seconds: float | None = None  # None: messages are pushed; else listeners look this often, and see the newest of each key
     seed: int = 0
     newest: dict[Key, Post] = attrs.field(factory=dict)
-    listeners: dict[Listener, None] = attrs.field(factory=dict)
+    listeners: dict[MemoryListener, None] = attrs.field(factory=dict)
     _sent: Counter[PeerId] = attrs.field(factory=Counter)
     _posts: int = 0
 
@@ -117,7 +117,7 @@ class MemoryMedium:
 
 
 @attrs.define(eq=False)
-class Listener:
+class MemoryListener:
     """One running `listen`: the messages that are on their way to it."""
 
     medium: MemoryMedium
@@ -185,7 +185,7 @@ class MemoryAnnouncer(Announcer):
         self.medium.send(self.context.peer, (channel, replaces), message)
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        listener = Listener(self.medium, self.context.peer, frozenset(channels))
+        listener = MemoryListener(self.medium, self.context.peer, frozenset(channels))
         for post in self.medium.newest.values():
             listener.expect(post)
         self.medium.listeners[listener] = None

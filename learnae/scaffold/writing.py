@@ -79,7 +79,7 @@ def _is_taken(module: str) -> bool:
 
 
 @attrs.frozen
-class Sort:
+class PluginTemplate:
     """What the template of one kind does, and what its modules import."""
 
     summary: str
@@ -87,13 +87,13 @@ class Sort:
 
 
 SORTS = {
-    "storage": Sort("keeps blocks in one SQLite file", ("attrs", "learnae")),
-    "announcer": Sort("passes messages on in one SQLite file", ("attrs", "learnae", "trio")),
-    "selector": Sort("prefers those from whom a transfer is quick", ("attrs", "learnae", "numpy")),
-    "gate": Sort("refuses models that are far away", ("attrs", "learnae", "numpy")),
-    "merge": Sort("takes the median of all models", ("attrs", "learnae", "numpy")),
-    "outer": Sort("takes the merged step with momentum", ("attrs", "learnae", "numpy")),
-    "codec": Sort("sends weights as bfloat16", ("learnae", "numpy")),
+    "storage": PluginTemplate("keeps blocks in one SQLite file", ("attrs", "learnae")),
+    "announcer": PluginTemplate("passes messages on in one SQLite file", ("attrs", "learnae", "trio")),
+    "selector": PluginTemplate("prefers those from whom a transfer is quick", ("attrs", "learnae", "numpy")),
+    "gate": PluginTemplate("refuses models that are far away", ("attrs", "learnae", "numpy")),
+    "merge": PluginTemplate("takes the median of all models", ("attrs", "learnae", "numpy")),
+    "outer": PluginTemplate("takes the merged step with momentum", ("attrs", "learnae", "numpy")),
+    "codec": PluginTemplate("sends weights as bfloat16", ("learnae", "numpy")),
 }
 MANY = ("storage", "announcer", "gate")  # tables that may stand several times
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.calls import ungrouped
 from learnae.records import Heard
 from learnae.strategies import Announcer
@@ -44,9 +44,9 @@ class AnnouncerFaults(AnnouncerTalk, MediumFaults):
     async def test_while_the_medium_is_out_of_order_calls_are_unavailable_at_worst(self, announcer: OpenAnnouncer) -> None:
         async with announcer("a") as a, announcer("b") as b:
             with self.breaking(a):
-                with trio.move_on_after(self.resend_seconds), suppress(Unavailable), ungrouped():
+                with trio.move_on_after(self.resend_seconds), suppress(UnavailableError), ungrouped():
                     await a.announce(b"hello", channel="c", replaces=b"k")
-                with trio.move_on_after(self.resend_seconds), suppress(Unavailable), ungrouped():
+                with trio.move_on_after(self.resend_seconds), suppress(UnavailableError), ungrouped():
                     await b.listen(["c"], lambda heard: None)
             async with self.listening(b) as ear:
                 await self.live(a, ear)
@@ -62,7 +62,7 @@ class AnnouncerFaults(AnnouncerTalk, MediumFaults):
                 with outage, trio.move_on_after(self.resend_seconds * 2):
                     await trio.sleep_forever()
                 while not ear.has(b"again"):
-                    with suppress(Unavailable), ungrouped():
+                    with suppress(UnavailableError), ungrouped():
                         await self.send(a, b"again")
                     await trio.sleep(self.resend_seconds)
 

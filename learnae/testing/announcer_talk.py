@@ -11,8 +11,8 @@ import attrs
 import pytest
 import trio
 
-from learnae.errors import Unavailable
-from learnae.node.services import Loop
+from learnae.errors import UnavailableError
+from learnae.node.services import EventLoop
 from learnae.plugins.calls import ungrouped
 from learnae.records import Heard
 from learnae.strategies import Announcer
@@ -20,12 +20,12 @@ from learnae.testing.kit import Kit
 
 
 @attrs.define
-class Ear:
+class Listener:
     """Collects what a listener delivers, from any thread."""
 
     heard: list[Heard] = attrs.field(factory=list)
     _news: trio.Event = attrs.field(factory=trio.Event)
-    _loop: Loop | None = None  # of whoever waits
+    _loop: EventLoop | None = None  # of whoever waits
 
     def deliver(self, heard: Heard) -> None:
         self.heard.append(heard)
@@ -41,7 +41,7 @@ class Ear:
 
     async def hears(self, message: bytes) -> Heard:
         """Wait for this message, and return how it came first."""
-        self._loop = self._loop or Loop()
+        self._loop = self._loop or EventLoop()
         while not self.has(message):
             await self._news.wait()
         return next(heard for heard in self.heard if heard.message == message)
@@ -82,9 +82,9 @@ class AnnouncerTalk(Kit):
             await ear.hears(message)
 
     @asynccontextmanager
-    async def listening(self, announcer: Announcer, *channels: str) -> AsyncIterator[Ear]:
+    async def listening(self, announcer: Announcer, *channels: str) -> AsyncIterator[Listener]:
         """An ear at an announcer, for a while. One announcer is listened to once at a time, and again after an outage, as the core does."""
-        ear = Ear()
+        ear = Listener()
 
         async def listen() -> None:
             while True:
@@ -92,7 +92,7 @@ class AnnouncerTalk(Kit):
                     with ungrouped():
                         await announcer.listen(channels or ("c",), ear.deliver)
                     raise AssertionError("listen returned, though nobody had cancelled it")
-                except Unavailable:
+                except UnavailableError:
                     await trio.sleep(self.resend_seconds)
 
         async with trio.open_nursery() as nursery:
@@ -100,7 +100,7 @@ class AnnouncerTalk(Kit):
             yield ear
             nursery.cancel_scope.cancel()
 
-    async def live(self, announcer: Announcer, ear: Ear, channel: str = "c") -> None:
+    async def live(self, announcer: Announcer, ear: Listener, channel: str = "c") -> None:
         """Wait until this ear hears live, by sending probes until one comes as such."""
         number = 0
         while not any(heard.message.startswith(b"probe") and not heard.backlog for heard in ear.heard):

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from learnae.elementwise import PIECE
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 from learnae.testing.kit import Kit, inherited
@@ -124,13 +124,13 @@ class CodecConformance(Kit):
         encoded = _encode(codec, np.ones(shape, np.float32))
         for data in (encoded.data[:-1], encoded.data + b"\0", encoded.data * 2, b""):
             if data != encoded.data:
-                with pytest.raises(UpdateRejected):
+                with pytest.raises(UpdateRejectedError):
                     _decode(codec, attrs.evolve(encoded, data=data), shape)
 
     @pytest.mark.parametrize("shape", [(), (0,), (13, 10), (13, 12), (1000, 1000)])
     def test_another_number_of_values_is_rejected(self, codec: Codec, shape: tuple[int, ...]) -> None:
         encoded = _encode(codec, _example())
-        with pytest.raises(UpdateRejected):
+        with pytest.raises(UpdateRejectedError):
             _decode(codec, encoded, shape)
 
     @inherited
@@ -163,7 +163,7 @@ class CodecConformance(Kit):
         tracemalloc.start()
         try:
             _decode(codec, encoded, _example().shape)
-        except UpdateRejected:
+        except UpdateRejectedError:
             pass
         finally:
             _, peak = tracemalloc.get_traced_memory()
@@ -187,13 +187,13 @@ def _decode(codec: Codec, encoded: Encoded, shape: tuple[int, ...]) -> Decoded:
     like = TensorSpec("layer.weight", "float32", shape)
     try:
         codec.check(encoded, like, None)
-    except UpdateRejected:
-        with pytest.raises(UpdateRejected):
+    except UpdateRejectedError:
+        with pytest.raises(UpdateRejectedError):
             codec.decode(encoded, like, None)
         raise
     try:
         decoded = codec.decode(encoded, like, None)
-    except UpdateRejected as error:
+    except UpdateRejectedError as error:
         raise AssertionError(f"`decode` refuses what `check` let pass: {error}") from error
     assert (decoded.array.shape, decoded.array.dtype) == (shape, np.dtype(np.float32))
     assert decoded.mask is None or (decoded.mask.shape, decoded.mask.dtype) == (shape, np.dtype(np.bool_))

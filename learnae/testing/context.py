@@ -11,12 +11,12 @@ import numpy as np
 import structlog
 import trio
 
-from learnae.node.runtime import Shared, Surroundings, inline
+from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
 
 R = TypeVar("R")
-__all__ = ["Shared", "make_context", "make_surroundings", "peer_named", "run_in_thread"]
+__all__ = ["SharedResources", "make_context", "make_surroundings", "peer_named", "run_in_thread"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def make_context(
         swarm=swarm,
         peer=peer_named(peer),
         secret=secret,
-        share=shared or Shared(),
+        share=shared or SharedResources(),
         clock=clock,
         rng=np.random.default_rng(seed),
         log=structlog.get_logger().bind(peer=peer),
@@ -55,16 +55,16 @@ def make_context(
     )
 
 
-def make_surroundings(folder: Path) -> Surroundings:
+def make_surroundings(folder: Path) -> Runtime:
     """What a node would take from its machine; nothing of it moves by itself: the clock stands, threads run inline."""
-    return Surroundings(
+    return Runtime(
         home=folder,
         meeting=folder,
         clock=lambda: 0.0,
         seed=0,
         in_thread=inline,
         in_watcher_thread=inline,
-        share=Shared(),
+        share=SharedResources(),
         log=structlog.get_logger(),
     )
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import trio
 
-from learnae.errors import Unavailable
-from learnae.node.services import Loop
+from learnae.errors import UnavailableError
+from learnae.node.services import EventLoop
 from learnae.records import Block, Cid, Heard
 from learnae.strategies import Announcer, Storage
 
@@ -18,8 +18,8 @@ from learnae.strategies import Announcer, Storage
 class Fault(enum.Enum):
     """What goes wrong with one call."""
 
-    BEFORE = "before"  # Unavailable, and nothing was done
-    HALFWAY = "half way"  # Unavailable after half of the work; an announcement was sent all the same
+    BEFORE = "before"  # UnavailableError, and nothing was done
+    HALFWAY = "half way"  # UnavailableError after half of the work; an announcement was sent all the same
     SLOW = "slow"  # done after a while
     GARBAGE = "garbage"  # done, with bytes that are not the right ones
     SILENCE = "silence"  # never returns
@@ -64,7 +64,7 @@ class _Planned:
         self.calls[method] = call + 1
         fault = self._plan(method, call)
         if fault is Fault.BEFORE:
-            raise Unavailable(f"fault on purpose: {method} did nothing", missing)
+            raise UnavailableError(f"fault on purpose: {method} did nothing", missing)
         if fault is Fault.SILENCE:
             await trio.sleep_forever()
         if fault is Fault.SLOW:
@@ -95,7 +95,7 @@ class FaultyStorage(Storage):
         fault = await self.faults.begin("put")
         if fault is Fault.HALFWAY:
             every = list(blocks)
-            raise Unavailable(f"fault on purpose: the connection broke after {len(every) // 2} blocks")
+            raise UnavailableError(f"fault on purpose: the connection broke after {len(every) // 2} blocks")
         if fault is Fault.GARBAGE:
             blocks = [Block(block.cid, garbled(block.data)) for block in blocks]
         await self.inner.put(root, blocks)
@@ -104,7 +104,7 @@ class FaultyStorage(Storage):
         fault = await self.faults.begin("get", cids)
         if fault is Fault.HALFWAY:
             await self.inner.get(cids[: len(cids) // 2], deliver, hints=hints)
-            raise Unavailable("fault on purpose: half of the blocks were delivered", cids[len(cids) // 2 :])
+            raise UnavailableError("fault on purpose: half of the blocks were delivered", cids[len(cids) // 2 :])
         if fault is Fault.GARBAGE:
             await self.inner.get(cids, lambda block: deliver(Block(block.cid, garbled(block.data))), hints=hints)
         else:
@@ -114,12 +114,12 @@ class FaultyStorage(Storage):
         fault = await self.faults.begin("drop")
         await self.inner.drop(root)
         if fault is Fault.HALFWAY:
-            raise Unavailable("fault on purpose: dropped, but not confirmed")
+            raise UnavailableError("fault on purpose: dropped, but not confirmed")
 
     async def roots(self) -> Sequence[Cid]:
         fault = await self.faults.begin("roots")
         if fault is Fault.HALFWAY:
-            raise Unavailable("fault on purpose: the list broke off")
+            raise UnavailableError("fault on purpose: the list broke off")
         return await self.inner.roots()
 
     def hints(self) -> Sequence[str]:
@@ -150,7 +150,7 @@ class FaultyAnnouncer(Announcer):
         fault = await self.faults.begin("announce")
         await self.inner.announce(garbled(message) if fault is Fault.GARBAGE else message, channel=channel, replaces=replaces)
         if fault is Fault.HALFWAY:
-            raise Unavailable("fault on purpose: sent, but not confirmed")
+            raise UnavailableError("fault on purpose: sent, but not confirmed")
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
         fault = await self.faults.begin("listen")
@@ -164,7 +164,7 @@ class FaultyAnnouncer(Announcer):
     async def _listen_for_a_while(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
         left = iter(range(self._half))
         with trio.CancelScope() as scope:
-            loop = Loop()
+            loop = EventLoop()
 
             def deliver_some(heard: Heard) -> None:
                 if next(left, None) is None:
@@ -173,4 +173,4 @@ class FaultyAnnouncer(Announcer):
                     deliver(heard)
 
             await self.inner.listen(channels, deliver_some)
-        raise Unavailable(f"fault on purpose: the connection broke after {self._half} messages")
+        raise UnavailableError(f"fault on purpose: the connection broke after {self._half} messages")

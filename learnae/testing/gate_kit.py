@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from learnae.records import Judged, LocalModel, Received
 from learnae.strategies import Gate
 from learnae.testing.kit import Kit, inherited, needs
-from learnae.testing.models import Lazy, local_model, random_model, read_only, received
+from learnae.testing.models import LazyModel, local_model, random_model, read_only, received
 
 numbers = st.floats(width=32)  # also NaN and infinities
 
@@ -89,7 +89,7 @@ class GateConformance(Kit):
 
     @needs("lazy")
     def test_tensors_are_read_one_at_a_time(self, gate: Gate) -> None:
-        lazy = [Lazy(random_model(seed)) for seed in (1, 2)]
+        lazy = [LazyModel(random_model(seed)) for seed in (1, 2)]
         _judge(gate, local_model(random_model(0)), [received(tensors) for tensors in lazy])
         for tensors in lazy:
             assert tensors.most_alive <= 2, f"{tensors.most_alive} tensors of one update were in memory at once"

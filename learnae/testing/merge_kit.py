@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from learnae.records import LocalModel, Merged, Received
 from learnae.strategies import Merge
 from learnae.testing.kit import Kit, inherited, needs
-from learnae.testing.models import INTEGERS, SHAPES, Lazy, constant_model, local_model, random_model, read_only, received
+from learnae.testing.models import INTEGERS, SHAPES, LazyModel, constant_model, local_model, random_model, read_only, received
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -182,7 +182,7 @@ class MergeConformance(Kit):
 
     @needs("lazy")
     def test_tensors_are_read_and_made_one_at_a_time(self, merge: Merge) -> None:
-        lazy = [Lazy(random_model(seed)) for seed in (1, 2)]
+        lazy = [LazyModel(random_model(seed)) for seed in (1, 2)]
         made: list[weakref.ref[Any]] = []
         for _, tensor in merge.merge(local_model(random_model(0)), [received(tensors) for tensors in lazy], {}).tensors:
             made += [] if tensor is None else [weakref.ref(tensor)]

@@ -76,7 +76,7 @@ def received(
     weight: float = 1.0,
     masks: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Received:
-    """A fetched update; `tensors` may be a `Lazy`."""
+    """A fetched update; `tensors` may be a `LazyModel`."""
     update = Update(
         root=Cid("bafyreitest"),
         bytes=1,
@@ -89,11 +89,11 @@ def received(
         step_seconds=0.01,
         codec="fp32",
     )
-    given = tensors if isinstance(tensors, Lazy) else read_only(tensors)
+    given = tensors if isinstance(tensors, LazyModel) else read_only(tensors)
     return Received(peer_named(peer), update, given, masks or {}, staleness, weight)
 
 
-class Lazy(Mapping[str, "Array"]):
+class LazyModel(Mapping[str, "Array"]):
     """Tensors that are decoded on access, as in the node: every access makes a new array.
 
     `reads` counts the accesses by name, `most_alive` is the largest number of those arrays that were in use at once.

@@ -12,7 +12,7 @@ import trio
 
 from learnae.content.cids import raw_cid
 from learnae.content.roots import Root, encode_parts, encode_root
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.calls import ungrouped
 from learnae.records import Block, Cid
 from learnae.strategies import Context, Service, Storage
@@ -20,7 +20,7 @@ from learnae.testing.kit import Kit, in_trio
 
 
 @attrs.frozen
-class Published:
+class MadeUpUpdate:
     """A root with all its blocks, as the core would put them."""
 
     root: Cid
@@ -31,12 +31,12 @@ class Published:
         return [block.cid for block in self.blocks]
 
 
-def published(name: str, *payloads: bytes) -> Published:
+def published(name: str, *payloads: bytes) -> MadeUpUpdate:
     """A root with these blocks; the name goes into its meta, so that roots of the same blocks differ."""
     blocks = [Block(raw_cid(data), data) for data in (name.encode(), *payloads)]
     parts = encode_parts([block.cid for block in blocks[1:]])
     root = encode_root(Root(blocks[0].cid, tuple(part.cid for part in parts)))
-    return Published(root.cid, (*blocks, *parts, root))
+    return MadeUpUpdate(root.cid, (*blocks, *parts, root))
 
 
 def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
@@ -45,7 +45,7 @@ def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
 
 
 async def fetched(storage: Storage, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-    """What a storage delivers. Raises Unavailable, and in no group."""
+    """What a storage delivers. Raises UnavailableError, and in no group."""
     found: dict[Cid, bytes] = {}
     with ungrouped():
         await storage.get(cids, lambda block: found.update({block.cid: bytes(block.data)}))
@@ -56,12 +56,12 @@ async def missing_in(storage: Storage, cids: Sequence[Cid]) -> set[Cid]:
     """What a storage says it has not got."""
     try:
         await fetched(storage, cids)
-    except Unavailable as outage:
+    except UnavailableError as outage:
         return set(outage.missing)
     return set()
 
 
-def same(found: dict[Cid, bytes], update: Published) -> bool:
+def same(found: dict[Cid, bytes], update: MadeUpUpdate) -> bool:
     """Whether exactly these blocks came, byte for byte."""
     return found == {block.cid: block.data for block in update.blocks}
 

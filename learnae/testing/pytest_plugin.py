@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def learnae_contexts(tmp_path: Path) -> Callable[[str], Context]:
     """Makes contexts of peers, by name, that share a meeting folder and all that `share` gives."""
-    from learnae.testing.context import Shared, make_context
+    from learnae.testing.context import SharedResources, make_context
 
-    shared = Shared()
+    shared = SharedResources()
 
     def context_of(peer: str = "a") -> Context:
         return make_context(tmp_path / peer, peer=peer, shared=shared, meeting=tmp_path / "meeting")

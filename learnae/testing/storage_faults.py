@@ -11,14 +11,14 @@ import attrs
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.calls import ungrouped
 from learnae.records import Block
 from learnae.strategies import Storage
 from learnae.testing.kit import MediumFaults, in_trio
 from learnae.testing.published import (
+    MadeUpUpdate,
     OpenStorage,
-    Published,
     breaking_off,
     cancelling,
     doing_between,
@@ -74,7 +74,7 @@ class StorageFaults(MediumFaults):
     frees_on_drop: ClassVar[bool] = True
     """Whether a block that no root names any more is gone as soon as `drop` returns, and after a `put` that failed."""
 
-    async def nothing_is_left(self, storage: Storage, update: Published) -> None:
+    async def nothing_is_left(self, storage: Storage, update: MadeUpUpdate) -> None:
         """Nothing of it counts as there, and it can be put as if nothing had happened."""
         assert update.root not in await storage.roots(), "roots() names what was not put whole"
         if self.frees_on_drop:
@@ -83,7 +83,7 @@ class StorageFaults(MediumFaults):
         assert same(await fetched(storage, update.cids), update)
         await storage.drop(update.root)
 
-    async def all_or_nothing(self, storage: Storage, update: Published, *, returned: bool) -> None:
+    async def all_or_nothing(self, storage: Storage, update: MadeUpUpdate, *, returned: bool) -> None:
         if returned:
             assert update.root in await storage.roots()
             assert same(await fetched(storage, update.cids), update)
@@ -163,7 +163,7 @@ class StorageFaults(MediumFaults):
         before, update = published("before", *payloads(3)), published("u", *payloads(8, seed=1))
         async with storage("a") as store:
             await store.put(before.root, before.blocks)
-            with self.breaking(store), pytest.raises(Unavailable), ungrouped():
+            with self.breaking(store), pytest.raises(UnavailableError), ungrouped():
                 await store.put(update.root, update.blocks)
             await self.nothing_is_left(store, update)
             assert same(await fetched(store, before.cids), before)
@@ -179,7 +179,7 @@ class StorageFaults(MediumFaults):
                         with ungrouped():
                             await store.put(update.root, doing_between(update.blocks, break_it, after))
                         returned = True
-                    except Unavailable:
+                    except UnavailableError:
                         pass
                 await self.all_or_nothing(store, update, returned=returned)
 
@@ -198,9 +198,9 @@ class StorageFaults(MediumFaults):
         async with storage("a") as store:
             await store.put(update.root, update.blocks)
             with self.breaking(store):
-                with pytest.raises(Unavailable), ungrouped():
+                with pytest.raises(UnavailableError), ungrouped():
                     await store.roots()
-                with pytest.raises(Unavailable), ungrouped():
+                with pytest.raises(UnavailableError), ungrouped():
                     await store.drop(update.root)
             await store.drop(update.root)
             assert list(await store.roots()) == []

@@ -9,12 +9,12 @@ import pytest
 import trio
 
 from learnae.content.cids import raw_cid
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.calls import ungrouped
 from learnae.records import BLOCK_BYTES, Cid
 from learnae.strategies import Storage
 from learnae.testing.kit import in_trio, needs
-from learnae.testing.published import OpenStorage, Published, StorageChecks, cancelling, fetched, in_loop, payloads, published, same
+from learnae.testing.published import MadeUpUpdate, OpenStorage, StorageChecks, cancelling, fetched, in_loop, payloads, published, same
 from learnae.testing.storage_faults import StorageFaults
 
 __all__ = ["OpenStorage", "StorageConformance"]
@@ -75,7 +75,7 @@ class StorageConformance(StorageFaults, StorageChecks):
         found: dict[Cid, bytes] = {}
         async with storage("a") as store:
             await store.put(update.root, update.blocks)
-            with pytest.raises(Unavailable) as caught, ungrouped():
+            with pytest.raises(UnavailableError) as caught, ungrouped():
                 await store.get([unknown[0], *update.cids, unknown[1]], lambda block: found.update({block.cid: block.data}))
         assert sorted(caught.value.missing) == sorted(unknown)
         assert same(found, update)
@@ -210,7 +210,7 @@ class StorageConformance(StorageFaults, StorageChecks):
             await store.put(two.root, two.blocks)
             await store.drop(one.root)
             await store.drop(two.root)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, two.cids)
         assert sorted(caught.value.missing) == sorted(two.cids)
 
@@ -249,11 +249,11 @@ class StorageConformance(StorageFaults, StorageChecks):
         common = payloads(3)
         updates = [published(f"u{number}", *common, *payloads(3, seed=number)) for number in range(1, 9)]
 
-        async def put_and_get(store: Storage, update: Published) -> None:
+        async def put_and_get(store: Storage, update: MadeUpUpdate) -> None:
             await store.put(update.root, update.blocks)
             assert same(await fetched(store, update.cids), update)
 
-        async def put_and_drop(store: Storage, update: Published) -> None:
+        async def put_and_drop(store: Storage, update: MadeUpUpdate) -> None:
             await store.put(update.root, update.blocks)
             await store.drop(update.root)
 

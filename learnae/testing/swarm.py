@@ -18,11 +18,11 @@ import trio
 from learnae.config.load import load_document
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmKey
-from learnae.link.messages import PAGES, SLOTS, Hello, Offer, Progress, Snapshot, TrainerGone
+from learnae.link.messages import PAGES, SLOTS, Hello, MergeResult, Snapshot, TrainerGoneError, TrainerProgress
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
-from learnae.node.runtime import Shared, Surroundings, inline
+from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryMedium
 from learnae.records import PeerId, RoundReport, TensorSpec
@@ -55,11 +55,11 @@ class MemoryTrainer:
     round_seconds: Callable[[], float]
     run: str
     lag: Callable[[], int] = lambda: 0
-    progress: Progress = attrs.field(factory=lambda: Progress(0, b"", 0, 0, 0, 0.0))
+    progress: TrainerProgress = attrs.field(factory=lambda: TrainerProgress(0, b"", 0, 0, 0, 0.0))
     reports: list[RoundReport] = attrs.field(factory=list)
     adopted_outcomes: list[str] = attrs.field(factory=list)
     link: MemoryLink | None = None
-    _due: deque[tuple[int, MemoryLink, Offer]] = attrs.field(factory=deque)
+    _due: deque[tuple[int, MemoryLink, MergeResult]] = attrs.field(factory=deque)
 
     def connect(self, session: str) -> MemoryLink:
         """Start a session: what another session offered is void."""
@@ -86,7 +86,7 @@ class MemoryTrainer:
         if self.link is not None:
             self.link.take_snapshot()
 
-    def receive(self, link: MemoryLink, offer: Offer) -> None:
+    def receive(self, link: MemoryLink, offer: MergeResult) -> None:
         self._due.append((self.lag(), link, offer))
         if self._due[0][0] == 0:
             self._adopt(*self._due.popleft()[1:])
@@ -99,7 +99,7 @@ class MemoryTrainer:
             else:
                 self._due.append((rounds - 1, link, offer))
 
-    def _adopt(self, link: MemoryLink, offer: Offer) -> None:
+    def _adopt(self, link: MemoryLink, offer: MergeResult) -> None:
         page, slot = link.pages[offer.page], link.slots[offer.slot]
         for name, array in self.model.items():
             np.copyto(array, _adopted(array, page[name], slot[name], whole=offer.whole))
@@ -146,7 +146,7 @@ class MemoryLink:
     def page(self, index: int) -> Model:
         return self.pages[index]
 
-    def offer(self, offer: Offer) -> None:
+    def offer(self, offer: MergeResult) -> None:
         self.trainer.receive(self, offer)
 
     async def adopted(self, number: int) -> None:
@@ -178,7 +178,7 @@ class MemoryLink:
 
     async def _change(self) -> None:
         if self._gone:
-            raise TrainerGone
+            raise TrainerGoneError
         await self._changed.wait()
 
     def _notify(self) -> None:
@@ -250,13 +250,13 @@ class SimulatedPeer:
         with scope:
             await self.trainer.train_on()
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self) -> Runtime:
         log = structlog.wrap_logger(self.swarm.logger, wrapper_class=structlog.make_filtering_bound_logger(self.swarm.level)).bind(
             peer=self.name
         )
         seed = int.from_bytes(hashlib.sha256(f"{self.swarm.seed}/{self.name}/{self._starts}".encode()).digest()[:8], "big")
         folder = self.swarm.folder / self.name
-        return Surroundings(
+        return Runtime(
             home=folder,
             meeting=self.swarm.folder,
             clock=trio.current_time,
@@ -283,13 +283,13 @@ class SimulatedSwarm:
     logger: Any = attrs.field(factory=structlog.PrintLogger)
     medium: MemoryMedium = attrs.field(factory=MemoryMedium)
     manager: PluginManager = attrs.field(factory=lambda: PluginManager.discover(only=()))
-    shared: Shared = attrs.field(init=False)
+    shared: SharedResources = attrs.field(init=False)
     nursery: trio.Nursery = attrs.field(init=False)
     _opened: Any = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.medium.seed = self.seed
-        self.shared = Shared(self.medium)
+        self.shared = SharedResources(self.medium)
         if self.private:
             self.key_file.write_text(SwarmKey(hashlib.sha256(f"key {self.seed}".encode()).digest()).text())
             self.key_file.chmod(0o600)

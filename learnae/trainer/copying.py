@@ -21,7 +21,7 @@ import attrs
 import torch
 from torch import Tensor, float32
 
-from learnae.trainer.shared import LOW_PRECISION, Place
+from learnae.trainer.shared import LOW_PRECISION, SharedTensor
 from learnae.trainer.shared_memory import plainly, zeros
 
 CHUNK = 1 << 18
@@ -58,7 +58,7 @@ Writes = tuple[Callable[[], object], ...]
 
 
 @attrs.define
-class Adoption:
+class AdoptionInProgress:
     """One page on its way into the model. `finish` may be called until it returns: it goes on where it was interrupted."""
 
     merged: Tensors
@@ -72,7 +72,7 @@ class Adoption:
     _done: bool = False
     _written: set[tuple[str, int]] = attrs.field(factory=set)  # pieces
 
-    def finish(self, places: Sequence[Place], steps: int) -> None:
+    def finish(self, places: Sequence[SharedTensor], steps: int) -> None:
         """Write what is not written yet. Raises ConfigError if the module was rebuilt, before anything is written."""
         tensors = [place.tensor() for place in places]
         again, self._begun = self._begun, True
@@ -117,7 +117,7 @@ class _Work:
     assigns: bool = False
 
 
-def _work_for(place: Place, tensor: Tensor, *, moved: bool, whole: bool) -> _Work:
+def _work_for(place: SharedTensor, tensor: Tensor, *, moved: bool, whole: bool) -> _Work:
     if not tensor.is_floating_point():
         return _Work(_integers if whole or not moved else _raised, _assign, assigns=True)
     if place.spec.buffer:
@@ -193,10 +193,10 @@ class _Mark:
     versions: tuple[object, ...]
 
 
-class Copier:
+class ModelCopier:
     """Takes snapshots of the shared tensors, and lets them adopt merged ones."""
 
-    def __init__(self, places: Sequence[Place], slots: Sequence[Tensors], pages: Sequence[Tensors]) -> None:
+    def __init__(self, places: Sequence[SharedTensor], slots: Sequence[Tensors], pages: Sequence[Tensors]) -> None:
         self._places, self._slots, self._pages = places, slots, pages
         self._marks: dict[int, _Mark] = {}
         on_gpu = any(place.tensor().is_cuda for place in places)
@@ -218,11 +218,11 @@ class Copier:
                         copy.add_(rest)
         self._marks[slot] = _mark(tensors, steps)
 
-    def adoption(self, page: int, slot: int, steps: int, *, whole: bool = False) -> Adoption:
+    def adoption(self, page: int, slot: int, steps: int, *, whole: bool = False) -> AdoptionInProgress:
         """What lets the model adopt a page that was made from the snapshot in that slot; `whole`: it is the model of somebody else."""
         tensors = [place.tensor() for place in self._places]
         moved = _mark(tensors, steps) != self._marks.get(slot)
-        return Adoption(self._pages[page], self._slots[slot], self.residues, self._scratch, steps, moved, whole)
+        return AdoptionInProgress(self._pages[page], self._slots[slot], self.residues, self._scratch, steps, moved, whole)
 
     def adopt(self, page: int, slot: int, steps: int, *, whole: bool = False) -> None:
         """All of it, at once."""
@@ -240,11 +240,11 @@ class Copier:
                 if name in residues and residues[name].shape == residue.shape:
                     residue.copy_(residues[name])
 
-    def follow(self, places: Sequence[Place]) -> None:
+    def follow(self, places: Sequence[SharedTensor]) -> None:
         """The same tensors, in other modules perhaps."""
         self._places = places
 
-    def _residue(self, place: Place, tensor: Tensor) -> Tensor | None:
+    def _residue(self, place: SharedTensor, tensor: Tensor) -> Tensor | None:
         if tensor.dtype not in LOW_PRECISION or place.spec.buffer:
             return None
         if place.name not in self.residues:

@@ -21,8 +21,8 @@ from learnae.logs import make_logger
 from learnae.plugins.manager import open_document, open_peer_file
 from learnae.trainer.arguments import called_by, check_arguments, refuse_many_processes, refuse_masters
 from learnae.trainer.model_progress import checked
-from learnae.trainer.shared import Shared, by_reason, find_shared, is_known, listed
-from learnae.trainer.status import Terms
+from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.supervisor import fill_standard
 from learnae.trainer.swarm import RESIDENTS, Swarm
 
@@ -135,8 +135,8 @@ def _claim(config: Config, named: Path | None) -> Home:
     return claim_free(default_home(config.swarm.name)) if named is None else claim(named, wait_seconds=PREDECESSOR_SECONDS)
 
 
-def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
-    return Terms(
+def _terms(config: Config, home: Home, log: Mapping[str, str]) -> SwarmSettings:
+    return SwarmSettings(
         name=config.swarm.name,
         local_steps=config.train.local_steps,
         round_seconds=config.train.round_seconds,
@@ -152,7 +152,7 @@ def _terms(config: Config, home: Home, log: Mapping[str, str]) -> Terms:
     )
 
 
-def _tell_of(shared: Shared, terms: Terms) -> None:
+def _tell_of(shared: SharedModel, terms: SwarmSettings) -> None:
     for pattern in shared.unmatched:
         terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
     for reason, names in by_reason(shared.kept).items():

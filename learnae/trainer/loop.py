@@ -1,4 +1,4 @@
-"""The training loop of `learnae run`: a user's learnae.Trainer, from its batches to its last checkpoint."""
+"""The training loop of `learnae run`: a user's learnae.TrainingLoop, from its batches to its last checkpoint."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def count(batch: Any) -> int:
         return len(next(iter(parts)))
     except (TypeError, StopIteration):
         remedy = "say how many it holds: samples=lambda batch: ..., or samples=lambda batch: 1"
-        raise ConfigError(Problem("Trainer.samples", f"a batch of type {type(batch).__name__} has no length", remedy)) from None
+        raise ConfigError(Problem("TrainingLoop.samples", f"a batch of type {type(batch).__name__} has no length", remedy)) from None
 
 
 @attrs.define(kw_only=True)
-class Trainer:
+class TrainingLoop:
     """What `make_trainer` returns: a model and how it learns.
 
         def make_trainer():
             model, data = nn.Linear(64, 10), DataLoader(my_images, batch_size=16, shuffle=True)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             loss = lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])
-            return learnae.Trainer(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
+            return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
 
     `batches()` gives the batches of one pass over the data; it is called anew for each pass, without end, and a batch may be anything.
     `loss(model, batch)` is a tensor of one element, from which `backward()` is called. `evaluate(model)` gives numbers by name to be
@@ -64,11 +64,11 @@ class Trainer:
             raise ConfigError(problems)
 
 
-def _problems(trainer: Trainer) -> Iterator[Problem]:
+def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
     def wrong(field: str, remedy: str) -> Problem:
         value = getattr(trainer, field)
         what = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.60}, of type {type(value).__name__}"
-        return Problem(f"Trainer.{field}", f"cannot be {what}", remedy)
+        return Problem(f"TrainingLoop.{field}", f"cannot be {what}", remedy)
 
     if not isinstance(trainer.model, nn.Module):
         yield wrong("model", "give a torch.nn.Module, such as model=Net()")
@@ -100,7 +100,7 @@ def endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
             found = batches()
         if not isinstance(found, Iterable) and not hasattr(found, "__getitem__"):
             remedy = "return a DataLoader, a list or a generator; is a `return` missing?"
-            raise ConfigError(Problem("Trainer.batches", f"returned {type(found).__name__} and no batches", remedy))
+            raise ConfigError(Problem("TrainingLoop.batches", f"returned {type(found).__name__} and no batches", remedy))
         with theirs("batches()", "giving the batches"):
             source = iter(found)
         while True:
@@ -118,7 +118,7 @@ def endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
 _END = object()
 
 
-def loss_of(trainer: Trainer, batch: Any) -> Tensor:
+def loss_of(trainer: TrainingLoop, batch: Any) -> Tensor:
     """Of one batch. Raises ConfigError for what is no tensor of one element that depends on the model."""
     with theirs("loss()", "computing the loss of a batch"):
         loss: Any = trainer.loss(trainer.model, batch)
@@ -130,21 +130,21 @@ def loss_of(trainer: Trainer, batch: Any) -> Tensor:
         what = "returned a tensor that does not depend on any parameter that is trained"
     else:
         return loss
-    raise ConfigError(Problem("Trainer.loss", what, "return a tensor of one element, from which backward() can be called"))
+    raise ConfigError(Problem("TrainingLoop.loss", what, "return a tensor of one element, from which backward() can be called"))
 
 
-def samples_of(trainer: Trainer, batch: Any) -> int:
+def samples_of(trainer: TrainingLoop, batch: Any) -> int:
     """In one batch. Raises ConfigError for what is no whole number."""
     with theirs("samples()", "counting the samples of a batch"):
         found = trainer.samples(batch)
     try:
         return whole(found, "samples")
     except (TypeError, ValueError) as error:
-        raise ConfigError(Problem("Trainer.samples", f"is wrong: {error}", "return how many samples the batch holds")) from None
+        raise ConfigError(Problem("TrainingLoop.samples", f"is wrong: {error}", "return how many samples the batch holds")) from None
 
 
 @torch.no_grad()
-def metrics_of(trainer: Trainer) -> dict[str, float]:
+def metrics_of(trainer: TrainingLoop) -> dict[str, float]:
     """What `evaluate` measures, as plain numbers; nothing without it. Raises ConfigError that names what is no number."""
     if trainer.evaluate is None:
         return {}
@@ -156,10 +156,10 @@ def metrics_of(trainer: Trainer) -> dict[str, float]:
         trainer.model.train()
     remedy = 'return numbers, or tensors of one element, by name: {"accuracy": 0.9}'
     if not isinstance(found, Mapping):
-        raise ConfigError(Problem("Trainer.evaluate", f"returned {_shown(found)}", remedy))
+        raise ConfigError(Problem("TrainingLoop.evaluate", f"returned {_shown(found)}", remedy))
     metrics = {name: _number(value) for name, value in found.items()}
     if wrong := [name for name, number in metrics.items() if number is None or not isinstance(name, str)]:
-        raise ConfigError([Problem("Trainer.evaluate", f"{name!r} is {_shown(found[name])}", remedy) for name in wrong])
+        raise ConfigError([Problem("TrainingLoop.evaluate", f"{name!r} is {_shown(found[name])}", remedy) for name in wrong])
     return cast("dict[str, float]", metrics)
 
 
@@ -182,7 +182,7 @@ def _shown(value: Any) -> str:
 
 
 @attrs.frozen
-class Moment:
+class TrainingProgress:
     """What `on_progress` is told: now and then, and at the end."""
 
     step: int
@@ -191,11 +191,11 @@ class Moment:
     metrics: Mapping[str, float]
 
 
-class Unfinished(KeyboardInterrupt):
+class UnfinishedInterrupt(KeyboardInterrupt):
     """It came in the middle of a step, or of the last checkpoint: the one before is the last."""
 
 
-def resume(trainer: Trainer, folder: Path, log: Any) -> Mapping[str, Any] | None:
+def resume(trainer: TrainingLoop, folder: Path, log: Any) -> Mapping[str, Any] | None:
     """Load the newest checkpoint in `folder`; returns what it says of the swarm, for `join(resume=...)`. None without one.
 
     Raises ConfigError for checkpoints that are broken, or of another model.
@@ -209,16 +209,16 @@ def resume(trainer: Trainer, folder: Path, log: Any) -> Mapping[str, Any] | None
 
 
 def train(
-    trainer: Trainer,
+    trainer: TrainingLoop,
     swarm: Swarm,
     *,
     steps: int | None = None,
     seconds: float | None = None,
     folder: Path | None = None,
     save_seconds: float = 30.0,
-    on_progress: Callable[[Moment], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
     log: Any = None,
-) -> Moment:
+) -> TrainingProgress:
     """Train until the model has made so many steps, those of earlier runs included, or for so many seconds, or until interrupted.
 
     Leaves a checkpoint in `folder`, but none after an error in the middle of a step: the state is half done then, and the one before
@@ -256,17 +256,17 @@ def _end(saver: Saver, error: BaseException, *, whole: bool) -> None:
     if not whole:
         saver.keep()
         if isinstance(error, KeyboardInterrupt):
-            raise Unfinished from error
+            raise UnfinishedInterrupt from error
     elif isinstance(error, KeyboardInterrupt):
         try:
             saver.finish()
         except KeyboardInterrupt as again:
-            raise Unfinished from again
+            raise UnfinishedInterrupt from again
     else:
         saver.rescue()
 
 
-def _learn(trainer: Trainer, batch: Any) -> Tensor:
+def _learn(trainer: TrainingLoop, batch: Any) -> Tensor:
     """One step of the optimizer."""
     loss = loss_of(trainer, batch)
     with theirs("optimizer", "taking a step"):
@@ -278,10 +278,10 @@ def _learn(trainer: Trainer, batch: Any) -> Tensor:
     return loss.detach()
 
 
-def _moment(trainer: Trainer, step: int, began: float, loss: Tensor | None) -> Moment:
+def _moment(trainer: TrainingLoop, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
     metrics = metrics_of(trainer)
-    return Moment(step, time.monotonic() - began, None if loss is None else float(loss), metrics)
+    return TrainingProgress(step, time.monotonic() - began, None if loss is None else float(loss), metrics)
 
 
-def _capture(trainer: Trainer, swarm: Swarm) -> checkpoint.State:
+def _capture(trainer: TrainingLoop, swarm: Swarm) -> checkpoint.State:
     return checkpoint.capture(trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler)

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from learnae.content.validators import MAX_INTEGER
 from learnae.errors import ConfigError, Problem
-from learnae.link.messages import Offer, Progress
+from learnae.link.messages import MergeResult, TrainerProgress
 from learnae.trainer.arguments import whole
 
 LONGEST_SECONDS = 0.5
 
 
 @attrs.define
-class Patience:
+class WaitBudget:
     """A budget: `share` of the time of each round is saved, up to half a second, and spent on whole merges.
 
     A merge that takes twice what one round gives is waited for in every second round. A bound for each round on its own, below which
@@ -49,7 +49,7 @@ JOINING_SECONDS = 1.0
 
 
 @attrs.define
-class Schedule:
+class SnapshotSchedule:
     """After so many steps or so much time, whichever comes first; while the model has no lineage yet, with the first step after a second.
 
     Steps are counted by the trainer, time by whoever looks now and then: so a slow trainer is asked for nothing in its steps.
@@ -86,11 +86,11 @@ class _Standing:
 
     lineage: bytes = b""  # empty: none yet
     age_before: int = 0  # its age, less the steps of this run
-    by: Offer | None = None
+    by: MergeResult | None = None
 
 
 @attrs.define
-class Journey:
+class ModelProgress:
     """Counts of one trainer run, and the lineage and age of its model."""
 
     run: str = attrs.field(factory=lambda: uuid.uuid4().hex)
@@ -113,12 +113,12 @@ class Journey:
     def age(self) -> int:
         return self._standing.age_before + self.steps
 
-    def progress(self, adoption: int, *, told: bool = True) -> Progress:
+    def progress(self, adoption: int, *, told: bool = True) -> TrainerProgress:
         """What a snapshot of the present model says; with the loss that the user told, unless another thread asks."""
         loss = float(getattr(self.loss, "detach", lambda: self.loss)()) if told and self.loss is not None else None
-        return Progress(adoption, self.lineage, self.age, self.steps, self.samples, self.step_seconds, loss)
+        return TrainerProgress(adoption, self.lineage, self.age, self.steps, self.samples, self.step_seconds, loss)
 
-    def adopted(self, offer: Offer) -> None:
+    def adopted(self, offer: MergeResult) -> None:
         """Once for each offer, however often it is told: who was interrupted tells it again."""
         before = self._standing  # looked at once: a handler may come in between, and tell it too
         if before.by is not offer:

@@ -19,26 +19,40 @@ from typing import Any
 import attrs
 
 from learnae.errors import LearnaeError
-from learnae.link.messages import PAGES, SLOTS, Adopted, Garbled, Hello, Message, Offer, Release, Report, Start, Taken, ToNode, Want
+from learnae.link.messages import (
+    PAGES,
+    SLOTS,
+    Adopted,
+    GarbledError,
+    Hello,
+    MergeResult,
+    Message,
+    Release,
+    Report,
+    Start,
+    Taken,
+    ToNode,
+    Want,
+)
 from learnae.records import RoundReport
-from learnae.trainer.copying import Adoption, Copier
-from learnae.trainer.model_progress import Journey, Patience, Schedule
+from learnae.trainer.copying import AdoptionInProgress, ModelCopier
+from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
 from learnae.trainer.reentry import held, within
-from learnae.trainer.shared import Place, Shared
-from learnae.trainer.shared_memory import Area
-from learnae.trainer.status import Tally, Terms
-from learnae.trainer.structure import Structure
-from learnae.trainer.watchdog import Bench, Lookout, Watch
+from learnae.trainer.shared import SharedModel, SharedTensor
+from learnae.trainer.shared_memory import SharedMemory
+from learnae.trainer.status import RoundCounts, SwarmSettings
+from learnae.trainer.structure import ModelStructure
+from learnae.trainer.watchdog import HangDetector, QuarantineHistory, Watchdog
 
 
 @attrs.define
-class Exchange:
+class SessionState:
     """The state of one trainer run. Sessions come and go with the nodes that it starts."""
 
     adoption: int = 0
     session: str = ""
     wanted: bool = False
-    offer: Offer | None = None
+    offer: MergeResult | None = None
     _lent: dict[int, int] = attrs.field(factory=dict, init=False)  # slot in the node's hands: the adoption in its snapshot
 
     def begin(self, session: str) -> None:
@@ -64,17 +78,17 @@ class Exchange:
         self.wanted = False
         self._lent[slot] = self.adoption
 
-    def hear(self, message: Want | Release | Offer) -> None:
-        """Take in what the node of the present session says. Raises Garbled if it broke the protocol."""
+    def hear(self, message: Want | Release | MergeResult) -> None:
+        """Take in what the node of the present session says. Raises GarbledError if it broke the protocol."""
         match message:
             case Want():
                 self.wanted = True
             case Release(slot):
                 self._release(slot)
-            case Offer():
+            case MergeResult():
                 self._receive(message)
 
-    def adopt(self, offer: Offer) -> Adopted:
+    def adopt(self, offer: MergeResult) -> Adopted:
         """The model contains this offer of the present session: say so to the node. It may be told again."""
         self.adoption = offer.number
         if self.offer is offer:
@@ -83,16 +97,16 @@ class Exchange:
 
     def _release(self, slot: int) -> None:
         if self.offer is not None and self.offer.slot == slot:
-            raise Garbled(f"slot {slot} was released while the offer that was merged from it waits")
+            raise GarbledError(f"slot {slot} was released while the offer that was merged from it waits")
         self._lent.pop(slot, None)
 
-    def _receive(self, offer: Offer) -> None:
+    def _receive(self, offer: MergeResult) -> None:
         if offer.session != self.session:
             return
         if self.offer is not None or offer.number != self.adoption + 1:
-            raise Garbled(f"offer {offer.number} came where {self.adoption + 1} was expected, or while another one waits")
+            raise GarbledError(f"offer {offer.number} came where {self.adoption + 1} was expected, or while another one waits")
         if self._lent.get(offer.slot) != self.adoption or not 0 <= offer.page < PAGES:
-            raise Garbled(f"offer {offer.number} was not merged from a snapshot that contains adoption {self.adoption}")
+            raise GarbledError(f"offer {offer.number} was not merged from a snapshot that contains adoption {self.adoption}")
         self.offer = offer
 
 
@@ -100,27 +114,27 @@ NEVER = sys.maxsize
 REPORTS = 1000
 
 
-class Contact:
+class Session:
     """Hands snapshots over and adopts offers. `due` says at which step: any thread sets it, the trainer reads it without the lock."""
 
-    def __init__(self, shared: Shared, terms: Terms) -> None:
-        self.area = Area(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
-        self.lookout = Lookout(Watch(self.area.calls, terms.hang_seconds), Bench(terms.bench_rounds), terms.logger)
-        self.journey, self.tally = Journey(), Tally()
+    def __init__(self, shared: SharedModel, terms: SwarmSettings) -> None:
+        self.area = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
+        self.lookout = Watchdog(HangDetector(self.area.calls, terms.hang_seconds), QuarantineHistory(terms.bench_rounds), terms.logger)
+        self.journey, self.tally = ModelProgress(), RoundCounts()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
         self._make_lock()
         self.due = NEVER
         self.left = False
         self._shared, self._terms = shared, terms
-        self._structure = Structure(shared, terms.logger)
-        self._copier = Copier(shared.places, self.area.slots, self.area.pages)
-        self._exchange = Exchange()
+        self._structure = ModelStructure(shared, terms.logger)
+        self._copier = ModelCopier(shared.places, self.area.slots, self.area.pages)
+        self._exchange = SessionState()
         self._send: Callable[[ToNode], None] = _to_nobody
-        self._schedule = Schedule(terms.local_steps, terms.round_seconds)
+        self._schedule = SnapshotSchedule(terms.local_steps, terms.round_seconds)
         self._paused = 0.0  # seconds, in this round
         self._lent_at = [0.0] * len(self.area.slots)
-        self._patience = Patience(terms.patience)
-        self._adopting: tuple[Offer, Adoption] | None = None  # begun, and only after an interrupt still here
+        self._patience = WaitBudget(terms.patience)
+        self._adopting: tuple[MergeResult, AdoptionInProgress] | None = None  # begun, and only after an interrupt still here
         self._taken: Taken | None = None  # the same for a snapshot that is whole and not handed over yet
         self._handed_over = 0
 
@@ -130,7 +144,7 @@ class Contact:
         return self._exchange.adoption
 
     @property
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[SharedTensor]:
         """Where the shared tensors are."""
         return self._shared.places
 
@@ -214,17 +228,17 @@ class Contact:
             return self._terms.start(self._hello(), self.area.fd, self.lookout.benched, self.lookout.pause)
 
     def hear(self, message: Message) -> None:
-        """Take in a line of the node. Raises Garbled."""
+        """Take in a line of the node. Raises GarbledError."""
         with self.changed:
             match message:
                 case Report(report, facts):
                     self.reports.append(report)
                     self.tally.add(report, facts)
-                case Want() | Release() | Offer():
+                case Want() | Release() | MergeResult():
                     self._exchange.hear(message)
                     self._measure(message)
                 case _:
-                    raise Garbled(f"a trainer hears no {type(message).__name__}")
+                    raise GarbledError(f"a trainer hears no {type(message).__name__}")
             self._reschedule()
 
     def seconds_to_look(self) -> float:
@@ -310,8 +324,8 @@ class Contact:
             self._send(taken)
             self._taken = None
 
-    def _measure(self, message: Want | Release | Offer) -> None:
-        if isinstance(message, Offer) and message is self._exchange.offer:
+    def _measure(self, message: Want | Release | MergeResult) -> None:
+        if isinstance(message, MergeResult) and message is self._exchange.offer:
             self._patience.latency = time.monotonic() - self._lent_at[message.slot]
 
     def _reschedule(self) -> None:

@@ -52,7 +52,7 @@ def _why_not_plain(tensor: Tensor) -> str:
 
 
 @attrs.frozen
-class Found:
+class FoundTensor:
     """One tensor of the module under all its names, the canonical one first."""
 
     names: tuple[str, ...]
@@ -70,7 +70,7 @@ def clean_names(names: Sequence[str]) -> list[str]:
     return bare
 
 
-def tensors(model: nn.Module) -> Iterator[Found]:
+def tensors(model: nn.Module) -> Iterator[FoundTensor]:
     """Parameters and persistent buffers; tied ones come once."""
     persistent = model.state_dict(keep_vars=True).keys()
     named: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
@@ -83,7 +83,7 @@ def tensors(model: nn.Module) -> Iterator[Found]:
         tensor = named[members[0]][1]
         gradient = any(named[i][1].requires_grad for i in members)
         trained = gradient or any(not isinstance(named[i][1], nn.Parameter) for i in members)
-        yield Found(tuple(names[i] for i in members), tuple(named[i][0] for i in members), tensor, trained, buffer=not gradient)
+        yield FoundTensor(tuple(names[i] for i in members), tuple(named[i][0] for i in members), tensor, trained, buffer=not gradient)
 
 
 def _identity(tensor: Tensor) -> object:
@@ -148,7 +148,7 @@ OBSERVERS = {"observer": "ObserverBase", "fake_quantize": "FakeQuantizeBase"}
 
 
 @attrs.frozen
-class Kept:
+class LocalBuffer:
     """A buffer that stays local, and why."""
 
     name: str
@@ -165,7 +165,7 @@ def is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach().to(torch.float32)).all())
 
 
-def by_reason(kept: Iterable[Kept]) -> dict[str, list[str]]:
+def by_reason(kept: Iterable[LocalBuffer]) -> dict[str, list[str]]:
     """The names of what stays local for one reason."""
     names: dict[str, list[str]] = {}
     for one in kept:
@@ -204,7 +204,7 @@ NOTHING = ("model", "nothing is shared: no parameter requires gradients", "check
 
 
 @attrs.frozen
-class Place:
+class SharedTensor:
     """Where one tensor lives. It is looked up at each use, since modules may rebind their buffers."""
 
     name: str
@@ -223,13 +223,13 @@ class Place:
 
 
 @attrs.frozen
-class Shared:
+class SharedModel:
     """The shared tensors in order of their names, and what else the swarm must agree on."""
 
-    places: tuple[Place, ...]
+    places: tuple[SharedTensor, ...]
     frozen: bytes  # digest of the parameters that are not trained, empty if there are none
     unmatched: tuple[str, ...] = ()  # patterns of keep_local that match no tensor
-    kept: tuple[Kept, ...] = ()  # stay local by themselves
+    kept: tuple[LocalBuffer, ...] = ()  # stay local by themselves
     broken: tuple[str, ...] = ()  # trained parameters that are not finite: nothing is published until they are
     model: nn.Module = attrs.field(factory=nn.Module, repr=False, eq=False)
     keep_local: tuple[str, ...] = ()
@@ -239,7 +239,7 @@ class Shared:
         return tuple(place.spec for place in self.places)
 
 
-def find_shared(model: nn.Module, keep_local: Sequence[str] = (), kept_before: Collection[str] = ()) -> Shared:
+def find_shared(model: nn.Module, keep_local: Sequence[str] = (), kept_before: Collection[str] = ()) -> SharedModel:
     """Parameters that require gradients and persistent buffers, less what matches `keep_local` and what stays local by itself.
 
     `kept_before` stayed local by themselves in an earlier run of this model, and do so again whatever they hold now.
@@ -255,7 +255,7 @@ def find_shared(model: nn.Module, keep_local: Sequence[str] = (), kept_before: C
     if not trained:
         raise ConfigError(Problem(*NOTHING))
     names = [name for one in found for name in one.names]
-    return Shared(
+    return SharedModel(
         tuple(place_of(model, one) for one in trained),
         _digest([one for one in mine if not one.trained]),
         unmatched=tuple(pattern for pattern in keep_local if not matches(names, [pattern])),
@@ -271,7 +271,7 @@ def matches(names: Iterable[str], patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _problems(found: Sequence[Found]) -> Iterator[Problem]:
+def _problems(found: Sequence[FoundTensor]) -> Iterator[Problem]:
     if not any(one.trained for one in found):
         yield Problem(*NOTHING)
     seen: set[str] = set()
@@ -284,7 +284,7 @@ def _problems(found: Sequence[Found]) -> Iterator[Problem]:
         seen.add(name)
 
 
-def kept_by_itself(model: nn.Module, found: Iterable[Found], before: Collection[str] = ()) -> Iterator[Kept]:
+def kept_by_itself(model: nn.Module, found: Iterable[FoundTensor], before: Collection[str] = ()) -> Iterator[LocalBuffer]:
     """Those that stay local though nobody asked for it."""
     for one in found:
         if not (one.trained and one.buffer):
@@ -292,7 +292,7 @@ def kept_by_itself(model: nn.Module, found: Iterable[Found], before: Collection[
         owners = (_owner(model, path) for path in one.paths)
         why = next((reason for owner, attribute in owners if (reason := why_local(owner, attribute, one.tensor))), "")
         if why or one.names[0] in before:
-            yield Kept(one.names[0], why or "stayed local in the run that this one resumes")
+            yield LocalBuffer(one.names[0], why or "stayed local in the run that this one resumes")
 
 
 def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
@@ -300,19 +300,19 @@ def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
     return reduce(getattr, modules, model), attribute  # get_submodule is not there in scripted modules
 
 
-def place_of(model: nn.Module, one: Found) -> Place:
+def place_of(model: nn.Module, one: FoundTensor) -> SharedTensor:
     """Where that tensor of the model is now."""
     owners = [_owner(model, path) for path in one.paths]
     apart = one.buffer and stands_apart(owners, one.tensor)
-    return Place(one.names[0], *owners[0], attrs.evolve(spec_of(one), apart=apart))
+    return SharedTensor(one.names[0], *owners[0], attrs.evolve(spec_of(one), apart=apart))
 
 
-def spec_of(one: Found) -> TensorSpec:
+def spec_of(one: FoundTensor) -> TensorSpec:
     """What the swarm is told of a shared tensor."""
     return TensorSpec(one.names[0], str(one.tensor.dtype).removeprefix("torch."), tuple(one.tensor.shape), one.buffer)
 
 
-def _digest(frozen: Sequence[Found]) -> bytes:
+def _digest(frozen: Sequence[FoundTensor]) -> bytes:
     if not frozen:
         return b""
     digest = hashlib.sha256()

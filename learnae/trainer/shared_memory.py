@@ -40,7 +40,7 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, *, pinned: bool = False) -> 
         return torch.zeros(tuple(shape), dtype=dtype, device=CPU, pin_memory=pinned)
 
 
-class Area:
+class SharedMemory:
     """Owns the descriptor that nodes inherit. Raises ConfigError if there is no room."""
 
     def __init__(self, specs: Sequence[TensorSpec], *, pinned: bool = False) -> None:

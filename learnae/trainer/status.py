@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from learnae.link.messages import Benched, Hello, Start
+from learnae.link.messages import Hello, Quarantined, Start
 from learnae.logs import make_logger
 from learnae.records import RoundReport
 from learnae.waiting import Backoff
@@ -36,7 +36,7 @@ class Status:
 
 
 @attrs.define
-class Tally:
+class RoundCounts:
     """Counts the rounds of this trainer's nodes."""
 
     rounds: int = 0
@@ -60,7 +60,7 @@ def _nothing() -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
+class SwarmSettings:
     """The trainer's own pace, and what each of its nodes is started with."""
 
     name: str = ""  # of the swarm
@@ -79,7 +79,7 @@ class Terms:
     backoff: Backoff = attrs.field(factory=Backoff)
     on_leave: Callable[[], None] = _nothing  # called when the node has ended, and in a forked child, which has no part in it
 
-    def start(self, hello: Hello, memory_fd: int, benched: tuple[Benched, ...] = (), beat_seconds: float = 1.0) -> Start:
+    def start(self, hello: Hello, memory_fd: int, benched: tuple[Quarantined, ...] = (), beat_seconds: float = 1.0) -> Start:
         """The first line to a node."""
         return Start(
             hello,

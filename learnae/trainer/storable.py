@@ -54,7 +54,7 @@ REVIVE: dict[str, Callable[..., Any]] = {
 }
 
 
-class Refused(Exception):
+class NotStorableError(Exception):
     """This value, at this path."""
 
     def __init__(self, path: str, why: str) -> None:
@@ -65,7 +65,7 @@ def storable(state: Mapping[str, Any]) -> dict[str, Any]:
     """The same, of plain values; what is plain already is not copied. Raises ConfigError with the path to what cannot be saved."""
     try:
         return {name: _walk(value, name, ()) for name, value in state.items()}
-    except Refused as error:
+    except NotStorableError as error:
         raise ConfigError(Problem("checkpoint", f"{error}, which cannot be saved", REMEDY)) from None
 
 
@@ -101,9 +101,9 @@ def _walk(value: Any, path: str, above: tuple[int, ...]) -> Any:
     if isinstance(value, torch.Tensor):
         return _tensor(value, path)
     if id(value) in above:
-        raise Refused(path, "contains itself")
+        raise NotStorableError(path, "contains itself")
     if len(above) > 100:
-        raise Refused(path[:100], "is nested more than a hundred times")
+        raise NotStorableError(path[:100], "is nested more than a hundred times")
     above = (*above, id(value))
     simpler = _simpler(value, path)
     if simpler is not None:
@@ -121,7 +121,7 @@ def _tensor(value: torch.Tensor, path: str) -> torch.Tensor:
             return plain
     except (RuntimeError, ValueError):
         pass  # of a kind that holds its numbers elsewhere, or has none yet
-    raise Refused(path, f"is a {_name(value)}")
+    raise NotStorableError(path, f"is a {_name(value)}")
 
 
 def _simpler(value: Any, path: str) -> Any:
@@ -137,7 +137,7 @@ def _simpler(value: Any, path: str) -> Any:
 def _number(value: Any, path: str) -> Any:
     """Of Python. The longest numbers lose the digits that Python's have no room for."""
     if isinstance(value, np.datetime64 | np.timedelta64 | np.void):  # which Python knows in another unit, or not at all
-        raise Refused(path, f"is a {_name(value)}")
+        raise NotStorableError(path, f"is a {_name(value)}")
     plain = value.item()
     if not isinstance(plain, np.generic):
         return plain
@@ -146,13 +146,13 @@ def _number(value: Any, path: str) -> Any:
 
 def _array(value: Any, path: str) -> Any:
     if type(value) not in (np.ndarray, np.memmap):
-        raise Refused(path, f"is a {_name(value)}")
+        raise NotStorableError(path, f"is a {_name(value)}")
     if value.dtype.kind == "U":
         return _Marked("strings", value.tolist(), f"U{value.dtype.itemsize // 4}")
     try:
         return _Marked("array", torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C", copy=True)))
     except (TypeError, ValueError):
-        raise Refused(path, f"is an array of {value.dtype}") from None
+        raise NotStorableError(path, f"is an array of {value.dtype}") from None
 
 
 class _Marked:
@@ -174,7 +174,7 @@ def _container(value: Any, path: str, above: tuple[int, ...]) -> Any:
     if type(value) is set:
         return {_key(part, f"a member of {path}", above) for part in value}
     if why := _unreadable(value):
-        raise Refused(path, why)
+        raise NotStorableError(path, why)
     return value
 
 
@@ -199,7 +199,7 @@ def _marked(value: Any) -> _Marked | None:
 def _dict(value: dict[Any, Any], path: str, above: tuple[int, ...]) -> Any:
     new = {_key(key, f"the key {key!s:.80} of {path}", above): _walk(part, f"{path}[{_quoted(key)}]", above) for key, part in value.items()}
     if MARK in new:
-        raise Refused(path, f"has a key {MARK!r}")
+        raise NotStorableError(path, f"has a key {MARK!r}")
     more = {} if type(value) is dict else dict(vars(value))  # such as the versions of a model's state
     if _same(list(new), list(value)) and _same(list(new.values()), list(value.values())) and not more:
         return value
@@ -214,7 +214,7 @@ def _key(value: Any, path: str, above: tuple[int, ...]) -> Any:
     try:
         hash(key)
     except TypeError:  # a mark, or a tuple that holds one: `revived` looks into no key
-        raise Refused(path, f"is {value!r:.80}, a {_name(value)}") from None
+        raise NotStorableError(path, f"is {value!r:.80}, a {_name(value)}") from None
     return key
 
 

@@ -9,24 +9,35 @@ import attrs
 from torch import Tensor, nn
 
 from learnae.errors import ConfigError, Problem
-from learnae.trainer.shared import Found, Place, Shared, kept_by_itself, listed, matches, place_of, spec_of, tensors, why_not
+from learnae.trainer.shared import (
+    FoundTensor,
+    SharedModel,
+    SharedTensor,
+    kept_by_itself,
+    listed,
+    matches,
+    place_of,
+    spec_of,
+    tensors,
+    why_not,
+)
 
 REMEDY = "call swarm.leave(), and learnae.join() again with the model as it is now; a change of its architecture is one for all peers"
 
 
-class Structure:
+class ModelStructure:
     """Follows a model whose modules or tensors are replaced by others like them, and refuses one that became another model.
 
     What is not shared may come, go and change; it is told once.
     """
 
-    def __init__(self, shared: Shared, log: Any) -> None:
+    def __init__(self, shared: SharedModel, log: Any) -> None:
         self._shared, self._log = shared, log
         self._imprint = imprint(shared.model)
         self._joined = {name: one for one in map(_outline, tensors(shared.model)) for name in one.names}
         self._told: set[str] = set()
 
-    def follow(self) -> Shared:
+    def follow(self) -> SharedModel:
         """What is shared, where it is now; the same object if nothing has moved. Raises ConfigError that names what cannot be followed."""
         seen = imprint(self._shared.model)
         if seen != self._imprint:
@@ -48,10 +59,10 @@ class Structure:
         self._tell("kept_local", sorted(local), "they came after join, and could not be merged")
         self._shared = attrs.evolve(self._shared, places=places, kept=(*self._shared.kept, *kept))
 
-    def _moved(self, place: Place, one: Found) -> Place:
+    def _moved(self, place: SharedTensor, one: FoundTensor) -> SharedTensor:
         return attrs.evolve(place_of(self._shared.model, one), spec=place.spec)
 
-    def _lost(self, now: dict[str, Found]) -> Iterator[str]:
+    def _lost(self, now: dict[str, FoundTensor]) -> Iterator[str]:
         """Shared tensors that are there no more, or no longer the same."""
         taken: dict[int, str] = {}
         for place in self._shared.places:
@@ -65,7 +76,7 @@ class Structure:
             else:
                 taken[id(one)] = place.name
 
-    def _why_unshared(self, one: Found) -> str:
+    def _why_unshared(self, one: FoundTensor) -> str:
         """It is trained now, or kept in checkpoints, and the swarm does not know of it."""
         name, before = one.names[0], self._joined.get(one.names[0])
         if before is None:
@@ -74,7 +85,7 @@ class Structure:
             return f"{name} was frozen at join and is trained now"
         return f"{name} was tied to {before.names[0]} and is no more" if before.names[0] != name else f"{name} is another tensor"
 
-    def _tell_of_what_is_frozen(self, found: Iterable[Found]) -> None:
+    def _tell_of_what_is_frozen(self, found: Iterable[FoundTensor]) -> None:
         now = {name: one for one in map(_outline, found) for name in one.names}
         trained = [name for name, one in self._joined.items() if one.gradient and not now.get(name, one).gradient]
         self._tell(
@@ -102,7 +113,7 @@ class _Outline:
     kind: tuple[object, ...]
 
 
-def _outline(one: Found) -> _Outline:
+def _outline(one: FoundTensor) -> _Outline:
     return _Outline(one.names, one.trained, one.trained and not one.buffer, _kind(one.tensor))
 
 
@@ -113,7 +124,7 @@ def _kind(tensor: Tensor) -> tuple[object, ...]:
         return ()
 
 
-def _difference(place: Place, one: Found) -> str:
+def _difference(place: SharedTensor, one: FoundTensor) -> str:
     was, now = place.spec, spec_of(one)
     if was.shape != now.shape:
         return f"has the shape {now.shape} now and had {was.shape}"

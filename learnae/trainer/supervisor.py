@@ -20,9 +20,9 @@ from learnae import launch
 from learnae.errors import LearnaeError
 from learnae.launch import LINK_OPTION, STDERR_OPTION
 from learnae.link import memory
-from learnae.link.messages import MAX_LINE, MAX_START, Failed, Garbled, Lines, Message, Start, ToNode, Want
+from learnae.link.messages import MAX_LINE, MAX_START, Failed, GarbledError, Lines, Message, Start, ToNode, Want
 from learnae.outlets import say
-from learnae.trainer.watchdog import Ending, Lookout, Teller
+from learnae.trainer.watchdog import ExitReporter, NodeExit, Watchdog
 from learnae.waiting import Backoff
 
 LEAVE_SECONDS = 5.0  # for the goodbye
@@ -31,7 +31,7 @@ WORDS = 4000  # bytes of what it says
 
 
 @attrs.define
-class Child:
+class NodeProcess:
     """What it writes to stdout and stderr is kept here until it has opened its link; from then on that goes where ours goes."""
 
     process: subprocess.Popen[bytes]
@@ -93,7 +93,7 @@ RECEIVE_BYTES = 1 << 16
 LONGEST_SECONDS = 3600.0  # of one wait: a system counts no more than 24 days of milliseconds
 
 
-class Ear:
+class NodeConnection:
     """The trainer's end of a link. `ended` after an end of file."""
 
     def __init__(self, ours: socket.socket, lines: Lines) -> None:
@@ -103,7 +103,7 @@ class Ear:
         self.ended = False
 
     def listen(self, seconds: float) -> Iterator[Message]:
-        """What comes next, if something does within so many seconds. Raises Garbled, and OSError when the link breaks."""
+        """What comes next, if something does within so many seconds. Raises GarbledError, and OSError when the link breaks."""
         if not self._poll.poll(1000 * min(seconds, LONGEST_SECONDS)):
             return
         data = self._socket.recv(RECEIVE_BYTES)
@@ -114,20 +114,20 @@ class Ear:
             del self._rest[: end + 1]
             yield self._lines.decode(line)
         if len(self._rest) > MAX_LINE:
-            raise Garbled(f"no line ends within {MAX_LINE} bytes")
+            raise GarbledError(f"no line ends within {MAX_LINE} bytes")
 
 
 SEND_SECONDS = 30
 
 
-class Greeter(Protocol):
+class NodeOwner(Protocol):
     """What a supervisor needs of the one whose node it keeps."""
 
     def begin(self, send: Callable[[ToNode], None]) -> Start:
         """A node has been started: void what its predecessor offered, and greet it."""
 
     def hear(self, message: Message) -> None:
-        """Take in one line of the node. Raises Garbled."""
+        """Take in one line of the node. Raises GarbledError."""
 
     def seconds_to_look(self) -> float:
         """Until `look` has something to do, as things stand."""
@@ -143,16 +143,16 @@ class Supervisor:
     """One thread that runs one node after another until it is stopped."""
 
     def __init__(
-        self, trainer: Greeter, fds: Sequence[int], lookout: Lookout, *, command: Sequence[str] = (), backoff: Backoff, log: Any
+        self, trainer: NodeOwner, fds: Sequence[int], lookout: Watchdog, *, command: Sequence[str] = (), backoff: Backoff, log: Any
     ) -> None:
         self._trainer, self._fds, self._lookout, self._command = trainer, tuple(fds), lookout, tuple(command)
-        self._backoff, self._teller = backoff, Teller(log)
+        self._backoff, self._teller = backoff, ExitReporter(log)
         self._lines = Lines()
         self._log = log
         self._thread = threading.Thread(target=self._run, name="learnae-node", daemon=True)
         self._guard = threading.RLock()  # a signal's handler may come in while the same thread holds it
         self._socket: socket.socket | None = None
-        self._child: Child | None = None
+        self._child: NodeProcess | None = None
         self._again = self._up = False
         self._stopping = threading.Event()
         self._wake, self._settled = threading.Event(), threading.Event()
@@ -211,13 +211,13 @@ class Supervisor:
         self.state = "left"
         self._settled.set()
 
-    def _give_up(self, ending: Ending) -> bool:
+    def _give_up(self, ending: NodeExit) -> bool:
         """A first node that cannot start for a reason that is the user's to mend."""
         if not self._settled.is_set():
             self._first_error = ending.error
         return self._first_error is not None
 
-    def _pause(self, ending: Ending) -> None:
+    def _pause(self, ending: NodeExit) -> None:
         self._settled.set()
         if self._again:
             return
@@ -226,7 +226,7 @@ class Supervisor:
         self._teller.tell(ending, delay)
         self._wake.wait(delay)
 
-    def _one_life(self) -> Ending:
+    def _one_life(self) -> NodeExit:
         """Nothing that goes wrong here ends the thread: another node may fare better."""
         began, failure, code, said = time.monotonic(), None, None, ""
         with self._guard:
@@ -241,7 +241,7 @@ class Supervisor:
         if (child := self._child) is not None:
             code, said = child.reap(), "" if self._up else child.said()
             child.close()
-        return Ending(time.monotonic() - began, code, failure, said, self._up)
+        return NodeExit(time.monotonic() - began, code, failure, said, self._up)
 
     def _spawn(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -249,7 +249,7 @@ class Supervisor:
         self.starts += 1
         with theirs:
             try:
-                self._child = Child.start(self._command or launch.command("learnae.node"), theirs, self._fds)
+                self._child = NodeProcess.start(self._command or launch.command("learnae.node"), theirs, self._fds)
             except BaseException:
                 ours.close()
                 raise
@@ -270,7 +270,7 @@ class Supervisor:
                     failure = message
                 else:
                     self._pass_on(message)
-        except (Garbled, ValueError) as error:
+        except (GarbledError, ValueError) as error:
             failure = Failed(f"the node broke the protocol: {error}")
         except ConnectionError:
             pass  # it died with words of ours unread; its exit code says more
@@ -283,7 +283,7 @@ class Supervisor:
 
     def _messages(self, ours: socket.socket) -> Iterator[Message]:
         """Until the node has ended; one that hangs is ended here."""
-        ear = Ear(ours, self._lines)
+        ear = NodeConnection(ours, self._lines)
         while not ear.ended:
             yield from ear.listen(min(self._lookout.seconds_to_look(), self._trainer.seconds_to_look()))
             self._trainer.look()

@@ -27,9 +27,9 @@ from learnae.records import PeerId, RoundReport
 from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
 from learnae.trainer.model_progress import checked
 from learnae.trainer.reentry import within
-from learnae.trainer.session import Contact
-from learnae.trainer.shared import Shared, listed
-from learnae.trainer.status import Status, Terms
+from learnae.trainer.session import Session
+from learnae.trainer.shared import SharedModel, listed
+from learnae.trainer.status import Status, SwarmSettings
 from learnae.trainer.supervisor import Supervisor
 
 
@@ -37,9 +37,9 @@ from learnae.trainer.supervisor import Supervisor
 class Membership:
     """What ends together."""
 
-    contact: Contact
+    contact: Session
     node: Supervisor
-    terms: Terms
+    terms: SwarmSettings
     thread: int | None = None  # the one that trains, once it has
     inside: bool = False  # a `with` block, which ends it
     ended: bool = False  # all of it: the node is gone, and the home is free
@@ -57,7 +57,7 @@ class Membership:
         others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident(), None}
         return not self.left and (self.inside or self.thread in others)
 
-    def in_common(self, shared: Shared) -> list[str]:
+    def in_common(self, shared: SharedModel) -> list[str]:
         """The names of those tensors that are in this swarm too."""
         own = {id(getattr(place.owner, place.attribute, None)) for place in self.contact.places}
         return [place.name for place in shared.places if id(place.tensor()) in own]
@@ -134,7 +134,7 @@ class Membership:
 LEAVE = "call leave() on that swarm first, or use it in `with`"
 
 
-class Residents:
+class ProcessSwarms:
     """Memberships, as long as somebody holds them."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Residents:
     def __bool__(self) -> bool:
         return bool(self._others())
 
-    def make_way(self, name: str, shared: Shared, home: Path | None) -> None:
+    def make_way(self, name: str, shared: SharedModel, home: Path | None) -> None:
         """For a model that joins: what an earlier run of a notebook's cell left behind in this process leaves.
 
         Those that are leaving are waited for. Raises ConfigError for a model that is in another swarm, and for a model or a home that is
@@ -198,7 +198,7 @@ def _in_it_already(member: Membership, names: Sequence[str]) -> Problem:
     return Problem("model", what, f"{LEAVE}; of two models that have a part in common, one keeps it local: [model] keep_local")
 
 
-RESIDENTS = Residents()
+RESIDENTS = ProcessSwarms()
 
 
 START_SECONDS = 20.0
@@ -207,9 +207,9 @@ START_SECONDS = 20.0
 class Swarm:
     """Made by learnae.join(). Call `step` after each optimiser step, always from one thread; leave by `with` or `leave()`."""
 
-    def __init__(self, model: nn.Module, shared: Shared, terms: Terms, *, optimizer: Any = None) -> None:
+    def __init__(self, model: nn.Module, shared: SharedModel, terms: SwarmSettings, *, optimizer: Any = None) -> None:
         self._model, self._optimizer, self._terms = model, optimizer, terms
-        self._contact = Contact(shared, terms)
+        self._contact = Session(shared, terms)
         self._journey = self._contact.journey
         fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
         self._node = Supervisor(self._contact, fds, self._contact.lookout, command=terms.command, backoff=terms.backoff, log=terms.logger)

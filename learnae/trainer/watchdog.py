@@ -18,14 +18,14 @@ from typing import Any
 import attrs
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
-from learnae.link.memory import Call, CallPage, Seen
-from learnae.link.messages import Benched, Failed
+from learnae.link.memory import Call, CallPage, CallsSeen
+from learnae.link.messages import Failed, Quarantined
 
 MOST = 64  # times `bench_rounds`
 
 
 @attrs.define
-class Sentence:
+class QuarantineTerm:
     until: int  # rounds of this peer's nodes
     rounds: int
     times: int
@@ -33,23 +33,23 @@ class Sentence:
 
 
 @attrs.define
-class Bench:
+class QuarantineHistory:
     """`rounds` for the first time. Whoever has been called again for as many rounds as it sat is forgiven."""
 
     rounds: int
-    _sentences: dict[str, Sentence] = attrs.field(factory=dict)
+    _sentences: dict[str, QuarantineTerm] = attrs.field(factory=dict)
 
-    def send(self, label: str, why: str, now: int) -> Sentence:
+    def send(self, label: str, why: str, now: int) -> QuarantineTerm:
         """It hung in round `now`."""
         before = self._sentences.get(label)
         times = before.times + 1 if before and now < before.until + before.rounds else 1
         rounds = self.rounds * min(MOST, 2 ** (times - 1))
-        self._sentences[label] = Sentence(now + rounds, rounds, times, why)
+        self._sentences[label] = QuarantineTerm(now + rounds, rounds, times, why)
         return self._sentences[label]
 
-    def at(self, now: int) -> tuple[Benched, ...]:
+    def at(self, now: int) -> tuple[Quarantined, ...]:
         """Who is benched in round `now`, and for how many rounds more."""
-        return tuple(Benched(label, one.until - now, one.why) for label, one in self._sentences.items() if one.until > now)
+        return tuple(Quarantined(label, one.until - now, one.why) for label, one in self._sentences.items() if one.until > now)
 
 
 LOOKS = 10  # in hang_seconds
@@ -69,7 +69,7 @@ class Hang:
 
 
 @attrs.define
-class Watch:
+class HangDetector:
     """Of one node after another."""
 
     page: CallPage
@@ -114,14 +114,14 @@ class Watch:
         key = _key(call)
         return self._ages[key] + passed if key in self._ages else 0.0
 
-    def _blocking(self, seen: Seen) -> Call | None:
+    def _blocking(self, seen: CallsSeen) -> Call | None:
         """The call in whose name the loop runs; else one in a thread, which may keep the interpreter from everybody."""
         if seen.stepping in seen.calls:
             return seen.calls[seen.stepping]
         threads = [call for call in seen.calls.values() if call.within == 0.0]
         return max(threads, key=lambda call: call.number, default=None)
 
-    def _late(self, seen: Seen) -> Hang | None:
+    def _late(self, seen: CallsSeen) -> Hang | None:
         inner = {call.outer: call for call in seen.calls.values()}
         for call in seen.calls.values():
             if self._is_late(call, inner.get(call.number)):
@@ -148,16 +148,16 @@ NOBODY = "the stacks above tell where it stood, unless it was suspended"
 
 
 @attrs.define
-class Lookout:
+class Watchdog:
     """Lives as long as the trainer's process; the page that it watches belongs to one node after another."""
 
-    watch: Watch
-    bench: Bench
+    watch: HangDetector
+    bench: QuarantineHistory
     log: Any
     _rounds_before: int = 0  # made by the nodes before this one
 
     @property
-    def benched(self) -> tuple[Benched, ...]:
+    def benched(self) -> tuple[Quarantined, ...]:
         """From any thread."""
         return self.bench.at(self._round)
 
@@ -222,7 +222,7 @@ RETRY_ADVICE = "it is tried again now and then; training goes on without the swa
 
 
 @attrs.frozen
-class Ending:
+class NodeExit:
     """`said` is what it wrote before it could speak."""
 
     seconds: float
@@ -257,14 +257,14 @@ class Ending:
 
 
 @attrs.define
-class Teller:
+class ExitReporter:
     """Tells of each ending, but not for ever of the same one."""
 
     log: Any
     _last: tuple[int | None, str] | None = None
     _alike: int = 0
 
-    def tell(self, ending: Ending, again_in_seconds: float) -> None:
+    def tell(self, ending: NodeExit, again_in_seconds: float) -> None:
         this = (ending.exit_code, ending.words)
         self._alike = self._alike + 1 if not ending.was_up and this == self._last else 1
         self._last = None if ending.was_up else this

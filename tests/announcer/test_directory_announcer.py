@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory import announcer, bulletin
 from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
 from learnae.plugins.directory.bulletin import FolderEvents, Reader, channel_folder, post
 from learnae.records import Heard
-from learnae.testing.announcer_talk import Ear
+from learnae.testing.announcer_talk import Listener
 from learnae.testing.context import make_context
 from tests.support.limits import within
 
@@ -61,7 +61,7 @@ def test_each_key_has_one_file_that_holds_its_newest_message(channel: Path) -> N
 @linux
 def test_an_event_wakes_the_listener(board: Path) -> None:
     async def scenario() -> None:
-        ear = Ear()
+        ear = Listener()
         async with announcer_in(board, poll_seconds=10_000.0) as announcer, trio.open_nursery() as nursery:
             await announcer.announce(b"before", channel="c", replaces=b"1")
             nursery.start_soon(announcer.listen, ["c"], ear.deliver)
@@ -95,7 +95,7 @@ def test_looks_find_what_no_event_told(board: Path, losing: bool, monkeypatch: p
     monkeypatch.setattr(announcer, "FolderEvents", lambda folders: NoEvents(folders, losing))
 
     async def scenario() -> None:
-        ear = Ear()
+        ear = Listener()
         async with announcer_in(board, poll_seconds=10_000.0 if losing else 0.05) as announcer, trio.open_nursery() as nursery:
             await announcer.announce(b"before", channel="c", replaces=b"1")
             nursery.start_soon(announcer.listen, ["c"], ear.deliver)
@@ -117,14 +117,14 @@ def test_a_folder_that_goes_is_unavailable_and_what_it_brings_back_is_backlog(
         monkeypatch.setattr(announcer, "FolderEvents", _refused)
 
     async def scenario() -> None:
-        ear = Ear()
+        ear = Listener()
         async with announcer_in(board, poll_seconds=0.05) as announcer:
             await announcer.announce(b"kept", channel="c", replaces=b"k")
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await announcer.listen(["c"], lambda heard: None if away.exists() else _move(board, away))
-            with pytest.raises(Unavailable, match="No such file"):
+            with pytest.raises(UnavailableError, match="No such file"):
                 await announcer.announce(b"lost", channel="c", replaces=b"k")
-            with pytest.raises(Unavailable, match="No such file"):
+            with pytest.raises(UnavailableError, match="No such file"):
                 await announcer.listen(["c"], ear.deliver)
             _move(away, board)
             async with trio.open_nursery() as nursery:
@@ -140,7 +140,7 @@ def test_a_channel_that_is_removed_under_a_listener_is_unavailable(board: Path) 
     async def scenario() -> None:
         async with announcer_in(board, poll_seconds=10_000.0) as announcer:
             await announcer.announce(b"hello", channel="c", replaces=b"k")
-            with pytest.raises(Unavailable, match="gone"):
+            with pytest.raises(UnavailableError, match="gone"):
                 await announcer.listen(["c"], lambda heard: shutil.rmtree(board))
 
     trio.run(within(30, scenario))
@@ -154,7 +154,7 @@ def test_a_failed_announcement_leaves_nothing_behind(board: Path, monkeypatch: p
         async with announcer_in(board) as announcer:
             with monkeypatch.context() as patched:
                 patched.setattr(os, "replace", full)
-                with pytest.raises(Unavailable, match="No space left"):
+                with pytest.raises(UnavailableError, match="No space left"):
                     await announcer.announce(b"hello", channel="c", replaces=b"k")
 
     trio.run(scenario)
@@ -263,7 +263,7 @@ def test_a_process_that_is_killed_while_it_announces_leaves_only_whole_messages(
         return hashlib.sha256(message[32:]).digest() == message[:32]
 
     async def scenario() -> None:
-        ear = Ear()
+        ear = Listener()
         async with announcer_in(board) as announcer, trio.open_nursery() as nursery:
             await announcer.announce(hashlib.sha256(b"first").digest() + b"first", channel="c", replaces=b"k")
             nursery.start_soon(announcer.listen, ["c"], ear.deliver)

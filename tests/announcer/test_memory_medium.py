@@ -12,7 +12,7 @@ import trio.testing
 
 from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium
 from learnae.strategies import NoOptions
-from learnae.testing.context import Shared, make_context, peer_named
+from learnae.testing.context import SharedResources, make_context, peer_named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class World:
     """Some peers on one medium, and what they heard when."""
 
-    shared: Shared = attrs.field(factory=Shared)
+    shared: SharedResources = attrs.field(factory=SharedResources)
     log: list[tuple[str, float, bytes, bool]] = attrs.field(factory=list)  # peer, second, message, backlog
 
     @property

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.http import FAILURES, BadAnswer, TooLong
-from learnae.http.messages import FIELDS, HEAD_BYTES, Source, read_body, read_head
+from learnae.http import FAILURES, BadResponseError, ResponseTooLongError
+from learnae.http.messages import FIELDS, HEAD_BYTES, BoundedReader, read_body, read_head
 from tests.support.hostile.answers import Played
 
 MOST = 10_000
@@ -18,8 +18,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def source_of(pieces: Iterable[bytes]) -> Source:
-    source = Source(Played(pieces))
+def source_of(pieces: Iterable[bytes]) -> BoundedReader:
+    source = BoundedReader(Played(pieces))
     source.begin(math.inf, math.inf)
     return source
 
@@ -67,7 +67,7 @@ def test_whatever_comes_either_is_an_answer_or_fails_as_one(head: bytes, rest: b
     "size", [b"-1", b"-5", b"+2", b"0x2", b"", b" 2", b"2 2", b"g", b"\xb2", b"1_0", b"123456789", b"2;" + b"x" * 300, b"ffffffff"]
 )
 def test_chunks_of_no_size_are_refused(size: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(CHUNKED + size + b"\r\n{}\r\n0\r\n\r\n")
 
 
@@ -75,7 +75,7 @@ def test_chunks_of_no_size_are_refused(size: bytes) -> None:
     "end", [b"2\r\n{}", b"2\r\n{}x", b"2\r\n{}\n", b"2\r\n{}\r\n", b"2\r\n{}\r\n0\r\n", b"5\r\n{}", b"0\r\nno header\r\n\r\n"]
 )
 def test_chunks_without_an_end_are_refused(end: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(CHUNKED + end)
 
 
@@ -110,7 +110,7 @@ def test_chunks_without_an_end_are_refused(end: bytes) -> None:
     ],
 )
 def test_headers_that_bend_http_are_refused(fields: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(OK + fields + b"\r\n\r\n{}")
 
 
@@ -130,13 +130,13 @@ def test_headers_that_bend_http_are_refused(fields: bytes) -> None:
     ],
 )
 def test_what_begins_as_no_answer_is_none(status: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(status + b"\r\nContent-Length: 2\r\n\r\n{}")
 
 
 @pytest.mark.parametrize("status", [101, 300, 301, 302, 303, 304, 307, 308, 399])
 def test_nobody_is_followed_elsewhere(status: int) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n" % status)
 
 
@@ -144,7 +144,7 @@ def test_a_few_interim_answers_are_passed_over_and_many_are_not() -> None:
     interim = b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n"
     whole = OK + b"Content-Length: 2\r\n\r\n{}"
     assert answered(interim * 3 + whole) == (200, b"{}")
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(interim * 100 + whole)
 
 
@@ -152,7 +152,7 @@ def test_a_few_interim_answers_are_passed_over_and_many_are_not() -> None:
     "fields", [b"a: b\r\n" * (FIELDS + 1), b"a: " + b"x" * HEAD_BYTES + b"\r\n", (b"a: " + b"x" * 1000 + b"\r\n") * 40]
 )
 def test_no_head_is_longer_than_heads_are(fields: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(OK + fields + b"Content-Length: 2\r\n\r\n{}")
 
 
@@ -168,13 +168,13 @@ def test_no_head_is_longer_than_heads_are(fields: bytes) -> None:
 )
 def test_no_more_is_read_than_was_asked_for(data: bytes) -> None:
     """Where a length is told, not even the first byte of it: nothing follows here."""
-    with pytest.raises(TooLong):
+    with pytest.raises(ResponseTooLongError):
         answered(data, most=100)
 
 
 def test_chunks_that_hold_next_to_nothing_are_given_up() -> None:
     chunk = b"1;" + b"x" * 200 + b"\r\na\r\n"
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponseError):
         answered(CHUNKED + chunk * 1000 + b"0\r\n\r\n")
     assert answered(CHUNKED + b"1\r\na\r\n" * 9000 + b"0\r\n\r\n") == (200, b"a" * 9000)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae.http import FAILURES, BadAnswer, Place, TooLong, Wire
+from learnae.http import FAILURES, BadResponseError, Endpoint, HttpClient, ResponseTooLongError
 
 SILENCE = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -29,7 +29,7 @@ def requested(line: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(serve: Serve, server: socket.socket | None = None) -> Iterator[Place]:
+def serving(serve: Serve, server: socket.socket | None = None) -> Iterator[Endpoint]:
     """Each connection is given to `serve`, and closed behind it."""
 
     def each(line: socket.socket) -> None:
@@ -47,23 +47,23 @@ def serving(serve: Serve, server: socket.socket | None = None) -> Iterator[Place
         thread.start()
         try:
             name = server.getsockname()
-            yield Place(path=name) if isinstance(name, str) else Place("127.0.0.1", name[1])
+            yield Endpoint(path=name) if isinstance(name, str) else Endpoint("127.0.0.1", name[1])
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
-def asked(wire: Wire, body: bytes = b"", *, most: int = 1000, seconds: float = SILENCE) -> tuple[int, bytes]:
+def asked(wire: HttpClient, body: bytes = b"", *, most: int = 1000, seconds: float = SILENCE) -> tuple[int, bytes]:
     with wire.post("/call?a=b", body, {"X-Mine": "1"}, most_bytes=most, answer_seconds=seconds) as answer:
         return answer.status, b"".join(answer.pieces)
 
 
 @pytest.fixture
-def wire_to() -> Iterator[Callable[..., Wire]]:
-    made: list[Wire] = []
+def wire_to() -> Iterator[Callable[..., HttpClient]]:
+    made: list[HttpClient] = []
 
-    def make(place: Place, silence_seconds: float = SILENCE) -> Wire:
-        made.append(Wire(place, silence_seconds))
+    def make(place: Endpoint, silence_seconds: float = SILENCE) -> HttpClient:
+        made.append(HttpClient(place, silence_seconds))
         return made[-1]
 
     yield make
@@ -71,7 +71,7 @@ def wire_to() -> Iterator[Callable[..., Wire]]:
         wire.close()
 
 
-def test_one_connection_serves_call_after_call(wire_to: Callable[..., Wire]) -> None:
+def test_one_connection_serves_call_after_call(wire_to: Callable[..., HttpClient]) -> None:
     heard: list[bytes] = []
     lines: list[int] = []
 
@@ -92,7 +92,7 @@ def test_one_connection_serves_call_after_call(wire_to: Callable[..., Wire]) -> 
 
 
 @pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b"x", b"\r\n"])
-def test_what_comes_behind_an_answer_answers_no_other_call(more: bytes, wire_to: Callable[..., Wire]) -> None:
+def test_what_comes_behind_an_answer_answers_no_other_call(more: bytes, wire_to: Callable[..., HttpClient]) -> None:
     def serve(line: socket.socket) -> None:
         while requested(line):
             line.sendall(OK + more)
@@ -102,7 +102,7 @@ def test_what_comes_behind_an_answer_answers_no_other_call(more: bytes, wire_to:
         assert [asked(wire) for _ in range(3)] == [(200, b"hi")] * 3
 
 
-def test_a_connection_that_was_closed_while_idle_is_made_anew(wire_to: Callable[..., Wire]) -> None:
+def test_a_connection_that_was_closed_while_idle_is_made_anew(wire_to: Callable[..., HttpClient]) -> None:
     def serve(line: socket.socket) -> None:
         requested(line)
         line.sendall(OK)
@@ -112,7 +112,7 @@ def test_a_connection_that_was_closed_while_idle_is_made_anew(wire_to: Callable[
         assert [asked(wire) for _ in range(3)] == [(200, b"hi")] * 3
 
 
-def test_a_daemon_at_a_unix_socket_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire_to: Callable[..., Wire]) -> None:
+def test_a_daemon_at_a_unix_socket_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire_to: Callable[..., HttpClient]) -> None:
     monkeypatch.chdir(tmp_path)
     server = socket.socket(socket.AF_UNIX)
     server.bind("daemon")
@@ -126,7 +126,7 @@ def test_a_daemon_at_a_unix_socket_is_asked(tmp_path: Path, monkeypatch: pytest.
         assert asked(wire_to(place)) == (200, b"hi")
 
 
-def test_a_body_is_sent_while_it_is_made_and_what_fails_in_making_it_comes_out(wire_to: Callable[..., Wire]) -> None:
+def test_a_body_is_sent_while_it_is_made_and_what_fails_in_making_it_comes_out(wire_to: Callable[..., HttpClient]) -> None:
     def pieces(fails: bool) -> Iterator[bytes]:
         yield b"one"
         yield b""
@@ -152,7 +152,7 @@ def test_a_body_is_sent_while_it_is_made_and_what_fails_in_making_it_comes_out(w
             assert b"".join(answer.pieces) == b"hi"
 
 
-def test_a_refusal_in_the_middle_of_a_body_is_heard(wire_to: Callable[..., Wire]) -> None:
+def test_a_refusal_in_the_middle_of_a_body_is_heard(wire_to: Callable[..., HttpClient]) -> None:
     def serve(line: socket.socket) -> None:
         line.recv(10)
         line.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
@@ -175,7 +175,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_it_can_be_cut_off_at_each_moment(moment: str, wire_to: Callable[..., Wire]) -> None:
+def test_it_can_be_cut_off_at_each_moment(moment: str, wire_to: Callable[..., HttpClient]) -> None:
     said, failed = threading.Event(), list[Exception]()
 
     def serve(line: socket.socket) -> None:
@@ -184,7 +184,7 @@ def test_it_can_be_cut_off_at_each_moment(moment: str, wire_to: Callable[..., Wi
         said.set()
         line.recv(1)
 
-    def ask(wire: Wire) -> None:
+    def ask(wire: HttpClient) -> None:
         try:
             asked(wire, seconds=1e6)
         except FAILURES as error:
@@ -203,7 +203,7 @@ def test_it_can_be_cut_off_at_each_moment(moment: str, wire_to: Callable[..., Wi
     assert failed or moment == "without a length"  # where the end is an end
 
 
-def test_calls_within_calls_are_all_cut_off(wire_to: Callable[..., Wire]) -> None:
+def test_calls_within_calls_are_all_cut_off(wire_to: Callable[..., HttpClient]) -> None:
     """Each has a connection of its own, and none is forgotten."""
 
     def serve(line: socket.socket) -> None:
@@ -231,7 +231,9 @@ def test_calls_within_calls_are_all_cut_off(wire_to: Callable[..., Wire]) -> Non
     ],
     ids=["a status", "a head", "a body", "chunks"],
 )
-def test_drops_that_come_without_end_are_waited_for_no_longer_than_an_answer_may_take(head: bytes, wire_to: Callable[..., Wire]) -> None:
+def test_drops_that_come_without_end_are_waited_for_no_longer_than_an_answer_may_take(
+    head: bytes, wire_to: Callable[..., HttpClient]
+) -> None:
     never = threading.Event()
     drop = b"1\r\na\r\n" if head.endswith(b"chunked\r\n\r\n") else b"H"
 
@@ -241,11 +243,11 @@ def test_drops_that_come_without_end_are_waited_for_no_longer_than_an_answer_may
         while not never.wait(0.01):
             line.sendall(drop)
 
-    with serving(serve) as place, pytest.raises((TimeoutError, BadAnswer)):
+    with serving(serve) as place, pytest.raises((TimeoutError, BadResponseError)):
         asked(wire_to(place, 0.5), seconds=0.5)
 
 
-def test_what_is_silent_is_given_up(wire_to: Callable[..., Wire]) -> None:
+def test_what_is_silent_is_given_up(wire_to: Callable[..., HttpClient]) -> None:
     with serving(lambda line: line.recv(1 << 16) and line.recv(1)) as place, pytest.raises(TimeoutError):
         asked(wire_to(place, 0.2))
 
@@ -253,7 +255,7 @@ def test_what_is_silent_is_given_up(wire_to: Callable[..., Wire]) -> None:
 @pytest.mark.parametrize(
     "head", [b"Content-Length: 99999999", b"Transfer-Encoding: chunked\r\n\r\n5f5e0ff", b"Transfer-Encoding: chunked\r\n\r\n-1", b"A: b"]
 )
-def test_no_more_is_taken_than_was_asked_for(head: bytes, wire_to: Callable[..., Wire]) -> None:
+def test_no_more_is_taken_than_was_asked_for(head: bytes, wire_to: Callable[..., HttpClient]) -> None:
     sent = 0
 
     def serve(line: socket.socket) -> None:
@@ -263,13 +265,13 @@ def test_no_more_is_taken_than_was_asked_for(head: bytes, wire_to: Callable[...,
         while sent < 300 << 20:
             sent += line.send(b"x" * (1 << 16))
 
-    with serving(serve) as place, pytest.raises((TooLong, BadAnswer)):
+    with serving(serve) as place, pytest.raises((ResponseTooLongError, BadResponseError)):
         asked(wire_to(place), most=1 << 19)
     assert sent < 32 << 20
 
 
 def test_neither_proxies_nor_redirections_nor_passwords_of_the_environment_count(
-    wire_to: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    wire_to: Callable[..., HttpClient], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -284,13 +286,16 @@ def test_neither_proxies_nor_redirections_nor_passwords_of_the_environment_count
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         wire = wire_to(place)
         for _ in range(2):
-            with pytest.raises(BadAnswer, match="elsewhere"):
+            with pytest.raises(BadResponseError, match="elsewhere"):
                 asked(wire)
     assert len(heard) == 2
     assert not any(word in request for request in heard for word in (b"Cookie", b"Authorization", b"/elsewhere"))
 
 
 @pytest.mark.parametrize("target", ["", "x", "/a b", "/a\r\nX: y", "/ä", "http://a/"])
-def test_no_request_is_made_of_what_is_no_target(target: str, wire_to: Callable[..., Wire]) -> None:
-    with pytest.raises(ValueError, match="no HTTP"), wire_to(Place("127.0.0.1", 1)).post(target, b"", {}, most_bytes=1, answer_seconds=1.0):
+def test_no_request_is_made_of_what_is_no_target(target: str, wire_to: Callable[..., HttpClient]) -> None:
+    with (
+        pytest.raises(ValueError, match="no HTTP"),
+        wire_to(Endpoint("127.0.0.1", 1)).post(target, b"", {}, most_bytes=1, answer_seconds=1.0),
+    ):
         pass

@@ -20,7 +20,7 @@ def make_trainer():
     model = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.01))
     fields = dict(batches=lambda: torch.ones(32, 4).split(8), loss=lambda model, x: model(x).square().mean(), evaluate_steps=20)
-    return learnae.Trainer(model=model, optimizer=optimizer, **{{**fields, {fields}}})
+    return learnae.TrainingLoop(model=model, optimizer=optimizer, **{{**fields, {fields}}})
 """
 FILE = '[swarm]\nname = "one"\n[peer]\nhome = "home"\n[train]\nentry = "train:make_trainer"\n'
 

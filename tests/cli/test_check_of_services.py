@@ -17,7 +17,7 @@ Check = Callable[[str], tuple[int, str, str]]
 PLUGINS = """
 import pathlib
 import trio
-from learnae import ConfigError, Unavailable
+from learnae import ConfigError, UnavailableError
 from learnae.errors import Problem
 from learnae.plugins.memory import MemoryAnnouncer
 from learnae.plugins.memory import MemoryStorage
@@ -32,7 +32,7 @@ class Wrong(MemoryStorage):
 
 class Away(MemoryAnnouncer):
     async def check(self):
-        raise Unavailable("the sea is out")
+        raise UnavailableError("the sea is out")
 
 class Broken(MemoryStorage):
     async def check(self):

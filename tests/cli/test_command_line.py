@@ -167,7 +167,7 @@ def test_a_strategy_that_needs_torch_says_how_to_get_it(learnae: Run, tmp_path: 
     assert "merge.use" in result.stderr and 'pip install "learnae[torch]"' in result.stderr
 
 
-@pytest.mark.parametrize("name", ["join", "Trainer", "Swarm"])
+@pytest.mark.parametrize("name", ["join", "TrainingLoop", "Swarm"])
 def test_what_needs_torch_says_so_to_whoever_imports_it(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", f"from learnae import {name}"]
     result = subprocess.run(command, env={**os.environ, **without_torch(tmp_path)}, capture_output=True, text=True, check=False)

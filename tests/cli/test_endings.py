@@ -8,7 +8,7 @@ import click
 import pytest
 
 from learnae.cli.endings import report
-from learnae.errors import ConfigError, PluginError, Problem, Unavailable
+from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 
 
 def raised(error: BaseException) -> BaseException:
@@ -27,7 +27,7 @@ def raised(error: BaseException) -> BaseException:
         (click.UsageError("no"), 2),
         (ConfigError(Problem("swarm.name", "is empty")), 2),
         (PluginError("mine", "merging", "no moon"), 3),
-        (Unavailable("no network"), 4),
+        (UnavailableError("no network"), 4),
         (ZeroDivisionError("division by zero"), 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),

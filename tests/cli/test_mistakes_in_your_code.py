@@ -27,8 +27,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("'loss': lambda model, x: model(x[:, :3]).mean()", "", 3, ["RuntimeError", "train.py", "x[:, :3]"]),
         ("", "def broken(:", 3, ["SyntaxError", "train.py", "def broken(:"]),
         ("", "import nothing_such", 3, ["ModuleNotFoundError", "train.py", "import nothing_such"]),
-        ("'evaluate': lambda model: {'acc': torch.ones(3)}", "", 2, ["Trainer.evaluate", "acc"]),
-        ("'batches': [1]", "", 2, ["Trainer.batches"]),
+        ("'evaluate': lambda model: {'acc': torch.ones(3)}", "", 2, ["TrainingLoop.evaluate", "acc"]),
+        ("'batches': [1]", "", 2, ["TrainingLoop.batches"]),
     ],
     ids=["loss", "within torch", "syntax", "import", "evaluate", "fields"],
 )

@@ -23,7 +23,7 @@ from tests.support.plain_sgd import PlainSGD
 
 def make_trainer():
     model = nn.Linear(4, 1)
-    return learnae.Trainer(
+    return learnae.TrainingLoop(
         model=model,
         optimizer=PlainSGD(model.parameters()),
         batches=lambda: [torch.ones(8, 4)],
@@ -113,7 +113,7 @@ def test_an_entry_must_return_a_trainer(folder: Path) -> None:
     with start(folder) as process:
         _, err = process.communicate(timeout=300)
     assert process.returncode == 3
-    assert "it returned int and not a learnae.Trainer" in err
+    assert "it returned int and not a learnae.TrainingLoop" in err
 
 
 def test_a_run_writes_beside_its_file_only_its_home(folder: Path) -> None:

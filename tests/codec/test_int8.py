@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae import Encoded, NoOptions, TensorSpec, UpdateRejected
+from learnae import Encoded, NoOptions, TensorSpec, UpdateRejectedError
 from learnae.plugins.codec.int8 import Int8
 from learnae.testing.codec_kit import CodecConformance
 
@@ -100,14 +100,14 @@ def test_zeros_take_no_scale(codec):
 
 
 def test_a_rejection_names_the_tensor_and_what_was_expected(codec):
-    with pytest.raises(UpdateRejected, match=r"codec: conv\.weight: 9 bytes, expected 104 for the shape \(10, 10\)") as caught:
+    with pytest.raises(UpdateRejectedError, match=r"codec: conv\.weight: 9 bytes, expected 104 for the shape \(10, 10\)") as caught:
         codec.decode(Encoded(bytes(9), {"exponent": 0}), TensorSpec("conv.weight", "float32", (10, 10)), None)
     assert caught.value.reason == "codec"
 
 
 @pytest.mark.parametrize("exponent", [-127, 128, True, 1.0, "1", None])
 def test_an_exponent_that_is_none_is_rejected(codec, exponent):
-    with pytest.raises(UpdateRejected, match="exponent is not a whole number"):
+    with pytest.raises(UpdateRejectedError, match="exponent is not a whole number"):
         codec.decode(Encoded(bytes(6), {"exponent": exponent}), TensorSpec("w", "float32", (4,)), None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from attrs.validators import ge, in_, lt, optional
 
-from learnae.config.describe import Key, describe_options, describe_tables
+from learnae.config.describe import OptionKey, describe_options, describe_tables
 from learnae.config.load import load_document
 from learnae.config.options import OptionsOf
 
@@ -23,11 +23,11 @@ class Options:
 
 def test_options_are_described_in_words_that_fit_a_toml_file() -> None:
     assert describe_options(Options, "merge") == [
-        Key("merge", "trim", "a number", "0.2", "Share dropped at each end.", ("at least 0.0", "less than 0.5")),
-        Key("merge", "needed", "text", "required", ""),
-        Key("merge", "place", "a path", "", ""),
-        Key("merge", "mode", "text", "", "", ('one of "a", "b"',)),
-        Key("merge", "names", "a list of text", "[]", ""),
+        OptionKey("merge", "trim", "a number", "0.2", "Share dropped at each end.", ("at least 0.0", "less than 0.5")),
+        OptionKey("merge", "needed", "text", "required", ""),
+        OptionKey("merge", "place", "a path", "", ""),
+        OptionKey("merge", "mode", "text", "", "", ('one of "a", "b"',)),
+        OptionKey("merge", "names", "a list of text", "[]", ""),
     ]
 
 

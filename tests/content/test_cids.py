@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.cids import check, cid_bytes, cid_text, dag_cid, is_dag, parse_cid, raw_cid
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Block, Cid
 
 # What `ipfs block put --format=raw` and `ipfs dag put` print for these bytes.
@@ -36,7 +36,7 @@ def test_a_cid_survives_the_way_to_bytes_and_back(data: bytes, name: object) -> 
 @given(st.one_of(st.binary(max_size=80), st.text(max_size=80), st.integers(), st.none()))
 def test_what_is_no_cid_is_only_ever_rejected(junk: object) -> None:
     for read in (cid_text, parse_cid):
-        with pytest.raises(UpdateRejected, match="cid"):
+        with pytest.raises(UpdateRejectedError, match="cid"):
             read(junk)
 
 
@@ -53,13 +53,13 @@ def test_what_is_no_cid_is_only_ever_rejected(junk: object) -> None:
     ],
 )
 def test_another_way_to_write_a_cid_is_rejected(text: str) -> None:
-    with pytest.raises(UpdateRejected):
+    with pytest.raises(UpdateRejectedError):
         parse_cid(text)
 
 
 @pytest.mark.parametrize("head", [b"\x01\x70\x12\x20", b"\x01\x55\x13\x20", b"\x01\x55\x12\x1f", b"\x00\x55\x12\x20"])
 def test_another_codec_hash_length_or_version_is_rejected(head: bytes) -> None:
-    with pytest.raises(UpdateRejected):
+    with pytest.raises(UpdateRejectedError):
         cid_text(head + bytes(32))
 
 

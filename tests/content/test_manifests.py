@@ -15,7 +15,7 @@ from learnae.content.cids import dag_cid, is_dag, raw_cid
 from learnae.content.pack import Packed, pack
 from learnae.content.roots import Root, decode_root, encode_part, encode_root
 from learnae.content.unpack import Content, Manifest
-from learnae.errors import Unavailable, UpdateRejected
+from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.records import MEGABYTE, Block, Cid, Encoded, Kind, PeerId, TensorSpec
 
 PEER = PeerId("0f" * 32)
@@ -39,7 +39,7 @@ def by_cid(blocks: Sequence[Block]) -> dict[Cid, bytes]:
 def read_manifest(root: Cid, store: Mapping[Cid, bytes], limit: int = LIMIT) -> Manifest:
     async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         if missing := [cid for cid in cids if cid not in store]:
-            raise Unavailable("not in this test", missing)
+            raise UnavailableError("not in this test", missing)
         return {cid: store[cid] for cid in cids}
 
     async def run() -> Manifest:
@@ -56,7 +56,7 @@ def test_more_bytes_than_expected_are_refused_before_the_data_is_fetched() -> No
     result = packed(tensors(600 * KIB))
     known = {block.cid: block.data for block in result.blocks if is_dag(block.cid)}
     assert read_manifest(result.root, known, result.bytes).bytes == result.bytes
-    with pytest.raises(UpdateRejected, match="too-large"):
+    with pytest.raises(UpdateRejectedError, match="too-large"):
         read_manifest(result.root, known, result.bytes - 1)
 
 
@@ -76,7 +76,7 @@ def test_roots_parts_and_pages_under_raw_cids_are_rejected() -> None:
         tampered(result, meta=raw[top.meta]),
         tampered(result, parts=(raw[top.parts[0]],)),
     ):
-        with pytest.raises(UpdateRejected, match="a raw block where dag-cbor belongs"):
+        with pytest.raises(UpdateRejectedError, match="a raw block where dag-cbor belongs"):
             read_manifest(root, blocks | {raw[cid]: store[cid] for cid in raw})
 
 
@@ -84,7 +84,7 @@ def test_data_in_dag_cbor_is_rejected() -> None:
     result = packed(tensors(5))
     part = encode_part([dag_cid(b"x")])
     root, store = tampered(result, parts=(part.cid,))
-    with pytest.raises(UpdateRejected, match="cid"):
+    with pytest.raises(UpdateRejectedError, match="cid"):
         read_manifest(root, {**store, part.cid: part.data})
 
 
@@ -92,7 +92,7 @@ def test_blocks_that_hold_no_tensor_are_rejected_before_they_are_fetched() -> No
     result = packed(tensors(5))
     part = encode_part([data_blocks(result)[0].cid, raw_cid(b"junk")])
     root, store = tampered(result, parts=(part.cid,))
-    with pytest.raises(UpdateRejected, match="holds no tensor"):
+    with pytest.raises(UpdateRejectedError, match="holds no tensor"):
         read_manifest(root, {**store, part.cid: part.data})
 
 
@@ -100,14 +100,14 @@ def test_a_list_of_one_page_is_not_the_usual_form() -> None:
     result = packed(tensors(5))
     part = encode_part([decode_root(by_cid(result.blocks)[result.root], 1).meta])
     root, store = tampered(result, meta=part.cid)
-    with pytest.raises(UpdateRejected, match="1 pages"):
+    with pytest.raises(UpdateRejectedError, match="1 pages"):
         read_manifest(root, {**store, part.cid: part.data})
 
 
 def test_a_list_of_too_many_pages_is_rejected_before_they_are_fetched() -> None:
     part = encode_part([dag_cid(bytes([index])) for index in range(65)])
     root = encode_root(Root(part.cid, ()))
-    with pytest.raises(UpdateRejected, match="65 pages"):
+    with pytest.raises(UpdateRejectedError, match="65 pages"):
         read_manifest(root.cid, by_cid([root, part]))
 
 
@@ -118,14 +118,14 @@ def test_a_block_of_another_length_than_the_meta_says_is_rejected(length: int) -
     part = encode_part([block.cid])
     root, store = tampered(result, parts=(part.cid,))
     manifest = read_manifest(root, {**store, part.cid: part.data})
-    with pytest.raises(UpdateRejected, match=f"a block of {length} bytes where the meta places 5"):
+    with pytest.raises(UpdateRejectedError, match=f"a block of {length} bytes where the meta places 5"):
         Content(manifest.meta, manifest.data_cids, by_cid([block])).check()
 
 
 def test_a_missing_block_is_unavailable_and_named() -> None:
     result = packed(tensors(5, 300 * KIB))
     manifest = read_manifest(result.root, by_cid(result.blocks))
-    with pytest.raises(Unavailable) as outage:
+    with pytest.raises(UnavailableError) as outage:
         Content(manifest.meta, manifest.data_cids, {manifest.data_cids[1]: bytes(300 * KIB)}).check()
     assert outage.value.missing == (manifest.data_cids[0],)
 
@@ -146,7 +146,7 @@ def test_mutated_structure_is_rejected_or_stays_harmless(data: st.DataObject) ->
         manifest = read_manifest(root, store)
         content = Content(manifest.meta, manifest.data_cids, store)
         content.check()
-    except (UpdateRejected, Unavailable):
+    except (UpdateRejectedError, UnavailableError):
         return
     for spec in content.meta.specs:
         content.encoded(spec.name)

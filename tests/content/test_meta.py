@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.cids import dag_cid, raw_cid
-from learnae.content.meta import Limits, Meta, Place, TensorEntry, decode_meta, encode_meta
-from learnae.errors import PluginError, UpdateRejected
+from learnae.content.meta import ByteRange, Limits, Meta, TensorEntry, decode_meta, encode_meta
+from learnae.errors import PluginError, UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Kind, PeerId, TensorSpec
 from learnae.trainer.shared import FLOATING, WHOLE
 
@@ -23,7 +23,7 @@ words = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=
 values = st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | words
 notes = st.dictionaries(words, values, max_size=4)
 specs = st.builds(TensorSpec, words, st.sampled_from(["float32", "bfloat16", "int64"]), st.lists(st.integers(0, 99), max_size=4).map(tuple))
-entries = st.builds(TensorEntry, specs, notes, st.builds(Place, counts, counts, counts))
+entries = st.builds(TensorEntry, specs, notes, st.builds(ByteRange, counts, counts, counts))
 metas = st.builds(
     Meta,
     peer=st.binary(min_size=32, max_size=32).map(lambda key: PeerId(key.hex())),
@@ -37,7 +37,7 @@ metas = st.builds(
 
 
 def entry(name: str = "w", length: int = 4, **notes: Any) -> TensorEntry:
-    return TensorEntry(TensorSpec(name, "float32", (1,)), notes, Place(0, 0, length))
+    return TensorEntry(TensorSpec(name, "float32", (1,)), notes, ByteRange(0, 0, length))
 
 
 def meta(*tensors: TensorEntry, **changes: Any) -> Meta:
@@ -151,7 +151,7 @@ def test_what_others_would_refuse_is_an_error_on_the_publishing_side(bad: Meta) 
     ],
 )
 def test_every_field_is_checked(changes: dict[str, Any]) -> None:
-    with pytest.raises(UpdateRejected):
+    with pytest.raises(UpdateRejectedError):
         decode_meta([page_with(**changes)], LIMITS)
 
 
@@ -159,7 +159,7 @@ def test_every_field_is_checked(changes: dict[str, Any]) -> None:
     "dtype", ["S400000000", "U9", "object", "O", "V8", "f", "<f4", "float128", "complex64", "float32,int8", "M8[s]", "", " float32"]
 )
 def test_no_dtype_but_those_that_a_swarm_shares_is_believed(dtype: str) -> None:
-    with pytest.raises(UpdateRejected, match="a dtype"):
+    with pytest.raises(UpdateRejectedError, match="a dtype"):
         decode_meta([page_with(tensors=[["w", dtype, [1], {}, 0, 0, 4]])], LIMITS)
 
 
@@ -173,19 +173,19 @@ def test_limits_bound_tensors_over_all_pages() -> None:
     pages = encode_meta(meta(*(entry(str(index)) for index in range(50))), 400)
     assert len(pages) > 2
     assert len(decode_meta(pages, Limits(1000, tensors=50)).tensors) == 50
-    with pytest.raises(UpdateRejected, match="malformed"):
+    with pytest.raises(UpdateRejectedError, match="malformed"):
         decode_meta(pages, Limits(1000, tensors=49))
 
 
 def test_no_place_lies_beyond_the_expected_size() -> None:
     pages = encode_meta(meta(entry(length=1001)), BLOCK_BYTES)
-    with pytest.raises(UpdateRejected, match="a place"):
+    with pytest.raises(UpdateRejectedError, match="a place"):
         decode_meta(pages, Limits(bytes=1000))
 
 
 def test_pages_of_two_metas_do_not_mix() -> None:
     first, second = (encode_meta(meta(entry(name), number=number), BLOCK_BYTES)[0] for name, number in (("a", 1), ("b", 2)))
-    with pytest.raises(UpdateRejected, match="different heads"):
+    with pytest.raises(UpdateRejectedError, match="different heads"):
         decode_meta([first, second], LIMITS)
 
 
@@ -195,6 +195,6 @@ def test_a_changed_byte_gives_another_valid_meta_or_a_rejection(data: st.DataObj
     good[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
     try:
         decoded = decode_meta([bytes(good)], LIMITS)
-    except UpdateRejected:
+    except UpdateRejectedError:
         return
     assert encode_meta(decoded, BLOCK_BYTES) == (bytes(good),)

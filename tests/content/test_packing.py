@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.content.cids import check, dag_cid, is_dag
-from learnae.content.encryption import Open, Seal, Siv
-from learnae.content.meta import Place
+from learnae.content.encryption import AesSiv, Encryption, NoEncryption
+from learnae.content.meta import ByteRange
 from learnae.content.pack import Packed, pack
 from learnae.content.roots import decode_root
 from learnae.content.unpack import Content, Manifest
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import MEGABYTE, Block, Cid, Encoded, Kind, PeerId, TensorSpec
 
 PEER = PeerId("0f" * 32)
@@ -34,11 +34,11 @@ class Stamp:
 
     def open(self, data: bytes) -> bytes:
         if self.seal(data[16:]) != data:
-            raise UpdateRejected("seal")
+            raise UpdateRejectedError("seal")
         return data[16:]
 
 
-SEALS = [Open(), Stamp(), Siv(bytes(Siv.KEY_BYTES))]
+SEALS = [NoEncryption(), Stamp(), AesSiv(bytes(AesSiv.KEY_BYTES))]
 sizes = st.lists(st.sampled_from([0, 1, 5, 1000, 100 * KIB, 128 * KIB, 512 * KIB - 16, 512 * KIB, 513 * KIB, 1200 * KIB]), max_size=8)
 
 
@@ -55,7 +55,7 @@ def by_cid(blocks: Sequence[Block]) -> dict[Cid, bytes]:
     return {block.cid: block.data for block in blocks}
 
 
-def read_manifest(root: Cid, store: Mapping[Cid, bytes], seal: Seal = SEALS[0]) -> Manifest:
+def read_manifest(root: Cid, store: Mapping[Cid, bytes], seal: Encryption = SEALS[0]) -> Manifest:
     async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         return {cid: store[cid] for cid in cids}
 
@@ -65,7 +65,7 @@ def read_manifest(root: Cid, store: Mapping[Cid, bytes], seal: Seal = SEALS[0]) 
     return trio.run(run)
 
 
-def unpacked(result: Packed, seal: Seal = SEALS[0]) -> Content:
+def unpacked(result: Packed, seal: Encryption = SEALS[0]) -> Content:
     store = by_cid(result.blocks)
     manifest = read_manifest(result.root, store, seal)
     content = Content(manifest.meta, manifest.data_cids, {cid: store[cid] for cid in manifest.data_cids}, seal)
@@ -80,7 +80,7 @@ def data_blocks(result: Packed) -> list[Block]:
 @pytest.mark.parametrize("seal", SEALS, ids=["open", "stamped", "sealed"])
 @given(sizes=sizes)
 @settings(max_examples=40)
-def test_what_was_packed_comes_out_again(seal: Seal, sizes: list[int]) -> None:
+def test_what_was_packed_comes_out_again(seal: Encryption, sizes: list[int]) -> None:
     entries = tensors(*sizes)
     result = packed(entries, seal=seal)
     content = unpacked(result, seal)
@@ -116,7 +116,7 @@ def test_the_form_of_an_update_is_the_documented_one() -> None:
 
 @given(sizes=sizes, seal=st.sampled_from(SEALS))
 @settings(max_examples=20)
-def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[int], seal: Seal) -> None:
+def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[int], seal: Encryption) -> None:
     def walk(value: object) -> None:
         if isinstance(value, cbor2.CBORTag):
             assert value.tag == 42 and value.value[:5] in (b"\0\x01\x55\x12\x20", b"\0\x01\x71\x12\x20") and len(value.value) == 37
@@ -133,11 +133,11 @@ def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[in
 def test_small_tensors_share_a_block_and_large_ones_start_their_own() -> None:
     content = unpacked(packed(tensors(100, 128 * KIB, 50, 600 * KIB, 7)))
     assert [entry.place for entry in content.meta.tensors] == [
-        Place(0, 0, 100),
-        Place(1, 0, 128 * KIB),
-        Place(0, 100, 50),
-        Place(2, 0, 600 * KIB),
-        Place(0, 150, 7),
+        ByteRange(0, 0, 100),
+        ByteRange(1, 0, 128 * KIB),
+        ByteRange(0, 100, 50),
+        ByteRange(2, 0, 600 * KIB),
+        ByteRange(0, 150, 7),
     ]
     assert [len(content.blocks[cid]) for cid in content.data_cids] == [157, 128 * KIB, 512 * KIB, 88 * KIB]
 
@@ -206,5 +206,5 @@ def test_two_tensors_of_one_name_are_an_error() -> None:
 def test_a_block_that_was_sealed_with_another_key_is_rejected_by_the_check() -> None:
     result = packed(tensors(5), seal=SEALS[1])
     manifest = read_manifest(result.root, by_cid(result.blocks), SEALS[1])
-    with pytest.raises(UpdateRejected, match="seal"):
+    with pytest.raises(UpdateRejectedError, match="seal"):
         Content(manifest.meta, manifest.data_cids, {manifest.data_cids[0]: bytes(21)}, SEALS[1]).check()

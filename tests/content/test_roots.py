@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from learnae.content.cids import cid_bytes, dag_cid, raw_cid
 from learnae.content.roots import PART_LINKS, Root, decode_part, decode_parts, decode_root, encode_part, encode_parts, encode_root
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Cid
 
 RAW, DAG = raw_cid(b"block"), dag_cid(b"part")
@@ -36,7 +36,7 @@ def test_a_root_survives_the_way_to_bytes_and_back(meta: Cid, parts: list[Cid]) 
 def test_a_root_with_more_parts_than_expected_is_rejected() -> None:
     root = encode_root(Root(DAG, (DAG, DAG, DAG)))
     assert decode_root(root.data, max_parts=3)
-    with pytest.raises(UpdateRejected, match="at most 2 items"):
+    with pytest.raises(UpdateRejectedError, match="at most 2 items"):
         decode_root(root.data, max_parts=2)
 
 
@@ -63,7 +63,7 @@ def test_a_root_with_more_parts_than_expected_is_rejected() -> None:
     ],
 )
 def test_anything_but_the_form_of_a_root_is_rejected_with_its_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(UpdateRejected) as rejected:
+    with pytest.raises(UpdateRejectedError) as rejected:
         decode_root(data, max_parts=10)
     assert rejected.value.reason == reason
 
@@ -72,7 +72,7 @@ def test_anything_but_the_form_of_a_root_is_rejected_with_its_reason(data: bytes
 @example(libipld.encode_dag_cbor({"v": [[[[]]]], "meta": None, "parts": None}))
 def test_garbage_is_only_ever_rejected(data: bytes) -> None:
     for decode in (decode_part, lambda data: decode_root(data, 10)):
-        with pytest.raises(UpdateRejected):
+        with pytest.raises(UpdateRejectedError):
             decode(data)
 
 
@@ -82,7 +82,7 @@ def test_a_changed_byte_gives_another_valid_root_or_a_rejection(data: st.DataObj
     good[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
     try:
         root = decode_root(bytes(good), max_parts=10)
-    except UpdateRejected:
+    except UpdateRejectedError:
         return
     assert encode_root(root).data == good
 
@@ -96,14 +96,14 @@ def test_many_blocks_are_listed_in_full_parts_and_a_last_one() -> None:
 
 def test_parts_that_are_not_full_before_the_last_are_rejected() -> None:
     short = encode_part([RAW]).data
-    with pytest.raises(UpdateRejected, match="not-canonical"):
+    with pytest.raises(UpdateRejectedError, match="not-canonical"):
         decode_parts([short, short])
 
 
 def test_a_part_lists_something_and_not_too_much() -> None:
-    with pytest.raises(UpdateRejected, match="not-canonical"):
+    with pytest.raises(UpdateRejectedError, match="not-canonical"):
         decode_part(encode_part([]).data)
-    with pytest.raises(UpdateRejected, match="malformed"):
+    with pytest.raises(UpdateRejectedError, match="malformed"):
         decode_part(encode_part([RAW] * (PART_LINKS + 1)).data)
 
 

@@ -8,7 +8,7 @@ from learnae import NoOptions, Verdict
 from learnae.elementwise import PIECE
 from learnae.plugins.gate.sane import Sane
 from learnae.testing.gate_kit import GateConformance
-from learnae.testing.models import Lazy, constant_model, local_model, random_model, received
+from learnae.testing.models import LazyModel, constant_model, local_model, random_model, received
 
 REFUSED = {reason: Verdict(weight=0.0, reason=reason) for reason in ("non-finite", "wrong-shape")}
 
@@ -62,7 +62,7 @@ def test_what_did_not_come_may_be_anything():
 
 def judge_known(model, sound):
     """The verdict on a model of which so much is known, and the names of the tensors that were decoded for it."""
-    tensors = Lazy(model)
+    tensors = LazyModel(model)
     item = attrs.evolve(received(tensors), sound=frozenset(sound))
     (verdict,) = Sane(NoOptions(), None).judge(local_model(random_model(0)), [item], {}).verdicts
     return verdict, set(tensors.reads)

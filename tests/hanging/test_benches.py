@@ -10,29 +10,29 @@ import structlog
 import trio
 
 from learnae.errors import PluginError
-from learnae.link.messages import Benched
+from learnae.link.messages import Quarantined
 from learnae.node.merging import Merger
-from learnae.node.runtime import Calls, OnTheBench
+from learnae.node.runtime import PluginCalls, QuarantinedError
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import LocalModel, Merged
 from learnae.strategies import Merge
 from learnae.testing.virtual_time import run_in_virtual_time
-from learnae.trainer.watchdog import MOST, Bench
+from learnae.trainer.watchdog import MOST, QuarantineHistory
 
 
-def left(bench: Bench, now: int) -> dict[str, int]:
+def left(bench: QuarantineHistory, now: int) -> dict[str, int]:
     return {one.label: one.rounds for one in bench.at(now)}
 
 
 def test_it_is_called_again_after_so_many_rounds():
-    bench = Bench(10)
+    bench = QuarantineHistory(10)
     bench.send("merge m", "it hung", 100)
     assert [left(bench, now) for now in (100, 109, 110)] == [{"merge m": 10}, {"merge m": 1}, {}]
 
 
 def test_one_that_hangs_again_soon_sits_twice_as_long_up_to_a_limit():
-    bench, now, sat = Bench(10), 0, []
+    bench, now, sat = QuarantineHistory(10), 0, []
     for _ in range(10):
         sat.append(bench.send("merge m", "it hung", now).rounds)
         now += sat[-1] + 1
@@ -41,28 +41,28 @@ def test_one_that_hangs_again_soon_sits_twice_as_long_up_to_a_limit():
 
 
 def test_one_that_was_called_for_as_long_as_it_sat_is_forgiven():
-    bench = Bench(10)
+    bench = QuarantineHistory(10)
     bench.send("merge m", "it hung", 0)
     assert bench.send("merge m", "it hung", 20).rounds == 10
     assert bench.send("merge m", "it hung", 39).rounds == 20
 
 
 def test_others_are_not_benched_with_it():
-    bench = Bench(10)
+    bench = QuarantineHistory(10)
     bench.send("merge m", "it hung", 0)
     bench.send("gate g", "it hung", 5)
     assert left(bench, 7) == {"merge m": 3, "gate g": 8}
 
 
-def calls(label="merge m", rounds=2) -> Calls:
-    return Calls(benched=[Benched(label, rounds, "it hung 30 s while merging")])
+def calls(label="merge m", rounds=2) -> PluginCalls:
+    return PluginCalls(benched=[Quarantined(label, rounds, "it hung 30 s while merging")])
 
 
 def test_a_benched_strategy_is_not_called_and_says_until_when():
     node = calls()
     said = []
     for _ in range(3):
-        with pytest.raises(OnTheBench) as caught, node.calling("merge m", "my-plugin", "merging", 0.0):
+        with pytest.raises(QuarantinedError) as caught, node.calling("merge m", "my-plugin", "merging", 0.0):
             raise AssertionError("it was called")
         said.append(str(caught.value))
         node.round_began()
@@ -83,19 +83,19 @@ def test_another_label_is_called_meanwhile():
 
 def test_a_label_that_the_page_cuts_is_benched_all_the_same():
     label = "merge " + "m" * 200
-    with pytest.raises(OnTheBench), calls(label[:80]).calling(label, "p", "merging", 0.0):
+    with pytest.raises(QuarantinedError), calls(label[:80]).calling(label, "p", "merging", 0.0):
         pass
 
 
 def test_what_a_call_raises_is_blamed_and_its_row_is_freed():
-    node = Calls()
+    node = PluginCalls()
     with pytest.raises(PluginError, match="'p' failed while merging: ValueError: no"), node.calling("merge m", "p", "merging", 0.0):
         raise ValueError("no")
     assert node.page.read().calls == {}
 
 
 def test_a_call_within_another_names_it():
-    node = Calls()
+    node = PluginCalls()
     with node.calling("merge m", "p", "merging", 0.0), node.calling("codec c", "p", "decoding", 0.0):
         outer, inner = node.page.read().calls.values()
     by_label = {call.label: call for call in (outer, inner)}
@@ -103,7 +103,7 @@ def test_a_call_within_another_names_it():
 
 
 def test_the_loop_shows_in_whose_name_it_runs_also_for_tasks_that_a_service_has_started():
-    node, seen = Calls(), {}
+    node, seen = PluginCalls(), {}
 
     async def look(who):
         await trio.lowlevel.checkpoint()
@@ -137,7 +137,7 @@ class Fine:
 def test_a_benched_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
     async def main():
         node, services = calls("storage s", 1), Services(Outages(structlog.get_logger()))
-        service = Named("s", "p", Fine(), label="storage s", calls=node)
+        service = ConfiguredStrategy("s", "p", Fine(), label="storage s", calls=node)
         async with trio.open_nursery() as nursery:
             await services.open([service], nursery)
             assert (services.failure, services.is_open(service)) == (None, False)
@@ -153,7 +153,7 @@ class Gradual(Merge):
     """Shows which calls were running while it made each tensor."""
 
     def __init__(self) -> None:
-        self.calls, self.seen = Calls(), []
+        self.calls, self.seen = PluginCalls(), []
 
     def merge(self, local, received, state):
         def tensors():
@@ -168,7 +168,7 @@ def test_a_large_model_may_take_long_as_long_as_one_tensor_after_another_comes()
     merge = Gradual()
     model = {name: np.zeros(2, np.float32) for name in "abc"}
     page = {name: np.ones(2, np.float32) for name in "abc"}
-    Merger(Named("gradual", "p", merge, calls=merge.calls), None, {}).run(LocalModel(model, model), [], page, {})
+    Merger(ConfiguredStrategy("gradual", "p", merge, calls=merge.calls), None, {}).run(LocalModel(model, model), [], page, {})
     drawn = [max(calls) for calls in merge.seen]
     assert len(set(drawn)) == 3  # calls of their own, and the whole may take for ever:
     assert [sorted(call.within for call in calls.values()) for calls in merge.seen] == [[0.0, math.inf]] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from learnae.link.memory import NOBODY, PAGE_BYTES, CallPage
-from learnae.trainer.watchdog import START_SECONDS, Watch
+from learnae.trainer.watchdog import START_SECONDS, HangDetector
 
 HANG_SECONDS = 30.0
 PAUSE = 3.0
@@ -16,7 +16,7 @@ class Node:
 
     def __init__(self) -> None:
         self.now, self.page = 1000.0, CallPage(bytearray(PAGE_BYTES))
-        self.watch = Watch(self.page, HANG_SECONDS, lambda: self.now)
+        self.watch = HangDetector(self.page, HANG_SECONDS, lambda: self.now)
         self.watch.begin()
         self.stopped = False
         self.pass_time(PAUSE)
@@ -167,6 +167,6 @@ def test_one_that_calls_others_without_end_is_blamed_itself(node):
 def test_a_node_that_starts_is_given_more_time():
     node = Node.__new__(Node)
     node.now, node.page, node.stopped = 0.0, CallPage(bytearray(PAGE_BYTES)), False
-    node.watch = Watch(node.page, HANG_SECONDS, lambda: node.now)
+    node.watch = HangDetector(node.page, HANG_SECONDS, lambda: node.now)
     node.watch.begin()
     assert node.pass_time(10_000, beats=False) == (START_SECONDS, None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.opening import look
 from learnae.plugins.directory import bulletin, packs, search
 from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
@@ -242,7 +242,7 @@ def test_large_indexes_of_strangers_are_read_up_to_a_bound_and_after_all_others(
             await bert.get(UPDATE.cids, lambda block: found.update({block.cid: bytes(block.data)}), hints=hints)
             assert same(found, UPDATE) and read < 1000
             read = 0
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(bert, [published("nowhere").root])
 
     trio.run(within(60, main))

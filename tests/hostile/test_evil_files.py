@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory import bulletin
 from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
 from learnae.plugins.directory.bulletin import channel_folder
@@ -155,7 +155,7 @@ async def _forget(folder: Path) -> None:
     async with DirectoryStorage(DirectoryStorageOptions(folder / BLOCKS), make_context(folder / "home", peer="anna")) as storage:
         await storage.drop(UPDATE.root)
         assert UPDATE.root not in await storage.roots()
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             await fetched(storage, UPDATE.cids)
 
 

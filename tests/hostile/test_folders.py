@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.node.runtime import inline
 from learnae.plugins.directory import bulletin, packs, search
 from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
@@ -156,7 +156,7 @@ def test_a_search_through_any_number_of_packs_can_be_cancelled_on_the_way_and_fi
                 update = published(str(number), *payloads(1, seed=number))
                 await store.put(update.root, update.blocks)
             before = calls
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(store, published("nowhere", b"nothing").cids)
             for number in range(20):
                 data = published(str(number), *payloads(1, seed=number)).blocks[1]

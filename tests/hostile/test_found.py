@@ -12,10 +12,10 @@ import pytest
 
 from learnae.content import dagcbor
 from learnae.content.cids import cid_bytes, raw_cid
-from learnae.content.meta import Limits, Place, block_lengths, decode_meta
+from learnae.content.meta import ByteRange, Limits, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_root
-from learnae.errors import UpdateRejected
-from learnae.link.messages import Garbled, Lines
+from learnae.errors import UpdateRejectedError
+from learnae.link.messages import GarbledError, Lines
 from learnae.records import BLOCK_BYTES
 
 KEYS = ("peer", "kind", "number", "codec", "base", "parents", "tensors")
@@ -46,7 +46,7 @@ def at_most(mebibytes: int) -> Iterator[None]:
 def test_nested_headers_that_claim_a_whole_block_each_are_refused_before_anything_is_allocated_by_them(header):
     """libipld took 2.2 GiB and 8 seconds for 900 such mappings in one block of 512 KiB."""
     claims = b"".join(header % struct.pack(">I", BLOCK_BYTES // 2 - 16 * level) for level in range(900))
-    with at_most(4), pytest.raises(UpdateRejected, match="malformed"):
+    with at_most(4), pytest.raises(UpdateRejectedError, match="malformed"):
         dagcbor.decode(filled_up(claims), KEYS)
 
 
@@ -55,7 +55,7 @@ def test_nested_headers_that_claim_a_whole_block_each_are_refused_before_anythin
 def test_deep_nesting_is_refused(levels, header):
     """Two pages with heads that nest 940 deep ended in a RecursionError where they were compared."""
     data = (header * levels)[: BLOCK_BYTES - 1] + b"\x00"
-    with at_most(4), pytest.raises(UpdateRejected):
+    with at_most(4), pytest.raises(UpdateRejectedError):
         decode_meta([data, data], Limits(MEBIBYTE))
 
 
@@ -64,13 +64,13 @@ def test_a_block_full_of_the_smallest_items_unfolds_to_no_more_than_a_hundred_ti
     count = BLOCK_BYTES - 200
     data = page([]).replace(b"\x67tensors\x80", b"\x67tensors\x9a" + struct.pack(">I", count) + item * count)
     assert len(data) <= BLOCK_BYTES
-    with at_most(BLOCK_BYTES * 100 // MEBIBYTE), pytest.raises(UpdateRejected, match=r"a list of at most|a tensor must"):
+    with at_most(BLOCK_BYTES * 100 // MEBIBYTE), pytest.raises(UpdateRejectedError, match=r"a list of at most|a tensor must"):
         decode_meta([data], Limits(MEBIBYTE))
 
 
 def test_numbers_as_keys_are_refused_since_their_hashes_could_be_made_to_collide():
     keys = b"".join(b"\x1b" + struct.pack(">Q", number << 40) + b"\x00" for number in range(1000))
-    with pytest.raises(UpdateRejected, match="malformed"):
+    with pytest.raises(UpdateRejectedError, match="malformed"):
         dagcbor.decode(b"\xb9" + struct.pack(">H", 1000) + keys, KEYS)
 
 
@@ -108,7 +108,7 @@ def test_numbers_as_keys_are_refused_since_their_hashes_could_be_made_to_collide
     ],
 )
 def test_a_tensor_beyond_a_bound_is_refused(row):
-    with pytest.raises(UpdateRejected, match="malformed"):
+    with pytest.raises(UpdateRejectedError, match="malformed"):
         decode_meta([page([row])], Limits(MEBIBYTE))
 
 
@@ -116,28 +116,28 @@ def test_more_tensors_than_the_bound_on_all_pages_together_are_refused():
     rows = [[str(number), "float32", [], {}, 0, 0, 0] for number in range(60)]
     limits = Limits(MEBIBYTE, tensors=100)
     assert len(decode_meta([page(rows)], limits).tensors) == 60
-    with pytest.raises(UpdateRejected, match="a list of at most 40 items"):
+    with pytest.raises(UpdateRejectedError, match="a list of at most 40 items"):
         decode_meta([page(rows), page(rows)], limits)
 
 
 def test_one_block_named_over_and_over_gives_no_tensor_more_bytes_than_the_limit():
     """4,096 links to one block of 512 KiB stand for 2 GiB."""
-    with pytest.raises(UpdateRejected, match="an integer from 0 to 1048576"):
+    with pytest.raises(UpdateRejectedError, match="an integer from 0 to 1048576"):
         decode_meta([page([["w", "float32", [1], {}, 0, 0, MEBIBYTE + 1]])], Limits(MEBIBYTE))
 
 
 def test_places_take_no_more_steps_than_there_are_blocks_and_places():
-    with pytest.raises(UpdateRejected, match="place"):
-        block_lengths([Place(0, 0, 2**62)], 1000, BLOCK_BYTES)
-    with pytest.raises(UpdateRejected, match="place"):
-        block_lengths([Place(2**62, 2**62, 1)], 1000, BLOCK_BYTES)
+    with pytest.raises(UpdateRejectedError, match="place"):
+        block_lengths([ByteRange(0, 0, 2**62)], 1000, BLOCK_BYTES)
+    with pytest.raises(UpdateRejectedError, match="place"):
+        block_lengths([ByteRange(2**62, 2**62, 1)], 1000, BLOCK_BYTES)
 
 
 def test_parts_and_roots_have_a_longest_list():
     link = cid_bytes(raw_cid(b""))
-    with pytest.raises(UpdateRejected, match="a list of at most 4096 items"):
+    with pytest.raises(UpdateRejectedError, match="a list of at most 4096 items"):
         decode_part(libipld.encode_dag_cbor({"blocks": [link] * 4097}))
-    with pytest.raises(UpdateRejected, match="a list of at most 3 items"):
+    with pytest.raises(UpdateRejectedError, match="a list of at most 3 items"):
         decode_root(libipld.encode_dag_cbor({"v": 1, "meta": link, "parts": [link] * 4}), 3)
 
 
@@ -148,5 +148,5 @@ def test_a_number_too_large_for_a_float_is_garbled():
         b'{"is": "Taken", "slot": 0, "progress": {"adoption": 0, "lineage": "", "age": 0, "steps": 0, "samples": 0, "step_seconds": %b}}\n'
     )
     Lines().decode(line % b"10")
-    with pytest.raises(Garbled):
+    with pytest.raises(GarbledError):
         Lines().decode(line % huge)

@@ -13,7 +13,7 @@ import pytest
 from learnae.cli.main import main
 from learnae.config.options import KINDS
 from learnae.identity.keys import Identity
-from learnae.node.history import History, Published
+from learnae.node.history import History, PublishedUpdate
 from learnae.records import Cid
 
 STRANGER = "5" * 64
@@ -45,7 +45,7 @@ def gift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
                 (folder / name).write_text(CODE.format(ran=str(tmp_path / "ran")))
         Identity.load_or_create(home / "key")
         with History.open(home / "history.sqlite") as history:
-            history.add_published(Published(3, Cid("b" + "a" * 58), b"lineage1", 8, 1, 2, "int8", b"shapes 1"))
+            history.add_published(PublishedUpdate(3, Cid("b" + "a" * 58), b"lineage1", 8, 1, 2, "int8", b"shapes 1"))
         document = {"swarm": {"name": "digits", "open": True}, "train": {"entry": "evil:make"}, **tables}
         (home / "config.json").write_text(json.dumps({"folder": str(home), "config": document}))
         monkeypatch.chdir(home)

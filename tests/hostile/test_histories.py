@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.main import main
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import ConfigError, UnavailableError
 from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_schema import APPLICATION_ID, STEPS
@@ -116,7 +116,7 @@ def test_homes_of_all_earlier_versions_still_open(tmp_path: Path, version: int) 
 def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_file, "LOOK_SECONDS", 0.2)
     with History.read(path) as history:
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             history._rows(f"{ENDLESS} max(i) FROM n")
         assert history.last_round() == 0
 
@@ -132,13 +132,13 @@ def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pyt
 )
 def test_a_value_of_another_type_is_a_damaged_history_and_no_bug_of_ours(path: Path, statement: str) -> None:
     changed(path, statement)
-    with History.read(path) as history, pytest.raises(Unavailable, match="damaged"):
+    with History.read(path) as history, pytest.raises(UnavailableError, match="damaged"):
         history.totals(), history.standing(), history.heard()
 
 
 def test_a_long_value_is_not_taken_in(path: Path) -> None:
     changed(path, f"INSERT INTO counts VALUES (hex(zeroblob({history_file.LONGEST_VALUE})), 1)")
-    with History.read(path) as history, pytest.raises((Unavailable, ConfigError)):
+    with History.read(path) as history, pytest.raises((UnavailableError, ConfigError)):
         history.counts()
 
 

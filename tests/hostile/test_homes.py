@@ -43,7 +43,7 @@ import learnae
 
 def make_trainer():
     model = nn.Linear(4, 1)
-    return learnae.Trainer(
+    return learnae.TrainingLoop(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         batches=lambda: [torch.ones(2, 4)],

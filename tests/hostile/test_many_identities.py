@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import learnae
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
@@ -46,7 +46,7 @@ class Choosy(MemoryStorage):
         refused = [cid for cid in cids if not manners.ask(self.context.peer, cid)]
         await trio.sleep(0.01)
         if refused:
-            raise Unavailable("not for you", refused)
+            raise UnavailableError("not for you", refused)
         await super().get(cids, deliver, hints=hints)
 
 

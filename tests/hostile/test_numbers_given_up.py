@@ -10,7 +10,7 @@ import trio
 import learnae
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.swarms import channel, swarm_id
-from learnae.node.receive import Numbers
+from learnae.node.receive import SequenceNumbers
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
@@ -31,7 +31,7 @@ class OffersSlow:
         return {"slow": Slow}
 
 
-async def taken_anew(numbers: Numbers) -> None:
+async def taken_anew(numbers: SequenceNumbers) -> None:
     """A round has begun to publish: a number is taken, and its model is being stored."""
     before = numbers.used[Kind.UPDATE]
     while numbers.used[Kind.UPDATE] == before:  # noqa: ASYNC110

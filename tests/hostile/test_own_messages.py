@@ -18,7 +18,7 @@ from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
-from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, Numbers
+from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, SequenceNumbers
 from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
 from tests.support.hostile import rubbish
 
@@ -37,7 +37,7 @@ class Clock:
 class Life:
     """A home, with the number that it uses next of each kind."""
 
-    numbers: Numbers
+    numbers: SequenceNumbers
     clock: Clock
     said: list[int] = attrs.field(factory=list)
 
@@ -57,7 +57,7 @@ class Life:
 
 def life(seed: int = 0) -> Life:
     clock = Clock()
-    return Life(Numbers(clock, structlog.get_logger(), rng=np.random.default_rng(seed)), clock)
+    return Life(SequenceNumbers(clock, structlog.get_logger(), rng=np.random.default_rng(seed)), clock)
 
 
 @pytest.mark.parametrize("kind", KINDS)

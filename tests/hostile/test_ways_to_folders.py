@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.opening import reach
 from learnae.plugins.directory.bulletin import channel_folder
 from learnae.testing.context import peer_named
@@ -81,7 +81,7 @@ def test_a_link_that_a_stranger_made_leads_nobody_elsewhere(top: Path, treasure:
     named = (swarm / "deep" / "blocks" if place == "above the blocks" else blocks, board) if "meeting" not in place else (None, None)
     before = state_of(treasure)
     said = as_user(victim, live(meeting, *named))
-    assert said.startswith("Unavailable") and "link" in said
+    assert said.startswith("UnavailableError") and "link" in said
     assert state_of(treasure) == before
 
 
@@ -114,7 +114,7 @@ def test_below_what_was_named_no_link_is_followed_whoever_made_it(tmp_path: Path
         "announcements of the meeting": meeting / "announcements",
     }[what]
     linked(link, elsewhere, os.geteuid())
-    with pytest.raises(Unavailable, match="link"):
+    with pytest.raises(UnavailableError, match="link"):
         live(meeting, None if "meeting" in what else tmp_path / "blocks", None if "meeting" in what else board)()
     assert list(elsewhere.iterdir()) == []
 

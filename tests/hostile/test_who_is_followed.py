@@ -12,7 +12,7 @@ import trio
 
 import learnae
 from learnae.content.cids import dag_cid
-from learnae.node.lineage_search import LANES, Misses
+from learnae.node.lineage_search import LANES, SearchMisses
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import Cid, Encoded, TensorSpec
@@ -151,7 +151,7 @@ def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_nev
 
 
 def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_and_rests(run_world):
-    misses = Misses()
+    misses = SearchMisses()
     misses.note(SMALLEST, 7)
     assert (misses.times(SMALLEST), misses.times(LINEAGE)) == (1, 0)
     assert [misses.rests(SMALLEST, round_) for round_ in (7, 8, 9)] == [True, True, False]

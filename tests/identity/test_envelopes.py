@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learnae.content.cids import cid_bytes, dag_cid
-from learnae.errors import UpdateRejected
-from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, SAMPLE_BYTES, Opened, decode_envelope, encode_envelope
+from learnae.errors import UpdateRejectedError
+from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, SAMPLE_BYTES, OpenedEnvelope, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
 
@@ -79,7 +79,7 @@ def with_fields(fields: dict[Any, Any]) -> bytes:
 
 
 def reason(data: bytes, swarm: bytes = SWARM) -> str:
-    with pytest.raises(UpdateRejected) as rejected:
+    with pytest.raises(UpdateRejectedError) as rejected:
         decode_envelope(data, swarm)
     return rejected.value.reason
 
@@ -89,7 +89,7 @@ def test_an_announcement_survives_the_way_to_the_wire_and_back(body: Body, numbe
     sent = announcement(body, number)
     message = encode_envelope(ANN, sent)
     assert len(message) <= ENVELOPE_BYTES
-    assert decode_envelope(message, SWARM) == Opened(sent, hashlib.sha256(message[97:]).digest())
+    assert decode_envelope(message, SWARM) == OpenedEnvelope(sent, hashlib.sha256(message[97:]).digest())
 
 
 def test_an_envelope_is_the_documented_one() -> None:
@@ -276,7 +276,7 @@ def test_signed_fields_of_any_type_are_taken_or_rejected(kind: int, changes: dic
     message = with_fields(fields)
     try:
         result = decode_envelope(message, SWARM)
-    except UpdateRejected:
+    except UpdateRejectedError:
         return
     assert decode_envelope(encode_envelope(ANN, result.announcement), SWARM).announcement == result.announcement
 

@@ -8,34 +8,36 @@ import pytest
 import structlog
 
 from learnae.config.tables import JoinTable
-from learnae.node.history import Published
-from learnae.node.inbox import Entry, Inbox
-from learnae.node.joining import Settling
-from learnae.node.lineage import Standing, Support
+from learnae.node.history import PublishedUpdate
+from learnae.node.inbox import Inbox, InboxEntry
+from learnae.node.joining import LineageAdoption
+from learnae.node.lineage import LineageState, Support
 from learnae.node.lineage_search import LANES
 from learnae.node.peers import Peers
-from learnae.node.selection import Chooser
+from learnae.node.selection import UpdateSelection
 from learnae.records import Announcement, Cid, PeerId, Update
 
 LINEAGE = b"lineage1"
 ME, ALICE, BOB = PeerId("e" * 64), PeerId("a" * 64), PeerId("b" * 64)
-OWN = Published(3, Cid("own"), LINEAGE, 7, 0, 10, "fp32", b"s" * 8)
+OWN = PublishedUpdate(3, Cid("own"), LINEAGE, 7, 0, 10, "fp32", b"s" * 8)
 
 
-def entry(peer: PeerId, *, backlog: bool = False) -> Entry:
+def entry(peer: PeerId, *, backlog: bool = False) -> InboxEntry:
     body = Update(Cid("root"), 1, LINEAGE, b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    return Entry(Announcement(b"", peer, 1, body), b"", b"", 0.0, 1, backlog)
+    return InboxEntry(Announcement(b"", peer, 1, body), b"", b"", 0.0, 1, backlog)
 
 
-def settling(rules: JoinTable, *entries: Entry) -> Settling:
+def settling(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
     chooser = SimpleNamespace(
         of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
     obtainer = SimpleNamespace(peers=Peers(9))
-    return Settling(Standing(rules, ME), chooser, obtainer, None, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger())
+    return LineageAdoption(
+        LineageState(rules, ME), chooser, obtainer, None, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger()
+    )
 
 
-def peers(entries: list[Entry]) -> list[PeerId]:
+def peers(entries: list[InboxEntry]) -> list[PeerId]:
     return [item.peer for item in entries]
 
 
@@ -77,8 +79,8 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
     inbox = Counting(300, lambda peer: False)
     for number in range(300):
         body = Update(Cid("root"), 1, number.to_bytes(8, "big"), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-        inbox.put(Entry(Announcement(b"", PeerId(f"{number:064x}"), 1, body), b"", b"", 0.0, 1, backlog=False))
-    chooser = Chooser(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
+        inbox.put(InboxEntry(Announcement(b"", PeerId(f"{number:064x}"), 1, body), b"", b"", 0.0, 1, backlog=False))
+    chooser = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
     made = attrs.evolve(settling(JoinTable()), chooser=chooser)
     among = made.standing.where_to_join(chooser.seen(1))
     inbox.visits = 0

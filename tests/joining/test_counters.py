@@ -15,7 +15,7 @@ from learnae.node.claims import (
     LISTENING_MERGES,
     OLDEST,
     WINDOW,
-    Believed,
+    BelievedClaims,
     Claims,
     between,
     bounded,
@@ -98,7 +98,9 @@ def test_another_lineage_begins_anew():
     merging = Merging()
     for index in range(ENOUGH):
         merging.believes(100 + index, 100 + index, received(f"p{index}", 150))
-    assert merging.claims.believe(local(1, 1), [received("a", 150)], b"another!", 9, here=9, young=True) == Believed(1, {"n": np.array(1)})
+    assert merging.claims.believe(local(1, 1), [received("a", 150)], b"another!", 9, here=9, young=True) == BelievedClaims(
+        1, {"n": np.array(1)}
+    )
 
 
 def test_whatever_all_claim_nothing_rises_faster_than_the_own_steps_allow():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from learnae.node.claims import OLDEST
-from learnae.node.inbox import Entry
+from learnae.node.inbox import InboxEntry
 from learnae.node.lineage_search import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained
 from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
@@ -22,7 +22,7 @@ def obtained(weight: float, integers: list[int], age: int = 7, table: list[int] 
     tensors = {"w": np.full(2, weight, np.float32), COUNTS: np.array(integers), "table": np.array(table or integers)}
     decoder = SimpleNamespace(specs=SPECS, decode=lambda name: Decoded(tensors[name]))
     body = Update(Cid("root"), 1, b"l" * 8, b"s" * 8, age, False, 0, 0, 0.0, "fp32")
-    return Obtained(Entry(Announcement(b"", PeerId("p"), 1, body), b"", b"", 0.0, 1, False), decoder)
+    return Obtained(InboxEntry(Announcement(b"", PeerId("p"), 1, body), b"", b"", 0.0, 1, False), decoder)
 
 
 def adopted(*items: Obtained, own: int = 3, age: int = 100) -> dict[str, list]:

@@ -8,11 +8,11 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.config.tables import JoinTable
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.identity.keys import Admission
 from learnae.node.control import Orders
 from learnae.node.history import History
-from learnae.node.lineage import Lasting, Standing
+from learnae.node.lineage import LineageState, MinimumDuration
 from learnae.node.runtime import inline
 from learnae.records import PeerId
 
@@ -34,7 +34,7 @@ class Ways:
     """Moving, with the answers that the test wants: why not, or nothing."""
 
     def __init__(self, *answers: str, rules: JoinTable) -> None:
-        self.standing, self.answers, self.asked = Standing(rules, lineage=OWN), list(answers), []
+        self.standing, self.answers, self.asked = LineageState(rules, lineage=OWN), list(answers), []
 
     def best_other(self, round_: int) -> bytes:
         return OTHER if self.standing.lineage == OWN else OWN
@@ -52,7 +52,7 @@ def make():
     def make(*answers: str, rules: JoinTable | None = None, admission: Admission | None = None) -> Orders:
         ear, ways = Ear(admission or Admission()), Ways(*answers, rules=rules or JoinTable())
         log, wishes = structlog.get_logger(), History.open(":memory:")
-        return Orders(wishes, ear, ways, ear.admission, Lasting(3, 0.0), lambda: 0.0, inline, log)
+        return Orders(wishes, ear, ways, ear.admission, MinimumDuration(3, 0.0), lambda: 0.0, inline, log)
 
     return make
 
@@ -153,12 +153,12 @@ def test_an_order_whose_end_cannot_be_written_is_told_once_and_not_carried_out_t
     def end_rejoin(order, outcome):
         if full:
             full.pop()
-            raise Unavailable("the disk is full")
+            raise UnavailableError("the disk is full")
         end(order, outcome)
 
     monkeypatch.setattr(orders.wishes, "end_rejoin", end_rejoin)
     with capture_logs() as logs:
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             rounds(orders, 1)
         assert rounds(orders, 2, 3) == [False, False]
     assert [line["event"] for line in logs] == ["rejoin.ordered"]

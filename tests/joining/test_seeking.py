@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Entry
-from learnae.node.lineage_search import LANES, MOST_LANES, Lead, Search
+from learnae.node.inbox import InboxEntry
+from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead
 from learnae.node.obtaining import Obtained
-from learnae.node.reports import Tally
+from learnae.node.reports import RoundRecord
 from learnae.records import Announcement, Cid, PeerId, Update
 from learnae.testing.virtual_time import run_in_virtual_time
 
@@ -30,7 +30,9 @@ class Line:
     failed: list[str] = attrs.field(factory=list)
     limit: int = 1000
 
-    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool, transfer: Transfer) -> Obtained | None:
+    async def obtain_one(
+        self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool, transfer: Transfer
+    ) -> Obtained | None:
         self.asked.append(entry.peer)
         if self.seconds[entry.peer] < NEVER:
             transfer.bytes = 1
@@ -41,23 +43,23 @@ class Line:
         return None
 
 
-def lead(name: str, strength: int, count: int = 1) -> Lead:
+def lead(name: str, strength: int, count: int = 1) -> SearchLead:
     body = Update(Cid("root"), 1, name.encode(), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    entries = [Entry(Announcement(b"", PeerId(name), number, body), b"", b"", 0.0, 1, False) for number in range(count)]
-    return Lead(name.encode(), entries, strength)
+    entries = [InboxEntry(Announcement(b"", PeerId(name), number, body), b"", b"", 0.0, 1, False) for number in range(count)]
+    return SearchLead(name.encode(), entries, strength)
 
 
-def crowd(names: Sequence[str]) -> Lead:
+def crowd(names: Sequence[str]) -> SearchLead:
     body = Update(Cid("root"), 1, b"crowd", b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    return Lead(b"crowd", [Entry(Announcement(b"", PeerId(name), 1, body), b"", b"", 0.0, 1, False) for name in names], 3)
+    return SearchLead(b"crowd", [InboxEntry(Announcement(b"", PeerId(name), 1, body), b"", b"", 0.0, 1, False) for name in names], 3)
 
 
-def look(seconds: Mapping[str, float], *leads: Lead) -> tuple[Any, ...]:
+def look(seconds: Mapping[str, float], *leads: SearchLead) -> tuple[Any, ...]:
     """What was found, when, the lineages that were missed, and whose fetch has failed."""
     line = Line(seconds)
 
     async def main() -> tuple[Any, ...]:
-        began, search = trio.current_time(), Search(line, Tally(1, 0.0), trio.current_time)
+        began, search = trio.current_time(), LineageSearch(line, RoundRecord(1, 0.0), trio.current_time)
         found = await search.run(leads)
         return found.lineage if found else None, round(trio.current_time() - began, 2), search.missed, line
 
@@ -96,7 +98,7 @@ def test_a_lineage_that_is_heard_meanwhile_is_looked_for_too_where_there_is_room
     line = Line({"fake": NEVER, "late": 0.5})
 
     async def main() -> tuple[Any, ...]:
-        search, found = Search(line, Tally(1, 0.0), trio.current_time), []
+        search, found = LineageSearch(line, RoundRecord(1, 0.0), trio.current_time), []
 
         async def run() -> None:
             found.append(await search.run([lead("fake", 1)]))
@@ -151,7 +153,10 @@ def test_a_lineage_of_more_support_of_which_nothing_moves_is_waited_for_only_so_
 
 def test_a_search_to_which_lineages_are_added_for_ever_has_an_end():
     async def main() -> float:
-        search, ended = Search(Line({str(number): NEVER for number in range(1000)}), Tally(1, 0.0), trio.current_time), trio.Event()
+        search, ended = (
+            LineageSearch(Line({str(number): NEVER for number in range(1000)}), RoundRecord(1, 0.0), trio.current_time),
+            trio.Event(),
+        )
 
         async def run() -> None:
             assert await search.run([lead("0", 1)]) is None
@@ -179,7 +184,7 @@ def look_again(seconds: Mapping[str, float], doubted: Sequence[str]) -> tuple[li
         return any(item.entry.peer in doubted for item in obtained)
 
     async def main() -> tuple[list[str], float, Line]:
-        began, search = trio.current_time(), Search(line, Tally(1, 0.0), trio.current_time, unsure=unsure)
+        began, search = trio.current_time(), LineageSearch(line, RoundRecord(1, 0.0), trio.current_time, unsure=unsure)
         found = await search.run([crowd(list(seconds))])
         assert found is not None
         return [item.entry.peer for item in found.obtained], round(trio.current_time() - began, 2), line

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.link.messages import MAX_LINE, Failed, Garbled, Lines, Message, Offer, Progress, Report, Taken
+from learnae.link.messages import MAX_LINE, Failed, GarbledError, Lines, MergeResult, Message, Report, Taken, TrainerProgress
 from tests.support.hostile.lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()
@@ -25,12 +25,15 @@ def test_a_message_survives_its_line(message: Message) -> None:
 
 @given(st.text(), st.binary(max_size=40), st.integers(), st.floats(allow_nan=False))
 def test_any_text_and_number_survives(text: str, lineage: bytes, number: int, loss: float) -> None:
-    for message in (Offer(text, number, 0, 0, lineage, number, text), Taken(0, Progress(number, lineage, 0, 0, 0, loss, loss))):
+    for message in (
+        MergeResult(text, number, 0, 0, lineage, number, text),
+        Taken(0, TrainerProgress(number, lineage, 0, 0, 0, loss, loss)),
+    ):
         assert LINES.decode(LINES.encode(message)) == message
 
 
 def test_a_loss_that_is_no_number_survives() -> None:
-    taken = LINES.decode(LINES.encode(Taken(0, Progress(0, b"", 0, 0, 0, 0.0, math.nan))))
+    taken = LINES.decode(LINES.encode(Taken(0, TrainerProgress(0, b"", 0, 0, 0, 0.0, math.nan))))
     assert isinstance(taken, Taken) and taken.progress.loss is not None and math.isnan(taken.progress.loss)
 
 
@@ -68,13 +71,13 @@ def test_a_whole_number_may_stand_for_a_float_and_nothing_else_for_anything() ->
     ],
 )
 def test_what_cannot_be_meant_is_garbled(line: bytes) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(GarbledError):
         LINES.decode(line)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(GarbledError):
         LINES.decode(data + b"\n")
 
 
@@ -82,7 +85,7 @@ def test_a_line_has_a_longest_length_on_both_sides() -> None:
     long = Failed("x" * MAX_LINE)
     with pytest.raises(ValueError, match="more than"):
         LINES.encode(long)
-    with pytest.raises(Garbled):
+    with pytest.raises(GarbledError):
         LINES.decode(LINES.encode(long, 2 * MAX_LINE))
 
 

@@ -24,14 +24,14 @@ from learnae.link.messages import (
     Hello,
     Lines,
     Link,
+    MergeResult,
     Message,
-    Offer,
-    Progress,
     Release,
     Report,
     Start,
     Taken,
-    TrainerGone,
+    TrainerGoneError,
+    TrainerProgress,
     Want,
 )
 from learnae.link.node_end import NodeLink, open_link
@@ -41,12 +41,12 @@ SPECS = (TensorSpec("w", "float32", (4,)),)
 REPORT = RoundReport(1, 0.5, b"lineage8", 7, None, 0, 0, 0, 0, 0, 0, 0, "alone")
 
 
-def progress(adoption: int = 0) -> Progress:
-    return Progress(adoption, b"", 5, 5, 5, 0.1)
+def progress(adoption: int = 0) -> TrainerProgress:
+    return TrainerProgress(adoption, b"", 5, 5, 5, 0.1)
 
 
-def offer(number: int, slot: int = 0) -> Offer:
-    return Offer("session", number, 0, slot, b"lineage8", 0, "merged")
+def offer(number: int, slot: int = 0) -> MergeResult:
+    return MergeResult("session", number, 0, slot, b"lineage8", 0, "merged")
 
 
 class Trainer:
@@ -145,7 +145,7 @@ async def test_a_node_that_is_started_by_hand_is_told_so() -> None:
 async def test_a_trainer_that_ends_before_it_says_anything_is_gone() -> None:
     with trainer() as (one, fd):
         one.socket.shutdown(socket.SHUT_WR)
-        with pytest.raises(TrainerGone):
+        with pytest.raises(TrainerGoneError):
             await open_link(["--link-fd", str(fd)])
 
 
@@ -225,14 +225,14 @@ async def test_waiting_ends_when_the_trainer_is_gone() -> None:
         async with trio.open_nursery() as nursery:
 
             async def wait(what: Callable[[], Awaitable[object]]) -> None:
-                with pytest.raises(TrainerGone):
+                with pytest.raises(TrainerGoneError):
                     await what()
 
             nursery.start_soon(wait, link.next_snapshot)
             nursery.start_soon(wait, lambda: link.adopted(1))
             await trio.testing.wait_all_tasks_blocked()
             one.socket.shutdown(socket.SHUT_WR)
-        with pytest.raises(TrainerGone):
+        with pytest.raises(TrainerGoneError):
             await link.next_snapshot()
 
 
@@ -240,7 +240,7 @@ async def test_waiting_ends_when_the_trainer_is_gone() -> None:
 async def test_a_trainer_that_talks_nonsense_is_gone() -> None:
     async with linked() as (one, link):
         one.socket.sendall(b"nonsense\n")
-        with pytest.raises(TrainerGone):
+        with pytest.raises(TrainerGoneError):
             await link.next_snapshot()
 
 
@@ -249,7 +249,7 @@ async def test_a_trainer_that_names_a_slot_that_is_none_is_gone() -> None:
     for slot in (-1, 2, 2**63):
         async with linked() as (one, link):
             one.say(Taken(slot, progress()))
-            with pytest.raises(TrainerGone):
+            with pytest.raises(TrainerGoneError):
                 await link.next_snapshot()
 
 
@@ -257,7 +257,7 @@ async def test_a_trainer_that_names_a_slot_that_is_none_is_gone() -> None:
 async def test_a_line_that_never_ends_is_not_kept() -> None:
     async with linked() as (one, link), trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, one.socket.sendall, b"x" * (MAX_LINE + 100))
-        with pytest.raises(TrainerGone):
+        with pytest.raises(TrainerGoneError):
             await link.next_snapshot()
 
 

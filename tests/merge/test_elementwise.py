@@ -11,7 +11,7 @@ from attrs.validators import ge, lt
 from learnae import ElementwiseMerge, NoOptions
 from learnae.elementwise import PIECE, pieces
 from learnae.testing.merge_kit import MergeConformance
-from learnae.testing.models import Lazy, constant_model, local_model, random_model, received
+from learnae.testing.models import LazyModel, constant_model, local_model, random_model, received
 
 
 @attrs.frozen
@@ -103,7 +103,7 @@ def test_without_anybody_every_tensor_is_unchanged():
 
 
 def test_each_received_tensor_is_decoded_once():
-    lazy = Lazy(random_model(1))
+    lazy = LazyModel(random_model(1))
     result_of(WeightedSum(NoOptions(), None), local_model(random_model(0)), received(lazy))
     assert set(lazy.reads.values()) == {1}
     assert lazy.most_alive == 1

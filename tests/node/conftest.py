@@ -12,10 +12,10 @@ import pytest
 import structlog
 
 from learnae.content.pack import Packed, pack
-from learnae.errors import Unavailable
-from learnae.node.inbox import Entry
+from learnae.errors import UnavailableError
+from learnae.node.inbox import InboxEntry
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.records import Announcement, Block, Cid, Encoded, Kind, PeerId, TensorSpec, Update
 from learnae.strategies import Storage
@@ -40,7 +40,7 @@ class Shelf(Storage):
         for cid in [cid for cid in cids if cid in self.blocks]:
             deliver(self.blocks[cid])
         if missing := [cid for cid in cids if cid not in self.blocks]:
-            raise Unavailable("not on the shelf", missing)
+            raise UnavailableError("not on the shelf", missing)
 
     async def drop(self, root) -> None:
         self.held.pop(root, None)
@@ -57,8 +57,8 @@ class Publication:
     packed: Packed
 
     @property
-    def entry(self) -> Entry:
-        return Entry(self.announcement, hashlib.sha256(self.packed.root.encode()).digest(), b"", 0.0, 1, False)
+    def entry(self) -> InboxEntry:
+        return InboxEntry(self.announcement, hashlib.sha256(self.packed.root.encode()).digest(), b"", 0.0, 1, False)
 
     @property
     def update(self) -> Update:
@@ -98,7 +98,7 @@ class Bench:
     """Services that run in a nursery of the test."""
 
     services: Services
-    named: list[Named[Any]]
+    named: list[ConfiguredStrategy[Any]]
 
     @property
     def outages(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ def bench() -> Callable[..., Any]:
     async def open_all(nursery, *strategies, writes: Sequence[bool] = ()) -> Bench:
         services = Services(Outages(structlog.get_logger()))
         named = [
-            Named(f"s{index}", f"plugin-{index}", strategy, writes[index] if writes else True, f"storage s{index}")
+            ConfiguredStrategy(f"s{index}", f"plugin-{index}", strategy, writes[index] if writes else True, f"storage s{index}")
             for index, strategy in enumerate(strategies)
         ]
         await services.open(named, nursery)

@@ -8,9 +8,9 @@ import pytest
 
 import learnae
 from learnae.config.load import load_document
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.identity.keys import Identity
-from learnae.node.strategy_set import Named, assemble, told_apart
+from learnae.node.strategy_set import ConfiguredStrategy, assemble, told_apart
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
@@ -52,14 +52,14 @@ def test_the_own_codec_decodes_by_its_own_options_and_others_by_their_defaults(a
 def test_a_name_that_is_not_installed_is_refused_and_imports_nothing(assembly, name, tmp_path):
     (tmp_path / "my_file.py").write_text("raise SystemExit('imported')")
     before = set(sys.modules)
-    with pytest.raises(UpdateRejected, match="unknown-codec"):
+    with pytest.raises(UpdateRejectedError, match="unknown-codec"):
         assembly().codec_named(name)
     assert set(sys.modules) == before
 
 
 @pytest.mark.parametrize("name", ["fussy", "absent"])
 def test_an_installed_codec_that_cannot_be_made_refuses_the_update_and_names_its_plugin(assembly, name):
-    with pytest.raises(UpdateRejected, match=r"unusable-codec.*'third-party'"):
+    with pytest.raises(UpdateRejectedError, match=r"unusable-codec.*'third-party'"):
         assembly().codec_named(name)
 
 
@@ -71,7 +71,7 @@ def test_two_storages_of_one_name_are_told_apart(assembly, tmp_path):
 
 @pytest.mark.parametrize("name", ["memory", "./copy (1).py:Mine"])
 def test_two_of_one_name_are_told_apart_whatever_it_is_and_other_kinds_do_not_count(name):
-    made = [Named(name, "p", None, label=f"gate {name}")]
+    made = [ConfiguredStrategy(name, "p", None, label=f"gate {name}")]
     for _ in range(3):
-        made.append(told_apart(Named(name, "p", None, label=f"storage {name}"), made))
+        made.append(told_apart(ConfiguredStrategy(name, "p", None, label=f"storage {name}"), made))
     assert [one.label for one in made[1:]] == [f"storage {name}", f"storage {name} (2)", f"storage {name} (3)"]

@@ -6,7 +6,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
@@ -62,7 +62,7 @@ def test_those_that_hang_cost_their_limit_once_and_are_left_alone_for_a_while(be
 @pytest.mark.parametrize("times", [(1, 2, 3), (3, 2, 1), (2, 2, 2)])
 def test_what_fails_is_told_in_the_order_of_the_file_whatever_fails_first(bench, times):
     _, worked, _, told = served(
-        bench, *(Slow(seconds, error) for seconds, error in zip(times, (Unavailable("x"), None, OSError()), strict=True))
+        bench, *(Slow(seconds, error) for seconds, error in zip(times, (UnavailableError("x"), None, OSError()), strict=True))
     )
     assert worked == ["storage s1"]
     assert told == ["working by storage s0", "working by storage s2"]

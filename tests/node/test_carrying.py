@@ -11,31 +11,31 @@ import trio
 
 from learnae.content.cids import raw_cid
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Entry, Inbox
-from learnae.node.obtaining import Pace
+from learnae.node.inbox import Inbox, InboxEntry
+from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
-from learnae.node.relay import LONGEST, NEWEST, Carrying
-from learnae.node.retention import Keeping
+from learnae.node.relay import LONGEST, NEWEST, BlockRelay
+from learnae.node.retention import RetentionPolicy
 from learnae.records import Announcement, Update
 from learnae.testing.context import peer_named
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
-def update(peer: str, number: int) -> Entry:
+def update(peer: str, number: int) -> InboxEntry:
     body = Update(raw_cid(f"{peer} {number}".encode()), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
-    return Entry(Announcement(b"s" * 16, peer_named(peer), number, body), b"", b"", 0.0, 1, False)
+    return InboxEntry(Announcement(b"s" * 16, peer_named(peer), number, body), b"", b"", 0.0, 1, False)
 
 
 @attrs.define
 class Stock:
     """A Carrying, with the shelves that it puts into."""
 
-    carrying: Carrying
+    carrying: BlockRelay
     shelves: list[Any]
     done: list[int] = attrs.field(factory=list)
 
-    async def carry(self, one: Entry, size: int = 10, origin: str = "storage s0") -> None:
+    async def carry(self, one: InboxEntry, size: int = 10, origin: str = "storage s0") -> None:
         data = f"{one.peer} {one.announcement.number}".encode().ljust(size, b".")
         self.carrying.inbox.put(one)
         self.carrying.add(one, Transfer(10**6, bytes=size, blocks={raw_cid(data): data}, origin=origin))
@@ -69,8 +69,8 @@ def with_stock(bench, shelf):
                     in_encoding_thread=None,
                     rng=None,
                 )
-                keeping, pace = Keeping(quota, own), Pace(0.1)
-                stock = Stock(Carrying(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
+                keeping, pace = RetentionPolicy(quota, own), TransferPace(0.1)
+                stock = Stock(BlockRelay(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
                 nursery.start_soon(stock.carrying.run, lambda one: stock.done.append(one.announcement.number))
                 result = await main(stock)
                 nursery.cancel_scope.cancel()

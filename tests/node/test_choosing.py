@@ -7,11 +7,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.node.inbox import Entry, Inbox
+from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import Peers
-from learnae.node.selection import Chooser
+from learnae.node.selection import UpdateSelection
 from learnae.node.services import Outages
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector.selectors import LeastRecentlyTried
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
 from learnae.strategies import Selector
@@ -61,20 +61,20 @@ class Endless(Selector):
         return repeat(view.candidates[0])
 
 
-def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> Entry:
+def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> InboxEntry:
     body = Update(Cid("root"), 100, lineage, signature, 7, False, 0, 0, 0.0, "int8")
-    return Entry(Announcement(b"s" * 16, PeerId(peer), number, body), b"digest", b"message", heard_at, heard_round, backlog)
+    return InboxEntry(Announcement(b"s" * 16, PeerId(peer), number, body), b"digest", b"message", heard_at, heard_round, backlog)
 
 
-def chooser(tmp_path, *entries: Entry, selector: type[Selector] = First, count: int = 2) -> Chooser:
+def chooser(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, count: int = 2) -> UpdateSelection:
     inbox, peers = Inbox(100, lambda peer: False), Peers(100)
     for item in entries:
         inbox.put(item)
-    named = Named("chosen", "some-plugin", selector(None, make_context(tmp_path)))
-    return Chooser(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
+    named = ConfiguredStrategy("chosen", "some-plugin", selector(None, make_context(tmp_path)))
+    return UpdateSelection(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
 
 
-def chosen(chooser: Chooser, round_: int = 1) -> list[str]:
+def chosen(chooser: UpdateSelection, round_: int = 1) -> list[str]:
     return [item.peer for item in chooser.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
 
 
@@ -147,14 +147,14 @@ def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
     assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
 
 
-def missed(choosing: Chooser, entry: Entry, *, failures: int = 1, round_: int = 1) -> None:
+def missed(choosing: UpdateSelection, entry: InboxEntry, *, failures: int = 1, round_: int = 1) -> None:
     """Nothing of it could be had."""
     choosing.inbox.tried(entry, False)
     record = choosing.peers.note(entry.peer, again=entry.again)
     record.failures, record.last_tried = failures, round_
 
 
-def numbers(choosing: Chooser, round_: int) -> list[int]:
+def numbers(choosing: UpdateSelection, round_: int) -> list[int]:
     """What the selector takes then."""
     return [item.announcement.number for item in choosing.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from learnae.content.meta import Limits, decode_meta
 from learnae.content.pack import pack
 from learnae.content.unpack import Content
-from learnae.errors import PluginError, UpdateRejected
+from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.codec.int8 import Int8
 from learnae.records import Decoded, Encoded, Kind, TensorSpec
@@ -35,7 +35,7 @@ def content(*entries: tuple[TensorSpec, Encoded]) -> Content:
 
 
 def decoder(*entries: tuple[TensorSpec, Encoded], codec: type[Codec] = Fp32, tmp_path=None) -> Decoder:
-    named = Named("third", "some-plugin", codec(None, make_context(tmp_path)))
+    named = ConfiguredStrategy("third", "some-plugin", codec(None, make_context(tmp_path)))
     return Decoder(content(*entries), named, {spec.name: spec for spec in (W, COUNT)})
 
 
@@ -63,7 +63,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("entries", SHAPES.values(), ids=list(SHAPES))
 def test_what_does_not_fit_the_own_model_is_refused(entries, tmp_path):
-    with pytest.raises(UpdateRejected):
+    with pytest.raises(UpdateRejectedError):
         decoder(*entries, tmp_path=tmp_path).check()
 
 
@@ -79,7 +79,7 @@ def test_after_check_access_never_raises_whatever_a_stranger_sent(tmp_path_facto
     decoding = decoder((W, Encoded(data, meta)), SOUND[1], codec=codec, tmp_path=tmp_path_factory.getbasetemp())
     try:
         decoding.check()
-    except UpdateRejected:
+    except UpdateRejectedError:
         return
     tensors = LazyTensors(decoding, {"w": np.zeros((2, 3), np.float32)})
     assert tensors["w"].shape == (2, 3)

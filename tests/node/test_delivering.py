@@ -12,7 +12,7 @@ import structlog
 import trio
 import trio.testing
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.services import MOST_WAITING, Messages, Outages
 from learnae.records import BLOCK_BYTES, Block, Heard
@@ -93,7 +93,7 @@ def threaded(shelf):
         async def get(self, cids, deliver, *, hints=()):
             await trio.to_thread.run_sync(self._deliver, cids, deliver)
             if missing := [cid for cid in cids if cid not in self.blocks]:
-                raise Unavailable("not on the shelf", missing)
+                raise UnavailableError("not on the shelf", missing)
 
     return lambda *blocks: Threaded(shelf().context, blocks)
 
@@ -164,7 +164,7 @@ def test_what_comes_after_the_end_of_get_does_not_count(fetched, publication, sh
     class Late(type(shelf())):
         async def get(self, cids, deliver, *, hints=()):
             kept.append((deliver, [self.blocks[cid] for cid in cids if cid in self.blocks]))
-            raise Unavailable("later", cids)
+            raise UnavailableError("later", cids)
 
     with pytest.raises(BaseExceptionGroup):
         fetched(update, Late(shelf().context, update.packed.blocks))

@@ -7,16 +7,16 @@ import numpy as np
 import trio
 
 from learnae.content.cids import dag_cid
-from learnae.node.inbox import Entry
-from learnae.node.obtaining import Errands, Obtained, Pace
-from learnae.node.reports import Tally
+from learnae.node.inbox import InboxEntry
+from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
+from learnae.node.reports import RoundRecord
 from learnae.records import Announcement, PeerId, Update
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
-def entry(peer: str) -> Entry:
+def entry(peer: str) -> InboxEntry:
     update = Update(dag_cid(peer.encode()), 100, b"lineage1", b"signatur", 0, False, 0, 0, 0.0, "int8")
-    return Entry(Announcement(b"", PeerId(peer), 1, update), b"", b"", 0.0, 0, backlog=False)
+    return InboxEntry(Announcement(b"", PeerId(peer), 1, update), b"", b"", 0.0, 0, backlog=False)
 
 
 @attrs.define
@@ -30,7 +30,7 @@ class Stuck:
     def believed(self, size: int) -> int:
         return size
 
-    async def obtain_one(self, entry: Entry, tally: Tally, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+    async def obtain_one(self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         with trio.CancelScope(shield=True):
@@ -56,13 +56,13 @@ def rounds_with(fetches: Stuck, *, trusted: bool, count: int = 8) -> list[float]
     """How long each of so many rounds took, in each of which two more peers are chosen."""
 
     async def main() -> list[float]:
-        errands = Errands(fetches, Trusting(trusted), Pace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        errands = BackgroundFetches(fetches, Trusting(trusted), TransferPace(0.3), 2, trio.current_time, np.random.default_rng(0))
         took = []
         async with trio.open_nursery() as nursery:
             await nursery.start(errands.run)
             for number in range(count):
                 began = trio.current_time()
-                await errands.obtain([entry(f"{number} {side}") for side in "ab"], Tally(number, began))
+                await errands.obtain([entry(f"{number} {side}") for side in "ab"], RoundRecord(number, began))
                 took.append(trio.current_time() - began)
                 await trio.sleep(0.1)  # the trainer's steps
             nursery.cancel_scope.cancel()
@@ -83,8 +83,8 @@ def test_of_strangers_no_more_are_under_way_than_the_bound_and_one_that_gives_wa
 
 def test_a_round_has_chosen_what_it_sent_for() -> None:
     async def main() -> int:
-        errands = Errands(Stuck(6.0), Trusting(False), Pace(0.3), 2, trio.current_time, np.random.default_rng(0))
-        tally = Tally(1, 0.0)
+        errands = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        tally = RoundRecord(1, 0.0)
         async with trio.open_nursery() as nursery:
             await nursery.start(errands.run)
             await errands.obtain([entry(name) for name in "abc"], tally)

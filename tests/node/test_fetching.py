@@ -9,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
-from learnae.errors import Unavailable, UpdateRejected
+from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.faults import Fault, FaultyStorage, always, nth
@@ -112,28 +112,28 @@ def test_blocks_that_nobody_asked_for_are_not_kept(fetched, publication, shelf):
 def test_more_than_was_expected_is_refused_by_its_announcement(fetched, publication, shelf):
     update = publication(MODEL, bytes=LIMIT + 1)
     store = shelf(*update.packed.blocks)
-    with pytest.raises(UpdateRejected, match="too-large"):
+    with pytest.raises(UpdateRejectedError, match="too-large"):
         fetched(update, store)
     assert store.asked == []
 
 
 def test_more_than_was_expected_is_refused_when_it_comes_whatever_was_announced(fetched, publication, shelf):
     update = publication(MODEL, bytes=10)
-    with pytest.raises(UpdateRejected, match="too-large"):
+    with pytest.raises(UpdateRejectedError, match="too-large"):
         fetched(update, shelf(*update.packed.blocks), limit=update.packed.bytes - 1)
 
 
 @pytest.mark.parametrize("lie", [{"signer": "mallory"}, {"announced": 2}], ids=["another peer", "another number"])
 def test_a_meta_that_names_another_peer_or_number_is_refused(fetched, publication, shelf, lie):
     update = publication(MODEL, **lie)
-    with pytest.raises(UpdateRejected, match="not-the-announced"):
+    with pytest.raises(UpdateRejectedError, match="not-the-announced"):
         fetched(update, shelf(*update.packed.blocks))
 
 
 def test_missing_blocks_are_unavailable_and_named(fetched, publication, shelf):
     update = publication(MODEL)
     *most, last = update.packed.blocks
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(UnavailableError) as raised:
         fetched(update, shelf(*most), shelf(*most))
     assert raised.value.missing == (last.cid,)
 
@@ -258,7 +258,7 @@ def test_what_passes_the_limit_is_cut_off_at_once_and_is_the_peers_fault_whateve
             deliver(self.blocks[cid])
             await trio.sleep_forever()
 
-    with pytest.raises(UpdateRejected, match="too-large: more than 50 bytes came"):
+    with pytest.raises(UpdateRejectedError, match="too-large: more than 50 bytes came"):
         fetched(update, Concurrent(shelf().context, update.packed.blocks), limit=50)
 
 
@@ -267,7 +267,7 @@ def test_a_storage_that_is_not_open_is_not_asked(fetched, publication, shelf):
 
     class Down(type(shelf())):
         async def __aenter__(self):
-            raise Unavailable("no daemon")
+            raise UnavailableError("no daemon")
 
     closed = Down(shelf().context, update.packed.blocks)
     content, _, _ = fetched(update, closed, shelf(*update.packed.blocks))

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Entry
-from learnae.node.relay import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, Forwarding, Relay
+from learnae.node.inbox import InboxEntry
+from learnae.node.relay import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, MessageRelay, Relay
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Kind, Leaving, Present
 from learnae.strategies import Announcer
 from learnae.testing.context import peer_named
@@ -27,9 +27,9 @@ from learnae.testing.virtual_time import run_in_virtual_time
 BODIES = {Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
 
 
-def entry(peer: str, number: int, kind: Kind = Kind.PRESENT) -> Entry:
+def entry(peer: str, number: int, kind: Kind = Kind.PRESENT) -> InboxEntry:
     name = f"{peer}/{kind.value}/{number}".encode()
-    return Entry(Announcement(b"s" * 16, peer_named(peer), number, BODIES[kind]), hashlib.sha256(name).digest(), name, 0.0, 1, False)
+    return InboxEntry(Announcement(b"s" * 16, peer_named(peer), number, BODIES[kind]), hashlib.sha256(name).digest(), name, 0.0, 1, False)
 
 
 class Medium(Announcer):
@@ -70,7 +70,7 @@ class Nothing:
     def targets(self, transfer: Transfer) -> list[Any]:
         return []
 
-    def still_there(self, entry: Entry) -> bool:
+    def still_there(self, entry: InboxEntry) -> bool:
         return self.there
 
     async def run(self, done: Any) -> None: ...
@@ -89,9 +89,9 @@ def test_on_each_medium_numbers_rise_and_nothing_comes_that_was_heard_there_befo
         known: dict[tuple[int, bytes], bool] = {}
         async with trio.open_nursery() as nursery:
             services = Services(Outages(structlog.get_logger()))
-            named = [Named(f"m{i}", "plugin", Medium(), True, f"announcer m{i}") for i in range(3)]
+            named = [ConfiguredStrategy(f"m{i}", "plugin", Medium(), True, f"announcer m{i}") for i in range(3)]
             await services.open(named, nursery)
-            forwarding = {one: Forwarding(one, "channel", services, lambda peer: peer == peer_named("a")) for one in named}
+            forwarding = {one: MessageRelay(one, "channel", services, lambda peer: peer == peer_named("a")) for one in named}
             relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
             nursery.start_soon(relay.run)
             for medium, peer, step, kind, pause in heard:
@@ -120,11 +120,11 @@ def test_on_each_medium_numbers_rise_and_nothing_comes_that_was_heard_there_befo
 def said_by(bench):
     """What one medium was told, when a relay has heard these on another one at once."""
 
-    def run(*heard: Entry, trusted: Any = lambda peer: True, ready: bool = True, seconds: float = 20.0) -> Medium:
+    def run(*heard: InboxEntry, trusted: Any = lambda peer: True, ready: bool = True, seconds: float = 20.0) -> Medium:
         async def main() -> Medium:
             async with trio.open_nursery() as nursery:
                 made = await bench(nursery, Medium(), Medium())
-                forwarding = {named: Forwarding(named, "channel", made.services, trusted) for named in made.named}
+                forwarding = {named: MessageRelay(named, "channel", made.services, trusted) for named in made.named}
                 relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
                 for one in heard:
                     relay.hear(made.named[0], one, news=True)
@@ -166,7 +166,7 @@ def test_what_came_from_the_only_storage_that_is_written_to_is_announced_at_once
     async def main() -> list[list[bytes]]:
         async with trio.open_nursery() as nursery:
             made = await bench(nursery, Medium(), Medium())
-            forwarding = {named: Forwarding(named, "channel", made.services, lambda peer: True) for named in made.named}
+            forwarding = {named: MessageRelay(named, "channel", made.services, lambda peer: True) for named in made.named}
             relay = Relay(peer_named("relay"), forwarding, Nothing(needed=True, there=there), alias)  # type: ignore[arg-type]
             relay.forwarding[made.named[0]].note(entry("a", 1))
             relay.fetched(entry("a", 1), Transfer(1))

@@ -9,13 +9,13 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
-from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unavailable, UpdateRejected
-from learnae.node.runtime import Calls, in_worker_threads
-from learnae.node.strategy_set import Named
+from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, UnavailableError, UpdateRejectedError
+from learnae.node.runtime import PluginCalls, in_worker_threads
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.calls import naming
 from learnae.testing.virtual_time import run_in_virtual_time
 
-DOWN = Unavailable("the daemon is down")
+DOWN = UnavailableError("the daemon is down")
 ODD = TypeError("wrong version")
 ONE, TWO = raw_cid(b"1"), raw_cid(b"2")
 
@@ -25,7 +25,7 @@ def group(*errors: BaseException) -> BaseExceptionGroup:
 
 
 def raised(error: BaseException, *ours: type) -> BaseException:
-    with pytest.raises(LearnaeError) as caught, Calls().calling("storage s", "p", "putting", 0.0, ours or (Unavailable,)):
+    with pytest.raises(LearnaeError) as caught, PluginCalls().calling("storage s", "p", "putting", 0.0, ours or (UnavailableError,)):
         raise error
     return caught.value
 
@@ -36,8 +36,8 @@ def test_an_outage_in_a_group_however_deep_is_that_outage(wrapped):
 
 
 def test_several_outages_are_one_that_names_all_that_is_missing():
-    told = raised(group(Unavailable("here", [ONE]), group(Unavailable("there", [TWO, ONE]))))
-    assert isinstance(told, Unavailable)
+    told = raised(group(UnavailableError("here", [ONE]), group(UnavailableError("there", [TWO, ONE]))))
+    assert isinstance(told, UnavailableError)
     assert told.missing == (ONE, TWO)
     assert "here" in str(told) and "there" in str(told)
 
@@ -55,7 +55,7 @@ def test_a_plugin_error_in_a_group_stays_the_one_it_is():
     assert raised(group(DOWN, group(inner))) is inner
 
 
-@pytest.mark.parametrize("error", [UpdateRejected("nan"), ConfigError(Problem("a", "b"))], ids=["update", "config"])
+@pytest.mark.parametrize("error", [UpdateRejectedError("nan"), ConfigError(Problem("a", "b"))], ids=["update", "config"])
 def test_an_error_that_a_call_may_not_raise_is_a_mistake_alone_and_in_a_group(error):
     for each in (error, group(DOWN, error)):
         told = raised(each)
@@ -64,8 +64,8 @@ def test_an_error_that_a_call_may_not_raise_is_a_mistake_alone_and_in_a_group(er
 
 
 def test_where_it_may_be_raised_it_passes():
-    rejected = UpdateRejected("nan")
-    assert raised(group(rejected), UpdateRejected) is rejected
+    rejected = UpdateRejectedError("nan")
+    assert raised(group(rejected), UpdateRejectedError) is rejected
 
 
 class Boom(BaseException):
@@ -93,7 +93,7 @@ def test_what_is_raised_in_a_worker_thread_is_the_plugins_mistake(error):
         raise error
 
     async def main() -> None:
-        with Calls().calling("storage s", "p", "putting", 0.0, (Unavailable,)):
+        with PluginCalls().calling("storage s", "p", "putting", 0.0, (UnavailableError,)):
             await in_worker_threads()(fail)
 
     with pytest.raises(PluginError, match=f"'p' failed while putting.*{error.__name__}"):
@@ -102,7 +102,7 @@ def test_what_is_raised_in_a_worker_thread_is_the_plugins_mistake(error):
 
 def test_an_interrupt_in_a_thread_of_the_core_is_the_plugins_mistake_there():
     def judge() -> None:
-        with Calls().calling("gate g", "p", "judging", 0.0, ()):
+        with PluginCalls().calling("gate g", "p", "judging", 0.0, ()):
             raise KeyboardInterrupt
 
     async def main() -> None:
@@ -114,7 +114,7 @@ def test_an_interrupt_in_a_thread_of_the_core_is_the_plugins_mistake_there():
 
 def test_a_group_of_nothing_but_cancellation_passes():
     async def main() -> tuple[bool, bool]:
-        with trio.move_on_after(1) as limit, Named("s", "p", None).calling("putting"):  # type: ignore[type-var]
+        with trio.move_on_after(1) as limit, ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 await trio.sleep_forever()
@@ -134,7 +134,7 @@ def test_an_error_while_it_is_cancelled_is_told_and_the_cancellation_goes_on():
         told = ""
         with trio.move_on_after(1):
             try:
-                with Named("s", "p", None).calling("putting"):  # type: ignore[type-var]
+                with ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(breaking)
                         await trio.sleep_forever()

@@ -14,7 +14,7 @@ from learnae.identity.keys import Admission, Identity
 from learnae.identity.swarms import swarm_id
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.records import Announcement, Heard, Kind, Update
 
 SWARM = swarm_id("ours")
@@ -31,10 +31,10 @@ def said(name: str, number: int) -> bytes:
 
 
 @pytest.fixture
-def hearing() -> Hearing:
+def hearing() -> Receiver:
     """Of a peer that denies eve."""
     peers = Peers(50)
-    return Hearing(
+    return Receiver(
         own=identity("me").peer,
         swarm=SWARM,
         admission=Admission(deny=[identity("eve").peer]),
@@ -46,12 +46,12 @@ def hearing() -> Hearing:
     )
 
 
-def again(hearing: Hearing, name: str) -> int | None:
+def again(hearing: Receiver, name: str) -> int | None:
     entry = hearing.inbox.known[identity(name).peer].again
     return entry.announcement.number if entry else None
 
 
-def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(hearing: Hearing) -> None:
+def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(hearing: Receiver) -> None:
     for message, medium in [(said("alice", 1), "one"), (said("alice", 2), "one"), (said("alice", 1), "two")]:
         hearing.hear(Heard(message), medium)
     assert again(hearing, "alice") is None
@@ -61,7 +61,7 @@ def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(he
     assert again(hearing, "alice") == 2
 
 
-def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Hearing) -> None:
+def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Receiver) -> None:
     hearing.hear(Heard(said("alice", 1), backlog=True))
     for number in (9, 1, 2, 1, 2):
         hearing.hear(Heard(said("alice", number)))
@@ -69,19 +69,19 @@ def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Heari
     assert hearing.refusals == {"replay": 4}
 
 
-def test_what_a_later_look_brings_is_not_said_again(hearing: Hearing) -> None:
+def test_what_a_later_look_brings_is_not_said_again(hearing: Receiver) -> None:
     for backlog in (False, True, True):
         hearing.hear(Heard(said("alice", 1), backlog=backlog), "one")
     assert again(hearing, "alice") is None
 
 
-def test_of_what_is_said_again_the_newest_is_noted(hearing: Hearing) -> None:
+def test_of_what_is_said_again_the_newest_is_noted(hearing: Receiver) -> None:
     for number in (1, 2, 2, 1):
         hearing.hear(Heard(said("alice", number)), "one")
     assert again(hearing, "alice") == 2
 
 
-def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hearing: Hearing) -> None:
+def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hearing: Receiver) -> None:
     hearing.hear(Heard(said("bob", 1), backlog=True))
     taken = [hearing.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]
     assert taken == [True, False, False, True, False]

@@ -19,7 +19,7 @@ from learnae.identity.swarms import swarm_id
 from learnae.node.history import History
 from learnae.node.inbox import MARKS_PER_PEER, Inbox
 from learnae.node.peers import Peers
-from learnae.node.receive import PROOFS, RECENT, Hearing
+from learnae.node.receive import PROOFS, RECENT, Receiver
 from learnae.records import Announcement, Body, Heard, Kind, Leaving, PeerId, Present, Update
 
 SWARM = swarm_id("ours")
@@ -43,7 +43,7 @@ def said(name: str, number: int, body: Body | None = None, *, swarm: bytes = SWA
 class Listener:
     """A Hearing with what watchers were told."""
 
-    hearing: Hearing
+    hearing: Receiver
     changes: list[tuple[str, str]]
 
     def hears(self, *messages: bytes, backlog: bool = False) -> "Listener":
@@ -60,7 +60,7 @@ def listener(*, deny=(), allow=(), history: History | None = None) -> Listener:
     changes: list[tuple[str, str]] = []
     names = {identity(name).peer: name for name in ("alice", "bob", "carol")}
     peers = Peers(REMEMBERED, history.peers() if history else {})
-    hearing = Hearing(
+    hearing = Receiver(
         own=identity("me").peer,
         swarm=SWARM,
         admission=Admission([identity(name).peer for name in allow], [identity(name).peer for name in deny]),

@@ -6,9 +6,9 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.errors import ConfigError, Unavailable
-from learnae.node.history import RESERVED, History, PeerRecord, Proof, Published
-from learnae.node.inbox import Mark
+from learnae.errors import ConfigError, UnavailableError
+from learnae.node.history import RESERVED, EquivocationProof, History, PeerRecord, PublishedUpdate
+from learnae.node.inbox import HighWaterMark
 from learnae.node.strategy_state import dump_state, load_state
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
 
@@ -47,17 +47,17 @@ def test_a_number_heard_under_the_own_key_is_never_used_again(path):
 def test_peers_marks_and_counts_come_back_as_they_were(path):
     history = History.open(path)
     record = PeerRecord(3, 2, True, 17, 1.5e6, "equivocation", 0.25)
-    history.save_peers({(ALICE, Kind.UPDATE): Mark(9, b"digest")}, {ALICE: record}, {"replay": 2})
+    history.save_peers({(ALICE, Kind.UPDATE): HighWaterMark(9, b"digest")}, {ALICE: record}, {"replay": 2})
     history.save_peers({}, {}, {"replay": 1})
     again = History.open(path)
-    assert again.marks() == {(ALICE, Kind.UPDATE): Mark(9, b"digest")}
+    assert again.marks() == {(ALICE, Kind.UPDATE): HighWaterMark(9, b"digest")}
     assert again.peers() == {ALICE: record}
     assert again.counts() == {"replay": 3}
 
 
 def test_own_updates_are_listed_newest_first_until_dropped(path):
     history = History.open(path)
-    items = [Published(n, Cid(f"r{n}"), b"l" * 8, n, n, 100, "int8", b"s" * 8) for n in (1, 2, 3)]
+    items = [PublishedUpdate(n, Cid(f"r{n}"), b"l" * 8, n, n, 100, "int8", b"s" * 8) for n in (1, 2, 3)]
     for item in items:
         history.add_published(item)
     history.drop_published(2)
@@ -100,7 +100,7 @@ def test_a_state_of_arrays_numbers_and_text_survives_without_pickle():
 
 def test_a_failed_write_changes_nothing(path):
     history = History.open(path)
-    bad = {(ALICE, Kind.UPDATE): Mark(1, b"d")}
+    bad = {(ALICE, Kind.UPDATE): HighWaterMark(1, b"d")}
     with pytest.raises(sqlite3.Error):
         history.save_peers(bad, {ALICE: PeerRecord(last_tried=object())}, {})  # type: ignore[arg-type]
     assert history.marks() == {}
@@ -130,7 +130,7 @@ def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(pat
     assert history.next_number(Kind.UPDATE) == 1
     whole, history._connection = history._connection, FullDisk(history._connection, statement)  # type: ignore[assignment]
     for _ in range(2):
-        with pytest.raises(Unavailable, match="full"):
+        with pytest.raises(UnavailableError, match="full"):
             history.next_number(Kind.UPDATE)
     history._connection = whole
     assert history.next_number(Kind.UPDATE) == 2
@@ -141,7 +141,7 @@ def test_a_history_that_another_process_holds_is_unavailable(path):
     history._connection.execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable, match="locked"):
+    with pytest.raises(UnavailableError, match="locked"):
         history.next_number(Kind.UPDATE)
     other.execute("ROLLBACK")
     assert history.next_number(Kind.UPDATE) == 1
@@ -153,7 +153,7 @@ def test_the_memory_of_peers_is_bounded_on_disk_and_the_last_that_changed_stay(p
     monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
     history, names = History.open(path), [PeerId(f"{number:064}") for number in range(10)]
     for name in (*names, names[0]):
-        history.save_peers({(name, Kind.UPDATE): Mark(1, b"d")}, {name: PeerRecord()}, {})
+        history.save_peers({(name, Kind.UPDATE): HighWaterMark(1, b"d")}, {name: PeerRecord()}, {})
     assert list(history.peers()) == [names[8], names[9], names[0]]
     assert [peer for peer, _ in history.marks()] == [names[8], names[9], names[0]]
 
@@ -162,15 +162,15 @@ def test_few_peers_that_change_often_drive_no_silent_one_out(path, monkeypatch):
     monkeypatch.setattr("learnae.node.history.KEPT_PEERS", 3)
     monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
     history, liar, busy = History.open(path), PeerId("a" * 64), PeerId("b" * 64)
-    history.save_peers({(liar, Kind.UPDATE): Mark(7, b"d")}, {liar: PeerRecord(refused="equivocation")}, {})
+    history.save_peers({(liar, Kind.UPDATE): HighWaterMark(7, b"d")}, {liar: PeerRecord(refused="equivocation")}, {})
     for number in range(10):
-        history.save_peers({(busy, Kind.UPDATE): Mark(number, b"d")}, {busy: PeerRecord(fetched_number=number)}, {})
+        history.save_peers({(busy, Kind.UPDATE): HighWaterMark(number, b"d")}, {busy: PeerRecord(fetched_number=number)}, {})
     assert history.peers()[liar].refused == "equivocation"
     assert history.marks()[liar, Kind.UPDATE].number == 7
 
 
 def test_proofs_are_kept_whole(path):
-    history, proof = History.open(path), Proof(ALICE, Kind.UPDATE, 7, b"first", b"second")
+    history, proof = History.open(path), EquivocationProof(ALICE, Kind.UPDATE, 7, b"first", b"second")
     history.save_peers({}, {}, {}, [proof])
     assert History.open(path).proofs() == [proof]
 
@@ -183,5 +183,5 @@ def test_a_damaged_history_is_unavailable_and_says_what_to_do(path):
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(Unavailable, match=r"damaged: .*move history.sqlite away"):
+    with pytest.raises(UnavailableError, match=r"damaged: .*move history.sqlite away"):
         history.marks()

@@ -3,14 +3,14 @@
 import attrs
 import pytest
 
-from learnae.node.inbox import MARKS_PER_PEER, Arrival, Entry, Inbox, Mark
+from learnae.node.inbox import MARKS_PER_PEER, Arrival, HighWaterMark, Inbox, InboxEntry
 from learnae.node.peers import Peers
 from learnae.records import Announcement, Cid, Kind, PeerId, Sample, Update
 
 
-def entry(peer: str, number: int, *, digest: bytes = b"d", backlog: bool = False) -> Entry:
+def entry(peer: str, number: int, *, digest: bytes = b"d", backlog: bool = False) -> InboxEntry:
     body = Update(Cid("root"), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
-    return Entry(Announcement(b"s" * 16, PeerId(peer), number, body), digest, b"message", 0.0, 1, backlog)
+    return InboxEntry(Announcement(b"s" * 16, PeerId(peer), number, body), digest, b"message", 0.0, 1, backlog)
 
 
 def inbox(capacity: int = 3, trusted: tuple[str, ...] = ()) -> Inbox:
@@ -41,7 +41,7 @@ def test_the_same_message_again_is_a_duplicate_while_it_is_held():
 
 
 def test_the_same_message_refills_a_slot_that_a_restart_has_emptied():
-    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), Kind.UPDATE): Mark(5, b"d")})
+    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), Kind.UPDATE): HighWaterMark(5, b"d")})
     assert box.put(entry("a", 5, backlog=True)) is Arrival.REFILLED
     assert newest(box) == {"a": 5}
 
@@ -56,7 +56,7 @@ def test_another_payload_under_a_number_that_was_heard_is_equivocation():
 def test_kinds_are_numbered_apart():
     box = inbox()
     box.put(entry("a", 5))
-    sample = Entry(Announcement(b"s" * 16, PeerId("a"), 1, Sample(b"x")), b"d", b"m", 0.0, 1, False)
+    sample = InboxEntry(Announcement(b"s" * 16, PeerId("a"), 1, Sample(b"x")), b"d", b"m", 0.0, 1, False)
     assert box.put(sample) is Arrival.NEW
 
 
@@ -110,7 +110,7 @@ def test_high_water_marks_are_bounded_and_the_held_ones_stay():
 def test_changed_marks_are_handed_over_once():
     box = inbox()
     box.put(entry("a", 5))
-    assert box.take_changed_marks() == {(PeerId("a"), Kind.UPDATE): Mark(5, b"d")}
+    assert box.take_changed_marks() == {(PeerId("a"), Kind.UPDATE): HighWaterMark(5, b"d")}
     assert box.take_changed_marks() == {}
 
 

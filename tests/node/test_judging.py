@@ -8,9 +8,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
-from learnae.node.judging import Judges
+from learnae.node.judging import GateChain
 from learnae.node.services import Outages
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Decoded, Encoded, Judged, TensorSpec, Verdict
 from learnae.strategies import Codec, Gate
 from learnae.testing.context import make_context
@@ -39,7 +39,7 @@ class Anything:
 
 def update(value: float):
     spec = TensorSpec("w", "float32", (2,))
-    tensors = LazyTensors(Decoder(Anything(), Named("constant", "p", Constant(value)), {"w": spec}), OWN)  # type: ignore[arg-type]
+    tensors = LazyTensors(Decoder(Anything(), ConfiguredStrategy("constant", "p", Constant(value)), {"w": spec}), OWN)  # type: ignore[arg-type]
     item = received({})
     object.__setattr__(item, "tensors", tensors)
     object.__setattr__(item, "masks", LazyMasks(tensors))
@@ -66,7 +66,9 @@ def judged(tmp_path):
 
     def run(values, *answers, states=None):
         gates = [Says(answer, make_context(tmp_path)) for answer in answers]
-        judges = Judges([Named(f"g{index}", f"plugin-{index}", gate) for index, gate in enumerate(gates)], Outages(structlog.get_logger()))
+        judges = GateChain(
+            [ConfiguredStrategy(f"g{index}", f"plugin-{index}", gate) for index, gate in enumerate(gates)], Outages(structlog.get_logger())
+        )
         with capture_logs() as logs:
             judgements, changed = judges.judge(local_model(OWN), [update(value) for value in values], states or {})
         return judgements, changed, gates, logs

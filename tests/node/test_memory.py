@@ -7,23 +7,23 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from learnae.link.messages import Hello, Progress
+from learnae.link.messages import Hello, TrainerProgress
 from learnae.node.history import History
-from learnae.node.strategy_state import Memory
+from learnae.node.strategy_state import StrategyStates
 
 MODEL, PEERS = ["merge"], ["gate[0] clip"]
 
 
 def hello(run: str = "run-1", adoption: int = 0, resumed: str = "", resumed_adoption: int = 0) -> Hello:
-    return Hello(run, "session", Progress(adoption, b"", 0, 0, 0, 0.0), (), resumed=resumed, resumed_adoption=resumed_adoption)
+    return Hello(run, "session", TrainerProgress(adoption, b"", 0, 0, 0, 0.0), (), resumed=resumed, resumed_adoption=resumed_adoption)
 
 
 @pytest.fixture
 def recalled(tmp_path):
     """The memory of a node that starts on this home, greeted so."""
 
-    def start(greeting: Hello) -> Memory:
-        memory = Memory(History.open(tmp_path / "history.sqlite"), structlog.get_logger())
+    def start(greeting: Hello) -> StrategyStates:
+        memory = StrategyStates(History.open(tmp_path / "history.sqlite"), structlog.get_logger())
         memory.recall(greeting, MODEL, PEERS)
         return memory
 

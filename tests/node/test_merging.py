@@ -7,7 +7,7 @@ import pytest
 
 from learnae.errors import PluginError
 from learnae.node.merging import Merger
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Merged, TensorSpec
 from learnae.strategies import Merge, Outer
 from learnae.testing.context import make_context
@@ -43,8 +43,8 @@ def merging(tmp_path):
     def run(answer, outer=None, *, states=None, updates=(), whole=True):
         page = {name: np.full_like(array, 99) for name, array in OWN.items()}
         accepted = [*([received(NEW)] if whole else []), *updates]
-        second = None if outer is None else Named("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
-        merger = Merger(Named("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, SPECS)
+        second = None if outer is None else ConfiguredStrategy("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
+        merger = Merger(ConfiguredStrategy("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, SPECS)
         return page, merger.run(local_model(OWN), accepted, page, states or {})
 
     return run
@@ -177,8 +177,8 @@ def merged(tmp_path):
 
     def run(own, updates, answer, outer=None):
         page = {name: np.full_like(array, 99) for name, array in own.items()}
-        second = None if outer is None else Named("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
-        merger = Merger(Named("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, KINDS)
+        second = None if outer is None else ConfiguredStrategy("second", "outer-plugin", Steps(outer, make_context(tmp_path)))
+        merger = Merger(ConfiguredStrategy("first", "merge-plugin", Returns(answer, make_context(tmp_path))), second, KINDS)
         merger.run(local_model(own, buffers=[name for name in KINDS if name != "w"]), updates, page, {})
         return as_lists(page)
 

@@ -17,7 +17,7 @@ import learnae
 from learnae.identity.homes import claim
 from learnae.link import memory
 from learnae.link.memory import Layout
-from learnae.link.messages import MAX_START, Failed, Hello, Lines, Message, Progress, Start, Want
+from learnae.link.messages import MAX_START, Failed, Hello, Lines, Message, Start, TrainerProgress, Want
 from learnae.records import TensorSpec
 
 SPECS = (TensorSpec("w", "float32", (4,)),)
@@ -34,7 +34,7 @@ class Process:
         fds = (theirs.fileno(), self.memory, self.home.lock_fd)
         with theirs:
             self.process = run_node("--link-fd", str(theirs.fileno()), pass_fds=fds)
-        hello = Hello("run", "session", Progress(0, b"", 0, 0, 0, 0.0), SPECS)
+        hello = Hello("run", "session", TrainerProgress(0, b"", 0, 0, 0, 0.0), SPECS)
         start = Start(hello, config, str(folder), str(self.home.path), self.memory, self.home.lock_fd)
         self.socket.sendall(self.lines.encode(start, MAX_START))
         self.file = self.socket.makefile("rb")

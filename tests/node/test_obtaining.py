@@ -11,14 +11,14 @@ import pytest
 import structlog
 import trio
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
-from learnae.node.obtaining import Obtainer, Pace
+from learnae.node.obtaining import Obtainer, TransferPace
 from learnae.node.peers import Peers
-from learnae.node.reports import Tally
-from learnae.node.runtime import OnTheBench
-from learnae.node.strategy_set import Named
+from learnae.node.reports import RoundRecord
+from learnae.node.runtime import QuarantinedError
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, peer_named
@@ -51,15 +51,15 @@ def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
     def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, waited=math.inf, **told):
-        records, pace, tally = peers or Peers(100), pace or Pace(FIRST_SECONDS), Tally(1, 0.0)
+        records, pace, tally = peers or Peers(100), pace or TransferPace(FIRST_SECONDS), RoundRecord(1, 0.0)
         for entry in entries:
             record = records.note(entry.peer)
             record.ever_accepted, record.trust = not strangers, float(not strangers)
 
         def codec_named(name):
             if name != "fp32":
-                raise UpdateRejected("unknown-codec", name)
-            return Named("fp32", "codec-plugin", codec(None, make_context(tmp_path)))
+                raise UpdateRejectedError("unknown-codec", name)
+            return ConfiguredStrategy("fp32", "codec-plugin", codec(None, make_context(tmp_path)))
 
         async def main():
             async with trio.open_nursery() as nursery:
@@ -144,7 +144,7 @@ def test_a_fast_failure_says_nothing_about_the_line(obtaining, publication, shel
 
 def test_a_line_that_is_slower_than_all_before_is_given_the_time_at_the_second_try(obtaining, publication, shelf):
     update = publication(MODEL)
-    pace = Pace(FIRST_SECONDS)
+    pace = TransferPace(FIRST_SECONDS)
     for _ in range(20):
         pace.transfer_took(0.01, update.packed.bytes)
 
@@ -221,7 +221,7 @@ def test_what_a_plugin_says_is_cut_to_a_bounded_length(obtaining, publication, s
 def test_a_benched_codec_is_not_the_fault_of_who_uses_it(obtaining, publication, shelf):
     class Benched(Fp32):
         def check(self, encoded, like, base):
-            raise OnTheBench("codec-plugin", "checking", "it hung 30 s")
+            raise QuarantinedError("codec-plugin", "checking", "it hung 30 s")
 
     update = publication(MODEL)
     result = obtaining([update.entry], shelf(*update.packed.blocks), codec=Benched, rounds=3)
@@ -232,7 +232,7 @@ def test_a_benched_codec_is_not_the_fault_of_who_uses_it(obtaining, publication,
 def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than_at_first(obtaining, publication, shelf):
     """0.25 s are usual. Each time that nothing comes it is given twice as long, up to the first deadline, 10 s."""
     update = publication(MODEL)
-    pace = Pace(FIRST_SECONDS)
+    pace = TransferPace(FIRST_SECONDS)
     pace.transfer_took(0.01, update.packed.bytes)
     given = []
 

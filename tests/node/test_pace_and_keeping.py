@@ -4,34 +4,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.node.history import Published
-from learnae.node.obtaining import LEAST_SECONDS, Pace
-from learnae.node.retention import Keeping
+from learnae.node.history import PublishedUpdate
+from learnae.node.obtaining import LEAST_SECONDS, TransferPace
+from learnae.node.retention import RetentionPolicy
 from learnae.records import Cid
 
 MB = 1_000_000
 
 
 def test_the_first_deadline_is_the_configured_one():
-    assert Pace(first_seconds=10.0).deadline_seconds(5 * MB) == 10.0
+    assert TransferPace(first_seconds=10.0).deadline_seconds(5 * MB) == 10.0
 
 
 def test_the_deadline_is_one_and_a_half_times_the_slow_transfers_for_this_many_bytes():
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     for seconds in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0):
         pace.transfer_took(seconds, MB)
     assert pace.deadline_seconds(3 * MB) == pytest.approx(1.5 * 2.0 * 3)
 
 
 def test_tiny_transfers_get_a_deadline_that_a_busy_machine_can_keep():
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     pace.transfer_took(0.001, 1000)
     assert pace.deadline_seconds(1000) == LEAST_SECONDS
 
 
 def test_a_peer_that_was_measured_slower_gets_the_time_that_it_needs():
     """At 1 MB/s an update of 10 MB takes 10 s; the others' transfers say 0.1 s."""
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     for _ in range(20):
         pace.transfer_took(0.1, 10 * MB)
     assert pace.deadline_seconds(10 * MB) == LEAST_SECONDS
@@ -40,15 +40,15 @@ def test_a_peer_that_was_measured_slower_gets_the_time_that_it_needs():
 
 
 def test_no_measurement_makes_a_deadline_longer_than_ten_times_the_configured_one():
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     pace.transfer_took(1000.0, 1)
     assert pace.deadline_seconds(MB) == 100.0
-    assert Pace(10.0).deadline_seconds(MB, bytes_per_second=1e-6) == 100.0
+    assert TransferPace(10.0).deadline_seconds(MB, bytes_per_second=1e-6) == 100.0
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 100.0), st.integers(1, 10**9)), min_size=1, max_size=40), st.integers(0, 10**9))
 def test_a_deadline_is_never_shorter_than_the_floor_nor_longer_than_one_and_a_half_times_the_slowest(transfers, size):
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     for seconds, count in transfers:
         pace.transfer_took(seconds, count)
     slowest = max(seconds / count for seconds, count in transfers[-20:])
@@ -56,7 +56,7 @@ def test_a_deadline_is_never_shorter_than_the_floor_nor_longer_than_one_and_a_ha
 
 
 def test_the_typical_round_is_the_median_and_unknown_at_first():
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     assert pace.round_seconds is None
     for seconds in (1.0, 2.0, 60.0):
         pace.round_took(seconds)
@@ -64,7 +64,7 @@ def test_the_typical_round_is_the_median_and_unknown_at_first():
 
 
 def test_before_any_fetch_was_measured_twice_the_first_deadline_is_granted_and_no_fast_transfer_takes_that_back():
-    pace = Pace(10.0)
+    pace = TransferPace(10.0)
     assert pace.retention_seconds == 20.0
     pace.transfer_took(0.1, MB)
     assert pace.retention_seconds == 20.0
@@ -72,27 +72,27 @@ def test_before_any_fetch_was_measured_twice_the_first_deadline_is_granted_and_n
     assert pace.retention_seconds == 30.0
 
 
-def published(*numbers: int, size: int = 10) -> list[Published]:
-    return [Published(n, Cid(f"root-{n}"), b"", 0, 0, size, "int8", b"") for n in sorted(numbers, reverse=True)]
+def published(*numbers: int, size: int = 10) -> list[PublishedUpdate]:
+    return [PublishedUpdate(n, Cid(f"root-{n}"), b"", 0, 0, size, "int8", b"") for n in sorted(numbers, reverse=True)]
 
 
-def dropped(keeping: Keeping, items: list[Published], *, now: float = 1000.0, retention: float = 0.0) -> list[int]:
+def dropped(keeping: RetentionPolicy, items: list[PublishedUpdate], *, now: float = 1000.0, retention: float = 0.0) -> list[int]:
     return [item.number for item in keeping.superfluous(items, now, retention)]
 
 
 def test_the_newest_three_are_kept():
-    assert dropped(Keeping(quota_bytes=10**6), published(1, 2, 3, 4, 5)) == [2, 1]
+    assert dropped(RetentionPolicy(quota_bytes=10**6), published(1, 2, 3, 4, 5)) == [2, 1]
 
 
 def test_whatever_someone_may_still_be_fetching_is_kept():
-    keeping = Keeping(quota_bytes=10**6)
+    keeping = RetentionPolicy(quota_bytes=10**6)
     for item in published(1, 2, 3, 4, 5):
         keeping.announced(item, now=float(item.number))
     assert dropped(keeping, published(1, 2, 3, 4, 5), now=6.0, retention=4.2) == [1]
 
 
 def test_updates_of_an_earlier_run_are_kept_as_long_as_if_they_had_been_announced_just_now():
-    keeping = Keeping(quota_bytes=10**6)
+    keeping = RetentionPolicy(quota_bytes=10**6)
     assert dropped(keeping, published(1, 2, 3, 4, 5), now=100.0, retention=20.0) == []
     assert dropped(keeping, published(1, 2, 3, 4, 5, 6), now=119.0, retention=20.0) == []
     assert dropped(keeping, published(1, 2, 3, 4, 5, 6), now=121.0, retention=20.0) == [3, 2, 1]
@@ -100,7 +100,7 @@ def test_updates_of_an_earlier_run_are_kept_as_long_as_if_they_had_been_announce
 
 def test_what_is_left_of_the_quota_goes_to_those_that_someone_has_had_the_most_time_to_fetch():
     """One a second, room for five: behind the newest three two stay for their whole time, and the others give way at once."""
-    keeping, kept = Keeping(quota_bytes=50), []
+    keeping, kept = RetentionPolicy(quota_bytes=50), []
     for number in range(1, 31):
         kept.append(number)
         keeping.announced(published(number)[0], now=float(number))
@@ -114,11 +114,11 @@ def test_what_is_left_of_the_quota_goes_to_those_that_someone_has_had_the_most_t
 
 
 def test_the_quota_drops_the_oldest_but_never_the_newest():
-    assert dropped(Keeping(quota_bytes=25), published(1, 2, 3)) == [1]
-    assert dropped(Keeping(quota_bytes=1), published(1, 2, 3)) == [2, 1]
+    assert dropped(RetentionPolicy(quota_bytes=25), published(1, 2, 3)) == [1]
+    assert dropped(RetentionPolicy(quota_bytes=1), published(1, 2, 3)) == [2, 1]
 
 
 def test_what_is_kept_is_known_so_that_others_can_have_the_rest_of_the_quota():
-    keeping = Keeping(quota_bytes=100, kept_bytes=40)
+    keeping = RetentionPolicy(quota_bytes=100, kept_bytes=40)
     dropped(keeping, published(1, 2, 3, 4, 5, size=20))
     assert keeping.kept_bytes == 60

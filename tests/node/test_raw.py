@@ -10,10 +10,10 @@ import pytest
 from learnae.content.meta import Limits, decode_meta
 from learnae.content.pack import pack
 from learnae.content.unpack import Content
-from learnae.errors import PluginError, UpdateRejected
+from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.decoding import Decoder
 from learnae.node.publishing import Publisher
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import encode_raw, travels_raw
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.codec.int8 import Int8
@@ -43,7 +43,7 @@ def travelled(tmp_path):
     """What another peer has of an update by this codec: its decoder, after its check, and how the tensors were encoded."""
 
     def travel(codec, change=lambda encoded: encoded, specs=SPECS):
-        named = Named("some", "some-plugin", codec(None, make_context(tmp_path)))
+        named = ConfiguredStrategy("some", "some-plugin", codec(None, make_context(tmp_path)))
         snapshot = SimpleNamespace(tensors={spec.name: values_of(spec) for spec in specs})
         publisher = SimpleNamespace(specs=specs, assembly=SimpleNamespace(codec=named), rng=np.random.default_rng(0))
         entries = [(spec, change(encoded)) for spec, encoded in Publisher._encoded(publisher, snapshot)]
@@ -113,7 +113,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("change", SPOILED.values(), ids=list(SPOILED))
 def test_raw_bytes_that_do_not_fit_are_refused(travelled, change):
-    with pytest.raises(UpdateRejected):
+    with pytest.raises(UpdateRejectedError):
         travelled(Int8, change, (SPECS[1],))
 
 

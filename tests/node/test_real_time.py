@@ -19,7 +19,7 @@ from learnae.identity.keys import Identity
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
-from learnae.node.runtime import Shared, Surroundings, in_worker_threads
+from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
 from learnae.plugins.manager import PluginManager
 from learnae.testing.swarm import MemoryTrainer
 
@@ -64,14 +64,14 @@ def peers(tmp_path: Path):
             "join": {"wait_seconds": 0.3, "settle_seconds": 1.0},
             "node": {"fetch_seconds": 2.0},
         }
-        around = Surroundings(
+        around = Runtime(
             home=home,
             meeting=tmp_path / "meeting",
             clock=time.monotonic,
             seed=0,
             in_thread=in_worker_threads(),
             in_watcher_thread=in_worker_threads(2, abandon=True),
-            share=Shared(),
+            share=SharedResources(),
             log=structlog.get_logger().bind(peer=name),
         )
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))

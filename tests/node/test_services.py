@@ -8,7 +8,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.errors import PluginError, Unavailable
+from learnae.errors import PluginError, UnavailableError
 from learnae.node.services import BACK_OFF_SECONDS, CLOSE_SECONDS, OPEN_SECONDS, REST_SECONDS
 from learnae.testing.virtual_time import run_in_virtual_time
 
@@ -37,7 +37,7 @@ async def behave(mood: Any) -> None:
         raise mood
 
 
-GONE = Unavailable("the daemon is down")
+GONE = UnavailableError("the daemon is down")
 
 
 def lines(logs: list[Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.config.tables import JoinTable
-from learnae.node.lineage import Seen, Standing, Support, found
+from learnae.node.lineage import LineageState, LineageVoices, Support, found
 from learnae.records import Cid, PeerId
 
 A, B, C = b"a" * 8, b"b" * 8, b"c" * 8
@@ -16,18 +16,18 @@ def names(supported: list[Support]) -> list[bytes]:
     return [support.lineage for support in supported]
 
 
-def voices(lineage: bytes, count: int, *, young: bool = False, first: int = 0, **facts) -> list[Seen]:
-    return [Seen(lineage, young, peer=PeerId(f"{lineage!r}{index}"), **facts) for index in range(first, first + count)]
+def voices(lineage: bytes, count: int, *, young: bool = False, first: int = 0, **facts) -> list[LineageVoices]:
+    return [LineageVoices(lineage, young, peer=PeerId(f"{lineage!r}{index}"), **facts) for index in range(first, first + count)]
 
 
-def grown(lineage: bytes) -> Standing:
-    standing = Standing(RULES)
+def grown(lineage: bytes) -> LineageState:
+    standing = LineageState(RULES)
     standing.settle(lineage, now=0.0)
     return standing
 
 
-def young(lineage: bytes) -> Standing:
-    standing = Standing(RULES)
+def young(lineage: bytes) -> LineageState:
+    standing = LineageState(RULES)
     standing.enter(lineage, now=0.0)
     return standing
 
@@ -47,54 +47,54 @@ def test_a_peer_is_young_until_both_its_rounds_and_its_seconds_are_spent():
 
 
 def test_a_long_wait_prolongs_settling_to_three_times_the_wait():
-    standing = Standing(JoinTable(wait_seconds=6.0))
+    standing = LineageState(JoinTable(wait_seconds=6.0))
     standing.settle(A, now=0.0, rounds=10, seconds=0.0)
     assert standing.young(now=17.9)
     assert not standing.young(now=18.0)
 
 
 def test_a_young_peer_moves_to_a_grown_lineage_whatever_its_hash():
-    assert names(young(A).where_to_move([Seen(B, young=False)], now=1.0))[:1] == [B]
+    assert names(young(A).where_to_move([LineageVoices(B, young=False)], now=1.0))[:1] == [B]
 
 
 def test_a_young_peer_moves_to_a_young_lineage_only_if_its_hash_is_smaller():
-    assert names(young(B).where_to_move([Seen(A, young=True), Seen(C, young=True)], now=1.0))[:1] == [A]
-    assert young(A).where_to_move([Seen(B, young=True)], now=1.0) == []
+    assert names(young(B).where_to_move([LineageVoices(A, young=True), LineageVoices(C, young=True)], now=1.0))[:1] == [A]
+    assert young(A).where_to_move([LineageVoices(B, young=True)], now=1.0) == []
 
 
 def test_a_young_peer_prefers_the_grown_of_two_better_lineages():
-    assert names(young(B).where_to_move([Seen(A, young=True), Seen(C, young=False)], now=1.0))[:1] == [C]
+    assert names(young(B).where_to_move([LineageVoices(A, young=True), LineageVoices(C, young=False)], now=1.0))[:1] == [C]
 
 
 def test_a_grown_peer_never_moves_but_reports_another_grown_lineage_as_a_split():
-    seen = [Seen(B, young=False), Seen(C, young=True)]
+    seen = [LineageVoices(B, young=False), LineageVoices(C, young=True)]
     assert grown(A).where_to_move(seen, now=1.0) == []
     assert grown(A).splits(seen, now=1.0) == {B}
     assert young(A).splits(seen, now=1.0) == set()
 
 
 def test_what_was_left_behind_moves_nobody_and_splits_nothing():
-    left_behind = [Seen(B, young=False, live=False)]
+    left_behind = [LineageVoices(B, young=False, live=False)]
     assert young(C).where_to_move(left_behind, now=1.0) == []
     assert grown(A).splits(left_behind, now=1.0) == set()
 
 
 def test_a_newcomer_joins_live_before_left_behind_grown_before_young_smaller_before_larger():
-    newcomer = Standing(RULES)
-    assert names(newcomer.where_to_join([Seen(A, young=False, live=False), Seen(C, young=True)]))[:1] == [C]
-    assert names(newcomer.where_to_join([Seen(A, young=True), Seen(C, young=False)]))[:1] == [C]
-    assert names(newcomer.where_to_join([Seen(B, young=False), Seen(C, young=False)]))[:1] == [B]
+    newcomer = LineageState(RULES)
+    assert names(newcomer.where_to_join([LineageVoices(A, young=False, live=False), LineageVoices(C, young=True)]))[:1] == [C]
+    assert names(newcomer.where_to_join([LineageVoices(A, young=True), LineageVoices(C, young=False)]))[:1] == [C]
+    assert names(newcomer.where_to_join([LineageVoices(B, young=False), LineageVoices(C, young=False)]))[:1] == [B]
     assert newcomer.where_to_join([]) == []
 
 
 def test_a_fresh_start_ignores_what_was_left_behind():
-    assert Standing(JoinTable(fresh=True)).where_to_join([Seen(A, young=False, live=False)]) == []
+    assert LineageState(JoinTable(fresh=True)).where_to_join([LineageVoices(A, young=False, live=False)]) == []
 
 
 def test_a_named_lineage_is_the_only_one_that_is_joined():
-    newcomer = Standing(JoinTable(lineage=C.hex()))
-    assert names(newcomer.where_to_join([Seen(A, young=False), Seen(C, young=True)]))[:1] == [C]
-    assert newcomer.where_to_join([Seen(A, young=False)]) == []
+    newcomer = LineageState(JoinTable(lineage=C.hex()))
+    assert names(newcomer.where_to_join([LineageVoices(A, young=False), LineageVoices(C, young=True)]))[:1] == [C]
+    assert newcomer.where_to_join([LineageVoices(A, young=False)]) == []
 
 
 ALICE, BOB, ME = PeerId("a" * 64), PeerId("b" * 64), PeerId("e" * 64)
@@ -102,37 +102,37 @@ TRUSTING = JoinTable(trust=(ALICE,))
 
 
 def test_a_newcomer_that_trusts_somebody_joins_where_that_peer_publishes_and_nowhere_else():
-    newcomer = Standing(TRUSTING, ME)
-    seen = [Seen(A, young=False, peer=BOB), Seen(C, young=True, peer=ALICE)]
+    newcomer = LineageState(TRUSTING, ME)
+    seen = [LineageVoices(A, young=False, peer=BOB), LineageVoices(C, young=True, peer=ALICE)]
     assert names(newcomer.where_to_join(seen))[:1] == [C]
     assert newcomer.where_to_join(seen[:1]) == []
 
 
 def test_what_the_own_earlier_run_left_behind_is_always_trusted():
-    assert names(Standing(TRUSTING, ME).where_to_join([Seen(A, young=False, live=False, peer=ME)]))[:1] == [A]
+    assert names(LineageState(TRUSTING, ME).where_to_join([LineageVoices(A, young=False, live=False, peer=ME)]))[:1] == [A]
 
 
 def test_a_young_peer_that_trusts_somebody_moves_only_to_where_that_peer_publishes():
-    standing = Standing(TRUSTING, ME)
+    standing = LineageState(TRUSTING, ME)
     standing.enter(C, now=0.0)
-    assert standing.where_to_move([Seen(A, young=False, peer=BOB)], now=1.0) == []
-    assert names(standing.where_to_move([Seen(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
+    assert standing.where_to_move([LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(standing.where_to_move([LineageVoices(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
 
 
 def test_a_founder_that_trusts_somebody_stays_young_until_that_peer_was_in_its_lineage():
-    standing = Standing(TRUSTING, ME)
+    standing = LineageState(TRUSTING, ME)
     standing.enter(A, now=0.0, vouched=False)
     for second in range(100):
-        standing.spend_round([Seen(A, young=False, peer=BOB), Seen(B, young=False, peer=ALICE)], now=float(second))
+        standing.spend_round([LineageVoices(A, young=False, peer=BOB), LineageVoices(B, young=False, peer=ALICE)], now=float(second))
     assert standing.young(now=100.0)
     for second in range(100, 110):
-        standing.spend_round([Seen(A, young=True, peer=ALICE)], now=float(second))
+        standing.spend_round([LineageVoices(A, young=True, peer=ALICE)], now=float(second))
     assert standing.young(now=108.9)
     assert not standing.young(now=109.0)  # ten rounds, and ten seconds after the last that did not count
 
 
 def test_who_is_in_the_own_trust_founds_and_grows_as_if_there_were_none():
-    standing = Standing(JoinTable(trust=(ALICE, ME)), ME)
+    standing = LineageState(JoinTable(trust=(ALICE, ME)), ME)
     standing.enter(A, now=0.0, vouched=False)
     for _ in range(10):
         standing.spend_round([], now=10.0)
@@ -151,7 +151,7 @@ def test_less_than_half_as_many_who_say_that_they_are_grown_lead_no_young_ones_a
     for liars in range(1, (honest + 1) // 2):
         there = [*voices(B, honest - 1, young=True), *voices(A, liars)]
         assert young(B).where_to_move(there, now=1.0) == []
-        assert names(Standing(RULES).where_to_join([*there, *voices(B, 1, young=True, first=honest)])) == [B, A]
+        assert names(LineageState(RULES).where_to_join([*there, *voices(B, 1, young=True, first=honest)])) == [B, A]
 
 
 @pytest.mark.parametrize("lineage", [B, C])
@@ -170,8 +170,8 @@ def test_who_has_grown_goes_on_to_where_it_has_begun_to_go_and_nowhere_else():
 YIELDING = JoinTable(on_split="yield")
 
 
-def yielding(lineage: bytes, rules: JoinTable = YIELDING, **options) -> Standing:
-    standing = Standing(rules, ME)
+def yielding(lineage: bytes, rules: JoinTable = YIELDING, **options) -> LineageState:
+    standing = LineageState(rules, ME)
     standing.settle(lineage, now=0.0, **options)
     return standing
 
@@ -184,49 +184,54 @@ def test_of_two_grown_sides_the_one_with_the_larger_hash_yields():
 
 
 def test_nobody_yields_to_what_is_young_or_was_left_behind_or_is_not_trusted():
-    assert yielding(B).where_to_yield([Seen(A, young=True)], now=1.0) == []
-    assert yielding(B).where_to_yield([Seen(A, young=False, live=False)], now=1.0) == []
+    assert yielding(B).where_to_yield([LineageVoices(A, young=True)], now=1.0) == []
+    assert yielding(B).where_to_yield([LineageVoices(A, young=False, live=False)], now=1.0) == []
     picky = JoinTable(on_split="yield", trust=(ALICE,))
-    assert yielding(B, picky).where_to_yield([Seen(A, young=False, peer=BOB)], now=1.0) == []
-    assert names(yielding(B, picky).where_to_yield([Seen(A, young=False, peer=ALICE)], now=1.0))[:1] == [A]
+    assert yielding(B, picky).where_to_yield([LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(yielding(B, picky).where_to_yield([LineageVoices(A, young=False, peer=ALICE)], now=1.0))[:1] == [A]
 
 
 def test_a_lineage_that_was_ordered_is_not_yielded():
-    assert yielding(B, ordered=True).where_to_yield([Seen(A, young=False)], now=1.0) == []
+    assert yielding(B, ordered=True).where_to_yield([LineageVoices(A, young=False)], now=1.0) == []
 
 
 def test_who_is_ordered_away_without_a_name_goes_to_the_best_of_the_others_that_are_there():
-    seen = [Seen(A, young=False), Seen(B, young=True), Seen(C, young=False), Seen(b"0" * 8, young=False, live=False)]
+    seen = [
+        LineageVoices(A, young=False),
+        LineageVoices(B, young=True),
+        LineageVoices(C, young=False),
+        LineageVoices(b"0" * 8, young=False, live=False),
+    ]
     assert grown(A).where_to_rejoin(seen) == C
     assert grown(C).where_to_rejoin(seen) == A
     assert grown(A).where_to_rejoin(seen[:1]) is None
 
 
 def test_a_newcomer_goes_to_the_many_whatever_their_hash_and_whatever_one_claims():
-    newcomer = Standing(RULES)
-    assert names(newcomer.where_to_join([Seen(A, young=False), *voices(B, 20)])) == [B, A]
-    assert names(newcomer.where_to_join([Seen(A, young=False), *voices(B, 2, young=True)])) == [B, A]
-    assert names(newcomer.where_to_join([Seen(A, young=True)])) == [A], "one voice is all there is"
+    newcomer = LineageState(RULES)
+    assert names(newcomer.where_to_join([LineageVoices(A, young=False), *voices(B, 20)])) == [B, A]
+    assert names(newcomer.where_to_join([LineageVoices(A, young=False), *voices(B, 2, young=True)])) == [B, A]
+    assert names(newcomer.where_to_join([LineageVoices(A, young=True)])) == [A], "one voice is all there is"
 
 
 def test_a_peer_that_says_much_is_one_voice():
-    assert names(Standing(RULES).where_to_join([Seen(A, young=False, peer=ALICE)] * 9 + voices(B, 2))) == [B, A]
+    assert names(LineageState(RULES).where_to_join([LineageVoices(A, young=False, peer=ALICE)] * 9 + voices(B, 2))) == [B, A]
 
 
 def test_a_newcomer_waits_where_many_more_were_there_than_are_heard_yet():
-    newcomer, lone = Standing(RULES), Seen(A, young=False)
+    newcomer, lone = LineageState(RULES), LineageVoices(A, young=False)
     assert newcomer.expects_more([lone, *voices(B, 5, live=False)])
     assert not newcomer.expects_more([lone, *voices(B, 3, live=False)])
     assert not newcomer.expects_more(voices(B, 5, live=False)), "nobody else is there: what was left behind is taken"
     heard = [lone, *voices(B, 4, live=False), *voices(B, 1, first=4)]
     assert not newcomer.expects_more(heard)
     assert names(newcomer.where_to_join(heard)) == [B, A], "one of them was heard, and four more are expected"
-    assert not Standing(JoinTable(fresh=True)).expects_more([lone, *voices(B, 5, live=False)])
+    assert not LineageState(JoinTable(fresh=True)).expects_more([lone, *voices(B, 5, live=False)])
 
 
 def test_a_young_peer_leaves_several_for_more_of_them_and_never_for_one_voice():
     here = voices(C, 1)
-    assert young(C).where_to_move([*here, Seen(A, young=False)], now=1.0) == []
+    assert young(C).where_to_move([*here, LineageVoices(A, young=False)], now=1.0) == []
     assert names(young(C).where_to_move([*here, *voices(A, 2)], now=1.0)) == [A]
     assert young(A).where_to_move([*voices(A, 1), *voices(B, 3)], now=1.0) == [], "as many in their kind: the smaller hash"
     assert names(young(A).where_to_move([*voices(A, 1), *voices(B, 4)], now=1.0)) == [B]
@@ -238,7 +243,7 @@ def test_young_ones_come_to_those_who_are_grown_and_cannot_move():
 
 
 def test_who_yields_does_so_for_more_support_whatever_the_hash_and_not_for_less():
-    assert yielding(B).where_to_yield([*voices(B, 1), Seen(A, young=False)], now=1.0) == []
+    assert yielding(B).where_to_yield([*voices(B, 1), LineageVoices(A, young=False)], now=1.0) == []
     assert names(yielding(A).where_to_yield(voices(B, 2), now=1.0)) == [B]
     assert names(yielding(B).where_to_yield([*voices(B, 3), *voices(A, 4)], now=1.0)) == [A]
     assert yielding(A).where_to_yield([*voices(A, 3), *voices(B, 4)], now=1.0) == []
@@ -258,7 +263,7 @@ LINEAGES = st.sampled_from([A, B, C])
 @given(st.lists(st.tuples(LINEAGES, st.booleans()), min_size=1, max_size=12), LINEAGES)
 def test_no_young_peer_ever_goes_in_circles(announced, start):
     """Each move of one peer, with all others as they are, goes to a strictly better lineage: at most one for each that there is."""
-    seen = [Seen(lineage, young, peer=PeerId(str(index))) for index, (lineage, young) in enumerate(announced)]
+    seen = [LineageVoices(lineage, young, peer=PeerId(str(index))) for index, (lineage, young) in enumerate(announced)]
     standing, moves = young(start), 0
     while target := standing.where_to_move(seen, now=1.0):
         standing.enter(target[0].lineage, now=0.0)
@@ -272,7 +277,7 @@ def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
     where = [lineage for lineage, _ in peers]
 
     def goal(mover: int) -> list[Support]:
-        seen = [Seen(where[i], True, peer=PeerId(str(i))) for i in range(len(peers)) if i != mover]
+        seen = [LineageVoices(where[i], True, peer=PeerId(str(i))) for i in range(len(peers)) if i != mover]
         return young(where[mover]).where_to_move(seen, now=1.0)
 
     for _ in range(4 * len(peers)):
@@ -285,10 +290,10 @@ def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
 def test_who_has_just_grown_and_was_left_alone_goes_to_several_and_never_to_one():
     alone = young(B)
     alone.rounds = 99
-    several = [Seen(A, young=False, peer=PeerId(name)) for name in ("1", "2")]
+    several = [LineageVoices(A, young=False, peer=PeerId(name)) for name in ("1", "2")]
     just, later = 1.5 * alone.settle_seconds, 3.5 * alone.settle_seconds
     assert [support.lineage for support in alone.where_to_move(several, just)] == [A]
     assert alone.where_to_move(several[:1], just) == []
     assert alone.where_to_move(several, later) == []
     assert grown(B).where_to_move(several, 1.0) == [], "it brought its lineage along"
-    assert alone.where_to_move([*several, Seen(B, young=True, peer=PeerId("3"))], just) == []
+    assert alone.where_to_move([*several, LineageVoices(B, young=True, peer=PeerId("3"))], just) == []

@@ -13,7 +13,7 @@ import trio.testing
 from learnae.config.load import load_document
 from learnae.identity.keys import Identity
 from learnae.node.history import History
-from learnae.node.runtime import Surroundings, in_worker_threads
+from learnae.node.runtime import Runtime, in_worker_threads
 from learnae.node.strategy_set import assemble
 from learnae.plugins.manager import PluginManager
 from learnae.records import Kind
@@ -23,7 +23,7 @@ STUCK = 20
 
 
 @pytest.fixture
-def around(tmp_path) -> Surroundings:
+def around(tmp_path) -> Runtime:
     """As a node in the field has them."""
     return attrs.evolve(make_surroundings(tmp_path), in_thread=in_worker_threads(), threads=in_worker_threads)
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 import learnae
 from learnae.node import reports
-from learnae.node.reports import WAITING, Watching
+from learnae.node.reports import WAITING, WatcherCalls
 from learnae.node.runtime import in_worker_threads, inline
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
@@ -53,8 +53,8 @@ class Bell:
             await self._rung.wait()
 
 
-async def running(nursery: trio.Nursery, made: PluginManager, in_thread: Any) -> Watching:
-    watcher = Watching(made, in_thread, log())
+async def running(nursery: trio.Nursery, made: PluginManager, in_thread: Any) -> WatcherCalls:
+    watcher = WatcherCalls(made, in_thread, log())
     nursery.start_soon(watcher.run)
     return watcher
 
@@ -142,7 +142,7 @@ def test_one_that_was_slow_once_is_told_again_when_it_has_caught_up(monkeypatch)
 
 def test_what_nobody_reads_is_bounded_and_said_once():
     async def main() -> None:
-        told = Watching(manager(), inline, log())
+        told = WatcherCalls(manager(), inline, log())
         for _ in range(10 * WAITING):
             told.peer_changed(ALICE, "new")
         assert told._channel[1].statistics().current_buffer_used == WAITING
@@ -157,7 +157,7 @@ def test_what_nobody_reads_is_bounded_and_said_once():
 @pytest.mark.parametrize("hook", ["learnae_round_finished", "learnae_update_judged"])
 def test_without_watchers_nothing_happens(hook):
     async def main() -> None:
-        told = Watching(manager(), inline, log())
+        told = WatcherCalls(manager(), inline, log())
         told._queue(hook, report=None)
         with trio.move_on_after(1):
             await told.run()

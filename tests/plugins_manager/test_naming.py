@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae import ConfigError, PluginError, Problem, Unavailable, UpdateRejected
+from learnae import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
 from learnae.plugins.calls import naming
 
 
@@ -29,7 +29,7 @@ def test_an_exception_without_words_is_named_by_its_type() -> None:
         raise StopIteration
 
 
-OURS = [Unavailable("no daemon"), UpdateRejected("nan"), ConfigError(Problem("a", "b")), PluginError("q", "x", "y")]
+OURS = [UnavailableError("no daemon"), UpdateRejectedError("nan"), ConfigError(Problem("a", "b")), PluginError("q", "x", "y")]
 
 
 @pytest.mark.parametrize("error", [*OURS, KeyboardInterrupt()], ids=lambda error: type(error).__name__)

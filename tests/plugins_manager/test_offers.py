@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from learnae import Announcer, ElementwiseMerge, Gate, PluginError, Storage
-from learnae.plugins.hooks import BASES, Offer
+from learnae.plugins.hooks import BASES, StrategyOffer
 from learnae.plugins.manager import PluginManager
 from learnae.strategies import Strategy
 
@@ -47,7 +47,7 @@ class Untyped(ElementwiseMerge):
 )
 def test_a_class_that_breaks_its_contract_is_refused_with_plugin_and_flaw(kind: str, target: str | type, cause: str) -> None:
     with pytest.raises(PluginError) as caught:
-        Offer(kind, "x", "a-plugin", target).load()
+        StrategyOffer(kind, "x", "a-plugin", target).load()
     assert (caught.value.plugin, caught.value.action) == ("a-plugin", f"loading the {kind} 'x'")
     assert cause in caught.value.cause
 
@@ -57,13 +57,13 @@ def test_there_is_something_built_in_of_every_kind_but_outer() -> None:
     assert {kind for kind in BASES if not manager.offers(kind)} == {"outer"}
 
 
-def offers() -> list[Offer]:
+def offers() -> list[StrategyOffer]:
     manager = PluginManager.discover(only=[])
     return [offer for kind in BASES for offer in manager.offers(kind).values()]
 
 
 @pytest.mark.parametrize("offer", offers(), ids=lambda offer: f"{offer.kind}-{offer.name}")
-def test_our_own_keep_their_contract_and_are_documented(offer: Offer) -> None:
+def test_our_own_keep_their_contract_and_are_documented(offer: StrategyOffer) -> None:
     assert issubclass(offer.load(), BASES[offer.kind])
     assert offer.doc
     assert [key.key for key in offer.options() if not key.doc] == []
@@ -72,7 +72,7 @@ def test_our_own_keep_their_contract_and_are_documented(offer: Offer) -> None:
 
 def test_a_mapping_of_offers_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        PluginManager().offers("merge")["x"] = Offer("merge", "x", "p", Strategy)  # type: ignore[index]
+        PluginManager().offers("merge")["x"] = StrategyOffer("merge", "x", "p", Strategy)  # type: ignore[index]
 
 
 def test_listing_what_there_is_imports_no_strategy(tmp_path: Path) -> None:

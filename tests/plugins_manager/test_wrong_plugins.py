@@ -15,7 +15,7 @@ from learnae import PluginError
 from learnae.plugins.manager import PluginManager
 
 HOOK = """
-from learnae import hookimpl, Unavailable, ConfigError, Problem
+from learnae import hookimpl, UnavailableError, ConfigError, Problem
 
 @hookimpl
 def learnae_register_merge():
@@ -26,7 +26,7 @@ AT_IMPORT = {
     "raises": "raise RuntimeError('boom')",
     "exits": "raise SystemExit(3)",
     "base exception": "class Boom(BaseException): pass\nraise Boom('boom')",
-    "our own error": "from learnae import Unavailable\nraise Unavailable('boom')",
+    "our own error": "from learnae import UnavailableError\nraise UnavailableError('boom')",
     "the user's error": "from learnae import ConfigError, Problem\nraise ConfigError(Problem('a', 'boom'))",
     "cannot be told": "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute()",
     "a group": "raise BaseExceptionGroup('g', [SystemExit(1), ValueError('boom')])",
@@ -36,7 +36,7 @@ AT_IMPORT = {
 IN_HOOK = {
     "raises": "raise RuntimeError('boom')",
     "exits": "raise SystemExit(3)",
-    "our own error": "raise Unavailable('boom')",
+    "our own error": "raise UnavailableError('boom')",
     "the user's error": "raise ConfigError(Problem('a', 'boom'))",
     "stops iterating": "raise StopIteration",
     "nothing": "return None",
@@ -78,11 +78,11 @@ def test_whoever_was_told_before_is_not_warned_again(install: Callable[..., None
 
 
 @pytest.mark.parametrize("event", ["learnae_round_finished", "learnae_update_judged", "learnae_peer_changed"])
-@pytest.mark.parametrize("error", ["RuntimeError('boom')", "SystemExit(3)", "KeyError()", "Unavailable('boom')"])
+@pytest.mark.parametrize("error", ["RuntimeError('boom')", "SystemExit(3)", "KeyError()", "UnavailableError('boom')"])
 def test_a_watcher_that_raises_whatever_is_named_and_raises_nothing(
     install: Callable[..., None], logged: list[MutableMapping[str, Any]], event: str, error: str
 ) -> None:
-    install("learnae-wrong", f"from learnae import hookimpl, Unavailable\n\n@hookimpl\ndef {event}():\n    raise {error}\n")
+    install("learnae-wrong", f"from learnae import hookimpl, UnavailableError\n\n@hookimpl\ndef {event}():\n    raise {error}\n")
     manager = PluginManager.discover()
     manager.notify(event, report=None, verdict=None, peer=None, state=None)
     assert [(line["event"], line["plugin"]) for line in logged] == [("watcher.failed", "learnae-wrong")]
@@ -136,7 +136,8 @@ import learnae
 def make_trainer():
     model = torch.nn.Linear(2, 2)
     optimizer, data = torch.optim.SGD(model.parameters(), 0.01), [torch.ones(1, 2)] * 100
-    return learnae.Trainer(model=model, optimizer=optimizer, batches=lambda: data, loss=lambda model, batch: model(batch).square().sum())
+    loss = lambda model, batch: model(batch).square().sum()
+    return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
 """
 
 

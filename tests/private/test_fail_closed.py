@@ -13,8 +13,8 @@ from learnae.cli.check import fingerprint, membership
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm, SwarmKey
-from learnae.node.strategy_set import Assembly, assemble
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
+from learnae.node.strategy_set import StrategySet, assemble
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
@@ -42,7 +42,7 @@ class Offers:
         return {"far": FarAnnouncer}
 
 
-Made = Callable[..., Assembly]
+Made = Callable[..., StrategySet]
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_strategies_get_secrets_of_a_private_swarm_only(made: Made) -> None:
     _, private = made(swarm={"name": "digits", "key_env": "DIGITS_KEY"})
     _, local = made(swarm={"name": "digits"})
     secret = private.storages[0].strategy.context.secret
-    assert secret("radio") == Swarm("digits", KEY).secret("radio") != secret("other")
+    assert secret("radio") == SwarmIdentity("digits", KEY).secret("radio") != secret("other")
     assert local.storages[0].strategy.context.secret("radio") is None
 
 
@@ -123,6 +123,8 @@ def test_each_kind_of_swarm_is_told_in_its_own_words(made: Made, media: dict[str
 
 
 def test_a_fingerprint_is_short_and_equal_for_members_alone() -> None:
-    assert fingerprint(Swarm("digits", KEY)) == fingerprint(Swarm("digits", SwarmKey(bytes(range(32)))))
-    assert len(fingerprint(Swarm("digits", KEY))) == 19
-    assert len({fingerprint(swarm) for swarm in (Swarm("digits"), Swarm("digits", KEY), Swarm("letters", KEY))}) == 3
+    assert fingerprint(SwarmIdentity("digits", KEY)) == fingerprint(SwarmIdentity("digits", SwarmKey(bytes(range(32)))))
+    assert len(fingerprint(SwarmIdentity("digits", KEY))) == 19
+    assert (
+        len({fingerprint(swarm) for swarm in (SwarmIdentity("digits"), SwarmIdentity("digits", KEY), SwarmIdentity("letters", KEY))}) == 3
+    )

@@ -8,17 +8,17 @@ import pytest
 import trio
 
 from learnae.content.cids import raw_cid
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 
-ONE, OTHER = (Swarm("digits", SwarmKey(bytes([number]) * 32)) for number in (1, 2))
+ONE, OTHER = (SwarmIdentity("digits", SwarmKey(bytes([number]) * 32)) for number in (1, 2))
 BLOCK = Block(raw_cid(b"data"), b"data")
 
 
-def storage(folder: Path, peer: str, swarm: Swarm) -> DirectoryStorage:
+def storage(folder: Path, peer: str, swarm: SwarmIdentity) -> DirectoryStorage:
     return DirectoryStorage(DirectoryStorage.Options(), make_context(folder / peer, peer=peer, meeting=folder, secret=swarm.secret))
 
 
@@ -55,5 +55,5 @@ def test_the_same_peer_finds_its_files_again(tmp_path: Path) -> None:
 
 
 def test_in_an_open_swarm_the_peer_is_named(tmp_path: Path) -> None:
-    trio.run(put, storage(tmp_path, "ann", Swarm("digits")))
+    trio.run(put, storage(tmp_path, "ann", SwarmIdentity("digits")))
     assert [path.name for path in (tmp_path / "blocks").iterdir()] == [f"{BLOCK.cid}.{peer_named('ann')}"]

@@ -7,19 +7,19 @@ from structlog.testing import capture_logs
 
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Admission, Identity
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.records import Announcement, Heard, Present
 
-SWARM = Swarm("digits", SwarmKey(bytes(range(32))))
+SWARM = SwarmIdentity("digits", SwarmKey(bytes(range(32))))
 ALICE = Identity.generate(b"a" * 32)
 
 
-def listener() -> Hearing:
+def listener() -> Receiver:
     peers = Peers(50, {})
-    return Hearing(
+    return Receiver(
         own=Identity.generate(b"m" * 32).peer,
         swarm=SWARM.id,
         seal=SWARM.messages,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.check import fingerprint
-from learnae.identity.swarms import PREFIX, Swarm, SwarmKey
+from learnae.identity.swarms import PREFIX, SwarmIdentity, SwarmKey
 
 KEY = SwarmKey(bytes(range(32)))
 
@@ -71,7 +71,7 @@ def test_a_check_shows_the_fingerprint_of_a_private_swarm_and_not_its_key(learna
     (tmp_path / "learnae.toml").write_text('[swarm]\nname = "digits"\nkey_env = "DIGITS_KEY"\n')
     result = learnae("check", "learnae.toml", DIGITS_KEY=KEY.text())
     assert result.returncode == 0
-    assert "swarm 'digits' is private" in result.stdout and fingerprint(Swarm("digits", KEY)) in result.stdout
+    assert "swarm 'digits' is private" in result.stdout and fingerprint(SwarmIdentity("digits", KEY)) in result.stdout
     assert KEY.text()[14:30] not in result.stdout + result.stderr
 
 

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.cids import is_dag, raw_cid
-from learnae.content.encryption import OPEN, Siv, room
+from learnae.content.encryption import NO_ENCRYPTION, AesSiv, room
 from learnae.content.pack import Packed, pack
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import ENVELOPE_BYTES, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.records import BLOCK_BYTES, Announcement, Body, Encoded, Kind, Leaving, PeerId, Present, TensorSpec, Update
 
-SEAL = Siv(bytes(range(64)))
-OTHER = Siv(bytes(64))
-SWARM = Swarm("digits", SwarmKey(bytes(range(32))))
+SEAL = AesSiv(bytes(range(64)))
+OTHER = AesSiv(bytes(64))
+SWARM = SwarmIdentity("digits", SwarmKey(bytes(range(32))))
 PEER = PeerId("0f" * 32)
 KIB = 1024
 
@@ -56,21 +56,21 @@ def test_what_was_sealed_opens_and_is_longer_by_what_the_seal_says(data: bytes) 
 
 @given(plain, plain)
 def test_equal_bytes_are_sealed_alike_and_others_otherwise(data: bytes, other: bytes) -> None:
-    assert (Siv(bytes(range(64))).seal(memoryview(data)) == SEAL.seal(other)) == (data == other)
+    assert (AesSiv(bytes(range(64))).seal(memoryview(data)) == SEAL.seal(other)) == (data == other)
 
 
 @given(plain, st.integers(0, 215), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(data: bytes, place: int, change: int) -> None:
     sealed = bytearray(SEAL.seal(data))
     sealed[place % len(sealed)] ^= change
-    with pytest.raises(UpdateRejected, match="seal"):
+    with pytest.raises(UpdateRejectedError, match="seal"):
         SEAL.open(bytes(sealed))
 
 
 @given(st.binary(max_size=200))
 def test_what_was_never_sealed_or_with_another_key_does_not_open(data: bytes) -> None:
     for garbage in (data, OTHER.seal(data or b"x"), SEAL.seal(data or b"x")[:-1]):
-        with pytest.raises(UpdateRejected) as caught:
+        with pytest.raises(UpdateRejectedError) as caught:
             SEAL.open(garbage)
         assert caught.value.reason == "seal"
 
@@ -78,7 +78,7 @@ def test_what_was_never_sealed_or_with_another_key_does_not_open(data: bytes) ->
 # -- blocks ----------------------------------------------------------------------------------------------------------------------
 
 
-def packed(*sizes: int, seal: Siv = SEAL, number: int = 1) -> Packed:
+def packed(*sizes: int, seal: AesSiv = SEAL, number: int = 1) -> Packed:
     entries = [(TensorSpec(f"t{i}", "float32", (size,)), Encoded(bytes([i]) * size)) for i, size in enumerate(sizes)]
     return pack(entries, peer=PEER, kind=Kind.UPDATE, number=number, codec="int8", seal=seal)
 
@@ -106,7 +106,7 @@ ANN = Identity.generate(b"a" * 32)
 UPDATE = Update(raw_cid(b""), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8", sketch=bytes(400))
 
 
-def said(body: Body, *, swarm: Swarm = SWARM) -> bytes:
+def said(body: Body, *, swarm: SwarmIdentity = SWARM) -> bytes:
     return encode_envelope(ANN, Announcement(swarm.id, ANN.peer, 7, body), seal=swarm.messages)
 
 
@@ -131,31 +131,31 @@ def test_a_message_shows_neither_who_speaks_nor_of_what() -> None:
 
 def test_a_plain_message_is_refused_for_its_missing_seal_before_anything_of_it_is_read() -> None:
     plain = encode_envelope(ANN, Announcement(SWARM.id, ANN.peer, 7, Leaving()))
-    for message in (plain, b"", b"\1" * 500, said(Leaving(), swarm=Swarm("digits", SwarmKey(bytes(32))))):
-        with pytest.raises(UpdateRejected) as caught:
+    for message in (plain, b"", b"\1" * 500, said(Leaving(), swarm=SwarmIdentity("digits", SwarmKey(bytes(32))))):
+        with pytest.raises(UpdateRejectedError) as caught:
             decode_envelope(message, SWARM.id, SWARM.messages)
         assert caught.value.reason == "seal"
 
 
 def test_an_oversized_message_is_not_even_opened() -> None:
     @attrs.define
-    class Never(Siv):
+    class Never(AesSiv):
         def open(self, data: bytes) -> bytes:
             raise AssertionError
 
-    with pytest.raises(UpdateRejected, match="oversized"):
+    with pytest.raises(UpdateRejectedError, match="oversized"):
         decode_envelope(bytes(ENVELOPE_BYTES + 1), SWARM.id, Never.__new__(Never))
 
 
 def test_a_member_cannot_speak_for_another_swarm_or_another_member() -> None:
-    foreign = encode_envelope(ANN, Announcement(Swarm("letters").id, ANN.peer, 7, Leaving()), seal=SWARM.messages)
-    with pytest.raises(UpdateRejected, match="foreign"):
+    foreign = encode_envelope(ANN, Announcement(SwarmIdentity("letters").id, ANN.peer, 7, Leaving()), seal=SWARM.messages)
+    with pytest.raises(UpdateRejectedError, match="foreign"):
         decode_envelope(foreign, SWARM.id, SWARM.messages)
     envelope = SWARM.messages.open(said(Leaving()))
     forged = SWARM.messages.seal(envelope[:1] + bytes.fromhex(Identity.generate(b"b" * 32).peer) + envelope[33:])
-    with pytest.raises(UpdateRejected, match="signature"):
+    with pytest.raises(UpdateRejectedError, match="signature"):
         decode_envelope(forged, SWARM.id, SWARM.messages)
 
 
 def test_an_open_swarm_seals_nothing() -> None:
-    assert Swarm("digits").blocks is OPEN and Swarm("digits").messages is OPEN
+    assert SwarmIdentity("digits").blocks is NO_ENCRYPTION and SwarmIdentity("digits").messages is NO_ENCRYPTION

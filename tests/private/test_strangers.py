@@ -11,10 +11,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.content.encryption import OPEN, Siv
+from learnae.content.encryption import NO_ENCRYPTION, AesSiv
 from learnae.identity.envelopes import ENVELOPE_BYTES, encode_envelope
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm, SwarmKey, swarm_id
+from learnae.identity.swarms import SwarmIdentity, SwarmKey, swarm_id
 from learnae.records import Announcement, Present
 
 NAME, TENSOR = "sparrows", "secret_layer.weight"
@@ -192,16 +192,16 @@ def spoil(pack: bytes, turn: int, other: bytes) -> bytes:
     return (pack[: len(pack) // 2], other, GARBAGE[:100] + pack[100:], GARBAGE * 100)[turn % 4]
 
 
-class Careless(Swarm):
+class Careless(SwarmIdentity):
     """Of a member that announces as it should, but does not seal its blocks."""
 
-    blocks = OPEN
+    blocks = NO_ENCRYPTION
 
 
-class Mistaken(Swarm):
+class Mistaken(SwarmIdentity):
     """Of one that seals them with another key."""
 
-    blocks = Siv(bytes(Siv.KEY_BYTES))
+    blocks = AesSiv(bytes(AesSiv.KEY_BYTES))
 
 
 @pytest.mark.parametrize(("swarm", "reason"), [(Careless, "cid: "), (Mistaken, "seal: ")])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from learnae.identity.swarms import PREFIX, Swarm, SwarmKey, looks_like_a_key, swarm_id
+from learnae.identity.swarms import PREFIX, SwarmIdentity, SwarmKey, looks_like_a_key, swarm_id
 
 KEY = SwarmKey(bytes(range(32)))
 TEXT = "learnae-key-1-aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypzbqbs"
@@ -75,7 +75,7 @@ def test_what_is_no_key_is_refused_by_words_that_do_not_repeat_it(text: str) -> 
 
 
 def test_a_key_does_not_show_itself() -> None:
-    shown = f"{KEY!r} {KEY} {Swarm('digits', KEY)!r}"
+    shown = f"{KEY!r} {KEY} {SwarmIdentity('digits', KEY)!r}"
     assert KEY.text() not in shown and "\\x01\\x02" not in shown and "000102" not in shown
 
 
@@ -104,8 +104,8 @@ def test_other_words_give_another_key(words: list[str], others: list[str]) -> No
 
 
 def test_a_strategy_has_a_secret_of_its_own_in_a_private_swarm_and_none_in_an_open_one() -> None:
-    private, other = Swarm("digits", KEY), Swarm("letters", KEY)
-    assert Swarm("digits").secret("radio") is None
+    private, other = SwarmIdentity("digits", KEY), SwarmIdentity("letters", KEY)
+    assert SwarmIdentity("digits").secret("radio") is None
     assert private.secret("radio") == hkdf(bytes(range(32)), _framed("learnae/secret/1", "digits", "radio"), 32)
     assert len({private.secret("radio"), private.secret("store"), other.secret("radio")}) == 3
 
@@ -115,13 +115,13 @@ def _framed(*words: str) -> bytes:
 
 
 def test_the_key_is_part_of_what_a_swarm_is_called() -> None:
-    assert Swarm("digits").id == swarm_id("digits")
-    assert Swarm("digits", KEY).id == swarm_id("digits", bytes(range(32))) != swarm_id("digits")
-    assert Swarm("digits", KEY).channel == Swarm("digits", KEY).id.hex()
+    assert SwarmIdentity("digits").id == swarm_id("digits")
+    assert SwarmIdentity("digits", KEY).id == swarm_id("digits", bytes(range(32))) != swarm_id("digits")
+    assert SwarmIdentity("digits", KEY).channel == SwarmIdentity("digits", KEY).id.hex()
 
 
 def test_outside_of_a_private_swarm_nobody_can_tell_what_a_name_stands_for() -> None:
-    private, other = Swarm("digits", KEY), Swarm("digits", SwarmKey(bytes(32)))
-    assert Swarm("digits").alias("peer/1") == b"peer/1"
-    assert private.alias("peer/1") == Swarm("digits", SwarmKey(bytes(range(32)))).alias("peer/1")
+    private, other = SwarmIdentity("digits", KEY), SwarmIdentity("digits", SwarmKey(bytes(32)))
+    assert SwarmIdentity("digits").alias("peer/1") == b"peer/1"
+    assert private.alias("peer/1") == SwarmIdentity("digits", SwarmKey(bytes(range(32)))).alias("peer/1")
     assert len({private.alias("peer/1"), private.alias("peer/2"), other.alias("peer/1"), b"peer/1"}) == 4

@@ -14,7 +14,7 @@ from learnae.config.load import load_document
 from learnae.config.rules import swarm_of
 from learnae.config.tables import Config
 from learnae.errors import ConfigError
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.manager import PluginManager
 
 KEY = SwarmKey(bytes(range(32)))
@@ -152,6 +152,6 @@ def test_a_key_that_is_missing_is_told_with_all_other_problems(load: Load) -> No
 
 
 def test_where_peers_of_this_machine_meet_tells_the_name_of_an_open_swarm_only(state_home: Path) -> None:
-    private, other = Swarm("digits", KEY), Swarm("digits", SwarmKey(bytes(32)))
-    assert meeting_place(Swarm("digits")) == state_home / "learnae" / "meeting" / "digits"
+    private, other = SwarmIdentity("digits", KEY), SwarmIdentity("digits", SwarmKey(bytes(32)))
+    assert meeting_place(SwarmIdentity("digits")) == state_home / "learnae" / "meeting" / "digits"
     assert meeting_place(private) == state_home / "learnae" / "meeting" / private.channel != meeting_place(other)

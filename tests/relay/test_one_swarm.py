@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from learnae.identity.envelopes import decode_envelope
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.records import Kind, Update
 
 Run = Callable[..., Any]
@@ -70,7 +70,7 @@ def test_a_private_swarm_is_relayed_sealed_as_it_is(run: Run, tmp_path: Path) ->
 
     groups, said = run(main, swarm={"name": "birds", "key_file": str(tmp_path / "key")})
     assert min(groups.merged_from_the_other_side()) >= 6
-    swarm, left = Swarm("birds", key), groups.left[0].peer
+    swarm, left = SwarmIdentity("birds", key), groups.left[0].peer
     opened = [(one.replaces, decode_envelope(one.message, swarm.id, swarm.messages).announcement) for one in said]
     keys = {replaces for replaces, announcement in opened if announcement.peer == left and isinstance(announcement.body, Update)}
     assert keys == {swarm.alias(f"{left}/{Kind.UPDATE.value}")}

@@ -14,7 +14,7 @@ import pytest
 from learnae.cli.main import main
 from learnae.config.kept import FILE
 from learnae.identity.keys import Identity
-from learnae.node.history import History, PeerRecord, Proof, Published
+from learnae.node.history import EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.history_reader import Sighting
 from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
 
@@ -60,7 +60,7 @@ class Lived:
         *sightings: Sighting,
         records: dict[PeerId, PeerRecord] | None = None,
         counts: dict[str, int] | None = None,
-        proofs: Iterable[Proof] = (),
+        proofs: Iterable[EquivocationProof] = (),
     ) -> Lived:
         with self.open() as history:
             history.save_peers({}, records or {}, counts or {}, proofs, sightings)
@@ -82,7 +82,7 @@ def lived(tmp_path: Path) -> Callable[..., Lived]:
         home = Lived(folder, Identity.load_or_create(folder / "key").peer).configured()
         home.happened(home.verdict())
         with home.open() as history:
-            history.add_published(Published(3, home.own_root, home.lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
+            history.add_published(PublishedUpdate(3, home.own_root, home.lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
             history.save_standing(home.lineage, 41, 300.0)
         return home
 

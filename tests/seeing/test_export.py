@@ -10,10 +10,10 @@ import torch
 import trio
 from safetensors import safe_open
 
-from learnae.content.encryption import OPEN
+from learnae.content.encryption import NO_ENCRYPTION
 from learnae.content.pack import pack
-from learnae.identity.swarms import Swarm, SwarmKey
-from learnae.node.history import Published
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
+from learnae.node.history import PublishedUpdate
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Encoded, Kind, TensorSpec
@@ -27,7 +27,7 @@ COUNT = np.array(41, np.int64)
 def publish(tmp_path):
     """Puts a model of one weight and one count into the folder `blocks` and into a home; the root."""
 
-    def put(home, number=4, seal=OPEN, weight=WEIGHT, dtype="float32"):
+    def put(home, number=4, seal=NO_ENCRYPTION, weight=WEIGHT, dtype="float32"):
         weights = TensorSpec("weight", dtype, weight.shape), Fp32(None, make_context(tmp_path)).encode("weight", weight, None, None)
         counts = TensorSpec("count", "int64", ()), Encoded(COUNT.astype("<i8").tobytes())
         packed = pack([weights, counts], peer=home.own, kind=Kind.UPDATE, number=number, codec="fp32", seal=seal)
@@ -39,7 +39,7 @@ def publish(tmp_path):
 
         trio.run(store)
         with home.open() as history:
-            history.add_published(Published(number, packed.root, home.lineage, 820, 100, packed.bytes, "fp32", b"shapes 1"))
+            history.add_published(PublishedUpdate(number, packed.root, home.lineage, 820, 100, packed.bytes, "fp32", b"shapes 1"))
         return packed.root
 
     return put
@@ -125,7 +125,7 @@ def test_a_folder_that_is_not_there_is_the_users_to_mend(home, publish, learnae)
 
 def test_a_sealed_model_needs_the_key_that_the_file_names(home, publish, learnae, tmp_path, monkeypatch):
     key = SwarmKey.generate()
-    publish(home, seal=Swarm("digits", key).blocks)
+    publish(home, seal=SwarmIdentity("digits", key).blocks)
     home.configured(swarm={"name": "digits", "key_env": "DIGITS_KEY"}, storage=[{"use": "directory", "path": str(tmp_path / "blocks")}])
     without = learnae("export", home.path, "-o", "model.safetensors")
     assert without.code == 2 and "DIGITS_KEY" in without.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import ConfigError, UnavailableError
 from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_reader import Sighting
@@ -42,7 +42,7 @@ def test_a_reader_sees_what_a_node_writes_and_keeps_nobody_from_writing(path):
     assert [one.round for one in reader.past_rounds(10)] == [1]
     writer.add_round(report(2))
     assert [one.round for one in reader.past_rounds(10)] == [2, 1]
-    with pytest.raises(Unavailable, match="readonly"):
+    with pytest.raises(UnavailableError, match="readonly"):
         reader.deny(ALICE)
 
 
@@ -101,7 +101,7 @@ def test_a_history_that_changes_at_every_look_ends_in_words(path, monkeypatch):
 
 def test_a_reader_of_a_file_at_rest_cannot_write_either(path):
     History.open(path).close()
-    with History.read(path) as reader, pytest.raises(Unavailable, match="readonly"):
+    with History.read(path) as reader, pytest.raises(UnavailableError, match="readonly"):
         reader.deny(ALICE)
 
 

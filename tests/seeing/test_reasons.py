@@ -11,14 +11,14 @@ from learnae.cli.why import MESSAGES, UPDATES
 from learnae.node.inbox import Arrival
 
 ROOT = Path(__file__).parents[2]
-COUNTED = {Arrival.REPLAY.value, Arrival.DUPLICATE.value, "denied", "not-allowed"}  # which reach UpdateRejected by a variable
+COUNTED = {Arrival.REPLAY.value, Arrival.DUPLICATE.value, "denied", "not-allowed"}  # which reach UpdateRejectedError by a variable
 PASSED_ON = {"refused before"}  # what a gate says that sees an update another has refused
 
 
 def constants(call: ast.Call) -> Iterator[str]:
-    """The reason that a call of UpdateRejected or Verdict spells out."""
+    """The reason that a call of UpdateRejectedError or Verdict spells out."""
     name = call.func.id if isinstance(call.func, ast.Name) else ""
-    if name == "UpdateRejected":
+    if name == "UpdateRejectedError":
         reasons = call.args[:1]
     elif name == "Verdict":
         reasons = [word.value for word in call.keywords if word.arg == "reason"]

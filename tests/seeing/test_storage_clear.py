@@ -14,37 +14,37 @@ import trio
 
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.records import PeerId
 from learnae.testing.context import make_context, peer_named
-from learnae.testing.published import Published, payloads, published
+from learnae.testing.published import MadeUpUpdate, payloads, published
 
 KEY = SwarmKey(b"k" * 32)
-OPEN = Swarm("digits")
+OPEN = SwarmIdentity("digits")
 OURS = [published(f"u{number}", *payloads(2, seed=number)) for number in (1, 2, 3)]
 THEIRS = published("theirs", *payloads(2, seed=9))
 STRANGER = peer_named("stranger")
 
 PLUGINS = """
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.plugins.memory import MemoryStorage
 from learnae.plugins.directory.storage import DirectoryStorage
 
 class Gone(MemoryStorage):
     async def __aenter__(self):
-        raise Unavailable("nobody there")
+        raise UnavailableError("nobody there")
 
 class Breaking(DirectoryStorage):
     async def drop(self, root):
         if (self.folder / "broken").exists():
-            raise Unavailable("the line broke")
+            raise UnavailableError("the line broke")
         (self.folder / "broken").touch()
         await super().drop(root)
 """
 
 
-def put(folder: Path, peer: PeerId, *updates: Published, swarm: Swarm) -> None:
+def put(folder: Path, peer: PeerId, *updates: MadeUpUpdate, swarm: SwarmIdentity) -> None:
     """As a run of this peer would."""
     context = attrs.evolve(make_context(folder, swarm=swarm.name, secret=swarm.secret), peer=peer)
 
@@ -71,7 +71,7 @@ def files(folder: Path) -> int:
 def stored(lived: Callable[..., object], tmp_path: Path) -> Callable[..., object]:
     """A home whose peer has three roots in each of these folders, where a stranger has one too."""
 
-    def make(*folders: str, swarm: Swarm = OPEN, **tables: object) -> object:
+    def make(*folders: str, swarm: SwarmIdentity = OPEN, **tables: object) -> object:
         home = lived()
         (home.path / "mine.py").write_text(PLUGINS)
         for folder in folders:
@@ -174,7 +174,7 @@ def test_a_storage_that_breaks_off_says_how_far_it_came(stored, learnae, tmp_pat
 
 
 def test_in_a_private_swarm_the_key_is_needed_and_said_to_be(stored, learnae, tmp_path, monkeypatch):
-    home = stored("one", swarm=Swarm("digits", KEY))
+    home = stored("one", swarm=SwarmIdentity("digits", KEY))
     home.configured(swarm={"name": "digits", "key_env": "DIGITS_KEY"}, storage=[{"use": "directory", "path": str(tmp_path / "one")}])
     shown = learnae("storage", "clear", home.path, "--yes")
     assert shown.code == 2
@@ -186,7 +186,7 @@ def test_in_a_private_swarm_the_key_is_needed_and_said_to_be(stored, learnae, tm
 
 
 def test_a_wrong_key_finds_nothing_and_is_suspected(stored, learnae, tmp_path, monkeypatch):
-    home = stored("one", swarm=Swarm("digits", KEY))
+    home = stored("one", swarm=SwarmIdentity("digits", KEY))
     home.configured(swarm={"name": "digits", "key_env": "DIGITS_KEY"}, storage=[{"use": "directory", "path": str(tmp_path / "one")}])
     monkeypatch.setenv("DIGITS_KEY", SwarmKey(b"w" * 32).text())
     shown = learnae("storage", "clear", home.path, "--yes")

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from learnae.config.kept import FILE, keep, kept
-from learnae.node.inbox import Entry, Inbox
+from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import on_wall_clock, sightings
 from learnae.plugins.manager import open_document
 from learnae.records import Announcement, Cid, Kind, PeerId, Present, Update
@@ -18,7 +18,7 @@ UPDATE = Update(Cid("root"), 100, b"lineage1", b"shapes 1", 7, True, 0, 0, 0.0, 
 
 
 def entry(peer, body, heard_at, *, number=1, backlog=False):
-    return Entry(Announcement(b"s" * 16, peer, number, body), bytes([number]), b"", heard_at, 3, backlog)
+    return InboxEntry(Announcement(b"s" * 16, peer, number, body), bytes([number]), b"", heard_at, 3, backlog)
 
 
 def inbox_with(*entries):

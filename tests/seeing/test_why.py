@@ -7,7 +7,7 @@ import time
 import pytest
 
 from learnae.cli.why import fate
-from learnae.node.history import PeerRecord, Proof
+from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.records import Kind
 
 FATES = [
@@ -128,7 +128,7 @@ def test_what_was_never_fetched_is_explained_as_far_as_can_be_known(lived, learn
 
 def test_an_equivocation_is_told_with_its_proof(lived, learnae):
     home = lived()
-    proof = Proof(STRANGER, Kind.UPDATE, 7, b"one", b"another")
+    proof = EquivocationProof(STRANGER, Kind.UPDATE, 7, b"one", b"another")
     home.heard(home.sighting(STRANGER), records={STRANGER: PeerRecord(refused="equivocation")}, proofs=[proof])
     assert "two different messages of kind UPDATE under number 7; both are kept" in learnae("why", home.path, "5555").out
 

@@ -14,7 +14,7 @@ import pytest
 
 from learnae import shared_folder
 from learnae.config.folders import try_out
-from learnae.shared_folder import Place, create, in_words
+from learnae.shared_folder import FolderHandle, create, in_words
 
 UMASKS = [0o022, 0o077, 0o002, 0o000]
 
@@ -49,7 +49,7 @@ def test_in_a_shared_folder_all_folders_have_its_rights_and_all_files_can_be_rea
     tmp_path: Path, umask: int, rights: int
 ) -> None:
     shared = top(tmp_path, rights)
-    Place(shared / "blocks" / "deep").make(parents=True)
+    FolderHandle(shared / "blocks" / "deep").make(parents=True)
     assert [oct(mode(shared / "blocks")), oct(mode(shared / "blocks" / "deep"))] == [oct(rights)] * 2
     with create(shared / "blocks" / "file") as file:
         file.write(b"x")
@@ -59,7 +59,7 @@ def test_in_a_shared_folder_all_folders_have_its_rights_and_all_files_can_be_rea
 @pytest.mark.parametrize("rights", [0o755, 0o700, 0o1777, 0o3777])
 def test_elsewhere_the_umask_decides(tmp_path: Path, umask: int, rights: int) -> None:
     alone = top(tmp_path, rights)
-    Place(alone / "blocks").make()
+    FolderHandle(alone / "blocks").make()
     create(alone / "file").close()
     assert oct(mode(alone / "blocks") & 0o777) == oct(0o777 & ~umask)
     assert oct(mode(alone / "file")) == oct((rights & 0o444 | 0o200) & ~umask)
@@ -71,12 +71,12 @@ def test_the_private_group_of_a_user_shares_nothing(tmp_path: Path, umask: int, 
     monkeypatch.setattr("grp.getgrgid", lambda number: names["getgrgid"])
     monkeypatch.setattr("pwd.getpwuid", lambda number: names["getpwuid"])
     alone = top(tmp_path, rights)
-    Place(alone / "blocks").make()
+    FolderHandle(alone / "blocks").make()
     create(alone / "file").close()
     assert oct(mode(alone / "blocks")) == oct(0o777 & ~umask)
     assert oct(mode(alone / "file")) == oct((rights & 0o444 | 0o200) & ~umask)
     names["getgrgid"] = struct_group(("anna", "x", 7, ["bert"]))
-    Place(alone / "together").make()
+    FolderHandle(alone / "together").make()
     assert oct(mode(alone / "together")) == oct(rights)
 
 
@@ -87,7 +87,7 @@ def test_on_a_file_system_that_knows_no_rights_nothing_fails(tmp_path: Path, mon
     shared = top(tmp_path, 0o2775)
     monkeypatch.setattr("os.fchmod", refuse)
     monkeypatch.setattr("os.fchown", refuse)
-    Place(shared / "blocks").make()
+    FolderHandle(shared / "blocks").make()
     create(shared / "file").close()
     assert sorted(path.name for path in shared.iterdir()) == ["blocks", "file"]
 
@@ -103,9 +103,9 @@ def test_a_folder_is_seen_with_all_its_rights_or_not_at_all(tmp_path: Path, umas
     with monkeypatch.context() as patch:
         patch.setattr("os.fchmod", kill)
         with pytest.raises(KilledError):
-            Place(shared / "blocks").make()
+            FolderHandle(shared / "blocks").make()
     assert not (shared / "blocks").exists()
-    Place(shared / "blocks").make()
+    FolderHandle(shared / "blocks").make()
     assert oct(mode(shared / "blocks")) == oct(0o2775)
 
 
@@ -117,33 +117,33 @@ def test_of_two_who_make_a_folder_at_once_the_faster_makes_it(tmp_path: Path, mo
         rename(draft, folder, **where)
 
     monkeypatch.setattr(os, "rename", too_late)
-    Place(shared / "blocks").make()
+    FolderHandle(shared / "blocks").make()
     assert [path.name for path in shared.rglob("*")] == ["blocks", "of the faster one"]
 
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     shared = top(tmp_path, 0o2775)
     (shared / "mine").mkdir(mode=0o700)
-    Place(shared / "mine").make()
+    FolderHandle(shared / "mine").make()
     assert mode(shared / "mine") & 0o777 == 0o700
 
 
 def test_without_parents_a_folder_that_has_gone_is_not_made_again(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Place(tmp_path / "gone" / "channel").make()
+        FolderHandle(tmp_path / "gone" / "channel").make()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
-        Place(tmp_path / "file").make()
+        FolderHandle(tmp_path / "file").make()
     with pytest.raises(FileExistsError):
         create(tmp_path / "file")
 
 
 def test_a_try_leaves_nothing_behind(tmp_path: Path) -> None:
-    try_out(Place(tmp_path))
+    try_out(FolderHandle(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

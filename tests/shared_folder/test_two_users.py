@@ -113,7 +113,7 @@ def test_a_folder_that_does_not_let_this_user_in_is_named_with_its_owner_and_the
     os.chown(folder / closed, ANNA, GROUP)
     (folder / closed).chmod(0o2755)
     said = as_user(BERT, 0o022, publish(folder, "bert"))
-    assert said.startswith("Unavailable") and f"cannot use {folder / closed}:" in said
+    assert said.startswith("UnavailableError") and f"cannot use {folder / closed}:" in said
     assert f"user {ANNA}" in said and f"chmod g+rwxs {folder / closed}" in said
 
 

@@ -13,7 +13,7 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.content.cids import raw_cid
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import BLOCK_BYTES, Block, Cid
 from learnae.testing.context import make_context, peer_named
@@ -75,7 +75,7 @@ def test_a_file_cut_short_is_removed_at_the_next_start_and_nothing_else(folder: 
         async with storage_in(folder) as store:
             assert list(await store.roots()) == [TWO.root]
             assert same(await fetched(store, TWO.cids), TWO)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, ONE.cids)
             assert set(caught.value.missing) == set(ONE.cids)
 
@@ -93,7 +93,7 @@ def test_a_damaged_block_is_missing_and_reported_once(folder: Path) -> None:
     async def read_twice() -> None:
         async with storage_in(folder, "b") as store:
             for _ in range(2):
-                with pytest.raises(Unavailable) as caught:
+                with pytest.raises(UnavailableError) as caught:
                     await fetched(store, ONE.cids)
                 assert caught.value.missing == (ONE.cids[0],)
 
@@ -124,7 +124,7 @@ def test_garbage_under_the_name_of_a_root_does_no_harm(folder: Path, garbage: by
 
     async def read() -> None:
         async with storage_in(folder) as store:
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await store.get([TWO.root, *ONE.cids], found.append)
             assert caught.value.missing == (TWO.root,)
 
@@ -140,7 +140,7 @@ def test_what_only_looks_like_a_file_holds_nobody_up(folder: Path) -> None:
 
     async def read() -> None:
         async with storage_in(folder) as store:
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, [TWO.root, *ONE.cids])
             assert caught.value.missing == (TWO.root,)
 
@@ -164,7 +164,7 @@ def test_a_hostile_cid_never_becomes_a_path(folder: Path, name: str) -> None:
 
     async def try_all() -> None:
         async with storage_in(folder) as store:
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, [Cid(name)])
             assert caught.value.missing == (name,)
             await store.drop(Cid(name))
@@ -196,7 +196,7 @@ def test_a_full_disk_is_unavailable_and_keeps_nothing(folder: Path, monkeypatch:
         async with storage_in(folder) as store:
             with monkeypatch.context() as patched:
                 patched.setattr(os, "fsync", no_space)
-                with pytest.raises(Unavailable, match="No space left on device"):
+                with pytest.raises(UnavailableError, match="No space left on device"):
                     await store.put(ONE.root, ONE.blocks)
             assert os.listdir(folder) == []
             assert list(await store.roots()) == []
@@ -214,9 +214,9 @@ def test_a_folder_that_has_gone_is_unavailable_until_it_is_back(folder: Path) ->
             await store.put(ONE.root, ONE.blocks)
             shutil.move(folder, away)
             for attempt in (store.put(TWO.root, TWO.blocks), store.drop(ONE.root), store.roots()):
-                with pytest.raises(Unavailable, match="No such file"):
+                with pytest.raises(UnavailableError, match="No such file"):
                     await attempt
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, ONE.cids)
             assert set(caught.value.missing) == set(ONE.cids)
             assert os.listdir(folder.parent) == ["away"]
@@ -234,7 +234,7 @@ def test_a_folder_that_cannot_be_made_is_unavailable(folder: Path) -> None:
         async with storage_in(folder):
             pass
 
-    with pytest.raises(Unavailable, match="File exists"):
+    with pytest.raises(UnavailableError, match="File exists"):
         trio.run(enter)
 
 

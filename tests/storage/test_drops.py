@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory import storage
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context, peer_named
@@ -58,10 +58,10 @@ def test_a_drop_that_is_not_allowed_says_so(folder: Path, monkeypatch: pytest.Mo
         async with storage_in(folder) as store:
             await store.put(ONE.root, ONE.blocks)
             monkeypatch.setattr(storage, "remove", refuse)
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.drop(ONE.root)
             monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.drop(ONE.root)
 
     trio.run(put_and_drop)

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
@@ -123,7 +123,7 @@ def test_a_peer_reads_what_another_process_puts_while_it_runs(tmp_path: Path) ->
         async with storage_in(folder, "b") as reader:
             with child(folder, "a", half) as process:
                 assert lines(process).readline() == "half way\n"
-                with pytest.raises(Unavailable) as caught:
+                with pytest.raises(UnavailableError) as caught:
                     await fetched(reader, update.cids)
                 assert set(caught.value.missing) == set(update.cids)
                 assert process.stdin is not None

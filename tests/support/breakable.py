@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
 
@@ -20,7 +20,7 @@ class Breakable(MemoryStorage):
 
     def look(self, missing: Sequence[Cid] = ()) -> None:
         if self.context.share(Gauge).broken:
-            raise Unavailable("out of order", missing)
+            raise UnavailableError("out of order", missing)
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         self.look()

@@ -6,7 +6,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.errors import PluginError, Unavailable
+from learnae.errors import PluginError, UnavailableError
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
@@ -37,7 +37,7 @@ def pair(world, **settings):
 def test_a_storage_that_is_down_at_the_start_stops_no_training_and_is_used_when_it_is_up(run_world):
     async def main(world):
         a = world.peer("a", 0.0, lineage=LINEAGE)
-        world.weather.at_start[a.peer] = [Unavailable("no daemon")] * 4
+        world.weather.at_start[a.peer] = [UnavailableError("no daemon")] * 4
         a.start()
         world.peer("b", 8.0, lineage=LINEAGE).start()
         await trio.sleep(20.5)
@@ -95,7 +95,7 @@ def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(run
         async def listen(self, channels, deliver):
             with trio.move_on_after(40):
                 await super().listen(channels, deliver)
-            raise Unavailable("the connection broke")
+            raise UnavailableError("the connection broke")
 
     async def main(world):
         pair(world, announcer={"use": "breaking"})

@@ -7,7 +7,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Kind
@@ -64,7 +64,7 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
         """The history's lock, which every statement takes."""
 
         def __enter__(self):
-            raise Unavailable("disk full")
+            raise UnavailableError("disk full")
 
         def __exit__(self, *exc_info):
             pass

@@ -7,7 +7,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.errors import ConfigError, PluginError, Problem, Unavailable, UpdateRejected
+from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.plugins.merge.average import Average
@@ -27,12 +27,12 @@ ERRORS = {
     "base exception": lambda: Boom("boom"),
     "end of iteration": StopIteration,
     "end of async iteration": StopAsyncIteration,
-    "an outage": lambda: Unavailable("boom"),
-    "a peer's mistake": lambda: UpdateRejected("boom"),
+    "an outage": lambda: UnavailableError("boom"),
+    "a peer's mistake": lambda: UpdateRejectedError("boom"),
     "the user's mistake": lambda: ConfigError(Problem("a", "boom")),
     "another plugin's mistake": lambda: PluginError("other", "doing", "boom"),
-    "a group": lambda: BaseExceptionGroup("g", [Unavailable("x"), SystemExit(3)]),
-    "nested groups": lambda: ExceptionGroup("g", [ExceptionGroup("h", [ValueError("boom")]), Unavailable("x")]),
+    "a group": lambda: BaseExceptionGroup("g", [UnavailableError("x"), SystemExit(3)]),
+    "nested groups": lambda: ExceptionGroup("g", [ExceptionGroup("h", [ValueError("boom")]), UnavailableError("x")]),
 }
 
 

@@ -11,7 +11,7 @@ import trio.testing
 
 from learnae.plugins.memory import MemoryStorage
 from learnae.strategies import Storage
-from learnae.testing.context import Shared, make_context
+from learnae.testing.context import SharedResources, make_context
 from learnae.testing.kit import failing
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 from tests.support.breakable import Breakable, Gauge
@@ -52,7 +52,7 @@ def caught_in_real_time(tmp_path_factory: pytest.TempPathFactory) -> Callable[[t
 
 def _caught(kit: StorageConformance, wrong: type[MemoryStorage], folders: pytest.TempPathFactory) -> set[str]:
     def storage() -> OpenStorage:
-        shared, home = Shared(), folders.mktemp("homes")
+        shared, home = SharedResources(), folders.mktemp("homes")
         return lambda peer: wrong(wrong.Options(), make_context(home / peer, peer=peer, shared=shared))
 
     return set(failing(kit, storage))

@@ -10,12 +10,12 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryAnnouncer
 from learnae.records import Heard
 from learnae.strategies import Announcer
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
-from learnae.testing.context import Shared, make_context
+from learnae.testing.context import SharedResources, make_context
 from learnae.testing.kit import failing
 from tests.support.breakable import Gauge
 
@@ -32,7 +32,7 @@ class Breakable(MemoryAnnouncer):
 
     def look(self) -> None:
         if self.context.share(Gauge).broken:
-            raise Unavailable("out of order")
+            raise UnavailableError("out of order")
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) <= self.max_bytes:
@@ -64,7 +64,7 @@ class Offended(Breakable):
     def look(self) -> None:
         self.offended = self.offended or self.context.share(Gauge).broken
         if self.offended:
-            raise Unavailable("never again")
+            raise UnavailableError("never again")
 
 
 class Deafened(Breakable):
@@ -73,7 +73,7 @@ class Deafened(Breakable):
     async def listen(self, channels: Sequence[str], deliver: Deliver) -> None:
         try:
             await super().listen(channels, deliver)
-        except* Unavailable:
+        except* UnavailableError:
             await trio.sleep_forever()
 
 
@@ -114,7 +114,7 @@ class InRealTime(Kit):
 
 def caught(wrong: type[MemoryAnnouncer], kit: AnnouncerConformance | None = None) -> set[str]:
     def announcer() -> OpenAnnouncer:
-        shared, home = Shared(), Path("never made")
+        shared, home = SharedResources(), Path("never made")
         return lambda peer: wrong(wrong.Options(), make_context(home / peer, peer=peer, shared=shared))
 
     return set(failing(kit or Kit(), announcer))

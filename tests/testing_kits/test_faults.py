@@ -11,11 +11,11 @@ import trio
 import trio.testing
 
 from learnae.content.cids import check
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.records import Heard
 from learnae.strategies import NoOptions
-from learnae.testing.context import Shared, make_context
+from learnae.testing.context import SharedResources, make_context
 from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, always, at_random, garbled, nth
 from learnae.testing.published import fetched, payloads, published, same
 
@@ -73,7 +73,7 @@ def test_a_put_that_fails_before_or_half_way_keeps_nothing() -> None:
         inner = MemoryStorage(NoOptions(), make_context(HOME))
         for fault in (Fault.BEFORE, Fault.HALFWAY):
             store = FaultyStorage(inner, nth(0, fault))
-            with pytest.raises(Unavailable, match="on purpose"):
+            with pytest.raises(UnavailableError, match="on purpose"):
                 await store.put(UPDATE.root, UPDATE.blocks)
             assert inner.store.blocks == {}
             await store.put(UPDATE.root, UPDATE.blocks)
@@ -89,7 +89,7 @@ def test_a_get_that_fails_names_what_it_did_not_deliver(fault: Fault, delivered:
         store = FaultyStorage(MemoryStorage(NoOptions(), make_context(HOME)), always(fault, "get"))
         await store.put(UPDATE.root, UPDATE.blocks)
         found: list[Block] = []
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(UnavailableError) as caught:
             await store.get(UPDATE.cids, found.append)
         assert [block.cid for block in found] == UPDATE.cids[:delivered]
         assert list(caught.value.missing) == UPDATE.cids[delivered:]
@@ -144,7 +144,7 @@ def test_an_announcement_meets_its_fault(fault: Fault, message: bytes | None) ->
             assert announcer.max_bytes == inner.max_bytes
             with trio.move_on_after(10) as scope:
                 if fault in (Fault.BEFORE, Fault.HALFWAY):
-                    with pytest.raises(Unavailable):
+                    with pytest.raises(UnavailableError):
                         await announcer.announce(b"hello", channel="c", replaces=b"k")
                 else:
                     await announcer.announce(b"hello", channel="c", replaces=b"k")
@@ -156,7 +156,7 @@ def test_an_announcement_meets_its_fault(fault: Fault, message: bytes | None) ->
 
 def test_a_listener_meets_its_fault() -> None:
     async def hearing(fault: Fault) -> list[bytes]:
-        shared, found = Shared(), list[bytes]()
+        shared, found = SharedResources(), list[bytes]()
         sender = MemoryAnnouncer(NoOptions(), make_context(HOME, shared=shared))
         for message in (b"one", b"two", b"three"):
             await sender.announce(message, channel="c", replaces=message)
@@ -170,7 +170,7 @@ def test_a_listener_meets_its_fault() -> None:
         assert await hearing(Fault.GARBAGE) == [garbled(b"one"), garbled(b"two"), garbled(b"three")]
         assert await hearing(Fault.SILENCE) == []
         for fault in (Fault.BEFORE, Fault.HALFWAY):
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await hearing(fault)
 
     virtually(scenario)

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.testing.announcer_talk import Ear
+from learnae.testing.announcer_talk import Listener
 from learnae.testing.kit import Kit, failing, in_trio, needs, standard_tests
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Waiting(Kit):
 
     @in_trio
     async def test_a_message(self) -> None:
-        await Ear().hears(b"a message that never comes")
+        await Listener().hears(b"a message that never comes")
 
     @in_trio
     async def test_a_call(self) -> None:
@@ -165,7 +165,7 @@ def test_a_test_that_takes_too_long_says_what_it_waited_for() -> None:
 
 
 def test_the_fixtures_give_contexts_of_peers_that_meet(learnae_context: object, learnae_contexts: Callable[[str], object]) -> None:
-    from learnae.testing.context import Shared, make_context
+    from learnae.testing.context import SharedResources, make_context
 
     class Medium:
         pass
@@ -176,4 +176,4 @@ def test_the_fixtures_give_contexts_of_peers_that_meet(learnae_context: object, 
     assert a.home != b.home  # type: ignore[attr-defined]
     assert a.peer != b.peer  # type: ignore[attr-defined]
     assert learnae_context.peer == a.peer  # type: ignore[attr-defined]
-    assert make_context(a.home, shared=Shared()).share(Medium) is not a.share(Medium)  # type: ignore[attr-defined]
+    assert make_context(a.home, shared=SharedResources()).share(Medium) is not a.share(Medium)  # type: ignore[attr-defined]

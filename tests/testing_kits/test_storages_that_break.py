@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.kit import standard_tests
@@ -110,7 +110,7 @@ class HalfSent(Breakable):
         for block in blocks:
             if self.context.share(Gauge).broken:
                 self.store.put(self.context.peer, root, taken)
-                raise Unavailable("out of order")
+                raise UnavailableError("out of order")
             taken[block.cid] = block.data
         await trio.lowlevel.checkpoint()
         self.store.put(self.context.peer, root, taken)
@@ -150,7 +150,7 @@ class Offended(Breakable):
     def look(self, missing: Sequence[Cid] = ()) -> None:
         self.offended = self.offended or self.context.share(Gauge).broken
         if self.offended:
-            raise Unavailable("never again", missing)
+            raise UnavailableError("never again", missing)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ class InGroups(Breakable):
             await trio.lowlevel.checkpoint()
             if missing := [cid for cid in cids if cid not in self.store.blocks]:
                 await trio.sleep(0.1)
-                raise Unavailable("not there", missing)
+                raise UnavailableError("not there", missing)
 
     async def _some(self, cids: Sequence[Cid], deliver: Deliver) -> None:
         self.look(cids)

@@ -9,11 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium
 from learnae.records import Heard
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
-from learnae.testing.context import Shared, make_context, peer_named
+from learnae.testing.context import SharedResources, make_context, peer_named
 from learnae.testing.kit import failing, standard_tests
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def caught(wrong: type[MemoryAnnouncer]) -> set[str]:
     """The tests of the kit that this announcer fails."""
 
     def announcer() -> OpenAnnouncer:
-        shared, home = Shared(), Path("never made")
+        shared, home = SharedResources(), Path("never made")
         return lambda peer: wrong(wrong.Options(), make_context(home / peer, peer=peer, shared=shared))
 
     return set(failing(Kit(), announcer))
@@ -149,7 +149,7 @@ class Fragile(Bounded):
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
         def read(heard: Heard) -> None:
             if not heard.message:
-                raise Unavailable("cannot read an empty message")
+                raise UnavailableError("cannot read an empty message")
             deliver(heard)
 
         await super().listen(channels, read)
@@ -219,7 +219,7 @@ class Deaf(Bounded):
 
 class Mute(Bounded):
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
-        raise Unavailable("nobody listens")
+        raise UnavailableError("nobody listens")
 
 
 class Haunting(Bounded):

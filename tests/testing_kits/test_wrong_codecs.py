@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae import Codec, Decoded, Encoded, NoOptions, UpdateRejected
+from learnae import Codec, Decoded, Encoded, NoOptions, UpdateRejectedError
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.testing.codec_kit import CodecConformance
 from learnae.testing.kit import standard_tests
@@ -90,7 +90,7 @@ class FillsUpWithZeros(Fp32):
 
 
 class TrustsTheShape(Codec):
-    """Checks nothing: numpy's own complaints are no UpdateRejected."""
+    """Checks nothing: numpy's own complaints are no UpdateRejectedError."""
 
     def encode(self, name, tensor, base, rng):
         return Encoded(tensor.astype("<f4").tobytes())
@@ -108,10 +108,10 @@ class BelievesLengths(Fp32):
     def decode(self, encoded, like, base):
         count = encoded.meta["count"]
         if type(count) is not int or not 0 <= count <= 1 << 33:
-            raise UpdateRejected("codec", "count")
+            raise UpdateRejectedError("codec", "count")
         room = np.empty(count, np.float32)
         if count != like.count:
-            raise UpdateRejected("codec", "count")
+            raise UpdateRejectedError("codec", "count")
         room[:] = super().decode(encoded, like, base).array.reshape(-1)
         return Decoded(room.reshape(like.shape))
 
@@ -136,7 +136,7 @@ class ChecksTooLittle(Fp32):
 class ChecksTooMuch(Fp32):
     def check(self, encoded, like, base):
         if encoded.meta:
-            raise UpdateRejected("codec", "what is this?")
+            raise UpdateRejectedError("codec", "what is this?")
 
 
 class NeedsItsMeta(Fp32):
@@ -145,7 +145,7 @@ class NeedsItsMeta(Fp32):
 
     def decode(self, encoded, like, base):
         if encoded.meta["size"] != like.count:
-            raise UpdateRejected("codec", "size")
+            raise UpdateRejectedError("codec", "size")
         return super().decode(encoded, like, base)
 
 

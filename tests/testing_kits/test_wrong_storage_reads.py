@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.kit import standard_tests
@@ -77,7 +77,7 @@ class Hasty(MemoryStorage):
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         missing = [cid for cid in cids if cid not in self.store.blocks]
         if missing:
-            raise Unavailable("some are missing", missing)
+            raise UnavailableError("some are missing", missing)
         await super().get(cids, deliver)
 
 
@@ -85,8 +85,8 @@ class Vague(MemoryStorage):
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         try:
             await super().get(cids, deliver)
-        except Unavailable as error:
-            raise Unavailable("some are missing", cids) from error
+        except UnavailableError as error:
+            raise UnavailableError("some are missing", cids) from error
 
 
 class Silent(MemoryStorage):
@@ -95,7 +95,7 @@ class Silent(MemoryStorage):
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
         try:
             await super().get(cids, deliver)
-        except Unavailable:
+        except UnavailableError:
             await trio.sleep_forever()
 
 
@@ -128,7 +128,7 @@ class Locking(MemoryStorage):
         await self.lock.acquire()
         try:
             await super().get(cids, deliver)
-        except Unavailable:
+        except UnavailableError:
             self.lock.release()
             raise
         self.lock.release()

@@ -11,7 +11,7 @@ from torch import nn
 
 import learnae
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
 from learnae.waiting import Backoff
 
@@ -30,7 +30,7 @@ def make_swarm(tmp_path: Path) -> Iterator[Callable[..., Swarm]]:
     made: list[Swarm] = []
 
     def make(model: nn.Module, *, faults: dict[int, str] | None = None, start: bool = True, resume: Any = None, **config: Any) -> Swarm:
-        terms = Terms(
+        terms = SwarmSettings(
             local_steps=config.pop("local_steps", 1),
             patience=config.pop("patience", 0.0),
             config={"faults": {str(number): fault for number, fault in (faults or {}).items()}, **config},

@@ -11,7 +11,7 @@ import numpy as np
 import trio
 
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.link.messages import Offer, Snapshot, Start, TrainerGone
+from learnae.link.messages import MergeResult, Snapshot, Start, TrainerGoneError
 from learnae.link.node_end import NodeLink, open_link
 from learnae.records import RoundReport
 
@@ -33,7 +33,7 @@ def count_start(home: str) -> int:
 async def main() -> int:
     try:
         start, link = await open_link(sys.argv[1:])
-    except TrainerGone:
+    except TrainerGoneError:
         return 0
     before = count_start(start.home)
     hello = f"{start.hello.run} {start.hello.progress.adoption} {start.hello.resumed} {start.hello.resumed_adoption}\n"
@@ -41,7 +41,7 @@ async def main() -> int:
         file.write(hello)
     try:
         await follow(start, link, start.config.get("faults", {}).get(str(before), ""))
-    except TrainerGone:
+    except TrainerGoneError:
         (Path(start.home) / "goodbye").write_text("said")
     except ConfigError as error:
         link.fail(error)
@@ -84,7 +84,7 @@ async def rounds(start: Start, link: NodeLink, fault: str) -> None:
         wrong = 5 if fault == "wrong-number" else 1
         adoption = snapshot.progress.adoption
         gain = start.config.get("gain", 0)
-        link.offer(Offer(link.hello.session, adoption + wrong, adoption % 2, snapshot.slot, LINEAGE, gain, "merged"))
+        link.offer(MergeResult(link.hello.session, adoption + wrong, adoption % 2, snapshot.slot, LINEAGE, gain, "merged"))
         if fault == "die-after-offer":
             await trio.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)

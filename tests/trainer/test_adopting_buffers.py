@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnae.trainer.copying import Copier
+from learnae.trainer.copying import ModelCopier
 from learnae.trainer.shared import find_shared
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -21,7 +21,7 @@ class Rig:
         self.model.b = nn.Buffer(buffer)
         places = find_shared(self.model).places
         self.slots, self.pages = ([self._area(places) for _ in range(2)] for _ in range(2))
-        self.copier = Copier(places, self.slots, self.pages)
+        self.copier = ModelCopier(places, self.slots, self.pages)
         self.copier.snapshot(0, 0)
 
     def offer(self, *values: float) -> None:

@@ -12,11 +12,11 @@ from torch.nn.utils import parametrizations, prune, spectral_norm
 
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.merging import Merger
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.merge.average import Average, AverageOptions
 from learnae.records import Decoded, LocalModel
 from learnae.testing.models import received
-from learnae.trainer.copying import Copier
+from learnae.trainer.copying import ModelCopier
 from learnae.trainer.shared import find_shared
 
 
@@ -84,7 +84,7 @@ def merge_into(model: nn.Module, other: nn.Module) -> None:
     """A whole round, without what lies between: snapshot, average, adoption."""
     places = find_shared(model).places
     slot, page = ({place.name: torch.zeros(place.spec.shape) for place in places} for _ in range(2))
-    copier = Copier(places, [slot], [page])
+    copier = ModelCopier(places, [slot], [page])
     copier.snapshot(0, 0)
     own = {name: tensor.numpy() for name, tensor in slot.items()}
     update = Update(other)
@@ -93,7 +93,7 @@ def merge_into(model: nn.Module, other: nn.Module) -> None:
     object.__setattr__(item, "tensors", tensors)
     object.__setattr__(item, "masks", LazyMasks(tensors))
     merge = Average(AverageOptions(weight="equal"), None)  # type: ignore[arg-type]
-    Merger(Named("average", "average", merge), None, update.specs).run(
+    Merger(ConfiguredStrategy("average", "average", merge), None, update.specs).run(
         LocalModel(own, own), [item], {name: tensor.numpy() for name, tensor in page.items()}, {}
     )
     copier.adopt(0, 0, 0)

@@ -15,14 +15,14 @@ from torch import nn
 import learnae
 from learnae.errors import ConfigError
 from learnae.trainer import join as joining
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 NODE = Path(__file__).with_name("scripted_node.py")
 
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
 
 
 def refusal(model: Any, *name: Any, **arguments: Any) -> str:

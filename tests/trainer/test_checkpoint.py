@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.link.messages import Offer
+from learnae.link.messages import MergeResult
 from learnae.trainer import checkpoint
 from learnae.trainer.checkpoint import FILE, PREVIOUS
 
@@ -40,7 +40,7 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
     swarm = make_swarm(model, start=False)
     train(model, optimizer)
     swarm.step(samples=5)
-    swarm._contact.journey.adopted(Offer("session", 1, 0, 0, b"lineage8", 0, "founded"))
+    swarm._contact.journey.adopted(MergeResult("session", 1, 0, 0, b"lineage8", 0, "founded"))
     checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm))
     expected = draws()
     other, its_optimizer = net()

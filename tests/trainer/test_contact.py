@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.link.messages import Adopted, Offer, Release, Start, Taken, Want
-from learnae.trainer.session import NEVER, Contact
+from learnae.link.messages import Adopted, MergeResult, Release, Start, Taken, Want
+from learnae.trainer.session import NEVER, Session
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 
 class Node:
     """What a node would say, said at once."""
 
-    def __init__(self, contact: Contact) -> None:
+    def __init__(self, contact: Session) -> None:
         self.contact, self.sent = contact, []
         self.start: Start = contact.begin(self.sent.append)
 
@@ -28,31 +28,31 @@ class Node:
         for array in self.contact.area.pages[0].values():
             array.fill_(value)
         session = self.start.hello.session
-        self.contact.hear(Offer(session, number, 0, slot, b"lineage8", fields.get("gain", 0), "merged"))
+        self.contact.hear(MergeResult(session, number, 0, slot, b"lineage8", fields.get("gain", 0), "merged"))
 
 
 @pytest.fixture
-def contact(zeros: nn.Module) -> Iterator[Contact]:
-    contact = Contact(find_shared(zeros), Terms(local_steps=3, patience=0.05))
+def contact(zeros: nn.Module) -> Iterator[Session]:
+    contact = Session(find_shared(zeros), SwarmSettings(local_steps=3, patience=0.05))
     yield contact
     contact.area.close()
 
 
-def step(contact: Contact, count: int = 1) -> None:
+def step(contact: Session, count: int = 1) -> None:
     for _ in range(count):
         contact.journey.steps += 1
         if contact.journey.steps >= contact.due:
             contact.attend()
 
 
-def test_nothing_is_due_before_the_node_asks(contact: Contact) -> None:
+def test_nothing_is_due_before_the_node_asks(contact: Session) -> None:
     node = Node(contact)
     assert contact.due == NEVER
     step(contact, 10)
     assert node.sent == []
 
 
-def test_the_first_snapshot_of_a_session_is_due_at_once_and_the_next_after_local_steps(contact: Contact) -> None:
+def test_the_first_snapshot_of_a_session_is_due_at_once_and_the_next_after_local_steps(contact: Session) -> None:
     node = Node(contact)
     for _ in range(10):
         contact.hear(Want())
@@ -61,14 +61,14 @@ def test_the_first_snapshot_of_a_session_is_due_at_once_and_the_next_after_local
     assert [taken.progress.steps for taken in node.sent] == [1, 4, 7, 10]
 
 
-def later(contact: Contact, seconds: float) -> None:
+def later(contact: Session, seconds: float) -> None:
     """Let so much time pass, and let the thread that listens look."""
     now = contact._schedule.clock() + seconds
     contact._schedule.clock = lambda: now
     contact.look()
 
 
-def test_with_slow_steps_a_snapshot_is_due_when_its_time_has_come(contact: Contact) -> None:
+def test_with_slow_steps_a_snapshot_is_due_when_its_time_has_come(contact: Session) -> None:
     state = {**contact.state_dict(), "lineage": b"lineage8".hex()}
     contact.load_state_dict(state)
     node = Node(contact)
@@ -86,7 +86,7 @@ def test_with_slow_steps_a_snapshot_is_due_when_its_time_has_come(contact: Conta
     assert [taken.progress.steps for taken in node.sent] == [1, 3]
 
 
-def test_a_trainer_without_a_lineage_offers_its_model_again_with_its_next_slow_step(contact: Contact) -> None:
+def test_a_trainer_without_a_lineage_offers_its_model_again_with_its_next_slow_step(contact: Session) -> None:
     node = Node(contact)
     for _ in range(3):
         contact.hear(Want())
@@ -96,14 +96,14 @@ def test_a_trainer_without_a_lineage_offers_its_model_again_with_its_next_slow_s
     assert [taken.progress.steps for taken in node.sent] == [1, 2, 3]
 
 
-def test_no_time_is_waited_for_while_no_snapshot_is_wanted(contact: Contact) -> None:
+def test_no_time_is_waited_for_while_no_snapshot_is_wanted(contact: Session) -> None:
     assert contact.seconds_to_look() == math.inf
     Node(contact)
     later(contact, 100.0)
     assert (contact.seconds_to_look(), contact.due) == (math.inf, NEVER)
 
 
-def test_a_node_that_asks_late_is_answered_in_the_next_step(contact: Contact) -> None:
+def test_a_node_that_asks_late_is_answered_in_the_next_step(contact: Session) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact, 20)
@@ -113,7 +113,7 @@ def test_a_node_that_asks_late_is_answered_in_the_next_step(contact: Contact) ->
     assert [taken.progress.steps for taken in node.sent] == [1, 21]
 
 
-def test_an_offer_is_adopted_in_the_next_step_and_named(contact: Contact, zeros: nn.Module) -> None:
+def test_an_offer_is_adopted_in_the_next_step_and_named(contact: Session, zeros: nn.Module) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -125,7 +125,7 @@ def test_an_offer_is_adopted_in_the_next_step_and_named(contact: Contact, zeros:
     assert (contact.journey.age, contact.journey.lineage) == (102, b"lineage8")
 
 
-def test_a_snapshot_names_the_last_adoption_lineage_and_age(contact: Contact) -> None:
+def test_a_snapshot_names_the_last_adoption_lineage_and_age(contact: Session) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -139,7 +139,7 @@ def test_a_snapshot_names_the_last_adoption_lineage_and_age(contact: Contact) ->
     assert taken.progress.loss == 0.5
 
 
-def test_an_offer_of_a_node_that_has_ended_is_never_adopted(contact: Contact, zeros: nn.Module) -> None:
+def test_an_offer_of_a_node_that_has_ended_is_never_adopted(contact: Session, zeros: nn.Module) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -149,7 +149,7 @@ def test_an_offer_of_a_node_that_has_ended_is_never_adopted(contact: Contact, ze
     assert zeros.weight.tolist() == [[0.0, 0.0]] and contact.adoption == 0
 
 
-def test_a_new_node_is_told_what_was_adopted_and_gets_a_snapshot_at_once(contact: Contact) -> None:
+def test_a_new_node_is_told_what_was_adopted_and_gets_a_snapshot_at_once(contact: Session) -> None:
     first = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -164,7 +164,7 @@ def test_a_new_node_is_told_what_was_adopted_and_gets_a_snapshot_at_once(contact
     assert second.sent[0].progress.steps == 3
 
 
-def test_a_trainer_waits_for_what_it_has_saved_of_its_rounds(contact: Contact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trainer_waits_for_what_it_has_saved_of_its_rounds(contact: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(contact.changed, "wait_for", lambda condition, seconds: waited.append(seconds))
     contact.journey._last_time -= 2.0  # a round of two seconds, of which patience saves a twentieth
@@ -175,7 +175,7 @@ def test_a_trainer_waits_for_what_it_has_saved_of_its_rounds(contact: Contact, m
     assert contact._patience.saved == pytest.approx(waited[0], rel=0.1)  # the wait took no time here
 
 
-def test_a_trainer_without_patience_does_not_even_let_go_of_the_lock(contact: Contact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trainer_without_patience_does_not_even_let_go_of_the_lock(contact: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     contact._patience.share = 0.0
     monkeypatch.setattr(contact.changed, "wait", None)
     node = Node(contact)
@@ -185,7 +185,7 @@ def test_a_trainer_without_patience_does_not_even_let_go_of_the_lock(contact: Co
 
 
 def test_a_patient_trainer_adopts_in_the_step_of_the_snapshot_bit_for_bit(
-    contact: Contact, zeros: nn.Module, monkeypatch: pytest.MonkeyPatch
+    contact: Session, zeros: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node(contact)
     waited = []
@@ -203,7 +203,7 @@ def test_a_patient_trainer_adopts_in_the_step_of_the_snapshot_bit_for_bit(
     assert torch.equal(zeros.weight, torch.full((1, 2), 0.1))
 
 
-def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(contact: Contact, zeros: nn.Module) -> None:
+def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(contact: Session, zeros: nn.Module) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -214,7 +214,7 @@ def test_a_model_that_was_rebuilt_is_an_error_and_the_others_keep_their_values(c
     assert zeros.bias.tolist() == [0.0]
 
 
-def test_a_module_that_was_replaced_by_its_like_takes_what_is_adopted(contact: Contact) -> None:
+def test_a_module_that_was_replaced_by_its_like_takes_what_is_adopted(contact: Session) -> None:
     node = Node(contact)
     model = contact._shared.model
     contact.hear(Want())
@@ -226,7 +226,7 @@ def test_a_module_that_was_replaced_by_its_like_takes_what_is_adopted(contact: C
 
 
 @pytest.mark.parametrize("way", ["step", "flush"])
-def test_what_does_not_reach_the_model_is_not_counted(contact: Contact, zeros: nn.Module, way: str) -> None:
+def test_what_does_not_reach_the_model_is_not_counted(contact: Session, zeros: nn.Module, way: str) -> None:
     node = Node(contact)
     contact.hear(Want())
     step(contact)
@@ -241,7 +241,7 @@ def test_what_does_not_reach_the_model_is_not_counted(contact: Contact, zeros: n
     assert (contact.adoption, zeros.bias.tolist()) == (1, [2.0])
 
 
-def test_no_snapshot_is_taken_of_a_model_that_became_another_one(contact: Contact, zeros: nn.Module) -> None:
+def test_no_snapshot_is_taken_of_a_model_that_became_another_one(contact: Session, zeros: nn.Module) -> None:
     node = Node(contact)
     contact.hear(Want())
     zeros.double()

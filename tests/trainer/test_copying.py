@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from learnae.trainer import copying
-from learnae.trainer.copying import Copier
+from learnae.trainer.copying import ModelCopier
 from learnae.trainer.shared import find_shared
 
 
@@ -21,7 +21,7 @@ class Rig:
     def __init__(self, model: nn.Module) -> None:
         places = find_shared(model).places
         self.slots, self.pages = ([self.area(places) for _ in range(2)] for _ in range(2))
-        self.copier = Copier(places, self.slots, self.pages)
+        self.copier = ModelCopier(places, self.slots, self.pages)
 
     @staticmethod
     def area(places: Any) -> dict[str, torch.Tensor]:

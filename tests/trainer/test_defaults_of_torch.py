@@ -12,11 +12,11 @@ import structlog
 import torch
 from torch import nn
 
-from learnae.link.messages import Adopted, Offer, Start, Want
+from learnae.link.messages import Adopted, MergeResult, Start, Want
 from learnae.trainer import checkpoint
-from learnae.trainer.session import Contact
+from learnae.trainer.session import Session
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def make_model(dtype: torch.dtype) -> nn.Module:
 
 def life(model: nn.Module, *, moved: bool) -> dict[str, Any]:
     """Join, a snapshot, an adoption, a checkpoint: what a trainer does beside training. Its state at the end."""
-    contact = Contact(find_shared(model), Terms(local_steps=1, patience=0.0))
+    contact = Session(find_shared(model), SwarmSettings(local_steps=1, patience=0.0))
     sent: list[Any] = []
     start: Start = contact.begin(sent.append)
     contact.hear(Want())
@@ -66,7 +66,7 @@ def life(model: nn.Module, *, moved: bool) -> dict[str, Any]:
     contact.attend()
     for array in contact.area.pages[0].values():
         array.fill_(2)
-    contact.hear(Offer(start.hello.session, 1, 0, 0, b"lineage8", 0, "merged"))
+    contact.hear(MergeResult(start.hello.session, 1, 0, 0, b"lineage8", 0, "merged"))
     contact.journey.steps += moved
     contact.attend()
     assert sent[-1] == Adopted(1)

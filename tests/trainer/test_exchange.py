@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnae.link.messages import Adopted, Garbled, Offer, Progress, Release, Taken, Want
-from learnae.trainer.session import Exchange
+from learnae.link.messages import Adopted, GarbledError, MergeResult, Release, Taken, TrainerProgress, Want
+from learnae.trainer.session import SessionState
 
 
-def offer(number: int = 1, *, session: str = "s", slot: int = 0, page: int = 0) -> Offer:
-    return Offer(session, number, page, slot, b"lineage8", 0, "merged")
+def offer(number: int = 1, *, session: str = "s", slot: int = 0, page: int = 0) -> MergeResult:
+    return MergeResult(session, number, page, slot, b"lineage8", 0, "merged")
 
 
 @pytest.fixture
-def lent() -> Exchange:
-    exchange = Exchange()
+def lent() -> SessionState:
+    exchange = SessionState()
     exchange.begin("s")
     exchange.hear(Want())
     exchange.lend(0)
     return exchange
 
 
-def test_a_lent_slot_is_not_free_until_it_is_released(lent: Exchange) -> None:
+def test_a_lent_slot_is_not_free_until_it_is_released(lent: SessionState) -> None:
     assert lent.free_slot() == 1
     lent.lend(1)
     assert lent.free_slot() is None
@@ -33,22 +33,22 @@ def test_a_lent_slot_is_not_free_until_it_is_released(lent: Exchange) -> None:
     assert lent.free_slot() == 0
 
 
-def test_lending_a_slot_answers_the_wish_for_it(lent: Exchange) -> None:
+def test_lending_a_slot_answers_the_wish_for_it(lent: SessionState) -> None:
     assert not lent.wanted
 
 
-def test_an_adoption_counts_one_more_and_is_named(lent: Exchange) -> None:
+def test_an_adoption_counts_one_more_and_is_named(lent: SessionState) -> None:
     lent.hear(made := offer())
     assert [lent.adopt(made) for _ in range(2)] == [Adopted(1)] * 2
     assert lent.offer is None and lent.adoption == 1 and lent.lent(0)
 
 
-def test_an_offer_of_another_session_is_void(lent: Exchange) -> None:
+def test_an_offer_of_another_session_is_void(lent: SessionState) -> None:
     lent.hear(offer(session="before"))
     assert lent.offer is None
 
 
-def test_a_new_session_takes_all_back_and_keeps_the_count(lent: Exchange) -> None:
+def test_a_new_session_takes_all_back_and_keeps_the_count(lent: SessionState) -> None:
     lent.hear(made := offer())
     lent.adopt(made)
     lent.lend(1)
@@ -57,36 +57,36 @@ def test_a_new_session_takes_all_back_and_keeps_the_count(lent: Exchange) -> Non
     assert (lent.offer, lent.wanted, lent.free_slot(), lent.adoption) == (None, False, 0, 1)
 
 
-def test_a_new_run_counts_from_nothing(lent: Exchange) -> None:
+def test_a_new_run_counts_from_nothing(lent: SessionState) -> None:
     lent.hear(made := offer())
     lent.adopt(made)
     lent.new_run()
     assert (lent.adoption, lent.session) == (0, "")
 
 
-def test_an_offer_from_a_snapshot_without_the_last_adoption_ends_the_node(lent: Exchange) -> None:
+def test_an_offer_from_a_snapshot_without_the_last_adoption_ends_the_node(lent: SessionState) -> None:
     lent.lend(1)
     lent.hear(made := offer())
     lent.adopt(made)
-    with pytest.raises(Garbled, match="contains adoption 1"):
+    with pytest.raises(GarbledError, match="contains adoption 1"):
         lent.hear(offer(2, slot=1))
 
 
 @pytest.mark.parametrize("bad", [offer(2), offer(0), offer(slot=1), offer(slot=7), offer(page=2), offer(page=-1)])
-def test_an_offer_that_cannot_be_meant_ends_the_node(lent: Exchange, bad: Offer) -> None:
-    with pytest.raises(Garbled):
+def test_an_offer_that_cannot_be_meant_ends_the_node(lent: SessionState, bad: MergeResult) -> None:
+    with pytest.raises(GarbledError):
         lent.hear(bad)
 
 
-def test_a_second_offer_beside_a_first_ends_the_node(lent: Exchange) -> None:
+def test_a_second_offer_beside_a_first_ends_the_node(lent: SessionState) -> None:
     lent.hear(offer())
-    with pytest.raises(Garbled, match="waits"):
+    with pytest.raises(GarbledError, match="waits"):
         lent.hear(offer())
 
 
-def test_releasing_the_slot_of_an_offer_that_waits_ends_the_node(lent: Exchange) -> None:
+def test_releasing_the_slot_of_an_offer_that_waits_ends_the_node(lent: SessionState) -> None:
     lent.hear(offer())
-    with pytest.raises(Garbled, match="released"):
+    with pytest.raises(GarbledError, match="released"):
         lent.hear(Release(0))
 
 
@@ -96,9 +96,9 @@ class Peer:
     def __init__(self, value: float, board: list[list[float]], me: int, eager: bool) -> None:
         self.value, self.board, self.me = value, board, me
         self.eager = eager  # whether the node asks for the next snapshot while it still holds one
-        self.exchange, self.sessions, self.adopted, self.pause = Exchange(), 0, 0, 0
+        self.exchange, self.sessions, self.adopted, self.pause = SessionState(), 0, 0, 0
         self.slots, self.pages, self.saved = [0.0, 0.0], [0.0, 0.0], value
-        self.to_trainer: deque[Want | Release | Offer] = deque()
+        self.to_trainer: deque[Want | Release | MergeResult] = deque()
         self.start_node()
 
     def start_node(self) -> None:
@@ -106,15 +106,15 @@ class Peer:
         self.sessions += 1
         self.session = f"{self.me}.{self.sessions}"
         self.exchange.begin(self.session)
-        self.to_trainer = deque(message for message in self.to_trainer if isinstance(message, Offer))
+        self.to_trainer = deque(message for message in self.to_trainer if isinstance(message, MergeResult))
         self.to_node: deque[Taken | Adopted] = deque()
         self.holds: Taken | None = None
         self.waiting: Taken | None = None
-        self.coming: tuple[int, Offer] | None = None
+        self.coming: tuple[int, MergeResult] | None = None
         self.offered, self.asked = self.exchange.adoption, False
 
     def kill_trainer(self) -> None:
-        self.value, self.exchange = self.saved, Exchange()
+        self.value, self.exchange = self.saved, SessionState()
         self.start_node()
 
     def trainer_tick(self) -> None:
@@ -136,7 +136,7 @@ class Peer:
         assert slot not in in_use, "the trainer writes where the node reads"
         self.slots[slot] = self.saved = self.value
         self.exchange.lend(slot)
-        self.to_node.append(Taken(slot, Progress(self.exchange.adoption, b"", 0, 0, 0, 0.0)))
+        self.to_node.append(Taken(slot, TrainerProgress(self.exchange.adoption, b"", 0, 0, 0, 0.0)))
 
     def node_tick(self, lag: int) -> None:
         while self.to_node:

@@ -11,7 +11,7 @@ from torch import nn
 
 from learnae.identity.homes import claim
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
 
 
@@ -34,7 +34,7 @@ def test_a_forked_child_is_not_in_the_swarm_and_does_not_keep_the_node_alive(mak
 
 def test_a_forked_child_does_not_keep_the_home(zeros: nn.Module, tmp_path: Path) -> None:
     home = claim(tmp_path)
-    swarm = Swarm(zeros, find_shared(zeros), Terms(home=str(tmp_path), home_fd=home.lock_fd, on_leave=home.close))
+    swarm = Swarm(zeros, find_shared(zeros), SwarmSettings(home=str(tmp_path), home_fd=home.lock_fd, on_leave=home.close))
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

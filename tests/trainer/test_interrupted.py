@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from learnae.errors import LearnaeError
-from learnae.link.messages import Adopted, Offer, Start, Taken, Want
+from learnae.link.messages import Adopted, MergeResult, Start, Taken, Want
 from learnae.trainer import copying, model_progress, session
-from learnae.trainer.session import Contact
+from learnae.trainer.session import Session
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 STRIDE = 11  # instructions; those in between are for the slow run
 FIRST = [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, STRIDE))]
@@ -67,13 +67,13 @@ class Trainer:
 
     def __init__(self, *, moved: bool) -> None:
         self.model, self.sent = make_model(), list[Any]()
-        self.contact = Contact(find_shared(self.model), Terms(local_steps=1, patience=0.0))
+        self.contact = Session(find_shared(self.model), SwarmSettings(local_steps=1, patience=0.0))
         self.start: Start = self.contact.begin(self.sent.append)
         self.contact.hear(Want())
         self.step()
         for name, page in self.contact.area.pages[0].items():
             page.copy_(self.contact.area.slots[0][name] + (2 if name == "n" else 1.25))
-        self.contact.hear(Offer(self.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
+        self.contact.hear(MergeResult(self.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
         if moved:
             self.contact.journey.steps += 1
             with torch.no_grad():

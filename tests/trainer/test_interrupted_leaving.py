@@ -15,8 +15,8 @@ from torch import nn
 
 import learnae
 from learnae.trainer import join as joining
-from learnae.trainer.session import Contact
-from learnae.trainer.status import Terms
+from learnae.trainer.session import Session
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
@@ -25,7 +25,7 @@ PLACES = ("contact.finish", "node.stop", "contact.area.close", "terms.on_leave")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
     monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
 
 
@@ -90,13 +90,13 @@ def test_what_two_interrupts_left_undone_is_done_by_whatever_comes_next(tmp_path
 
 def test_a_handler_of_signals_that_leaves_while_the_swarm_is_left_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swarm = learnae.join(nn.Linear(2, 1), "a", home=tmp_path)
-    finish = Contact.finish
+    finish = Session.finish
 
-    def again(contact: Contact) -> None:
-        monkeypatch.setattr(Contact, "finish", finish)
+    def again(contact: Session) -> None:
+        monkeypatch.setattr(Session, "finish", finish)
         swarm.leave()
         finish(contact)
 
-    monkeypatch.setattr(Contact, "finish", again)
+    monkeypatch.setattr(Session, "finish", again)
     swarm.leave()
     assert nodes() == 0

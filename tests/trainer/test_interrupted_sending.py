@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from torch import nn
 
-from learnae.link.messages import Adopted, Offer, Release, Start, Taken, Want
-from learnae.trainer.session import NEVER, Contact
+from learnae.link.messages import Adopted, MergeResult, Release, Start, Taken, Want
+from learnae.trainer.session import NEVER, Session
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 
 
 class Node:
     """It hears a message or not when the trainer is interrupted in sending it, so many times."""
 
-    def __init__(self, contact: Contact, kind: type, interrupts: int, *, heard: bool) -> None:
+    def __init__(self, contact: Session, kind: type, interrupts: int, *, heard: bool) -> None:
         self.contact, self.kind, self.interrupts, self.heard = contact, kind, interrupts, heard
         self.sent: list[Any] = []
         self.start: Start = contact.begin(self.hear)
@@ -33,13 +33,13 @@ class Node:
 
 
 @pytest.fixture
-def contact(zeros: nn.Module) -> Iterator[Contact]:
-    contact = Contact(find_shared(zeros), Terms(local_steps=1, patience=0.0))
+def contact(zeros: nn.Module) -> Iterator[Session]:
+    contact = Session(find_shared(zeros), SwarmSettings(local_steps=1, patience=0.0))
     yield contact
     contact.area.close()
 
 
-def step(contact: Contact) -> None:
+def step(contact: Session) -> None:
     contact.journey.steps += 1
     if contact.journey.steps >= contact.due:
         contact.attend()
@@ -47,7 +47,7 @@ def step(contact: Contact) -> None:
 
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(contact: Contact, interrupts: int, heard: bool) -> None:
+def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(contact: Session, interrupts: int, heard: bool) -> None:
     node = Node(contact, Taken, interrupts, heard=heard)
     with pytest.raises(KeyboardInterrupt):
         step(contact)
@@ -64,13 +64,13 @@ def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(contact: C
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_an_adoption_that_was_interrupted_as_it_was_told_is_told_and_counted(
-    contact: Contact, zeros: nn.Module, interrupts: int, heard: bool
+    contact: Session, zeros: nn.Module, interrupts: int, heard: bool
 ) -> None:
     node = Node(contact, Adopted, interrupts, heard=heard)
     step(contact)
     for page in contact.area.pages[0].values():
         page.fill_(2.0)
-    contact.hear(Offer(node.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
+    contact.hear(MergeResult(node.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
     with pytest.raises(KeyboardInterrupt):
         step(contact)
     if heard:

@@ -17,7 +17,7 @@ from torch import nn
 import learnae
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import RESIDENTS, Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
@@ -25,7 +25,7 @@ NODE = Path(__file__).with_name("scripted_node.py")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
     monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
 
 

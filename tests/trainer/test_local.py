@@ -8,7 +8,7 @@ from torch import nn
 from torch.ao.quantization import MinMaxObserver, get_default_qat_qconfig, prepare_qat
 
 from learnae.trainer.shared import by_reason, find_shared, listed
-from learnae.trainer.structure import Structure
+from learnae.trainer.structure import ModelStructure
 
 
 def with_buffer(values: torch.Tensor, name: str = "mask") -> nn.Module:
@@ -54,7 +54,7 @@ def test_a_model_that_learns_to_be_quantised_is_shared_without_its_observers() -
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     model.qconfig = get_default_qat_qconfig("x86")
     prepared = prepare_qat(model.train())
-    structure = Structure(find_shared(prepared), None)
+    structure = ModelStructure(find_shared(prepared), None)
     prepared(torch.ones(3, 2))
     assert [place.name for place in structure.follow().places] == ["0.bias", "0.weight", "1.bias", "1.weight"]
 
@@ -62,7 +62,7 @@ def test_a_model_that_learns_to_be_quantised_is_shared_without_its_observers() -
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_scripted_model_is_shared_by_its_names() -> None:
     shared = find_shared(torch.jit.script(nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))))
-    assert len(shared.places) == 7 and Structure(shared, None).follow() is shared
+    assert len(shared.places) == 7 and ModelStructure(shared, None).follow() is shared
 
 
 def test_what_stayed_local_before_stays_local_whatever_it_holds_now() -> None:

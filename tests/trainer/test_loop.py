@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError, EntryError
-from learnae.trainer.loop import Moment, Trainer, Unfinished, resume, train
+from learnae.trainer.loop import TrainingLoop, TrainingProgress, UnfinishedInterrupt, resume, train
 
 LOG = structlog.get_logger()
 X = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 
 
-def make_trainer(**fields: Any) -> Trainer:
+def make_trainer(**fields: Any) -> TrainingLoop:
     """Learns y = 2x."""
     torch.manual_seed(0)
     model = nn.Linear(1, 1, bias=False)
-    return Trainer(
+    return TrainingLoop(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05),
         batches=lambda: [(X[:2], 2 * X[:2]), (X[2:], 2 * X[2:])],
@@ -55,7 +55,7 @@ def test_it_tells_its_progress_without_gradients_and_trains_on(make_swarm: Any) 
         modes.append((model.training, torch.is_grad_enabled()))
         return {"a": 1.0}
 
-    trainer, moments = make_trainer(evaluate=evaluate, evaluate_steps=2), list[Moment]()
+    trainer, moments = make_trainer(evaluate=evaluate, evaluate_steps=2), list[TrainingProgress]()
     train(trainer, make_swarm(trainer.model, start=False), steps=5, on_progress=moments.append)
     assert [moment.step for moment in moments] == [2, 4] and moments[0].metrics == {"a": 1.0}
     assert modes == [(False, False)] * 3 and trainer.model.training
@@ -72,7 +72,7 @@ def test_it_goes_on_from_its_checkpoint(make_swarm: Any, tmp_path: Path) -> None
 
 
 def test_an_interrupt_leaves_a_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
-    def interrupted(_: Moment) -> None:
+    def interrupted(_: TrainingProgress) -> None:
         raise KeyboardInterrupt
 
     trainer = make_trainer(evaluate_steps=3)
@@ -120,7 +120,7 @@ def test_an_error_in_the_middle_of_a_step_leaves_the_checkpoint_before(make_swar
     second = make_trainer()
     swarm = make_swarm(second.model, start=False, resume=resume(second, tmp_path, LOG))
     second.loss = fails_at(3, error)
-    with pytest.raises((EntryError, Unfinished)):
+    with pytest.raises((EntryError, UnfinishedInterrupt)):
         train(second, swarm, folder=tmp_path, log=LOG)
     third = make_trainer()
     assert resume(third, tmp_path, LOG)["steps"] == 2  # type: ignore[index]
@@ -187,7 +187,7 @@ def test_data_that_breaks_off_leaves_a_checkpoint_of_the_last_step(make_swarm: A
 def test_what_a_function_returns_is_looked_at(make_swarm: Any, field: str, value: Any, said: str) -> None:
     trainer = make_trainer(evaluate_steps=1)
     setattr(trainer, field, value)
-    with pytest.raises(ConfigError, match=rf"Trainer.{'samples' if 'length' in said else field}.*{said}"):
+    with pytest.raises(ConfigError, match=rf"TrainingLoop.{'samples' if 'length' in said else field}.*{said}"):
         train(trainer, make_swarm(trainer.model, start=False), steps=1, on_progress=lambda _: None)
 
 
@@ -210,7 +210,7 @@ def test_a_generator_that_is_used_up_is_an_error_and_no_endless_loop(make_swarm:
 
 def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Trainer(
+        TrainingLoop(
             model=nn.Linear,  # type: ignore[arg-type]
             optimizer=torch.optim.SGD,
             batches=[1],  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> 
             samples=8,  # type: ignore[arg-type]
             scheduler=torch.optim.lr_scheduler.StepLR,
         )
-    assert [problem.key for problem in caught.value.problems] == [f"Trainer.{field.name}" for field in attrs.fields(Trainer)]
+    assert [problem.key for problem in caught.value.problems] == [f"TrainingLoop.{field.name}" for field in attrs.fields(TrainingLoop)]
 
 
 def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(make_swarm: Any, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import learnae
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import RESIDENTS, Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
@@ -30,7 +30,7 @@ NODE = Path(__file__).with_name("scripted_node.py")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(Terms, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
     monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
 
 

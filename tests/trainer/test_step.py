@@ -13,14 +13,14 @@ from torch import nn
 
 from learnae.errors import ConfigError
 from learnae.trainer.shared import find_shared
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
 
 
 @pytest.fixture
 def swarm(zeros: nn.Module) -> Iterator[Swarm]:
     """Without a node."""
-    swarm = Swarm(zeros, find_shared(zeros), Terms())
+    swarm = Swarm(zeros, find_shared(zeros), SwarmSettings())
     yield swarm
     swarm.leave()
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 
 from learnae.errors import ConfigError
 from learnae.trainer.shared import find_shared
-from learnae.trainer.structure import Structure
+from learnae.trainer.structure import ModelStructure
 
 
 class Net(nn.Module):
@@ -43,11 +43,11 @@ def told() -> Told:
 
 
 @pytest.fixture
-def structure(net: Net, told: Told) -> Structure:
-    return Structure(find_shared(net, ["cache"]), told)
+def structure(net: Net, told: Told) -> ModelStructure:
+    return ModelStructure(find_shared(net, ["cache"]), told)
 
 
-def refusal(structure: Structure) -> str:
+def refusal(structure: ModelStructure) -> str:
     with pytest.raises(ConfigError) as caught:
         structure.follow()
     text = str(caught.value)
@@ -55,11 +55,11 @@ def refusal(structure: Structure) -> str:
     return text
 
 
-def tensors(structure: Structure) -> dict[str, torch.Tensor]:
+def tensors(structure: ModelStructure) -> dict[str, torch.Tensor]:
     return {place.name: place.tensor() for place in structure.follow().places}
 
 
-def test_a_model_that_only_learns_is_as_it_was(net: Net, structure: Structure) -> None:
+def test_a_model_that_only_learns_is_as_it_was(net: Net, structure: ModelStructure) -> None:
     before = structure.follow()
     net.body(torch.ones(4, 3)).sum().backward()
     torch.optim.SGD(net.parameters(), lr=0.1).step()
@@ -83,7 +83,7 @@ def test_a_model_that_only_learns_is_as_it_was(net: Net, structure: Structure) -
     ],
     ids=["head", "parameter", "several", "buffer", "data", "assigned", "compiled", "unwrapped", "vector"],
 )
-def test_what_is_replaced_by_its_like_is_followed(net: Net, structure: Structure, change: Callable[[Net], object]) -> None:
+def test_what_is_replaced_by_its_like_is_followed(net: Net, structure: ModelStructure, change: Callable[[Net], object]) -> None:
     change(net)
     found = tensors(structure)
     assert found["head.weight"] is net.head.weight
@@ -116,7 +116,7 @@ def test_what_is_replaced_by_its_like_is_followed(net: Net, structure: Structure
     ],
 )
 def test_what_became_another_model_is_refused_by_name(
-    net: Net, structure: Structure, change: Callable[[Net], object], names: list[str]
+    net: Net, structure: ModelStructure, change: Callable[[Net], object], names: list[str]
 ) -> None:
     change(net)
     said = refusal(structure)
@@ -124,13 +124,13 @@ def test_what_became_another_model_is_refused_by_name(
     assert refusal(structure) == said
 
 
-def test_a_parameter_that_became_a_buffer_is_refused(net: Net, structure: Structure) -> None:
+def test_a_parameter_that_became_a_buffer_is_refused(net: Net, structure: ModelStructure) -> None:
     del net.head.weight
     net.head.register_buffer("weight", torch.zeros(2, 2))
     assert "head.weight is a buffer now" in refusal(structure)
 
 
-def test_adapters_beside_frozen_layers_are_refused_by_name(net: Net, structure: Structure) -> None:
+def test_adapters_beside_frozen_layers_are_refused_by_name(net: Net, structure: ModelStructure) -> None:
     net.requires_grad_(False)
     net.head.lora_a = nn.Linear(2, 1, bias=False)
     assert "head.lora_a.weight is new" in refusal(structure)
@@ -138,35 +138,35 @@ def test_adapters_beside_frozen_layers_are_refused_by_name(net: Net, structure: 
 
 def test_many_names_are_said_in_short() -> None:
     model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(50)))
-    structure = Structure(find_shared(model), Told())
+    structure = ModelStructure(find_shared(model), Told())
     model.double()
     assert "and 92 more" in refusal(structure) and len(refusal(structure)) < 800
 
 
-def test_what_is_mended_is_followed_again(net: Net, structure: Structure) -> None:
+def test_what_is_mended_is_followed_again(net: Net, structure: ModelStructure) -> None:
     head, net.head = net.head, nn.Linear(2, 5)
     refusal(structure)
     net.head = head
     assert tensors(structure)["head.weight"] is head.weight
 
 
-def test_tied_weights_stay_one(structure: Structure) -> None:
+def test_tied_weights_stay_one(structure: ModelStructure) -> None:
     model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
     model["b"].weight = model["a"].weight
-    structure = Structure(find_shared(model), Told())
+    structure = ModelStructure(find_shared(model), Told())
     model["a"].weight = model["b"].weight = nn.Parameter(torch.ones(2, 2))
     assert tensors(structure)["a.weight"] is model["b"].weight
     model["b"].weight = nn.Parameter(torch.ones(2, 2))
     assert "b.weight was tied to a.weight and is no more" in refusal(structure)
 
 
-def test_what_stays_local_may_change_as_it_likes(net: Net, structure: Structure) -> None:
+def test_what_stays_local_may_change_as_it_likes(net: Net, structure: ModelStructure) -> None:
     net.cache = torch.zeros(7, 7, dtype=torch.complex64).to_sparse()
     net.mask = torch.zeros(3)
     assert "head.weight" in tensors(structure)
 
 
-def test_what_is_frozen_later_stays_shared_and_is_told_once(net: Net, structure: Structure, told: Told) -> None:
+def test_what_is_frozen_later_stays_shared_and_is_told_once(net: Net, structure: ModelStructure, told: Told) -> None:
     for _ in range(3):
         net.head.requires_grad_(False)
         assert tensors(structure)["head.weight"] is net.head.weight
@@ -175,14 +175,14 @@ def test_what_is_frozen_later_stays_shared_and_is_told_once(net: Net, structure:
     assert len(told) == 1 and "head.weight" in told[0]
 
 
-def test_frozen_tensors_that_come_or_change_are_told(net: Net, structure: Structure, told: Told) -> None:
+def test_frozen_tensors_that_come_or_change_are_told(net: Net, structure: ModelStructure, told: Told) -> None:
     net.teacher = nn.Linear(1, 1).requires_grad_(False)
     net.frozen.half()
     structure.follow()
     assert "teacher.weight" in told[0] and "frozen.weight" in told[0]
 
 
-def test_a_mask_that_comes_later_stays_local_and_is_told(net: Net, structure: Structure, told: Told) -> None:
+def test_a_mask_that_comes_later_stays_local_and_is_told(net: Net, structure: ModelStructure, told: Told) -> None:
     net.register_buffer("late", torch.tensor([-math.inf]))
     assert "late" not in tensors(structure)
     assert "late" in told[0]

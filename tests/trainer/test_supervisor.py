@@ -8,8 +8,8 @@ import pytest
 
 from learnae.config.tables import YEAR
 from learnae.link.messages import Adopted, Failed, Lines, Want
-from learnae.trainer.supervisor import Ear, Supervisor
-from learnae.trainer.watchdog import Ending, Teller
+from learnae.trainer.supervisor import NodeConnection, Supervisor
+from learnae.trainer.watchdog import ExitReporter, NodeExit
 from learnae.waiting import Backoff
 
 
@@ -29,7 +29,7 @@ def test_a_watcher_that_looks_once_a_year_hears_its_node_all_the_same() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(Lines().encode(Want()))
-        assert list(Ear(ours, Lines()).listen(YEAR)) == [Want()]
+        assert list(NodeConnection(ours, Lines()).listen(YEAR)) == [Want()]
 
 
 class Log:
@@ -42,13 +42,13 @@ class Log:
         return lambda event, **facts: self.told.append((event, facts))
 
 
-def ending(words: str, *, was_up: bool = False) -> Ending:
-    return Ending(0.1, 1, Failed(words), was_up=was_up)
+def ending(words: str, *, was_up: bool = False) -> NodeExit:
+    return NodeExit(0.1, 1, Failed(words), was_up=was_up)
 
 
 def test_a_node_that_always_ends_alike_is_told_of_loudly_once_and_then_no_more() -> None:
     log = Log()
-    teller = Teller(log)
+    teller = ExitReporter(log)
     for _ in range(9):
         teller.tell(ending("no room"), 1.0)
     assert [event for event, _ in log.told] == ["node.ended", "node.ended", "node.cannot_start"]
@@ -58,7 +58,7 @@ def test_a_node_that_always_ends_alike_is_told_of_loudly_once_and_then_no_more()
 
 def test_one_that_was_up_in_between_is_told_of_each_time() -> None:
     log = Log()
-    teller = Teller(log)
+    teller = ExitReporter(log)
     for _ in range(9):
         teller.tell(ending("it hung", was_up=True), 1.0)
     assert [event for event, _ in log.told] == ["node.ended"] * 9
@@ -67,13 +67,13 @@ def test_one_that_was_up_in_between_is_told_of_each_time() -> None:
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        (Ending(0.1, 1, None, said="first\nlibtorch.so: undefined symbol"), "libtorch.so: undefined symbol"),
-        (Ending(0.1, -11, None), "ended by SIGSEGV"),
-        (Ending(0.1, 7, None), "exit code 7"),
-        (Ending(0.1, 1, Failed("KeyError: 'x'", trace="Traceback ...")), "KeyError: 'x'"),
+        (NodeExit(0.1, 1, None, said="first\nlibtorch.so: undefined symbol"), "libtorch.so: undefined symbol"),
+        (NodeExit(0.1, -11, None), "ended by SIGSEGV"),
+        (NodeExit(0.1, 7, None), "exit code 7"),
+        (NodeExit(0.1, 1, Failed("KeyError: 'x'", trace="Traceback ...")), "KeyError: 'x'"),
     ],
 )
-def test_each_ending_has_words(end: Ending, words: str) -> None:
+def test_each_ending_has_words(end: NodeExit, words: str) -> None:
     assert end.words == words
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -26,6 +26,6 @@ class Fp32(Codec):
         """The tensor, read-only: a view of the encoded bytes wherever that is possible."""
         expected = LITTLE.itemsize * like.count
         if len(encoded.data) != expected:
-            raise UpdateRejected("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
+            raise UpdateRejectedError("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
         values = np.frombuffer(encoded.data, LITTLE).reshape(like.shape)
         return Decoded(values.astype(np.float32, copy=False))

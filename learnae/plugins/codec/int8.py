@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnae.elementwise import PIECE, pieces
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -59,10 +59,12 @@ class Int8(Codec):
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
         expected = -(-like.count // BLOCK) * SCALE.itemsize + like.count
         if len(encoded.data) != expected:
-            raise UpdateRejected("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
+            raise UpdateRejectedError("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
         exponent: Any = encoded.meta.get("exponent")
         if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
-            raise UpdateRejected("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
+            raise UpdateRejectedError(
+                "codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}"
+            )
 
     def finite(self, encoded: Encoded) -> bool:
         """By the scales alone: of n values and b = ceil(n / 64) blocks there are n + 2 b bytes."""

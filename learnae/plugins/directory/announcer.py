@@ -14,10 +14,10 @@ from attrs.validators import gt
 
 from learnae.config.folders import check_folder
 from learnae.config.tables import key
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.plugins.directory.bulletin import FolderEvents, Reader, channel_name, post
 from learnae.records import Heard
-from learnae.shared_folder import Place, in_words
+from learnae.shared_folder import FolderHandle, in_words
 from learnae.strategies import Announcer, Context
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class DirectoryAnnouncer(Announcer):
 
     def __init__(self, options: DirectoryAnnouncerOptions, context: Context) -> None:
         super().__init__(options, context)
-        self._board = Place(options.path) if options.path else Place(context.meeting, ("announcements",), unnamed=True)
+        self._board = FolderHandle(options.path) if options.path else FolderHandle(context.meeting, ("announcements",), unnamed=True)
         self.folder = self._board.path
         self._other_names: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 
@@ -81,7 +81,7 @@ class DirectoryAnnouncer(Announcer):
                 else:
                     await _deliver_all(await self._on_disk(reader.read, [str(path) for path in arrivals]), deliver)
 
-    def _channel(self, channel: str) -> Place:
+    def _channel(self, channel: str) -> FolderHandle:
         return attrs.evolve(self._board, below=(*self._board.below, channel_name(channel)))
 
     async def _look(self, reader: Reader, deliver: Callable[[Heard], None], pause: float, *, backlog: bool = False) -> float:
@@ -117,13 +117,13 @@ class DirectoryAnnouncer(Announcer):
         try:
             return await events.arrivals()
         except OSError as error:
-            raise Unavailable(f"{self.folder} has gone") from error
+            raise UnavailableError(f"{self.folder} has gone") from error
 
     async def _on_disk(self, function: Callable[..., T], *args: Any) -> T:
         try:
             return await self.context.in_thread(function, *args)
         except OSError as error:
-            raise Unavailable(in_words(error, self.folder)) from error
+            raise UnavailableError(in_words(error, self.folder)) from error
 
 
 async def _deliver_all(messages: Sequence[bytes], deliver: Callable[[Heard], None], *, backlog: bool = False) -> None:

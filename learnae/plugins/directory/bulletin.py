@@ -26,7 +26,7 @@ from typing import Self
 import trio
 
 from learnae.opening import UnfitError, open_file
-from learnae.shared_folder import Place, create, give_name, in_turns, may_remove, remove
+from learnae.shared_folder import FolderHandle, create, give_name, in_turns, may_remove, remove
 
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, bytes of the name
 _MOVED_TO, _DELETE_SELF, _MOVE_SELF = 0x80, 0x400, 0x800
@@ -109,7 +109,7 @@ def channel_folder(board: Path, channel: str) -> Path:
     return board / channel_name(channel)
 
 
-def post(folder: Path | Place, key: bytes, message: bytes, other: str | None = None) -> str | None:
+def post(folder: Path | FolderHandle, key: bytes, message: bytes, other: str | None = None) -> str | None:
     """Put a message in the place of the one before under this key, in one step.
 
     Where a stranger has put what cannot be replaced under the key's name, such as a folder, it gets another one, which no stranger knows
@@ -141,7 +141,7 @@ class Reader:
     look leaves unread, which `more` tells, one can `go_on` reading.
     """
 
-    def __init__(self, folders: Sequence[Path | Place], max_bytes: int) -> None:
+    def __init__(self, folders: Sequence[Path | FolderHandle], max_bytes: int) -> None:
         self._places = [_place(folder) for folder in folders]
         self._paths = [str(place.path) for place in self._places]
         self._max_bytes = max_bytes
@@ -266,8 +266,8 @@ class Reader:
             self._seen.popitem(last=False)
 
 
-def _place(folder: Path | Place) -> Place:
-    return folder if isinstance(folder, Place) else Place(folder)
+def _place(folder: Path | FolderHandle) -> FolderHandle:
+    return folder if isinstance(folder, FolderHandle) else FolderHandle(folder)
 
 
 def _hashed(data: bytes) -> str:

@@ -98,7 +98,7 @@ class ReadBudget:
 
 
 @attrs.define
-class Search:
+class BlockSearch:
     """One look through the folder `at` for what is `left`, out of which it takes what it yields. Runs in threads, never in two at once.
 
     What it yields are blocks, some megabytes at a time, or none of them yet.

@@ -17,13 +17,13 @@ from attrs.validators import ge
 
 from learnae.config.folders import check_folder
 from learnae.config.tables import key
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.opening import look
 from learnae.plugins.directory.abandoned import DAY, now_by, remove_abandoned, remove_drafts, touch
 from learnae.plugins.directory.packs import BrokenPackError, Pack, PackWriter, draft_name, is_cid, is_owner, other_name, pack_name, parts
-from learnae.plugins.directory.search import Indexes, Search, take
+from learnae.plugins.directory.search import BlockSearch, Indexes, take
 from learnae.records import MEGABYTE, Block, Cid
-from learnae.shared_folder import Place, in_words, may_remove, remove
+from learnae.shared_folder import FolderHandle, in_words, may_remove, remove
 from learnae.strategies import Context, Storage
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class DirectoryStorage(Storage):
 
     def __init__(self, options: DirectoryStorageOptions, context: Context) -> None:
         super().__init__(options, context)
-        self._place = Place(options.path) if options.path else Place(context.meeting, ("blocks",), unnamed=True)
+        self._place = FolderHandle(options.path) if options.path else FolderHandle(context.meeting, ("blocks",), unnamed=True)
         self.folder = self._place.path
         self._owner = _owner(context)
         self._indexes = Indexes()
@@ -99,7 +99,7 @@ class DirectoryStorage(Storage):
         finally:
             batches.close()
         if wanted:
-            raise Unavailable(f"{len(wanted)} of {len(cids)} blocks are not in {self.folder}", wanted)
+            raise UnavailableError(f"{len(wanted)} of {len(cids)} blocks are not in {self.folder}", wanted)
 
     async def drop(self, root: Cid) -> None:
         if is_cid(root):
@@ -112,7 +112,7 @@ class DirectoryStorage(Storage):
         try:
             return await self.context.in_thread(function, *args)
         except OSError as error:
-            raise Unavailable(in_words(error, self.folder), missing) from error
+            raise UnavailableError(in_words(error, self.folder), missing) from error
 
     def _writer(self, root: Cid) -> PackWriter:
         with self._place.opened() as at:
@@ -257,7 +257,7 @@ class DirectoryStorage(Storage):
         left = dict.fromkeys(cids)
         for _ in range(_LOOKS):
             with self._place.opened() as at:
-                search = Search(at, left, self._indexes, self._report, self.context.rng.random())
+                search = BlockSearch(at, left, self._indexes, self._report, self.context.rng.random())
                 yield from search.expected(owners)
                 if left:
                     self._reported.difference_update([name for name in tuple(self._reported) if look(name, at=at) is None])

@@ -9,17 +9,17 @@ from typing import ClassVar, Self
 
 import trio
 
-from learnae import Announcer, Context, Heard, Unavailable
+from learnae import Announcer, Context, Heard, UnavailableError
 from learnae_iota.building import Builder
 from learnae_iota.feed import Feed
 from learnae_iota.listening import Listening
-from learnae_iota.looking import Looker, Tally
-from learnae_iota.node import Node
+from learnae_iota.looking import PollCounts, Poller
+from learnae_iota.node import TangleNode
 from learnae_iota.nodes import Nodes
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.outbox import Outbox
 from learnae_iota.places import PURPOSE, Places
-from learnae_iota.posting import Make, Rejected, post
+from learnae_iota.posting import Make, TransactionRejectedError, post
 from learnae_iota.remarks import Remarks
 from learnae_iota.transactions import MESSAGE_BYTES
 
@@ -34,8 +34,8 @@ class IotaAnnouncer(Announcer):
 
     def __init__(self, options: IotaAnnouncerOptions, context: Context) -> None:
         super().__init__(options, context)
-        self.tally = Tally()
-        nodes = [Node(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
+        self.tally = PollCounts()
+        nodes = [TangleNode(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
         self._nodes = Nodes(nodes, context.log)
         self._outbox: Outbox
         self._feed = Feed.load(options.feed) if options.feed else None
@@ -66,10 +66,10 @@ class IotaAnnouncer(Announcer):
         with trio.move_on_after(SEND_SECONDS) as limit:
             await self._outbox.put((channel, replaces), message)
         if limit.cancelled_caught:
-            raise Unavailable(f"not sent within {SEND_SECONDS:.0f} s; it is kept, and still tried")
+            raise UnavailableError(f"not sent within {SEND_SECONDS:.0f} s; it is kept, and still tried")
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        looker = Looker([self._places(channel) for channel in channels], self.tally)
+        looker = Poller([self._places(channel) for channel in channels], self.tally)
         listening = Listening(self._nodes, looker, deliver, self.options, self._feed, self.context.log)
         await listening.run()
 
@@ -78,8 +78,8 @@ class IotaAnnouncer(Announcer):
         places = self._places(channel)
         try:
             await self._nodes.call(lambda line: post(line, message, places, make))
-        except Rejected as error:
-            raise Unavailable(str(error)) from error
+        except TransactionRejectedError as error:
+            raise UnavailableError(str(error)) from error
 
     def _places(self, channel: str) -> Places:
         return Places.of(channel, self._secret)

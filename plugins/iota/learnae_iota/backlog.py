@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from learnae_iota.line import Line
-from learnae_iota.looking import AFTER_WINDOWS, BEFORE_WINDOWS, ONE_REQUEST, Catch, Looker
+from learnae_iota.line import NodeApi
+from learnae_iota.looking import AFTER_WINDOWS, BEFORE_WINDOWS, ONE_REQUEST, Poller, PollResult
 from learnae_iota.places import WINDOW_SECONDS, window_of
 
 MOST_TRANSACTIONS = 3000
@@ -17,14 +17,14 @@ FIRST_WINDOWS = 16  # of the first portion: what is newest is wanted soonest
 class Backlog:
     """`over` once the horizon is reached, or there was enough."""
 
-    looker: Looker
+    looker: Poller
     seconds: float
     over: bool = False
     _next: int | None = None  # the newest window that was not looked at
     _oldest: int = 0
     _room: int = MOST_TRANSACTIONS
 
-    def portion(self, line: Line) -> Catch:
+    def portion(self, line: NodeApi) -> PollResult:
         """Blocks. After a failure the same portion can be asked for again, from any node."""
         if self._next is None:
             self._next = window_of(line.now()) + AFTER_WINDOWS

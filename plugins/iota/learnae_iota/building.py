@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from learnae_iota import calls, curl
-from learnae_iota.line import Line
+from learnae_iota.line import NodeApi
 from learnae_iota.pyota import load_pow, load_pyota
-from learnae_iota.transactions import Place
+from learnae_iota.transactions import MessageTag
 from learnae_iota.trytes import from_message
 
 LIGHT_WEIGHT = 4  # up to this, plain Python is as fast as the C library, which starts threads for each search
@@ -29,11 +29,11 @@ class Builder:
 
     @classmethod
     def load(cls, weight: int) -> Builder:
-        """Imports PyOTA, which takes a while. Raises NeedsPyota."""
+        """Imports PyOTA, which takes a while. Raises NeedsPyotaError."""
         iota, extension = load_pyota(), load_pow() if weight > LIGHT_WEIGHT else None
         return cls(iota, importlib.import_module("iota.crypto.kerl").Kerl, weight, extension.get_powed_tx_trytes if extension else None)
 
-    def make(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+    def make(self, line: NodeApi, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         """A whole transaction, with a nonce that this machine finds."""
         transaction = self.build(message, place, parents, milliseconds)
         for _ in range(MOST_TRIES):
@@ -41,11 +41,11 @@ class Builder:
                 return found
         return curl.with_nonce(transaction, self.weight, lambda: line.hung_up)
 
-    def make_at_node(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+    def make_at_node(self, line: NodeApi, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         """The same with a nonce that the node finds."""
         return calls.attach(line, self.build(message, place, parents, milliseconds), parents, self.weight)
 
-    def build(self, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+    def build(self, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         """A transaction that lacks nothing but its nonce.
 
         Not by a ProposedBundle: that tries some twenty tags for a hash that suits those who move money, at 60 ms of CPU.

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from learnae.cli import endings
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae.outlets import say, tell
 from learnae_iota.devnet import Ports, Tangle, find_hornet
 from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
@@ -57,7 +57,7 @@ def _to_paste(tangle: Tangle) -> tuple[str, ...]:
 
 
 def _watch(tangle: Tangle) -> None:
-    """Say which node ends by itself. Raises Unavailable when none is left."""
+    """Say which node ends by itself. Raises UnavailableError when none is left."""
     running = list(tangle.nodes)
     while running:
         time.sleep(LOOK_SECONDS)
@@ -65,7 +65,7 @@ def _watch(tangle: Tangle) -> None:
             running.remove(node)
             lost = "; there are no milestones without it, announcing goes on" if node.issues and running else ""
             say(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})")
-    raise Unavailable("no node is running any more")
+    raise UnavailableError("no node is running any more")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

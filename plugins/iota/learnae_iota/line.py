@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from learnae.http import BadAnswer, Place, Wire, readable
+from learnae.http import BadResponseError, Endpoint, HttpClient, readable
 
 PATIENCE = 3  # times as long as a node may be silent: so long may a whole answer take, which may come by drops
 ANSWER_BYTES = 8 * 1024 * 1024
@@ -21,7 +21,7 @@ BELIEVED_SECONDS = 100.0  # that a node may differ from a clock that was set: wh
 _HEADERS = {"Content-Type": "application/json", "X-IOTA-API-Version": "1"}
 
 
-class Refused(Exception):
+class NodeRefusedError(Exception):
     """The node answers that it will not, with this HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -29,14 +29,14 @@ class Refused(Exception):
         self.status = status
 
 
-class Nonsense(Exception):
+class NodeNonsenseError(Exception):
     """What answers is no node, or one that talks nonsense."""
 
 
-FAILURES = (OSError, Refused, Nonsense)
+FAILURES = (OSError, NodeRefusedError, NodeNonsenseError)
 
 
-class Line:
+class NodeApi:
     """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later.
 
     A node may be silent for `silence_seconds`, and once it has begun to answer, all of it may take PATIENCE times as long.
@@ -46,7 +46,7 @@ class Line:
         check_address(address)
         self.address = address
         self.most_found, self.most_trytes = 1000, 100  # of one call
-        self._wire, self._path = Wire(_place(address), silence_seconds), urlsplit(address).path or "/"
+        self._wire, self._path = HttpClient(_place(address), silence_seconds), urlsplit(address).path or "/"
         self._silence_seconds = silence_seconds
         self._offset = self._own_offset = _own_offset()
         self._set_at = -math.inf
@@ -59,8 +59,8 @@ class Line:
         try:
             with self._wire.post(self._path, body, _HEADERS, most_bytes=ANSWER_BYTES, answer_seconds=patience) as answer:
                 return _understood(command, answer.status, b"".join(answer.pieces))
-        except BadAnswer as error:
-            raise Nonsense(str(error)) from error
+        except BadResponseError as error:
+            raise NodeNonsenseError(str(error)) from error
 
     def now(self) -> float:
         """Seconds since 1970: it refuses what is ten minutes ahead of its clock, and a small device may have no clock of its own.
@@ -111,10 +111,10 @@ def check_address(address: str) -> None:
         raise ValueError("must be an address such as http://127.0.0.1:14265")
 
 
-def _place(address: str) -> Place:
+def _place(address: str) -> Endpoint:
     parts = urlsplit(address)
     tls = parts.scheme == "https"
-    return Place(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls)
 
 
 def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
     if status != 200:
         text = answer.get("error") if isinstance(answer, dict) else None
         said = readable(text) if isinstance(text, str) else ""
-        raise Refused(f"{command}: {status} {said or http.client.responses.get(status, '')}", status)
+        raise NodeRefusedError(f"{command}: {status} {said or http.client.responses.get(status, '')}", status)
     if not isinstance(answer, dict):
-        raise Nonsense(f"{command}: the answer is no JSON object; is this the HTTP API of a Hornet?")
+        raise NodeNonsenseError(f"{command}: the answer is no JSON object; is this the HTTP API of a Hornet?")
     return answer

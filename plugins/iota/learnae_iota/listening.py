@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae import Heard, Unavailable
+from learnae import Heard, UnavailableError
 from learnae_iota.backlog import Backlog
 from learnae_iota.feed import Feed
-from learnae_iota.looking import Catch, Looker
+from learnae_iota.looking import Poller, PollResult
 from learnae_iota.nodes import Nodes
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.pace import Pace
+from learnae_iota.pace import PollingPace
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -25,7 +25,7 @@ FEED_LOOK_SECONDS = 10.0  # what the feed has missed
 @attrs.define
 class Listening:
     nodes: Nodes
-    looker: Looker
+    looker: Poller
     deliver: Callable[[Heard], None]
     options: IotaAnnouncerOptions
     feed: Feed | None
@@ -33,15 +33,15 @@ class Listening:
     _flooded: bool = False
 
     async def run(self) -> None:
-        """Until cancelled. Raises Unavailable once no node works."""
+        """Until cancelled. Raises UnavailableError once no node works."""
         await self._hear_backlog()
-        outage: Unavailable | None = None
+        outage: UnavailableError | None = None
         async with trio.open_nursery() as nursery:
             if self.feed is not None:
                 nursery.start_soon(self.feed.run, self._take)
             try:
                 await self._look_again_and_again()
-            except Unavailable as error:  # raised outside of the nursery, which would wrap it
+            except UnavailableError as error:  # raised outside of the nursery, which would wrap it
                 outage = error
             nursery.cancel_scope.cancel()
         if outage is not None:
@@ -54,7 +54,7 @@ class Listening:
             await self._deliver(catch.messages, backlog=True)
 
     async def _look_again_and_again(self) -> None:
-        pace = Pace(FEED_LOOK_SECONDS if self.feed else self.options.poll_seconds)
+        pace = PollingPace(FEED_LOOK_SECONDS if self.feed else self.options.poll_seconds)
         while True:
             began = trio.current_time()
             catch = await self.nodes.call(self.looker.look)
@@ -74,7 +74,7 @@ class Listening:
         if message is not None:
             self.deliver(Heard(message, backlog=False))
 
-    def _tell_of_floods(self, catch: Catch) -> None:
+    def _tell_of_floods(self, catch: PollResult) -> None:
         """One line when more lies there than a look can take, and one when that is over."""
         flooded = bool(catch.left) or not catch.whole
         if flooded != self._flooded:

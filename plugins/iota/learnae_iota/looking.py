@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence, Set
 import attrs
 
 from learnae_iota.calls import find, trytes
-from learnae_iota.line import Line
+from learnae_iota.line import NodeApi
 from learnae_iota.places import Places, window_of
-from learnae_iota.transactions import Place, read, sent_at
+from learnae_iota.transactions import MessageTag, read, sent_at
 
 BEFORE_WINDOWS = 5  # what the tangle brings late, and clocks that are behind
 AFTER_WINDOWS = 1  # clocks that are ahead
@@ -26,7 +26,7 @@ RECENT_MESSAGES = 1024
 
 
 @attrs.define
-class Tally:
+class PollCounts:
     """What has been seen since the announcer was opened: messages, and of them such as came before; what is none; what is gone."""
 
     messages: int = 0
@@ -36,7 +36,7 @@ class Tally:
 
 
 @attrs.define
-class Catch:
+class PollResult:
     """Of `fetched` and `left` transactions; `whole` says that nothing can have been missing in the lists.
 
     `older` are messages of a look that were, or may have been, there before listening began.
@@ -50,7 +50,7 @@ class Catch:
 
 
 @attrs.frozen(order=True)
-class Found:
+class FoundMessage:
     """A message in a transaction, with the time that its sender names, in milliseconds since 1970."""
 
     sent_at: int
@@ -59,23 +59,23 @@ class Found:
 
 
 @attrs.define
-class Looker:
+class Poller:
     """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time.
 
     `take` may be called from another thread than the others: at worst a message is delivered twice.
     """
 
     channels: Sequence[Places]
-    tally: Tally = attrs.field(factory=Tally)
+    tally: PollCounts = attrs.field(factory=PollCounts)
     now: Callable[[], float] = time.time  # on the clock of the node that was asked last
     _known: set[str] = attrs.field(factory=set)
     _looked: int = 0  # the newest window of the last look; 0 before the first
     _left: set[str] = attrs.field(factory=set)  # what was listed when listening began, and not fetched
     _unseen_before: int = 0  # the window before which there was more then than could be listed
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
-    _near: tuple[int, frozenset[Place]] = (0, frozenset())
+    _near: tuple[int, frozenset[MessageTag]] = (0, frozenset())
 
-    def look(self, line: Line) -> Catch:
+    def look(self, line: NodeApi) -> PollResult:
         """What is new at the places of now and of shortly before."""
         newest = window_of(line.now()) + AFTER_WINDOWS
         oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
@@ -89,9 +89,9 @@ class Looker:
         self._known &= hashes  # what is listed no more need not be known
         self._left &= hashes
         live = [each.message for each in found if each not in older]
-        return Catch(live, len(new[:MOST_FETCHED]), len(new[MOST_FETCHED:]), whole, [each.message for each in older])
+        return PollResult(live, len(new[:MOST_FETCHED]), len(new[MOST_FETCHED:]), whole, [each.message for each in older])
 
-    def catch_backlog(self, line: Line, windows: Sequence[int], most: int) -> Catch:
+    def catch_backlog(self, line: NodeApi, windows: Sequence[int], most: int) -> PollResult:
         """What is new at the places of these windows, of which the first is the newest; if it is too much, at the newest ones of them."""
         places = self._places(windows)
         new, whole = _listed_newest(line, [place.address for place in places], self._known, most)
@@ -100,7 +100,7 @@ class Looker:
         if not self._looked:
             self._looked, self._left = windows[0], set(new[most:])
             self._unseen_before = 0 if whole else windows[0]
-        return Catch([each.message for each in found], len(new[:most]), len(new[most:]), whole)
+        return PollResult([each.message for each in found], len(new[:most]), len(new[most:]), whole)
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
@@ -110,18 +110,18 @@ class Looker:
             self._count(message)
         return message
 
-    def _places_of(self, window: int) -> frozenset[Place]:
+    def _places_of(self, window: int) -> frozenset[MessageTag]:
         """Worked out once for each window: a feed brings all that the tangle carries."""
         if self._near[0] != window:
             self._near = window, frozenset(self._places(range(window - BEFORE_WINDOWS, window + AFTER_WINDOWS + 1)))
         return self._near[1]
 
-    def _places(self, windows: Iterable[int]) -> dict[Place, None]:
+    def _places(self, windows: Iterable[int]) -> dict[MessageTag, None]:
         return {places.at(window): None for window in windows for places in self.channels}
 
-    def _fetched(self, line: Line, hashes: Sequence[str], places: dict[Place, None]) -> list[Found]:
+    def _fetched(self, line: NodeApi, hashes: Sequence[str], places: dict[MessageTag, None]) -> list[FoundMessage]:
         """In the order of time."""
-        found: list[Found] = []
+        found: list[FoundMessage] = []
         at = frozenset(places)
         for start in range(0, len(hashes), line.most_trytes):
             asked = hashes[start : start + line.most_trytes]
@@ -131,7 +131,7 @@ class Looker:
                 elif (message := read(transaction, at)) is None:
                     self.tally.garbage += 1
                 else:
-                    found.append(Found(sent_at(transaction), message, hash_))
+                    found.append(FoundMessage(sent_at(transaction), message, hash_))
         for each in found:
             self._count(each.message)
         return sorted(found)
@@ -145,13 +145,13 @@ class Looker:
             self._recent.popitem(last=False)
 
 
-def recent_hashes(line: Line, places: Places) -> set[str]:
+def recent_hashes(line: NodeApi, places: Places) -> set[str]:
     """Transactions of the swarm that this node has, of the last minutes."""
     newest = window_of(line.now())
     return find(line, [places.at(window).address for window in range(newest, newest - min(PARENT_WINDOWS, line.most_found), -1)])
 
 
-def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:
+def _listed(line: NodeApi, addresses: Sequence[str]) -> tuple[set[str], bool]:
     """The hashes there, and whether surely all of them: where the list is as long as the node makes it, it is asked for in two halves."""
     hashes: set[str] = set()
     whole = True
@@ -170,7 +170,7 @@ def _listed(line: Line, addresses: Sequence[str]) -> tuple[set[str], bool]:
     return hashes, whole and not waiting
 
 
-def _listed_newest(line: Line, addresses: Sequence[str], known: Set[str], enough: int) -> tuple[list[str], bool]:
+def _listed_newest(line: NodeApi, addresses: Sequence[str], known: Set[str], enough: int) -> tuple[list[str], bool]:
     """What is not known, at the first addresses first, until there is enough; and whether surely all of it."""
     hashes: dict[str, None] = {}
     whole = True

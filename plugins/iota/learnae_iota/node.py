@@ -8,11 +8,11 @@ from typing import TypeVar
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.strategies import RunInThread
 from learnae.waiting import in_thread_until
 from learnae_iota.calls import meet
-from learnae_iota.line import FAILURES, Line
+from learnae_iota.line import FAILURES, NodeApi
 
 T = TypeVar("T")
 
@@ -20,22 +20,22 @@ LINES = 3  # calls at once, each in a thread: one looks, one sends, one asks how
 
 
 @attrs.define(eq=False)
-class Node:
+class TangleNode:
     """Lines are kept open between calls; one that failed is not used again."""
 
     address: str
     silence_seconds: float
     in_thread: RunInThread
-    _idle: list[Line] = attrs.field(factory=list)
+    _idle: list[NodeApi] = attrs.field(factory=list)
     _limit: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LINES))
 
-    async def call(self, function: Callable[[Line], T]) -> T:
-        """What `function` returns. Raises Unavailable."""
+    async def call(self, function: Callable[[NodeApi], T]) -> T:
+        """What `function` returns. Raises UnavailableError."""
         async with self._limit:
             line = self._idle.pop() if self._idle else None
             sound = False
             try:
-                line = line or Line(self.address, self.silence_seconds)
+                line = line or NodeApi(self.address, self.silence_seconds)
                 if line.clock_is_due:
                     await self._over(line, meet)
                 result = await self._over(line, function)
@@ -43,7 +43,7 @@ class Node:
                 return result
             except FAILURES as error:
                 await trio.lowlevel.checkpoint_if_cancelled()  # it failed because it was cut off
-                raise Unavailable(f"no use of the IOTA node at {self.address}: {error}") from error
+                raise UnavailableError(f"no use of the IOTA node at {self.address}: {error}") from error
             finally:
                 if line is not None and sound:
                     self._idle.append(line)
@@ -54,5 +54,5 @@ class Node:
         while self._idle:
             self._idle.pop().close()
 
-    async def _over(self, line: Line, function: Callable[[Line], T]) -> T:
+    async def _over(self, line: NodeApi, function: Callable[[NodeApi], T]) -> T:
         return await in_thread_until(self.in_thread, lambda: function(line), line.hang_up)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae_iota.calls import meet
-from learnae_iota.line import Line
-from learnae_iota.node import Node
-from learnae_iota.posting import Declined
+from learnae_iota.line import NodeApi
+from learnae_iota.node import TangleNode
+from learnae_iota.posting import NodeDeclinedError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -37,34 +37,34 @@ class Record:
 class Nodes:
     """`watch` must run beside the calls."""
 
-    nodes: Sequence[Node]
+    nodes: Sequence[TangleNode]
     log: FilteringBoundLogger
-    _records: dict[Node, Record] = attrs.field(init=False)
-    _newly_lost: list[Node] = attrs.field(factory=list)
+    _records: dict[TangleNode, Record] = attrs.field(init=False)
+    _newly_lost: list[TangleNode] = attrs.field(factory=list)
     _news: trio.Event = attrs.field(factory=trio.Event)
     _cause: str = ""
 
     def __attrs_post_init__(self) -> None:
         self._records = {node: Record() for node in self.nodes}
 
-    async def call(self, function: Callable[[Line], T]) -> T:
-        """What `function` returns on the first node where it works. Raises Unavailable, at once while all are lost.
+    async def call(self, function: Callable[[NodeApi], T]) -> T:
+        """What `function` returns on the first node where it works. Raises UnavailableError, at once while all are lost.
 
         One that declines is not lost: it may do all else that is asked of it. Raises Declined where no other node does it.
         """
-        declined: Declined | None = None
+        declined: NodeDeclinedError | None = None
         for node in self.nodes:
             if not self._records[node].lost:
                 try:
                     return await node.call(function)
-                except Declined as error:
+                except NodeDeclinedError as error:
                     declined = error
-                except Unavailable as error:
+                except UnavailableError as error:
                     self._lose(node, error)
         if declined is not None:
             raise declined
         await trio.lowlevel.checkpoint()
-        raise Unavailable(self._cause)
+        raise UnavailableError(self._cause)
 
     async def watch(self) -> None:
         """Until cancelled; also those that were lost before it began."""
@@ -80,7 +80,7 @@ class Nodes:
         for node in self.nodes:
             node.close()
 
-    def _lose(self, node: Node, error: Unavailable) -> None:
+    def _lose(self, node: TangleNode, error: UnavailableError) -> None:
         record, now = self._records[node], trio.current_time()
         self._cause = str(error)
         if record.lost:
@@ -95,18 +95,18 @@ class Nodes:
         self._newly_lost.append(node)
         self._news.set()
 
-    async def _regain(self, node: Node) -> None:
+    async def _regain(self, node: TangleNode) -> None:
         record = self._records[node]
         while record.lost:
             await trio.sleep(BACK_OFF_SECONDS[min(record.failures, len(BACK_OFF_SECONDS)) - 1])
             try:
                 await node.call(meet)
-            except Unavailable:
+            except UnavailableError:
                 record.failures += 1
             else:
                 self._works_again(node, record)
 
-    def _works_again(self, node: Node, record: Record) -> None:
+    def _works_again(self, node: TangleNode, record: Record) -> None:
         record.lost, record.works_since = False, trio.current_time()
         if record.told:
             record.told = False

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 
 Key = tuple[str, bytes]  # channel, replaces
 
@@ -33,7 +33,7 @@ class Outcome:
 
 
 @attrs.define(eq=False)
-class Entry:
+class OutboxEntry:
     message: bytes
     outcome: Outcome
     sent: bool = False
@@ -55,25 +55,27 @@ class Entry:
 
 @attrs.define(eq=False)
 class Outbox:
-    """`send(channel, message)` raises Unavailable.
+    """`send(channel, message)` raises UnavailableError.
 
     Why again: a node that was cut off from others, or has lost its database, never asks them for what it has missed.
     """
 
     send: Callable[[str, bytes], Awaitable[None]]
     longest_repeat_seconds: float
-    _entries: OrderedDict[Key, Entry] = attrs.field(factory=OrderedDict)
-    _sending: Entry | None = None
+    _entries: OrderedDict[Key, OutboxEntry] = attrs.field(factory=OrderedDict)
+    _sending: OutboxEntry | None = None
     _news: trio.Event = attrs.field(factory=trio.Event)
     _failures: int = 0  # in a row
 
     async def put(self, key: Key, message: bytes) -> None:
-        """Send in the place of what this key had. Raises Unavailable when that fails; it stays here all the same, and is tried again."""
+        """Send in the place of what this key had. Raises UnavailableError when that fails;
+        it stays here all the same, and is tried again.
+        """
         outcome = self._place(key, message)
         self._news.set()
         await outcome.over.wait()
         if outcome.failure is not None:
-            raise Unavailable(outcome.failure)
+            raise UnavailableError(outcome.failure)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -88,7 +90,7 @@ class Outbox:
     def _place(self, key: Key, message: bytes) -> Outcome:
         before = self._entries.pop(key, None)
         waits = before is not None and before is not self._sending and not before.outcome.over.is_set()
-        entry = self._entries[key] = Entry(message, before.outcome if before and waits else Outcome())
+        entry = self._entries[key] = OutboxEntry(message, before.outcome if before and waits else Outcome())
         if len(self._entries) > MOST_KEYS:
             self._entries.popitem(last=False)[1].outcome.end("too many messages wait to be sent")
         return entry.outcome
@@ -99,11 +101,11 @@ class Outbox:
         due = (key for key, entry in self._entries.items() if not entry.sent or entry.repeat_at <= now)
         return min(due, key=lambda key: self._entries[key].tried_at, default=None)
 
-    async def _try(self, key: Key, entry: Entry) -> None:
+    async def _try(self, key: Key, entry: OutboxEntry) -> None:
         self._sending, entry.tried_at = entry, trio.current_time()
         try:
             await self.send(key[0], entry.message)
-        except Unavailable as error:
+        except UnavailableError as error:
             await self._back_off(str(error))
         else:
             self._failures = 0

@@ -11,7 +11,7 @@ LONGEST_REST_SECONDS = 10.0
 
 
 @attrs.define
-class Pace:
+class PollingPace:
     slowest_seconds: float
     _seconds: float = FASTEST_SECONDS
 

@@ -11,7 +11,7 @@ import hmac
 
 import attrs
 
-from learnae_iota.transactions import Place
+from learnae_iota.transactions import MessageTag
 from learnae_iota.trytes import ALPHABET
 
 WINDOW_SECONDS = 20
@@ -30,10 +30,10 @@ class Places:
     def of(cls, channel: str, secret: bytes | None) -> Places:
         return cls(hmac.digest(secret or b"open", _PREFIX + channel.encode(), "sha256"))
 
-    def at(self, window: int) -> Place:
+    def at(self, window: int) -> MessageTag:
         digits = hashlib.shake_256(self._key + window.to_bytes(8, "big", signed=True)).digest(80 + 27)
         trytes = "".join([ALPHABET[digit % 27] for digit in digits])
-        return Place(trytes[:80] + "9", trytes[80:])  # the last trit of an address is zero: the node asks for that
+        return MessageTag(trytes[:80] + "9", trytes[80:])  # the last trit of an address is zero: the node asks for that
 
 
 def window_of(seconds: float) -> int:

@@ -5,40 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from learnae_iota import calls
-from learnae_iota.line import Line, Refused
+from learnae_iota.line import NodeApi, NodeRefusedError
 from learnae_iota.looking import recent_hashes
 from learnae_iota.places import Places, window_of
-from learnae_iota.transactions import NOTHING, Place
+from learnae_iota.transactions import NOTHING, MessageTag
 
-Make = Callable[[Line, bytes, Place, tuple[str, str], int], str]
+Make = Callable[[NodeApi, bytes, MessageTag, tuple[str, str], int], str]
 """A transaction, proof of work included, from line, message, place, parents and milliseconds since 1970."""
 
 
 NOT_VALID = 400
 
 
-class Rejected(Exception):
+class TransactionRejectedError(Exception):
     """The node works, and would not take this transaction; another one of the same tangle would not either."""
 
 
-class Declined(Rejected):
+class NodeDeclinedError(TransactionRejectedError):
     """This node takes none, for want of a permission or by an error of its own; another one may."""
 
 
-def post(line: Line, message: bytes, places: Places, make: Make) -> None:
+def post(line: NodeApi, message: bytes, places: Places, make: Make) -> None:
     """Raises one of FAILURES, or Rejected."""
     parents = chosen_parents(line, places)
     seconds = line.now()
     try:
         transaction = make(line, message, places.at(window_of(seconds)), parents, int(seconds * 1000))
         calls.broadcast(line, [transaction])
-    except Refused as error:
+    except NodeRefusedError as error:
         if error.status != NOT_VALID:
-            raise Declined(f"{line.address} takes no transactions: {error}") from error
-        raise Rejected(f"{line.address} does not take the transaction: {error}; weight_magnitude must be `mwm` of the tangle") from error
+            raise NodeDeclinedError(f"{line.address} takes no transactions: {error}") from error
+        raise TransactionRejectedError(
+            f"{line.address} does not take the transaction: {error}; weight_magnitude must be `mwm` of the tangle"
+        ) from error
 
 
-def chosen_parents(line: Line, places: Places) -> tuple[str, str]:
+def chosen_parents(line: NodeApi, places: Places) -> tuple[str, str]:
     """What the node chooses; without fresh milestones it does not: then what the swarm has sent of late, or the root of all.
 
     So nothing depends on the one who issues milestones.

@@ -23,7 +23,7 @@ INSTALL = 'pip install --no-deps "pyota>=2.1,<3" pyota-pow'
 _one_at_a_time = threading.Lock()
 
 
-class NeedsPyota(ConfigError, ImportError):
+class NeedsPyotaError(ConfigError, ImportError):
     """PyOTA is not installed, or not as it must be."""
 
     def __init__(self, cause: ImportError) -> None:
@@ -31,16 +31,16 @@ class NeedsPyota(ConfigError, ImportError):
 
 
 def load_pyota() -> Any:
-    """The module `iota`. Raises NeedsPyota."""
+    """The module `iota`. Raises NeedsPyotaError."""
     try:
         with _prepared():
             return importlib.import_module("iota")
     except ImportError as error:
-        raise NeedsPyota(error) from error
+        raise NeedsPyotaError(error) from error
 
 
 def load_pow() -> Any | None:
-    """The module that works out proofs of work in C, if it is installed and made for this machine. Raises NeedsPyota."""
+    """The module that works out proofs of work in C, if it is installed and made for this machine. Raises NeedsPyotaError."""
     load_pyota()
     try:
         with _prepared():

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from learnae import Context, Unavailable
+from learnae import Context, UnavailableError
 from learnae.errors import ConfigError, Problem
 from learnae.http import readable
 from learnae_iota.building import LIGHT_WEIGHT, Builder
-from learnae_iota.line import Line, Nonsense, Refused
-from learnae_iota.node import Node
+from learnae_iota.line import NodeApi, NodeNonsenseError, NodeRefusedError
+from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.transactions import NOTHING
 
@@ -64,10 +64,10 @@ class Remarks:
         return [*self.fine, *(f"{problem.message}; the others are used" for problem in self.gone)]
 
     async def _visit(self, address: str) -> None:
-        node = Node(address, self.options.silence_seconds, self.context.in_thread)
+        node = TangleNode(address, self.options.silence_seconds, self.context.in_thread)
         try:
             fine, problems = await node.call(self._look)
-        except Unavailable as error:
+        except UnavailableError as error:
             self._note_failure(address, error)
         else:
             self.fine += fine
@@ -75,23 +75,23 @@ class Remarks:
         finally:
             node.close()
 
-    def _note_failure(self, address: str, error: Unavailable) -> None:
+    def _note_failure(self, address: str, error: UnavailableError) -> None:
         cause = error.__cause__
-        if isinstance(cause, Nonsense):
+        if isinstance(cause, NodeNonsenseError):
             self.problems.append(Problem(NODES, f"what answers at {address} is no node: {cause}", NAME_A_HORNET))
-        elif isinstance(cause, Refused) and cause.status in FORBIDDEN:
+        elif isinstance(cause, NodeRefusedError) and cause.status in FORBIDDEN:
             self.problems.append(Problem(NODES, f"the node at {address} does not permit getNodeInfo", PERMIT))
         else:
             self.gone.append(Problem(NODES, f"no node answers at {address}: {cause}", START))
 
-    def _look(self, line: Line) -> tuple[list[str], list[Problem]]:
+    def _look(self, line: NodeApi) -> tuple[list[str], list[Problem]]:
         info = line.ask("getNodeInfo")
         refusals = {command: _refusal(line, command, **arguments) for command, arguments in _CALLS.items()}
         work = _refusal(line, "attachToTangle", trytes=[], minWeightMagnitude=self.options.weight_magnitude)
         problems = [*_clock(line), *_forbidden(line, refusals), *self._weight(line, work)]
         return [] if problems else list(_about(line, info, tips=refusals["getTransactionsToApprove"] is None)), problems
 
-    def _weight(self, line: Line, refusal: Refused | None) -> Iterator[Problem]:
+    def _weight(self, line: NodeApi, refusal: NodeRefusedError | None) -> Iterator[Problem]:
         """A node that permits `attachToTangle` tells when the weight is another one."""
         if refusal is not None and refusal.status in FORBIDDEN:
             if self.options.proof_of_work == "node":
@@ -117,20 +117,20 @@ class Remarks:
         return []
 
 
-def _refusal(line: Line, command: str, **arguments: Any) -> Refused | None:
+def _refusal(line: NodeApi, command: str, **arguments: Any) -> NodeRefusedError | None:
     try:
         line.ask(command, **arguments)
-    except Refused as refusal:
+    except NodeRefusedError as refusal:
         return refusal
     return None
 
 
-def _forbidden(line: Line, refusals: dict[str, Refused | None]) -> Iterator[Problem]:
+def _forbidden(line: NodeApi, refusals: dict[str, NodeRefusedError | None]) -> Iterator[Problem]:
     if names := [command for command, refusal in refusals.items() if refusal is not None and refusal.status in FORBIDDEN]:
         yield Problem(NODES, f"the node at {line.address} does not permit {', '.join(names)}", PERMIT)
 
 
-def _clock(line: Line) -> Iterator[Problem]:
+def _clock(line: NodeApi) -> Iterator[Problem]:
     if abs(line.ahead_seconds) > CLOCK_SECONDS:
         way = "ahead of" if line.ahead_seconds > 0 else "behind"
         yield Problem(
@@ -138,7 +138,7 @@ def _clock(line: Line) -> Iterator[Problem]:
         )
 
 
-def _about(line: Line, info: dict[str, object], *, tips: bool) -> Iterator[str]:
+def _about(line: NodeApi, info: dict[str, object], *, tips: bool) -> Iterator[str]:
     name, version = (readable(str(info.get(key)), 20) for key in ("appName", "appVersion"))
     tested = "" if version == TESTED else f", where {TESTED} was tested,"
     yield f"{name} {version}{tested} at {line.address} permits all calls that are needed"

@@ -20,14 +20,14 @@ _INDEX = slice(2331, 2349)  # which transaction of its bundle, and the last one:
 
 
 @attrs.frozen
-class Place:
+class MessageTag:
     """Where messages are left and looked for."""
 
     address: str
     tag: str
 
 
-def make(message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+def make(message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
     """A transaction that lacks nothing but its nonce. The same fields as PyOTA's, which a test compares."""
     essence = place.address + "9" * 27 + place.tag + from_number(milliseconds // 1000, 9) + "9" * 18
     return (
@@ -41,12 +41,12 @@ def make(message: bytes, place: Place, parents: tuple[str, str], milliseconds: i
     )
 
 
-def read(trytes: object, places: frozenset[Place]) -> bytes | None:
+def read(trytes: object, places: frozenset[MessageTag]) -> bytes | None:
     """The message in a transaction that lies at one of these places; None for anything that `make` never makes."""
     if not is_trytes(trytes, TRANSACTION_TRYTES):
         return None
     assert isinstance(trytes, str)
-    if Place(trytes[_ADDRESS], trytes[_TAG]) not in places or trytes[_INDEX].strip("9"):
+    if MessageTag(trytes[_ADDRESS], trytes[_TAG]) not in places or trytes[_INDEX].strip("9"):
         return None
     return to_message(trytes[_MESSAGE])
 

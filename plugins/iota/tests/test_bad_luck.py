@@ -19,15 +19,15 @@ from learnae_iota import listening as listening_module
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.calls import broadcast, find
 from learnae_iota.curl import with_nonces
-from learnae_iota.line import Line
+from learnae_iota.line import NodeApi
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import PURPOSE, WINDOW_SECONDS, Places, window_of
-from learnae_iota.testing.talk import CHANNEL, Listener, announce, announced, listening
-from learnae_iota.transactions import NOTHING, Place, make
+from learnae_iota.testing.talk import CHANNEL, TangleListener, announce, announced, listening
+from learnae_iota.transactions import NOTHING, MessageTag, make
 
 if TYPE_CHECKING:
     from learnae import Context
-    from learnae_iota.devnet import Node, Tangle
+    from learnae_iota.devnet import HornetProcess, Tangle
 
     Contexts = Callable[[str], Context]
 
@@ -198,7 +198,7 @@ def test_announcements_are_heard_through_a_flood(new_tangle: Callable[..., Tangl
     run(test)
 
 
-async def heard_at_a_full_place(ear: Listener, announcer: IotaAnnouncer, node: Node, places: Places, message: bytes) -> bool:
+async def heard_at_a_full_place(ear: TangleListener, announcer: IotaAnnouncer, node: HornetProcess, places: Places, message: bytes) -> bool:
     """Whether it is, in a moment. As in a swarm, the next one is announced otherwise."""
     window = window_of(time.time())
     if not await trio.to_thread.run_sync(is_full, node.url, places.at(window)):
@@ -210,8 +210,8 @@ async def heard_at_a_full_place(ear: Listener, announcer: IotaAnnouncer, node: N
     return ear.has(message) and window_of(time.time()) == window
 
 
-def is_full(url: str, place: Place) -> bool:
-    with closing(Line(url, LIMIT)) as line:
+def is_full(url: str, place: MessageTag) -> bool:
+    with closing(NodeApi(url, LIMIT)) as line:
         return len(find(line, [place.address])) >= MOST_LISTED
 
 
@@ -239,7 +239,7 @@ def pour(url: str, transactions: list[str]) -> None:
     """Over many lines at once, since a node hashes what comes at one time in one go."""
 
     def send(some: list[str]) -> None:
-        with closing(Line(url, LIMIT)) as line:
+        with closing(NodeApi(url, LIMIT)) as line:
             broadcast(line, some)
 
     with ThreadPoolExecutor(POURERS) as pool:

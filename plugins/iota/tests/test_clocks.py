@@ -11,8 +11,8 @@ import trio
 
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.calls import meet
-from learnae_iota.line import Line
-from learnae_iota.node import Node
+from learnae_iota.line import NodeApi
+from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.testing import FakeNode
 from learnae_iota.testing.talk import announce, listening
@@ -76,7 +76,7 @@ def test_a_listener_hears_on_when_the_clock_of_its_machine_is_set(node: FakeNode
 
 
 def test_without_a_clock_of_its_own_a_machine_goes_by_that_of_the_node(node: FakeNode, clock: SetClock) -> None:
-    line = Line(node.url, 5.0)
+    line = NodeApi(node.url, 5.0)
     assert line.clock_is_due
     meet(line)
     assert not line.clock_is_due
@@ -94,7 +94,7 @@ def test_without_a_clock_of_its_own_a_machine_goes_by_that_of_the_node(node: Fak
 @pytest.mark.parametrize("ahead_seconds", [-1.7e9, -1e6, -3600.0, -200.0, 200.0, 3600.0, 1e6, 1e9, 4e12])
 def test_a_node_that_lies_about_the_time_moves_nobody_whose_clock_was_set(ahead_seconds: float, node: FakeNode) -> None:
     node.ahead_seconds = ahead_seconds
-    line = Line(node.url, 5.0)
+    line = NodeApi(node.url, 5.0)
     meet(line)
     assert line.now() == pytest.approx(time.time(), abs=10.0)
     assert line.ahead_seconds == pytest.approx(ahead_seconds, rel=1e-6, abs=10.0)
@@ -104,7 +104,7 @@ def test_a_node_that_lies_about_the_time_moves_nobody_whose_clock_was_set(ahead_
 @pytest.mark.parametrize("ahead_seconds", [-60.0, 60.0])
 def test_a_node_that_differs_by_little_is_gone_by(ahead_seconds: float, node: FakeNode) -> None:
     node.ahead_seconds = ahead_seconds
-    line = Line(node.url, 5.0)
+    line = NodeApi(node.url, 5.0)
     meet(line)
     assert line.now() == pytest.approx(time.time() + ahead_seconds, abs=10.0)
     line.close()
@@ -113,7 +113,7 @@ def test_a_node_that_differs_by_little_is_gone_by(ahead_seconds: float, node: Fa
 @pytest.mark.parametrize("told", [0.0, 1e6, 1e11])
 def test_a_node_without_a_clock_tells_nothing_to_a_machine_without_one(told: float, node: FakeNode, clock: SetClock) -> None:
     node.ahead_seconds = told - time.time()
-    line = Line(node.url, 5.0)
+    line = NodeApi(node.url, 5.0)
     meet(line)
     assert line.now() == pytest.approx(clock.time(), abs=10.0)
     line.close()
@@ -143,7 +143,7 @@ def test_a_node_whose_clock_is_set_is_asked_again_in_the_end(
     node: FakeNode, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        one = Node(node.url, 5.0, learnae_contexts("a").in_thread)
+        one = TangleNode(node.url, 5.0, learnae_contexts("a").in_thread)
         await one.call(meet)
         node.ahead_seconds = 5000.0
         assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(0.0, abs=10.0)

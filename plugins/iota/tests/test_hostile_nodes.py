@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.calls import MOST_FOUND, find, meet
-from learnae_iota.line import ANSWER_BYTES, Line, Nonsense
-from learnae_iota.node import Node
+from learnae_iota.line import ANSWER_BYTES, NodeApi, NodeNonsenseError
+from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, Pace
+from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, PollingPace
 from learnae_iota.places import Places
 from learnae_iota.testing import FakeNode
 from learnae_iota.testing.talk import announce, announced, listening
@@ -75,7 +75,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 def asked(answer: bytes) -> dict[str, Any]:
     with answering(lambda caller: caller.sendall(answer)) as address:
-        line = Line(f"http://{address}", 5.0)
+        line = NodeApi(f"http://{address}", 5.0)
         try:
             return line.ask("getNodeInfo")
         finally:
@@ -91,7 +91,7 @@ def test_an_answer_in_chunks_is_put_together() -> None:
     [b"-1\r\n{}", b"-5\r\n{}", b"+2" + CHUNK, b"0x2" + CHUNK, b"\r\n", b"", b"2\r\n{}x", b"9" * 5000, b"2\r\n{}\r\n0\r\n"],
 )
 def test_chunks_that_are_none_are_nonsense(chunks: bytes) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(NodeNonsenseError):
         asked(CHUNKED + chunks)
 
 
@@ -105,8 +105,8 @@ def test_no_size_of_a_chunk_makes_more_be_read_than_an_answer_may_have(size: byt
         for _ in range(64):
             sent += caller.send(b"x" * (1 << 20))
 
-    with answering(pour) as address, pytest.raises(Nonsense):
-        Line(f"http://{address}", 5.0).ask("getNodeInfo")
+    with answering(pour) as address, pytest.raises(NodeNonsenseError):
+        NodeApi(f"http://{address}", 5.0).ask("getNodeInfo")
     assert sent <= 2 * ANSWER_BYTES
 
 
@@ -150,7 +150,7 @@ def test_nothing_that_comes_by_drops_is_waited_for(drop: bytes, learnae_contexts
         with answering(drip) as address:
             options = IotaAnnouncerOptions(nodes=(f"http://{address}",), silence_seconds=SILENCE)
             async with IotaAnnouncer(options, learnae_contexts("a")) as a:
-                with pytest.raises(Unavailable, match=r"takes too long|put off again and again"):
+                with pytest.raises(UnavailableError, match=r"takes too long|put off again and again"):
                     await announce(a, b"hello")
 
     run(test)
@@ -164,9 +164,9 @@ def test_work_between_two_answers_has_all_the_time_it_needs(
     monkeypatch.setattr("learnae_iota.line.PATIENCE", 0.25)
 
     async def test() -> None:
-        one = Node(node.url, 4.0, learnae_contexts("a").in_thread)
+        one = TangleNode(node.url, 4.0, learnae_contexts("a").in_thread)
 
-        def work(line: Line) -> bool:
+        def work(line: NodeApi) -> bool:
             time.sleep(1.2)
             return bool(line.ask("getNodeInfo"))
 
@@ -177,7 +177,7 @@ def test_work_between_two_answers_has_all_the_time_it_needs(
 
 
 def test_after_a_look_of_minutes_the_pause_has_an_end() -> None:
-    pace = Pace(0.5)
+    pace = PollingPace(0.5)
     assert pace.pause(came=True, took_seconds=110.0) == LONGEST_REST_SECONDS
     assert pace.pause(came=True, took_seconds=0.0) == FASTEST_SECONDS
 
@@ -210,7 +210,7 @@ def test_what_no_node_takes_is_told_with_the_cause(nodes: Any, learnae_contexts:
 
     async def test() -> None:
         async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(node.url,)), learnae_contexts("a")) as a:
-            with pytest.raises(Unavailable, match="takes no transactions: broadcastTransactions: 401 protected"):
+            with pytest.raises(UnavailableError, match="takes no transactions: broadcastTransactions: 401 protected"):
                 await announce(a, b"hello")
 
     run(test)
@@ -222,7 +222,7 @@ def test_a_transaction_that_is_not_valid_is_taken_to_no_other_node(nodes: Any, l
 
     async def test() -> None:
         async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(first.url, second.url)), learnae_contexts("a")) as a:
-            with pytest.raises(Unavailable, match="weight_magnitude"):
+            with pytest.raises(UnavailableError, match="weight_magnitude"):
                 await announce(a, b"hello")
         assert not second.asked
 
@@ -235,7 +235,7 @@ def test_a_node_that_would_list_a_million_transactions_is_asked_for_fewer(nodes:
     place = Places.of("c", None).at(1)
     transaction = make(b"", place, (NOTHING, NOTHING), 0)
     node.transactions = {"".join("9ABCDEFGHI"[int(digit)] for digit in f"{number:081}"): transaction for number in range(MOST_FOUND + 1000)}
-    line = Line(node.url, 5.0)
+    line = NodeApi(node.url, 5.0)
     meet(line)
     asked = []
     ask = line.ask

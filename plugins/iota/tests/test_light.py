@@ -16,13 +16,13 @@ import pytest
 import structlog
 import trio
 
-from learnae import ConfigError, Heard, Unavailable
+from learnae import ConfigError, Heard, UnavailableError
 from learnae.identity.envelopes import SAMPLE_BYTES
 from learnae.identity.keys import Admission
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.records import Kind, PeerId, Sample
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor
@@ -38,11 +38,11 @@ MIB = 2**20
 HEAVY = {"iota", "numpy", "requests", "structlog", "torch", "trio"}
 
 
-def receiver(swarm: Swarm) -> Hearing:
+def receiver(swarm: SwarmIdentity) -> Receiver:
     """All of a node that hears."""
     peers = Peers(64)
     inbox = Inbox(capacity=64, trusted=peers.trusts)
-    return Hearing(
+    return Receiver(
         own=PeerId("0" * 64),
         swarm=swarm.id,
         admission=Admission(),
@@ -65,7 +65,7 @@ def node() -> Iterator[FakeNode]:
 def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     key: SwarmKey | None, shared_tangle: Tangle, learnae_contexts: Callable[[str], Context], tmp_path: Path
 ) -> None:
-    swarm = Swarm(f"weather {tmp_path}", key)
+    swarm = SwarmIdentity(f"weather {tmp_path}", key)
     hearing, (there, here) = receiver(swarm), shared_tangle.urls
     context = attrs.evolve(learnae_contexts("node"), secret=swarm.secret)
     readings = [b"reading %d" % number for number in range(1, 5)] + [bytes(SAMPLE_BYTES).replace(b"\0", b"x")]
@@ -92,7 +92,7 @@ def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     assert not hearing.refusals.keys() - {"duplicate", "replay"}
 
 
-def run_sensor(swarm: Swarm, url: str, home: Path, readings: list[bytes]) -> list[int]:
+def run_sensor(swarm: SwarmIdentity, url: str, home: Path, readings: list[bytes]) -> list[int]:
     key = {"SWARM_KEY": swarm.key.text()} if swarm.key else {}
     command = [sys.executable, "-m", "learnae_iota.light", "--swarm", swarm.name, "--node", url, "--home", str(home)]
     command += ["--key-env", "SWARM_KEY"] if key else []
@@ -132,7 +132,7 @@ def test_numbers_go_on_after_a_restart_and_a_number_is_never_used_twice(node: Fa
     with Sensor("weather", [node.url], tmp_path / "sensor") as sensor:
         first, peer = sensor.announce(b"one"), sensor.peer
         node.misbehave = lambda command: (500, b"")
-        with pytest.raises(Unavailable, match=node.url):
+        with pytest.raises(UnavailableError, match=node.url):
             sensor.announce(b"two")
         node.misbehave = lambda command: None
     with Sensor("weather", [node.url], tmp_path / "sensor") as sensor:

@@ -10,8 +10,8 @@ import pytest
 
 from learnae_iota import curl, looking
 from learnae_iota.backlog import MOST_NEWEST, MOST_OLDER, MOST_TRANSACTIONS, Backlog
-from learnae_iota.line import Line
-from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Looker
+from learnae_iota.line import NodeApi
+from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Poller
 from learnae_iota.places import WINDOW_SECONDS, Places, window_of
 from learnae_iota.testing import FakeNode, litter
 from learnae_iota.testing.fake_node import MOST_FOUND
@@ -22,7 +22,7 @@ NOW = 1_800_000_010.0  # in the middle of a window
 DAY = 86_400.0
 
 
-class ClockedLine(Line):
+class ClockedLine(NodeApi):
     """At a time that stands still until it is set."""
 
     time = NOW
@@ -56,9 +56,9 @@ def fill(node: FakeNode, count: int, window: int) -> None:
     node.transactions |= {prefix + "".join("9ABCDEFGHI"[int(digit)] for digit in f"{number:010}"): transaction for number in range(count)}
 
 
-def listening(node: FakeNode, line: Line) -> Looker:
+def listening(node: FakeNode, line: NodeApi) -> Poller:
     """One that has heard all there is."""
-    looker = Looker([PLACES])
+    looker = Poller([PLACES])
     backlog = Backlog(looker, 0.0)
     while not backlog.over:
         backlog.portion(line)
@@ -66,7 +66,7 @@ def listening(node: FakeNode, line: Line) -> Looker:
     return looker
 
 
-def test_a_look_finds_what_is_new_and_only_that(node: FakeNode, line: Line) -> None:
+def test_a_look_finds_what_is_new_and_only_that(node: FakeNode, line: NodeApi) -> None:
     post(node, b"before")
     looker = listening(node, line)
     post(node, b"one", 1.0)
@@ -76,7 +76,7 @@ def test_a_look_finds_what_is_new_and_only_that(node: FakeNode, line: Line) -> N
     assert node.asked == {"findTransactions": 2, "getTrytes": 1}
 
 
-def test_what_comes_late_or_by_a_clock_that_is_off_is_found(node: FakeNode, line: Line) -> None:
+def test_what_comes_late_or_by_a_clock_that_is_off_is_found(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     post(node, b"late", 90.0)
     post(node, b"early", -15.0)
@@ -100,10 +100,10 @@ def test_what_is_known_does_not_grow(node: FakeNode, line: ClockedLine) -> None:
         assert len(looker._known) <= looking.BEFORE_WINDOWS + 2 * looking.AFTER_WINDOWS + 1
 
 
-def test_the_backlog_brings_the_newest_places_first(node: FakeNode, line: Line) -> None:
+def test_the_backlog_brings_the_newest_places_first(node: FakeNode, line: NodeApi) -> None:
     for seconds in (DAY - 60.0, 5.0, 7200.0, DAY + 60.0):
         post(node, b"%d" % seconds, seconds)
-    looker, heard = Looker([PLACES]), []
+    looker, heard = Poller([PLACES]), []
     backlog = Backlog(looker, DAY)
     while not backlog.over:
         heard += backlog.portion(line).messages
@@ -111,30 +111,30 @@ def test_the_backlog_brings_the_newest_places_first(node: FakeNode, line: Line) 
     assert looker.look(line).messages == []
 
 
-def test_the_backlog_has_an_end(node: FakeNode, line: Line) -> None:
+def test_the_backlog_has_an_end(node: FakeNode, line: NodeApi) -> None:
     for age in range(0, 4000, 500):
         fill(node, 900, window_of(NOW) - age)
-    backlog, count = Backlog(Looker([PLACES]), DAY), 0
+    backlog, count = Backlog(Poller([PLACES]), DAY), 0
     while not backlog.over:
         count += len(backlog.portion(line).messages)
     assert MOST_NEWEST < count <= MOST_TRANSACTIONS
     assert node.asked["getTrytes"] <= MOST_TRANSACTIONS / line.most_trytes + node.asked["findTransactions"]
 
 
-def test_a_flood_leaves_room_for_what_is_older(node: FakeNode, line: Line) -> None:
+def test_a_flood_leaves_room_for_what_is_older(node: FakeNode, line: NodeApi) -> None:
     for age in (0, 100, 700):
         fill(node, 900, window_of(NOW) - age)
     post(node, b"older", 0.9 * DAY)
-    heard, backlog = list[bytes](), Backlog(Looker([PLACES]), DAY)
+    heard, backlog = list[bytes](), Backlog(Poller([PLACES]), DAY)
     while not backlog.over:
         heard += backlog.portion(line).messages
     assert heard[-1] == b"older"
 
 
-def test_of_more_than_a_portion_can_take_the_newest_places_come_first(node: FakeNode, line: Line) -> None:
+def test_of_more_than_a_portion_can_take_the_newest_places_come_first(node: FakeNode, line: NodeApi) -> None:
     for age in (30, 50, 400):
         fill(node, 400, window_of(NOW) - age)
-    heard, backlog = list[bytes](), Backlog(Looker([PLACES]), 500 * WINDOW_SECONDS)
+    heard, backlog = list[bytes](), Backlog(Poller([PLACES]), 500 * WINDOW_SECONDS)
     while not backlog.over:
         heard += backlog.portion(line).messages
     newest = window_of(NOW)
@@ -144,7 +144,7 @@ def test_of_more_than_a_portion_can_take_the_newest_places_come_first(node: Fake
 
 
 @pytest.mark.parametrize("age", [0, 1, 3])
-def test_what_the_backlog_leaves_over_never_comes_as_live(age: int, node: FakeNode, line: Line) -> None:
+def test_what_the_backlog_leaves_over_never_comes_as_live(age: int, node: FakeNode, line: NodeApi) -> None:
     for each in range(3):
         fill(node, 900, window_of(NOW) - each)
     fill(node, MOST_FOUND + 100, window_of(NOW) - age)  # of which it cannot list all
@@ -164,7 +164,7 @@ def test_what_was_sent_while_the_backlog_was_fetched_is_found(node: FakeNode, li
     assert looker.look(line).messages == [b"meanwhile"]
 
 
-def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: Line) -> None:
+def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     fill(node, 900, window_of(NOW))
     post(node, b"hello", 30.0)
@@ -177,7 +177,7 @@ def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: Line) -> Non
     assert looker.tally.repeated == 899
 
 
-def test_beside_a_place_that_is_too_full_to_be_listed_the_others_are_seen(node: FakeNode, line: Line) -> None:
+def test_beside_a_place_that_is_too_full_to_be_listed_the_others_are_seen(node: FakeNode, line: NodeApi) -> None:
     fill(node, 3 * MOST_FOUND, window_of(NOW))
     looker = listening(node, line)
     node.asked.clear()
@@ -188,26 +188,26 @@ def test_beside_a_place_that_is_too_full_to_be_listed_the_others_are_seen(node: 
     assert node.asked["findTransactions"] <= MOST_REQUESTS
 
 
-def test_litter_is_counted_and_read_once(node: FakeNode, line: Line) -> None:
+def test_litter_is_counted_and_read_once(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     for transaction in islice(litter(PLACES.at(window_of(NOW)), int(NOW * 1000)), 12):
         node.keep(transaction)
     post(node, b"hello")
     assert looker.look(line).messages == [b"hello"]
     assert looker.look(line).messages == []
-    assert looker.tally == looking.Tally(messages=1, garbage=12)
+    assert looker.tally == looking.PollCounts(messages=1, garbage=12)
     assert node.asked["getTrytes"] == 1
 
 
-def test_reattachments_are_counted(node: FakeNode, line: Line) -> None:
+def test_reattachments_are_counted(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     for parent in "ABC":
         node.keep(make(b"hello", PLACES.at(window_of(NOW)), (parent * 81, NOTHING), int(NOW * 1000)))
     assert looker.look(line).messages == [b"hello"] * 3
-    assert looker.tally == looking.Tally(messages=3, repeated=2)
+    assert looker.tally == looking.PollCounts(messages=3, repeated=2)
 
 
-def test_what_a_node_has_thrown_away_is_counted_and_not_asked_for_again(node: FakeNode, line: Line) -> None:
+def test_what_a_node_has_thrown_away_is_counted_and_not_asked_for_again(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     node.pruned.add(post(node, b"gone"))
     post(node, b"hello")
@@ -217,7 +217,7 @@ def test_what_a_node_has_thrown_away_is_counted_and_not_asked_for_again(node: Fa
     assert node.asked["getTrytes"] == 1
 
 
-def test_what_the_feed_has_brought_is_not_fetched_again(node: FakeNode, line: Line) -> None:
+def test_what_the_feed_has_brought_is_not_fetched_again(node: FakeNode, line: NodeApi) -> None:
     looker = listening(node, line)
     transaction = make(b"hello", PLACES.at(window_of(time.time())), (NOTHING, NOTHING), int(time.time() * 1000))
     hash_ = curl.hash_of(transaction)
@@ -227,9 +227,9 @@ def test_what_the_feed_has_brought_is_not_fetched_again(node: FakeNode, line: Li
     assert looker.take("B" * 81, "rubbish") is None
 
 
-def test_several_channels_are_looked_at_by_the_same_requests(node: FakeNode, line: Line) -> None:
+def test_several_channels_are_looked_at_by_the_same_requests(node: FakeNode, line: NodeApi) -> None:
     other = Places.of("other", None)
-    looker = Looker([PLACES, other])
+    looker = Poller([PLACES, other])
     post(node, b"here")
     node.keep(make(b"there", other.at(window_of(NOW)), (NOTHING, NOTHING), int(NOW * 1000)))
     assert sorted(looker.look(line).messages) == [b"here", b"there"]

@@ -15,7 +15,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae import Announcer, Unavailable
+from learnae import Announcer, UnavailableError
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.line import ANSWER_BYTES
@@ -91,9 +91,9 @@ def test_a_node_that_answers_nonsense_is_unavailable_and_works_once_it_is_well(
             await announce(a, b"before")
             await ear.hears(b"before")
             node.misbehave = lambda command: answer
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await announce(a, b"meanwhile")
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await a.listen(["c"], lambda heard: None)
             node.misbehave = lambda command: None
             await ear.hears(b"meanwhile")
@@ -192,7 +192,7 @@ def test_nothing_reachable_at_first_is_no_error_and_the_newest_is_sent_in_the_en
     async def test() -> None:
         async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
             for number in range(3):
-                with pytest.raises(Unavailable, match=node.url):
+                with pytest.raises(UnavailableError, match=node.url):
                     await announce(a, b"number %d" % number)
             node.start()
             async with listening(a) as ear:
@@ -214,7 +214,7 @@ def test_an_announcer_can_be_opened_again(nodes: Any, learnae_contexts: Contexts
         async with announcer:
             await announce(announcer, b"before")
             node.stop()
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await announce(announcer, b"meanwhile")
         node.start()
         async with announcer, listening(announcer) as ear:
@@ -264,7 +264,7 @@ def test_too_little_work_is_told_with_what_to_change(nodes: Any, learnae_context
 
     async def test() -> None:
         async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
-            with pytest.raises(Unavailable, match=r"Invalid transaction hash; weight_magnitude must be"):
+            with pytest.raises(UnavailableError, match=r"Invalid transaction hash; weight_magnitude must be"):
                 await announce(a, b"hello")
 
     run(test)

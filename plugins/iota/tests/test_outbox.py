@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae_iota.outbox import MOST_KEYS, REPEATED_SECONDS, Outbox
 
 LONGEST = 40.0
@@ -28,7 +28,7 @@ class Post:
     async def send(self, channel: str, message: bytes) -> None:
         await trio.sleep(self.seconds)
         if self.broken or message in self.refused:
-            raise Unavailable("no node")
+            raise UnavailableError("no node")
         self.sent.append((trio.current_time(), message))
 
     @property
@@ -54,7 +54,7 @@ def in_virtual_time(test: Callable[[Post, Outbox], Awaitable[None]]) -> Callable
 
 
 async def try_to_put(box: Outbox, key: bytes, message: bytes) -> None:
-    with pytest.raises(Unavailable, match="no node"):
+    with pytest.raises(UnavailableError, match="no node"):
         await box.put(("c", key), message)
 
 
@@ -94,7 +94,7 @@ async def test_an_outage_is_not_hammered_at(post: Post, box: Outbox) -> None:
     async def send(channel: str, message: bytes) -> None:
         nonlocal tries
         tries += 1
-        raise Unavailable("no node")
+        raise UnavailableError("no node")
 
     box.send = send
     await try_to_put(box, b"k", b"hello")

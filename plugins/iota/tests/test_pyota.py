@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae_iota.pyota import INSTALL, NeedsPyota, load_pow, load_pyota
+from learnae_iota.pyota import INSTALL, NeedsPyotaError, load_pow, load_pyota
 
 
 def python(code: str, *flags: str) -> str:
@@ -69,7 +69,7 @@ def test_listing_the_plugin_imports_neither_pyota_nor_requests() -> None:
 
 def test_where_pyota_is_missing_its_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "iota", None)
-    with pytest.raises(NeedsPyota) as caught:
+    with pytest.raises(NeedsPyotaError) as caught:
         load_pyota()
     assert INSTALL in str(caught.value)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from learnae.errors import ConfigError, Unavailable
-from learnae_iota.devnet import Node, Tangle, free_ports
+from learnae.errors import ConfigError, UnavailableError
+from learnae_iota.devnet import HornetProcess, Tangle, free_ports
 from learnae_iota.pyota import load_pyota
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ TAG = "LEARNAETEST"
 ADDRESS = "LEARNAE" + "9" * 74
 
 
-def send(node: Node, text: str) -> str:
+def send(node: HornetProcess, text: str) -> str:
     """The hash of a new transaction, worked out by the node itself."""
     iota = load_pyota()
     message = iota.TryteString.from_unicode(text)
@@ -29,7 +29,7 @@ def send(node: Node, text: str) -> str:
     return str(iota.Transaction.from_tryte_string(trytes).hash)
 
 
-def known(node: Node) -> set[str]:
+def known(node: HornetProcess) -> set[str]:
     return set(node.call("findTransactions", tags=[TAG.ljust(27, "9")])["hashes"])
 
 
@@ -115,5 +115,5 @@ def test_a_taken_port_is_named(hornet: str, keys: Path, tmp_path: Path, shared_t
 
 
 def test_a_hornet_that_does_not_start_is_quoted(new_tangle: Callable[..., Tangle]) -> None:
-    with pytest.raises(Unavailable, match=r"node-0 did not start: .*invalid address"):
+    with pytest.raises(UnavailableError, match=r"node-0 did not start: .*invalid address"):
         new_tangle(nodes=1, options={"coordinator": {"address": "NO"}})

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from learnae_iota import curl, kerl
 from learnae_iota.building import LIGHT_WEIGHT, Builder
-from learnae_iota.line import Line
+from learnae_iota.line import NodeApi
 from learnae_iota.places import Places, window_of
 from learnae_iota.pyota import load_pyota
 from learnae_iota.testing import litter
-from learnae_iota.transactions import MESSAGE_BYTES, NOTHING, Place, make, read, sent_at
+from learnae_iota.transactions import MESSAGE_BYTES, NOTHING, MessageTag, make, read, sent_at
 from learnae_iota.trytes import from_bytes, from_message, from_number, to_message, to_number
 
 PLACE = Places.of("channel", None).at(7)
@@ -67,7 +67,7 @@ def test_a_heavy_nonce_is_found_by_the_extension() -> None:
     builder = Builder.load(LIGHT_WEIGHT + 3)
     if builder.search is None:
         pytest.skip("needs pyota-pow, built for this machine")
-    made = builder.make(Line("http://127.0.0.1:1", 1.0), b"hello", PLACE, PARENTS, MILLISECONDS)
+    made = builder.make(NodeApi("http://127.0.0.1:1", 1.0), b"hello", PLACE, PARENTS, MILLISECONDS)
     assert curl.is_worked(made, builder.weight)
     assert read(made, frozenset({PLACE})) == b"hello"
 
@@ -90,7 +90,7 @@ def test_what_was_made_is_read_at_its_place_and_nowhere_else() -> None:
     made = make(b"hello", PLACE, PARENTS, MILLISECONDS)
     other = Places.of("channel", None).at(8)
     assert read(made, frozenset({PLACE, other})) == b"hello"
-    assert read(made, frozenset({other, Place(PLACE.address, other.tag), Place(other.address, PLACE.tag)})) is None
+    assert read(made, frozenset({other, MessageTag(PLACE.address, other.tag), MessageTag(other.address, PLACE.tag)})) is None
     assert sent_at(made) == MILLISECONDS
 
 

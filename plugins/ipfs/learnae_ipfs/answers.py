@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from learnae.records import MEGABYTE
-from learnae_ipfs.line import Line, NoWord
+from learnae_ipfs.line import KuboConnection, NoComplaintError
 
 MOST_BYTES = MEGABYTE
 COMPLAINTS = (400, 500)  # of a daemon, about what it was asked
@@ -18,7 +18,7 @@ FORBIDDEN = (401, 403)
 
 
 @attrs.frozen
-class Answer:
+class KuboAnswer:
     """The HTTP status, 0 where none came, and the JSON object, if one came."""
 
     status: int = 0
@@ -49,14 +49,14 @@ class Answer:
         return value if isinstance(value, int) else None
 
 
-def ask(line: Line, path: str, *arguments: str, **opts: str) -> Answer:
+def ask(line: KuboConnection, path: str, *arguments: str, **opts: str) -> KuboAnswer:
     """Raises what a line raises, but for a status that says no."""
     try:
         data = line.read(path, *arguments, most=MOST_BYTES, silence_seconds=None, **opts)
-    except NoWord as error:
-        return Answer(error.status)
+    except NoComplaintError as error:
+        return KuboAnswer(error.status)
     try:
         found = json.loads(data or b"")
     except (ValueError, RecursionError):
         found = None
-    return Answer(200, found if isinstance(found, dict) else {})
+    return KuboAnswer(200, found if isinstance(found, dict) else {})

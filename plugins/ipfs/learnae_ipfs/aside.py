@@ -10,9 +10,9 @@ import contextlib
 import attrs
 import trio
 
-from learnae import Cid, Unavailable
+from learnae import Cid, UnavailableError
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.line import Refused
+from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.pinning import ALONE, is_whole, pin_alone, pin_whole, pinned
 
 TAKE_SECONDS = 5.0
@@ -31,7 +31,7 @@ class Aside:
     nothing: bool = False  # is aside, as far as is known
 
     async def take(self, ticket: Cid, name: str) -> None:
-        """Raises Refused, Unavailable. Not to be cut off half-way: neither pin would be there."""
+        """Raises Refused, UnavailableError. Not to be cut off half-way: neither pin would be there."""
         self.nothing = False
         async with self.lock:
             with trio.move_on_after(TAKE_SECONDS, shield=True):
@@ -45,12 +45,12 @@ class Aside:
 
     async def bring_back_now(self) -> None:
         """For whoever holds `mending`. What cannot be done now is left for later."""
-        with trio.move_on_after(BACK_SECONDS), contextlib.suppress(Refused, Unavailable):
+        with trio.move_on_after(BACK_SECONDS), contextlib.suppress(KuboRefusedError, UnavailableError):
             left = await self.daemon.call(lambda line: pinned(line, self.prefix, ALONE))
             self.nothing = all([await self._pinned_again(ticket, name) for ticket, name in left.items()])
 
     async def _pinned_again(self, ticket: Cid, name: str) -> bool:
-        with contextlib.suppress(Refused, Unavailable):
+        with contextlib.suppress(KuboRefusedError, UnavailableError):
             if await self.daemon.call(lambda line: is_whole(line, ticket)):
                 async with self.lock:
                     await self.daemon.call(lambda line: pin_whole(line, ticket, name))

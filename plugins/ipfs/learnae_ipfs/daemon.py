@@ -8,11 +8,11 @@ from typing import TypeVar
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.http import readable
 from learnae.strategies import RunInThread
 from learnae.waiting import in_thread_until
-from learnae_ipfs.line import FAILURES, Line, Refused
+from learnae_ipfs.line import FAILURES, KuboConnection, KuboRefusedError
 
 T = TypeVar("T")
 
@@ -31,12 +31,12 @@ class Daemon:
     name: str
     silence_seconds: float
     in_thread: RunInThread
-    _idle: list[Line] = attrs.field(factory=list)
+    _idle: list[KuboConnection] = attrs.field(factory=list)
     searches: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SEARCHES))
     _limit: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LINES))
 
-    async def call(self, function: Callable[[Line], T]) -> T:
-        """What `function` returns. Raises Refused for what the daemon will not do, Unavailable where there is no daemon to ask."""
+    async def call(self, function: Callable[[KuboConnection], T]) -> T:
+        """What `function` returns. Raises Refused for what the daemon will not do, UnavailableError where there is no daemon to ask."""
         async with self._limit:
             line = self._line()
             sound = False
@@ -44,12 +44,12 @@ class Daemon:
                 result = await in_thread_until(self.in_thread, lambda: function(line), line.hang_up)
                 sound = not line.hung_up
                 return result
-            except Refused:
+            except KuboRefusedError:
                 sound = not line.hung_up
                 raise
             except FAILURES as error:
                 await trio.lowlevel.checkpoint_if_cancelled()  # it failed because it was cut off
-                raise Unavailable(f"no use of {self.name}: {error}") from error
+                raise UnavailableError(f"no use of {self.name}: {error}") from error
             finally:
                 if sound:
                     self._idle.append(line)
@@ -60,16 +60,16 @@ class Daemon:
         while self._idle:
             self._idle.pop().close()
 
-    def _line(self) -> Line:
+    def _line(self) -> KuboConnection:
         address = self.where()
         if address is None:
-            raise Unavailable(f"{self.name} does not run")
+            raise UnavailableError(f"{self.name} does not run")
         while self._idle:
             line = self._idle.pop()
             if line.address == address:
                 return line
             line.close()  # of a daemon that has gone
         try:
-            return Line(address, self.silence_seconds)
+            return KuboConnection(address, self.silence_seconds)
         except ValueError as error:
-            raise Unavailable(f"{self.name} has an address that is none: {readable(address)}") from error
+            raise UnavailableError(f"{self.name} has an address that is none: {readable(address)}") from error

@@ -11,26 +11,26 @@ import ipfshttpclient.exceptions as client_errors
 from ipfshttpclient.http_common import map_args_to_params, multiaddr_to_url_data
 
 from learnae.http import FAILURES as WIRE_FAILURES
-from learnae.http import Answer, Place, TooLong, Wire
-from learnae_ipfs.reading import MOST_ANSWER_BYTES, MOST_COMPLAINT_BYTES, NoWord, Refused, answers, complaint
+from learnae.http import Endpoint, HttpClient, Response, ResponseTooLongError
+from learnae_ipfs.reading import MOST_ANSWER_BYTES, MOST_COMPLAINT_BYTES, KuboRefusedError, NoComplaintError, answers, complaint
 
 PATIENCE = 3  # times as long as a daemon may be silent: so long may an answer take that has begun to come
 WORK_SECONDS = 900.0  # instead, for answers that come while the daemon works
 WORK = frozenset({"block/rm", "dag/import", "pin/add", "pin/rm", "refs", "repo/gc"})
 BASE = "/api/v0/"
 
-FAILURES = (*WIRE_FAILURES, NoWord)
+FAILURES = (*WIRE_FAILURES, NoComplaintError)
 
-__all__ = ["FAILURES", "Line", "NoWord", "Refused", "check_address"]
+__all__ = ["FAILURES", "KuboConnection", "KuboRefusedError", "NoComplaintError", "check_address"]
 
 
-class Line:
+class KuboConnection:
     """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later."""
 
     def __init__(self, address: str, silence_seconds: float) -> None:
         """Raises ValueError for what is no address."""
         self.address = address
-        self._wire = Wire(_place(address), silence_seconds)
+        self._wire = HttpClient(_place(address), silence_seconds)
         self._silence_seconds = silence_seconds
 
     @property
@@ -52,7 +52,7 @@ class Line:
         with self._wire.post(target, b"", {}, most_bytes=bound, answer_seconds=patience, silence_seconds=silence_seconds) as answer:
             try:
                 return _joined(_allowed(answer), most)
-            except TooLong:
+            except ResponseTooLongError:
                 return None
 
     def hang_up(self) -> None:
@@ -67,13 +67,13 @@ def check_address(address: str) -> None:
     _place(address)
 
 
-def _place(address: str) -> Place:
+def _place(address: str) -> Endpoint:
     try:
         url, path, family, _ = multiaddr_to_url_data(address, "")
         parts = urlsplit(url)
         if path is not None:
-            return Place(path=path)
-        return Place(unquote(parts.hostname or ""), parts.port or 0, parts.scheme == "https", family=family)
+            return Endpoint(path=path)
+        return Endpoint(unquote(parts.hostname or ""), parts.port or 0, parts.scheme == "https", family=family)
     except (client_errors.Error, ValueError):
         raise ValueError("must be an address such as /ip4/127.0.0.1/tcp/5001") from None
 
@@ -82,13 +82,13 @@ def _target(path: str, args: tuple[str, ...], opts: Mapping[str, str]) -> str:
     return f"{BASE}{path}?{urlencode(map_args_to_params(args, {'stream-channels': 'true', **opts}))}"
 
 
-def _allowed(answer: Answer) -> Iterator[bytes]:
-    """Raises Refused, with what the daemon says, or NoWord for any other status than 200."""
+def _allowed(answer: Response) -> Iterator[bytes]:
+    """Raises Refused, with what the daemon says, or NoComplaintError for any other status than 200."""
     if answer.status == 200:
         return answer.pieces
     if said := complaint(answer.pieces):
-        raise Refused(said, answer.status)
-    raise NoWord(f"status {answer.status} {http.client.responses.get(answer.status, '')}".rstrip(), answer.status)
+        raise KuboRefusedError(said, answer.status)
+    raise NoComplaintError(f"status {answer.status} {http.client.responses.get(answer.status, '')}".rstrip(), answer.status)
 
 
 def _joined(pieces: Iterator[bytes], most: int) -> bytes | None:

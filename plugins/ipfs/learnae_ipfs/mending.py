@@ -10,13 +10,13 @@ import contextlib
 
 import trio
 
-from learnae import Cid, Unavailable
-from learnae_ipfs.line import Line, Refused
+from learnae import Cid, UnavailableError
+from learnae_ipfs.line import KuboConnection, KuboRefusedError
 from learnae_ipfs.pins import Pins
-from learnae_ipfs.search import Search
+from learnae_ipfs.search import ProviderSearch
 
 
-async def mend(search: Search, pins: Pins, silence_seconds: float) -> None:
+async def mend(search: ProviderSearch, pins: Pins, silence_seconds: float) -> None:
     """Touches nothing but blocks that were read and found wrong, and own pins. Those of a root whose block is nowhere stay aside."""
     async with pins.aside.mending:
         await search.locally_again()  # somebody may have mended it since
@@ -30,9 +30,9 @@ async def mend(search: Search, pins: Pins, silence_seconds: float) -> None:
                     await pins.aside.bring_back_now()
 
 
-async def _removed(search: Search, pins: Pins) -> set[Cid]:
+async def _removed(search: ProviderSearch, pins: Pins) -> set[Cid]:
     removed: set[Cid] = set()
-    with contextlib.suppress(Refused, Unavailable):
+    with contextlib.suppress(KuboRefusedError, UnavailableError):
         tickets = await pins.tickets()
         for cid in search.damaged:
             if await _is_removed(cid, tickets, pins):
@@ -52,6 +52,6 @@ async def _is_removed(cid: Cid, tickets: dict[Cid, str], pins: Pins) -> bool:
         await pins.aside.take(ticket, tickets.pop(ticket))
 
 
-def _remove(line: Line, cid: Cid) -> str:
+def _remove(line: KuboConnection, cid: Cid) -> str:
     """Why it cannot be; nothing if it is gone."""
     return next((str(answer["Error"]) for answer in line.ask("block/rm", cid) if answer.get("Error")), "")

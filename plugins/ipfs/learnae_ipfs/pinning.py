@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from learnae import Cid, Unavailable
-from learnae_ipfs.line import Line, Refused
+from learnae import Cid, UnavailableError
+from learnae_ipfs.line import KuboConnection, KuboRefusedError
 
 KINDS = WHOLE, ALONE = "recursive", "direct"  # what is pinned: a block with all that it links to, or nothing but itself
 MOST_PINS = 1 << 16
@@ -13,8 +13,10 @@ STUCK = 10  # answers, one each half second, without progress
 WAITING = 120  # the same before it has begun: garbage is being collected
 
 
-def pin(line: Line, cid: Cid, name: str) -> None:
-    """Raises Unavailable if the daemon lacks a block: it would search the network, even if it is told not to, and not end by itself."""
+def pin(line: KuboConnection, cid: Cid, name: str) -> None:
+    """Raises UnavailableError if the daemon lacks a block: it would search the network, even if it is told not to, and not end by
+    itself.
+    """
     alike: Counter[int] = Counter()
     for answer in line.ask("pin/add", cid, name=name, offline="true", progress="true"):
         if answer.get("Pins"):
@@ -25,26 +27,26 @@ def pin(line: Line, cid: Cid, name: str) -> None:
         if alike[progress] > (STUCK if progress else WAITING):
             line.hang_up()
             break
-    raise Unavailable("the IPFS daemon does not pin what it was sent: it may have collected garbage meanwhile")
+    raise UnavailableError("the IPFS daemon does not pin what it was sent: it may have collected garbage meanwhile")
 
 
-def is_pinned(line: Line, cid: Cid, name: str, kind: str) -> bool:
+def is_pinned(line: KuboConnection, cid: Cid, name: str, kind: str) -> bool:
     """Whether it has a pin of this kind with this very name."""
     try:
         answers = list(line.ask("pin/ls", cid, type=kind, names="true", stream="true"))
-    except Refused as error:
+    except KuboRefusedError as error:
         if "not pinned" in str(error):
             return False
         raise
     return bool(answers) and answers[0].get("Name", "") == name
 
 
-def unpin(line: Line, cid: Cid, name: str) -> None:
+def unpin(line: KuboConnection, cid: Cid, name: str) -> None:
     if any(is_pinned(line, cid, name, kind) for kind in KINDS):
         list(line.ask("pin/rm", cid))
 
 
-def pinned(line: Line, prefix: str, kind: str) -> dict[Cid, str]:
+def pinned(line: KuboConnection, prefix: str, kind: str) -> dict[Cid, str]:
     found: dict[Cid, str] = {}
     for answer in line.ask("pin/ls", type=kind, stream="true", name=prefix):
         cid, name = answer.get("Cid"), answer.get("Name")
@@ -53,19 +55,19 @@ def pinned(line: Line, prefix: str, kind: str) -> dict[Cid, str]:
     return found
 
 
-def pin_alone(line: Line, cid: Cid, name: str) -> None:
+def pin_alone(line: KuboConnection, cid: Cid, name: str) -> None:
     """Instead of the whole, if that is pinned under this name: Kubo has no call that does both at once."""
     if is_pinned(line, cid, name, WHOLE):
         list(line.ask("pin/rm", cid))
         list(line.ask("pin/add", cid, name=name, recursive="false"))
 
 
-def pin_whole(line: Line, cid: Cid, name: str) -> None:
+def pin_whole(line: KuboConnection, cid: Cid, name: str) -> None:
     """Instead of the block alone, if that is pinned under this name."""
     if is_pinned(line, cid, name, ALONE):
         pin(line, cid, name)
 
 
-def is_whole(line: Line, cid: Cid) -> bool:
+def is_whole(line: KuboConnection, cid: Cid) -> bool:
     """Whether the daemon has all that it links to."""
     return not any(answer.get("Err") for answer in line.ask("refs", cid, recursive="true", unique="true", offline="true"))

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 import attrs
 import trio
 
-from learnae import Block, Cid, Context, Unavailable, UpdateRejected
+from learnae import Block, Cid, Context, UnavailableError, UpdateRejectedError
 from learnae.content.cids import cid_bytes, parse_cid
 from learnae.content.roots import dag_block
 from learnae_ipfs.aside import Aside
 from learnae_ipfs.car import car, form
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.finishing import finished
-from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.line import KuboConnection, KuboRefusedError
 from learnae_ipfs.pinning import KINDS, WHOLE, pin, pinned, unpin
 
 UNDO_SECONDS = 2.0
@@ -55,7 +55,7 @@ class Pins:
         ticket, source = self._ticket(root), _Source(blocks)
         try:
             await self.daemon.call(lambda line: _send(line, ticket, source))
-        except Unavailable:
+        except UnavailableError:
             if source.failure is not None:
                 raise source.failure from None
             raise
@@ -69,7 +69,7 @@ class Pins:
 
     async def undo(self, root: Cid) -> None:
         """Take the pin away again, as far as that can be done now, also for somebody who is cancelled."""
-        with trio.move_on_after(UNDO_SECONDS, shield=True), contextlib.suppress(Unavailable, Refused):
+        with trio.move_on_after(UNDO_SECONDS, shield=True), contextlib.suppress(UnavailableError, KuboRefusedError):
             await self.remove(root)
 
     async def remove(self, root: Cid) -> None:
@@ -109,7 +109,7 @@ class _Source:
             raise
 
 
-def _send(line: Line, ticket: Block, blocks: Iterable[Block]) -> None:
+def _send(line: KuboConnection, ticket: Block, blocks: Iterable[Block]) -> None:
     kind, head, tail = form()
 
     def body() -> Iterator[bytes]:
@@ -123,5 +123,5 @@ def _send(line: Line, ticket: Block, blocks: Iterable[Block]) -> None:
 def _root_of(text: str) -> Cid | None:
     try:
         return parse_cid(text)
-    except UpdateRejected:
+    except UpdateRejectedError:
         return None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from learnae.http import BadAnswer, TooLong, readable
+from learnae.http import BadResponseError, ResponseTooLongError, readable
 from learnae.records import MEGABYTE
 
 MOST_LINE_BYTES = MEGABYTE
@@ -14,7 +14,7 @@ MOST_ANSWER_BYTES = 64 * MEGABYTE  # some four times what all the pins take that
 MOST_COMPLAINT_BYTES = 1 << 16
 
 
-class NoWord(Exception):
+class NoComplaintError(Exception):
     """A status that says no, and nothing that a daemon would say with it."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -22,7 +22,7 @@ class NoWord(Exception):
         self.status = status
 
 
-class Refused(NoWord):
+class KuboRefusedError(NoComplaintError):
     """The daemon says that it will not, and why."""
 
     def __init__(self, message: str, status: int = 200) -> None:
@@ -30,10 +30,10 @@ class Refused(NoWord):
 
 
 def answers(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a body, one a line, as they come. Raises BadAnswer, Refused."""
+    """The JSON objects in a body, one a line, as they come. Raises BadResponseError, Refused."""
     for answer in map(_decoded, filter(bytes.strip, _lines(pieces))):
         if answer.get("Type") == "error":
-            raise Refused(str(answer.get("Message")))
+            raise KuboRefusedError(str(answer.get("Message")))
         yield answer
 
 
@@ -46,11 +46,11 @@ def complaint(pieces: Iterable[bytes]) -> str:
             if len(said) > MOST_COMPLAINT_BYTES:
                 return ""
         return str(_decoded(said).get("Message", ""))
-    except (TooLong, NoJson):
+    except (ResponseTooLongError, NoJsonError):
         return ""
 
 
-class NoJson(BadAnswer):
+class NoJsonError(BadResponseError):
     """Where a daemon would say an object."""
 
 
@@ -63,7 +63,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield from whole
             begun = bytearray(rest)
         if len(begun) > MOST_LINE_BYTES:
-            raise TooLong(MOST_LINE_BYTES)
+            raise ResponseTooLongError(MOST_LINE_BYTES)
     yield bytes(begun)
 
 
@@ -71,7 +71,7 @@ def _decoded(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise NoJson("an answer that is no JSON") from error
+        raise NoJsonError("an answer that is no JSON") from error
     if not isinstance(found, dict):
-        raise NoJson("an answer that is no JSON object")
+        raise NoJsonError("an answer that is no JSON object")
     return found

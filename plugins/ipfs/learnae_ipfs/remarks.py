@@ -10,11 +10,11 @@ from pathlib import Path
 import attrs
 import trio
 
-from learnae import ConfigError, Problem, Unavailable
-from learnae.http import BadAnswer
+from learnae import ConfigError, Problem, UnavailableError
+from learnae.http import BadResponseError
 from learnae.opening import read_file
 from learnae.records import MEGABYTE
-from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, Answer, ask
+from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, KuboAnswer, ask
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.versions import OLDEST, RANGE, dotted, remark_on
 
@@ -63,7 +63,7 @@ IN_PUBLIC = (
 
 @attrs.frozen
 class Visit:
-    """One look at the daemon at this address. Raises ConfigError for what must be mended, Unavailable if it goes away meanwhile."""
+    """One look at the daemon at this address. Raises ConfigError for what must be mended, UnavailableError if it goes away meanwhile."""
 
     daemon: Daemon
     address: str
@@ -77,17 +77,17 @@ class Visit:
         network = await self._network(answers["id"], swarm_key) if swarm_key is not None else ()
         return [self._about(answers["version"]), *_room(space, system), *network]
 
-    async def _call_everything(self) -> dict[str, Answer]:
+    async def _call_everything(self) -> dict[str, KuboAnswer]:
         answers = {"version": await self._first()}
         for path, *arguments in CALLS[1:]:
             answers[path] = await self._ask(path, *arguments)
         return answers
 
-    async def _first(self) -> Answer:
+    async def _first(self) -> KuboAnswer:
         try:
             answer = await self._ask("version")
-        except Unavailable as error:
-            if isinstance(error.__cause__, BadAnswer):  # it is there, and to start another one does not help
+        except UnavailableError as error:
+            if isinstance(error.__cause__, BadResponseError):  # it is there, and to start another one does not help
                 what = f"what answers at {self.address} does not answer as an IPFS daemon does: {error.__cause__}"
                 raise ConfigError(Problem(KEY, what, NAME_ITS_RPC)) from error
             raise ConfigError(Problem(KEY, f"no IPFS daemon answers at {self.address}", START)) from error
@@ -96,36 +96,36 @@ class Visit:
             raise ConfigError(Problem(KEY, what, NAME_ITS_RPC))
         return answer
 
-    async def _ask(self, path: str, *arguments: str, **opts: str) -> Answer:
+    async def _ask(self, path: str, *arguments: str, **opts: str) -> KuboAnswer:
         with trio.move_on_after(ANSWER_SECONDS):
             return await self.daemon.call(lambda line: ask(line, path, *arguments, **opts))
-        raise Unavailable(f"the IPFS daemon at {self.address} did not answer `{path}` within {ANSWER_SECONDS:.0f} s")
+        raise UnavailableError(f"the IPFS daemon at {self.address} did not answer `{path}` within {ANSWER_SECONDS:.0f} s")
 
-    async def _perhaps(self, path: str, **opts: str) -> Answer:
+    async def _perhaps(self, path: str, **opts: str) -> KuboAnswer:
         """Of what is good to know; a daemon that counts a large repo may take its time."""
         try:
             return await self._ask(path, **opts)
-        except Unavailable:
-            return Answer()
+        except UnavailableError:
+            return KuboAnswer()
 
-    def _forbidden(self, answers: Mapping[str, Answer]) -> Iterator[Problem]:
+    def _forbidden(self, answers: Mapping[str, KuboAnswer]) -> Iterator[Problem]:
         if refused := [f"{path} ({answer.status})" for path, answer in answers.items() if not answer.allowed]:
             yield Problem(KEY, f"the IPFS daemon at {self.address} does not allow the calls {', '.join(refused)}", PERMIT)
 
-    def _too_old(self, answer: Answer) -> Iterator[Problem]:
+    def _too_old(self, answer: KuboAnswer) -> Iterator[Problem]:
         if answer.version and answer.version < OLDEST:
             what = f"the IPFS daemon at {self.address} is Kubo {dotted(answer.version)}, which is too old"
             yield Problem(KEY, what, f"install a newer one; {RANGE}")
 
-    def _full(self, system: Answer) -> Iterator[Problem]:
+    def _full(self, system: KuboAnswer) -> Iterator[Problem]:
         free = system.number("diskinfo", "free_space")
         if free is not None and free < LEAST_FREE_BYTES:
             yield Problem(KEY, f"only {free // MEGABYTE} MiB are free on the disk of the IPFS daemon at {self.address}", MAKE_ROOM)
 
-    def _about(self, answer: Answer) -> str:
+    def _about(self, answer: KuboAnswer) -> str:
         return f"Kubo {dotted(answer.version)} at {self.address} allows all calls that are needed{remark_on(answer.version)}"
 
-    async def _network(self, identity: Answer, swarm_key: str) -> list[str]:
+    async def _network(self, identity: KuboAnswer, swarm_key: str) -> list[str]:
         """What can be known of it; nothing otherwise."""
         if any(map(_PUBLIC.search, identity.texts("Addresses"))):
             return [IN_PUBLIC]
@@ -136,7 +136,7 @@ class Visit:
         return [(IN_PRIVATE if key.split() == swarm_key.split() else IN_ANOTHER) if key else IN_PUBLIC]
 
 
-def _room(space: Answer, system: Answer) -> Iterator[str]:
+def _room(space: KuboAnswer, system: KuboAnswer) -> Iterator[str]:
     """How much it holds, and may."""
     size, most, free = space.number("RepoSize"), space.number("StorageMax") or NO_LIMIT, system.number("diskinfo", "free_space")
     if size is not None:

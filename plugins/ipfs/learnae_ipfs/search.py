@@ -9,25 +9,25 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 import attrs
 import trio
 
-from learnae import Block, Cid, Unavailable, UpdateRejected
+from learnae import Block, Cid, UnavailableError, UpdateRejectedError
 from learnae.content.cids import check, parse_cid
 from learnae.identity.envelopes import HINT_CHARACTERS
 from learnae.records import BLOCK_BYTES
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import LINES, SEARCHES, Daemon
-from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.line import KuboConnection, KuboRefusedError
 
 HINTS = 8
 MEET_SECONDS = 3.0
 TRIES = 2
 READS = LINES - 2  # blocks at once, out of the daemon
 FINDS = SEARCHES // 2  # from others: one search for what nobody has leaves the other half to those who search beside it
-Read = Callable[[Line, Cid], Block | None]
+Read = Callable[[KuboConnection, Cid], Block | None]
 _HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
 
 
 @attrs.define
-class Search:
+class ProviderSearch:
     """`wanted` shrinks with each block that is delivered; others have been asked for those `sought`.
 
     `damaged` are those that the daemon's disk holds with wrong bytes: it would answer with them, and is not asked again.
@@ -38,7 +38,7 @@ class Search:
     deliver: Callable[[Block], None]
     damaged: set[Cid] = attrs.field(factory=set)
     sought: set[Cid] = attrs.field(factory=set)
-    outage: Unavailable | None = None
+    outage: UnavailableError | None = None
 
     async def locally(self) -> None:
         """A daemon that is asked for what it has not got would search the network for it, and answer late."""
@@ -68,7 +68,7 @@ class Search:
         for cid in left:
             try:
                 block = await self._ask(cid, read, scope, silence_seconds)
-            except Unavailable as error:
+            except UnavailableError as error:
                 self.outage = error
                 scope.cancel()
                 return
@@ -105,7 +105,7 @@ async def _meet_one(daemon: Daemon, addresses: Sequence[str]) -> None:
     """By whichever address is the first to answer; a daemon that has met it already says so at once."""
     try:
         await daemon.call(lambda line: list(line.ask("swarm/connect", *addresses)))
-    except (Refused, Unavailable):
+    except (KuboRefusedError, UnavailableError):
         return  # rubbish, or nobody there: what is missing is told by its blocks
 
 
@@ -113,24 +113,24 @@ def _is_ours(cid: Cid) -> bool:
     """Others, and the same written otherwise, a daemon might know too; their bytes could not be told right from wrong."""
     try:
         return parse_cid(cid) == cid
-    except UpdateRejected:
+    except UpdateRejectedError:
         return False
 
 
-def _read(line: Line, cid: Cid) -> Block | None:
+def _read(line: KuboConnection, cid: Cid) -> Block | None:
     """A block that the daemon has itself, checked here: in a thread, others go on meanwhile."""
     return _checked(line, cid, offline="true")
 
 
-def _find(line: Line, cid: Cid) -> Block | None:
+def _find(line: KuboConnection, cid: Cid) -> Block | None:
     """A block that somebody has. Waits for it without an end of its own: that others come is enough to go on waiting."""
     return _checked(line, cid, silence_seconds=math.inf)
 
 
-def _checked(line: Line, cid: Cid, silence_seconds: float | None = None, **opts: str) -> Block | None:
+def _checked(line: KuboConnection, cid: Cid, silence_seconds: float | None = None, **opts: str) -> Block | None:
     try:
         data = line.read("block/get", cid, most=BLOCK_BYTES, silence_seconds=silence_seconds, **opts)
-    except Refused:
+    except KuboRefusedError:
         return None
     if data is None:
         return None
@@ -138,7 +138,7 @@ def _checked(line: Line, cid: Cid, silence_seconds: float | None = None, **opts:
     return block
 
 
-def own_hints(line: Line) -> tuple[str, ...]:
+def own_hints(line: KuboConnection) -> tuple[str, ...]:
     """Where the daemon can be reached; what reaches it from other machines stands first."""
     usable = [address for address in ask(line, "id").texts("Addresses") if _HINT.match(address)]
     return tuple(sorted(usable, key=lambda address: address.startswith(("/ip4/127.", "/ip6/::1/")))[:HINTS])

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
-from learnae import Block, Cid, ConfigError, Context, Problem, Storage, Unavailable, UpdateRejected
+from learnae import Block, Cid, ConfigError, Context, Problem, Storage, UnavailableError, UpdateRejectedError
 from learnae.content.cids import parse_cid
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.line import Refused
+from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.managed.peer import OwnDaemon, settings_of
 from learnae_ipfs.managed.remarks import Preview
 from learnae_ipfs.managed.repo import Repo
@@ -19,7 +19,7 @@ from learnae_ipfs.mending import mend
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
 from learnae_ipfs.remarks import Visit
-from learnae_ipfs.search import Search, meet, own_hints
+from learnae_ipfs.search import ProviderSearch, meet, own_hints
 from learnae_ipfs.versions import OLDEST, dotted
 
 
@@ -66,18 +66,18 @@ class IpfsStorage(Storage):
         async with self._uncollected():
             try:
                 await self._pins.add(root, blocks)
-            except Refused as error:
+            except KuboRefusedError as error:
                 raise self._refused(error) from error
         if self._own is None:
             try:
-                with contextlib.suppress(Unavailable):  # the root is kept, whatever becomes of the daemon now
+                with contextlib.suppress(UnavailableError):  # the root is kept, whatever becomes of the daemon now
                     await self._look()  # one that was started anew may be reached elsewhere
             except BaseException:  # cancelled, in a group of a nursery inside
                 await self._pins.undo(root)
                 raise
 
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        search = Search(self._daemon, dict.fromkeys(cids), deliver)
+        search = ProviderSearch(self._daemon, dict.fromkeys(cids), deliver)
         await search.locally()
         if search.wanted and not search.outage:
             await meet(self._daemon, hints)
@@ -89,14 +89,14 @@ class IpfsStorage(Storage):
             cause = str(search.outage) if search.outage else f"not found by {self._name}"
             if search.damaged:
                 cause += f"; damaged on its disk, and not to be removed: {len(search.damaged)}"
-            raise Unavailable(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
+            raise UnavailableError(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
 
     async def drop(self, root: Cid) -> None:
         try:
             await self._pins.remove(parse_cid(root))
-        except UpdateRejected:
+        except UpdateRejectedError:
             return  # nothing that could ever have been put
-        except Refused as error:
+        except KuboRefusedError as error:
             raise self._refused(error) from error
         if self._own is not None:
             self._own.collector.dropped = True
@@ -104,24 +104,24 @@ class IpfsStorage(Storage):
     async def roots(self) -> Sequence[Cid]:
         try:
             return await self._pins.roots()
-        except Refused as error:
+        except KuboRefusedError as error:
             raise self._refused(error) from error
 
     def hints(self) -> Sequence[str]:
         return self._hints
 
     async def _look(self) -> None:
-        """See that the daemon can be used, and where others reach it now. Raises Unavailable."""
+        """See that the daemon can be used, and where others reach it now. Raises UnavailableError."""
         try:
             version = (await self._daemon.call(lambda line: ask(line, "version"))).version
             if version < OLDEST:
-                raise Unavailable(f"{self._name} is {f'Kubo {dotted(version)}' if version else 'no Kubo'}; 0.38 or newer is needed")
+                raise UnavailableError(f"{self._name} is {f'Kubo {dotted(version)}' if version else 'no Kubo'}; 0.38 or newer is needed")
             self._hints = await self._daemon.call(own_hints)
-        except Refused as error:
+        except KuboRefusedError as error:
             raise self._refused(error) from error
 
     def _uncollected(self) -> AbstractAsyncContextManager[Any]:
         return contextlib.nullcontext() if self._own is None else self._own.collector.putting
 
-    def _refused(self, error: Exception) -> Unavailable:
-        return Unavailable(f"{self._name} refuses: {error}")
+    def _refused(self, error: Exception) -> UnavailableError:
+        return UnavailableError(f"{self._name} refuses: {error}")

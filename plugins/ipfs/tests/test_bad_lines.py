@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 
-from learnae import Block, Unavailable
+from learnae import Block, UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.http import client
 from learnae.records import BLOCK_BYTES
@@ -118,7 +118,7 @@ def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: A
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/add")
         port = await nursery.start(relay.serve)
         async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.put(UPDATE.root, UPDATE.blocks)
             assert list(await store.roots()) == []
             relay.loses = None
@@ -169,7 +169,7 @@ def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: An
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/")  # nothing can be undone either
         port = await nursery.start(relay.serve)
         async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.put(UPDATE.root, UPDATE.blocks)
         async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
             assert list(await store.roots()) == [UPDATE.root]
@@ -186,7 +186,7 @@ def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leave
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/pin/add", lambda: kubo.ipfs("block", "rm", UPDATE.blocks[1].cid)))
         port = await nursery.start(relay.serve)
         async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a"), silence_seconds=LIMIT) as store:
-            with pytest.raises(Unavailable, match="garbage"):
+            with pytest.raises(UnavailableError, match="garbage"):
                 await store.put(UPDATE.root, UPDATE.blocks)
             assert list(await store.roots()) == []
             relay.waits_for = None
@@ -210,7 +210,7 @@ def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere
             relay = Relay(tcp_port(store.hints()), bytes_per_second=300_000)
             hints = led_through(await nursery.start(relay.serve), store.hints())
             found = dict[Any, bytes]()
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await reader.get([nowhere, *MANY.cids], lambda block: found.update({block.cid: block.data}), hints=hints)
             assert caught.value.missing == (nowhere,)
             assert same(found, MANY)
@@ -228,7 +228,7 @@ def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo:
             await store.put(MANY.root, MANY.blocks)
             relay = Relay(tcp_port(store.hints()), most=600_000)
             hints = led_through(await nursery.start(relay.serve), store.hints())
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await reader.get(MANY.cids, found.append, hints=hints)
             assert relay.full.is_set()
             assert {*caught.value.missing} == {*MANY.cids} - {block.cid for block in found} != set()
@@ -248,7 +248,7 @@ def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_fro
         async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
             await store.put(UPDATE.root, UPDATE.blocks)
             found = dict[Any, bytes]()
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await reader.get([*nowhere, *UPDATE.cids], lambda block: found.update({block.cid: block.data}), hints=store.hints())
             assert {*caught.value.missing} == {*nowhere}
             assert same(found, UPDATE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from learnae import Block, Unavailable
+from learnae import Block, UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
@@ -52,7 +52,7 @@ def test_a_daemon_killed_during_put_is_unavailable_and_works_again_on_its_repo(n
     async def test() -> None:
         async with storage_at(kubo.address, learnae_contexts("a")) as store:
             await store.put(UPDATE.root, UPDATE.blocks)
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.put(LARGE.root, killing(kubo, LARGE.blocks))
         await trio.to_thread.run_sync(kubo.start)
         async with storage_at(kubo.address, learnae_contexts("a")) as store:
@@ -73,7 +73,7 @@ def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_k
     async def test() -> None:
         async with storage_at(kubo.address, learnae_contexts("a")) as store:
             await store.put(LARGE.root, LARGE.blocks)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await store.get(LARGE.cids, deliver)
         assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
 
@@ -106,7 +106,7 @@ def test_blocks_of_another_daemon_of_a_private_network_are_found_by_hints_only(n
     async def test() -> None:
         async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
             await store.put(UPDATE.root, UPDATE.blocks)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(reader, UPDATE.cids)
             assert {*caught.value.missing} == {*UPDATE.cids}
             found = dict[Any, bytes]()
@@ -128,7 +128,7 @@ def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any
     async def test() -> None:
         async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
             await store.put(LARGE.root, LARGE.blocks)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await reader.get(LARGE.cids, deliver, hints=store.hints())
             assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
             await reader.put(UPDATE.root, UPDATE.blocks)
@@ -149,9 +149,9 @@ def test_a_daemon_that_never_answers_is_unavailable(silent: str, learnae_context
         store = storage_at(silent, learnae_contexts("a"), silence_seconds=0.2)
         calls = (store.__aenter__(), store.put(UPDATE.root, UPDATE.blocks), store.drop(UPDATE.root), store.roots())
         for call in calls:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await call
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(UnavailableError) as caught:
             await fetched(store, UPDATE.cids)
         assert {*caught.value.missing} == {*UPDATE.cids}
 
@@ -176,7 +176,7 @@ def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, learnae_contexts:
 
     async def test() -> None:
         async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, hostile)
             assert {*caught.value.missing} == {*hostile}
 
@@ -192,7 +192,7 @@ def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kub
             await store.drop(UPDATE.root)  # or the pin would protect it
             formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
             names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, UPDATE.cids[3]) for how in formats]
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, [*names, "/ipfs/" + UPDATE.cids[3]])
             assert len(caught.value.missing) == len(names) + 1
             assert same(await fetched(store, UPDATE.cids), UPDATE)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.testing.published import fetched
-from learnae_ipfs.line import Refused
+from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
@@ -85,7 +85,7 @@ async def use(store: IpfsStorage, asked: str) -> None:
 def test_no_daemon_sends_us_elsewhere(status: int, asked: str, learnae_contexts: Contexts) -> None:
     with answering(lambda caller: caller.sendall(OK + b"Content-Length: 0\r\n\r\n")) as (other, came):
         head = f"HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{port(other)}/api/v0/shutdown\r\nContent-Length: 0\r\n\r\n".encode()
-        with answering(lambda caller: caller.sendall(head)) as (address, _), pytest.raises(Unavailable, match="elsewhere"):
+        with answering(lambda caller: caller.sendall(head)) as (address, _), pytest.raises(UnavailableError, match="elsewhere"):
             trio.run(use, store_at(address, learnae_contexts), asked)
     assert not came
 
@@ -115,7 +115,7 @@ def test_a_daemon_that_falls_silent_in_the_middle_of_an_answer_is_cut_off(learna
 @pytest.mark.parametrize("asked", ["block", "roots"])
 @pytest.mark.parametrize("what", WRONG)
 def test_what_bends_http_is_of_no_use(what: str, asked: str, learnae_contexts: Contexts) -> None:
-    with answering(lambda caller: caller.sendall(WRONG[what])) as (address, _), pytest.raises(Unavailable, match="no use of"):
+    with answering(lambda caller: caller.sendall(WRONG[what])) as (address, _), pytest.raises(UnavailableError, match="no use of"):
         trio.run(use, store_at(address, learnae_contexts), asked)
 
 
@@ -128,7 +128,7 @@ def test_an_answer_by_drops_has_an_end(asked: str, learnae_contexts: Contexts) -
         while not never.wait(0.02):
             caller.sendall(b"a")
 
-    with answering(drip) as (address, _), pytest.raises(Unavailable, match="no use of"):
+    with answering(drip) as (address, _), pytest.raises(UnavailableError, match="no use of"):
         trio.run(use, store_at(address, learnae_contexts, silence_seconds=0.5), asked)
 
 
@@ -144,10 +144,10 @@ def test_no_proxy_of_the_environment_is_asked(learnae_contexts: Contexts, monkey
 def test_what_a_daemon_says_reaches_no_terminal_raw(learnae_contexts: Contexts) -> None:
     said = b'{"Message":"\\u001b[2J\\u0007' + b"very " * 1000 + b'\\u202e"}'
     head = b"HTTP/1.1 500 \x1b]0;evil\x07\r\nContent-Length: %d\r\n\r\n" % len(said)
-    with answering(lambda caller: caller.sendall(head + said)) as (address, _), pytest.raises(Unavailable) as caught:
+    with answering(lambda caller: caller.sendall(head + said)) as (address, _), pytest.raises(UnavailableError) as caught:
         trio.run(use, store_at(address, learnae_contexts), "roots")
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
-    assert isinstance(caught.value.__cause__, Refused)
+    assert isinstance(caught.value.__cause__, KuboRefusedError)
 
 
 @pytest.mark.parametrize(
@@ -165,5 +165,5 @@ def test_what_a_daemon_says_reaches_no_terminal_raw(learnae_contexts: Contexts) 
 )
 def test_an_answer_of_other_types_does_no_harm(line: bytes, learnae_contexts: Contexts) -> None:
     head = OK + b"Content-Length: %d\r\n\r\n" % len(line)
-    with answering(lambda caller: caller.sendall(head + line)) as (address, _), contextlib.suppress(Unavailable):
+    with answering(lambda caller: caller.sendall(head + line)) as (address, _), contextlib.suppress(UnavailableError):
         trio.run(use, store_at(address, learnae_contexts), "roots")

@@ -15,8 +15,8 @@ import pytest
 import trio
 import trio.testing
 
-from learnae import Block, Unavailable
-from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae import Block, UnavailableError
+from learnae.testing.published import MadeUpUpdate, fetched, payloads, published, same
 from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -147,7 +147,7 @@ def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(n
         async with storage_of(kubo, learnae_contexts("a")) as store:
             await store.put(UPDATE.root, UPDATE.blocks)
             damage(kubo, HARMED)
-            with pytest.raises(Unavailable) as caught:
+            with pytest.raises(UnavailableError) as caught:
                 await fetched(store, UPDATE.cids)
             assert caught.value.missing == (HARMED.cid,)
             assert list(await store.roots()) == [UPDATE.root]
@@ -263,7 +263,7 @@ def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(n
                 await each.put(UPDATE.root, UPDATE.blocks)
             file = damage(two, HARMED)
             harmed = file.read_bytes()
-            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
+            with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
                 await got(reader, *store.hints())
             assert caught.value.missing == (HARMED.cid,)
             assert file.read_bytes() == harmed
@@ -281,7 +281,7 @@ def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_
                 await either.put(UPDATE.root, UPDATE.blocks)
             file = damage(two, LIST)
             harmed = file.read_bytes()
-            with pytest.raises(Unavailable, match="not to be removed: 1") as caught:
+            with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
                 await got(reader, *store.hints())
             assert caught.value.missing == (LIST.cid,)
             assert file.read_bytes() == harmed
@@ -290,7 +290,7 @@ def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_
     run(test)
 
 
-def assert_collecting_garbage_leaves(kubo: Any, *updates: Published) -> None:
+def assert_collecting_garbage_leaves(kubo: Any, *updates: MadeUpUpdate) -> None:
     kubo.ipfs("repo", "gc", "-q")
     left = {file.read_bytes() for file in (kubo.repo / "blocks").rglob("*.data")}
     assert left >= {block.data for update in updates for block in update.blocks}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.records import MEGABYTE
 from learnae.testing.published import fetched
@@ -72,7 +72,7 @@ def test_no_more_is_read_than_a_daemon_has_to_say(asked: str, status: str, lengt
 
     async def test(address: str) -> None:
         store = IpfsStorage(IpfsStorageOptions(address=address, search_seconds=0.1), learnae_contexts("a"))
-        with trio.fail_after(LIMIT), pytest.raises(Unavailable):
+        with trio.fail_after(LIMIT), pytest.raises(UnavailableError):
             await (fetched(store, [CID]) if asked == "block" else store.roots())
         await store.__aexit__()
 

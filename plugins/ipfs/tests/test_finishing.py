@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae_ipfs.finishing import finished
 
 
@@ -39,10 +39,10 @@ def test_a_call_that_is_cancelled_has_some_time_to_finish_and_no_more(takes: flo
 def test_a_call_that_nobody_cancels_has_all_its_time_and_fails_in_no_group() -> None:
     async def call() -> None:
         await trio.sleep(100.0)
-        raise Unavailable("gone")
+        raise UnavailableError("gone")
 
     async def test() -> None:
-        with pytest.raises(Unavailable, match="gone"):
+        with pytest.raises(UnavailableError, match="gone"):
             await finished(call, 1.0)
 
     run(test)

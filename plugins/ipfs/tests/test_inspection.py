@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
-from learnae.content.encryption import OPEN, Seal
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.content.pack import Packed, pack
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Encoded, Kind, TensorSpec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PEER = peer_named("a")
 
 
-def model(seal: Seal = OPEN) -> Packed:
+def model(seal: Encryption = NO_ENCRYPTION) -> Packed:
     """A large tensor of several blocks, and small ones that share one."""
     chance = np.random.default_rng(0)
     shapes = {"embedding": (300_000,), "bias": (7,), "scale": (3, 2)}
@@ -75,7 +75,7 @@ def test_root_and_meta_are_shown_in_plain_words_and_written_back_alike(shared_ku
 
 
 def test_of_a_private_swarm_only_links_are_shown(shared_kubo: Any, learnae_contexts: Contexts) -> None:
-    packed = model(Swarm("club", SwarmKey.generate()).blocks)
+    packed = model(SwarmIdentity("club", SwarmKey.generate()).blocks)
     trio.run(stored, IpfsStorage(IpfsStorageOptions(address=shared_kubo.address), learnae_contexts("a")), packed)
     root = json.loads(shared_kubo.ipfs("dag", "get", packed.root))
     assert (root["v"], [*root["meta"]], [[*part] for part in root["parts"]]) == (1, ["/"], [["/"]] * len(root["parts"]))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
-from learnae.node.retention import Tidying
+from learnae.node.retention import GarbageCollection
 from learnae.node.services import Outages, Services
-from learnae.node.strategy_set import Named
+from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.testing.context import run_in_thread
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
@@ -55,13 +55,13 @@ def test_what_was_put_and_never_announced_is_gone_after_the_next_start(
     history: Any = SimpleNamespace(published=lambda: [SimpleNamespace(root=ANNOUNCED.root)])
 
     async def start() -> None:
-        services, named = Services(Outages(structlog.get_logger())), Named("ipfs", "learnae-ipfs", storage)
+        services, named = Services(Outages(structlog.get_logger())), ConfiguredStrategy("ipfs", "learnae-ipfs", storage)
         publisher: Any = SimpleNamespace(putting=None)
         with trio.fail_after(LIMIT):
             async with trio.open_nursery() as nursery:
                 await services.open([named], nursery)
                 assert {*await storage.roots()} == {ANNOUNCED.root, ORPHAN.root}
-                nursery.start_soon(Tidying(services, publisher, history, run_in_thread).run, named)
+                nursery.start_soon(GarbageCollection(services, publisher, history, run_in_thread).run, named)
                 while {*await storage.roots()} != {ANNOUNCED.root}:
                     await trio.lowlevel.checkpoint()
                 assert same(await fetched(storage, ANNOUNCED.cids), ANNOUNCED)

@@ -16,7 +16,7 @@ import pytest
 import structlog
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.managed import daemon as managed_daemon
@@ -64,7 +64,7 @@ async def roots_of(store: IpfsStorage, when: Callable[[], bool]) -> list[str]:
     """As soon as its daemon answers then."""
     while True:
         await until(when)
-        with suppress(Unavailable):
+        with suppress(UnavailableError):
             return list(await store.roots())
         await trio.sleep(0.02)
 
@@ -213,7 +213,7 @@ def test_a_repo_that_somebody_else_uses_is_left_to_them(
             socket = Path(str(repo.address).removeprefix("/unix"))
             assert socket.is_socket()
             monkeypatch.setattr(managed_daemon, "FREE_SECONDS", 0.2)
-            with pytest.raises(Unavailable, match=f"used by process {theirs.pid}.*end it"):
+            with pytest.raises(UnavailableError, match=f"used by process {theirs.pid}.*end it"):
                 await own().__aenter__()
             assert theirs.poll() is None
             assert repo.address is not None
@@ -230,7 +230,7 @@ def test_a_repo_that_somebody_else_uses_is_left_to_them(
 )
 def test_a_program_that_is_no_kubo_is_told(own: Open, program: str, told: str) -> None:
     async def test() -> None:
-        with pytest.raises(Unavailable, match=told):
+        with pytest.raises(UnavailableError, match=told):
             await own(program=program).__aenter__()
 
     run(test)
@@ -240,7 +240,7 @@ def test_a_home_in_which_no_repo_can_be_is_unavailable(own: Open, tmp_path: Path
     (tmp_path / "a").write_text("in the way")
 
     async def test() -> None:
-        with pytest.raises(Unavailable, match="cannot be used"):
+        with pytest.raises(UnavailableError, match="cannot be used"):
             await own().__aenter__()
 
     run(test)
@@ -266,7 +266,7 @@ def test_a_daemon_that_the_user_started_anew_at_another_port_is_found_by_its_rep
             await store.put(UPDATE.root, UPDATE.blocks)
             before = kubo.address
             kubo.kill()
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await store.roots()
             await trio.to_thread.run_sync(kubo.start)
             assert kubo.address != before

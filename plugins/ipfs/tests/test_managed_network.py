@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
@@ -56,7 +56,7 @@ def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(
             found = dict[Any, bytes]()
             await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
             assert same(found, UPDATE)
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await stranger.get(UPDATE.cids, print, hints=store.hints())
 
     run(test)
@@ -102,7 +102,7 @@ def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
             await store.put(OTHER.root, OTHER.blocks)
             await store.drop(OTHER.root)
             await daemon_of(store).collector.collect()
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(store, OTHER.cids)
             assert same(await fetched(store, UPDATE.cids), UPDATE)
 
@@ -160,7 +160,7 @@ def test_garbage_is_collected_when_the_repo_is_full_and_not_again_before_it_has_
             await store.put(more.root, more.blocks)
             await collector.look()
             assert collector._last > calls[0]
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(store, large.cids)
 
     run(test)
@@ -172,7 +172,7 @@ def test_what_was_dropped_goes_when_the_peer_leaves(own: Open) -> None:
             await store.put(UPDATE.root, UPDATE.blocks)
             await store.drop(UPDATE.root)
         async with own() as store:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(store, UPDATE.cids)
 
     run(test)

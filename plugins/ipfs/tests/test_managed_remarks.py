@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from learnae import ConfigError, Unavailable
+from learnae import ConfigError, UnavailableError
 from learnae.identity.swarms import SwarmKey
 from learnae.testing.context import make_context
 from learnae_ipfs.command import main
@@ -99,6 +99,6 @@ def test_what_a_daemon_says_when_it_does_not_start_reaches_no_terminal_raw(comma
         async with storage(tmp_path / "home", program=str(fake)):
             pass
 
-    with pytest.raises(Unavailable, match="no room") as caught:
+    with pytest.raises(UnavailableError, match="no room") as caught:
         trio.run(enter)
     assert str(caught.value).isprintable()

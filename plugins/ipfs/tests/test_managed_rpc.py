@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.testing.published import fetched, payloads, published, same
-from learnae_ipfs.line import Line, check_address
+from learnae_ipfs.line import KuboConnection, check_address
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.managed.repo import Repo
@@ -217,7 +217,7 @@ def test_no_folder_is_used_again_that_others_may_have_made(spoil: str, tmp_path:
 def test_a_daemon_that_others_run_may_be_at_a_unix_socket(tmp_path: Path) -> None:
     check_address(f"/unix{tmp_path}/rpc")
     assert IpfsStorageOptions(address=f"/unix{tmp_path}/rpc").address
-    line = Line(f"/unix{tmp_path}/rpc", 1.0)
+    line = KuboConnection(f"/unix{tmp_path}/rpc", 1.0)
     with pytest.raises(FileNotFoundError):
         line.read("id", most=1000)
     line.close()
@@ -230,7 +230,7 @@ def test_a_home_of_another_user_is_not_used(own: Open, monkeypatch: pytest.Monke
         async with store:
             pass
         monkeypatch.setattr("os.geteuid", lambda: NOBODY)
-        with pytest.raises(Unavailable, match=r"this user|another user"):
+        with pytest.raises(UnavailableError, match=r"this user|another user"):
             await store._own.__aenter__() if store._own else None
 
     run(test)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from learnae import Block, Unavailable
+from learnae import Block, UnavailableError
 from learnae.node.retention import NEWEST
-from learnae.testing.published import Published, fetched, payloads, published, same
+from learnae.testing.published import MadeUpUpdate, fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
@@ -62,7 +62,7 @@ def test_peers_that_put_the_same_root_at_the_same_moment_both_keep_it(new_kubo: 
             assert same(await fetched(b, UPDATE.cids), UPDATE)
             await b.drop(UPDATE.root)
             await collect_garbage(kubo)
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await fetched(b, UPDATE.cids)
 
     run(test)
@@ -107,7 +107,7 @@ def test_a_thousand_small_updates_leave_the_newest_three_and_nothing_else(new_ku
     before = stored_blocks(kubo)
 
     async def test() -> None:
-        kept: deque[Published] = deque()
+        kept: deque[MadeUpUpdate] = deque()
         async with storage_of(kubo, learnae_contexts("a")) as store:
             for number in range(UPDATES):
                 kept.append(published(f"u{number}", *payloads(2, seed=number)))

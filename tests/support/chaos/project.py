@@ -61,7 +61,7 @@ def evaluate(model):
 def make_trainer():
     torch.manual_seed(100 * SEED + PEER)
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    return learnae.Trainer(
+    return learnae.TrainingLoop(
         model=model,
         optimizer=PlainSGD(model.parameters(), 0.1),
         batches=batches,

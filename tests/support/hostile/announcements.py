@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from learnae.content.cids import dag_cid
-from learnae.errors import UpdateRejected
-from learnae.identity.envelopes import ENVELOPE_BYTES, Opened, decode_envelope, encode_envelope
+from learnae.errors import UpdateRejectedError
+from learnae.identity.envelopes import ENVELOPE_BYTES, OpenedEnvelope, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
 from tests.support.hostile.targets import Target
@@ -38,18 +38,18 @@ def targets() -> Iterator[Target]:
     identity = Identity.generate(b"hostile!" * 4)
     seeds = tuple(encode_envelope(identity, Announcement(SWARM, identity.peer, number, body)) for number, body in enumerate(BODIES))
 
-    def open_payload(payload: bytes) -> Opened:
+    def open_payload(payload: bytes) -> OpenedEnvelope:
         return decode_envelope(signed(payload, identity), SWARM)
 
     def is_one_of_the_seeds(data: bytes, opened: Any) -> None:
         assert data in seeds, "an envelope that nobody has signed"
 
-    def comes_back(payload: bytes, opened: Opened) -> None:
+    def comes_back(payload: bytes, opened: OpenedEnvelope) -> None:
         announcement = opened.announcement
         assert announcement.peer == identity.peer
         again = decode_envelope(encode_envelope(identity, announcement, limit=2 * ENVELOPE_BYTES), SWARM).announcement
         assert again == announcement or attrs.evolve(again, body=announcement.body) == announcement
 
-    yield Target("envelope", lambda data: decode_envelope(data, SWARM), (UpdateRejected,), seeds, (), is_one_of_the_seeds)
+    yield Target("envelope", lambda data: decode_envelope(data, SWARM), (UpdateRejectedError,), seeds, (), is_one_of_the_seeds)
     payloads = tuple(seed[HEAD_BYTES:] for seed in seeds)
-    yield Target("payload", open_payload, (UpdateRejected,), payloads, (CBOR,), comes_back)
+    yield Target("payload", open_payload, (UpdateRejectedError,), payloads, (CBOR,), comes_back)

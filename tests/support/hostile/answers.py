@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from learnae.http import FAILURES
-from learnae.http.messages import Source, read_body, read_head
+from learnae.http.messages import BoundedReader, read_body, read_head
 from tests.support.hostile.targets import Target
 
 MOST = 4096
@@ -39,7 +39,7 @@ class Played(socket.socket):
 
 def targets() -> Iterator[Target]:
     def decode(data: bytes) -> bytes:
-        source = Source(Played([data]))
+        source = BoundedReader(Played([data]))
         source.begin(math.inf, math.inf)
         head = read_head(source)
         return b"".join(read_body(source, head, MOST))

@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from learnae.content.cids import dag_cid, raw_cid
-from learnae.content.meta import Limits, Meta, Place, block_lengths, decode_meta, encode_meta
+from learnae.content.meta import ByteRange, Limits, Meta, block_lengths, decode_meta, encode_meta
 from learnae.content.pack import pack
 from learnae.content.roots import PART_LINKS, Root, decode_part, decode_root, encode_part, encode_root
 from learnae.content.unpack import Content, Manifest
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Block, Cid, Encoded, Kind, PeerId, TensorSpec
 from tests.support.hostile.targets import Target
 from tests.support.hostile.trees import DAG_CBOR, LOOSE_DAG_CBOR
@@ -35,7 +35,7 @@ _PLACE = struct.Struct(">IIIxx")  # block, offset, length, and room for mutation
 
 
 def targets() -> Iterator[Target]:
-    rejected = (UpdateRejected,)
+    rejected = (UpdateRejectedError,)
     roots = (BLOCKS[PACKED.root], encode_root(Root(_ROOT.meta, ())).data, encode_root(Root(_ROOT.meta, _ROOT.parts * 3)).data)
     yield Target("root", lambda data: decode_root(data, 4), rejected, roots, FORMS, _root_comes_back)
     parts = (BLOCKS[_ROOT.parts[0]], encode_part([raw_cid(bytes([n])) for n in range(30)]).data)
@@ -48,7 +48,7 @@ def targets() -> Iterator[Target]:
 
 
 def read_update(meta: bytes) -> Content:
-    """An update with the blocks of a valid one and this meta under its true CID. Raises UpdateRejected."""
+    """An update with the blocks of a valid one and this meta under its true CID. Raises UpdateRejectedError."""
     page = Block(dag_cid(meta), meta)
     root = encode_root(Root(page.cid, _ROOT.parts))
     store = {**BLOCKS, page.cid: page.data, root.cid: root.data}
@@ -80,9 +80,9 @@ def _decode_pages(data: bytes) -> Meta:
     return decode_meta(data.split(b"|"), LIMITS)
 
 
-def _decode_places(data: bytes) -> tuple[list[Place], int, list[int]]:
+def _decode_places(data: bytes) -> tuple[list[ByteRange], int, list[int]]:
     count, room = data[0] if data else 0, 1 + (data[1] if len(data) > 1 else 0)
-    places = [Place(*numbers) for numbers in _PLACE.iter_unpack(data[2 : 2 + (len(data) - 2) // _PLACE.size * _PLACE.size])]
+    places = [ByteRange(*numbers) for numbers in _PLACE.iter_unpack(data[2 : 2 + (len(data) - 2) // _PLACE.size * _PLACE.size])]
     return places, room, block_lengths(places, count, room)
 
 
@@ -123,7 +123,7 @@ def _is_whole(data: bytes, content: Content) -> None:
         assert len(content.encoded(entry.spec.name).data) == entry.place.length
 
 
-def _is_filled(data: bytes, decoded: tuple[list[Place], int, list[int]]) -> None:
+def _is_filled(data: bytes, decoded: tuple[list[ByteRange], int, list[int]]) -> None:
     places, room, lengths = decoded
     assert all(0 < length <= room for length in lengths)
     assert sum(lengths) == sum(place.length for place in places)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from learnae.config.kept import FILE, Kept, kept
+from learnae.config.kept import FILE, KeptFile, kept
 from learnae.config.options import build
 from learnae.config.tables import PeerTable, SwarmTable
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import ConfigError, UnavailableError
 from learnae.identity.homes import holders
 from learnae.node.history import History
 from tests.support.hostile.targets import Target
@@ -27,7 +27,7 @@ def targets(folder: Path) -> Iterator[Target]:
 
 
 def _kept(home: Path) -> Target:
-    def decode(data: bytes) -> Kept | None:
+    def decode(data: bytes) -> KeptFile | None:
         (home / FILE).write_bytes(data)
         found = kept(home)
         if found is not None:
@@ -35,7 +35,7 @@ def _kept(home: Path) -> Target:
             build(PeerTable, found.table("peer"), "peer", found.folder)
         return found
 
-    def is_a_place(data: bytes, found: Kept | None) -> None:
+    def is_a_place(data: bytes, found: KeptFile | None) -> None:
         assert found is None or found.folder.is_absolute()
 
     document = {"swarm": {"name": "one", "open": True}, "peer": {"deny": ["a" * 64], "home": "home"}}
@@ -53,7 +53,7 @@ def _history(home: Path) -> Target:
 
     with History.open(path) as history:
         history.save_standing(b"lineage1", 3, 1.0)
-    return Target("history", decode, (ConfigError, Unavailable), (path.read_bytes(),))
+    return Target("history", decode, (ConfigError, UnavailableError), (path.read_bytes(),))
 
 
 def _lock(home: Path) -> Target:

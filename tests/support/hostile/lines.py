@@ -9,23 +9,23 @@ from learnae.link.messages import (
     MAX_LINE,
     Adopted,
     Failed,
-    Garbled,
+    GarbledError,
     Hello,
     Lines,
+    MergeResult,
     Message,
-    Offer,
-    Progress,
     Release,
     Report,
     Start,
     Taken,
+    TrainerProgress,
     Want,
 )
 from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
 from tests.support.hostile.targets import Target
 from tests.support.hostile.trees import JSON
 
-PROGRESS = Progress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
+PROGRESS = TrainerProgress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
 HELLO = Hello(
     "run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", (), True)), b"\x00\xff", "old", 7
 )
@@ -34,11 +34,11 @@ REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 
 MESSAGES: tuple[Message, ...] = (
     Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
     Taken(1, PROGRESS),
-    Taken(0, Progress(0, b"", 0, 1, 1, 0.0)),
+    Taken(0, TrainerProgress(0, b"", 0, 1, 1, 0.0)),
     Adopted(8),
     Want(),
     Release(0),
-    Offer("session", 4, 1, 0, b"lineage8", -20, "moved"),
+    MergeResult("session", 4, 1, 0, b"lineage8", -20, "moved"),
     Report(REPORT, {"splits": ["aa"], "share": 0.5}),
     Failed("gone", (Problem("a.b", "is wrong", "write c"), Problem("d", "is missing"))),
 )
@@ -51,4 +51,4 @@ def targets() -> Iterator[Target]:
         again = lines.encode(message, 20 * MAX_LINE)
         assert lines.encode(lines.decode(again, 20 * MAX_LINE), 20 * MAX_LINE) == again
 
-    yield Target("line", lines.decode, (Garbled,), tuple(map(lines.encode, MESSAGES)), (JSON,), comes_back)
+    yield Target("line", lines.decode, (GarbledError,), tuple(map(lines.encode, MESSAGES)), (JSON,), comes_back)

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from learnae.identity.keys import Identity
-from learnae.node.history import History, Proof, Published
+from learnae.node.history import EquivocationProof, History, PublishedUpdate
 from learnae.node.history_reader import Sighting
 from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
 from tests.support.hostile.texts import encodable
@@ -26,10 +26,10 @@ def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
         refused = UpdateVerdict(1, ALICE, 7, ROOT, False, 1.0, 1.0, "gate", "reason")
         merged = UpdateVerdict(1, ALICE, 6, ROOT, True, 1.0, 0.5, "clip", "reason")
         history.add_round(RoundReport(1, 0.5, lineage, 820, ROOT, 1, 1, 2, 2, 1, 1, 0, "merged", (refused, merged)))
-        history.add_published(Published(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
+        history.add_published(PublishedUpdate(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
         history.save_standing(lineage, 41, 300.0)
         sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)
-        history.save_peers({}, {}, {"reason": 3}, [Proof(ALICE, Kind.UPDATE, 1, b"a", b"b")], [sighting])
+        history.save_peers({}, {}, {"reason": 3}, [EquivocationProof(ALICE, Kind.UPDATE, 1, b"a", b"b")], [sighting])
     name = encodable(text)[:LONGEST_NAME]
     document = {"swarm": {"name": name}, "peer": {}, "selector": {"use": name}, "storage": [{"use": "directory", "path": name}]}
     (folder / "config.json").write_text(json.dumps({"folder": str(folder), "config": document}))

@@ -14,13 +14,13 @@ import structlog
 from learnae.content.cids import raw_cid
 from learnae.identity.envelopes import dump_body
 from learnae.identity.keys import Admission
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
-from learnae.node.receive import Hearing
+from learnae.node.receive import Receiver
 from learnae.records import Heard, Kind, Leaving, PeerId, Present, Sample, Update
 
-OPEN, PRIVATE = Swarm("ours", None), Swarm("ours", SwarmKey(bytes(range(32))))
+OPEN, PRIVATE = SwarmIdentity("ours", None), SwarmIdentity("ours", SwarmKey(bytes(range(32))))
 WIRE_BYTES = 97
 KINDS = {Update: Kind.UPDATE, Present: Kind.PRESENT, Sample: Kind.SAMPLE, Leaving: Kind.LEAVING}
 
@@ -60,7 +60,7 @@ def update(number: int = 0) -> Update:
     return Update(raw_cid(number.to_bytes(8, "big")), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
 
 
-def said(name: str, number: int, body: Any = None, swarm: Swarm = OPEN) -> bytes:
+def said(name: str, number: int, body: Any = None, swarm: SwarmIdentity = OPEN) -> bytes:
     """What `encode_envelope` makes, without its looking at it again: there are many."""
     body = body or update()
     payload = cbor2.dumps({0: swarm.id, 1: int(KINDS[type(body)]), 2: number, **dump_body(KINDS[type(body)], body)}, canonical=True)
@@ -79,12 +79,12 @@ class Listener:
     """A Hearing with its own time."""
 
     now: float = 0.0
-    swarm: Swarm = OPEN
-    hearing: Hearing = attrs.field(init=False)
+    swarm: SwarmIdentity = OPEN
+    hearing: Receiver = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         peers = Peers(4096, {})
-        self.hearing = Hearing(
+        self.hearing = Receiver(
             own=signer("me").peer,
             swarm=self.swarm.id,
             seal=self.swarm.messages,

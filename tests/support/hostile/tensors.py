@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from learnae.errors import UpdateRejected
+from learnae.errors import UpdateRejectedError
 from learnae.plugins.codec.fp32 import Fp32
 from learnae.plugins.codec.int8 import Int8
 from learnae.records import Decoded, Encoded, TensorSpec
@@ -32,12 +32,12 @@ def target(name: str, codec: Codec) -> Target:
         encoded, spec = _split(data)
         try:
             codec.check(encoded, spec, None)
-        except UpdateRejected:
+        except UpdateRejectedError:
             _is_refused_too(codec, encoded, spec)
             raise
         try:
             return codec.decode(encoded, spec, None)
-        except UpdateRejected as error:
+        except UpdateRejectedError as error:
             raise AssertionError("check() let that pass") from error
 
     def is_a_tensor(data: bytes, decoded: Decoded) -> None:
@@ -45,13 +45,13 @@ def target(name: str, codec: Codec) -> Target:
         assert decoded.array.dtype == np.float32
 
     seeds = tuple(_joined(index, codec.encode("w", _values(spec), None, np.random.default_rng(0))) for index, spec in enumerate(SPECS))
-    return Target(name, decode, (UpdateRejected,), seeds, (), is_a_tensor)
+    return Target(name, decode, (UpdateRejectedError,), seeds, (), is_a_tensor)
 
 
 def _is_refused_too(codec: Codec, encoded: Encoded, spec: TensorSpec) -> None:
     try:
         codec.decode(encoded, spec, None)
-    except UpdateRejected:
+    except UpdateRejectedError:
         return
     raise AssertionError("check() refused what decode() decodes")
 

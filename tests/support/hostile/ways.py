@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from learnae.errors import ConfigError, Unavailable
+from learnae.errors import ConfigError, UnavailableError
 from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnnouncerOptions
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Heard
@@ -47,10 +47,10 @@ def live(meeting: Path, blocks: Path | None = None, board: Path | None = None) -
         for part in (store, talk):
             try:
                 await part()
-            except (Unavailable, ConfigError) as error:
+            except (UnavailableError, ConfigError) as error:
                 failures.append(str(error))
         if failures:
-            raise Unavailable("; ".join(failures))
+            raise UnavailableError("; ".join(failures))
 
     return lambda: trio.run(work)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from learnae_iota.line import Line, Nonsense, Refused
+from learnae_iota.line import NodeApi, NodeNonsenseError, NodeRefusedError
 
 CALL_SECONDS = 10.0
 
 
 def call(url: str, command: str, **arguments: Any) -> dict[str, Any]:
     """One call. Raises OSError."""
-    line = Line(url, CALL_SECONDS)
+    line = NodeApi(url, CALL_SECONDS)
     try:
         return line.ask(command, **arguments)
-    except (Refused, Nonsense) as error:
+    except (NodeRefusedError, NodeNonsenseError) as error:
         raise OSError(str(error)) from error
     finally:
         line.close()

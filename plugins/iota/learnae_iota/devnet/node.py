@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from learnae.errors import Unavailable
+from learnae.errors import UnavailableError
 from learnae_iota.devnet.api import call, connected_peers, synchronised
 from learnae_iota.devnet.keys import SEED_VARIABLE, Keys
 from learnae_iota.devnet.ports import LOOPBACK, Ports
@@ -25,7 +25,7 @@ FATAL = re.compile(r"\b(PANIC|FATAL|panic:)")
 
 
 @attrs.define(eq=False)
-class Node:
+class HornetProcess:
     """Starts, ends and starts again. Its methods block: call them in a thread where other work must go on."""
 
     name: str
@@ -73,7 +73,7 @@ class Node:
         return self._running.process.pid if self._running else None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, on what its folder holds. Raises ConfigError if a port is taken, Unavailable if it does not come up."""
+        """Start it, on what its folder holds. Raises ConfigError if a port is taken, UnavailableError if it does not come up."""
         self.ports.check_free()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write_settings()
@@ -87,11 +87,11 @@ class Node:
             self.wait_until(lambda: True)
 
     def wait_until(self, ready: Callable[[], object]) -> None:
-        """Until it answers, and this is true besides; it may ask the node. Raises Unavailable."""
+        """Until it answers, and this is true besides; it may ask the node. Raises UnavailableError."""
         end = time.monotonic() + START_SECONDS
         while not self._answers(ready):
             if not self.alive or time.monotonic() > end:
-                raise Unavailable(f"{self.name} did not start: {self.last_words()} ({self.log})")
+                raise UnavailableError(f"{self.name} did not start: {self.last_words()} ({self.log})")
             time.sleep(LOOK_SECONDS)
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:

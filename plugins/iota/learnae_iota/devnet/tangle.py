@@ -14,7 +14,7 @@ import attrs
 
 from learnae.errors import ConfigError, Problem
 from learnae_iota.devnet.keys import Keys
-from learnae_iota.devnet.node import Node
+from learnae_iota.devnet.node import HornetProcess
 from learnae_iota.devnet.ports import LOOPBACK, Ports
 from learnae_iota.devnet.settings import write_settings
 
@@ -27,7 +27,7 @@ class Tangle:
     """`nodes[0]` issues milestones; each knows all others. Made and ended by `Tangle.running`."""
 
     folder: Path
-    nodes: Sequence[Node]
+    nodes: Sequence[HornetProcess]
 
     @classmethod
     @contextlib.contextmanager
@@ -41,7 +41,7 @@ class Tangle:
         milestone_seconds: int = MILESTONE_SECONDS,
         options: Mapping[str, Any] | None = None,
     ) -> Iterator[Tangle]:
-        """One node for each of the ports. Going on in the same folder is possible. Raises ConfigError and Unavailable.
+        """One node for each of the ports. Going on in the same folder is possible. Raises ConfigError and UnavailableError.
 
         `options` replace keys of Hornet's config.json. There are keys for 2 ** depth milestones, and no more come then.
         """
@@ -79,30 +79,30 @@ class Tangle:
         for node in self.nodes:
             node.stop()
 
-    def _ready(self, node: Node) -> bool:
+    def _ready(self, node: HornetProcess) -> bool:
         return node.synchronised and all(node.is_connected_with(other.ports) for other in self.nodes if other is not node)
 
-    def part(self, one: Node, other: Node) -> None:
+    def part(self, one: HornetProcess, other: HornetProcess) -> None:
         """Cut the line between two, until they are joined, or the later of them is started again."""
         earlier, later = sorted((one, other), key=self.nodes.index)
         later.call("removeNeighbors", uris=[_identity(earlier)])
         earlier.wait_until(lambda: not earlier.is_connected_with(later.ports))
 
-    def join(self, one: Node, other: Node) -> None:
+    def join(self, one: HornetProcess, other: HornetProcess) -> None:
         """Let them meet again. The later one calls, as at a start."""
         earlier, later = sorted((one, other), key=self.nodes.index)
         later.call("addNeighbors", uris=[_identity(earlier)])
         earlier.wait_until(lambda: earlier.is_connected_with(later.ports))
 
 
-def _identity(node: Node) -> str:
+def _identity(node: HornetProcess) -> str:
     return f"tcp://{LOOPBACK}:{node.ports.gossip}"
 
 
-def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number: int, settings: Mapping[str, Any]) -> Node:
+def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number: int, settings: Mapping[str, Any]) -> HornetProcess:
     own, place, issues = ports[number], folder.absolute() / f"node-{number}", number == 0
     write = partial(write_settings, place, keys, own, ports[:number], issues=issues, **settings)
-    return Node(place.name, place, program, keys, own, issues, write)
+    return HornetProcess(place.name, place, program, keys, own, issues, write)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.errors import ConfigError, Problem, UnavailableError
 from learnae.identity.envelopes import SAMPLE_BYTES
 from learnae.outlets import say
 from learnae_iota.light.sensor import Sensor
@@ -45,7 +45,7 @@ def _announce(sensor: Sensor, payload: bytes) -> None:
         return
     try:
         number = sensor.announce(payload)
-    except Unavailable as error:
+    except UnavailableError as error:
         _tell(f"left out: {error}")
     else:
         sys.stdout.write(f"{number}\n")

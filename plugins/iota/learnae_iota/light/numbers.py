@@ -14,12 +14,12 @@ MOST_BYTES = 32
 
 
 @attrs.define
-class Numbers:
+class SensorNumbers:
     path: Path
     _last: int = 0
 
     @classmethod
-    def at(cls, path: Path) -> Numbers:
+    def at(cls, path: Path) -> SensorNumbers:
         """Raises ConfigError for a file that is damaged, or cannot be read."""
         try:
             text = opening.read_file(path, MOST_BYTES).decode("ascii", "replace")

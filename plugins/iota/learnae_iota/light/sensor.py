@@ -8,19 +8,19 @@ from threading import Timer
 from types import TracebackType
 from typing import Self
 
-from learnae.errors import ConfigError, Problem, Unavailable
+from learnae.errors import ConfigError, Problem, UnavailableError
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
-from learnae.identity.swarms import Swarm, SwarmKey
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.records import Announcement, Sample
 from learnae_iota import curl
 from learnae_iota.calls import attach, meet
-from learnae_iota.light.numbers import Numbers
-from learnae_iota.line import FAILURES, Line, check_address
+from learnae_iota.light.numbers import SensorNumbers
+from learnae_iota.line import FAILURES, NodeApi, check_address
 from learnae_iota.places import PURPOSE, Places
-from learnae_iota.posting import Make, Rejected, post
-from learnae_iota.transactions import Place, make
+from learnae_iota.posting import Make, TransactionRejectedError, post
+from learnae_iota.transactions import MessageTag, make
 
 SILENCE_SECONDS = 10.0
 
@@ -43,7 +43,7 @@ class Sensor:
         node_works: bool = False,
         seconds: float = 30.0,
     ) -> None:
-        self._swarm = Swarm(swarm, _parsed(key) if key is not None else None)
+        self._swarm = SwarmIdentity(swarm, _parsed(key) if key is not None else None)
         self._places = Places.of(self._swarm.channel, self._swarm.secret(PURPOSE))
         self._nodes = [_checked(address) for address in nodes]
         self._weight, self._seconds = weight_magnitude, seconds
@@ -51,7 +51,7 @@ class Sensor:
         self._home = claim(Path(folder))
         try:
             self._identity = Identity.load_or_create(self._home.key_path)
-            self._numbers = Numbers.at(self._home.path / "samples")
+            self._numbers = SensorNumbers.at(self._home.path / "samples")
         except BaseException:
             self._home.close()
             raise
@@ -64,7 +64,8 @@ class Sensor:
     def announce(self, payload: bytes) -> int:
         """Sign a reading of at most 850 bytes and hand it to the first node that takes it; returns its number.
 
-        Raises Unavailable, and the number is lost; ValueError for a payload that is too long; ConfigError when the disk takes no number.
+        Raises UnavailableError, and the number is lost; ValueError for a payload that is too long;
+        ConfigError when the disk takes no number.
         """
         encode_envelope(self._identity, Announcement(self._swarm.id, self._identity.peer, 0, Sample(payload)), seal=self._swarm.messages)
         number = self._numbers.next()
@@ -87,13 +88,13 @@ class Sensor:
             try:
                 self._send_to(address, message)
                 return
-            except (*FAILURES, Rejected) as error:
+            except (*FAILURES, TransactionRejectedError) as error:
                 causes.append(f"{address}: {error}")
-        raise Unavailable("no node has taken it: " + "; ".join(causes))
+        raise UnavailableError("no node has taken it: " + "; ".join(causes))
 
     def _send_to(self, address: str, message: bytes) -> None:
         """A node that answers by drops is cut off like one that is silent."""
-        line = Line(address, SILENCE_SECONDS)
+        line = NodeApi(address, SILENCE_SECONDS)
         limit = Timer(self._seconds, line.hang_up)
         limit.daemon = True
         limit.start()
@@ -104,10 +105,10 @@ class Sensor:
             limit.cancel()
             line.close()
 
-    def _make_here(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+    def _make_here(self, line: NodeApi, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         return curl.with_nonce(make(message, place, parents, milliseconds), self._weight, lambda: line.hung_up)
 
-    def _make_at_node(self, line: Line, message: bytes, place: Place, parents: tuple[str, str], milliseconds: int) -> str:
+    def _make_at_node(self, line: NodeApi, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         return attach(line, make(message, place, parents, milliseconds), parents, self._weight)
 
 

@@ -75,7 +75,7 @@ class FakeNode:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Server(("127.0.0.1", self.port), Handler)
+        self._server = _FakeServer(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -129,7 +129,7 @@ class FakeNode:
         return {}
 
 
-class _Server(ThreadingHTTPServer):
+class _FakeServer(ThreadingHTTPServer):
     """Ends its connections too, as the end of a process does."""
 
     daemon_threads = True

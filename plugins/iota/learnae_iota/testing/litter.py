@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterator
 
 from learnae_iota import curl
-from learnae_iota.transactions import NOTHING, Place, make
+from learnae_iota.transactions import NOTHING, MessageTag, make
 from learnae_iota.trytes import ALPHABET
 
 
-def litter(place: Place, milliseconds: int, weight: int = 1, *, seed: int = 0) -> Iterator[str]:
+def litter(place: MessageTag, milliseconds: int, weight: int = 1, *, seed: int = 0) -> Iterator[str]:
     """Without end; each has a proof of work, and the one before as a parent."""
     rng, parent = random.Random(seed), NOTHING
     while True:

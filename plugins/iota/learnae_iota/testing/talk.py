@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from learnae import Announcer, Unavailable
-from learnae.testing.announcer_talk import Ear
+from learnae import Announcer, UnavailableError
+from learnae.testing.announcer_talk import Listener
 
 CHANNEL = "c"
 AGAIN_SECONDS = 0.1
 
 
 @attrs.define
-class Listener(Ear):
+class TangleListener(Listener):
     """An ear that also tells when listening has failed."""
 
     failed: trio.Event = attrs.field(factory=trio.Event)
@@ -25,14 +25,14 @@ class Listener(Ear):
         while True:
             try:
                 await announcer.listen([CHANNEL], self.deliver)
-            except Unavailable:
+            except UnavailableError:
                 self.failed.set()
                 await trio.sleep(AGAIN_SECONDS)
 
 
 @asynccontextmanager
-async def listening(announcer: Announcer) -> AsyncIterator[Listener]:
-    listener = Listener()
+async def listening(announcer: Announcer) -> AsyncIterator[TangleListener]:
+    listener = TangleListener()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listener.listen, announcer)
         yield listener
@@ -40,7 +40,7 @@ async def listening(announcer: Announcer) -> AsyncIterator[Listener]:
 
 
 async def announce(announcer: Announcer, message: bytes, key: bytes = b"k") -> None:
-    """Raises Unavailable."""
+    """Raises UnavailableError."""
     await announcer.announce(message, channel=CHANNEL, replaces=key)
 
 
@@ -49,5 +49,5 @@ async def announced(announcer: Announcer, message: bytes, key: bytes = b"k") -> 
     while True:
         try:
             return await announce(announcer, message, key)
-        except Unavailable:
+        except UnavailableError:
             await trio.sleep(AGAIN_SECONDS)

@@ -10,11 +10,11 @@ from pathlib import Path
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.records import MEGABYTE
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import Daemon
-from learnae_ipfs.line import Line, Refused
+from learnae_ipfs.line import KuboConnection, KuboRefusedError
 
 LOOK_SECONDS = 20.0
 FULL = 0.75  # of the limit: fetched blocks stay that long, so that others find them here too
@@ -43,11 +43,11 @@ class Collector:
         self._last = trio.current_time()
         while True:
             await trio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(Unavailable, Refused, OSError):  # no daemon to ask now: whoever needs it tells of that
+            with contextlib.suppress(UnavailableError, KuboRefusedError, OSError):  # no daemon to ask now: whoever needs it tells of that
                 await self.look()
 
     async def look(self) -> None:
-        """Collect if it is time to. Raises Unavailable, Refused, OSError."""
+        """Collect if it is time to. Raises UnavailableError, Refused, OSError."""
         rested = trio.current_time() - self._last >= REST_SECONDS
         size, free = await self.daemon.call(_size), shutil.disk_usage(self.folder).free
         full = size > FULL * self.limit_bytes or free < SCARCE_BYTES
@@ -55,7 +55,7 @@ class Collector:
             await self.collect()
 
     async def collect(self) -> None:
-        """Raises Unavailable, Refused."""
+        """Raises UnavailableError, Refused."""
         async with self.unpinning, self.putting:
             self.dropped = self._earlier = False
             await self.daemon.call(_collect)
@@ -64,14 +64,14 @@ class Collector:
     async def leave(self) -> None:
         """What was dropped in this run goes now, if that takes no longer than a moment: nobody knows when the next run is."""
         if self.dropped:
-            with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(Unavailable, Refused):
+            with trio.move_on_after(LEAVE_SECONDS), contextlib.suppress(UnavailableError, KuboRefusedError):
                 await self.collect()
 
 
-def _size(line: Line) -> int:
+def _size(line: KuboConnection) -> int:
     return ask(line, "repo/stat", **{"size-only": "true"}).number("RepoSize") or 0
 
 
-def _collect(line: Line) -> None:
+def _collect(line: KuboConnection) -> None:
     for _ in line.ask("repo/gc"):
         pass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae import Unavailable
+from learnae import UnavailableError
 from learnae.strategies import RunInThread
 from learnae.waiting import Backoff
 from learnae_ipfs.managed.guard import END_SECONDS
@@ -31,7 +31,9 @@ FREE_SECONDS = END_SECONDS + 2.0  # the guard of an earlier run may still be end
 
 @attrs.define
 class ManagedDaemon:
-    """`ping` is awaited when a daemon is ready, and now and then: where it raises Unavailable, the daemon is killed and started anew."""
+    """`ping` is awaited when a daemon is ready, and now and then: where it raises UnavailableError, the daemon is killed and started
+    anew.
+    """
 
     program: str | None
     repo: Repo
@@ -60,7 +62,7 @@ class ManagedDaemon:
             await self._free()  # before anything is removed: the socket may be that of a daemon which somebody else runs
             await self.in_thread(self.repo.prepare, program, self.settings)
             process = await Process.start([program, "daemon", "--migrate"], self.repo.environment(self.settings))
-        except (Unavailable, OSError) as error:
+        except (UnavailableError, OSError) as error:
             return str(error)
         try:
             async with trio.open_nursery() as nursery:
@@ -82,7 +84,7 @@ class ManagedDaemon:
         while True:
             try:
                 await self.ping()
-            except Unavailable as error:
+            except UnavailableError as error:
                 process.kill()
                 return f"it was killed, for it is of no use: {error}"
             ready()
@@ -90,7 +92,7 @@ class ManagedDaemon:
                 return await process.ended()
 
     async def _free(self) -> None:
-        """Wait until nobody holds the repo; what an earlier run has left there is ended. Raises Unavailable."""
+        """Wait until nobody holds the repo; what an earlier run has left there is ended. Raises UnavailableError."""
         if await self._released():
             return
         if (left_over := self.repo.left_over) is not None:
@@ -98,7 +100,7 @@ class ManagedDaemon:
                 os.kill(left_over, signal.SIGKILL)
             if await self._released():
                 return
-        raise Unavailable(f"the IPFS repo {self.repo.folder} is used by process {self.repo.holder}, which is not this peer's: end it")
+        raise UnavailableError(f"the IPFS repo {self.repo.folder} is used by process {self.repo.holder}, which is not this peer's: end it")
 
     async def _released(self) -> bool:
         with trio.move_on_after(FREE_SECONDS) as limit:

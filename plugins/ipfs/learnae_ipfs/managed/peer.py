@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 import trio
 
-from learnae import Context, Unavailable
+from learnae import Context, UnavailableError
 from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.managed.daemon import ManagedDaemon
 from learnae_ipfs.managed.repo import Repo
@@ -43,7 +43,7 @@ class OwnDaemon:
         return cls(managed, Collector(pins.daemon, repo.folder, options.limit_bytes, pins.aside.mending))
 
     async def __aenter__(self) -> Self:
-        """Raises Unavailable if no daemon can be started."""
+        """Raises UnavailableError if no daemon can be started."""
         async with AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
@@ -51,7 +51,7 @@ class OwnDaemon:
             if cause is None:
                 self._stack.push_async_exit(stack.pop_all())
                 return self
-        raise Unavailable(cause)  # not inside of the nursery, which would wrap it
+        raise UnavailableError(cause)  # not inside of the nursery, which would wrap it
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.collector.leave()
@@ -64,7 +64,7 @@ class OwnDaemon:
                 await self._run(lock, task_status)
                 return
             await self.managed.ping()
-        except Unavailable as error:
+        except UnavailableError as error:
             task_status.started(str(error))
             return
         task_status.started()
@@ -73,7 +73,7 @@ class OwnDaemon:
         await self._run(lock)
 
     def _claim_again(self) -> int | None:
-        with contextlib.suppress(Unavailable):  # the folder may be back later
+        with contextlib.suppress(UnavailableError):  # the folder may be back later
             return self.managed.repo.claim()
         return None
 

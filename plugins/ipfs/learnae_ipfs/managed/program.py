@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 
-from learnae import Unavailable
+from learnae import UnavailableError
 
 VARIABLE = "LEARNAE_KUBO"
 
 
 def kubo(program: str | None) -> str:
-    """The program of that name or path; without one, what the variable LEARNAE_KUBO names, or `ipfs`. Raises Unavailable."""
+    """The program of that name or path; without one, what the variable LEARNAE_KUBO names, or `ipfs`. Raises UnavailableError."""
     wanted = program or os.environ.get(VARIABLE) or "ipfs"
     found = shutil.which(wanted)
     if found is None:
         remedy = f"install Kubo (https://docs.ipfs.tech/install), or name it by the key `program` or the variable {VARIABLE}"
-        raise Unavailable(f"there is no program {wanted}: {remedy}")
+        raise UnavailableError(f"there is no program {wanted}: {remedy}")
     return found

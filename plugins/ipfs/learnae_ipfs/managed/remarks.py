@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from learnae import ConfigError, Problem, Unavailable
+from learnae import ConfigError, Problem, UnavailableError
 from learnae_ipfs.managed.program import kubo
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.managed.settings import Settings
@@ -31,7 +31,7 @@ class Preview:
         """What is fine, and what is only remarkable. Raises ConfigError for what must be mended."""
         try:
             program = kubo(self.program)
-        except Unavailable as error:
+        except UnavailableError as error:
             raise ConfigError(Problem(KEY, str(error))) from error
         return [self._version(program), *self._repo(), self._network()]
 

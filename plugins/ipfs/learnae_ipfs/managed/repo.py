@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from learnae import Unavailable, opening
+from learnae import UnavailableError, opening
 from learnae.http import readable
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
@@ -33,7 +33,7 @@ class Repo:
     folder: Path
 
     def prepare(self, program: str, settings: Settings) -> None:
-        """Make it where it is not yet, and let the daemon know the settings. Raises Unavailable."""
+        """Make it where it is not yet, and let the daemon know the settings. Raises UnavailableError."""
         try:
             if opening.look(self._config) is None:
                 self._init(program, settings)
@@ -46,7 +46,7 @@ class Repo:
             self._api.unlink(missing_ok=True)
             path.unlink(missing_ok=True)  # of a daemon that was killed: the next one could not listen there
         except (OSError, ValueError, RecursionError, subprocess.SubprocessError) as error:
-            raise Unavailable(f"the IPFS repo {self.folder} cannot be prepared: {_cause(error)}") from error
+            raise UnavailableError(f"the IPFS repo {self.folder} cannot be prepared: {_cause(error)}") from error
 
     def leave(self) -> None:
         """Its daemon has ended: what was made for its socket outside of the repo goes."""
@@ -55,12 +55,12 @@ class Repo:
                 rpc.clear(path)
 
     def claim(self) -> int | None:
-        """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises Unavailable."""
+        """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises UnavailableError."""
         try:
             self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = opening.open_file(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, owners={os.geteuid()})
         except OSError as error:
-            raise Unavailable(f"the IPFS repo {self.folder} cannot be used: {error.strerror}") from error
+            raise UnavailableError(f"the IPFS repo {self.folder} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
