@@ -20,7 +20,7 @@ class CommandEntry:
     """Where a command is, as "module:name", and what `--help` says of it."""
 
     place: str
-    help: str
+    short_help: str
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
@@ -59,7 +59,7 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, entry.short_help) for name, entry in COMMANDS.items()])
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -138,7 +138,7 @@ async def _play(director: Director, console: Screen) -> None:
 
 
 def _close(director: Director, out: Path, console: Screen) -> list[str]:
-    from learnae.demo.screen import draw
+    from learnae.demo.picture import draw
 
     peers, baselines = director.peers, director.baselines
     assert baselines is not None

@@ -57,7 +57,7 @@ def test_the_words_say_the_same(peers: list[Peer]) -> None:
 @pytest.mark.slow
 def test_the_picture_is_a_png_that_can_be_read(peers: list[Peer], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install learnae[demo]")
-    from learnae.demo.screen import draw
+    from learnae.demo.picture import draw
 
     draw(peers, BASELINES, tmp_path / "demo.png")
     head = (tmp_path / "demo.png").read_bytes()[:24]
