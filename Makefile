@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 # Named after the folder, since an environment that was moved or copied along with it still runs the code of the old place.
 READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
+DOCS_READY := $(subst ready,docs,$(READY))
 PYTEST_ARGS ?=
 export PATH := $(PATH):/usr/local/go/bin
 KUBO := .nodes/ipfs
@@ -54,10 +55,22 @@ fuzz: $(READY)  ## a million hostile inputs for each decoder
 reference: $(READY)  ## write docs/reference/ from the code
 	$(BIN)/python tools/reference.py
 
+.PHONY: docs
+docs: $(DOCS_READY)  ## the documents as a site in build/docs/html, with every link checked
+	@$(BIN)/sphinx-build --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/docs/doctrees . build/docs/html
+	@echo "docs: open build/docs/html/index.html"
+
+# Tests need none of it, so it is not in set-up.
+$(DOCS_READY): $(READY)
+	@echo "docs: installing what builds the site"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group docs || \
+		$(BIN)/pip install --quiet --constraint constraints.txt --group docs
+	@touch $@
+
 .PHONY: constraints
 constraints: $(READY)  ## take the newest versions of everything we build on
 	$(BIN)/uv pip compile pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml tools/bootstrap.in tools/pyota.in \
-		--overrides tools/pyota-overrides.in --extra torch --extra demo --extra feed --group dev --python-version 3.11 \
+		--overrides tools/pyota-overrides.in --extra torch --extra demo --extra feed --group dev --group docs --python-version 3.11 \
 		--upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
 	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
 	@rm constraints.new && mv constraints.both constraints.txt
