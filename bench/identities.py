@@ -22,7 +22,7 @@ from machine import describe
 from tables import show
 
 import learnae
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage

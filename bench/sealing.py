@@ -23,7 +23,7 @@ from learnae.content.cids import check
 from learnae.content.encryption import NO_ENCRYPTION, AesSiv, Encryption, room
 from learnae.content.pack import Packed, pack
 from learnae.content.unpack import Content, Manifest
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Int8
 from learnae.records import Block, Cid, Encoded, Kind, PeerId, TensorSpec
 from learnae.testing.context import make_context
 

@@ -34,10 +34,10 @@ from learnae.node.obtaining import BackgroundFetches
 from learnae.node.publishing import Publisher
 from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import keep_memory
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Int8
 from learnae.plugins.directory.packs import Pack, PackWriter
 from learnae.plugins.directory.storage import DirectoryStorage
-from learnae.plugins.merge.average import Average
+from learnae.plugins.merge import Average
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "check of the snapshot": [(learnae.node.node, "finite")],

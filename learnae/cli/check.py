@@ -32,8 +32,8 @@ from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
 from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, refuse_unguarded, told_apart
 from learnae.outlets import tell
 from learnae.plugins.manager import PluginManager
+from learnae.plugins.observers import find_observer
 from learnae.plugins.observers.http_server import serving_http
-from learnae.plugins.observers.switched_on import find_observer
 from learnae.records import MEGABYTE, PeerId
 from learnae.strategies import Service
 

@@ -27,7 +27,7 @@ from learnae.node.history import History
 from learnae.node.node import Node
 from learnae.node.runtime import PluginCalls, Runtime, SharedResources, in_worker_threads, keep_memory
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.observers.switched_on import observing
+from learnae.plugins.observers import observing
 
 EXIT_CODES: dict[type[LearnaeError], int] = {ConfigError: 2, PluginError: 3}
 

@@ -26,27 +26,27 @@ def learnae_register_announcer() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_selector() -> Mapping[str, str]:
     return {
-        "least-recently-tried": "learnae.plugins.selector.selectors:LeastRecentlyTried",
-        "uniform": "learnae.plugins.selector.selectors:Uniform",
+        "least-recently-tried": "learnae.plugins.selector:LeastRecentlyTried",
+        "uniform": "learnae.plugins.selector:Uniform",
     }
 
 
 @hookimpl
 def learnae_register_gate() -> Mapping[str, str]:
     return {
-        "clip": "learnae.plugins.gate.clip:Clip",
-        "sane": "learnae.plugins.gate.sane:Sane",
+        "clip": "learnae.plugins.gate:Clip",
+        "sane": "learnae.plugins.gate:Sane",
     }
 
 
 @hookimpl
 def learnae_register_merge() -> Mapping[str, str]:
-    return {"average": "learnae.plugins.merge.average:Average"}
+    return {"average": "learnae.plugins.merge:Average"}
 
 
 @hookimpl
 def learnae_register_codec() -> Mapping[str, str]:
     return {
-        "fp32": "learnae.plugins.codec.fp32:Fp32",
-        "int8": "learnae.plugins.codec.int8:Int8",
+        "fp32": "learnae.plugins.codec:Fp32",
+        "int8": "learnae.plugins.codec:Int8",
     }

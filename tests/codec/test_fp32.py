@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learnae import NoOptions, TensorSpec
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.testing.codec_kit import CodecConformance
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae import Encoded, NoOptions, TensorSpec, UpdateRejectedError
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Int8
 from learnae.testing.codec_kit import CodecConformance
 
 

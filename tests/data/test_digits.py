@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.data import digits
-from learnae.data.partitions import by_classes, dirichlet, iid, shards
+from tests.support.partitions import by_classes, dirichlet, iid, shards
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install learnae[demo]")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learnae.plugins.gate.clip import Clip, ClipOptions
-from learnae.plugins.merge.average import Average, AverageOptions
+from learnae.plugins.gate import Clip, ClipOptions
+from learnae.plugins.merge import Average, AverageOptions
 from learnae.testing.gate_kit import GateConformance
 from learnae.testing.models import local_model, received
 

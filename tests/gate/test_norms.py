@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learnae.elementwise import PIECE
-from learnae.plugins.gate.clip import distance, length
+from learnae.plugins.gate import distance, length
 
 
 def model(*values, **others):

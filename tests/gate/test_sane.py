@@ -6,7 +6,7 @@ import pytest
 
 from learnae import NoOptions, Verdict
 from learnae.elementwise import PIECE
-from learnae.plugins.gate.sane import Sane
+from learnae.plugins.gate import Sane
 from learnae.testing.gate_kit import GateConformance
 from learnae.testing.models import LazyModel, constant_model, local_model, random_model, received
 

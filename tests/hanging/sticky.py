@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import learnae
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.directory.storage import DirectoryStorage
-from learnae.plugins.merge.average import Average
-from learnae.plugins.selector.selectors import Uniform
+from learnae.plugins.merge import Average
+from learnae.plugins.selector import Uniform
 
 
 def hang(context: learnae.Context, kind: str) -> None:

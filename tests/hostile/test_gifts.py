@@ -123,7 +123,7 @@ def test_no_command_that_looks_makes_anything_where_a_gift_says(
 
 
 def test_check_says_first_that_a_file_is_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ("print('imported')", "from learnae.plugins.merge.average import Average as Mine", "def make(): ...")
+    lines = ("print('imported')", "from learnae.plugins.merge import Average as Mine", "def make(): ...")
     (tmp_path / "mine.py").write_text("\n".join(lines))
     (tmp_path / "learnae.toml").write_text('[train]\nentry = "mine:make"\n[merge]\nuse = "mine:Mine"\n')
     assert main(["check", str(tmp_path / "learnae.toml")]) == 0

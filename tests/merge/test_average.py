@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.plugins.merge.average import Average, AverageOptions
+from learnae.plugins.merge import Average, AverageOptions
 from learnae.testing.merge_kit import MergeConformance
 from learnae.testing.models import local_model, received
 

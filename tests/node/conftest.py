@@ -16,7 +16,7 @@ from learnae.errors import UnavailableError
 from learnae.node.inbox import InboxEntry
 from learnae.node.services import Outages, Services
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.records import Announcement, Block, Cid, Encoded, Kind, PeerId, TensorSpec, Update
 from learnae.strategies import Storage
 from learnae.testing.context import make_context, peer_named

@@ -11,7 +11,7 @@ from learnae.config.load import load_document
 from learnae.errors import UpdateRejectedError
 from learnae.identity.keys import Identity
 from learnae.node.strategy_set import ConfiguredStrategy, assemble, told_apart
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.testing.context import make_surroundings
@@ -48,7 +48,7 @@ def test_the_own_codec_decodes_by_its_own_options_and_others_by_their_defaults(a
     assert made.codec_named("int8").name == "int8"
 
 
-@pytest.mark.parametrize("name", ["os:system", "my_file:Codec", "../evil:Codec", "", "nope", "learnae.plugins.codec.fp32:Fp32"])
+@pytest.mark.parametrize("name", ["os:system", "my_file:Codec", "../evil:Codec", "", "nope", "learnae.plugins.codec:Fp32"])
 def test_a_name_that_is_not_installed_is_refused_and_imports_nothing(assembly, name, tmp_path):
     (tmp_path / "my_file.py").write_text("raise SystemExit('imported')")
     before = set(sys.modules)

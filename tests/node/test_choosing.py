@@ -12,7 +12,7 @@ from learnae.node.peers import Peers
 from learnae.node.selection import UpdateSelection
 from learnae.node.services import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.plugins.selector.selectors import LeastRecentlyTried
+from learnae.plugins.selector import LeastRecentlyTried
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
 from learnae.strategies import Selector
 from learnae.testing.context import make_context

@@ -14,8 +14,7 @@ from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Fp32, Int8
 from learnae.records import Decoded, Encoded, Kind, TensorSpec
 from learnae.strategies import Codec
 from learnae.testing.context import make_context, peer_named

@@ -19,7 +19,7 @@ from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import QuarantinedError
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.virtual_time import run_in_virtual_time

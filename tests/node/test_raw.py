@@ -15,8 +15,7 @@ from learnae.node.decoding import Decoder
 from learnae.node.publishing import Publisher
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import encode_raw, travels_raw
-from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Fp32, Int8
 from learnae.records import Encoded, Kind, TensorSpec
 from learnae.testing.context import make_context, peer_named
 

@@ -14,7 +14,7 @@ from learnae.content.encryption import NO_ENCRYPTION
 from learnae.content.pack import pack
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.history import PublishedUpdate
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.records import Encoded, Kind, TensorSpec
 from learnae.testing.context import make_context

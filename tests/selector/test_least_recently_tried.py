@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from learnae import NoOptions
-from learnae.plugins.selector.selectors import LeastRecentlyTried
+from learnae.plugins.selector import LeastRecentlyTried
 from learnae.testing.context import make_context
 from learnae.testing.selector_kit import SelectorConformance, candidate, view
 

@@ -11,7 +11,7 @@ import pytest
 
 from learnae import NoOptions
 from learnae.node.peers import Peers
-from learnae.plugins.selector.selectors import LeastRecentlyTried
+from learnae.plugins.selector import LeastRecentlyTried
 from learnae.records import PeerId, View
 from learnae.testing.context import make_context
 from learnae.testing.selector_kit import candidate

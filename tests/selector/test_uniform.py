@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learnae import NoOptions
-from learnae.plugins.selector.selectors import Uniform
+from learnae.plugins.selector import Uniform
 from learnae.testing.context import make_context
 from learnae.testing.selector_kit import SelectorConformance, candidate, view
 

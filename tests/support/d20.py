@@ -12,10 +12,10 @@ import attrs
 import numpy as np
 import trio
 
-from learnae.data import partitions
 from learnae.data.digits import Digits, load
 from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
+from tests.support import partitions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

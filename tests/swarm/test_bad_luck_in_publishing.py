@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import UnavailableError
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Kind
 

@@ -7,8 +7,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.merge.average import Average
+from learnae.plugins.codec import Fp32
+from learnae.plugins.merge import Average
 from learnae.records import Judged, Merged, Verdict
 from learnae.strategies import Gate, Merge, NoOptions, Selector
 from learnae.testing.swarm import MemoryTrainer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trio
 
-from learnae.plugins.gate.clip import Clip
+from learnae.plugins.gate import Clip
 from learnae.records import Judged, Verdict
 from learnae.strategies import Gate, Merge
 from learnae.testing.swarm import MemoryTrainer

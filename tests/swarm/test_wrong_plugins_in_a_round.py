@@ -8,9 +8,9 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
-from learnae.plugins.merge.average import Average
+from learnae.plugins.merge import Average
 from learnae.records import Encoded, Judged, Merged, Verdict
 from learnae.strategies import Gate, Selector
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from learnae import Codec, Decoded, Encoded, NoOptions, UpdateRejectedError
-from learnae.plugins.codec.fp32 import Fp32
+from learnae.plugins.codec import Fp32
 from learnae.testing.codec_kit import CodecConformance
 from learnae.testing.kit import standard_tests
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from learnae import ElementwiseMerge, Merge, Merged, NoOptions
-from learnae.plugins.merge.average import Average, AverageOptions
+from learnae.plugins.merge import Average, AverageOptions
 from learnae.testing.kit import standard_tests
 from learnae.testing.merge_kit import MergeConformance
 

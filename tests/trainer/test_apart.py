@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.merging import Merger
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.plugins.merge.average import Average, AverageOptions
+from learnae.plugins.merge import Average, AverageOptions
 from learnae.records import Decoded, LocalModel
 from learnae.testing.models import received
 from learnae.trainer.copying import ModelCopier

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from learnae.errors import UpdateRejectedError
-from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Fp32, Int8
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 from learnae.testing.context import make_context

@@ -1,4 +1,4 @@
-"""The second gate: no peer moves the model much further than others did lately."""
+"""The gates: `sane` refuses what cannot be merged at all, `clip` lets no peer move the model much further than others did lately."""
 
 from __future__ import annotations
 
@@ -134,3 +134,33 @@ def _verdict(norm: float | None, limit: float) -> Verdict:
     if norm <= limit:
         return Verdict(reason=f"norm {norm:.4g} within the limit {limit:.4g}")
     return Verdict(scale=limit / norm, reason=f"norm {norm:.4g} scaled down to the limit {limit:.4g}")
+
+
+class Sane(Gate):
+    """Refuses an update with a missing tensor or one of another shape ("wrong-shape"), or with a NaN or infinity ("non-finite").
+
+    It has no opinion on values: a bound on them would lock out peers that come back from far away.
+    """
+
+    def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
+        return Judged([_judge_values(local, item) for item in received])
+
+
+def _judge_values(local: LocalModel, item: Received) -> Verdict:
+    for name, own in local.current.items():
+        if name in item.sound:
+            continue
+        theirs = item.tensors.get(name)
+        if theirs is None or theirs.shape != own.shape:
+            return Verdict(weight=0.0, reason="wrong-shape")
+        if not _finite(theirs, item.masks.get(name)):
+            return Verdict(weight=0.0, reason="non-finite")
+    return Verdict()
+
+
+def _finite(tensor: Array, mask: NDArray[np.bool_] | None) -> bool:
+    """Whether every value that came is finite; what did not come may be anything."""
+    if not np.issubdtype(tensor.dtype, np.floating):
+        return True
+    values, came = tensor.reshape(-1), None if mask is None else mask.reshape(-1)
+    return all(np.isfinite(values[piece]).all(where=True if came is None else came[piece]) for piece in pieces(values.size))

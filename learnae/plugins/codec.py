@@ -1,4 +1,4 @@
-"""The default codec: one byte per value and a scale for each block of 64."""
+"""The codecs: `int8`, the default, with one byte per value and a scale for each block of 64, and `fp32`, raw float32."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ BLOCK = 64
 LEVELS = 127
 LOWEST_LEVEL = -128  # that no encoder of ours writes, but others might
 SCALE = np.dtype("<f2")
+LITTLE = np.dtype("<f4")
 LARGEST_SCALE = float(np.finfo(np.float32).max) / LEVELS * (1 - 2**-10)  # rounded up to float16 it still decodes to a finite value
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -126, 127  # so that the power of two is a normal float32
 
@@ -143,3 +144,18 @@ def _scale(part: Array, scales: Array) -> None:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         part[: whole * BLOCK].reshape(-1, BLOCK)[...] *= scales[:whole, None]
         part[whole * BLOCK :] *= scales[whole:]  # the last block, if it is not full
+
+
+class Fp32(Codec):
+    """Lossless: 4 bytes per value, little-endian, in C order."""
+
+    def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
+        return Encoded(tensor.astype(LITTLE, copy=False).tobytes())
+
+    def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
+        """The tensor, read-only: a view of the encoded bytes wherever that is possible."""
+        expected = LITTLE.itemsize * like.count
+        if len(encoded.data) != expected:
+            raise UpdateRejectedError("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
+        values = np.frombuffer(encoded.data, LITTLE).reshape(like.shape)
+        return Decoded(values.astype(np.float32, copy=False))
