@@ -16,10 +16,10 @@ import attrs
 import torch
 from machine import describe
 
-from tests.support.chaos.herd import Herd, Member
-from tests.support.chaos.monkey import Monkey
-from tests.support.chaos.project import Project, moments
-from tests.support.chaos.wreckage import broken_files
+from tests.support.fault_injection.faults import FaultInjector
+from tests.support.fault_injection.integrity import broken_files
+from tests.support.fault_injection.peers import PeerProcess, PeerProcesses
+from tests.support.fault_injection.project import Project, moments
 
 START_SECONDS = 600.0
 NEVER = 10**9  # steps
@@ -39,8 +39,8 @@ def main(peers: int, seconds: float, kills: int, quiet_seconds: float) -> None:
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         quiet, _ = measure(Path(folder) / "quiet", peers, quiet_seconds, kills=0)
-        rough, monkey = measure(Path(folder) / "rough", peers, seconds, kills=kills)
-    print(f"\n{peers} peers; {seconds:.0f} s with {', '.join(f'{count} {deed}' for deed, count in sorted(monkey.deeds.items()))}\n")
+        rough, faults = measure(Path(folder) / "rough", peers, seconds, kills=kills)
+    print(f"\n{peers} peers; {seconds:.0f} s with {', '.join(f'{count} {deed}' for deed, count in sorted(faults.injected.items()))}\n")
     print("| | undisturbed | under fire |\n| --- | --- | --- |")
     print(f"| useful steps a second, all peers | {quiet.steps_per_second:.0f} | {rough.steps_per_second:.0f} |")
     print(f"| goodput | 1 | {rough.steps_per_second / quiet.steps_per_second:.3f} |")
@@ -48,34 +48,34 @@ def main(peers: int, seconds: float, kills: int, quiet_seconds: float) -> None:
     print(f"| broken files | {quiet.broken} | {rough.broken} |")
 
 
-def measure(folder: Path, peers: int, seconds: float, *, kills: int) -> tuple[Outcome, Monkey]:
+def measure(folder: Path, peers: int, seconds: float, *, kills: int) -> tuple[Outcome, FaultInjector]:
     project = Project(folder, folder / "state", peers, NEVER)
     project.prepare()
-    with Herd([project.member(number, seed=0, pause=PAUSE) for number in range(peers)]) as herd:
-        wait_for_all(herd)
-        before = sum(map(steps, herd.members))
-        monkey = Monkey(herd, seed=0, pause=seconds / max(kills, 1))
+    with PeerProcesses([project.member(number, seed=0, pause=PAUSE) for number in range(peers)]) as processes:
+        wait_for_all(processes)
+        before = sum(map(steps, processes.members))
+        faults = FaultInjector(processes, seed=0, pause=seconds / max(kills, 1))
         began = time.monotonic()
         if kills:
-            monkey.rage(seconds)
+            faults.inject(seconds)
         else:
-            herd.tend(began + seconds)
-        made, took = sum(map(steps, herd.members)) - before, time.monotonic() - began
-        last = [told[-1] for member in herd.members if (told := moments(member))]
+            processes.tend(began + seconds)
+        made, took = sum(map(steps, processes.members)) - before, time.monotonic() - began
+        last = [told[-1] for member in processes.members if (told := moments(member))]
     accuracy = statistics.mean(moment["metrics"]["accuracy"] for moment in last)
-    return Outcome(made / took, accuracy, sum(moment["merged"] for moment in last), len(broken_files(project.state))), monkey
+    return Outcome(made / took, accuracy, sum(moment["merged"] for moment in last), len(broken_files(project.state))), faults
 
 
-def wait_for_all(herd: Herd) -> None:
+def wait_for_all(processes: PeerProcesses) -> None:
     """Until each has a checkpoint, and has told how good it is."""
     deadline = time.monotonic() + START_SECONDS
-    while not all(steps(member) and moments(member) for member in herd.members):
+    while not all(steps(member) and moments(member) for member in processes.members):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not every peer was training after {START_SECONDS:.0f} s")
-        herd.tend(time.monotonic() + 1)
+        processes.tend(time.monotonic() + 1)
 
 
-def steps(member: Member) -> int:
+def steps(member: PeerProcess) -> int:
     """In the last checkpoint."""
     try:
         return int(torch.load(member.home / "checkpoint" / "checkpoint.pt", weights_only=True)["swarm"]["steps"])

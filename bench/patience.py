@@ -33,7 +33,7 @@ from learnae.plugins.memory import MemoryMedium, MemoryStorage
 from learnae.testing.swarm import MemoryLink, MemoryTrainer, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 from learnae.trainer.model_progress import WaitBudget
-from tests.support.d20 import SPLITS, Learner, accuracy, fresh_model
+from tests.support.digits_swarm import SPLITS, Learner, accuracy, fresh_model
 
 PATIENCES = (0.0, 0.02, 0.05, 0.1)
 SHARES = (0.0, 0.1, 0.2, 0.5)

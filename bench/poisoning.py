@@ -23,7 +23,7 @@ from tables import show
 from learnae.data.digits import CLASSES, Digits, load
 from learnae.testing.swarm import Model, SimulatedSwarm, Train
 from learnae.testing.virtual_time import run_in_virtual_time
-from tests.support.d20 import PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model
+from tests.support.digits_swarm import PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model
 
 SPLIT, RATE = "shards", 0.3
 FAR = 10.0  # the length of each value of the common point, in standard deviations of fresh weights

@@ -97,7 +97,7 @@ def _tell(name: str, output: str, seconds: float) -> None:
 def _fuzz(name: str, folder: Path, options: argparse.Namespace) -> int:
     """Does not return: libFuzzer ends the process."""
     atheris: Any = importlib.import_module("atheris")
-    from tests.support.hostile.mutations import mutated
+    from tests.support.hostile.byte_mutations import mutated
     from tests.support.hostile.targets import all_targets
 
     with atheris.instrument_imports(include=list(DECODERS)):

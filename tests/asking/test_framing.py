@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from learnae.http import FAILURES, BadResponseError, ResponseTooLongError
 from learnae.http.messages import FIELDS, HEAD_BYTES, BoundedReader, read_body, read_head
-from tests.support.hostile.answers import Played
+from tests.support.hostile.http_answers import Played
 
 MOST = 10_000
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -17,7 +17,7 @@ import torch
 
 import learnae
 from learnae.trainer.swarm import Swarm
-from tests.support.wanderer import train_until
+from tests.support.random_walk import train_until
 
 pytestmark = pytest.mark.slow
 

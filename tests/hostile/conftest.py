@@ -23,7 +23,7 @@ from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, Tens
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 from tests.support.hostile.announcements import signed
-from tests.support.hostile.rubbish import Checks
+from tests.support.hostile.cheap_signatures import Checks
 
 LINEAGE = b"lineage1"
 SWARM = swarm_id("default")

@@ -15,7 +15,7 @@ from learnae.plugins.directory.announcer import DirectoryAnnouncer, DirectoryAnn
 from learnae.plugins.directory.bulletin import channel_folder
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context
-from tests.support.hostile.ways import linked
+from tests.support.hostile.linked_folders import linked
 
 
 @pytest.mark.parametrize("what", ["blocks", "announcements", "channel"])

@@ -13,7 +13,7 @@ from learnae.content.cids import dag_cid
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
-from tests.support.hostile.silence import Silent, Trapped
+from tests.support.hostile.missing_blocks import Silent, Trapped
 
 
 class Late(MemoryStorage):

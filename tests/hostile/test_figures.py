@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from learnae.cli.main import main
 from learnae.node.history import History
-from tests.support.hostile.lived import ALICE, hostile_home
+from tests.support.hostile.given_homes import ALICE, hostile_home
 
 FIGURES = {
     "huge": (2**63 - 1, 1e300),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.hostile.rubbish import Checks, Listener, forged, said, signer
+from tests.support.hostile.cheap_signatures import Checks, Listener, forged, said, signer
 from tests.support.hostile.signed_floods import (
     FLOOD,
     FLOODS,

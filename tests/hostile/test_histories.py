@@ -18,7 +18,7 @@ from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_schema import APPLICATION_ID, STEPS
 from learnae.records import Kind
-from tests.support.hostile.lived import hostile_home
+from tests.support.hostile.given_homes import hostile_home
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
 OPENINGS = {"looked at": History.read, "used": History.open}

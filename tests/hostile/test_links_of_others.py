@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hostile.ways import STRANGER, UPDATE, VICTIM, linked, live
+from tests.support.hostile.linked_folders import STRANGER, UPDATE, VICTIM, linked, live
 from tests.support.users import as_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from learnae.outlets import _broken
-from tests.support.hostile.lived import hostile_home
+from tests.support.hostile.given_homes import hostile_home
 
 WIDTH = 80
 PADDINGS = {"blanks": " ", "hard blanks": "\u00a0", "letters": "x", "wide letters": "漢", "words": "ab "}

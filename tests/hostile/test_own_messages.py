@@ -20,7 +20,7 @@ from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, SequenceNumbers
 from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
-from tests.support.hostile import rubbish
+from tests.support.hostile import cheap_signatures
 
 LINEAGE, SWARM = b"lineage1", swarm_id("default")
 KINDS = [Kind.UPDATE, Kind.PRESENT, Kind.LEAVING]
@@ -196,14 +196,14 @@ def test_a_peer_that_publishes_in_vain_remembers_so_many_numbers_and_no_more() -
 
 @pytest.mark.parametrize("rate", [100, 2_000])
 def test_its_own_old_messages_cost_a_peer_no_checks_and_hide_no_second_peer_from_it(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
-    checks, listener = rubbish.Checks(), rubbish.Listener()
+    checks, listener = cheap_signatures.Checks(), cheap_signatures.Listener()
     monkeypatch.setattr(envelopes, "verify", checks.verify)
-    listener.hears([rubbish.said("me", 100_000)])
+    listener.hears([cheap_signatures.said("me", 100_000)])
     before = checks.made
-    listener.hears((rubbish.said("me", number) for number in range(1, 2 * rate)), seconds=2.0)
+    listener.hears((cheap_signatures.said("me", number) for number in range(1, 2 * rate)), seconds=2.0)
     assert checks.made == before
     numbers = listener.hearing.numbers
-    listener.hears([rubbish.said("me", numbers.used[Kind.UPDATE] + 1)])
+    listener.hears([cheap_signatures.said("me", numbers.used[Kind.UPDATE] + 1)])
     assert numbers.elsewhere
 
 

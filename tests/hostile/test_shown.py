@@ -22,7 +22,7 @@ from learnae.cli import plugins
 from learnae.cli.main import main
 from learnae.cli.status import MOST_REASONS
 from learnae.texts import CELL_CHARACTERS
-from tests.support.hostile.lived import ALICE, BOB, ROOT, hostile_home
+from tests.support.hostile.given_homes import ALICE, BOB, ROOT, hostile_home
 from tests.support.hostile.texts import TEXTS, WORST, encodable, is_harmless, without_colours
 
 COMMANDS = [

@@ -9,7 +9,7 @@ import pytest
 
 from learnae.node.signature_budget import KEYS
 from learnae.records import Kind, Leaving
-from tests.support.hostile.rubbish import PRIVATE, Checks, Listener, forged, said, signer, update
+from tests.support.hostile.cheap_signatures import PRIVATE, Checks, Listener, forged, said, signer, update
 from tests.support.hostile.signed_floods import (
     FLOODS,
     SWARM_PEERS,

@@ -16,7 +16,7 @@ from learnae.errors import UnavailableError
 from learnae.opening import reach
 from learnae.plugins.directory.bulletin import channel_folder
 from learnae.testing.context import peer_named
-from tests.support.hostile.ways import OLD, STRANGER, UPDATE, VICTIM, linked, live
+from tests.support.hostile.linked_folders import OLD, STRANGER, UPDATE, VICTIM, linked, live
 from tests.support.users import as_user
 
 YEARS_AGO = time.time() - 3 * 365 * 86_400

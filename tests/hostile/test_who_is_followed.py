@@ -17,7 +17,7 @@ from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import Cid, Encoded, TensorSpec
 from learnae.testing.swarm import MemoryTrainer
-from tests.support.hostile.silence import Silent, Trapped
+from tests.support.hostile.missing_blocks import Silent, Trapped
 
 LINEAGE = b"lineage1"
 SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link.messages import MAX_LINE, Failed, GarbledError, Lines, MergeResult, Message, Report, Taken, TrainerProgress
-from tests.support.hostile.lines import MESSAGES, PROGRESS, REPORT
+from tests.support.hostile.link_lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()
 

@@ -14,18 +14,18 @@ import pytest
 import learnae
 from learnae.identity.swarms import SwarmKey
 from learnae.node.history import History
-from tests.support.wanderer import Wanderer, train_until
+from tests.support.random_walk import RandomWalker, train_until
 
 
-def member(seed: int, folder: Path, stack: ExitStack) -> Wanderer:
+def member(seed: int, folder: Path, stack: ExitStack) -> RandomWalker:
     document = {
         "swarm": {"name": "sparrows", "key_env": "SPARROWS_KEY"},
         "storage": {"use": "directory", "path": str(folder / "shared" / "store")},
         "announcer": {"use": "directory", "path": str(folder / "shared" / "board")},
     }
-    overrides, log = ["train.local_steps=5", "join.wait_seconds=0.5"], {"level": "warning", "style": "json"}
+    settings = {"overrides": ["train.local_steps=5", "join.wait_seconds=0.5"], "log": {"level": "warning", "style": "json"}}
     home = folder / f"home-{seed}"
-    return Wanderer(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, overrides=overrides, log=log)))
+    return RandomWalker(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, **settings)))
 
 
 def strew_noise(board: Path, count: int) -> None:

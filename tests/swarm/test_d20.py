@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.d20 import run_d20
+from tests.support.digits_swarm import run_d20
 
 
 @pytest.mark.slow

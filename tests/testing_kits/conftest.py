@@ -14,7 +14,7 @@ from learnae.strategies import Storage
 from learnae.testing.context import SharedResources, make_context
 from learnae.testing.kit import failing
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
-from tests.support.breakable import Breakable, Gauge
+from tests.support.breakable_storage import Breakable, Gauge
 
 
 class Kit(StorageConformance):

@@ -17,7 +17,7 @@ from learnae.strategies import Announcer
 from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae.testing.context import SharedResources, make_context
 from learnae.testing.kit import failing
-from tests.support.breakable import Gauge
+from tests.support.breakable_storage import Gauge
 
 OUT_OF_ORDER = "test_while_the_medium_is_out_of_order_calls_are_unavailable_at_worst"
 HEARD_AGAIN = "test_after_an_outage_of_the_medium_messages_are_heard_again"

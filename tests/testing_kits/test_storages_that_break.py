@@ -12,7 +12,7 @@ from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid
 from learnae.testing.kit import standard_tests
 from learnae.testing.storage_faults import StorageFaults
-from tests.support.breakable import Breakable, Gauge
+from tests.support.breakable_storage import Breakable, Gauge
 
 Deliver = Callable[[Block], None]
 

@@ -12,13 +12,13 @@ from torch import nn
 
 import learnae
 from learnae.errors import ConfigError
-from tests.support.wanderer import Wanderer, train_until
+from tests.support.random_walk import RandomWalker, train_until
 
 OVERRIDES = ["train.local_steps=5", "join.wait_seconds=0.5"]
 
 
 @pytest.fixture
-def peers() -> Iterator[list[Wanderer]]:
+def peers() -> Iterator[list[RandomWalker]]:
     """With a causal mask and a frozen part each."""
 
     def join(model: nn.Module) -> learnae.Swarm:
@@ -27,19 +27,19 @@ def peers() -> Iterator[list[Wanderer]]:
         return swarms.enter_context(learnae.join(model, "changed", overrides=OVERRIDES))
 
     with ExitStack() as swarms:
-        yield [Wanderer(1, join), Wanderer(2, join)]
+        yield [RandomWalker(1, join), RandomWalker(2, join)]
 
 
-def distance(one: Wanderer, other: Wanderer) -> float:
+def distance(one: RandomWalker, other: RandomWalker) -> float:
     return float((one.model.weight - other.model.weight).detach().norm())
 
 
-def merge(peers: list[Wanderer], times: int) -> None:
+def merge(peers: list[RandomWalker], times: int) -> None:
     before = [peer.swarm.status.merged for peer in peers]
     train_until(lambda: all(peer.swarm.status.merged >= so_far + times for peer, so_far in zip(peers, before, strict=True)), *peers)
 
 
-def test_a_mask_of_infinities_stays_as_it_is_and_the_rest_is_merged(peers: list[Wanderer]) -> None:
+def test_a_mask_of_infinities_stays_as_it_is_and_the_rest_is_merged(peers: list[RandomWalker]) -> None:
     apart = distance(*peers)
     merge(peers, 5)
     assert distance(*peers) < apart / 10
@@ -47,7 +47,7 @@ def test_a_mask_of_infinities_stays_as_it_is_and_the_rest_is_merged(peers: list[
     assert all("outages" not in peer.swarm.status.facts for peer in peers)
 
 
-def test_tensors_that_were_replaced_by_their_like_are_merged_from_then_on(peers: list[Wanderer]) -> None:
+def test_tensors_that_were_replaced_by_their_like_are_merged_from_then_on(peers: list[RandomWalker]) -> None:
     merge(peers, 2)
     for seed, peer in enumerate(peers):
         peer.model.weight = nn.Parameter(torch.full((5, 20), float(seed)))
@@ -55,7 +55,7 @@ def test_tensors_that_were_replaced_by_their_like_are_merged_from_then_on(peers:
     train_until(lambda: distance(*peers) < apart / 4, *peers)  # the gate lets a jump like this through little by little
 
 
-def test_a_layer_that_is_thawed_is_refused_and_joins_again(peers: list[Wanderer]) -> None:
+def test_a_layer_that_is_thawed_is_refused_and_joins_again(peers: list[RandomWalker]) -> None:
     one, _ = peers
     merge(peers, 2)
     one.model.frozen.requires_grad_(True)
@@ -67,7 +67,7 @@ def test_a_layer_that_is_thawed_is_refused_and_joins_again(peers: list[Wanderer]
     one.model.frozen.requires_grad_(False)
 
 
-def test_values_that_become_infinite_are_named_until_they_are_gone(peers: list[Wanderer]) -> None:
+def test_values_that_become_infinite_are_named_until_they_are_gone(peers: list[RandomWalker]) -> None:
     one, _ = peers
     merge(peers, 1)
     with torch.no_grad():

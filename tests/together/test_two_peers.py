@@ -11,15 +11,15 @@ import psutil
 import pytest
 
 import learnae
-from tests.support.wanderer import Wanderer, train_until
+from tests.support.random_walk import RandomWalker, train_until
 
 
-def peer(seed: int, swarms: ExitStack) -> Wanderer:
+def peer(seed: int, swarms: ExitStack) -> RandomWalker:
     overrides = ["train.local_steps=5", "join.wait_seconds=0.5"]
-    return Wanderer(seed, lambda model: swarms.enter_context(learnae.join(model, "pair", overrides=overrides)))
+    return RandomWalker(seed, lambda model: swarms.enter_context(learnae.join(model, "pair", overrides=overrides)))
 
 
-def distance(one: Wanderer, other: Wanderer) -> float:
+def distance(one: RandomWalker, other: RandomWalker) -> float:
     return float((one.model.weight - other.model.weight).detach().norm())
 
 

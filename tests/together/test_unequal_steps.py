@@ -14,18 +14,18 @@ import pytest
 
 import learnae
 from learnae.records import RoundReport
-from tests.support.wanderer import Wanderer
+from tests.support.random_walk import RandomWalker
 
 FAST, SLOW = 0.02, 0.4  # seconds of a step
 
 
-def peer(seed: int, swarms: ExitStack) -> Wanderer:
+def peer(seed: int, swarms: ExitStack) -> RandomWalker:
     overrides = ["join.wait_seconds=0.4", "train.round_seconds=2"]
-    return Wanderer(seed, lambda model: swarms.enter_context(learnae.join(model, "unequal", overrides=overrides)))
+    return RandomWalker(seed, lambda model: swarms.enter_context(learnae.join(model, "unequal", overrides=overrides)))
 
 
 @contextmanager
-def training(one: Callable[[], Wanderer], step_seconds: float) -> Iterator[Wanderer]:
+def training(one: Callable[[], RandomWalker], step_seconds: float) -> Iterator[RandomWalker]:
     """A peer that joins and trains in a thread of its own."""
     begun, ended, peers = threading.Event(), threading.Event(), []
 

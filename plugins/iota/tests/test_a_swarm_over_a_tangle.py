@@ -11,21 +11,21 @@ import pytest
 
 import learnae
 from learnae.identity.swarms import SwarmKey
-from tests.support.wanderer import Wanderer, train_until
+from tests.support.random_walk import RandomWalker, train_until
 
 if TYPE_CHECKING:
     from learnae_iota.devnet import Tangle
 
 
-def member(seed: int, urls: list[str], folder: Path, stack: ExitStack) -> Wanderer:
+def member(seed: int, urls: list[str], folder: Path, stack: ExitStack) -> RandomWalker:
     document = {
         "swarm": {"name": "sparrows", "key_env": "SPARROWS_KEY"},
         "storage": {"use": "directory", "path": str(folder / "store")},
         "announcer": {"use": "iota", "nodes": urls},
     }
-    overrides, log = ["train.local_steps=5", "join.wait_seconds=0.5"], {"level": "warning", "style": "json"}
+    settings = {"overrides": ["train.local_steps=5", "join.wait_seconds=0.5"], "log": {"level": "warning", "style": "json"}}
     home = folder / f"home-{seed}"
-    return Wanderer(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, overrides=overrides, log=log)))
+    return RandomWalker(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, **settings)))
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from learnae_iota.curl import with_nonces
 from learnae_iota.line import NodeApi
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import PURPOSE, WINDOW_SECONDS, Places, window_of
-from learnae_iota.testing.talk import CHANNEL, TangleListener, announce, announced, listening
 from learnae_iota.transactions import NOTHING, MessageTag, make
+from tests.support.tangle.talk import CHANNEL, TangleListener, announce, announced, listening
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -14,8 +14,8 @@ from learnae_iota.calls import meet
 from learnae_iota.line import NodeApi
 from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.testing import FakeNode
-from learnae_iota.testing.talk import announce, listening
+from tests.support.tangle import FakeNode
+from tests.support.tangle.talk import announce, listening
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -20,9 +20,9 @@ from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, PollingPace
 from learnae_iota.places import Places
-from learnae_iota.testing import FakeNode
-from learnae_iota.testing.talk import announce, announced, listening
 from learnae_iota.transactions import NOTHING, make
+from tests.support.tangle import FakeNode
+from tests.support.tangle.talk import announce, announced, listening
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -17,7 +17,7 @@ from learnae.testing.announcer_kit import AnnouncerConformance, OpenAnnouncer
 from learnae_iota.announcer import IotaAnnouncer, IotaAnnouncerOptions
 from learnae_iota.calls import broadcast
 from learnae_iota.places import PURPOSE, Places, window_of
-from learnae_iota.testing import litter
+from tests.support.tangle import litter
 
 if TYPE_CHECKING:
     from learnae import Context

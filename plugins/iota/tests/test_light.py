@@ -27,7 +27,7 @@ from learnae.records import Kind, PeerId, Sample
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.testing import FakeNode
+from tests.support.tangle import FakeNode
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -13,9 +13,9 @@ from learnae_iota.backlog import MOST_NEWEST, MOST_OLDER, MOST_TRANSACTIONS, Bac
 from learnae_iota.line import NodeApi
 from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Poller
 from learnae_iota.places import WINDOW_SECONDS, Places, window_of
-from learnae_iota.testing import FakeNode, litter
-from learnae_iota.testing.fake_node import MOST_FOUND
 from learnae_iota.transactions import NOTHING, make
+from tests.support.tangle import FakeNode, litter
+from tests.support.tangle.fake_node import MOST_FOUND
 
 PLACES = Places.of("channel", None)
 NOW = 1_800_000_010.0  # in the middle of a window

@@ -21,8 +21,8 @@ from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.line import ANSWER_BYTES
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import PURPOSE, Places, window_of
-from learnae_iota.testing import FakeNode, litter
-from learnae_iota.testing.talk import announce, announced, listening
+from tests.support.tangle import FakeNode, litter
+from tests.support.tangle.talk import announce, announced, listening
 
 if TYPE_CHECKING:
     from learnae import Context

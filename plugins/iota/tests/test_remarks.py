@@ -12,7 +12,7 @@ from learnae import ConfigError
 from learnae_iota import building
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.options import IotaAnnouncerOptions
-from learnae_iota.testing import FakeNode
+from tests.support.tangle import FakeNode
 
 if TYPE_CHECKING:
     from learnae import Context

@@ -15,9 +15,9 @@ from learnae_iota.building import LIGHT_WEIGHT, Builder
 from learnae_iota.line import NodeApi
 from learnae_iota.places import Places, window_of
 from learnae_iota.pyota import load_pyota
-from learnae_iota.testing import litter
 from learnae_iota.transactions import MESSAGE_BYTES, NOTHING, MessageTag, make, read, sent_at
 from learnae_iota.trytes import from_bytes, from_message, from_number, to_message, to_number
+from tests.support.tangle import litter
 
 PLACE = Places.of("channel", None).at(7)
 PARENTS = ("A" * 81, "B" * 81)

@@ -13,7 +13,7 @@ import pytest
 
 import learnae
 from learnae.records import PeerId
-from tests.support.wanderer import Wanderer, train_until
+from tests.support.random_walk import RandomWalker, train_until
 
 MERGES = 3  # of each peer of the other group
 LIMIT_SECONDS = 100.0
@@ -23,7 +23,7 @@ LIMIT_SECONDS = 100.0
 class Member:
     """A wanderer that remembers whose updates it has merged."""
 
-    wanderer: Wanderer
+    wanderer: RandomWalker
     merged: Counter[PeerId] = attrs.field(factory=Counter)
 
     @property
@@ -48,7 +48,7 @@ def join(tmp_path: Path) -> Iterator[Join]:
             seed = next(seeds)
             document = {"swarm": {"name": "two groups", "open": True}, "train": {"local_steps": 100}, "codec": {"use": "fp32"}, **tables}
             home, log = tmp_path / f"home-{seed}", {"level": "warning", "style": "json"}
-            return Member(Wanderer(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, log=log))))
+            return Member(RandomWalker(seed, lambda model: stack.enter_context(learnae.join(model, config=document, home=home, log=log))))
 
         yield joined
 

@@ -13,7 +13,7 @@ from learnae.identity.envelopes import ENVELOPE_BYTES, OpenedEnvelope, decode_en
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
 from tests.support.hostile.targets import Target
-from tests.support.hostile.trees import CBOR
+from tests.support.hostile.value_mutations import CBOR
 
 SWARM = bytes(range(16))
 HEAD_BYTES = 97

@@ -14,7 +14,7 @@ from learnae.content.unpack import Content, Manifest
 from learnae.errors import UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Block, Cid, Encoded, Kind, PeerId, TensorSpec
 from tests.support.hostile.targets import Target
-from tests.support.hostile.trees import DAG_CBOR, LOOSE_DAG_CBOR
+from tests.support.hostile.value_mutations import DAG_CBOR, LOOSE_DAG_CBOR
 
 T = TypeVar("T")
 

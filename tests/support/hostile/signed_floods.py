@@ -8,7 +8,7 @@ from itertools import count
 
 from learnae.node.signature_budget import KEYS
 from learnae.records import Present, Sample
-from tests.support.hostile.rubbish import Checks, Listener, forged, said
+from tests.support.hostile.cheap_signatures import Checks, Listener, forged, said
 
 FLOOD = 5_000  # messages a second
 MANY = KEYS + 1_000

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from tests.support.hostile import mutations
-from tests.support.hostile.trees import Form
+from tests.support.hostile import byte_mutations
+from tests.support.hostile.value_mutations import Form
 
 
 @attrs.frozen
@@ -35,19 +35,19 @@ class Target:
 
     def mutated(self, rng: Random) -> bytes:
         """One of the seeds, changed."""
-        return mutations.mutated(rng.choice(self.seeds), self.forms, rng)
+        return byte_mutations.mutated(rng.choice(self.seeds), self.forms, rng)
 
 
 def all_targets(folder: Path) -> dict[str, Target]:
     """By name; what lies in files is put into `folder`."""
-    from tests.support.hostile import announcements, answers, contents, files, homes, lines, tensors
+    from tests.support.hostile import announcements, contents, files, homes, http_answers, link_lines, tensors
 
     makers: Sequence[Callable[[], Iterator[Target]]] = (
         announcements.targets,
         contents.targets,
         tensors.targets,
-        lines.targets,
-        answers.targets,
+        link_lines.targets,
+        http_answers.targets,
         lambda: files.targets(folder),
         lambda: homes.targets(folder),
     )

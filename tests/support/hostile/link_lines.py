@@ -23,7 +23,7 @@ from learnae.link.messages import (
 )
 from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
 from tests.support.hostile.targets import Target
-from tests.support.hostile.trees import JSON
+from tests.support.hostile.value_mutations import JSON
 
 PROGRESS = TrainerProgress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
 HELLO = Hello(

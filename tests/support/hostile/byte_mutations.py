@@ -6,8 +6,8 @@ import struct
 from collections.abc import Sequence
 from random import Random
 
-from tests.support.hostile import trees
-from tests.support.hostile.trees import Form
+from tests.support.hostile import value_mutations
+from tests.support.hostile.value_mutations import Form
 
 CLAIMS = tuple(
     struct.pack(">BQ", major << 5 | 27, count) for major in range(7) for count in (2**16, 2**20, 2**31, 2**32, 2**40, 2**63, 2**64 - 1)
@@ -34,7 +34,7 @@ BYTES = (
 def mutated(data: bytes, forms: Sequence[Form], rng: Random) -> bytes:
     """A valid encoding made invalid in one or more ways, or left as it is."""
     if forms and rng.random() < 0.6:
-        data = trees.mutated(data, rng.choice(forms), rng)
+        data = value_mutations.mutated(data, rng.choice(forms), rng)
     for _ in range(rng.choice((0, 0, 1, 1, 2, 5))):
         data = _mutated_bytes(data, rng)
     return data

@@ -1,4 +1,4 @@
-"""What the wreckage of killed peers is called: a file that nobody finished is one thing, a file that is broken another."""
+"""What killed peers leave: a file that nobody finished is one thing, a file that is broken another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from learnae.identity.keys import Identity
-from tests.support.chaos.wreckage import broken_files, unfinished_files
+from tests.support.fault_injection.integrity import broken_files, unfinished_files
 
 
 def a_home(state: Path) -> Path:

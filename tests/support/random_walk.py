@@ -22,7 +22,7 @@ class Stepping(Protocol):
     def step(self) -> None: ...
 
 
-class Wanderer:
+class RandomWalker:
     """A small model, of random weights by its seed, that moves a little with each step; `swarm` is what joining with it gave."""
 
     def __init__(self, seed: int, join: Callable[[torch.nn.Module], Swarm]) -> None:

@@ -1,4 +1,4 @@
-"""Bad luck by plan: every few seconds one process is killed and another one frozen, by a seeded choice."""
+"""Faults by plan: every few seconds one process is killed and another one frozen, by a seeded choice."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from random import Random
 
 import attrs
 
-from tests.support.chaos.herd import Herd, send
+from tests.support.fault_injection.peers import PeerProcesses, send
 
 FREEZE_SECONDS = (0.5, 3.0)
 
 
 @attrs.define
-class Monkey:
-    """`deeds` counts what it did."""
+class FaultInjector:
+    """`injected` counts what it did."""
 
-    herd: Herd
+    peers: PeerProcesses
     seed: int
-    pause: float = 3.0  # seconds between two deeds
-    deeds: Counter[str] = attrs.field(factory=Counter)
+    pause: float = 3.0  # seconds between two faults
+    injected: Counter[str] = attrs.field(factory=Counter)
     _frozen: dict[int, float] = attrs.field(factory=dict)  # until when
     _random: Random = attrs.field(default=attrs.Factory(lambda self: Random(self.seed), takes_self=True))
 
-    def rage(self, seconds: float) -> None:
+    def inject(self, seconds: float) -> None:
         """Do harm for so long, and leave nobody frozen."""
         end = time.monotonic() + seconds
         try:
-            while not self.herd.done and (now := time.monotonic()) < end:
+            while not self.peers.done and (now := time.monotonic()) < end:
                 self._kill()
                 self._freeze(now)
                 self._tend_until(min(end, now + self.pause))
@@ -39,25 +39,25 @@ class Monkey:
     def _kill(self) -> None:
         """The trainer or the node of anyone; of two processes the other one must cope."""
         targets = [
-            (kind, pid) for member in self.herd.working for kind in ("trainer", "node") if (pid := getattr(member, kind)) is not None
+            (kind, pid) for member in self.peers.working for kind in ("trainer", "node") if (pid := getattr(member, kind)) is not None
         ]
         if targets:
             kind, pid = self._random.choice(targets)
             send(pid, signal.SIGKILL)
-            self.deeds[f"{kind} killed"] += 1
+            self.injected[f"{kind} killed"] += 1
 
     def _freeze(self, now: float) -> None:
-        targets = [pid for member in self.herd.working for pid in (member.trainer, member.node) if pid is not None]
+        targets = [pid for member in self.peers.working for pid in (member.trainer, member.node) if pid is not None]
         if targets:
             pid = self._random.choice(targets)
             send(pid, signal.SIGSTOP)
             self._frozen[pid] = now + self._random.uniform(*FREEZE_SECONDS)
-            self.deeds["frozen"] += 1
+            self.injected["frozen"] += 1
 
     def _tend_until(self, end: float) -> None:
-        while not self.herd.done and (now := time.monotonic()) < end:
+        while not self.peers.done and (now := time.monotonic()) < end:
             self._thaw(now)
-            self.herd.tend(min([end, *self._frozen.values()]))
+            self.peers.tend(min([end, *self._frozen.values()]))
 
     def _thaw(self, now: float) -> None:
         for pid in [pid for pid, until in self._frozen.items() if until <= now]:

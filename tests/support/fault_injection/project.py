@@ -11,7 +11,7 @@ import numpy as np
 
 from learnae import launch
 from learnae.data import digits
-from tests.support.chaos.herd import Member
+from tests.support.fault_injection.peers import PeerProcess
 
 CONFIG = """
 [swarm]
@@ -87,11 +87,11 @@ class Project:
         (self.folder / "training.py").write_text(TRAINING)
         np.savez(self.folder / "digits.npz", **attrs.asdict(digits.load()))
 
-    def member(self, number: int, *, seed: int, pause: float, **environment: str) -> Member:
+    def member(self, number: int, *, seed: int, pause: float, **environment: str) -> PeerProcess:
         home = self.state / "learnae" / "homes" / "chaos" / f"peer-{number}"
         words = ("run", "learnae.toml", "--json", "--steps", str(self.steps), "--set", f"peer.home={home}", "--set", f"peer.seed={seed}")
         settings = {"PEER": number, "PEERS": self.peers, "SEED": seed, "PAUSE": pause, "XDG_STATE_HOME": self.state, "LEARNAE_LOG": "info"}
-        return Member(
+        return PeerProcess(
             name=f"peer-{number}",
             command=launch.command("learnae", *words),
             folder=self.folder,
@@ -101,6 +101,6 @@ class Project:
         )
 
 
-def moments(member: Member) -> list[dict[str, Any]]:
+def moments(member: PeerProcess) -> list[dict[str, Any]]:
     """What the peer told of its training, in all its lives."""
     return [json.loads(line) for line in member.log.read_text().splitlines() if line.startswith('{"step"')]

@@ -22,7 +22,7 @@ REAP_SECONDS = 30.0
 
 
 @attrs.define
-class Member:
+class PeerProcess:
     """One peer over all of its lives. It is done when its command ends by itself with exit code 0."""
 
     name: str
@@ -85,17 +85,17 @@ class Member:
 
 
 @attrs.define
-class Herd:
+class PeerProcesses:
     """All peers of a swarm. Leaving its `with` ends every process that is left."""
 
-    members: Sequence[Member]
+    members: Sequence[PeerProcess]
 
     @property
     def done(self) -> bool:
         return all(member.done for member in self.members)
 
     @property
-    def working(self) -> list[Member]:
+    def working(self) -> list[PeerProcess]:
         return [member for member in self.members if member.running]
 
     def tend(self, until: float) -> None:

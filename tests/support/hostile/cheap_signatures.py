@@ -1,4 +1,4 @@
-"""Messages by the ten thousand, signed in a way that costs nothing, and a node's ear with a time of its own that hears them."""
+"""Messages by the ten thousand, signed in a way that costs nothing, and a receiver with a clock of its own that hears them."""
 
 from __future__ import annotations
 

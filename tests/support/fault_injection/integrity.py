@@ -1,4 +1,4 @@
-"""What is left when the smoke clears: every file of every peer is whole, or it is named here."""
+"""Integrity check: every file of every peer is whole, or it is named here."""
 
 from __future__ import annotations
 
