@@ -59,6 +59,19 @@ def test_every_document_can_be_found_from_the_index() -> None:
     assert [str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md") if path.resolve() not in reached] == []
 
 
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("record", DECISIONS, ids=lambda record: record.stem)
+def test_a_decision_that_does_not_hold_says_on_its_first_line_what_replaced_it(record: Path) -> None:
+    text, number = record.read_text(), record.name[:4]
+    title, status = text.partition("\n")[0], re.findall(r"^- Status: (.*)$", text, re.MULTILINE)[0]
+    by = re.findall(r"\[(\d{4})\]", status.partition(";")[0]) if status.startswith("replaced") else []
+    assert re.findall(r"\d{4}", title.partition("(replaced")[2]) == by
+    [listed] = re.findall(rf"^\| {number} \| .*\]\((.*)\) \| (.*) \|$", (record.parent / "README.md").read_text(), re.MULTILINE)
+    assert (listed[0], listed[1].split()[0], re.findall(r"\d{4}", listed[1])) == (record.name, re.split(r"[ ;]", status)[0], by)
+
+
 def test_the_reference_says_what_the_code_says() -> None:
     result = subprocess.run([sys.executable, "tools/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"type `make reference`\n{result.stdout}{result.stderr}"
