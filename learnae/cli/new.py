@@ -67,7 +67,7 @@ def init(folder: Path, private: bool, debug: bool) -> None:
 
     NAME is the name of the swarm too. A folder that has something in it is left alone.
     """
-    from learnae.scaffold.writing import FILES, KEY_FILE, missing_extras, write_project
+    from learnae.scaffold import FILES, KEY_FILE, missing_extras, write_project
 
     write_project(folder, private=private)
     if private:
@@ -102,7 +102,7 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
     """
     from learnae.logs import make_logger
     from learnae.plugins.manager import PluginManager
-    from learnae.scaffold.writing import write_plugin
+    from learnae.scaffold import write_plugin
 
     taken = PluginManager.discover(log=make_logger("debug" if debug else "error")).offers(kind)
     names = write_plugin(folder, kind, taken)

@@ -37,7 +37,6 @@ from learnae.link.messages import (
 from learnae.records import RoundReport
 from learnae.trainer.copying import AdoptionInProgress, ModelCopier
 from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
-from learnae.trainer.reentry import held, within
 from learnae.trainer.shared import SharedModel, SharedTensor
 from learnae.trainer.shared_memory import SharedMemory
 from learnae.trainer.status import RoundCounts, SwarmSettings
@@ -369,3 +368,19 @@ def _refuse(call: str, in_the_middle: bool) -> None:
 
 def _to_nobody(message: ToNode) -> None:
     """Between two nodes."""
+
+
+def held(lock: threading.RLock) -> bool:
+    """Whether the thread that asks is at work under the lock: its call comes from a signal's handler, or from the collector."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # a Condition asks its lock the same
+
+
+def within(lock: threading.RLock, file: str) -> bool:
+    """Whether a function of that file, further out than the one that asks, is at work under the lock.
+
+    The stack has the last word: an interrupt just before a `with` lets go of its lock leaves it held, and nothing is going on.
+    """
+    frame = sys._getframe(1).f_back if held(lock) else None
+    while frame is not None and frame.f_code.co_filename != file:
+        frame = frame.f_back
+    return frame is not None

@@ -26,8 +26,7 @@ from learnae.opening import look
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
 from learnae.trainer.model_progress import checked
-from learnae.trainer.reentry import within
-from learnae.trainer.session import Session
+from learnae.trainer.session import Session, within
 from learnae.trainer.shared import SharedModel, listed
 from learnae.trainer.status import Status, SwarmSettings
 from learnae.trainer.supervisor import Supervisor

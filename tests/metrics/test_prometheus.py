@@ -21,14 +21,9 @@ from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-<<<<<<< HEAD
+from learnae.plugins.observers import observing
 from learnae.plugins.observers.http_server import serving_http
 from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus
-from learnae.plugins.observers.switched_on import observing
-=======
-from learnae.plugins.observers import observing
-from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus, serving_http
->>>>>>> bdb21b9 (Fold strategies that had a folder each into one file a kind, and hold what is found by name: classes, files, circles, the wheel)
 from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
 from tests.support.hostile.texts import WORST, is_harmless
 

@@ -12,7 +12,7 @@ import pytest
 
 from learnae.cli.main import main
 from learnae.plugins.manager import open_peer_file
-from learnae.scaffold.writing import FILES, write_project
+from learnae.scaffold import FILES, write_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +60,7 @@ def test_what_to_type_leads_into_a_folder_of_any_name(
 def test_what_the_project_needs_and_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("learnae.scaffold.writing.NEEDS", {"torch_that_is_not_there": "torch", "click": "demo"})
+    monkeypatch.setattr("learnae.scaffold.NEEDS", {"torch_that_is_not_there": "torch", "click": "demo"})
     assert main(["init", str(tmp_path / "x")]) == 0
     assert 'pip install "learnae[torch]"' in capsys.readouterr().out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from learnae import ConfigError
-from learnae.scaffold.writing import PluginNames, plugin_names, swarm_name
+from learnae.scaffold import PluginNames, plugin_names, swarm_name
 
 
 def test_a_swarm_is_called_like_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from learnae.cli.main import main
 from learnae.cli.new import KINDS
 from learnae.config import options
-from learnae.scaffold.writing import MANY, SORTS, write_plugin
+from learnae.scaffold import MANY, SORTS, write_plugin
 
 ROOT = Path(__file__).parents[2]
 each_kind = pytest.mark.parametrize("kind", KINDS)
