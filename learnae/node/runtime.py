@@ -55,7 +55,8 @@ class Quarantine:
 class PluginCalls:
     """All calls of one node. Without a page, as under virtual time, nobody watches."""
 
-    def __init__(self, page: CallPage | None = None, benched: Iterable[Quarantined] = ()) -> None:
+    def __init__(self, page: CallPage | None = None, benched: Iterable[Quarantined] = (), *, interruptible: bool = True) -> None:
+        self.interruptible = interruptible
         self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(benched)
         # The call that a task or a thread works for; tasks and threads that it starts inherit it.
         self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
@@ -109,7 +110,7 @@ class PluginCall:
         # Set, not reset by its token: a generator may be closed in another context than the one that it was entered in.
         self._calls.innermost.set(self._outer)
         self._calls.page.leave(self._row)
-        if (blamed := blame(self._plugin, self._action, error, self._ours)) is not None:
+        if (blamed := blame(self._plugin, self._action, error, self._ours, interruptible=self._calls.interruptible)) is not None:
             raise blamed from blamed.__cause__
 
 

@@ -28,15 +28,22 @@ def naming(plugin: str, action: str, ours: tuple[type[LearnaeError], ...] = (Lea
 
 
 def blame(
-    plugin: str, action: str, error: BaseException | None, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
+    plugin: str,
+    action: str,
+    error: BaseException | None,
+    ours: tuple[type[LearnaeError], ...] = (LearnaeError,),
+    *,
+    interruptible: bool = True,
 ) -> LearnaeError | None:
     """What is raised in place of this error, or None where it passes as it is.
+
+    A process that is `interruptible` gets the user's Ctrl-C as a KeyboardInterrupt; in any other one a plugin has made it up.
 
     Of a group, however deep, the gravest counts: a mistake of the plugin, then what one of `ours` says. `ours` are those of our errors
     that this call may raise; any other is a mistake too. What is cancelled beside an error is cancelled again at the next checkpoint.
     """
     leaves = [] if error is None else [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
-    if not leaves or any(map(_interrupts, leaves)):
+    if not leaves or (interruptible and any(map(_interrupts, leaves))):
         return None
     allowed = [leaf for leaf in leaves if isinstance(leaf, (PluginError, *ours))]
     if len(allowed) < len(leaves):
@@ -69,26 +76,31 @@ def gravest_of(error: BaseException) -> BaseException:
 
 def described(error: BaseException) -> str:
     """An exception in one line: its type and its words; of a group, what the first in it says."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = next(_leaves(error))
     try:
         words = str(error)
-    except Exception:  # an exception of a plugin's own, that cannot even be told
+    except BaseException:  # an exception of a plugin's own, that cannot even be told: whatever it raises, it is not what we ask for
         words = ""
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
+    """However deep a plugin has put them: without recursion."""
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(reversed(one.exceptions))
+        else:
+            yield one
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Without importing trio: whoever lists plugins needs none of it, and where it was never imported nothing was cancelled."""
-    return isinstance(error, (GeneratorExit, getattr(sys.modules.get("trio"), "Cancelled", ())))
+    """Without importing trio: whoever lists plugins needs none of it, and where it was never imported nothing was cancelled.
+
+    GeneratorExit is none: no generator of ours is closed in the middle of a call, so a plugin has raised it.
+    """
+    return isinstance(error, getattr(sys.modules.get("trio"), "Cancelled", ()))
 
 
 def _interrupts(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from learnae import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
-from learnae.plugins.calls import naming
+from learnae.plugins.calls import blame, naming
 
 
 def test_what_a_strategy_raises_becomes_a_plugin_error_with_its_cause() -> None:
@@ -37,6 +37,32 @@ def test_our_own_errors_and_interrupts_pass_as_they_are(error: BaseException) ->
     with pytest.raises(type(error)) as caught, naming("p", "merging"):
         raise error
     assert caught.value is error
+
+
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def deep(levels: int) -> BaseException:
+    error: BaseException = ValueError("at the bottom")
+    for _ in range(levels):
+        error = BaseExceptionGroup("deeper", [error])
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(GeneratorExit(), "GeneratorExit"), (Untellable(), "Untellable"), (deep(3000), "ValueError: at the bottom")],
+    ids=["GeneratorExit", "untellable", "deep"],
+)
+def test_whatever_else_it_raises_is_a_failure_of_the_plugin(error: BaseException, told: str) -> None:
+    blamed = blame("p", "merging", error)
+    assert isinstance(blamed, PluginError) and str(blamed).endswith(told)
+
+
+def test_where_no_user_can_interrupt_a_keyboard_interrupt_is_the_plugins() -> None:
+    assert isinstance(blame("p", "merging", KeyboardInterrupt(), interruptible=False), PluginError)
 
 
 def test_cancellation_passes() -> None:
