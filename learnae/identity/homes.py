@@ -14,6 +14,7 @@ import fcntl
 import os
 import pwd
 import stat
+import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class HomeFolder:
         path = self.path / name
         if secret and found.st_mode & _OTHERS:
             raise open_to_others(path, found)
-        if self.entered and (writers := _written_by_others(found)):
+        if self.entered and (writers := _written_by_others(found, f"/proc/self/fd/{self.fd}/{name}")):
             raise ConfigError(Problem(str(path), f"{writers} may write to it (mode {_mode(found)})", f"chmod go-w {in_shell(path)}"))
 
     @contextmanager
@@ -113,7 +114,7 @@ def open_home(path: Path, *, looking: bool = False) -> Iterator[HomeFolder]:
         allowed = {os.geteuid(), ROOT} if looking else {os.geteuid()}
         if found.st_uid not in allowed and not (looking and os.geteuid() == ROOT):
             raise _of_another(path, found.st_uid, "" if looking else _within(path, descriptor))
-        if writers := _written_by_others(found):
+        if writers := _written_by_others(found, descriptor):
             message = f"{writers} may write to it (mode {_mode(found)}), and so into this peer"
             remedy = f"chmod -R go-w {in_shell(path)}" + ("" if looking else _within(path, descriptor))
             raise ConfigError(Problem(f"peer.home {path}", message, remedy))
@@ -148,20 +149,36 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
 
 
-def _written_by_others(found: os.stat_result) -> str:
-    """Who else may, in words."""
+def _written_by_others(found: os.stat_result, where: int | str) -> str:
+    """Who else may, in words.
+
+    With an access control list the bits of the group say what anybody named there may do at most, and `chmod go-w` takes it from all.
+    """
     if found.st_mode & stat.S_IWOTH:
         return "all users of this machine"
-    if found.st_mode & stat.S_IWGRP and not is_private(found.st_gid, found.st_uid):
-        return "its group"
-    return ""
+    if not found.st_mode & stat.S_IWGRP:
+        return ""
+    if _has_access_list(where):
+        return "whoever its access control list (getfacl) names"
+    return "" if is_private(found.st_gid, found.st_uid) else "its group"
+
+
+def _has_access_list(where: int | str) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(os.getxattr(where, "system.posix_acl_access", follow_symlinks=isinstance(where, int)))
+    except OSError:  # none, or a file system that knows none
+        return False
 
 
 def _within(path: Path, descriptor: int) -> str:
     """What a folder that is shared is good for, such as the usual volume of Kubernetes; empty where this user may not write to it."""
     effective = os.access in os.supports_effective_ids
     allowed = os.access(os.curdir, os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=effective)
-    return f"; or name a new folder in it, such as {path / 'peer'}" if allowed and _written_by_others(os.fstat(descriptor)) else ""
+    return (
+        f"; or name a new folder in it, such as {path / 'peer'}" if allowed and _written_by_others(os.fstat(descriptor), descriptor) else ""
+    )
 
 
 def _of_another(path: Path, owner: int, within: str) -> ConfigError:

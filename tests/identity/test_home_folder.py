@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -109,6 +110,31 @@ def test_a_home_in_which_others_may_write_is_refused_and_what_is_said_mends_it(p
     assert as_user(ANNA, lambda: os.system(f"chmod -R go-w {home}")) == ""
     for work in (live, look, order):
         assert as_user(ANNA, lambda work=work: work(home)) == ""
+
+
+def give_by_list(path: Path, user: int) -> None:
+    """An access control list by which this user may write, the entries of Linux in their order: owner, user, group, mask, others."""
+    nobody = 0xFFFFFFFF
+    entries = [(0x01, 7, nobody), (0x02, 7, user), (0x04, 0, nobody), (0x10, 7, nobody), (0x20, 0, nobody)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", packed)
+    except OSError:
+        pytest.skip("needs a file system with access control lists")
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["", "config.json", "history.sqlite"])
+def test_a_home_to_which_an_access_control_list_lets_others_write_is_refused_and_what_is_said_mends_it(place: Path, name: str) -> None:
+    home = anybodys(place, 0o777) / "home"
+    assert as_user(ANNA, lambda: live(home), group=ANNA) == ""
+    if name:
+        home.chmod(0o755)
+    give_by_list(home / name, BERT)
+    said = as_user(ANNA, lambda: look(home), group=ANNA)
+    assert "ConfigError" in said and f"go-w {home / name}" in said
+    assert as_user(ANNA, lambda: os.system(f"chmod -R go-w {home}"), group=ANNA) == ""
+    assert as_user(ANNA, lambda: look(home), group=ANNA) == ""
 
 
 @needs_root
