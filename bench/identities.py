@@ -101,7 +101,7 @@ async def useful(attack: str, rounds: int, honest: int) -> list[tuple[float, flo
     """For each window: the updates that an honest peer merged in a round, and the seconds between its rounds; means of all of them."""
     manager = PluginManager.discover(only=())
     manager.register(MemberPlugin(), Plugin("member"))
-    async with SimulatedSwarm(0, {"storage": {"use": "choosy"}, "join": {"wait_seconds": 0.0}}, manager=manager) as swarm:
+    async with SimulatedSwarm(seed=0, settings={"storage": {"use": "choosy"}, "join": {"wait_seconds": 0.0}}, manager=manager) as swarm:
         member = swarm.shared(Member)
         identities = [_peer(swarm, index, "spoilt") for index in range(honest)]
         member.attack, member.identities = attack, {peer.peer for peer in identities}

@@ -169,7 +169,7 @@ def one_run(speeds: Sequence[float], split: str, line: Line, patience: float, se
     async def main() -> Outcome:
         settings = {"join": {"wait_seconds": 0.0}, "train": {"patience": patience}, "storage": {"use": "slow"}}
         medium = MemoryMedium(delay=lambda rng: line.announcement)
-        async with SimulatedSwarm(seed, settings, manager=manager_with_slow_storage(line.read), medium=medium) as swarm:
+        async with SimulatedSwarm(seed=seed, settings=settings, manager=manager_with_slow_storage(line.read), medium=medium) as swarm:
             curve = Curve(digits)
             for index, (speed, rows) in enumerate(zip(speeds, SPLITS[split](digits.train_y, len(speeds), seed), strict=True)):
                 chance = np.random.default_rng([seed, index])

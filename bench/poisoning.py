@@ -79,7 +79,7 @@ class Case:
         return run_in_virtual_time(self._run, digits, seed=self.seed)
 
     async def _run(self, digits: Digits) -> float:
-        async with SimulatedSwarm(self.seed, {"join": {"wait_seconds": 0.0}}) as swarm:
+        async with SimulatedSwarm(seed=self.seed, settings={"join": {"wait_seconds": 0.0}}) as swarm:
             crowd = []
             for index, rows in enumerate(SPLITS[SPLIT](digits.train_y, PEERS, self.seed)):
                 train = self._trainer(digits.train_x[rows], digits.train_y[rows], index)

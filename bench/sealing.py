@@ -77,7 +77,9 @@ def updates() -> None:
         codec = Int8(None, make_context(Path(home)))
     rng = np.random.default_rng(0)
     shapes = itertools.chain.from_iterable(((into, out), (out,)) for into, out in itertools.pairwise(WIDTHS))
-    model = {TensorSpec(f"t{i}", "float32", shape): rng.standard_normal(shape, np.float32) for i, shape in enumerate(shapes)}
+    model = {
+        TensorSpec(name=f"t{i}", dtype="float32", shape=shape): rng.standard_normal(shape, np.float32) for i, shape in enumerate(shapes)
+    }
     seals: dict[str, Encryption] = {"open": NO_ENCRYPTION, "sealed": AesSiv(os.urandom(AesSiv.KEY_BYTES))}
     packing: dict[str, list[float]] = {name: [] for name in seals}
     unpacking: dict[str, list[float]] = {name: [] for name in seals}

@@ -50,7 +50,7 @@ class Heard:
     backlog: bool = False
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class TensorSpec:
     """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor.
 
@@ -84,7 +84,7 @@ class Kind(enum.IntEnum):
     LEAVING = 5
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Update:
     """One published version of a peer's weights. All of it is claimed by the sender; nothing but the root is checked by hashing."""
 
@@ -103,7 +103,7 @@ class Update:
     sketch: Octets = b""  # count sketch, 200 x float16
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Slice:
     """A published piece of training data."""
 
@@ -138,7 +138,7 @@ class Leaving:
 Body = Update | Slice | Sample | Present | Leaving
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Announcement:
     """A small signed message: "number n of this kind from me is this"."""
 
@@ -177,7 +177,7 @@ class Decoded:
     mask: NDArray[np.bool_] | None = None
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class LocalModel:
     """The own model as a strategy sees it: read-only arrays, float32 for floating tensors and int64 for the others.
 
@@ -193,7 +193,7 @@ class LocalModel:
     buffers: Collection[str] = ()
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Received:
     """A fetched update. `tensors` decodes on access and never raises; `masks` holds only what came in part."""
 
@@ -231,7 +231,7 @@ class Merged:
     state: State | None = None
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Candidate:
     """One fresh update of the own lineage that could be fetched in this round."""
 
@@ -248,7 +248,7 @@ class Candidate:
     trust: float = 0.0  # from 0 to 1, by what became of this peer's updates: 0 where none was merged yet, or where three in a row failed
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class View:
     """What a selector sees: the own state, how many it may choose and within how many bytes, and from whom."""
 
@@ -259,7 +259,7 @@ class View:
     candidates: Sequence[Candidate]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class UpdateVerdict:
     """The fate of one update in one round, as it is kept, shown and handed to watchers."""
 
@@ -274,7 +274,7 @@ class UpdateVerdict:
     reason: str
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class RoundReport:
     """One round of one node."""
 

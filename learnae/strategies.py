@@ -50,7 +50,7 @@ class RunInThread(Protocol):
     def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Context:
     """What the core hands to every strategy: use these, never a global."""
 

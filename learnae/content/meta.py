@@ -263,9 +263,9 @@ def _entry(row: Any, limits: Limits) -> TensorEntry:
 def _spec(name: Any, dtype: Any, shape: Any, limits: Limits) -> TensorSpec:
     dims = validators.items(shape, "a shape", limits.dims)
     spec = TensorSpec(
-        validators.text(name, "a name", limits.name),
-        validators.one_of(dtype, "a dtype", DTYPES),
-        tuple(validators.integer(dim, "a dimension") for dim in dims),
+        name=validators.text(name, "a name", limits.name),
+        dtype=validators.one_of(dtype, "a dtype", DTYPES),
+        shape=tuple(validators.integer(dim, "a dimension") for dim in dims),
     )
     validators.integer(spec.count, "a shape's product")
     return spec

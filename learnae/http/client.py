@@ -23,7 +23,7 @@ _TARGET = re.compile(r"/[\x21-\x7e]*")
 __all__ = ["FAILURES", "BadResponseError", "Endpoint", "HttpClient", "Response", "ResponseTooLongError"]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Endpoint:
     """Where a daemon listens: at a port of a host, or, with a `path`, at a Unix socket."""
 

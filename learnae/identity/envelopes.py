@@ -258,7 +258,10 @@ def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
     if kind not in set(Kind):
         raise UpdateRejectedError("unknown-kind", str(kind))
     return Announcement(
-        swarm, peer, validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS), load_body(Kind(kind), numbers)
+        swarm=swarm,
+        peer=peer,
+        number=validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS),
+        body=load_body(Kind(kind), numbers),
     )
 
 

@@ -216,4 +216,14 @@ _WITH_ROOTS = (("verdicts", "root"), ("published", "root"), ("heard", "root"))
 def _verdict(
     round_: int, peer: str, number: int, root: str, merged: int, weight: float, scale: float, stage: str, reason: str
 ) -> UpdateVerdict:
-    return UpdateVerdict(round_, PeerId(peer), number, Cid(root), bool(merged), weight, scale, stage, reason)
+    return UpdateVerdict(
+        round=round_,
+        peer=PeerId(peer),
+        number=number,
+        root=Cid(root),
+        merged=bool(merged),
+        weight=weight,
+        scale=scale,
+        stage=stage,
+        reason=reason,
+    )

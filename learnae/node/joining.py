@@ -153,8 +153,21 @@ class LineageAdoption:
         return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)
 
     def _own_entry(self, own: PublishedUpdate) -> InboxEntry:
-        update_ = Update(Cid(own.root), own.bytes, own.lineage, own.signature, own.age, False, 0, own.samples, 0.0, own.codec)
-        return InboxEntry(Announcement(b"", self.standing.own, own.number, update_), b"", b"", self.clock(), 0, backlog=True)
+        update_ = Update(
+            root=Cid(own.root),
+            bytes=own.bytes,
+            lineage=own.lineage,
+            signature=own.signature,
+            age=own.age,
+            young=False,
+            own_steps=0,
+            samples=own.samples,
+            step_seconds=0.0,
+            codec=own.codec,
+        )
+        return InboxEntry(
+            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_), b"", b"", self.clock(), 0, backlog=True
+        )
 
 
 TRUSTED = "hearing a peer of join.trust"

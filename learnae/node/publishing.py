@@ -88,7 +88,7 @@ class Publisher:
 
     async def announce(self, body: Body) -> None:
         """Send anything that has no content, under its next number. Raises UnavailableError."""
-        kind = Announcement(self.swarm.id, self.identity.peer, 0, body).kind
+        kind = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=0, body=body).kind
         if not self.hearing.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
 
@@ -153,7 +153,7 @@ class Publisher:
 
     async def _send(self, number: int, body: Body) -> bool:
         """Whether it was sent, as far as that can be known; not if its number was heard under the own key since it was taken."""
-        announcement = Announcement(self.swarm.id, self.identity.peer, number, body)
+        announcement = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=number, body=body)
         try:
             message = encode_envelope(self.identity, announcement, seal=self.swarm.messages)
         except ValueError as error:

@@ -83,7 +83,17 @@ def stage_of(error: UpdateRejectedError | PluginError) -> str:
 def _verdict(round_: int, entry: InboxEntry, *, merged: bool, weight: float, scale: float, stage: str, reason: str) -> UpdateVerdict:
     body = entry.announcement.body
     assert isinstance(body, Update)
-    return UpdateVerdict(round_, entry.peer, entry.announcement.number, body.root, merged, weight, scale, stage, reason[:REASON_CHARACTERS])
+    return UpdateVerdict(
+        round=round_,
+        peer=entry.peer,
+        number=entry.announcement.number,
+        root=body.root,
+        merged=merged,
+        weight=weight,
+        scale=scale,
+        stage=stage,
+        reason=reason[:REASON_CHARACTERS],
+    )
 
 
 LIMIT_SECONDS = 5.0

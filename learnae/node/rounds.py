@@ -55,7 +55,9 @@ class MergeBuffers:
             copy_tensors(snapshot.tensors, self.link.page(0))
         start = {name: _read_only(array) for name, array in self.link.page(self._start_page).items()}
         progress = snapshot.progress
-        return LocalModel(start, snapshot.tensors, progress.age, progress.samples, progress.loss, self._buffers)
+        return LocalModel(
+            start=start, current=snapshot.tensors, age=progress.age, samples=progress.samples, loss=progress.loss, buffers=self._buffers
+        )
 
     def free_page(self) -> Mapping[str, Array]:
         return self.link.page(self._free)
@@ -162,7 +164,14 @@ class Rounds:
     def _received_one(self, item: Obtained, local: LocalModel) -> Received:
         tensors = LazyTensors(item.decoder, local.current)
         old = self.chooser.staleness(item.entry, self.clock(), self.pace.round_seconds)
-        return Received(item.entry.peer, update(item.entry), tensors, LazyMasks(tensors), old, sound=item.decoder.sound)
+        return Received(
+            peer=item.entry.peer,
+            update=update(item.entry),
+            tensors=tensors,
+            masks=LazyMasks(tensors),
+            staleness=old,
+            sound=item.decoder.sound,
+        )
 
     async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], tally: RoundRecord) -> str:
         """Why nothing was merged, or the empty string."""

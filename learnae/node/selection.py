@@ -74,7 +74,7 @@ class UpdateSelection:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
-        view = View(round_, age, self.count, self.limit * self.count, candidates)
+        view = View(round=round_, age=age, count=self.count, budget_bytes=self.limit * self.count, candidates=candidates)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
 
     def oversized(self, lineage: bytes, round_: int) -> list[InboxEntry]:

@@ -184,7 +184,7 @@ def _encode(codec: Codec, tensor: Array) -> Encoded:
 
 def _decode(codec: Codec, encoded: Encoded, shape: tuple[int, ...]) -> Decoded:
     """The tensor; `check` must refuse just what `decode` refuses, since after it nothing may be refused any more."""
-    like = TensorSpec("layer.weight", "float32", shape)
+    like = TensorSpec(name="layer.weight", dtype="float32", shape=shape)
     try:
         codec.check(encoded, like, None)
     except UpdateRejectedError:

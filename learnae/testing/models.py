@@ -58,7 +58,13 @@ def local_model(
     buffers: Collection[str] = (),
 ) -> LocalModel:
     """The own model; `start` is `current` unless it is given."""
-    return LocalModel(read_only(current if start is None else start), read_only(current), age, samples, buffers=frozenset(buffers))
+    return LocalModel(
+        start=read_only(current if start is None else start),
+        current=read_only(current),
+        age=age,
+        samples=samples,
+        buffers=frozenset(buffers),
+    )
 
 
 def parameters(model: Mapping[str, Array]) -> dict[str, Array]:
@@ -90,7 +96,7 @@ def received(
         codec="fp32",
     )
     given = tensors if isinstance(tensors, LazyModel) else read_only(tensors)
-    return Received(peer_named(peer), update, given, masks or {}, staleness, weight)
+    return Received(peer=peer_named(peer), update=update, tensors=given, masks=masks or {}, staleness=staleness, weight=weight)
 
 
 class LazyModel(Mapping[str, "Array"]):

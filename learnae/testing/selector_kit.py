@@ -24,12 +24,12 @@ def candidate(peer: str, **facts: Any) -> Candidate:
     """A candidate of 100 bytes; accepted before unless `ever_accepted` says otherwise, and then with all trust unless `trust` does."""
     known: dict[str, Any] = {"bytes": 100, "age": 100, "staleness": 0.0, "ever_accepted": True}
     known["trust"] = 1.0 if facts.get("ever_accepted", True) else 0.0
-    return Candidate(peer_named(peer), Kind.UPDATE, **(known | facts))
+    return Candidate(peer=peer_named(peer), kind=Kind.UPDATE, **(known | facts))
 
 
 def view(*candidates: Candidate, round: int = 1000, count: int = 2, budget_bytes: int = 1 << 30) -> View:
     """What a selector sees."""
-    return View(round, 100, count, budget_bytes, candidates)
+    return View(round=round, age=100, count=count, budget_bytes=budget_bytes, candidates=candidates)
 
 
 @st.composite

@@ -36,14 +36,14 @@ Train = Callable[[Model], int]
 
 
 def specs_of(model: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, str(array.dtype), tuple(array.shape)) for name, array in model.items())
+    return tuple(TensorSpec(name=name, dtype=str(array.dtype), shape=tuple(array.shape)) for name, array in model.items())
 
 
 def _areas(model: Model, count: int) -> list[Model]:
     return [{name: np.zeros_like(array) for name, array in model.items()} for _ in range(count)]
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class MemoryTrainer:
     """Trains `model` (float32 and int64 arrays) by `train`, which changes it in place and returns the optimiser steps that it took.
 
@@ -190,7 +190,7 @@ IN_MEMORY = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}}
 QUIET = logging.ERROR
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class SimulatedPeer:
     """A peer that can be started, killed without warning, and started again with its home, with or without its trainer's model."""
 
@@ -268,7 +268,7 @@ class SimulatedPeer:
         )
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class SimulatedSwarm:
     """`async with SimulatedSwarm(...)` inside `run_in_virtual_time`; `medium` may be changed at any moment.
 
@@ -308,9 +308,9 @@ class SimulatedSwarm:
         lag: Callable[[], int] = lambda: 0,
         settings: Mapping[str, Any] | None = None,
     ) -> SimulatedPeer:
-        trainer = MemoryTrainer(model, train, round_seconds, run=f"{name}-1", lag=lag)
+        trainer = MemoryTrainer(model=model, train=train, round_seconds=round_seconds, run=f"{name}-1", lag=lag)
         identity = Identity.generate(hashlib.sha256(f"{self.seed}/{name}".encode()).digest())
-        return SimulatedPeer(name, self, settings or {}, trainer, identity)
+        return SimulatedPeer(name=name, swarm=self, settings=settings or {}, trainer=trainer, identity=identity)
 
     def config(self, settings: Mapping[str, Any]) -> Any:
         member = {"swarm": {"key_file": str(self.key_file)}} if self.private else {}

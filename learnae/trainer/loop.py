@@ -181,7 +181,7 @@ def _shown(value: Any) -> str:
     return "None" if value is None else f"{words}, of type {type(value).__name__}"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class TrainingProgress:
     """What `on_progress` is told: now and then, and at the end."""
 
@@ -280,7 +280,7 @@ def _learn(trainer: TrainingLoop, batch: Any) -> Tensor:
 
 def _moment(trainer: TrainingLoop, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
     metrics = metrics_of(trainer)
-    return TrainingProgress(step, time.monotonic() - began, None if loss is None else float(loss), metrics)
+    return TrainingProgress(step=step, seconds=time.monotonic() - began, loss=None if loss is None else float(loss), metrics=metrics)
 
 
 def _capture(trainer: TrainingLoop, swarm: Swarm) -> checkpoint.State:

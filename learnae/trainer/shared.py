@@ -309,7 +309,9 @@ def place_of(model: nn.Module, one: FoundTensor) -> SharedTensor:
 
 def spec_of(one: FoundTensor) -> TensorSpec:
     """What the swarm is told of a shared tensor."""
-    return TensorSpec(one.names[0], str(one.tensor.dtype).removeprefix("torch."), tuple(one.tensor.shape), one.buffer)
+    return TensorSpec(
+        name=one.names[0], dtype=str(one.tensor.dtype).removeprefix("torch."), shape=tuple(one.tensor.shape), buffer=one.buffer
+    )
 
 
 def _digest(frozen: Sequence[FoundTensor]) -> bytes:

@@ -14,7 +14,7 @@ from learnae.records import RoundReport
 from learnae.waiting import Backoff
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Status:
     """Where this peer stands."""
 

@@ -47,7 +47,7 @@ def serving(serve: Serve, server: socket.socket | None = None) -> Iterator[Endpo
         thread.start()
         try:
             name = server.getsockname()
-            yield Endpoint(path=name) if isinstance(name, str) else Endpoint("127.0.0.1", name[1])
+            yield Endpoint(path=name) if isinstance(name, str) else Endpoint(host="127.0.0.1", port=name[1])
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
@@ -296,6 +296,6 @@ def test_neither_proxies_nor_redirections_nor_passwords_of_the_environment_count
 def test_no_request_is_made_of_what_is_no_target(target: str, wire_to: Callable[..., HttpClient]) -> None:
     with (
         pytest.raises(ValueError, match="no HTTP"),
-        wire_to(Endpoint("127.0.0.1", 1)).post(target, b"", {}, most_bytes=1, answer_seconds=1.0),
+        wire_to(Endpoint(host="127.0.0.1", port=1)).post(target, b"", {}, most_bytes=1, answer_seconds=1.0),
     ):
         pass

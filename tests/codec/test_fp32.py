@@ -24,6 +24,6 @@ def test_values_are_little_endian_in_c_order():
 def test_decoding_copies_nothing():
     codec = Fp32(NoOptions(), None)
     encoded = codec.encode("w", np.ones(3, np.float32), None, None)
-    array = codec.decode(encoded, TensorSpec("w", "float32", (3,)), None).array
+    array = codec.decode(encoded, TensorSpec(name="w", dtype="float32", shape=(3,)), None).array
     assert np.shares_memory(array, np.frombuffer(encoded.data, np.uint8))
     assert not array.flags.writeable

@@ -39,7 +39,7 @@ def codec():
 
 def there_and_back(codec, tensor):
     tensor = np.asarray(tensor, np.float32)
-    return codec.decode(codec.encode("w", tensor, None, None), TensorSpec("w", "float32", tensor.shape), None).array
+    return codec.decode(codec.encode("w", tensor, None, None), TensorSpec(name="w", dtype="float32", shape=tensor.shape), None).array
 
 
 def test_the_bytes_are_the_scales_and_then_the_levels(codec):
@@ -101,14 +101,14 @@ def test_zeros_take_no_scale(codec):
 
 def test_a_rejection_names_the_tensor_and_what_was_expected(codec):
     with pytest.raises(UpdateRejectedError, match=r"codec: conv\.weight: 9 bytes, expected 104 for the shape \(10, 10\)") as caught:
-        codec.decode(Encoded(bytes(9), {"exponent": 0}), TensorSpec("conv.weight", "float32", (10, 10)), None)
+        codec.decode(Encoded(bytes(9), {"exponent": 0}), TensorSpec(name="conv.weight", dtype="float32", shape=(10, 10)), None)
     assert caught.value.reason == "codec"
 
 
 @pytest.mark.parametrize("exponent", [-127, 128, True, 1.0, "1", None])
 def test_an_exponent_that_is_none_is_rejected(codec, exponent):
     with pytest.raises(UpdateRejectedError, match="exponent is not a whole number"):
-        codec.decode(Encoded(bytes(6), {"exponent": exponent}), TensorSpec("w", "float32", (4,)), None)
+        codec.decode(Encoded(bytes(6), {"exponent": exponent}), TensorSpec(name="w", dtype="float32", shape=(4,)), None)
 
 
 def test_finite_values_are_known_to_be_finite_without_decoding(codec):
@@ -130,4 +130,4 @@ def test_whatever_is_called_finite_decodes_to_finite_values(data, exponent):
     count = len(data) - 2 * blocks
     encoded = Encoded(data, {"exponent": exponent})
     if count > 0 and -(-count // 64) == blocks and codec.finite(encoded):
-        assert np.isfinite(codec.decode(encoded, TensorSpec("w", "float32", (count,)), None).array).all()
+        assert np.isfinite(codec.decode(encoded, TensorSpec(name="w", dtype="float32", shape=(count,)), None).array).all()

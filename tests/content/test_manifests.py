@@ -25,7 +25,10 @@ LIMIT = 64 * MEGABYTE
 
 def tensors(*sizes: int) -> list[tuple[TensorSpec, Encoded]]:
     """One of each size, all different: tensor number i is full of bytes i."""
-    return [(TensorSpec(f"t{i}", "float32", (size,)), Encoded(bytes([i % 256]) * size, {"i": i})) for i, size in enumerate(sizes)]
+    return [
+        (TensorSpec(name=f"t{i}", dtype="float32", shape=(size,)), Encoded(bytes([i % 256]) * size, {"i": i}))
+        for i, size in enumerate(sizes)
+    ]
 
 
 def packed(entries: list[tuple[TensorSpec, Encoded]], **changes: Any) -> Packed:

@@ -22,7 +22,8 @@ counts = st.integers(0, 1 << 40)
 words = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=20)
 values = st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | words
 notes = st.dictionaries(words, values, max_size=4)
-specs = st.builds(TensorSpec, words, st.sampled_from(["float32", "bfloat16", "int64"]), st.lists(st.integers(0, 99), max_size=4).map(tuple))
+dtypes = st.sampled_from(["float32", "bfloat16", "int64"])
+specs = st.builds(TensorSpec, name=words, dtype=dtypes, shape=st.lists(st.integers(0, 99), max_size=4).map(tuple))
 entries = st.builds(TensorEntry, specs, notes, st.builds(ByteRange, counts, counts, counts))
 metas = st.builds(
     Meta,
@@ -37,7 +38,7 @@ metas = st.builds(
 
 
 def entry(name: str = "w", length: int = 4, **notes: Any) -> TensorEntry:
-    return TensorEntry(TensorSpec(name, "float32", (1,)), notes, ByteRange(0, 0, length))
+    return TensorEntry(TensorSpec(name=name, dtype="float32", shape=(1,)), notes, ByteRange(0, 0, length))
 
 
 def meta(*tensors: TensorEntry, **changes: Any) -> Meta:

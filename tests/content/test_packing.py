@@ -44,7 +44,10 @@ sizes = st.lists(st.sampled_from([0, 1, 5, 1000, 100 * KIB, 128 * KIB, 512 * KIB
 
 def tensors(*sizes: int) -> list[tuple[TensorSpec, Encoded]]:
     """One of each size, all different: tensor number i is full of bytes i."""
-    return [(TensorSpec(f"t{i}", "float32", (size,)), Encoded(bytes([i % 256]) * size, {"i": i})) for i, size in enumerate(sizes)]
+    return [
+        (TensorSpec(name=f"t{i}", dtype="float32", shape=(size,)), Encoded(bytes([i % 256]) * size, {"i": i}))
+        for i, size in enumerate(sizes)
+    ]
 
 
 def packed(entries: list[tuple[TensorSpec, Encoded]], **changes: Any) -> Packed:
@@ -162,7 +165,7 @@ def test_peers_with_equal_tensors_have_equal_data_but_roots_of_their_own() -> No
 
 
 def test_equal_blocks_are_sent_once() -> None:
-    entries = [(TensorSpec(name, "float32", (1,)), Encoded(bytes(512 * KIB))) for name in "abc"]
+    entries = [(TensorSpec(name=name, dtype="float32", shape=(1,)), Encoded(bytes(512 * KIB))) for name in "abc"]
     result = packed(entries)
     assert len(data_blocks(result)) == 1
     assert result.bytes < 513 * KIB
@@ -176,7 +179,10 @@ def test_a_tensor_that_fills_its_block_is_not_copied() -> None:
 
 
 def test_a_model_of_ten_thousand_tensors_comes_through() -> None:
-    entries = [(TensorSpec(f"model.layers.{i}.attention.projection.weight", "float32", (3,)), Encoded(b"abc")) for i in range(10_000)]
+    entries = [
+        (TensorSpec(name=f"model.layers.{i}.attention.projection.weight", dtype="float32", shape=(3,)), Encoded(b"abc"))
+        for i in range(10_000)
+    ]
     for seal in SEALS:
         result = packed(entries, seal=seal)
         content = unpacked(result, seal)

@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 from learnae.content.meta import first_difference, model_signature
 from learnae.records import TensorSpec
 
-WEIGHT, BIAS = TensorSpec("weight", "float32", (10, 32)), TensorSpec("bias", "float32", (10,))
+WEIGHT, BIAS = TensorSpec(name="weight", dtype="float32", shape=(10, 32)), TensorSpec(name="bias", dtype="float32", shape=(10,))
 
 
-@given(st.permutations([WEIGHT, BIAS, TensorSpec("scale", "float32", ())]))
+@given(st.permutations([WEIGHT, BIAS, TensorSpec(name="scale", dtype="float32", shape=())]))
 def test_the_order_of_tensors_does_not_matter(specs: list[TensorSpec]) -> None:
     content = b"\x82\x60\x83" + b"\x82\x64bias\x81\x0a" + b"\x82\x65scale\x80" + b"\x82\x66weight\x82\x0a\x18\x20"
     assert model_signature(specs) == hashlib.sha256(b"learnae/model/1" + content).digest()[:8]
 
 
 def test_peers_may_differ_in_dtypes() -> None:
-    assert model_signature([WEIGHT]) == model_signature([TensorSpec("weight", "bfloat16", (10, 32))])
+    assert model_signature([WEIGHT]) == model_signature([TensorSpec(name="weight", dtype="bfloat16", shape=(10, 32))])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        [TensorSpec("weight", "float32", (32, 10)), BIAS],
-        [TensorSpec("weight", "float32", (320,)), BIAS],
-        [TensorSpec("weights", "float32", (10, 32)), BIAS],
+        [TensorSpec(name="weight", dtype="float32", shape=(32, 10)), BIAS],
+        [TensorSpec(name="weight", dtype="float32", shape=(320,)), BIAS],
+        [TensorSpec(name="weights", dtype="float32", shape=(10, 32)), BIAS],
         [WEIGHT],
         [],
     ],
@@ -43,7 +43,7 @@ def test_other_frozen_parameters_are_another_model() -> None:
 
 def test_the_first_difference_is_told_in_words() -> None:
     def spec(name: str, *shape: int, dtype: str = "float32") -> TensorSpec:
-        return TensorSpec(name, dtype, shape)
+        return TensorSpec(name=name, dtype=dtype, shape=shape)
 
     here = [spec("layer1.weight", 3), spec("layer2.weight", 10, 32), spec("scale")]
     assert first_difference(here, here[::-1]) is None

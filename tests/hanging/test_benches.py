@@ -168,7 +168,7 @@ def test_a_large_model_may_take_long_as_long_as_one_tensor_after_another_comes()
     merge = Gradual()
     model = {name: np.zeros(2, np.float32) for name in "abc"}
     page = {name: np.ones(2, np.float32) for name in "abc"}
-    Merger(ConfiguredStrategy("gradual", "p", merge, calls=merge.calls), None, {}).run(LocalModel(model, model), [], page, {})
+    Merger(ConfiguredStrategy("gradual", "p", merge, calls=merge.calls), None, {}).run(LocalModel(start=model, current=model), [], page, {})
     drawn = [max(calls) for calls in merge.seen]
     assert len(set(drawn)) == 3  # calls of their own, and the whole may take for ever:
     assert [sorted(call.within for call in calls.values()) for calls in merge.seen] == [[0.0, math.inf]] * 3

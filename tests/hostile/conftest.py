@@ -28,7 +28,7 @@ from tests.support.hostile.cheap_signatures import Checks
 LINEAGE = b"lineage1"
 SWARM = swarm_id("default")
 TENSORS = 64  # floats in the model of these tests
-SPECS = (TensorSpec("w", "float32", (TENSORS,)),)
+SPECS = (TensorSpec(name="w", dtype="float32", shape=(TENSORS,)),)
 Entries = Iterable[tuple[TensorSpec, Encoded]]
 
 
@@ -57,12 +57,23 @@ class Stranger:
         return packed
 
     def update(self, root: Cid, **changes: Any) -> Update:
-        known = Update(root, 2000, LINEAGE, model_signature(SPECS), 100, False, 100, 100, 0.1, "fp32")
+        known = Update(
+            root=root,
+            bytes=2000,
+            lineage=LINEAGE,
+            signature=model_signature(SPECS),
+            age=100,
+            young=False,
+            own_steps=100,
+            samples=100,
+            step_seconds=0.1,
+            codec="fp32",
+        )
         return attrs.evolve(known, **changes)
 
     def say(self, body: Body, number: int = 1) -> bytes:
         """Announce; returns the message."""
-        return self.send(encode_envelope(self.identity, Announcement(SWARM, self.peer, number, body)), body)
+        return self.send(encode_envelope(self.identity, Announcement(swarm=SWARM, peer=self.peer, number=number, body=body)), body)
 
     def say_payload(self, payload: bytes) -> bytes:
         """Announce what `encode_envelope` would refuse to make."""
@@ -112,7 +123,7 @@ def run(main: Callable[[World], Any], *, seed: int = 0, manager: PluginManager |
     tables = {"gate": [{"use": "sane"}, {"use": "clip"}], "codec": {"use": "fp32"}, **settings}
 
     async def inside() -> Any:
-        async with SimulatedSwarm(seed, tables, manager=manager or PluginManager.discover(only=())) as swarm:
+        async with SimulatedSwarm(seed=seed, settings=tables, manager=manager or PluginManager.discover(only=())) as swarm:
             result = await main(World(swarm))
             await trio.lowlevel.checkpoint()
             return result

@@ -28,8 +28,19 @@ LIES: dict[str, Callable[[int, int], tuple[int, int]]] = {
 
 
 def received(name: str, count: int, age: int) -> Received:
-    update = Update(Cid("root"), 1, LINEAGE, b"s" * 8, age, False, 0, 0, 0.0, "fp32")
-    return Received(PeerId(name), update, {COUNTS: np.array(count)})
+    update = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=LINEAGE,
+        signature=b"s" * 8,
+        age=age,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+    )
+    return Received(peer=PeerId(name), update=update, tensors={COUNTS: np.array(count)})
 
 
 @attrs.define
@@ -51,7 +62,7 @@ class Peer:
 
     def merges(self, accepted: Sequence[Received], here: int) -> None:
         current = {COUNTS: np.array(self.count)}
-        local = LocalModel(current, current, self.age)
+        local = LocalModel(start=current, current=current, age=self.age)
         believed = self.claims.believe(local, accepted, LINEAGE, self.rounds, here=here, young=self.rounds <= 10)
         seen = bounded(accepted, believed.counters)
         self.count = max(self.count, *(int(item.tensors[COUNTS]) for item in seen))

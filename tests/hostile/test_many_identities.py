@@ -21,7 +21,7 @@ from learnae.records import Cid, Encoded, PeerId, RoundReport, TensorSpec
 HONEST, IDENTITIES = 8, 8  # beside the victim; both are played
 ROUNDS = 100
 NOT_FINITE = Encoded(np.full(64, np.nan, "<f4").tobytes())
-SPEC = TensorSpec("w", "float32", (64,))
+SPEC = TensorSpec(name="w", dtype="float32", shape=(64,))
 
 
 @attrs.define

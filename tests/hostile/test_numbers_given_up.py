@@ -52,7 +52,9 @@ def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_re
         for shown in range(2 if twin else 1):
             await taken_anew(numbers)
             given_up.append(numbers.used[Kind.UPDATE])
-            message = encode_envelope(alice.identity, Announcement(SWARM, alice.peer, numbers.used[Kind.UPDATE] + above, body))
+            message = encode_envelope(
+                alice.identity, Announcement(swarm=SWARM, peer=alice.peer, number=numbers.used[Kind.UPDATE] + above, body=body)
+            )
             world.swarm.medium.send("mallory", (channel(SWARM), bytes([shown])), message)
             await trio.sleep(0.05)
             assert numbers.used[Kind.UPDATE] > 1 << 32

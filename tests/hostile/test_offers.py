@@ -26,7 +26,7 @@ Prepare = Callable[[Any], None]
 
 
 def spec(name: str, *shape: int) -> TensorSpec:
-    return TensorSpec(name, "float32", shape)
+    return TensorSpec(name=name, dtype="float32", shape=shape)
 
 
 def floats(count: int, number: float = 1.0) -> Encoded:

@@ -226,7 +226,7 @@ def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_sho
         await trio.sleep(10)
         body = bodies(world, alice.identity)[kind]
         for old in range(2_000, 2_040):
-            message = encode_envelope(alice.identity, Announcement(SWARM, alice.peer, old, body))
+            message = encode_envelope(alice.identity, Announcement(swarm=SWARM, peer=alice.peer, number=old, body=body))
             world.swarm.medium.send("mallory", (channel(SWARM), b"old" if polled else old.to_bytes(4, "big")), message)
             await trio.sleep(1)
         since = len(alice.trainer.reports), len(bob.trainer.reports)

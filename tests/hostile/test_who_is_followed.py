@@ -218,7 +218,7 @@ def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_wor
         meet()
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):
-            root = liar.store(liar.pack([(TensorSpec("w", "float32", (64,)), nothing)], number=number)).root
+            root = liar.store(liar.pack([(TensorSpec(name="w", dtype="float32", shape=(64,)), nothing)], number=number)).root
             liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), young=False), number)
             await trio.sleep(1)
         return own, founder.lineage, young
@@ -234,7 +234,9 @@ def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_
         await trio.sleep(5)
         peer.kill()
         world.swarm.shared(Silent).update(Cid(item.root) for item in peer.history.published())
-        peer.replace_trainer(MemoryTrainer({"w": np.zeros(64, np.float32)}, lambda model: 1, lambda: 1.0, run="again"))
+        peer.replace_trainer(
+            MemoryTrainer(model={"w": np.zeros(64, np.float32)}, train=lambda model: 1, round_seconds=lambda: 1.0, run="again")
+        )
         peer.start()
         await trio.sleep(60)
         return peer

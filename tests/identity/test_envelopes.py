@@ -63,7 +63,7 @@ bodies = st.one_of(
 
 
 def announcement(body: Body = UPDATE, number: int = 7) -> Announcement:
-    return Announcement(SWARM, ANN.peer, number, body)
+    return Announcement(swarm=SWARM, peer=ANN.peer, number=number, body=body)
 
 
 def opened(body: Body) -> Body:
@@ -126,7 +126,7 @@ def test_a_present_that_is_too_large_goes_with_the_first_hints_of_each_storage()
 @pytest.mark.parametrize(
     "body",
     [
-        Slice(ROOT, 1, b"schema", 1, {f"{index:064}": index for index in range(20)}),
+        Slice(root=ROOT, bytes=1, schema=b"schema", rows=1, labels={f"{index:064}": index for index in range(20)}),
         Sample(bytes(SAMPLE_BYTES + 1)),
         attrs.evolve(UPDATE, sketch=bytes(401)),
         attrs.evolve(UPDATE, age=-1),

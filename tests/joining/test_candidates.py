@@ -23,8 +23,19 @@ OWN = PublishedUpdate(3, Cid("own"), LINEAGE, 7, 0, 10, "fp32", b"s" * 8)
 
 
 def entry(peer: PeerId, *, backlog: bool = False) -> InboxEntry:
-    body = Update(Cid("root"), 1, LINEAGE, b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    return InboxEntry(Announcement(b"", peer, 1, body), b"", b"", 0.0, 1, backlog)
+    body = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=LINEAGE,
+        signature=b"s" * 8,
+        age=7,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+    )
+    return InboxEntry(Announcement(swarm=b"", peer=peer, number=1, body=body), b"", b"", 0.0, 1, backlog)
 
 
 def settling(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
@@ -78,8 +89,19 @@ class Counting(Inbox):
 def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_for_than_at_once(newcomer):
     inbox = Counting(300, lambda peer: False)
     for number in range(300):
-        body = Update(Cid("root"), 1, number.to_bytes(8, "big"), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-        inbox.put(InboxEntry(Announcement(b"", PeerId(f"{number:064x}"), 1, body), b"", b"", 0.0, 1, backlog=False))
+        body = Update(
+            root=Cid("root"),
+            bytes=1,
+            lineage=number.to_bytes(8, "big"),
+            signature=b"s" * 8,
+            age=7,
+            young=False,
+            own_steps=0,
+            samples=0,
+            step_seconds=0.0,
+            codec="fp32",
+        )
+        inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
     chooser = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
     made = attrs.evolve(settling(JoinTable()), chooser=chooser)
     among = made.standing.where_to_join(chooser.seen(1))

@@ -30,12 +30,27 @@ LINEAGE = b"lineage1"
 
 def received(name: str, count: int, age: int = 7) -> Received:
     tensors = {"n": np.array(count), "table": np.array([count]), "w": np.array([0.5], np.float32)}
-    return Received(PeerId(name), Update(Cid("root"), 1, LINEAGE, b"s" * 8, age, False, 0, 0, 0.0, "fp32"), tensors)
+    return Received(
+        peer=PeerId(name),
+        update=Update(
+            root=Cid("root"),
+            bytes=1,
+            lineage=LINEAGE,
+            signature=b"s" * 8,
+            age=age,
+            young=False,
+            own_steps=0,
+            samples=0,
+            step_seconds=0.0,
+            codec="fp32",
+        ),
+        tensors=tensors,
+    )
 
 
 def local(count: int, age: int) -> LocalModel:
     current = {"n": np.array(count)}
-    return LocalModel(current, current, age)
+    return LocalModel(start=current, current=current, age=age)
 
 
 def test_counters_are_bounded_and_all_else_passes_as_it_is():

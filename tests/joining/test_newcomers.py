@@ -14,21 +14,36 @@ from learnae.node.obtaining import Obtained
 from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
 
 COUNTS = "bn.num_batches_tracked"
-SPECS = {"w": TensorSpec("w", "float32", (2,)), COUNTS: TensorSpec(COUNTS, "int64", (2,)), "table": TensorSpec("table", "int64", (2,))}
+SPECS = {
+    "w": TensorSpec(name="w", dtype="float32", shape=(2,)),
+    COUNTS: TensorSpec(name=COUNTS, dtype="int64", shape=(2,)),
+    "table": TensorSpec(name="table", dtype="int64", shape=(2,)),
+}
 MOST = np.iinfo(np.int64).max
 
 
 def obtained(weight: float, integers: list[int], age: int = 7, table: list[int] | None = None) -> Obtained:
     tensors = {"w": np.full(2, weight, np.float32), COUNTS: np.array(integers), "table": np.array(table or integers)}
     decoder = SimpleNamespace(specs=SPECS, decode=lambda name: Decoded(tensors[name]))
-    body = Update(Cid("root"), 1, b"l" * 8, b"s" * 8, age, False, 0, 0, 0.0, "fp32")
-    return Obtained(InboxEntry(Announcement(b"", PeerId("p"), 1, body), b"", b"", 0.0, 1, False), decoder)
+    body = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=age,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+    )
+    return Obtained(InboxEntry(Announcement(swarm=b"", peer=PeerId("p"), number=1, body=body), b"", b"", 0.0, 1, False), decoder)
 
 
 def adopted(*items: Obtained, own: int = 3, age: int = 100) -> dict[str, list]:
     current = {"w": np.zeros(2, np.float32), COUNTS: np.full(2, own), "table": np.zeros(2, np.int64)}
     page = {name: array.copy() for name, array in current.items()}
-    assert write_model(medoid(items), items, LocalModel(current, current, age=3), age, page)
+    assert write_model(medoid(items), items, LocalModel(start=current, current=current, age=3), age, page)
     return {name: array.tolist() for name, array in page.items()}
 
 

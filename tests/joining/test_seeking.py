@@ -44,14 +44,42 @@ class Line:
 
 
 def lead(name: str, strength: int, count: int = 1) -> SearchLead:
-    body = Update(Cid("root"), 1, name.encode(), b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    entries = [InboxEntry(Announcement(b"", PeerId(name), number, body), b"", b"", 0.0, 1, False) for number in range(count)]
+    body = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=name.encode(),
+        signature=b"s" * 8,
+        age=7,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+    )
+    entries = [
+        InboxEntry(Announcement(swarm=b"", peer=PeerId(name), number=number, body=body), b"", b"", 0.0, 1, False) for number in range(count)
+    ]
     return SearchLead(name.encode(), entries, strength)
 
 
 def crowd(names: Sequence[str]) -> SearchLead:
-    body = Update(Cid("root"), 1, b"crowd", b"s" * 8, 7, False, 0, 0, 0.0, "fp32")
-    return SearchLead(b"crowd", [InboxEntry(Announcement(b"", PeerId(name), 1, body), b"", b"", 0.0, 1, False) for name in names], 3)
+    body = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=b"crowd",
+        signature=b"s" * 8,
+        age=7,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+    )
+    return SearchLead(
+        b"crowd",
+        [InboxEntry(Announcement(swarm=b"", peer=PeerId(name), number=1, body=body), b"", b"", 0.0, 1, False) for name in names],
+        3,
+    )
 
 
 def look(seconds: Mapping[str, float], *leads: SearchLead) -> tuple[Any, ...]:

@@ -13,10 +13,10 @@ from learnae.link.messages import PAGES, SLOTS
 from learnae.records import TensorSpec
 
 SPECS = (
-    TensorSpec("bias", "float32", (3,)),
-    TensorSpec("count", "int32", ()),
-    TensorSpec("empty", "float64", (0, 5)),
-    TensorSpec("weight", "bfloat16", (20, 2)),
+    TensorSpec(name="bias", dtype="float32", shape=(3,)),
+    TensorSpec(name="count", dtype="int32", shape=()),
+    TensorSpec(name="empty", dtype="float64", shape=(0, 5)),
+    TensorSpec(name="weight", dtype="bfloat16", shape=(20, 2)),
 )
 
 
@@ -54,7 +54,7 @@ def test_a_slot_or_page_that_does_not_exist_is_an_error() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["float32", "int64", "bool"]), st.lists(st.integers(0, 9), max_size=3)), min_size=1, max_size=8))
 def test_no_two_arrays_overlap(shapes: list[tuple[str, list[int]]]) -> None:
-    layout = Layout.of([TensorSpec(str(i), dtype, tuple(shape)) for i, (dtype, shape) in enumerate(shapes)])
+    layout = Layout.of([TensorSpec(name=str(i), dtype=dtype, shape=tuple(shape)) for i, (dtype, shape) in enumerate(shapes)])
     buffer = bytearray(layout.total_bytes)
     areas = [layout.slot(buffer, i, writable=True) for i in range(SLOTS)] + [layout.page(buffer, i, writable=True) for i in range(PAGES)]
     arrays = [array for area in areas for array in area.values()]

@@ -37,8 +37,22 @@ from learnae.link.messages import (
 from learnae.link.node_end import NodeLink, open_link
 from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
 
-SPECS = (TensorSpec("w", "float32", (4,)),)
-REPORT = RoundReport(1, 0.5, b"lineage8", 7, None, 0, 0, 0, 0, 0, 0, 0, "alone")
+SPECS = (TensorSpec(name="w", dtype="float32", shape=(4,)),)
+REPORT = RoundReport(
+    round=1,
+    seconds=0.5,
+    lineage=b"lineage8",
+    age=7,
+    published=None,
+    published_bytes=0,
+    fetched_bytes=0,
+    heard=0,
+    chosen=0,
+    merged=0,
+    refused=0,
+    failed=0,
+    outcome="alone",
+)
 
 
 def progress(adoption: int = 0) -> TrainerProgress:
@@ -124,7 +138,7 @@ async def test_the_start_message_arrives_and_descriptors_stop_being_inherited() 
 @run
 async def test_a_start_message_may_be_longer_than_a_line() -> None:
     with trainer() as (one, fd):
-        specs = tuple(TensorSpec(f"layer.{i}.weight", "float32", (1,)) for i in range(3000))
+        specs = tuple(TensorSpec(name=f"layer.{i}.weight", dtype="float32", shape=(1,)) for i in range(3000))
         start = attrs.evolve(one.start(), hello=attrs.evolve(one.start().hello, specs=specs))
         line = one.lines.encode(start, MAX_START)
         assert len(line) > 2 * MAX_LINE
@@ -263,7 +277,9 @@ async def test_a_line_that_never_ends_is_not_kept() -> None:
 
 @run
 async def test_a_report_that_does_not_fit_goes_without_its_verdicts() -> None:
-    verdict = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), False, 0.0, 1.0, "fetch", "x" * 1000)
+    verdict = UpdateVerdict(
+        round=1, peer=PeerId("ab" * 32), number=5, root=Cid("bafy"), merged=False, weight=0.0, scale=1.0, stage="fetch", reason="x" * 1000
+    )
     async with linked() as (one, link):
         link.tell(attrs.evolve(REPORT, verdicts=(verdict,) * 100), splits=2)
         link.tell(attrs.evolve(REPORT, verdicts=(verdict,)), splits=2)

@@ -38,7 +38,17 @@ def report(**fields: Any) -> RoundReport:
 
 
 def verdict(*, merged: bool, stage: str, peer: PeerId = ALICE) -> UpdateVerdict:
-    return UpdateVerdict(1, peer, 1, Cid("bafy"), merged, 1.0, 1.0, stage, "a reason with the words of a stranger")
+    return UpdateVerdict(
+        round=1,
+        peer=peer,
+        number=1,
+        root=Cid("bafy"),
+        merged=merged,
+        weight=1.0,
+        scale=1.0,
+        stage=stage,
+        reason="a reason with the words of a stranger",
+    )
 
 
 def told(observer: Prometheus, name: str, **labels: str) -> float | None:

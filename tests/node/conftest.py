@@ -67,7 +67,7 @@ class Publication:
 
 
 def specs_of(model: dict[str, np.ndarray]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in model.items())
+    return tuple(TensorSpec(name=name, dtype=str(array.dtype), shape=array.shape) for name, array in model.items())
 
 
 @pytest.fixture
@@ -81,9 +81,22 @@ def publication(tmp_path) -> Callable[..., Publication]:
     def make(model, peer: str = "alice", number: int = 1, *, signer: str | None = None, announced: int | None = None, **changes):
         entries = [(spec, encoded(spec, array)) for spec, array in zip(specs_of(model), model.values(), strict=True)]
         packed = pack(entries, peer=peer_named(peer), kind=Kind.UPDATE, number=number, codec="fp32")
-        body = Update(packed.root, packed.bytes, b"lineage1", b"shapes 1", 7, False, 0, 0, 0.0, "fp32")
+        body = Update(
+            root=packed.root,
+            bytes=packed.bytes,
+            lineage=b"lineage1",
+            signature=b"shapes 1",
+            age=7,
+            young=False,
+            own_steps=0,
+            samples=0,
+            step_seconds=0.0,
+            codec="fp32",
+        )
         announced_by = PeerId(peer_named(signer or peer))
-        return Publication(Announcement(b"s" * 16, announced_by, announced or number, attrs.evolve(body, **changes)), packed)
+        return Publication(
+            Announcement(swarm=b"s" * 16, peer=announced_by, number=announced or number, body=attrs.evolve(body, **changes)), packed
+        )
 
     return make
 

@@ -23,8 +23,19 @@ from learnae.testing.virtual_time import run_in_virtual_time
 
 
 def update(peer: str, number: int) -> InboxEntry:
-    body = Update(raw_cid(f"{peer} {number}".encode()), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
-    return InboxEntry(Announcement(b"s" * 16, peer_named(peer), number, body), b"", b"", 0.0, 1, False)
+    body = Update(
+        root=raw_cid(f"{peer} {number}".encode()),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
+    return InboxEntry(Announcement(swarm=b"s" * 16, peer=peer_named(peer), number=number, body=body), b"", b"", 0.0, 1, False)
 
 
 @attrs.define

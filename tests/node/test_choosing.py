@@ -48,7 +48,7 @@ class Twice(Selector):
 
 class Strangers(Selector):
     def select(self, view):
-        return [Candidate(PeerId("f" * 64), Kind.UPDATE, 1, 0, 0.0)]
+        return [Candidate(peer=PeerId("f" * 64), kind=Kind.UPDATE, bytes=1, age=0, staleness=0.0)]
 
 
 class Text(Selector):
@@ -62,8 +62,21 @@ class Endless(Selector):
 
 
 def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> InboxEntry:
-    body = Update(Cid("root"), 100, lineage, signature, 7, False, 0, 0, 0.0, "int8")
-    return InboxEntry(Announcement(b"s" * 16, PeerId(peer), number, body), b"digest", b"message", heard_at, heard_round, backlog)
+    body = Update(
+        root=Cid("root"),
+        bytes=100,
+        lineage=lineage,
+        signature=signature,
+        age=7,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
+    return InboxEntry(
+        Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=number, body=body), b"digest", b"message", heard_at, heard_round, backlog
+    )
 
 
 def chooser(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, count: int = 2) -> UpdateSelection:
@@ -119,7 +132,21 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
     choosing.choose(OURS, 9, age=40, now=16.0, round_seconds=2.0)
     [view] = views
     assert (view.round, view.age, view.count, view.budget_bytes) == (9, 40, 2, 2000)
-    assert view.candidates == [Candidate(PeerId("a"), Kind.UPDATE, 100, 7, 3.0, b"", 5e6, 3, 2, True, 0.5)]
+    assert view.candidates == [
+        Candidate(
+            peer=PeerId("a"),
+            kind=Kind.UPDATE,
+            bytes=100,
+            age=7,
+            staleness=3.0,
+            sketch=b"",
+            bytes_per_second=5e6,
+            last_tried=3,
+            failures=2,
+            ever_accepted=True,
+            trust=0.5,
+        )
+    ]
 
 
 @pytest.mark.parametrize("selector", [Raises, Nothing, TooMany, Twice, Strangers, Text, Endless])

@@ -20,7 +20,7 @@ from learnae.strategies import Codec
 from learnae.testing.context import make_context, peer_named
 
 N = "bn.num_batches_tracked"
-W, COUNT = TensorSpec("w", "float32", (2, 3)), TensorSpec(N, "int64", (2,))
+W, COUNT = TensorSpec(name="w", dtype="float32", shape=(2, 3)), TensorSpec(name=N, dtype="int64", shape=(2,))
 FLOATS, INTEGERS = np.arange(6, dtype="<f4").tobytes(), np.array([1, 2], "<i8").tobytes()
 SOUND = ((W, Encoded(FLOATS)), (COUNT, Encoded(INTEGERS)))
 
@@ -49,7 +49,7 @@ def test_what_is_sound_passes_and_is_decoded(tmp_path):
 
 SHAPES = {
     "a tensor is missing": (SOUND[0],),
-    "one too many": (*SOUND, (TensorSpec("x", "float32", (1,)), Encoded(bytes(4)))),
+    "one too many": (*SOUND, (TensorSpec(name="x", dtype="float32", shape=(1,)), Encoded(bytes(4)))),
     "another shape": ((attrs.evolve(W, shape=(3, 2)), Encoded(FLOATS)), SOUND[1]),
     "another name": ((attrs.evolve(W, name="v"), Encoded(FLOATS)), SOUND[1]),
     "fewer bytes": ((W, Encoded(FLOATS[:-4])), SOUND[1]),
@@ -168,7 +168,11 @@ class Same:
 
 @pytest.mark.parametrize(
     "spec",
-    [TensorSpec("x", "int64", (2,), buffer=True), TensorSpec("x", "bool", (2,)), TensorSpec("x", "float32", (2,), buffer=True, apart=True)],
+    [
+        TensorSpec(name="x", dtype="int64", shape=(2,), buffer=True),
+        TensorSpec(name="x", dtype="bool", shape=(2,)),
+        TensorSpec(name="x", dtype="float32", shape=(2,), buffer=True, apart=True),
+    ],
 )
 def test_what_cannot_be_mixed_looks_like_the_own_to_gates_and_merges(spec):
     own = {"x": np.array([1, 0], np.float32 if spec.floating else np.int64)}
@@ -178,7 +182,7 @@ def test_what_cannot_be_mixed_looks_like_the_own_to_gates_and_merges(spec):
 
 
 def test_no_scale_takes_a_buffer_further_than_it_came():
-    specs = {"w": TensorSpec("w", "float32", (1,)), "b": TensorSpec("b", "float32", (1,), buffer=True)}
+    specs = {"w": TensorSpec(name="w", dtype="float32", shape=(1,)), "b": TensorSpec(name="b", dtype="float32", shape=(1,), buffer=True)}
     own = {name: np.array([2.0], np.float32) for name in specs}
     tensors = LazyTensors(Same(1.0, **specs), own)
     assert [tensors.scaled(3.0)[name].tolist() for name in specs] == [[-1.0], [1.0]]

@@ -15,8 +15,19 @@ from learnae.testing.virtual_time import run_in_virtual_time
 
 
 def entry(peer: str) -> InboxEntry:
-    update = Update(dag_cid(peer.encode()), 100, b"lineage1", b"signatur", 0, False, 0, 0, 0.0, "int8")
-    return InboxEntry(Announcement(b"", PeerId(peer), 1, update), b"", b"", 0.0, 0, backlog=False)
+    update = Update(
+        root=dag_cid(peer.encode()),
+        bytes=100,
+        lineage=b"lineage1",
+        signature=b"signatur",
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
+    return InboxEntry(Announcement(swarm=b"", peer=PeerId(peer), number=1, body=update), b"", b"", 0.0, 0, backlog=False)
 
 
 @attrs.define

@@ -29,7 +29,14 @@ BODIES = {Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
 
 def entry(peer: str, number: int, kind: Kind = Kind.PRESENT) -> InboxEntry:
     name = f"{peer}/{kind.value}/{number}".encode()
-    return InboxEntry(Announcement(b"s" * 16, peer_named(peer), number, BODIES[kind]), hashlib.sha256(name).digest(), name, 0.0, 1, False)
+    return InboxEntry(
+        Announcement(swarm=b"s" * 16, peer=peer_named(peer), number=number, body=BODIES[kind]),
+        hashlib.sha256(name).digest(),
+        name,
+        0.0,
+        1,
+        False,
+    )
 
 
 class Medium(Announcer):

@@ -26,8 +26,19 @@ def identity(name: str) -> Identity:
 
 
 def said(name: str, number: int) -> bytes:
-    body = Update(raw_cid(b"root"), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
-    return encode_envelope(identity(name), Announcement(SWARM, identity(name).peer, number, body))
+    body = Update(
+        root=raw_cid(b"root"),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
+    return encode_envelope(identity(name), Announcement(swarm=SWARM, peer=identity(name).peer, number=number, body=body))
 
 
 @pytest.fixture

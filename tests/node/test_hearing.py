@@ -32,11 +32,22 @@ def identity(name: str) -> Identity:
 
 
 def update(content: bytes = b"root") -> Update:
-    return Update(raw_cid(content), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
+    return Update(
+        root=raw_cid(content),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
 
 
 def said(name: str, number: int, body: Body | None = None, *, swarm: bytes = SWARM) -> bytes:
-    return encode_envelope(identity(name), Announcement(swarm, identity(name).peer, number, body or update()))
+    return encode_envelope(identity(name), Announcement(swarm=swarm, peer=identity(name).peer, number=number, body=body or update()))
 
 
 @attrs.define

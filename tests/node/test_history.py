@@ -16,7 +16,22 @@ ALICE = PeerId("a" * 64)
 
 
 def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
-    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", verdicts)
+    return RoundReport(
+        round=number,
+        seconds=0.5,
+        lineage=b"l" * 8,
+        age=20,
+        published=Cid("root"),
+        published_bytes=10,
+        fetched_bytes=20,
+        heard=3,
+        chosen=2,
+        merged=1,
+        refused=1,
+        failed=0,
+        outcome="merged",
+        verdicts=verdicts,
+    )
 
 
 @pytest.fixture
@@ -66,8 +81,12 @@ def test_own_updates_are_listed_newest_first_until_dropped(path):
 
 def test_the_fate_of_an_update_can_be_asked_for_by_peer_and_by_root(path):
     history = History.open(path)
-    good = UpdateVerdict(1, ALICE, 5, Cid("r5"), True, 0.5, 0.25, "clip", "norm 8.0 is above 2.0")
-    bad = UpdateVerdict(1, PeerId("b" * 64), 6, Cid("r6"), False, 0.0, 1.0, "sane", "non-finite")
+    good = UpdateVerdict(
+        round=1, peer=ALICE, number=5, root=Cid("r5"), merged=True, weight=0.5, scale=0.25, stage="clip", reason="norm 8.0 is above 2.0"
+    )
+    bad = UpdateVerdict(
+        round=1, peer=PeerId("b" * 64), number=6, root=Cid("r6"), merged=False, weight=0.0, scale=1.0, stage="sane", reason="non-finite"
+    )
     history.add_round(report(1, good, bad))
     assert history.verdicts(peer=ALICE) == [good]
     assert history.verdicts(root="r6") == [bad]

@@ -9,8 +9,19 @@ from learnae.records import Announcement, Cid, Kind, PeerId, Sample, Update
 
 
 def entry(peer: str, number: int, *, digest: bytes = b"d", backlog: bool = False) -> InboxEntry:
-    body = Update(Cid("root"), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
-    return InboxEntry(Announcement(b"s" * 16, PeerId(peer), number, body), digest, b"message", 0.0, 1, backlog)
+    body = Update(
+        root=Cid("root"),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
+    return InboxEntry(Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=number, body=body), digest, b"message", 0.0, 1, backlog)
 
 
 def inbox(capacity: int = 3, trusted: tuple[str, ...] = ()) -> Inbox:
@@ -56,7 +67,7 @@ def test_another_payload_under_a_number_that_was_heard_is_equivocation():
 def test_kinds_are_numbered_apart():
     box = inbox()
     box.put(entry("a", 5))
-    sample = InboxEntry(Announcement(b"s" * 16, PeerId("a"), 1, Sample(b"x")), b"d", b"m", 0.0, 1, False)
+    sample = InboxEntry(Announcement(swarm=b"s" * 16, peer=PeerId("a"), number=1, body=Sample(b"x")), b"d", b"m", 0.0, 1, False)
     assert box.put(sample) is Arrival.NEW
 
 

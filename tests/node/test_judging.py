@@ -38,7 +38,7 @@ class Anything:
 
 
 def update(value: float):
-    spec = TensorSpec("w", "float32", (2,))
+    spec = TensorSpec(name="w", dtype="float32", shape=(2,))
     tensors = LazyTensors(Decoder(Anything(), ConfiguredStrategy("constant", "p", Constant(value)), {"w": spec}), OWN)  # type: ignore[arg-type]
     item = received({})
     object.__setattr__(item, "tensors", tensors)

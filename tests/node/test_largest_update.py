@@ -9,8 +9,8 @@ from learnae.node.build import largest_update
 from learnae.plugins.manager import PluginManager
 from learnae.records import MEGABYTE, TensorSpec
 
-SMALL = (TensorSpec("w", "float32", (1_000,)),)
-HUGE = (TensorSpec("w", "bfloat16", (4_000_000_000,)),)  # 4 G parameters: more than 4 GiB in any codec
+SMALL = (TensorSpec(name="w", dtype="float32", shape=(1_000,)),)
+HUGE = (TensorSpec(name="w", dtype="bfloat16", shape=(4_000_000_000,)),)  # 4 G parameters: more than 4 GiB in any codec
 
 
 def bound(text: int | None) -> int | None:

@@ -14,7 +14,10 @@ from learnae.testing.context import make_context
 from learnae.testing.models import local_model, received
 
 OWN = {"w": np.array([1.0, 2.0], np.float32), "n": np.array([3])}
-SPECS = {"w": TensorSpec("w", "float32", (2,)), "n": TensorSpec("num_batches_tracked", "int64", (1,), buffer=True)}
+SPECS = {
+    "w": TensorSpec(name="w", dtype="float32", shape=(2,)),
+    "n": TensorSpec(name="num_batches_tracked", dtype="int64", shape=(1,), buffer=True),
+}
 NEW = {"w": np.array([5.0, 6.0], np.float32), "n": np.array([7])}
 
 
@@ -159,11 +162,11 @@ def test_the_outer_step_learns_which_coordinates_came_at_all(merging):
 # -- what is no parameter ----------------------------------------------------------------------------------------------------------
 
 KINDS = {
-    "w": TensorSpec("w", "float32", (2,)),
-    "b": TensorSpec("b", "float32", (2,), buffer=True),
-    "u": TensorSpec("u", "float32", (2,), buffer=True, apart=True),
-    "bn.num_batches_tracked": TensorSpec("bn.num_batches_tracked", "int64", (2,), buffer=True),
-    "table": TensorSpec("table", "int64", (2,), buffer=True),
+    "w": TensorSpec(name="w", dtype="float32", shape=(2,)),
+    "b": TensorSpec(name="b", dtype="float32", shape=(2,), buffer=True),
+    "u": TensorSpec(name="u", dtype="float32", shape=(2,), buffer=True, apart=True),
+    "bn.num_batches_tracked": TensorSpec(name="bn.num_batches_tracked", dtype="int64", shape=(2,), buffer=True),
+    "table": TensorSpec(name="table", dtype="int64", shape=(2,), buffer=True),
 }
 
 

@@ -20,7 +20,7 @@ from learnae.link.memory import Layout
 from learnae.link.messages import MAX_START, Failed, Hello, Lines, Message, Start, TrainerProgress, Want
 from learnae.records import TensorSpec
 
-SPECS = (TensorSpec("w", "float32", (4,)),)
+SPECS = (TensorSpec(name="w", dtype="float32", shape=(4,)),)
 LIMIT_SECONDS = 60
 
 

@@ -25,7 +25,7 @@ from learnae.testing.context import make_context, peer_named
 from learnae.testing.virtual_time import run_in_virtual_time
 
 MODEL = {"w": np.arange(1000, dtype=np.float32)}
-SPECS = {"w": TensorSpec("w", "float32", (1000,))}
+SPECS = {"w": TensorSpec(name="w", dtype="float32", shape=(1000,))}
 FIRST_SECONDS = 10.0
 
 

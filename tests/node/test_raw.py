@@ -21,13 +21,13 @@ from learnae.testing.context import make_context, peer_named
 
 VARIANCES = np.float32(10) ** np.linspace(-2, 1, 512, dtype=np.float32)
 SPECS = (
-    TensorSpec("conv.weight", "float32", (64, 32)),
-    TensorSpec("bn.running_var", "float32", (512,), buffer=True),
-    TensorSpec("bn.num_batches_tracked", "int64", (), buffer=True),
-    TensorSpec("norm.weight", "bfloat16", (4096,)),
-    TensorSpec("head.weight", "float32", (10, 8)),
-    TensorSpec("linear.parametrizations.weight.original0", "float32", (2048, 1)),
-    TensorSpec("grn.gamma", "float32", (1, 1, 1, 2048)),
+    TensorSpec(name="conv.weight", dtype="float32", shape=(64, 32)),
+    TensorSpec(name="bn.running_var", dtype="float32", shape=(512,), buffer=True),
+    TensorSpec(name="bn.num_batches_tracked", dtype="int64", shape=(), buffer=True),
+    TensorSpec(name="norm.weight", dtype="bfloat16", shape=(4096,)),
+    TensorSpec(name="head.weight", dtype="float32", shape=(10, 8)),
+    TensorSpec(name="linear.parametrizations.weight.original0", dtype="float32", shape=(2048, 1)),
+    TensorSpec(name="grn.gamma", dtype="float32", shape=(1, 1, 1, 2048)),
 )
 
 
@@ -88,15 +88,15 @@ RAW = [(), (0, 5000), (1024,), (32, 32), (1 << 16,), (1 << 16, 1), (1, 2048, 1, 
     ],
 )
 def test_vectors_small_tensors_and_buffers_travel_raw(shape, buffer, raw):
-    assert travels_raw(TensorSpec("w", "float32", shape, buffer=buffer)) is raw
+    assert travels_raw(TensorSpec(name="w", dtype="float32", shape=shape, buffer=buffer)) is raw
 
 
 def test_a_reader_goes_by_what_came_not_by_what_it_would_send(travelled):
     """As a peer sends whose rule is another one: all by the codec, or a large tensor raw."""
-    large = (TensorSpec("conv.weight", "float32", (64, 32)),)
+    large = (TensorSpec(name="conv.weight", dtype="float32", shape=(64, 32)),)
     decoder, _ = travelled(Int8, lambda encoded: encode_raw(large[0], values_of(large[0])), large)
     np.testing.assert_array_equal(decoder.decode("conv.weight").array, values_of(large[0]))
-    small, int8 = (TensorSpec("w", "float32", (64,)),), Int8(None, None)
+    small, int8 = (TensorSpec(name="w", dtype="float32", shape=(64,)),), Int8(None, None)
     decoder, _ = travelled(Int8, lambda encoded: int8.encode("w", values_of(small[0]), None, None), small)
     np.testing.assert_allclose(decoder.decode("w").array, values_of(small[0]), atol=0.1)
 

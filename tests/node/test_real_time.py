@@ -56,7 +56,7 @@ def peers(tmp_path: Path):
         home = tmp_path / name
         home.mkdir()
         model = {"w": np.full(1000, value, np.float32)}
-        trainer = Watched(model, lambda model: 1, lambda: 0.05, run=name)
+        trainer = Watched(model=model, train=lambda model: 1, round_seconds=lambda: 0.05, run=name)
         document = {
             "storage": {"use": "directory", "path": str(tmp_path / "meeting" / "blocks")},
             "announcer": {"use": "directory", "path": str(tmp_path / "meeting" / "announcements"), "poll_seconds": 0.2},

@@ -6,7 +6,11 @@ import pytest
 from learnae.node.tensors import finite, what_is_not
 from learnae.records import TensorSpec
 
-W, MASK, COUNT = TensorSpec("w", "float32", (2, 2)), TensorSpec("mask", "float32", (3,), True), TensorSpec("n", "int64", ())
+W, MASK, COUNT = (
+    TensorSpec(name="w", dtype="float32", shape=(2, 2)),
+    TensorSpec(name="mask", dtype="float32", shape=(3,), buffer=True),
+    TensorSpec(name="n", dtype="int64", shape=()),
+)
 
 
 def model(**tensors: list[float]) -> dict[str, np.ndarray]:
@@ -28,6 +32,6 @@ def test_a_buffer_may_be_meant_to_be_so() -> None:
 
 
 def test_of_many_some_are_named() -> None:
-    specs = [TensorSpec(f"t{index}", "float32", (1,)) for index in range(9)]
+    specs = [TensorSpec(name=f"t{index}", dtype="float32", shape=(1,)) for index in range(9)]
     said = what_is_not({spec.name: np.full(1, np.nan, np.float32) for spec in specs}, specs)
     assert "t0" in said and "t3" in said and "t4" not in said and "5 more" in said

@@ -92,7 +92,7 @@ def run_world(tmp_path: Path) -> Callable[..., Any]:
     def run(main: Callable[[World], Any], **settings: Any) -> Any:
         async def inside() -> Any:
             tables = folders.settings() | settings
-            async with SimulatedSwarm(0, tables, tmp_path, private=True, level=logging.INFO) as swarm:
+            async with SimulatedSwarm(seed=0, settings=tables, folder=tmp_path, private=True, level=logging.INFO) as swarm:
                 return await main(World(swarm, folders))
 
         return run_in_virtual_time(inside)

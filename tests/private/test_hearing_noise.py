@@ -45,7 +45,7 @@ def test_the_log_tells_of_the_first_message_without_a_seal_and_then_ever_less_of
 
 def test_every_reason_is_counted_and_told_by_itself() -> None:
     hearing = listener()
-    good = encode_envelope(ALICE, Announcement(SWARM.id, ALICE.peer, 1, Present()), seal=SWARM.messages)
+    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
     with capture_logs() as logs:
         for message in (b"noise", good, bytes(2000), good, good[:-1]):
             hearing.hear(Heard(message, backlog=False))
@@ -55,7 +55,7 @@ def test_every_reason_is_counted_and_told_by_itself() -> None:
 
 def test_noise_is_not_kept_and_does_not_drive_out_what_was_verified() -> None:
     hearing = listener()
-    good = encode_envelope(ALICE, Announcement(SWARM.id, ALICE.peer, 1, Present()), seal=SWARM.messages)
+    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
     hearing.hear(Heard(good, backlog=False))
     for number in range(3_000):
         hearing.hear(Heard(number.to_bytes(40, "big"), backlog=False))

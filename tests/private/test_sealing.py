@@ -79,7 +79,7 @@ def test_what_was_never_sealed_or_with_another_key_does_not_open(data: bytes) ->
 
 
 def packed(*sizes: int, seal: AesSiv = SEAL, number: int = 1) -> Packed:
-    entries = [(TensorSpec(f"t{i}", "float32", (size,)), Encoded(bytes([i]) * size)) for i, size in enumerate(sizes)]
+    entries = [(TensorSpec(name=f"t{i}", dtype="float32", shape=(size,)), Encoded(bytes([i]) * size)) for i, size in enumerate(sizes)]
     return pack(entries, peer=PEER, kind=Kind.UPDATE, number=number, codec="int8", seal=seal)
 
 
@@ -103,11 +103,23 @@ def test_a_storage_finds_sealed_blocks_by_the_hash_of_what_it_holds() -> None:
 # -- announcements ---------------------------------------------------------------------------------------------------------------
 
 ANN = Identity.generate(b"a" * 32)
-UPDATE = Update(raw_cid(b""), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8", sketch=bytes(400))
+UPDATE = Update(
+    root=raw_cid(b""),
+    bytes=1,
+    lineage=b"l" * 8,
+    signature=b"s" * 8,
+    age=0,
+    young=False,
+    own_steps=0,
+    samples=0,
+    step_seconds=0.0,
+    codec="int8",
+    sketch=bytes(400),
+)
 
 
 def said(body: Body, *, swarm: SwarmIdentity = SWARM) -> bytes:
-    return encode_envelope(ANN, Announcement(swarm.id, ANN.peer, 7, body), seal=swarm.messages)
+    return encode_envelope(ANN, Announcement(swarm=swarm.id, peer=ANN.peer, number=7, body=body), seal=swarm.messages)
 
 
 @pytest.mark.parametrize("body", [UPDATE, Present({"ipfs": ("/ip4/10.0.0.1/tcp/4001",)}), Leaving()])
@@ -130,7 +142,7 @@ def test_a_message_shows_neither_who_speaks_nor_of_what() -> None:
 
 
 def test_a_plain_message_is_refused_for_its_missing_seal_before_anything_of_it_is_read() -> None:
-    plain = encode_envelope(ANN, Announcement(SWARM.id, ANN.peer, 7, Leaving()))
+    plain = encode_envelope(ANN, Announcement(swarm=SWARM.id, peer=ANN.peer, number=7, body=Leaving()))
     for message in (plain, b"", b"\1" * 500, said(Leaving(), swarm=SwarmIdentity("digits", SwarmKey(bytes(32))))):
         with pytest.raises(UpdateRejectedError) as caught:
             decode_envelope(message, SWARM.id, SWARM.messages)
@@ -148,7 +160,9 @@ def test_an_oversized_message_is_not_even_opened() -> None:
 
 
 def test_a_member_cannot_speak_for_another_swarm_or_another_member() -> None:
-    foreign = encode_envelope(ANN, Announcement(SwarmIdentity("letters").id, ANN.peer, 7, Leaving()), seal=SWARM.messages)
+    foreign = encode_envelope(
+        ANN, Announcement(swarm=SwarmIdentity("letters").id, peer=ANN.peer, number=7, body=Leaving()), seal=SWARM.messages
+    )
     with pytest.raises(UpdateRejectedError, match="foreign"):
         decode_envelope(foreign, SWARM.id, SWARM.messages)
     envelope = SWARM.messages.open(said(Leaving()))

@@ -119,7 +119,7 @@ def test_a_peer_of_the_same_name_with_another_key_neither_hears_nor_is_heard(run
 def noise(seen: list[bytes]) -> list[bytes]:
     """Whatever a stranger can make of nothing, and of the messages of others."""
     stranger = Identity.generate(b"s" * 32)
-    forged = encode_envelope(stranger, Announcement(swarm_id(NAME), stranger.peer, 1, Present()))
+    forged = encode_envelope(stranger, Announcement(swarm=swarm_id(NAME), peer=stranger.peer, number=1, body=Present()))
     half, flipped = seen[0][: len(seen[0]) // 2], bytes([seen[0][0] ^ 1]) + seen[0][1:]
     return [b"", b"\1", GARBAGE[:700], forged, half, flipped, seen[0] + b"\0", bytes(ENVELOPE_BYTES + 1)]
 

@@ -211,7 +211,7 @@ def run() -> Callable[..., Any]:
         tables = {"gate": {"use": "sane"}, "codec": {"use": "fp32"}, **settings}
 
         async def inside() -> Any:
-            async with SimulatedSwarm(0, tables, level=logging.WARNING, manager=manager) as swarm:
+            async with SimulatedSwarm(seed=0, settings=tables, level=logging.WARNING, manager=manager) as swarm:
                 return await main(World(swarm))
 
         return run_in_virtual_time(inside)

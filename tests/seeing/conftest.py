@@ -41,7 +41,10 @@ class Lived:
 
     def verdict(self, peer: PeerId = alice, *, round: int = 41, **changes: Any) -> UpdateVerdict:
         """A plain success, but for the changes."""
-        return attrs.evolve(UpdateVerdict(round, peer, 7, root("a"), True, 1.0, 1.0, "merge", ""), **changes)
+        return attrs.evolve(
+            UpdateVerdict(round=round, peer=peer, number=7, root=root("a"), merged=True, weight=1.0, scale=1.0, stage="merge", reason=""),
+            **changes,
+        )
 
     def sighting(self, peer: PeerId = alice, **changes: Any) -> Sighting:
         """Three seconds ago, live, with an update that was not fetched yet."""
@@ -49,8 +52,22 @@ class Lived:
 
     def happened(self, *verdicts: UpdateVerdict, round: int = 41, **changes: Any) -> Lived:
         merged = sum(one.merged for one in verdicts)
-        counts = (2, len(verdicts), merged, len(verdicts) - merged, 0)
-        report = RoundReport(round, 0.5, self.lineage, 820, self.own_root, 1500, 3000, *counts, "merged", verdicts)
+        report = RoundReport(
+            round=round,
+            seconds=0.5,
+            lineage=self.lineage,
+            age=820,
+            published=self.own_root,
+            published_bytes=1500,
+            fetched_bytes=3000,
+            heard=2,
+            chosen=len(verdicts),
+            merged=merged,
+            refused=len(verdicts) - merged,
+            failed=0,
+            outcome="merged",
+            verdicts=verdicts,
+        )
         with self.open() as history:
             history.add_round(attrs.evolve(report, **changes))
         return self

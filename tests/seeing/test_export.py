@@ -28,8 +28,11 @@ def publish(tmp_path):
     """Puts a model of one weight and one count into the folder `blocks` and into a home; the root."""
 
     def put(home, number=4, seal=NO_ENCRYPTION, weight=WEIGHT, dtype="float32"):
-        weights = TensorSpec("weight", dtype, weight.shape), Fp32(None, make_context(tmp_path)).encode("weight", weight, None, None)
-        counts = TensorSpec("count", "int64", ()), Encoded(COUNT.astype("<i8").tobytes())
+        weights = (
+            TensorSpec(name="weight", dtype=dtype, shape=weight.shape),
+            Fp32(None, make_context(tmp_path)).encode("weight", weight, None, None),
+        )
+        counts = TensorSpec(name="count", dtype="int64", shape=()), Encoded(COUNT.astype("<i8").tobytes())
         packed = pack([weights, counts], peer=home.own, kind=Kind.UPDATE, number=number, codec="fp32", seal=seal)
         storage = DirectoryStorage(DirectoryStorageOptions(tmp_path / "blocks"), make_context(tmp_path))
 

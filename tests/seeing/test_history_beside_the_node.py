@@ -20,7 +20,22 @@ ALICE = PeerId("a" * 64)
 
 
 def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
-    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", verdicts)
+    return RoundReport(
+        round=number,
+        seconds=0.5,
+        lineage=b"l" * 8,
+        age=20,
+        published=Cid("root"),
+        published_bytes=10,
+        fetched_bytes=20,
+        heard=3,
+        chosen=2,
+        merged=1,
+        refused=1,
+        failed=0,
+        outcome="merged",
+        verdicts=verdicts,
+    )
 
 
 @pytest.fixture
@@ -288,7 +303,10 @@ def test_splits_come_back_with_their_round(path):
 
 
 def test_peers_and_roots_are_found_by_their_beginning(path):
-    history, good = History.open(path), UpdateVerdict(1, ALICE, 5, Cid("bafyrei5"), True, 1.0, 1.0, "merge", "")
+    history, good = (
+        History.open(path),
+        UpdateVerdict(round=1, peer=ALICE, number=5, root=Cid("bafyrei5"), merged=True, weight=1.0, scale=1.0, stage="merge", reason=""),
+    )
     history.add_round(report(1, good))
     history.deny(PeerId("ab" * 32))
     assert history.peers_beginning("aaaa", 10) == [ALICE]

@@ -9,7 +9,22 @@ from learnae.records import Cid, RoundReport
 
 
 def report(number):
-    return RoundReport(number, 0.5, b"l" * 8, 20, Cid("root"), 10, 20, 3, 2, 1, 1, 0, "merged", ())
+    return RoundReport(
+        round=number,
+        seconds=0.5,
+        lineage=b"l" * 8,
+        age=20,
+        published=Cid("root"),
+        published_bytes=10,
+        fetched_bytes=20,
+        heard=3,
+        chosen=2,
+        merged=1,
+        refused=1,
+        failed=0,
+        outcome="merged",
+        verdicts=(),
+    )
 
 
 @pytest.fixture

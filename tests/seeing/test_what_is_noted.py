@@ -14,11 +14,22 @@ from learnae.plugins.manager import open_document
 from learnae.records import Announcement, Cid, Kind, PeerId, Present, Update
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
-UPDATE = Update(Cid("root"), 100, b"lineage1", b"shapes 1", 7, True, 0, 0, 0.0, "fp32")
+UPDATE = Update(
+    root=Cid("root"),
+    bytes=100,
+    lineage=b"lineage1",
+    signature=b"shapes 1",
+    age=7,
+    young=True,
+    own_steps=0,
+    samples=0,
+    step_seconds=0.0,
+    codec="fp32",
+)
 
 
 def entry(peer, body, heard_at, *, number=1, backlog=False):
-    return InboxEntry(Announcement(b"s" * 16, peer, number, body), bytes([number]), b"", heard_at, 3, backlog)
+    return InboxEntry(Announcement(swarm=b"s" * 16, peer=peer, number=number, body=body), bytes([number]), b"", heard_at, 3, backlog)
 
 
 def inbox_with(*entries):

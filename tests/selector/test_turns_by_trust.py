@@ -45,7 +45,7 @@ def tried(tmp_path, manners: Mapping[str, Manners], rounds: int, *, turn: int = 
         strangers = [name for name in manners if not peers.get(PeerId(name)).ever_accepted]
         shown = set(chance.permutation(strangers)[:SHOWN])
         views = {name: seen(name, peers) for name in manners if name in shown or peers.get(PeerId(name)).ever_accepted}
-        for chosen in selector.select(View(number + turn, 0, COUNT, 10**6, list(views.values()))):
+        for chosen in selector.select(View(round=number + turn, age=0, count=COUNT, budget_bytes=10**6, candidates=list(views.values()))):
             name = next(name for name, each in views.items() if each is chosen)
             peers.note(PeerId(name)).last_tried = number + turn
             tries[name] += number > 0

@@ -82,7 +82,7 @@ def run_d20(
     """The accuracy of each peer after its last merge; `split` is "iid", "dirichlet-0.1" or "shards"."""
 
     async def main() -> list[float]:
-        async with SimulatedSwarm(seed, {"join": {"wait_seconds": 0.0}, **(settings or {})}) as swarm:
+        async with SimulatedSwarm(seed=seed, settings={"join": {"wait_seconds": 0.0}, **(settings or {})}) as swarm:
             crowd = make_peers(swarm, digits, split, rate, seed, peers)
             for peer in crowd:
                 peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"d20-seed")

@@ -134,7 +134,7 @@ def run_world():
         tables = {**DEFAULTS, **settings}
 
         async def inside() -> Any:
-            async with SimulatedSwarm(seed, tables, level=logging.INFO, manager=manager) as swarm:
+            async with SimulatedSwarm(seed=seed, settings=tables, level=logging.INFO, manager=manager) as swarm:
                 result = await main(World(swarm))
                 await trio.lowlevel.checkpoint()
                 return result

@@ -66,12 +66,16 @@ class Peer:
         self.runs += 1
         old = self.simulated.trainer
         progress = attrs.evolve(old.progress, adoption=0)
-        self.simulated.replace_trainer(MemoryTrainer(old.model, idle, lambda: 1.0, f"{old.run}+{self.runs}", old.lag, progress))
+        self.simulated.replace_trainer(
+            MemoryTrainer(
+                model=old.model, train=idle, round_seconds=lambda: 1.0, run=f"{old.run}+{self.runs}", lag=old.lag, progress=progress
+            )
+        )
         self.simulated.start()
 
 
 async def reach_consensus(seed: int, lags: list[int], events: list[tuple[str, int, float]]) -> tuple[float, list[int]]:
-    async with SimulatedSwarm(seed, SANE_ONLY) as swarm:
+    async with SimulatedSwarm(seed=seed, settings=SANE_ONLY) as swarm:
         peers = [Peer(swarm, index, lag) for index, lag in enumerate(lags)]
         for peer in peers:
             peer.simulated.start()

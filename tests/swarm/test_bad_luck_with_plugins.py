@@ -205,7 +205,7 @@ def test_a_state_survives_a_restart_of_the_node_under_the_same_run(counting):
 
 def test_another_run_of_the_trainer_starts_with_empty_states(counting):
     def another(old: MemoryTrainer) -> MemoryTrainer:
-        return MemoryTrainer(old.model, old.train, old.round_seconds, "run-2", progress=old.progress)
+        return MemoryTrainer(model=old.model, train=old.train, round_seconds=old.round_seconds, run="run-2", progress=old.progress)
 
     _, first = counting(lambda world: restart_node(world, another))
     assert first == 0

@@ -51,7 +51,7 @@ def gap(left: list[SimulatedPeer], right: list[SimulatedPeer]) -> float:
 
 
 async def partition_of_forty_seconds() -> tuple[float, float, float]:
-    async with SimulatedSwarm(1) as swarm:
+    async with SimulatedSwarm(seed=1) as swarm:
         peers = [quadratic(swarm, i, lambda i=i: 5.0 if i % 2 else -5.0) for i in range(8)]
         sides = {peer.peer: i % 2 for i, peer in enumerate(peers)}
         start_in_one_lineage(peers)
@@ -72,7 +72,7 @@ def test_a_partition_with_different_data_on_each_side_heals():
 
 
 async def one_comes_back_far_off() -> tuple[float, float, int, list[str]]:
-    async with SimulatedSwarm(2) as swarm:
+    async with SimulatedSwarm(seed=2) as swarm:
         target = {"off": 0.0}
         peers = [quadratic(swarm, i, (lambda: target["off"]) if i == 0 else (lambda: 0.0)) for i in range(6)]
         stray = peers[0].peer
@@ -126,11 +126,11 @@ class Ancient(Liar):
 
 async def error_of_the_others(liar: type[MemoryTrainer] | None, seed: int, rounds: int = 20) -> tuple[float, list[tuple[int, int]]]:
     """Mean distance of seven peers from their common optimum over the last rounds, and their ages beside their true steps."""
-    async with SimulatedSwarm(seed) as swarm:
+    async with SimulatedSwarm(seed=seed) as swarm:
         peers = [quadratic(swarm, i, lambda i=i: 2.0 + (1.0 if i % 2 else -1.0)) for i in range(8)]
         if liar is not None:
             old = peers[7].trainer
-            peers[7].replace_trainer(liar(old.model, old.train, old.round_seconds, old.run))
+            peers[7].replace_trainer(liar(model=old.model, train=old.train, round_seconds=old.round_seconds, run=old.run))
         start_in_one_lineage(peers)
         await trio.sleep(40)
         errors = []

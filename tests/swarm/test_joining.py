@@ -41,7 +41,7 @@ def slow_medium(mean: float, look_seconds: float | None, loss: float = 0.0) -> M
 
 
 async def start_four_together(seed: int, mean: float, look_seconds: float | None) -> set[bytes]:
-    async with SimulatedSwarm(seed, medium=slow_medium(mean, look_seconds)) as swarm:
+    async with SimulatedSwarm(seed=seed, medium=slow_medium(mean, look_seconds)) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(4)]
         for peer in peers:
             peer.start()
@@ -60,7 +60,7 @@ def test_four_that_start_together_end_in_one_lineage(seed, mean, look_seconds):
 
 async def start_twenty_under_fire(seed: int) -> set[bytes]:
     chance = Random(seed)
-    async with SimulatedSwarm(seed, medium=slow_medium(0.3, None, loss=0.2)) as swarm:
+    async with SimulatedSwarm(seed=seed, medium=slow_medium(0.3, None, loss=0.2)) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(20)]
         for peer in peers:
             peer.start()
@@ -80,7 +80,7 @@ def test_twenty_with_loss_and_kills_from_the_first_second_end_in_one_lineage(see
 
 
 async def fifth_comes_late() -> tuple[set[bytes], float]:
-    async with SimulatedSwarm(1) as swarm:
+    async with SimulatedSwarm(seed=1) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(4)]
         for peer in peers:
             peer.start()
@@ -100,7 +100,7 @@ def test_a_fifth_that_comes_late_adopts_the_model_of_the_others():
 
 
 async def comes_back_while_all_are_silent() -> tuple[bytes, bytes, list[str]]:
-    async with SimulatedSwarm(1) as swarm:
+    async with SimulatedSwarm(seed=1) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(3)]
         for peer in peers:
             peer.start()
@@ -122,7 +122,7 @@ def test_a_peer_without_checkpoint_joins_from_backlog_while_all_others_are_silen
 
 
 async def two_grown_swarms_meet() -> list[tuple[bytes, set[bytes]]]:
-    async with SimulatedSwarm(1) as swarm:
+    async with SimulatedSwarm(seed=1) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(4)]
         sides = {peer.peer: index % 2 for index, peer in enumerate(peers)}
         swarm.medium.reaches = lambda sender, receiver: sides[sender] == sides[receiver]
@@ -142,7 +142,7 @@ def test_two_grown_swarms_that_meet_are_reported_as_a_split_on_both_sides():
 
 
 async def one_alone() -> SimulatedPeer:
-    async with SimulatedSwarm(1) as swarm:
+    async with SimulatedSwarm(seed=1) as swarm:
         peer = wanderer(swarm, "alone")
         peer.start()
         await trio.sleep(20)

@@ -35,7 +35,7 @@ def member(swarm: SimulatedSwarm, index: int) -> SimulatedPeer:
 async def two_grown_sides(seed: int, each: int, settings: dict) -> tuple[set[bytes], dict[str, list[str]]]:
     """Peers of very unequal pace, whose messages are late or lost."""
     medium = MemoryMedium(delay=lambda rng: rng.expovariate(1 / 0.3), loss=0.2)
-    async with SimulatedSwarm(seed, {**settings, "gate": {"use": "sane"}}, medium=medium) as swarm:
+    async with SimulatedSwarm(seed=seed, settings={**settings, "gate": {"use": "sane"}}, medium=medium) as swarm:
         peers = [member(swarm, index) for index in range(2 * each)]
         for peer in peers:
             peer.start()

@@ -20,7 +20,7 @@ def drift(rng: np.random.Generator, model) -> int:
 async def twenty_with_churn(seed: int) -> str:
     chance = Random(seed)
     medium = MemoryMedium(delay=lambda rng: rng.expovariate(2.0), loss=0.1)
-    async with SimulatedSwarm(seed, medium=medium) as swarm:
+    async with SimulatedSwarm(seed=seed, medium=medium) as swarm:
         peers = []
         for index in range(20):
             rng = np.random.default_rng([seed, index])

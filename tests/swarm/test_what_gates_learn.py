@@ -107,7 +107,13 @@ def test_what_was_learned_before_an_adoption_that_never_came_is_there_after_a_re
         if other_run:
             a.kill()
             a.replace_trainer(
-                MemoryTrainer(a.trainer.model, a.trainer.train, a.trainer.round_seconds, "run-2", progress=a.trainer.progress)
+                MemoryTrainer(
+                    model=a.trainer.model,
+                    train=a.trainer.train,
+                    round_seconds=a.trainer.round_seconds,
+                    run="run-2",
+                    progress=a.trainer.progress,
+                )
             )
             a.start()
         else:

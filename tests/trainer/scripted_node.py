@@ -19,7 +19,21 @@ LINEAGE = b"lineage8"
 
 
 def report(number: int) -> RoundReport:
-    return RoundReport(number, 0.1, LINEAGE, 7, None, 0, 0, heard=2, chosen=2, merged=1, refused=1, failed=0, outcome="merged")
+    return RoundReport(
+        round=number,
+        seconds=0.1,
+        lineage=LINEAGE,
+        age=7,
+        published=None,
+        published_bytes=0,
+        fetched_bytes=0,
+        heard=2,
+        chosen=2,
+        merged=1,
+        refused=1,
+        failed=0,
+        outcome="merged",
+    )
 
 
 def count_start(home: str) -> int:

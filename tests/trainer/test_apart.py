@@ -94,7 +94,7 @@ def merge_into(model: nn.Module, other: nn.Module) -> None:
     object.__setattr__(item, "masks", LazyMasks(tensors))
     merge = Average(AverageOptions(weight="equal"), None)  # type: ignore[arg-type]
     Merger(ConfiguredStrategy("average", "average", merge), None, update.specs).run(
-        LocalModel(own, own), [item], {name: tensor.numpy() for name, tensor in page.items()}, {}
+        LocalModel(start=own, current=own), [item], {name: tensor.numpy() for name, tensor in page.items()}, {}
     )
     copier.adopt(0, 0, 0)
 

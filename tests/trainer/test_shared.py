@@ -44,9 +44,9 @@ def test_trained_parameters_and_kept_buffers_are_shared() -> None:
 
 def test_specs_say_name_type_and_shape() -> None:
     specs = {spec.name: spec for spec in find_shared(Net()).specs}
-    assert specs["scale"] == TensorSpec("scale", "bfloat16", ())
-    assert specs["body.0.weight"] == TensorSpec("body.0.weight", "float32", (2, 3))
-    assert specs["body.1.num_batches_tracked"] == TensorSpec("body.1.num_batches_tracked", "int64", (), buffer=True)
+    assert specs["scale"] == TensorSpec(name="scale", dtype="bfloat16", shape=())
+    assert specs["body.0.weight"] == TensorSpec(name="body.0.weight", dtype="float32", shape=(2, 3))
+    assert specs["body.1.num_batches_tracked"] == TensorSpec(name="body.1.num_batches_tracked", dtype="int64", shape=(), buffer=True)
 
 
 def test_what_matches_keep_local_is_not_shared() -> None:

@@ -114,7 +114,7 @@ def check_address(address: str) -> None:
 def _place(address: str) -> Endpoint:
     parts = urlsplit(address)
     tls = parts.scheme == "https"
-    return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+    return Endpoint(host=parts.hostname or "", port=parts.port or (443 if tls else 80), tls=tls)
 
 
 def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:

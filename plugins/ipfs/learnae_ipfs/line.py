@@ -73,7 +73,7 @@ def _place(address: str) -> Endpoint:
         parts = urlsplit(url)
         if path is not None:
             return Endpoint(path=path)
-        return Endpoint(unquote(parts.hostname or ""), parts.port or 0, parts.scheme == "https", family=family)
+        return Endpoint(host=unquote(parts.hostname or ""), port=parts.port or 0, tls=parts.scheme == "https", family=family)
     except (client_errors.Error, ValueError):
         raise ValueError("must be an address such as /ip4/127.0.0.1/tcp/5001") from None
 

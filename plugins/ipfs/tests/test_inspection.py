@@ -33,7 +33,7 @@ def model(seal: Encryption = NO_ENCRYPTION) -> Packed:
     chance = np.random.default_rng(0)
     shapes = {"embedding": (300_000,), "bias": (7,), "scale": (3, 2)}
     tensors = {name: chance.normal(size=shape).astype("<f4") for name, shape in shapes.items()}
-    entries = [(TensorSpec(name, "float32", array.shape), Encoded(array.tobytes(), {})) for name, array in tensors.items()]
+    entries = [(TensorSpec(name=name, dtype="float32", shape=array.shape), Encoded(array.tobytes(), {})) for name, array in tensors.items()]
     return pack(entries, peer=PEER, kind=Kind.UPDATE, number=3, codec="fp32", seal=seal)
 
 

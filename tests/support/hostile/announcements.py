@@ -19,9 +19,34 @@ SWARM = bytes(range(16))
 HEAD_BYTES = 97
 SIGNED = b"learnae/announcement/1"
 BODIES: tuple[Body, ...] = (
-    Update(dag_cid(b"root"), 139_265, b"lineage1", b"signatur", 1200, False, 700, 179_200, 0.0015, "int8"),
-    Update(dag_cid(b"root"), 1, b"lineage1", b"signatur", 0, True, 0, 0, 0.0, "fp32", dag_cid(b"base"), 0.25, bytes(range(200)) * 2),
-    Slice(dag_cid(b"root"), 4000, b"schema", 120, {"cat": 60, "dog": 60}),
+    Update(
+        root=dag_cid(b"root"),
+        bytes=139_265,
+        lineage=b"lineage1",
+        signature=b"signatur",
+        age=1200,
+        young=False,
+        own_steps=700,
+        samples=179_200,
+        step_seconds=0.0015,
+        codec="int8",
+    ),
+    Update(
+        root=dag_cid(b"root"),
+        bytes=1,
+        lineage=b"lineage1",
+        signature=b"signatur",
+        age=0,
+        young=True,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="fp32",
+        base=dag_cid(b"base"),
+        loss=0.25,
+        sketch=bytes(range(200)) * 2,
+    ),
+    Slice(root=dag_cid(b"root"), bytes=4000, schema=b"schema", rows=120, labels={"cat": 60, "dog": 60}),
     Sample(bytes(range(100))),
     Present({"ipfs": ("/ip4/127.0.0.1/tcp/4001", "/dns/a.example/udp/4001"), "directory": ()}, "keeper", (1, 2)),
     Present(),
@@ -36,7 +61,10 @@ def signed(payload: bytes, identity: Identity) -> bytes:
 
 def targets() -> Iterator[Target]:
     identity = Identity.generate(b"hostile!" * 4)
-    seeds = tuple(encode_envelope(identity, Announcement(SWARM, identity.peer, number, body)) for number, body in enumerate(BODIES))
+    seeds = tuple(
+        encode_envelope(identity, Announcement(swarm=SWARM, peer=identity.peer, number=number, body=body))
+        for number, body in enumerate(BODIES)
+    )
 
     def open_payload(payload: bytes) -> OpenedEnvelope:
         return decode_envelope(signed(payload, identity), SWARM)

@@ -57,7 +57,18 @@ def signer(name: str) -> Signer:
 
 @cache
 def update(number: int = 0) -> Update:
-    return Update(raw_cid(number.to_bytes(8, "big")), 1, b"l" * 8, b"s" * 8, 0, False, 0, 0, 0.0, "int8")
+    return Update(
+        root=raw_cid(number.to_bytes(8, "big")),
+        bytes=1,
+        lineage=b"l" * 8,
+        signature=b"s" * 8,
+        age=0,
+        young=False,
+        own_steps=0,
+        samples=0,
+        step_seconds=0.0,
+        codec="int8",
+    )
 
 
 def said(name: str, number: int, body: Any = None, swarm: SwarmIdentity = OPEN) -> bytes:

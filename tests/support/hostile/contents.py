@@ -22,10 +22,10 @@ PEER = PeerId("0f" * 32)
 LIMITS = Limits(1 << 20)
 FORMS = (DAG_CBOR, LOOSE_DAG_CBOR)
 TENSORS = (
-    (TensorSpec("layer.weight", "float32", (40, 25)), Encoded(bytes(1016), {"exponent": -3})),
-    (TensorSpec("layer.bias", "bfloat16", (25,)), Encoded(bytes(27), {"exponent": 4, "note": "text", "ratio": 0.5})),
-    (TensorSpec("count", "int64", ()), Encoded(bytes(8))),
-    (TensorSpec("empty", "float32", (0,)), Encoded(b"")),
+    (TensorSpec(name="layer.weight", dtype="float32", shape=(40, 25)), Encoded(bytes(1016), {"exponent": -3})),
+    (TensorSpec(name="layer.bias", dtype="bfloat16", shape=(25,)), Encoded(bytes(27), {"exponent": 4, "note": "text", "ratio": 0.5})),
+    (TensorSpec(name="count", dtype="int64", shape=()), Encoded(bytes(8))),
+    (TensorSpec(name="empty", dtype="float32", shape=(0,)), Encoded(b"")),
 )
 PACKED = pack(TENSORS, peer=PEER, kind=Kind.UPDATE, number=7, codec="int8", base=dag_cid(b"base"), parents=[dag_cid(b"a"), dag_cid(b"b")])
 BLOCKS: Mapping[Cid, bytes] = {block.cid: block.data for block in PACKED.blocks}

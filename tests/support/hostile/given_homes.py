@@ -23,9 +23,28 @@ def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
     Identity.load_or_create(folder / "key")
     lineage = b"lineage1"
     with History.open(folder / "history.sqlite") as history:
-        refused = UpdateVerdict(1, ALICE, 7, ROOT, False, 1.0, 1.0, "gate", "reason")
-        merged = UpdateVerdict(1, ALICE, 6, ROOT, True, 1.0, 0.5, "clip", "reason")
-        history.add_round(RoundReport(1, 0.5, lineage, 820, ROOT, 1, 1, 2, 2, 1, 1, 0, "merged", (refused, merged)))
+        refused = UpdateVerdict(
+            round=1, peer=ALICE, number=7, root=ROOT, merged=False, weight=1.0, scale=1.0, stage="gate", reason="reason"
+        )
+        merged = UpdateVerdict(round=1, peer=ALICE, number=6, root=ROOT, merged=True, weight=1.0, scale=0.5, stage="clip", reason="reason")
+        history.add_round(
+            RoundReport(
+                round=1,
+                seconds=0.5,
+                lineage=lineage,
+                age=820,
+                published=ROOT,
+                published_bytes=1,
+                fetched_bytes=1,
+                heard=2,
+                chosen=2,
+                merged=1,
+                refused=1,
+                failed=0,
+                outcome="merged",
+                verdicts=(refused, merged),
+            )
+        )
         history.add_published(PublishedUpdate(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
         history.save_standing(lineage, 41, 300.0)
         sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)

@@ -27,10 +27,33 @@ from tests.support.hostile.value_mutations import JSON
 
 PROGRESS = TrainerProgress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
 HELLO = Hello(
-    "run", "session", PROGRESS, (TensorSpec("a.weight", "bfloat16", (2, 3)), TensorSpec("n", "int64", (), True)), b"\x00\xff", "old", 7
+    "run",
+    "session",
+    PROGRESS,
+    (TensorSpec(name="a.weight", dtype="bfloat16", shape=(2, 3)), TensorSpec(name="n", dtype="int64", shape=(), buffer=True)),
+    b"\x00\xff",
+    "old",
+    7,
 )
-VERDICT = UpdateVerdict(1, PeerId("ab" * 32), 5, Cid("bafy"), True, 1.0, 0.5, "clip", "too long")
-REPORT = RoundReport(1, 0.5, b"lineage8", 700, Cid("bafy"), 10, 20, 3, 2, 1, 1, 0, "merged", (VERDICT,))
+VERDICT = UpdateVerdict(
+    round=1, peer=PeerId("ab" * 32), number=5, root=Cid("bafy"), merged=True, weight=1.0, scale=0.5, stage="clip", reason="too long"
+)
+REPORT = RoundReport(
+    round=1,
+    seconds=0.5,
+    lineage=b"lineage8",
+    age=700,
+    published=Cid("bafy"),
+    published_bytes=10,
+    fetched_bytes=20,
+    heard=3,
+    chosen=2,
+    merged=1,
+    refused=1,
+    failed=0,
+    outcome="merged",
+    verdicts=(VERDICT,),
+)
 MESSAGES: tuple[Message, ...] = (
     Start(HELLO, {"swarm": {"name": "digits"}, "gate": [{"use": "sane"}]}, "/folder", "/home", 4, 5, ("a=1",), {"level": "info"}),
     Taken(1, PROGRESS),

@@ -16,7 +16,7 @@ from learnae.strategies import Codec
 from learnae.testing.context import make_context
 from tests.support.hostile.targets import Target
 
-SPECS = tuple(TensorSpec("w", "float32", shape) for shape in ((5, 26), (), (0, 3), (64,)))
+SPECS = tuple(TensorSpec(name="w", dtype="float32", shape=shape) for shape in ((5, 26), (), (0, 3), (64,)))
 
 
 def targets() -> Iterator[Target]:

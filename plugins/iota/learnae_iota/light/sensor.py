@@ -67,9 +67,13 @@ class Sensor:
         Raises UnavailableError, and the number is lost; ValueError for a payload that is too long;
         ConfigError when the disk takes no number.
         """
-        encode_envelope(self._identity, Announcement(self._swarm.id, self._identity.peer, 0, Sample(payload)), seal=self._swarm.messages)
+        encode_envelope(
+            self._identity,
+            Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=0, body=Sample(payload)),
+            seal=self._swarm.messages,
+        )
         number = self._numbers.next()
-        announcement = Announcement(self._swarm.id, self._identity.peer, number, Sample(payload))
+        announcement = Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=number, body=Sample(payload))
         self._send(encode_envelope(self._identity, announcement, seal=self._swarm.messages))
         return number
 
