@@ -72,6 +72,16 @@ def test_a_decision_that_does_not_hold_says_on_its_first_line_what_replaced_it(r
     assert (listed[0], listed[1].split()[0], re.findall(r"\d{4}", listed[1])) == (record.name, re.split(r"[ ;]", status)[0], by)
 
 
+def test_how_the_house_is_ordered_names_every_room_and_no_other() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## How the house is ordered")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)(?:\.py)?`", text))
+    rooms = {path.stem for path in (ROOT / "learnae").iterdir() if not path.name.startswith(("_", "."))} - {"py"}
+    support = {path.stem for path in (ROOT / "tests" / "support").iterdir()}
+    in_the_table = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]+)\|", text, re.MULTILINE))))
+    in_brackets = set(re.findall(r"\(`(\w+)`\)", text))
+    assert (rooms - named, in_the_table - rooms, in_brackets - support) == (set(), set(), set())
+
+
 def test_the_reference_says_what_the_code_says() -> None:
     result = subprocess.run([sys.executable, "tools/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"type `make reference`\n{result.stdout}{result.stderr}"
