@@ -19,8 +19,8 @@ from learnae import hookspecs
 from learnae.cli.main import learnae as command_line
 from learnae.config.describe import OptionKey, describe_tables
 from learnae.config.options import KINDS
-from learnae.plugins.hooks import StrategyOffer
 from learnae.plugins.manager import PluginManager
+from learnae.plugins.offers import StrategyOffer
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 GENERATED = "<!-- Written by `make reference`: change the code instead. -->"

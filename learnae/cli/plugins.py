@@ -16,8 +16,8 @@ from learnae.plugins.hooks import BASES
 
 if TYPE_CHECKING:
     from learnae.config.describe import OptionKey
-    from learnae.plugins.hooks import StrategyOffer
     from learnae.plugins.manager import PluginManager
+    from learnae.plugins.offers import StrategyOffer
 
 
 def listing(manager: PluginManager) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""What one plugin implements. pluggy checks it; hooks are called one by one, so that a failure names its plugin."""
+"""The installed plugins, and the hooks of each. pluggy checks them; they are called one by one, so that a failure names its plugin.
+
+Light, since `learnae --help` looks for commands of plugins.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Sequence
+from importlib import metadata
 from typing import Any
 
 import attrs
 import pluggy
 
 from learnae import hookspecs
-from learnae.config.describe import OptionKey, describe_options
-from learnae.config.options import hints_of
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
 from learnae.plugins.calls import naming
@@ -27,66 +30,6 @@ BASES: dict[str, type[Strategy]] = {
     "outer": Outer,
     "codec": Codec,
 }
-
-
-@attrs.frozen
-class StrategyOffer:
-    """One name of one kind, and who offers it."""
-
-    kind: str
-    name: str
-    plugin: str
-    target: str | type  # "module:Class", or the class
-    distribution: str | None = None
-    version: str | None = None
-
-    def load(self) -> type[Strategy]:
-        """The class, imported on first use and checked against its kind. Raises PluginError."""
-        action = f"loading the {self.kind} {self.name!r}"
-        with naming(self.plugin, action):
-            found = _resolve(self.target) if isinstance(self.target, str) else self.target
-        if flaw := _flaw_of_class(found, self.kind):
-            raise PluginError(self.plugin, action, flaw)
-        strategy: type[Strategy] = found
-        return strategy
-
-    def options(self) -> list[OptionKey]:
-        """The keys of its TOML table. Raises PluginError."""
-        return describe_options(self.load().Options, self.kind)
-
-    @property
-    def doc(self) -> str:
-        """What its class says about itself. Raises PluginError."""
-        return inspect.cleandoc(self.load().__dict__.get("__doc__") or "")
-
-
-def _resolve(target: str) -> Any:
-    module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
-
-
-def _flaw_of_class(found: Any, kind: str) -> str | None:
-    """What keeps an object from being a strategy of this kind, or None."""
-    base = BASES[kind]
-    if not isinstance(found, type):
-        return f"{found!r} is not a class"
-    if not issubclass(found, base):
-        return f"{found.__qualname__} does not derive from learnae.{base.__name__}"
-    if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        return f"{found.__qualname__} does not define {', '.join(missing)}"
-    options: Any = found.Options
-    if not (isinstance(options, type) and attrs.has(options)):
-        return f"{found.__qualname__}.Options is not an attrs class"
-    try:
-        hints_of(options)
-    except PluginError as error:
-        return f"{options.__qualname__} cannot be read: {error.cause}"
-    if issubclass(found, Announcer) and not isinstance(getattr(found, "max_bytes", None), int):
-        return f"{found.__qualname__} does not define max_bytes"
-    return None
 
 
 REGISTER = {f"learnae_register_{kind}": kind for kind in BASES}
@@ -143,19 +86,53 @@ def _flaw_of(hook: Hook) -> str | None:
     return None
 
 
-def offers_in(hook: Hook, returned: Any) -> Iterator[StrategyOffer]:
-    """The offers in what a registering hook returned. Raises PluginError for all but a mapping from name to class or "module:Class"."""
-    action = f"running {hook.name}"
-    if not isinstance(returned, Mapping):
-        raise PluginError(hook.plugin.name, action, f"it returned {returned!r} and not a mapping from name to class")
-    for name, target in returned.items():
-        if not isinstance(name, str) or not name.strip() or ":" in name:
-            raise PluginError(hook.plugin.name, action, f"{name!r} is no name: it must be text without a colon")
-        if not isinstance(target, type) and not (isinstance(target, str) and _is_reference(target)):
-            raise PluginError(hook.plugin.name, action, f'{name!r} stands for {target!r}, which is neither a class nor "module:Class"')
-        yield StrategyOffer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
+GROUP = "learnae"
 
 
-def _is_reference(target: str) -> bool:
-    module, colon, name = target.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+@attrs.frozen
+class Installed:
+    """An entry point of the group `learnae`."""
+
+    plugin: Plugin
+    entry: metadata.EntryPoint
+
+    def load(self) -> object:
+        """Its module. Raises PluginError for whatever the import raises, also for an exit."""
+        with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
+            return self.entry.load()
+
+    def is_called(self, name: str) -> bool:
+        """Whether a user may mean it by this name: that of the plugin or of the distribution."""
+        return _plain(name) in (_plain(self.plugin.name), _plain(self.plugin.distribution or ""))
+
+
+def installed() -> list[Installed]:
+    """All of them, in an order that does not depend on the file system."""
+    found = [Installed(_plugin(entry), entry) for entry in metadata.entry_points(group=GROUP)]
+    return sorted(found, key=lambda one: (one.plugin.distribution or "", one.plugin.name))
+
+
+def unknown(names: Iterable[str], among: Iterable[Installed]) -> list[str]:
+    """The names that none is called by."""
+    known = list(among)
+    return [name for name in names if not any(one.is_called(name) for one in known)]
+
+
+def _plugin(entry: metadata.EntryPoint) -> Plugin:
+    if entry.dist is None:
+        return Plugin(entry.name)
+    return Plugin(entry.name, entry.dist.name, entry.dist.version)
+
+
+def _plain(name: str) -> str:
+    """As package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+ONLY = "LEARNAE_PLUGINS"  # the names of the only third-party plugins that are loaded
+
+
+def only_named() -> Sequence[str] | None:
+    """What LEARNAE_PLUGINS says; None where it is not set."""
+    named = os.environ.get(ONLY)
+    return None if named is None else [name.strip() for name in named.split(",") if name.strip()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +16,9 @@ from learnae.config.load import disabled, load_document, read
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
-from learnae.plugins.calls import naming
-from learnae.plugins.hooks import BASES, REGISTER, WATCH, Hook, Plugin, StrategyOffer, hooks_of, offers_in
+from learnae.plugins.hooks import BASES, ONLY, REGISTER, WATCH, Hook, Installed, Plugin, hooks_of, installed, only_named, unknown
 from learnae.plugins.local import LocalFiles
+from learnae.plugins.offers import StrategyOffer, offers_in
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -27,50 +26,6 @@ if TYPE_CHECKING:
     from learnae.config.tables import Config
 
 
-GROUP = "learnae"
-
-
-@attrs.frozen
-class Installed:
-    """An entry point of the group `learnae`."""
-
-    plugin: Plugin
-    entry: metadata.EntryPoint
-
-    def load(self) -> object:
-        """Its module. Raises PluginError for whatever the import raises, also for an exit."""
-        with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
-            return self.entry.load()
-
-    def is_called(self, name: str) -> bool:
-        """Whether a user may mean it by this name: that of the plugin or of the distribution."""
-        return _plain(name) in (_plain(self.plugin.name), _plain(self.plugin.distribution or ""))
-
-
-def installed() -> list[Installed]:
-    """All of them, in an order that does not depend on the file system."""
-    found = [Installed(_plugin(entry), entry) for entry in metadata.entry_points(group=GROUP)]
-    return sorted(found, key=lambda one: (one.plugin.distribution or "", one.plugin.name))
-
-
-def unknown(names: Iterable[str], among: Iterable[Installed]) -> list[str]:
-    """The names that none is called by."""
-    known = list(among)
-    return [name for name in names if not any(one.is_called(name) for one in known)]
-
-
-def _plugin(entry: metadata.EntryPoint) -> Plugin:
-    if entry.dist is None:
-        return Plugin(entry.name)
-    return Plugin(entry.name, entry.dist.name, entry.dist.version)
-
-
-def _plain(name: str) -> str:
-    """As package indexes compare names."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
-ONLY = "LEARNAE_PLUGINS"  # the names of the only third-party plugins that are loaded
 TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
 
 
@@ -108,7 +63,7 @@ class PluginManager:
         """
         manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told, local=local)
         manager.register(builtin, Plugin("learnae", "learnae", _own_version()))
-        for one in manager._wanted(tuple(disable), _only() if only is None else tuple(only)):
+        for one in manager._wanted(tuple(disable), only_named() if only is None else tuple(only)):
             manager._try(one)
         return manager
 
@@ -204,11 +159,6 @@ class PluginManager:
 def _taken(offer: StrategyOffer, other: StrategyOffer) -> PluginError:
     cause = f"plugin {other.plugin!r} of {other.distribution} offers it already; leave one out with [plugins] disable"
     return PluginError(offer.plugin, f"offering the {offer.kind} {offer.name!r}", cause)
-
-
-def _only() -> Sequence[str] | None:
-    named = os.environ.get(ONLY)
-    return None if named is None else [name.strip() for name in named.split(",") if name.strip()]
 
 
 def _own_version() -> str | None:

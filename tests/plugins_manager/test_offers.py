@@ -10,8 +10,9 @@ import attrs
 import pytest
 
 from learnae import Announcer, ElementwiseMerge, Gate, PluginError, Storage
-from learnae.plugins.hooks import BASES, StrategyOffer
+from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
+from learnae.plugins.offers import StrategyOffer
 from learnae.strategies import Strategy
 
 

@@ -1,0 +1,95 @@
+"""What the registering hooks of plugins offer: names that stand for strategies, each loaded and checked on its first use."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from learnae.config.describe import OptionKey, describe_options
+from learnae.config.options import hints_of
+from learnae.errors import PluginError
+from learnae.plugins.calls import naming
+from learnae.plugins.hooks import BASES, REGISTER, Hook
+from learnae.strategies import Announcer, Strategy
+
+
+@attrs.frozen
+class StrategyOffer:
+    """One name of one kind, and who offers it."""
+
+    kind: str
+    name: str
+    plugin: str
+    target: str | type  # "module:Class", or the class
+    distribution: str | None = None
+    version: str | None = None
+
+    def load(self) -> type[Strategy]:
+        """The class, imported on first use and checked against its kind. Raises PluginError."""
+        action = f"loading the {self.kind} {self.name!r}"
+        with naming(self.plugin, action):
+            found = _resolve(self.target) if isinstance(self.target, str) else self.target
+        if flaw := _flaw_of_class(found, self.kind):
+            raise PluginError(self.plugin, action, flaw)
+        strategy: type[Strategy] = found
+        return strategy
+
+    def options(self) -> list[OptionKey]:
+        """The keys of its TOML table. Raises PluginError."""
+        return describe_options(self.load().Options, self.kind)
+
+    @property
+    def doc(self) -> str:
+        """What its class says about itself. Raises PluginError."""
+        return inspect.cleandoc(self.load().__dict__.get("__doc__") or "")
+
+
+def _resolve(target: str) -> Any:
+    module, _, path = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _flaw_of_class(found: Any, kind: str) -> str | None:
+    """What keeps an object from being a strategy of this kind, or None."""
+    base = BASES[kind]
+    if not isinstance(found, type):
+        return f"{found!r} is not a class"
+    if not issubclass(found, base):
+        return f"{found.__qualname__} does not derive from learnae.{base.__name__}"
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        return f"{found.__qualname__} does not define {', '.join(missing)}"
+    options: Any = found.Options
+    if not (isinstance(options, type) and attrs.has(options)):
+        return f"{found.__qualname__}.Options is not an attrs class"
+    try:
+        hints_of(options)
+    except PluginError as error:
+        return f"{options.__qualname__} cannot be read: {error.cause}"
+    if issubclass(found, Announcer) and not isinstance(getattr(found, "max_bytes", None), int):
+        return f"{found.__qualname__} does not define max_bytes"
+    return None
+
+
+def offers_in(hook: Hook, returned: Any) -> Iterator[StrategyOffer]:
+    """The offers in what a registering hook returned. Raises PluginError for all but a mapping from name to class or "module:Class"."""
+    action = f"running {hook.name}"
+    if not isinstance(returned, Mapping):
+        raise PluginError(hook.plugin.name, action, f"it returned {returned!r} and not a mapping from name to class")
+    for name, target in returned.items():
+        if not isinstance(name, str) or not name.strip() or ":" in name:
+            raise PluginError(hook.plugin.name, action, f"{name!r} is no name: it must be text without a colon")
+        if not isinstance(target, type) and not (isinstance(target, str) and _is_reference(target)):
+            raise PluginError(hook.plugin.name, action, f'{name!r} stands for {target!r}, which is neither a class nor "module:Class"')
+        yield StrategyOffer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
+
+
+def _is_reference(target: str) -> bool:
+    module, colon, name = target.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
