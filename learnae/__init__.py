@@ -15,7 +15,7 @@ from learnae.errors import (
     UnavailableError,
     UpdateRejectedError,
 )
-from learnae.hookspecs import hookimpl
+from learnae.hookspecs import CommandEntry, hookimpl
 from learnae.records import (
     Block,
     Candidate,
@@ -63,6 +63,7 @@ __all__ = [
     "Candidate",
     "Cid",
     "Codec",
+    "CommandEntry",
     "ConfigError",
     "Context",
     "Decoded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
 import pluggy
 
 from learnae.records import PeerId, RoundReport, UpdateVerdict
@@ -13,6 +14,17 @@ PROJECT = "learnae"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@attrs.frozen
+class CommandEntry:
+    """A command of `learnae`: where it is, and what `learnae --help` says of it in one line.
+
+    `place` is "module:name" of a click command or of a click group. Its module is imported when somebody types the command, not before.
+    """
+
+    place: str
+    short_help: str
 
 
 @hookspec
@@ -54,6 +66,17 @@ def learnae_register_outer() -> Mapping[str, type[Outer] | str]:
 @hookspec
 def learnae_register_codec() -> Mapping[str, type[Codec] | str]:
     """Offer codecs by name."""
+    raise NotImplementedError
+
+
+@hookspec
+def learnae_register_commands() -> Mapping[str, CommandEntry]:
+    """Offer commands by name: `learnae NAME ...` runs the click command that an entry names.
+
+    Names are of small letters, digits and "-". A name of Learnae's own stays Learnae's; of two plugins with one name neither is run.
+    Errors end a command as they end our own: ConfigError with exit code 2, PluginError with 3, UnavailableError with 4. Any other
+    error is a mistake of the plugin: exit code 3, with its traceback. `click.Context.exit` and `sys.exit` end it with another code.
+    """
     raise NotImplementedError
 
 

@@ -16,6 +16,7 @@ import click
 
 import learnae
 from learnae import hookspecs
+from learnae.cli.main import COMMANDS
 from learnae.cli.main import learnae as command_line
 from learnae.config.describe import OptionKey, describe_tables
 from learnae.config.options import KINDS
@@ -28,7 +29,7 @@ GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
 CLASSES = ("Strategy", "Service", "Storage", "Announcer", "Selector", "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec")
 HANDED_OVER = (
     "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
-    "Encoded", "Decoded", "RoundReport", "UpdateVerdict",
+    "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry",
 )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def commands() -> Iterator[str]:
 
 def _commands(name: str, group: click.Group) -> Iterator[str]:
     context = click.Context(group)
-    for word in sorted(group.list_commands(context)):
+    for word in sorted(COMMANDS if group is command_line else group.list_commands(context)):  # ours, whatever plugins are installed
         command = group.get_command(context, word)
         assert command is not None
         if isinstance(command, click.Group):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from learnae.errors import ConfigError, EntryError, PluginError, Problem, UnavailableError
+from learnae.errors import ConfigError, EntryError, LearnaeError, PluginError, Problem, UnavailableError
 from learnae.outlets import say
 from learnae.texts import indented
 
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
 SHOWING = ("click", "rich", "outlets")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+class CommandError(PluginError):
+    """A plugin's command made a mistake. It is told with its traceback, as a bug of ours is."""
+
+
+def mistake_in_command(plugin: str | None, error: Exception) -> LearnaeError | None:
+    """What stands for this error of a plugin's command. None where it passes as it is: it says who must act, or comes from outside."""
+    if plugin is None or isinstance(error, (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)):
+        return None
+    if isinstance(error, OSError) and (error.errno in NO_ROOM or _is_of_output(error)):
+        return None
+    from learnae.plugins.calls import blame
+
+    blamed = blame(plugin, "running its command", error)
+    if isinstance(blamed, PluginError) and isinstance(blamed.__cause__, Exception):
+        return CommandError(blamed.plugin, blamed.action, blamed.cause)
+    return blamed
 
 
 def run(command: click.Group, name: str, arguments: Sequence[str] | None) -> int:
@@ -52,8 +70,9 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             _say(_listed(error.problems))
             return FILE
         case PluginError():
-            _trace(error, wanted=debug)
-            told = debug or isinstance(error, EntryError)
+            traced = debug or isinstance(error, CommandError)
+            _trace(error, wanted=traced)
+            told = traced or isinstance(error, EntryError)
             _say(f"{indented(str(error))}{'' if told else ' (--debug shows the traceback)'}")
             return PLUGIN
         case UnavailableError():

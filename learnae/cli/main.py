@@ -7,20 +7,17 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from learnae.cli import endings
-from learnae.outlets import tell
+from learnae.hookspecs import CommandEntry
+from learnae.outlets import say, tell
+from learnae.texts import harmless
 
-
-@attrs.frozen
-class CommandEntry:
-    """Where a command is, as "module:name", and what `--help` says of it."""
-
-    place: str
-    short_help: str
+if TYPE_CHECKING:
+    from learnae.cli.offered import OfferedCommands
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
@@ -43,23 +40,66 @@ COMMANDS: Mapping[str, CommandEntry] = {
 """In the order of `--help`."""
 
 
+_OFFERED, _OWNER = "learnae.offered", "learnae.owner"  # kept in a context: what plugins offer, and whose command it runs
+
+
 class _Commands(click.Group):
-    """A group whose commands are imported when one asks for them."""
+    """A group whose commands are imported when one asks for them. Who types one of our own looks at no plugin."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *_offered(ctx).commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name in COMMANDS:
+            module, _, name = COMMANDS[cmd_name].place.partition(":")
+            own: click.Command = getattr(importlib.import_module(module), name)
+            return own
+        offered = _offered(ctx)
+        command = offered.find(cmd_name)
+        if command is None:
+            _say_each(offered.remarks)  # one of them may be why it is not there
             return None
-        module, _, name = COMMANDS[cmd_name].place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        ctx.meta[_OWNER] = command.plugin.name
+        return command.load()
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Under the name that was typed: the function of a plugin's command may have any."""
+        typed = args[0]
+        name, command, rest = super().resolve_command(ctx, args)
+        return typed if command is not None and name == command.name else name, command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            blamed = endings.mistake_in_command(ctx.meta.get(_OWNER), error)
+            if blamed is None:
+                raise
+            raise blamed from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.short_help) for name, entry in COMMANDS.items()])
+        offered = _offered(ctx)
+        if offered.commands:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, harmless(command.entry.short_help)) for name, command in offered.commands.items()])
+        _say_each(offered.remarks)
+
+
+def _say_each(remarks: Sequence[str]) -> None:
+    if remarks:
+        say(*remarks)
+
+
+def _offered(ctx: click.Context) -> OfferedCommands:
+    """Looked for once, and only where it is asked for: this reads the metadata of all that is installed."""
+    from learnae.cli.offered import find_offered
+
+    found: OfferedCommands = ctx.meta[_OFFERED] if _OFFERED in ctx.meta else find_offered(COMMANDS)
+    ctx.meta[_OFFERED] = found
+    return found
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

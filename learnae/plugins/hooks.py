@@ -5,6 +5,7 @@ Light, since `learnae --help` looks for commands of plugins.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -31,9 +32,10 @@ BASES: dict[str, type[Strategy]] = {
     "codec": Codec,
 }
 
-
 REGISTER = {f"learnae_register_{kind}": kind for kind in BASES}
 WATCH = ("learnae_round_finished", "learnae_update_judged", "learnae_peer_changed")
+COMMANDS = "learnae_register_commands"
+HOOKS = (*REGISTER, COMMANDS, *WATCH)
 
 
 @attrs.frozen
@@ -72,18 +74,35 @@ def hooks_of(plugin: Plugin, module: object) -> list[Hook]:
     for hook in hooks:
         if flaw := _flaw_of(hook):
             raise PluginError(plugin.name, "registering its hooks", f"{hook.name} {flaw}")
-    return [hook for hook in hooks if hook.name in (*REGISTER, *WATCH)]
+    return [hook for hook in hooks if hook.name in HOOKS]
 
 
 def _flaw_of(hook: Hook) -> str | None:
     found = hook.implementation
-    if hook.name not in (*REGISTER, *WATCH):
-        return None if found.optionalhook else f"is not a hook of Learnae: {did_you_mean(hook.name, (*REGISTER, *WATCH))}"
+    if hook.name not in HOOKS:
+        return None if found.optionalhook else f"is not a hook of Learnae: {did_you_mean(hook.name, HOOKS)}"
     if inspect.iscoroutinefunction(found.function) or inspect.isasyncgenfunction(found.function):
         return "is `async def`, but hooks are plain functions: what blocks belongs into the strategy"
     if found.wrapper or found.hookwrapper or inspect.isgeneratorfunction(found.function):
         return "is a generator, but hooks are plain functions"
     return None
+
+
+def resolve(place: str) -> Any:
+    """What stands at "module:name". Raises whatever the import raises."""
+    module, _, path = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def is_reference(place: object) -> bool:
+    """Whether it has the form "module:name"."""
+    if not isinstance(place, str):
+        return False
+    module, colon, name = place.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
 
 
 GROUP = "learnae"

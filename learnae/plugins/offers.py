@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from learnae.config.describe import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.errors import PluginError
 from learnae.plugins.calls import naming
-from learnae.plugins.hooks import BASES, REGISTER, Hook
+from learnae.plugins.hooks import BASES, REGISTER, Hook, is_reference, resolve
 from learnae.strategies import Announcer, Strategy
 
 
@@ -32,7 +31,7 @@ class StrategyOffer:
         """The class, imported on first use and checked against its kind. Raises PluginError."""
         action = f"loading the {self.kind} {self.name!r}"
         with naming(self.plugin, action):
-            found = _resolve(self.target) if isinstance(self.target, str) else self.target
+            found = resolve(self.target) if isinstance(self.target, str) else self.target
         if flaw := _flaw_of_class(found, self.kind):
             raise PluginError(self.plugin, action, flaw)
         strategy: type[Strategy] = found
@@ -46,14 +45,6 @@ class StrategyOffer:
     def doc(self) -> str:
         """What its class says about itself. Raises PluginError."""
         return inspect.cleandoc(self.load().__dict__.get("__doc__") or "")
-
-
-def _resolve(target: str) -> Any:
-    module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
 
 
 def _flaw_of_class(found: Any, kind: str) -> str | None:
@@ -85,11 +76,6 @@ def offers_in(hook: Hook, returned: Any) -> Iterator[StrategyOffer]:
     for name, target in returned.items():
         if not isinstance(name, str) or not name.strip() or ":" in name:
             raise PluginError(hook.plugin.name, action, f"{name!r} is no name: it must be text without a colon")
-        if not isinstance(target, type) and not (isinstance(target, str) and _is_reference(target)):
+        if not isinstance(target, type) and not is_reference(target):
             raise PluginError(hook.plugin.name, action, f'{name!r} stands for {target!r}, which is neither a class nor "module:Class"')
         yield StrategyOffer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
-
-
-def _is_reference(target: str) -> bool:
-    module, colon, name = target.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))

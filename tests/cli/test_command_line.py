@@ -41,7 +41,13 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "click" in imported
-    assert imported & {"torch", "numpy", "rich", "trio", "cryptography", "structlog", "importlib.metadata"} == set()
+    assert imported & {"torch", "numpy", "rich", "trio", "cryptography", "structlog"} == set()
+
+
+def test_a_command_of_ours_reads_no_metadata_of_what_is_installed(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "learnae", "key", "--help"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "importlib.metadata" not in {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
 
 
 def test_help_names_the_commands_and_the_exit_codes(learnae: Run) -> None:
