@@ -15,7 +15,7 @@ from learnae.errors import (
     UnavailableError,
     UpdateRejectedError,
 )
-from learnae.hookspecs import CommandEntry, hookimpl
+from learnae.hookspecs import CommandEntry, DemoSetup, hookimpl
 from learnae.records import (
     Block,
     Candidate,
@@ -67,6 +67,7 @@ __all__ = [
     "ConfigError",
     "Context",
     "Decoded",
+    "DemoSetup",
     "ElementwiseMerge",
     "Encoded",
     "EntryError",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 import pluggy
@@ -25,6 +26,20 @@ class CommandEntry:
 
     place: str
     short_help: str
+
+
+@attrs.frozen(kw_only=True)
+class DemoSetup:
+    """What a plugin has started for `learnae demo`.
+
+    `storage` and `announcer` are keys for each peer's file. They stand beside `use` where the demo runs on the storage or announcer of the
+    plugin, and their values are such as JSON has. `half_way` is called once, in a thread, when the demo is half over, to harm what was
+    started. It returns one line that says what it did.
+    """
+
+    storage: Mapping[str, Any] = attrs.field(factory=dict)
+    announcer: Mapping[str, Any] = attrs.field(factory=dict)
+    half_way: Callable[[], str] | None = None
 
 
 @hookspec
@@ -76,6 +91,18 @@ def learnae_register_commands() -> Mapping[str, CommandEntry]:
     Names are of small letters, digits and "-". A name of Learnae's own stays Learnae's; of two plugins with one name neither is run.
     Errors end a command as they end our own: ConfigError with exit code 2, PluginError with 3, UnavailableError with 4. Any other
     error is a mistake of the plugin: exit code 3, with its traceback. `click.Context.exit` and `sys.exit` end it with another code.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def learnae_register_demo() -> Mapping[str, str]:
+    """Say what `learnae demo --storage NAME --announcer NAME` starts first, by the names of this plugin's storages and announcers.
+
+    Each stands for "module:function". The function takes a folder, which it makes when it needs one, and returns a context manager that
+    gives a DemoSetup. It is entered before the peers start, and left when they have ended. It raises ConfigError for what is missing on
+    the machine, and lets everything listen on loopback alone. A name that is a storage and an announcer is entered once. What needs
+    nothing to be started, and no keys, needs no demo.
     """
     raise NotImplementedError
 

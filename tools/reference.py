@@ -29,7 +29,7 @@ GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
 CLASSES = ("Strategy", "Service", "Storage", "Announcer", "Selector", "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec")
 HANDED_OVER = (
     "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
-    "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry",
+    "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry", "DemoSetup",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from learnae.node.history import History
 from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
 from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, refuse_unguarded, told_apart
 from learnae.outlets import tell
+from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import find_observer
 from learnae.plugins.observers.http_server import serving_http
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from learnae.config.tables import Choice, Config
     from learnae.identity.swarms import SwarmIdentity
     from learnae.node.services import Service as NamedService
+    from learnae.plugins.offers import StrategyOffer
+
+
+CHECKOUT = Path(__file__).parents[2]  # where this is one
 
 
 @attrs.define
@@ -53,28 +58,27 @@ class Findings:
     problems: Problems = attrs.field(factory=Problems)
 
 
-IN_A_CHECKOUT = {("storage", "ipfs"): "plugins/ipfs", ("announcer", "iota"): "plugins/iota"}
-
-
-def check_offer(kind: str, name: str) -> PluginManager:
+def offered(manager: PluginManager, kind: str, name: str) -> StrategyOffer:
     """Raises ConfigError if nobody offers it, PluginError if it cannot be loaded."""
-    manager = PluginManager.discover(log=make_logger("error"))
     offer = manager.offers(kind).get(name)
     if offer is None:
-        place = IN_A_CHECKOUT.get((kind, name))
-        remedy = f"in a checkout of Learnae: pip install -e {place}, and see its README" if place else _there_are(manager, kind)
-        raise ConfigError(Problem(f"--{kind}", f'no {kind} is called "{name}"', remedy))
+        told = "; ".join([f'no {kind} is called "{name}"', *map(str, manager.broken.values())])
+        raise ConfigError(Problem(f"--{kind}", told, _in_a_checkout(manager, name) or f"there are: {', '.join(manager.offers(kind))}"))
     offer.load()
-    return manager
+    return offer
 
 
-def _there_are(manager: PluginManager, kind: str) -> str:
-    return f"there are: {', '.join(manager.offers(kind))}"
+def _in_a_checkout(manager: PluginManager, name: str) -> str | None:
+    """What to install where this runs in a checkout of Learnae that has a plugin of this name, and nobody has installed it."""
+    found = {file.parent.name for file in CHECKOUT.glob("plugins/*/pyproject.toml")}
+    if name not in found or any(name in manager.offers(kind) for kind in BASES):
+        return None
+    return f"in a checkout of Learnae: pip install -e plugins/{name}, and see its README"
 
 
-def check_choice(kind: str, table: Mapping[str, Any]) -> None:
+def check_choice(manager: PluginManager, kind: str, table: Mapping[str, Any]) -> None:
     """Ask it about its surroundings, as a peer would use it. Raises ConfigError with all that keeps it from working, PluginError."""
-    manager, findings = check_offer(kind, str(table["use"])), Findings()
+    findings = Findings()
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
         document = {"swarm": {"open": True}, kind: [dict(table)]}
         config = load_document(document, folder=Path(scratch), options_of=manager.options_of(Path(scratch)))
@@ -318,7 +322,6 @@ def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> N
 
     A peer's file is a program: the files that it names are imported to be looked at. Without FILE, it is learnae.toml in this folder.
     """
-    from learnae.logs import make_logger
 
     code = code_of(file, overrides)
     if code and not no_code:

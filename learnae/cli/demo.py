@@ -13,27 +13,21 @@ EMBEDDED = "directory"
 
 @click.command()
 @click.option("--out", type=options.PathParam(file_okay=False), default=Path("out"), show_default=True, help="Where the picture goes.")
-@click.option("--storage", default=EMBEDDED, show_default=True, metavar="NAME", help="Where blocks lie; ipfs: in a daemon for each peer.")
-@click.option(
-    "--announcer",
-    default=EMBEDDED,
-    show_default=True,
-    metavar="NAME",
-    help="How peers hear; iota: over a tangle of three nodes.",
-)
+@click.option("--storage", default=EMBEDDED, show_default=True, metavar="NAME", help="Where blocks lie.")
+@click.option("--announcer", default=EMBEDDED, show_default=True, metavar="NAME", help="How peers hear of each other.")
 @click.option("--keep", is_flag=True, help="Keep the homes and the logs of the peers.")
 @options.debug
 def demo(out: Path, storage: str, announcer: str, keep: bool, debug: bool) -> None:
-    """Four peers learn to read digits, each from two or three of the ten; one is killed half-way. Takes about a minute."""
-    from learnae.cli.check import check_choice, check_offer
-    from learnae.demo import show
-    from learnae.demo.show import show_demo
+    """Four peers learn to read digits, each from two or three of the ten; one is killed half-way. Takes about a minute.
 
-    chosen = {"storage": storage, "announcer": announcer}
-    for kind, name in chosen.items():
-        if name in show.BUILDERS:
-            check_offer(kind, name)
-        elif name != EMBEDDED:
-            check_choice(kind, show.table(name))
-    if not show_demo(out, chosen, keep=keep):
+    --storage and --announcer take the names that `learnae plugins` lists. What these need, their plugins start for the demo.
+    """
+    from learnae.cli.check import check_choice, offered
+    from learnae.demo.show import show_demo
+    from learnae.logs import make_logger
+    from learnae.plugins.manager import PluginManager
+
+    manager = PluginManager.discover(log=make_logger("error"))
+    chosen = {kind: offered(manager, kind, name) for kind, name in (("storage", storage), ("announcer", announcer))}
+    if not show_demo(out, chosen, lambda kind, table: check_choice(manager, kind, table), keep=keep):
         raise click.exceptions.Exit(1)

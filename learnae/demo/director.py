@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from learnae.demo.processes import Commands, DemoProcess, Peer, Plan, Stage, State, start_baselines, start_peer
+from learnae.errors import LearnaeError
 
 LOG_LINES = 15
 
@@ -74,7 +75,10 @@ class Director:
         await self._until(lambda: victim.steps >= self.plan.kill_after * self.plan.steps)
         self._kill(victim)
         for event in self.half_way:
-            self._tell(await trio.to_thread.run_sync(event))
+            try:
+                self._tell(await trio.to_thread.run_sync(event, abandon_on_cancel=True))
+            except LearnaeError as error:
+                self._fail(str(error))
         await trio.sleep(self.plan.away_seconds)
         await self._bring_back(victim, nursery)
         comparing = self._remember(await start_baselines(self.commands, self.plan, self.stage))
@@ -105,7 +109,7 @@ class Director:
     def _kill(self, victim: Peer) -> None:
         self._child_of[victim.number].kill()
         victim.die(self.seconds)
-        hit = "its trainer, its node and its daemon" if self.plan.scenery else "its trainer and its node"
+        hit = "its trainer, its node and all that they run" if self.plan.scenery else "its trainer and its node"
         self._tell(f"{victim.name} was killed after {victim.steps:,} steps: SIGKILL to {hit}")
 
     async def _bring_back(self, victim: Peer, nursery: trio.Nursery) -> None:

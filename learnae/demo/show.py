@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -19,29 +19,20 @@ from learnae.demo.director import Director, shortcomings
 from learnae.demo.processes import Plan, Stage
 from learnae.demo.screen import closing_table, summary, watch
 from learnae.errors import ConfigError, Problem
+from learnae.hookspecs import DemoSetup
 from learnae.identity.swarms import SwarmKey
+from learnae.plugins.calls import naming
 from learnae.screen import Screen, line
 from learnae.texts import harmless, indented
 
+if TYPE_CHECKING:
+    from learnae.plugins.offers import StrategyOffer
+
 EMBEDDED = "directory"
-KINDS = ("storage", "announcer")
-ON_LOOPBACK: dict[str, dict[str, Any]] = {"ipfs": {"listen": ["/ip4/127.0.0.1/tcp/0"]}}  # options that keep it on this machine
-BUILDERS = {"iota": "learnae_iota.demo:tangle"}  # of what has to run before peers can use it
 STEPS_PER_SECOND = 30.0  # daemons share the cores, and rounds take longer
 LEARNING_RATE = 0.1  # more steps pass between two merges, each by itself on two or three of the digits
 STEPS = 2500  # so it takes more of them
 LIMIT_SECONDS = 400.0
-
-
-@attrs.frozen
-class Built:
-    """What a plugin has made for the demo: options that lead to it, and what happens to it half-way, told in one line."""
-
-    options: Mapping[str, Any]
-    half_way: Callable[[], str]
-
-
-Builder = Callable[[Path], AbstractContextManager[Built]]
 
 
 @attrs.frozen
@@ -52,15 +43,17 @@ class Scene:
     half_way: tuple[Callable[[], str], ...] = ()
 
 
-def table(name: str) -> dict[str, Any]:
-    """The choice of it in a peer's file, as far as that is known before the demo."""
-    return {"use": name, **ON_LOOPBACK.get(name, {})}
+Check = Callable[[str, Mapping[str, Any]], None]
 
 
 @contextmanager
-def built(chosen: Mapping[str, str], stage: Stage) -> Iterator[Scene]:
-    """`chosen` names a storage and an announcer. With other than the embedded ones the swarm is a private one. Raises LearnaeError."""
-    others = {kind: name for kind, name in chosen.items() if name != EMBEDDED}
+def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check) -> Iterator[Scene]:
+    """`chosen` are a storage and an announcer. With other than the embedded ones the swarm is a private one.
+
+    What a plugin starts for the demo runs while the context is entered. `check` is then called with each kind and its table, before any
+    peer starts. Raises LearnaeError, also what `check` raises.
+    """
+    others = {kind: offer for kind, offer in chosen.items() if offer.name != EMBEDDED}
     if not others:
         yield Scene(Plan())
         return
@@ -68,19 +61,42 @@ def built(chosen: Mapping[str, str], stage: Stage) -> Iterator[Scene]:
     stage.key.write_text(SwarmKey.generate().text())
     tables: dict[str, Any] = {"swarm": {"key_file": str(stage.key)}}
     with ExitStack() as stack:
-        made = {name: stack.enter_context(_builder(name)(stage.folder / name)) for name in others.values() if name in BUILDERS}
-        for kind, name in others.items():
-            tables[kind] = [{**table(name), **(made[name].options if name in made else {})}]
+        by_plugin = {(offer.plugin, offer.name): offer for offer in others.values()}
+        setups = {key: stack.enter_context(_started(offer, stage.folder / offer.name)) for key, offer in by_plugin.items()}
+        for kind, offer in others.items():
+            tables[kind] = [{"use": offer.name, **getattr(setups[offer.plugin, offer.name], kind)}]
+            check(kind, tables[kind][0])
         plan = Plan(
             scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
         )
-        yield Scene(plan, tuple(one.half_way for one in made.values()))
+        yield Scene(plan, tuple(_half_way(offer, setups[key]) for key, offer in by_plugin.items() if setups[key].half_way is not None))
 
 
-def _builder(name: str) -> Builder:
-    module, _, function = BUILDERS[name].partition(":")
-    builder: Builder = getattr(importlib.import_module(module), function)
-    return builder
+@contextmanager
+def _started(offer: StrategyOffer, folder: Path) -> Iterator[DemoSetup]:
+    """What its plugin has started. Raises PluginError for a mistake of the plugin, none for one of whoever plays on it."""
+    start = offer.load_demo()
+    if start is None:
+        yield DemoSetup()
+        return
+    with ExitStack() as stack:
+        with naming(offer.plugin, f"starting the demo of {offer.name!r}"):
+            setup = stack.enter_context(start(folder))
+            if not isinstance(setup, DemoSetup):
+                raise TypeError(f"{offer.demo} gave {setup!r} and not a learnae.DemoSetup")
+            json.dumps([setup.storage, setup.announcer])  # each peer gets them in this form
+        yield setup
+        with naming(offer.plugin, f"ending the demo of {offer.name!r}"):
+            stack.close()
+
+
+def _half_way(offer: StrategyOffer, setup: DemoSetup) -> Callable[[], str]:
+    def happen() -> str:
+        assert setup.half_way is not None
+        with naming(offer.plugin, f"running half_way of the demo of {offer.name!r}"):
+            return str(setup.half_way())
+
+    return happen
 
 
 NEEDED = {"torch": "torch", "sklearn": "demo", "matplotlib": "demo"}
@@ -95,19 +111,19 @@ No server, no leader. Half-way one of them is killed, and later comes back.
 """
 
 
-def show_demo(out: Path, chosen: Mapping[str, str], *, keep: bool = False) -> bool:
+def show_demo(out: Path, chosen: Mapping[str, StrategyOffer], check: Check, *, keep: bool = False) -> bool:
     """Play it on the `chosen` storage and announcer, and leave a picture in `out`. Returns whether it showed what it promises.
 
-    Raises LearnaeError, KeyboardInterrupt.
+    `check` is as in `built`. Raises LearnaeError, KeyboardInterrupt.
     """
     console = Screen()
     if not console.is_terminal:
         console.width = WIDTH
     _check_needs()
-    _make(out)
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        with built(chosen, stage) as scene:
+        with built(chosen, stage, check) as scene:
+            _make(out)
             return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:

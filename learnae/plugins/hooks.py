@@ -34,8 +34,8 @@ BASES: dict[str, type[Strategy]] = {
 
 REGISTER = {f"learnae_register_{kind}": kind for kind in BASES}
 WATCH = ("learnae_round_finished", "learnae_update_judged", "learnae_peer_changed")
-COMMANDS = "learnae_register_commands"
-HOOKS = (*REGISTER, COMMANDS, *WATCH)
+COMMANDS, DEMO = "learnae_register_commands", "learnae_register_demo"
+HOOKS = (*REGISTER, COMMANDS, DEMO, *WATCH)
 
 
 @attrs.frozen

@@ -16,9 +16,9 @@ from learnae.config.load import disabled, load_document, read
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
-from learnae.plugins.hooks import BASES, ONLY, REGISTER, WATCH, Hook, Installed, Plugin, hooks_of, installed, only_named, unknown
+from learnae.plugins.hooks import BASES, DEMO, ONLY, REGISTER, WATCH, Hook, Installed, Plugin, hooks_of, installed, only_named, unknown
 from learnae.plugins.local import LocalFiles
-from learnae.plugins.offers import StrategyOffer, offers_in
+from learnae.plugins.offers import StrategyOffer, offers_in, with_demos
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -132,7 +132,11 @@ class PluginManager:
 
     def _read(self, module: object, plugin: Plugin) -> tuple[list[Hook], list[StrategyOffer]]:
         hooks = hooks_of(plugin, module)
-        return hooks, [offer for hook in hooks if hook.name in REGISTER for offer in offers_in(hook, self._call(hook))]
+        offers = [offer for hook in hooks if hook.name in REGISTER for offer in offers_in(hook, self._call(hook))]
+        for hook in hooks:
+            if hook.name == DEMO:
+                offers = with_demos(hook, self._call(hook), offers)
+        return hooks, offers
 
     def _accept(self, plugin: Plugin, hooks: Iterable[Hook], offers: Iterable[StrategyOffer]) -> None:
         new = list(offers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -11,9 +13,12 @@ import attrs
 from learnae.config.describe import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.errors import PluginError
+from learnae.hookspecs import DemoSetup
 from learnae.plugins.calls import naming
 from learnae.plugins.hooks import BASES, REGISTER, Hook, is_reference, resolve
 from learnae.strategies import Announcer, Strategy
+
+SERVICES = ("storage", "announcer")  # the kinds that may need something outside
 
 
 @attrs.frozen
@@ -26,6 +31,7 @@ class StrategyOffer:
     target: str | type  # "module:Class", or the class
     distribution: str | None = None
     version: str | None = None
+    demo: str | None = None  # "module:function" of what `learnae demo` starts for it
 
     def load(self) -> type[Strategy]:
         """The class, imported on first use and checked against its kind. Raises PluginError."""
@@ -36,6 +42,14 @@ class StrategyOffer:
             raise PluginError(self.plugin, action, flaw)
         strategy: type[Strategy] = found
         return strategy
+
+    def load_demo(self) -> Callable[[Path], AbstractContextManager[DemoSetup]] | None:
+        """What `learnae demo` enters first, or None where there is nothing to enter. Raises PluginError."""
+        if self.demo is None:
+            return None
+        with naming(self.plugin, f"loading the demo of {self.name!r}"):
+            starts: Callable[[Path], AbstractContextManager[DemoSetup]] = resolve(self.demo)
+        return starts
 
     def options(self) -> list[OptionKey]:
         """The keys of its TOML table. Raises PluginError."""
@@ -79,3 +93,16 @@ def offers_in(hook: Hook, returned: Any) -> Iterator[StrategyOffer]:
         if not isinstance(target, type) and not is_reference(target):
             raise PluginError(hook.plugin.name, action, f'{name!r} stands for {target!r}, which is neither a class nor "module:Class"')
         yield StrategyOffer(REGISTER[hook.name], name, hook.plugin.name, target, hook.plugin.distribution, hook.plugin.version)
+
+
+def with_demos(hook: Hook, returned: Any, offers: Iterable[StrategyOffer]) -> list[StrategyOffer]:
+    """The offers of a plugin, each with the demo that its hook returned for it. Raises PluginError for a demo that belongs to none."""
+    found, action = list(offers), f"running {hook.name}"
+    if not isinstance(returned, Mapping):
+        raise PluginError(hook.plugin.name, action, f'it returned {returned!r} and not a mapping from name to "module:function"')
+    for name, place in returned.items():
+        if not is_reference(place):
+            raise PluginError(hook.plugin.name, action, f'{name!r} stands for {place!r}, which is not "module:function"')
+        if not any(offer.name == name and offer.kind in SERVICES for offer in found):
+            raise PluginError(hook.plugin.name, action, f"{name!r} is neither a storage nor an announcer of this plugin")
+    return [attrs.evolve(offer, demo=returned.get(offer.name)) if offer.kind in SERVICES else offer for offer in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from learnae import PluginError
 from learnae.demo.director import Baselines, Director
 from learnae.demo.processes import Commands, Plan, Stage, State
 
@@ -43,6 +44,16 @@ def test_what_happens_half_way_is_told(tmp_path: Path) -> None:
     director.half_way = [lambda: "the lights went out"]
     trio.run(director.play)
     assert [event for _, event in director.events][3] == "the lights went out"
+
+
+def test_a_mistake_of_what_happens_half_way_ends_the_play_and_is_told(tmp_path: Path) -> None:
+    def fall() -> str:
+        raise PluginError("house", "falling", "it stands")
+
+    director = direct(tmp_path)
+    director.half_way = [fall]
+    trio.run(director.play)
+    assert "'house' failed while falling" in director.failure
 
 
 def test_the_others_get_as_many_steps_as_the_busiest_peer(tmp_path: Path) -> None:

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from learnae import ConfigError, DemoSetup, PluginError, Problem
 from learnae.cli.main import main
 from learnae.demo import show
 from learnae.demo.processes import Plan, Stage, descendants
 from learnae.identity.swarms import SwarmKey
+from learnae.plugins.offers import StrategyOffer
+
+
+class Checks:
+    """Remembers what it was asked to check."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, kind: str, table: Mapping[str, Any]) -> None:
+        self.asked.append((kind, dict(table)))
+
+
+def offer(kind: str, name: str, demo: str | None = None, plugin: str = "learnae-house") -> StrategyOffer:
+    return StrategyOffer(kind, name, plugin, "nowhere:Nothing", demo=f"{__name__}:{demo}" if demo else None)
+
+
+EMBEDDED = {"storage": offer("storage", "directory"), "announcer": offer("announcer", "directory")}
 
 
 def test_the_embedded_defaults_need_no_scenery(tmp_path: Path) -> None:
-    with show.built({"storage": "directory", "announcer": "directory"}, Stage(tmp_path)) as scene:
+    checks = Checks()
+    with show.built(EMBEDDED, Stage(tmp_path), checks) as scene:
         assert scene == show.Scene(Plan())
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and checks.asked == []
 
 
 def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
-    with show.built({"storage": "ipfs", "announcer": "directory"}, stage) as scene:
+    stage, checks = Stage(tmp_path), Checks()
+    with show.built({**EMBEDDED, "storage": offer("storage", "cellar")}, stage, checks) as scene:
         config = Plan.from_json(scene.plan.to_json()).config(3)
-    assert config["storage"] == [{"use": "ipfs", "listen": ["/ip4/127.0.0.1/tcp/0"]}]
+    assert config["storage"] == [{"use": "cellar"}] and checks.asked == [("storage", {"use": "cellar"})]
     assert config["swarm"] == {"name": "demo", "key_file": str(stage.key)}
     assert config["train"] == Plan().config(3)["train"]
     SwarmKey.parse(stage.key.read_text())
@@ -35,20 +57,119 @@ def test_another_storage_is_in_the_file_of_each_peer_of_a_private_swarm(tmp_path
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[show.Built]:
+def house(folder: Path) -> Iterator[DemoSetup]:
     folder.mkdir()
-    yield show.Built({"nodes": [folder.name]}, lambda: "the roof has gone")
+    yield DemoSetup(storage={"rooms": 3}, announcer={"nodes": [folder.name]}, half_way=lambda: "the roof has gone")
     folder.rmdir()
 
 
-def test_what_has_to_run_is_built_first_and_torn_down_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(show.BUILDERS, "house", f"{__name__}:house")
-    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(house=house))
-    with show.built({"storage": "directory", "announcer": "house"}, Stage(tmp_path)) as scene:
+@contextmanager
+def quiet(folder: Path) -> Iterator[DemoSetup]:
+    yield DemoSetup()
+
+
+@contextmanager
+def burning(folder: Path) -> Iterator[DemoSetup]:
+    yield DemoSetup(half_way=lambda: str(1 / 0))
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[DemoSetup]:
+    raise ConfigError(Problem("bricks", "are not there", "buy some"))
+    yield
+
+
+@contextmanager
+def crooked(folder: Path) -> Iterator[DemoSetup]:
+    raise ZeroDivisionError
+    yield
+
+
+@contextmanager
+def hut(folder: Path) -> Iterator[dict[str, Any]]:
+    yield {"nodes": []}
+
+
+@contextmanager
+def endless(folder: Path) -> Iterator[DemoSetup]:
+    yield DemoSetup(announcer={"nodes": iter([])})
+
+
+def no_house(folder: Path) -> None: ...
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module can be imported by its name."""
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(**globals()))
+
+
+@pytest.mark.usefixtures("here")
+def test_what_has_to_run_is_started_first_and_torn_down_at_the_end(tmp_path: Path) -> None:
+    checks = Checks()
+    with show.built({**EMBEDDED, "announcer": offer("announcer", "house", "house")}, Stage(tmp_path), checks) as scene:
         assert (tmp_path / "house").exists()
         assert scene.plan.config(1)["announcer"] == [{"use": "house", "nodes": ["house"]}]
+        assert checks.asked == [("announcer", {"use": "house", "nodes": ["house"]})]
         assert [event() for event in scene.half_way] == ["the roof has gone"]
     assert not (tmp_path / "house").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_storage_and_an_announcer_of_one_name_are_started_once(tmp_path: Path) -> None:
+    chosen = {kind: offer(kind, "house", "house") for kind in ("storage", "announcer")}
+    with show.built(chosen, Stage(tmp_path), Checks()) as scene:
+        config = scene.plan.config(1)
+        assert (config["storage"], config["announcer"]) == ([{"use": "house", "rooms": 3}], [{"use": "house", "nodes": ["house"]}])
+        assert len(scene.half_way) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_nothing_need_happen_half_way(tmp_path: Path) -> None:
+    with show.built({**EMBEDDED, "storage": offer("storage", "quiet", "quiet")}, Stage(tmp_path), Checks()) as scene:
+        assert scene.half_way == ()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("demo", "told"),
+    [
+        ("crooked", "ZeroDivisionError"),
+        ("hut", "not a learnae.DemoSetup"),
+        ("endless", "JSON"),
+        ("no_house", "context manager"),
+        ("nobody", "nobody"),
+    ],
+)
+def test_a_mistake_in_what_a_plugin_starts_names_the_plugin(tmp_path: Path, demo: str, told: str) -> None:
+    chosen = {**EMBEDDED, "announcer": offer("announcer", "house", demo)}
+    with pytest.raises(PluginError, match=f"learnae-house.*{told}"), show.built(chosen, Stage(tmp_path), Checks()):
+        raise AssertionError("it was played")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_missing_for_a_demo_is_told_as_it_is(tmp_path: Path) -> None:
+    chosen = {**EMBEDDED, "announcer": offer("announcer", "house", "unfinished")}
+    with pytest.raises(ConfigError, match="buy some"), show.built(chosen, Stage(tmp_path), Checks()):
+        raise AssertionError("it was played")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_mistake_half_way_names_the_plugin(tmp_path: Path) -> None:
+    with show.built({**EMBEDDED, "storage": offer("storage", "house", "burning")}, Stage(tmp_path), Checks()) as scene:
+        (event,) = scene.half_way
+        with pytest.raises(PluginError, match=r"learnae-house.*half_way"):
+            event()
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_check_finds_wrong_ends_what_was_started(tmp_path: Path) -> None:
+    def check(kind: str, table: Mapping[str, Any]) -> None:
+        raise ConfigError(Problem(kind, "does not work"))
+
+    chosen = {**EMBEDDED, "announcer": offer("announcer", "quiet", "quiet")}
+    with pytest.raises(ConfigError, match="does not work"), show.built(chosen, Stage(tmp_path), check):
+        raise AssertionError("it was played")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +184,43 @@ def test_a_storage_that_cannot_be_had_is_told_before_anything_starts(
     assert main(["demo", "--storage", chosen]) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+HOUSE = """
+from contextlib import contextmanager
+from learnae import Announcer, ConfigError, Problem, hookimpl
+
+class House(Announcer):
+    max_bytes = 1000
+    async def __aenter__(self): return self
+    async def __aexit__(self, *_): ...
+    async def announce(self, message, *, replaces=None): ...
+    async def listen(self, deliver): ...
+
+@contextmanager
+def bricks(folder):
+    raise ConfigError(Problem("bricks", "are not there", "buy some"))
+    yield
+
+@hookimpl
+def learnae_register_announcer(): return {"house": "learnae_house:House"}
+@hookimpl
+def learnae_register_demo(): return {"house": "learnae_house:bricks"}
+"""
+
+
+def test_the_demo_of_any_plugin_is_found_by_the_name_of_its_announcer(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install learnae[demo]")
+    metadata = tmp_path / "site" / "learnae_house-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: learnae-house\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[learnae]\nhouse = learnae_house\n")
+    (tmp_path / "site" / "learnae_house.py").write_text(HOUSE)
+    command = [sys.executable, "-m", "learnae", "demo", "--announcer", "house"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and "bricks: are not there (buy some)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux: only there is it told who started whom")

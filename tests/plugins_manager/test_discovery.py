@@ -57,6 +57,9 @@ BROKEN = {
     "reference": ("def learnae_register_merge(): return {'m': 'package.module'}", "'m' stands for 'package.module', which is neither"),
     "name": ("def learnae_register_merge(): return {'a:b': 'm:C'}", "'a:b' is no name"),
     "hook": ("def learnae_register_merges(): return {}", 'is not a hook of Learnae: did you mean "learnae_register_merge"?'),
+    "demo": ("def learnae_register_demo(): return {'frist': 'm:f'}", "'frist' is neither a storage nor an announcer of this plugin"),
+    "demos": ("def learnae_register_demo(): return 'm:f'", "it returned 'm:f' and not a mapping"),
+    "place": ("def learnae_register_demo(): return {'a': 3}", "'a' stands for 3, which is not"),
     "argument": ("def learnae_round_finished(rapport): pass", "rapport"),
 }  # fmt: skip
 
@@ -173,6 +176,21 @@ def test_hook_calls_can_be_traced(install: Install, good: str, logged: Logged, m
     monkeypatch.setenv("LEARNAE_TRACE_HOOKS", "1")
     PluginManager.discover()
     assert ("learnae-first", "learnae_register_merge") in [(entry["plugin"], entry["hook"]) for entry in logged]
+
+
+def test_a_demo_belongs_to_the_storages_and_announcers_of_its_plugin(install: Install) -> None:
+    install("learnae-house", """
+        from learnae import hookimpl
+        @hookimpl
+        def learnae_register_storage(): return {"house": "learnae_house:Storage", "cellar": "learnae_house:Storage"}
+        @hookimpl
+        def learnae_register_merge(): return {"house": "learnae_house:Merge"}
+        @hookimpl
+        def learnae_register_demo(): return {"house": "learnae_house.demo:start"}
+    """)  # fmt: skip
+    manager = PluginManager.discover()
+    assert manager.offers("storage")["house"].demo == "learnae_house.demo:start"
+    assert (manager.offers("storage")["cellar"].demo, manager.offers("merge")["house"].demo) == (None, None)
 
 
 def test_two_managers_share_nothing(install: Install, good: str) -> None:

@@ -8,3 +8,8 @@ from learnae import hookimpl
 @hookimpl
 def learnae_register_announcer() -> Mapping[str, str]:
     return {"iota": "learnae_iota.announcer:IotaAnnouncer"}
+
+
+@hookimpl
+def learnae_register_demo() -> Mapping[str, str]:
+    return {"iota": "learnae_iota.demo:tangle"}

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from learnae.demo.show import Built
+from learnae import DemoSetup
 from learnae_iota.devnet import Tangle, find_hornet, free_ports
 
 NODES, DEPTH, MILESTONE_SECONDS = 3, 8, 5
 
 
 @contextmanager
-def tangle(folder: Path) -> Iterator[Built]:
+def tangle(folder: Path) -> Iterator[DemoSetup]:
     """Three Hornets on loopback; the peers name all of them, the coordinator's first."""
     ports = free_ports(NODES)
     with Tangle.running(folder, find_hornet(), ports, depth=DEPTH, milestone_seconds=MILESTONE_SECONDS) as running:
-        yield Built({"nodes": running.urls}, lambda: _kill_coordinator(running))
+        yield DemoSetup(announcer={"nodes": running.urls}, half_way=lambda: _kill_coordinator(running))
 
 
 def _kill_coordinator(running: Tangle) -> str:

@@ -30,6 +30,6 @@ def test_the_demo_shows_on_ipfs_and_a_tangle_what_it_shows_without(hornet: str, 
     environment = {**os.environ, "LEARNAE_KUBO": kubo, "LEARNAE_HORNET": hornet, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = ["SIGKILL to its trainer, its node and its daemon", "the tangle has no coordinator any more", "since it came back"]
+    told = ["SIGKILL to its trainer, its node and all that they run", "the tangle has no coordinator any more", "since it came back"]
     assert [line for line in told if line not in done.stdout] == []
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -8,3 +8,8 @@ from learnae import hookimpl
 @hookimpl
 def learnae_register_storage() -> Mapping[str, str]:
     return {"ipfs": "learnae_ipfs.storage:IpfsStorage"}
+
+
+@hookimpl
+def learnae_register_demo() -> Mapping[str, str]:
+    return {"ipfs": "learnae_ipfs.demo:daemons_on_loopback"}
