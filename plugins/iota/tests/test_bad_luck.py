@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -23,6 +23,7 @@ from learnae_iota.line import NodeApi
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import PURPOSE, WINDOW_SECONDS, Places, window_of
 from learnae_iota.transactions import NOTHING, MessageTag, make
+from tests.support.limits import run
 from tests.support.tangle.talk import CHANNEL, TangleListener, announce, announced, listening
 
 if TYPE_CHECKING:
@@ -37,14 +38,6 @@ FLOOD, POURERS = 3 * MOST_LISTED, 64
 ENOUGH, MOMENT_SECONDS, LOOK_SECONDS = 3, 2.0, 0.2
 
 pytestmark = [pytest.mark.slow]
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 @attrs.frozen
@@ -88,7 +81,7 @@ def test_a_node_that_was_killed_brings_again_what_is_in_force(
             await announced(b, b"after", b"3")
             await at_one.hears(b"after")
 
-    run(test)
+    run(test, LIMIT)
 
 
 def test_two_halves_that_meet_again_hear_what_is_in_force_in_both(new_tangle: Callable[..., Tangle], peers: Peers) -> None:
@@ -108,7 +101,7 @@ def test_two_halves_that_meet_again_hear_what_is_in_force_in_both(new_tangle: Ca
             await at_one.hears(b"from two")
             await at_two.hears(b"from one")
 
-    run(test)
+    run(test, LIMIT)
 
 
 def test_announcing_goes_on_when_the_coordinator_is_gone_for_good(new_tangle: Callable[..., Tangle], peers: Peers) -> None:
@@ -133,7 +126,7 @@ def test_announcing_goes_on_when_the_coordinator_is_gone_for_good(new_tangle: Ca
                 await at_two.hears(b"from one %d" % number)
                 await at_one.hears(b"from two %d" % number)
 
-    run(test)
+    run(test, LIMIT)
 
 
 def test_a_peer_goes_to_another_node_and_back_to_the_first(new_tangle: Callable[..., Tangle], peers: Peers) -> None:
@@ -152,7 +145,7 @@ def test_a_peer_goes_to_another_node_and_back_to_the_first(new_tangle: Callable[
             await announced(a, b"at the first again")
             await ear.hears(b"at the first again")
 
-    run(test)
+    run(test, LIMIT)
 
 
 def test_the_feed_brings_messages_without_looks(shared_tangle: Tangle, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +161,7 @@ def test_the_feed_brings_messages_without_looks(shared_tangle: Tangle, peers: Pe
                 await trio.sleep(0.1)
             await ear.hears(b"hello %d" % number)
 
-    run(test)
+    run(test, LIMIT)
 
 
 def test_announcements_are_heard_through_a_flood(new_tangle: Callable[..., Tangle], peers: Peers) -> None:
@@ -195,7 +188,7 @@ def test_announcements_are_heard_through_a_flood(new_tangle: Callable[..., Tangl
             assert b.tally.garbage > MOST_LISTED
             assert all(heard.message.startswith((b"before", b"number", b"after")) for heard in ear.heard)
 
-    run(test)
+    run(test, LIMIT)
 
 
 async def heard_at_a_full_place(ear: TangleListener, announcer: IotaAnnouncer, node: HornetProcess, places: Places, message: bytes) -> bool:

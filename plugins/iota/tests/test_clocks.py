@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-import trio
 
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.calls import meet
 from learnae_iota.line import NodeApi
 from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
+from tests.support.limits import run
 from tests.support.tangle import FakeNode
 from tests.support.tangle.talk import announce, listening
 
@@ -22,21 +22,11 @@ if TYPE_CHECKING:
 
     Contexts = Callable[[str], Context]
 
-LIMIT = 60.0
-
 
 @pytest.fixture
 def node() -> Iterator[FakeNode]:
     with FakeNode().running() as node:
         yield node
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 class SetClock:

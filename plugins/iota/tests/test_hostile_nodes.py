@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from learnae import UnavailableError
 from learnae_iota.announcer import IotaAnnouncer
@@ -21,6 +20,7 @@ from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, PollingPace
 from learnae_iota.places import Places
 from learnae_iota.transactions import NOTHING, make
+from tests.support.limits import run
 from tests.support.tangle import FakeNode
 from tests.support.tangle.talk import announce, announced, listening
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Contexts = Callable[[str], Context]
 
-LIMIT = 60.0
 SILENCE = 1.0  # on a machine that others use too
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"\r\n{}\r\n0\r\n\r\n"
@@ -63,14 +62,6 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         threading.Thread(target=serve, daemon=True).start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 def asked(answer: bytes) -> dict[str, Any]:

@@ -33,38 +33,36 @@ def python(environment: Path, code: str, exits: int = 0) -> str:
     return result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_two_commands_install_it(tool: str, wheels: list[str], tmp_path: Path) -> None:
+def test_two_commands_of_pip_install_it(wheels: list[str], tmp_path: Path) -> None:
     environment = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", *([] if tool == "pip" else ["--without-pip"]), str(environment)], check=True)
-    programs = {
-        "pip": [str(environment / "bin" / "pip"), "install", "--no-compile"],
-        "uv": [str(UV), "pip", "install", "--python", str(environment)],
-    }
-    install = [*programs[tool], *CONSTRAINED]
-    subprocess.run([*install, *wheels], check=True)
-    needed = python(environment, "from learnae_iota.pyota import load_pyota; load_pyota()", exits=1)
-    assert f"({INSTALL})" in needed
-    subprocess.run([*install, *_packages(INSTALL)], check=True)
-    code = "from learnae_iota.pyota import load_pow, load_pyota; print(load_pyota().__version__, load_pow().__name__)"
-    assert python(environment, code) == "2.1.0 pow.ccurl_interface\n"
-    assert "iota (learnae-iota 0.1.0)" in python(environment, "from learnae.cli.main import main; main(['plugins'])")
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    _install_in_two_commands(environment, [str(environment / "bin" / "pip"), "install", "--no-compile"], wheels)
     assert "--milestone-seconds" in python(environment, "from learnae_iota.command import main; main(['devnet', '--help'])")
 
 
-def test_the_kit_passes_where_nothing_but_our_wheels_and_the_registry_was_used(hornet: str, wheels: list[str], tmp_path: Path) -> None:
+def test_two_commands_of_uv_install_it_and_the_kit_passes_with_nothing_else(hornet: str, wheels: list[str], tmp_path: Path) -> None:
     environment, tests = tmp_path / "venv", tmp_path / "tests"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    install = [str(UV), "pip", "install", "--python", str(environment), *CONSTRAINED]
-    for packages in ((*wheels, "pytest", "hypothesis"), _packages(INSTALL)):
-        subprocess.run([*install, *packages], check=True)
-    tests.mkdir()
+    install = [str(UV), "pip", "install", "--python", str(environment)]
+    _install_in_two_commands(environment, install, wheels)
+    subprocess.run([*install, *CONSTRAINED, "pytest", "hypothesis"], check=True)
+    shutil.copytree(ROOT / "tests" / "support" / "tangle", tests / "tests" / "support" / "tangle")
     for name in ("conftest.py", "test_iota_conforms.py"):
         shutil.copy(Path(__file__).with_name(name), tests)
     command = [environment / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests)]
     kit = subprocess.run(command, env={**os.environ, "LEARNAE_HORNET": hornet}, cwd=tests, capture_output=True, text=True, check=False)
     assert kit.returncode == 0, kit.stdout + kit.stderr
     assert " passed" in kit.stdout
+
+
+def _install_in_two_commands(environment: Path, install: list[str], wheels: list[str]) -> None:
+    subprocess.run([*install, *CONSTRAINED, *wheels], check=True)
+    needed = python(environment, "from learnae_iota.pyota import load_pyota; load_pyota()", exits=1)
+    assert f"({INSTALL})" in needed
+    subprocess.run([*install, *CONSTRAINED, *_packages(INSTALL)], check=True)
+    code = "from learnae_iota.pyota import load_pow, load_pyota; print(load_pyota().__version__, load_pow().__name__)"
+    assert python(environment, code) == "2.1.0 pow.ccurl_interface\n"
+    assert "iota (learnae-iota 0.1.0)" in python(environment, "from learnae.cli.main import main; main(['plugins'])")
 
 
 def _packages(command: str) -> list[str]:

@@ -21,6 +21,7 @@ from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.line import ANSWER_BYTES
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.places import PURPOSE, Places, window_of
+from tests.support.limits import run
 from tests.support.tangle import FakeNode, litter
 from tests.support.tangle.talk import announce, announced, listening
 
@@ -70,14 +71,6 @@ def nodes() -> Iterator[Callable[[], FakeNode]]:
 
 def options(*nodes: FakeNode, **others: Any) -> IotaAnnouncerOptions:
     return IotaAnnouncerOptions(nodes=tuple(node.url for node in nodes), **{"silence_seconds": 0.5, "poll_seconds": 0.2, **others})
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)

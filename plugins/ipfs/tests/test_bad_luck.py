@@ -15,6 +15,7 @@ from learnae.records import BLOCK_BYTES
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
+from tests.support.limits import run
 
 if TYPE_CHECKING:
     from learnae import Context
@@ -29,14 +30,6 @@ SWARM_KEY = "1f" * 32
 
 def storage_at(address: str, context: Context, silence_seconds: float = 30.0) -> IpfsStorage:
     return IpfsStorage(IpfsStorageOptions(address=address, search_seconds=1.0, silence_seconds=silence_seconds), context)
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 def killing(kubo: Any, blocks: tuple[Block, ...]) -> Iterator[Block]:

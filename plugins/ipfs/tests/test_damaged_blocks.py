@@ -20,6 +20,7 @@ from learnae.testing.published import MadeUpUpdate, fetched, payloads, published
 from learnae_ipfs.managed.collecting import Collector
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
+from tests.support.limits import run
 
 if TYPE_CHECKING:
     from learnae import Context
@@ -50,14 +51,6 @@ trio.run(main)
 
 def storage_of(kubo: Any, context: Context) -> IpfsStorage:
     return IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=5.0), context)
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 def damage(kubo: Any, block: Block) -> Path:

@@ -26,6 +26,7 @@ from learnae_ipfs.managed.process import Process
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
+from tests.support.limits import run
 
 UPDATE = published("u", *payloads(5))
 OTHER = published("other", *payloads(5, seed=1))
@@ -45,14 +46,6 @@ def pid_of(store: IpfsStorage) -> int:
     pid = daemon_of(store).managed.repo.holder
     assert pid is not None
     return pid
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 async def until(true: Callable[[], bool]) -> None:

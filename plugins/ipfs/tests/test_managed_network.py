@@ -17,6 +17,7 @@ from learnae.testing.published import fetched, payloads, published, same
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.storage import IpfsStorage
+from tests.support.limits import run
 
 UPDATE = published("u", *payloads(5))
 OTHER = published("other", *payloads(5, seed=1))
@@ -39,14 +40,6 @@ class TestOwnDaemon(StorageConformance):
 def daemon_of(store: IpfsStorage) -> OwnDaemon:
     assert store._own is not None
     return store._own
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:

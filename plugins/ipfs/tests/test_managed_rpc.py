@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -22,9 +21,9 @@ from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
+from tests.support.limits import run
 
 UPDATE = published("u", *payloads(5))
-LIMIT = 60.0
 NOBODY = 65534
 PATHS = (
     "/api/v0/id",
@@ -53,14 +52,6 @@ def socket_of(store: IpfsStorage) -> Path:
     path = rpc.path_of(repo_of(store).address)
     assert path is not None
     return path
-
-
-def run(test: Callable[[], Any]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            await test()
-
-    trio.run(bounded)
 
 
 def ports_of(pid: int) -> set[int]:

@@ -21,17 +21,17 @@ LIMIT_SECONDS = 100.0
 
 @attrs.define
 class Member:
-    """A wanderer that remembers whose updates it has merged."""
+    """A peer that remembers whose updates it has merged."""
 
-    wanderer: RandomWalker
+    walker: RandomWalker
     merged: Counter[PeerId] = attrs.field(factory=Counter)
 
     @property
     def swarm(self) -> Any:
-        return self.wanderer.swarm
+        return self.walker.swarm
 
     def step(self) -> None:
-        self.wanderer.step()
+        self.walker.step()
         self.merged.update(verdict.peer for report in self.swarm.reports() for verdict in report.verdicts if verdict.merged)
 
 
@@ -58,17 +58,14 @@ def ipfs(kubo: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("boards", [("left", "left"), ("left", "right")], ids=["one announcer", "nothing in common"])
-def test_a_peer_with_a_folder_and_a_daemon_joins_two_groups_into_one_swarm(
-    boards: tuple[str, str], new_kubo: Any, join: Join, tmp_path: Path
-) -> None:
+def test_a_peer_with_a_folder_and_a_daemon_joins_two_groups_that_have_nothing_in_common(new_kubo: Any, join: Join, tmp_path: Path) -> None:
+    """Other separations are tested under virtual time, in tests/relay."""
     theirs, ours = new_kubo(), new_kubo()
     folder = {"use": "directory", "path": str(tmp_path / "blocks")}
-    one, other = ({"use": "directory", "path": str(tmp_path / board)} for board in boards)
+    one, other = ({"use": "directory", "path": str(tmp_path / board)} for board in ("left", "right"))
     left = [join(storage=[folder], announcer=[one]) for _ in range(2)]
     right = [join(storage=[ipfs(theirs)], announcer=[other]) for _ in range(2)]
-    announcers = [one] if one == other else [one, other]
-    relay = join(storage=[folder, ipfs(ours)], announcer=announcers, peer={"relay": True})
+    relay = join(storage=[folder, ipfs(ours)], announcer=[one, other], peer={"relay": True})
 
     def joined() -> bool:
         pairs = [(a, b) for here, there in ((left, right), (right, left)) for a in here for b in there]
