@@ -250,11 +250,11 @@ def make_strategies(config: Config, manager: PluginManager, home: Path, peer: Pe
     """They make nothing where a home, perhaps a gift, says so. With `abandon`, whoever is cut off does not wait for a thread that
     hangs. Raises ConfigError, PluginError.
     """
-    return assemble(config, manager, peer, surroundings(config, manager, home, abandon=abandon, existing_only=True))
+    return assemble(config, manager, peer, runtime_of(config, manager, home, abandon=abandon, existing_only=True))
 
 
-def surroundings(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Runtime:
-    """Those of a command. Raises ConfigError for a swarm whose key cannot be had."""
+def runtime_of(config: Config, manager: PluginManager, home: Path, *, abandon: bool = False, existing_only: bool = False) -> Runtime:
+    """That of a command. Raises ConfigError for a swarm whose key cannot be had."""
     threads = partial(in_worker_threads, abandon=abandon)
     in_thread = threads()
     return Runtime(
@@ -286,7 +286,7 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
 
 
 def _made(config: Config, manager: PluginManager, home: Path, findings: Findings) -> list[ConfiguredStrategy[Any]]:
-    maker = StrategyFactory(config, manager, NOBODY, surroundings(config, manager, home, abandon=True), swarm_of(config.swarm))
+    maker = StrategyFactory(config, manager, NOBODY, runtime_of(config, manager, home, abandon=True), swarm_of(config.swarm))
     made: list[ConfiguredStrategy[Any]] = []
     for kind, key, choice in _choices(config):
         with findings.problems.collected(broken_at=f"{key}.use"):

@@ -28,7 +28,8 @@ from learnae.logs import make_logger
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PublishedUpdate
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages
+from learnae.node.services import Services
 from learnae.node.strategy_set import StrategySet
 from learnae.opening import look
 from learnae.outlets import tell

@@ -84,7 +84,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     identity = Identity.load_or_create(home.key_path)
     log = log.bind(swarm=config.swarm.name, peer=identity.peer[:8])
     observers.enter_context(observing(config, manager, identity.peer))
-    around = Runtime(
+    runtime = Runtime(
         home=home.path,
         meeting=meeting_place(swarm_of(config.swarm)),
         clock=time.monotonic,
@@ -96,7 +96,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         log=log,
         calls=PluginCalls(link.calls, start.benched, interruptible=False),
     )
-    return build(config, manager, identity, History.open(home.history_path), link, around)
+    return build(config, manager, identity, History.open(home.history_path), link, runtime)
 
 
 async def _stop_on_signals(node: Node) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import attrs
 import trio
@@ -16,11 +15,9 @@ from learnae.errors import LearnaeError
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.inbox import InboxEntry
 from learnae.node.reports import RoundRecord
+from learnae.node.runtime import Runtime
 from learnae.node.selection import update
 from learnae.records import MEGABYTE, PeerId, TensorSpec
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 META_BYTES = 64 * MEGABYTE
 SECONDS = 5.0
@@ -36,8 +33,7 @@ class Architectures:
     fetcher: Fetcher
     specs: Sequence[TensorSpec]
     largest_bytes: int
-    clock: Callable[[], float]
-    log: FilteringBoundLogger
+    runtime: Runtime
     _asked: InboxEntry | None = None
     _answer: str = ""
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -58,7 +54,7 @@ class Architectures:
         if self._asked is not None and self._answer:
             self._tell(self._asked, tally)
             self._asked, self._answer = None, ""
-        if self._asked is None and self.clock() >= self._not_before:
+        if self._asked is None and self.runtime.clock() >= self._not_before:
             self._asked = next((entry for entry in strangers if _key(entry) not in self._told), None)
             if self._asked is not None:
                 self._news.set()
@@ -68,9 +64,9 @@ class Architectures:
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         self._looks += 1
-        self._not_before = self.clock() + self._wait_seconds
+        self._not_before = self.runtime.clock() + self._wait_seconds
         tally.failed(entry, "architecture", self._answer)
-        self.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._answer)
+        self.runtime.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._answer)
 
     @property
     def _wait_seconds(self) -> float:

@@ -1,8 +1,11 @@
-"""Puts a node together from its configuration, its home and its surroundings."""
+"""Puts a node together from its configuration, its home and its runtime."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import attrs
 
 from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.meta import model_signature
@@ -12,7 +15,7 @@ from learnae.node.architecture import Architectures
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.control import Orders
 from learnae.node.fetching import Fetcher
-from learnae.node.history import History
+from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
 from learnae.node.joining import BATCHES, Joining, LineageAdoption
@@ -31,138 +34,193 @@ from learnae.node.retention import GarbageCollection, RetentionPolicy
 from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
-from learnae.node.services import Outages, Services
+from learnae.node.services import Services
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
-from learnae.records import MEGABYTE, PeerId, TensorSpec
+from learnae.records import MEGABYTE, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
 
 
-def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, around: Runtime) -> Node:
+@attrs.frozen
+class Given:
+    """What a node is made from. `kept`: own updates of earlier runs that are still in storage, the newest first."""
+
+    config: Config
+    identity: Identity
+    history: History
+    link: Link
+    runtime: Runtime
+    strategies: StrategySet
+    signature: bytes
+    kept: Sequence[PublishedUpdate]
+
+    @property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        return self.link.hello.specs
+
+    @property
+    def by_name(self) -> dict[str, TensorSpec]:
+        return {spec.name: spec for spec in self.specs}
+
+    @property
+    def largest_update(self) -> int:
+        return largest_update(self.specs, self.config.peer.max_update_bytes)
+
+    @property
+    def left_behind(self) -> PublishedUpdate | None:
+        """The newest of the own updates that fits the model."""
+        return next((own for own in self.kept if own.signature == self.signature), None)
+
+
+def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
     """Raises ConfigError or PluginError; touches neither network nor storage."""
-    specs, log, clock, in_thread = link.hello.specs, around.log, around.clock, around.in_thread
-    decoding, encoding, merging = around.threads(), around.threads(), around.threads()  # what runs in them calls strategies
-    assembly = assemble(config, manager, identity.peer, around)
-    signature = model_signature(specs, link.hello.frozen)
-    swarm = assembly.swarm
-    limit = largest_update(specs, config.peer.max_update_bytes)
-    pace, standing, outages = TransferPace(config.node.fetch_seconds), LineageState(config.join, identity.peer), Outages(log)
-    peers, services = Peers(KEPT_PEERS, history.peers()), Services(outages)
-    watching = WatcherCalls(manager, around.in_watcher_thread, log)
-    inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=around.rng("inbox"))
-    hearing = Receiver(
-        own=identity.peer,
-        swarm=swarm.id,
-        seal=swarm.messages,
-        admission=Admission(config.peer.allow, config.peer.deny),
-        inbox=inbox,
-        peers=peers,
-        clock=clock,
-        log=log,
-        on_change=watching.peer_changed,
-        numbers=SequenceNumbers(clock, log, history.own_numbers(), rng=around.rng("numbers")),
-    )
-    chooser = UpdateSelection(inbox, peers, assembly.selector, config.selector.count, limit, signature, config.node.fresh_rounds, outages)
-    fetcher = Fetcher(assembly.storages, services, hearing.hints, log, swarm.blocks, most_tensors(specs))
-    publisher = Publisher(
-        identity=identity,
-        swarm=swarm,
-        specs=specs,
-        signature=signature,
-        assembly=assembly,
-        history=history,
-        hearing=hearing,
-        services=services,
-        outages=outages,
-        in_thread=in_thread,
-        in_encoding_thread=encoding,
-        rng=around.rng("encode"),
-    )
-    kept = history.published()
-    keeping = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in kept))
-    carrying = BlockRelay(publisher, keeping, inbox, peers, pace, config.selector.count, clock)
-    relay = relay_between(assembly, services, carrying, peers, identity.peer) if config.peer.relay else None
-    obtainer = Obtainer(
-        fetcher=fetcher,
-        assembly=assembly,
-        specs={spec.name: spec for spec in specs},
-        peers=peers,
-        limit=limit,
-        pace=pace,
-        clock=clock,
-        in_thread=decoding,
-        on_fetched=relay.fetched if relay else None,
-        on_tried=inbox.tried,
-    )
-    obtainer.own_bytes = kept[0].bytes if kept else raw_bytes(specs)
-    errands = BackgroundFetches(obtainer, peers, pace, config.selector.count, clock, around.rng("errands"))
-    chooser.busy, chooser.hearing = errands.busy, hearing
-    judges, memory = GateChain(assembly.gates, outages), StrategyStates(history, log)
-    memory.recall(link.hello, ["merge", "outer"], [key for key, _ in judges.keyed()])
-    adopting = MergeBuffers(link, memory)
-    left_behind = next((own for own in kept if own.signature == signature), None)
-    settling = LineageAdoption(standing, chooser, obtainer, adopting, left_behind, clock, decoding, around.rng("join"), log)
-    trying = BATCHES * config.node.fetch_seconds
-    joining = Joining(standing, chooser, publisher, settling, adopting, outages, trying, clock, in_thread, log)
-    moving = Moving(standing, chooser, settling, BackgroundSearch(settling, pace), long_enough(config, standing), clock)
-    rounds = Rounds(
-        standing=standing,
-        chooser=chooser,
-        publisher=publisher,
-        errands=errands,
-        judges=judges,
-        merger=Merger(assembly.merge, assembly.outer, {spec.name: spec for spec in specs}),
-        adopting=adopting,
-        memory=memory,
-        claims=Claims([spec.name for spec in specs if is_counter(spec)]),
-        company=LineagePopulation(chooser, hearing, heard_before(history.heard())),
-        peers=peers,
-        pace=pace,
-        patience=config.train.patience,
-        clock=clock,
-        in_thread=merging,
-        outages=outages,
-    )
+    strategies, signature = assemble(config, manager, identity.peer, runtime), model_signature(link.hello.specs, link.hello.frozen)
+    given = Given(config, identity, history, link, runtime, strategies, signature, history.published())
+    state, pace, services = LineageState(config.join, identity.peer), TransferPace(config.node.fetch_seconds), Services(runtime.outages)
+    watchers = WatcherCalls(manager, runtime)
+    receiver = _receiver(given, watchers)
+    publisher = _publisher(given, receiver, services)
+    retention = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in given.kept))
+    relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
+    fetcher = Fetcher(strategies.storages, services, receiver.hints, runtime.log, strategies.swarm.blocks, most_tensors(given.specs))
+    fetches = _fetches(given, fetcher, receiver, pace, relay)
+    selection = _selection(given, receiver, fetches)
+    gates = GateChain(strategies.gates, runtime.outages)
+    buffers = MergeBuffers(link, _recalled(given, gates))
+    adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
+    moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     return Node(
         link=link,
-        assembly=assembly,
+        assembly=strategies,
         services=services,
-        channel=swarm.channel,
-        hearing=hearing,
+        hearing=receiver,
         history=history,
         publisher=publisher,
-        presence=Heartbeat(assembly, services, publisher, outages),
-        tidying=GarbageCollection(services, publisher, history, in_thread, carrying.carried),
-        joining=joining,
+        presence=Heartbeat(strategies, services, publisher, runtime.outages),
+        tidying=GarbageCollection(services, publisher, history, runtime.in_thread, relay.carrying.carried if relay else ()),
+        joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
         moving=moving,
-        orders=Orders(history, hearing, moving, hearing.admission, long_enough(config, standing), clock, in_thread, log),
-        splits=SplitReporter(standing, outages),
+        orders=Orders(history, receiver, moving, receiver.admission, long_enough(config, state), runtime),
+        splits=SplitReporter(state, runtime.outages),
         relay=relay,
-        rounds=rounds,
-        errands=errands,
-        architectures=Architectures(fetcher, specs, config.peer.max_update_bytes or LARGEST_BYTES, clock, log),
-        adopting=adopting,
-        standing=standing,
-        keeping=keeping,
-        memory=memory,
+        rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
+        errands=fetches,
+        architectures=Architectures(fetcher, given.specs, config.peer.max_update_bytes or LARGEST_BYTES, runtime),
+        adopting=buffers,
+        standing=state,
+        keeping=retention,
+        memory=buffers.memory,
         pace=pace,
-        outages=outages,
-        watching=watching,
-        fresh_rounds=config.node.fresh_rounds,
-        save_seconds=config.node.save_seconds,
-        clock=clock,
-        in_thread=in_thread,
-        log=log,
+        watching=watchers,
+        rules=config.node,
+        runtime=runtime,
     )
 
 
-def relay_between(assembly: StrategySet, services: Services, carrying: BlockRelay, peers: Peers, own: PeerId) -> Relay:
-    channel = assembly.swarm.channel
-    forwarding = {announcer: MessageRelay(announcer, channel, services, peers.trusts) for announcer in assembly.announcers}
-    return Relay(own, forwarding, carrying, assembly.swarm.alias)
+def _receiver(given: Given, watchers: WatcherCalls) -> Receiver:
+    history, swarm, peers = given.history, given.strategies.swarm, Peers(KEPT_PEERS, given.history.peers())
+    inbox = Inbox(given.config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=given.runtime.rng("inbox"))
+    return Receiver(
+        own=given.identity.peer,
+        swarm=swarm.id,
+        seal=swarm.messages,
+        admission=Admission(given.config.peer.allow, given.config.peer.deny),
+        inbox=inbox,
+        peers=peers,
+        runtime=given.runtime,
+        on_change=watchers.peer_changed,
+        numbers=SequenceNumbers(given.runtime, history.own_numbers()),
+    )
+
+
+def _publisher(given: Given, receiver: Receiver, services: Services) -> Publisher:
+    return Publisher(
+        identity=given.identity,
+        swarm=given.strategies.swarm,
+        specs=given.specs,
+        signature=given.signature,
+        assembly=given.strategies,
+        history=given.history,
+        hearing=receiver,
+        services=services,
+        runtime=given.runtime,
+    )
+
+
+def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace: TransferPace) -> Relay:
+    swarm, peers = given.strategies.swarm, publisher.hearing.peers
+    carrying = BlockRelay(publisher, retention, publisher.hearing.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
+    announcers = given.strategies.announcers
+    forwarding = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
+    return Relay(given.identity.peer, forwarding, carrying, swarm.alias)
+
+
+def _fetches(given: Given, fetcher: Fetcher, receiver: Receiver, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
+    obtainer = Obtainer(
+        fetcher=fetcher,
+        assembly=given.strategies,
+        specs=given.by_name,
+        peers=receiver.peers,
+        limit=given.largest_update,
+        pace=pace,
+        runtime=given.runtime,
+        on_fetched=relay.fetched if relay else None,
+        on_tried=receiver.inbox.tried,
+        own_bytes=given.kept[0].bytes if given.kept else raw_bytes(given.specs),
+    )
+    return BackgroundFetches(obtainer, receiver.peers, pace, given.config.selector.count, given.runtime)
+
+
+def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches) -> UpdateSelection:
+    return UpdateSelection(
+        inbox=receiver.inbox,
+        peers=receiver.peers,
+        selector=given.strategies.selector,
+        count=given.config.selector.count,
+        limit=given.largest_update,
+        signature=given.signature,
+        fresh_rounds=given.config.node.fresh_rounds,
+        outages=given.runtime.outages,
+        busy=fetches.busy,
+        hearing=receiver,
+    )
+
+
+def _recalled(given: Given, gates: GateChain) -> StrategyStates:
+    states = StrategyStates(given.history, given.runtime.log)
+    states.recall(given.link.hello, ["merge", "outer"], [key for key, _ in gates.keyed()])
+    return states
+
+
+def _rounds(
+    given: Given,
+    state: LineageState,
+    selection: UpdateSelection,
+    publisher: Publisher,
+    fetches: BackgroundFetches,
+    gates: GateChain,
+    buffers: MergeBuffers,
+) -> Rounds:
+    receiver = publisher.hearing
+    return Rounds(
+        standing=state,
+        chooser=selection,
+        publisher=publisher,
+        errands=fetches,
+        judges=gates,
+        merger=Merger(given.strategies.merge, given.strategies.outer, given.by_name),
+        adopting=buffers,
+        memory=buffers.memory,
+        claims=Claims([spec.name for spec in given.specs if is_counter(spec)]),
+        company=LineagePopulation(selection, receiver, heard_before(given.history.heard())),
+        peers=receiver.peers,
+        pace=fetches.pace,
+        patience=given.config.train.patience,
+        runtime=given.runtime,
+    )
 
 
 def most_tensors(specs: tuple[TensorSpec, ...]) -> int:

@@ -197,7 +197,7 @@ class LineagePopulation:
 
     def others(self, lineage: bytes) -> int:
         """Not those of whom nothing can be had."""
-        now = self.hearing.clock()
+        now = self.hearing.runtime.clock()
         self._since = now if self._since is None else self._since
         here = {entry.peer for entry in self.chooser.of_lineage(lineage) if self._stays(entry)}
         if now - self._since <= LONGEST_SECONDS:

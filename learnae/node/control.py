@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import attrs
 
 from learnae.identity.keys import Admission
@@ -14,11 +11,8 @@ from learnae.node.lineage import MinimumDuration
 from learnae.node.moving import Moving
 from learnae.node.receive import Receiver
 from learnae.node.reports import RoundRecord
+from learnae.node.runtime import Runtime
 from learnae.records import PeerId
-from learnae.strategies import RunInThread
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 
 @attrs.define
@@ -30,16 +24,14 @@ class Orders:
     moving: Moving
     admission: Admission
     waiting: MinimumDuration
-    clock: Callable[[], float]
-    in_thread: RunInThread
-    log: FilteringBoundLogger
+    runtime: Runtime
     _rejoin: RejoinOrder | None = None
     _ended: tuple[RejoinOrder, str] | None = None
     _denied: frozenset[PeerId] = frozenset()
 
     async def read(self) -> None:
         """At the beginning of a round. Raises UnavailableError."""
-        denied, rejoin = await self.in_thread(self._look)
+        denied, rejoin = await self.runtime.in_thread(self._look)
         if denied != self._denied:
             self._deny(denied)
         if not _same(rejoin, self._rejoin):
@@ -62,7 +54,7 @@ class Orders:
         if not (why_not := await self._go(order, snapshot, tally)):
             await self._end(order, f"went over to lineage {standing.lineage.hex()}")
             return True
-        if self.waiting.noted(tally.round, self.clock()):
+        if self.waiting.noted(tally.round, self.runtime.clock()):
             await self._give_up(order, why_not)
         return False
 
@@ -72,14 +64,14 @@ class Orders:
             return await self.moving.rejoin(order.lineage, snapshot, tally)
         if (target := self.moving.best_other(tally.round)) is None:
             return "no other lineage is heard, or none whose models this peer may adopt"
-        await self.in_thread(self.wishes.aim_rejoin, order, target)
+        await self.runtime.in_thread(self.wishes.aim_rejoin, order, target)
         return await self.moving.rejoin(target, snapshot, tally)
 
     def _take(self, rejoin: RejoinOrder | None) -> None:
         self._rejoin = rejoin
         if rejoin is not None:
             self.waiting.anew()
-            self.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
+            self.runtime.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
 
     def _look(self) -> tuple[frozenset[PeerId], RejoinOrder | None]:
         return self.wishes.denied(), self.wishes.take_rejoin()
@@ -88,18 +80,18 @@ class Orders:
         self.hearing.admission = attrs.evolve(self.admission, deny=self.admission.deny | denied)
         for peer in denied - self._denied:
             self.hearing.forget(peer)
-            self.log.warning("peer.denied", peer=peer[:8], consequence="it is not heard any more, and nothing of it is merged")
+            self.runtime.log.warning("peer.denied", peer=peer[:8], consequence="it is not heard any more, and nothing of it is merged")
         for peer in self._denied - denied:
-            self.log.warning("peer.allowed_again", peer=peer[:8])
+            self.runtime.log.warning("peer.allowed_again", peer=peer[:8])
         self._denied = denied
 
     async def _end(self, order: RejoinOrder, outcome: str) -> None:
         self._ended = order, outcome
-        await self.in_thread(self.wishes.end_rejoin, order, outcome)
+        await self.runtime.in_thread(self.wishes.end_rejoin, order, outcome)
         self._rejoin = None
 
     async def _give_up(self, order: RejoinOrder, cause: str) -> None:
-        self.log.warning("rejoin.given_up", cause=cause)
+        self.runtime.log.warning("rejoin.given_up", cause=cause)
         await self._end(order, f"given up: {cause}")
 
 

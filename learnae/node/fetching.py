@@ -15,7 +15,8 @@ from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.content.meta import MOST_TENSORS
 from learnae.content.unpack import Content, Manifest, Read
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
-from learnae.node.services import REST_SECONDS, Delivery, Outages, Services
+from learnae.node.runtime import Outages
+from learnae.node.services import REST_SECONDS, Delivery, Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
 from learnae.strategies import Storage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -22,14 +21,9 @@ from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
 from learnae.node.rounds import MergeBuffers, copy_tensors
+from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection, update
-from learnae.node.services import Outages
 from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
-from learnae.strategies import RunInThread
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
 
 ABANDONING = ("yielded", "rejoined")
 
@@ -43,17 +37,15 @@ class LineageAdoption:
     obtainer: Obtainer
     adopting: MergeBuffers
     left_behind: PublishedUpdate | None
-    clock: Callable[[], float]
-    in_thread: RunInThread
-    rng: np.random.Generator
-    log: FilteringBoundLogger
+    runtime: Runtime
     misses: SearchMisses = attrs.field(factory=SearchMisses)
     _told: bool = False
+    _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("join"), takes_self=True))
 
     def candidates(self, lineage: bytes, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
         entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
-        self.rng.shuffle(entries)
+        self._rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
         return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
@@ -61,7 +53,7 @@ class LineageAdoption:
     def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """The same for a peer that has a lineage: of those that are there now."""
         entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
-        self.rng.shuffle(entries)
+        self._rng.shuffle(entries)
         return sorted(entries, key=self._failures)
 
     def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[InboxEntry]], list[InboxEntry]]) -> list[SearchLead]:
@@ -79,7 +71,7 @@ class LineageAdoption:
         return list(islice((SearchLead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
     def search(self, tally: RoundRecord, *, beside: bool = True) -> LineageSearch:
-        return LineageSearch(self.obtainer, tally, self.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
+        return LineageSearch(self.obtainer, tally, self.runtime.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
 
     async def find(self, search: LineageSearch, leads: Sequence[SearchLead]) -> tuple[bytes, list[Obtained]] | None:
         """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
@@ -100,7 +92,7 @@ class LineageAdoption:
         """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGoneError."""
         local = self.adopting.local(snapshot)
         while obtained:
-            chosen = await self.in_thread(medoid, obtained)
+            chosen = await self.runtime.in_decoding_thread(medoid, obtained)
             age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
             if not (flaw := await self._write(chosen, obtained, local, age)):
                 self.misses.forget(lineage)
@@ -114,12 +106,12 @@ class LineageAdoption:
         return False
 
     async def _unsure(self, lineage: bytes, obtained: Sequence[Obtained]) -> bool:
-        return not await self.in_thread(agree, obtained, len(self._announced(lineage)))
+        return not await self.runtime.in_decoding_thread(agree, obtained, len(self._announced(lineage)))
 
     async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
         """Where and why this model cannot be adopted, or None."""
         try:
-            written = await self.in_thread(write_model, chosen, obtained, local, age, self.adopting.free_page())
+            written = await self.runtime.in_decoding_thread(write_model, chosen, obtained, local, age, self.adopting.free_page())
         except PluginError as error:
             return PLUGIN, str(error)
         return None if written else ("join", "the model is not finite")
@@ -127,18 +119,20 @@ class LineageAdoption:
     async def _settle_in(self, lineage: bytes, entry: InboxEntry, age: int, snapshot: Snapshot, tally: RoundRecord, outcome: str) -> None:
         self._tell(lineage, entry, age, outcome)
         await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
-        self.standing.enter(lineage, self.clock(), vouched=entry.peer in self.standing.rules.trust)
+        self.standing.enter(lineage, self.runtime.clock(), vouched=entry.peer in self.standing.rules.trust)
         tally.outcome = outcome
 
     def _tell(self, lineage: bytes, entry: InboxEntry, age: int, outcome: str) -> None:
         facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
         if outcome in ABANDONING:
             facts["consequence"] = f"what was learned in lineage {self.standing.lineage.hex()} is not in this peer's model any more"
-        say = self.log.warning if entry.backlog or outcome in ABANDONING else self.log.info
+        say = self.runtime.log.warning if entry.backlog or outcome in ABANDONING else self.runtime.log.info
         say(f"lineage.{outcome}", **facts)
         if not self.standing.rules.trust and not self._told and entry.peer != self.standing.own:
             self._told = True
-            self.log.info("join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust")
+            self.runtime.log.info(
+                "join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust"
+            )
 
     def _announced(self, lineage: bytes) -> list[InboxEntry]:
         return self._allowed(self.chooser.of_lineage(lineage))
@@ -166,7 +160,7 @@ class LineageAdoption:
             codec=own.codec,
         )
         return InboxEntry(
-            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_), b"", b"", self.clock(), 0, backlog=True
+            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_), b"", b"", self.runtime.clock(), 0, backlog=True
         )
 
 
@@ -187,11 +181,8 @@ class Joining:
     publisher: Publisher
     settling: LineageAdoption
     adopting: MergeBuffers
-    outages: Outages
     trying_seconds: float
-    clock: Callable[[], float]
-    in_thread: RunInThread
-    log: FilteringBoundLogger
+    runtime: Runtime
     listening_since: float = math.inf
 
     async def join(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
@@ -203,7 +194,7 @@ class Joining:
         if self._listened_for < self.standing.settle_seconds and self.standing.expects_more(self.chooser.seen(tally.round)):
             return False
         if await self._adopt_any(snapshot, tally):
-            self.outages.works(TRUSTED)
+            self.runtime.outages.works(TRUSTED)
             return True
         if self._may_come_yet(tally):
             return False
@@ -215,21 +206,21 @@ class Joining:
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
         """The trainer brought a lineage along; whoever does not know for how long is grown."""
         if stored[0] == lineage:
-            self.standing.settle(lineage, self.clock(), rounds=stored[1], seconds=stored[2])
+            self.standing.settle(lineage, self.runtime.clock(), rounds=stored[1], seconds=stored[2])
         else:
-            self.standing.settle(lineage, self.clock())
+            self.standing.settle(lineage, self.runtime.clock())
 
     def spend_round(self, tally: RoundRecord) -> None:
         """One more round in the own lineage."""
-        self.standing.spend_round(self.chooser.seen(tally.round), self.clock())
+        self.standing.spend_round(self.chooser.seen(tally.round), self.runtime.clock())
         if self.standing.vouched:
-            self.outages.works(TRUSTED)
+            self.runtime.outages.works(TRUSTED)
         else:
             self._miss_trusted(tally, "this peer goes on in its own lineage, and moves to theirs when one comes")
 
     @property
     def _listened_for(self) -> float:
-        return self.clock() - self.listening_since
+        return self.runtime.clock() - self.listening_since
 
     def _may_come_yet(self, tally: RoundRecord) -> bool:
         """Whether somebody is there whose model did not come, and it was not tried for long."""
@@ -271,12 +262,12 @@ class Joining:
         if published is None:
             return False
         tally.published, tally.outcome = published, "founded"
-        await self.in_thread(copy_tensors, snapshot.tensors, self.adopting.free_page())
-        self.log.info("lineage.founded", lineage=published.lineage.hex())
+        await self.runtime.in_thread(copy_tensors, snapshot.tensors, self.adopting.free_page())
+        self.runtime.log.info("lineage.founded", lineage=published.lineage.hex())
         await self.adopting.hand_over(snapshot, lineage=published.lineage, age=snapshot.progress.age, outcome="founded", states={})
-        self.standing.enter(published.lineage, self.clock(), vouched=False)
+        self.standing.enter(published.lineage, self.runtime.clock(), vouched=False)
         return True
 
     def _miss_trusted(self, tally: RoundRecord, consequence: str) -> None:
         others = sum(seen.live for seen in self.chooser.seen(tally.round))
-        self.outages.failed(TRUSTED, f"none was heard ({others} others were): {consequence}")
+        self.runtime.outages.failed(TRUSTED, f"none was heard ({others} others were): {consequence}")

@@ -10,7 +10,7 @@ import attrs
 
 from learnae.errors import PluginError
 from learnae.node.decoding import LazyMasks
-from learnae.node.services import Outages
+from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import checked_state
 from learnae.records import Judged, LocalModel, Received, State, Verdict

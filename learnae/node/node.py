@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from learnae.config.tables import NodeTable
 from learnae.errors import PluginError, UnavailableError
 from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
@@ -26,15 +25,13 @@ from learnae.node.relay import Relay
 from learnae.node.reports import RoundRecord, WatcherCalls
 from learnae.node.retention import GarbageCollection, RetentionPolicy
 from learnae.node.rounds import MergeBuffers, Rounds
-from learnae.node.services import Messages, Outages, Services, back_off
+from learnae.node.runtime import Runtime
+from learnae.node.services import Messages, Services, back_off
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import finite, what_is_not
 from learnae.records import Heard, Leaving, RoundReport
-from learnae.strategies import Announcer, RunInThread
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+from learnae.strategies import Announcer
 
 GOODBYE_SECONDS = 2.0
 STEADY_SECONDS = 15.0  # a medium that breaks again before this is still the same outage
@@ -47,7 +44,6 @@ class Node:
     link: Link
     assembly: StrategySet
     services: Services
-    channel: str
     hearing: Receiver
     history: History
     publisher: Publisher
@@ -66,13 +62,9 @@ class Node:
     keeping: RetentionPolicy
     memory: StrategyStates
     pace: TransferPace
-    outages: Outages
     watching: WatcherCalls
-    fresh_rounds: int
-    save_seconds: float
-    clock: Callable[[], float]
-    in_thread: RunInThread
-    log: FilteringBoundLogger
+    rules: NodeTable
+    runtime: Runtime
     _rounds_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _round: int = 0
     _round_began: float | None = None
@@ -96,7 +88,7 @@ class Node:
         self._rounds_scope.cancel()
 
     async def _live(self) -> None:
-        self.joining.listening_since = self.clock()
+        self.joining.listening_since = self.runtime.clock()
         self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
         async with trio.open_nursery() as nursery:
             await nursery.start(self.errands.run)
@@ -123,16 +115,16 @@ class Node:
                     await self._try_round(snapshot)
                 self.link.release(snapshot.slot)
         except TrainerGoneError:
-            self.log.info("trainer.gone")
+            self.runtime.log.info("trainer.gone")
 
     async def _try_round(self, snapshot: Snapshot) -> None:
         """A disk that is full does not end a peer: it trains on, and goes on here when there is room again."""
         try:
             await self._make_round(snapshot)
         except UnavailableError as error:
-            self.outages.failed("history", str(error))
+            self.runtime.outages.failed("history", str(error))
         else:
-            self.outages.works("history")
+            self.runtime.outages.works("history")
 
     async def _make_round(self, snapshot: Snapshot) -> None:
         tally = self._begin_round()
@@ -144,7 +136,7 @@ class Node:
                 return  # nothing but listening
         else:
             if snapshot.progress.lineage != self.standing.lineage:
-                self.joining.resume(snapshot.progress.lineage, await self.in_thread(self.history.standing))
+                self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.standing))
             await self.rounds.publish(snapshot, tally)
             if not (await self.orders.carry_out(snapshot, tally) or await self.moving.move(snapshot, tally)):
                 await self.rounds.exchange(snapshot, tally)
@@ -153,48 +145,50 @@ class Node:
 
     async def _is_sound(self, snapshot: Snapshot) -> bool:
         """What is not finite can neither be published nor merged with."""
-        if await self.in_thread(finite, snapshot.tensors.values()):
-            self.outages.works("model")
+        if await self.runtime.in_thread(finite, snapshot.tensors.values()):
+            self.runtime.outages.works("model")
             return True
-        self.outages.failed("model", await self.in_thread(what_is_not, snapshot.tensors, self.publisher.specs))
+        self.runtime.outages.failed("model", await self.runtime.in_thread(what_is_not, snapshot.tensors, self.publisher.specs))
         return False
 
     def _begin_round(self) -> RoundRecord:
-        now = self.clock()
+        now = self.runtime.clock()
         if self._round_began is not None:
             self.pace.round_took(now - self._round_began)
         self._round_began = now
         self._round += 1
         self.assembly.calls.round_began()
         self.hearing.round = self._round
-        self.hearing.note_silence(self.fresh_rounds)
+        self.hearing.note_silence(self.rules.fresh_rounds)
         return RoundRecord(self._round, now)
 
     async def _end_round(self, snapshot: Snapshot, tally: RoundRecord) -> None:
-        now = self.clock()
+        now = self.runtime.clock()
         self.architectures.explain(self.rounds.chooser.strangers(), tally)
         tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
         await self._keep(tally, now)
         report = tally.report(now, self.standing.lineage, snapshot.progress.age)
         await self._save(report, now)
-        broken = self.outages.broken
+        broken = self.runtime.outages.broken
         self.link.tell(report, **({"outages": broken} if broken else {}))
         self.watching.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
-        self.log.info("round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown})
+        self.runtime.log.info(
+            "round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown}
+        )
 
     async def _keep(self, tally: RoundRecord, now: float) -> None:
         if tally.published is None:
             return
         self.keeping.announced(tally.published, now)
-        for item in self.keeping.superfluous(await self.in_thread(self.history.published), now, self.pace.retention_seconds):
-            await self.in_thread(self.history.drop_published, item.number)
+        for item in self.keeping.superfluous(await self.runtime.in_thread(self.history.published), now, self.pace.retention_seconds):
+            await self.runtime.in_thread(self.history.drop_published, item.number)
             await self.publisher.drop(item.root)
 
     async def _save(self, report: RoundReport | None, now: float) -> None:
         learned = self.hearing.take_learned()  # copies: hearing goes on meanwhile
         try:
-            await self.in_thread(self._write, report, learned, now)
+            await self.runtime.in_thread(self._write, report, learned, now)
         except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
             self.hearing.put_back(learned)
             raise
@@ -205,7 +199,7 @@ class Node:
         if report is not None:
             self.history.add_round(report)
             self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
-        self.memory.save(now, self.save_seconds, force=report is None)
+        self.memory.save(now, self.rules.save_seconds, force=report is None)
 
     async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
         """Listens again after an outage, less and less often until listening has lasted for a while."""
@@ -213,13 +207,13 @@ class Node:
         while True:
             await self.services.opened(announcer)
             steady = trio.current_time() + STEADY_SECONDS
-            messages = Messages(partial(self._hear, announcer), announcer.plugin, what, self.outages, steady)
+            messages = Messages(partial(self._hear, announcer), announcer.plugin, what, self.runtime.outages, steady)
             try:
                 with announcer.calling(what, within=math.inf):
-                    await announcer.strategy.listen([self.channel], messages)
+                    await announcer.strategy.listen([self.assembly.swarm.channel], messages)
                     raise RuntimeError("listen() returned, though nobody had cancelled it")
             except (UnavailableError, PluginError) as error:
-                self.outages.failed(what, str(error))
+                self.runtime.outages.failed(what, str(error))
             finally:
                 messages.end()
             if trio.current_time() >= steady:
@@ -233,8 +227,8 @@ class Node:
 
     async def _leave(self) -> None:
         try:
-            await self._save(None, self.clock())
+            await self._save(None, self.runtime.clock())
             with trio.move_on_after(GOODBYE_SECONDS):
                 await self.publisher.announce(Leaving())
         except UnavailableError as error:
-            self.outages.failed("history", str(error))
+            self.runtime.outages.failed("history", str(error))

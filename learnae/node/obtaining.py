@@ -18,11 +18,10 @@ from learnae.node.history import PeerRecord
 from learnae.node.inbox import InboxEntry
 from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord, stage_of
-from learnae.node.runtime import QuarantinedError
+from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.selection import update
 from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
-from learnae.strategies import RunInThread
 
 WINDOW = 20
 SLACK = 1.5
@@ -111,8 +110,7 @@ class Obtainer:
     peers: Peers
     limit: int
     pace: TransferPace
-    clock: Callable[[], float]
-    in_thread: RunInThread
+    runtime: Runtime
     on_fetched: Callable[[InboxEntry, Transfer], None] | None = None
     on_tried: Callable[[InboxEntry, bool], None] | None = None
     own_bytes: float = math.inf
@@ -129,7 +127,7 @@ class Obtainer:
         `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs. `transfer` tells
         meanwhile what has come. Who is cancelled from outside was not waited for, and nothing is noted of the peer.
         """
-        transfer, started = transfer or Transfer(self.limit), self.clock()
+        transfer, started = transfer or Transfer(self.limit), self.runtime.clock()
         known_speed = self.peers.get(entry.peer, again=entry.again).bytes_per_second
         seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), known_speed)
         generous = beside and not self.peers.trusts(entry.peer)
@@ -142,7 +140,7 @@ class Obtainer:
                 failure = ("fetch", str(error))
             except (UpdateRejectedError, PluginError) as error:
                 failure, blame = (stage_of(error), str(error)), not isinstance(error, QuarantinedError)
-        took, record = self.clock() - started, self.peers.note(entry.peer, again=entry.again)
+        took, record = self.runtime.clock() - started, self.peers.note(entry.peer, again=entry.again)
         record.last_tried = tally.round
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
@@ -171,10 +169,10 @@ class Obtainer:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
     async def _fetch(self, entry: InboxEntry, transfer: Transfer) -> Obtained:
-        codec = await self.in_thread(self.assembly.codec_named, update(entry).codec)  # may be imported now
+        codec = await self.runtime.in_decoding_thread(self.assembly.codec_named, update(entry).codec)  # may be imported now
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
-        await self.in_thread(decoder.check)
+        await self.runtime.in_decoding_thread(decoder.check)
         return Obtained(entry, decoder)
 
 
@@ -207,10 +205,10 @@ class BackgroundFetches:
     peers: Peers
     pace: TransferPace
     most: int
-    clock: Callable[[], float]
-    rng: np.random.Generator
+    runtime: Runtime
     _nursery: trio.Nursery | None = None
     _errands: dict[PeerId, BackgroundFetch] = attrs.field(factory=dict)
+    _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("errands"), takes_self=True))
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -225,9 +223,9 @@ class BackgroundFetches:
     async def obtain(self, entries: Sequence[InboxEntry], tally: RoundRecord) -> list[Obtained]:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
         sent = [errand for entry in entries if (errand := self._send(entry, tally))]
-        began = self.clock()
+        began = self.runtime.clock()
         await self._wait([errand for errand in sent if not errand.stranger], self._patience(sent))
-        await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.clock())
+        await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.runtime.clock())
         self._cut_off_late_ones()
         tally.chosen = len(sent)
         return self._take(tally)
@@ -237,7 +235,7 @@ class BackgroundFetches:
         stranger = not self.peers.trusts(entry.peer)
         if entry.peer in self._errands or (stranger and not self._make_room()):
             return None
-        errand = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.clock(), stranger)
+        errand = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.runtime.clock(), stranger)
         self._errands[entry.peer] = errand
         self._nursery.start_soon(self._run_one, errand)
         return errand
@@ -251,10 +249,10 @@ class BackgroundFetches:
         strangers = [errand for errand in self._under_way() if errand.stranger]
         if len(strangers) < self.most:
             return True
-        now = self.clock()
+        now = self.runtime.clock()
         late = [errand for errand in strangers if now - errand.began >= self._usual(errand) and not errand.scope.cancel_called]
         if late and len(strangers) == self.most:  # one more than `most` where the one that gives way takes its time, and no more
-            late[self.rng.integers(len(late))].scope.cancel()
+            late[self._rng.integers(len(late))].scope.cancel()
             return True
         return False
 

@@ -19,11 +19,12 @@ from learnae.link.messages import Snapshot
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.lineage import found
 from learnae.node.receive import Receiver
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages, Runtime
+from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import NOTE, encode_raw, travels_raw
 from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, Present, TensorSpec, Update
-from learnae.strategies import RunInThread, Storage
+from learnae.strategies import Storage
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
 SEND_SECONDS = 10.0
@@ -42,12 +43,10 @@ class Publisher:
     history: History
     hearing: Receiver
     services: Services
-    outages: Outages
-    in_thread: RunInThread
-    in_encoding_thread: RunInThread
-    rng: np.random.Generator
+    runtime: Runtime
     listen_first_until: float = 0.0  # on trio's clock
     putting: Cid | None = None
+    _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("encode"), takes_self=True))
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> PublishedUpdate | None:
         """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once).
@@ -66,7 +65,7 @@ class Publisher:
         return None
 
     async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, young: bool) -> tuple[PublishedUpdate, Update] | None:
-        packed = await self.in_encoding_thread(self._pack, snapshot, number)
+        packed = await self.runtime.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
         update = self._update(snapshot, packed, lineage, young=young)
@@ -77,13 +76,13 @@ class Publisher:
         try:
             if not await self.put(packed.root, packed.blocks, self.assembly.storages):
                 return None
-            await self.in_thread(self.history.add_published, published)
+            await self.runtime.in_thread(self.history.add_published, published)
         finally:
             self.putting = None
         return published, update
 
     async def _take_back(self, published: PublishedUpdate) -> None:
-        await self.in_thread(self.history.drop_published, published.number)
+        await self.runtime.in_thread(self.history.drop_published, published.number)
         await self.drop(published.root)
 
     async def announce(self, body: Body) -> None:
@@ -109,7 +108,7 @@ class Publisher:
             await trio.sleep_until(self.listen_first_until)
         numbers, number = self.hearing.numbers, 0
         while not (number and numbers.take(kind, number)):
-            number = await self.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
+            number = await self.runtime.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
         return number
 
     def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, young: bool) -> Update:
@@ -133,9 +132,9 @@ class Publisher:
         try:
             packed = pack(entries, peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks)
         except (PluginError, ValueError) as error:
-            self.outages.failed("publishing", str(error))
+            self.runtime.outages.failed("publishing", str(error))
             return None
-        self.outages.works("publishing")
+        self.runtime.outages.works("publishing")
         return packed
 
     def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
@@ -146,7 +145,7 @@ class Publisher:
                 yield spec, encode_raw(spec, tensor)
                 continue
             with codec.calling(f"encoding by codec {codec.name!r}", ours=()):
-                encoded = _checked(codec.strategy.encode(spec.name, tensor, None, self.rng))
+                encoded = _checked(codec.strategy.encode(spec.name, tensor, None, self._rng))
                 if NOTE in encoded.meta:
                     raise ValueError(f"the meta of {spec.name!r} has the name {NOTE!r}, which is Learnae's own")
             yield spec, encoded
@@ -157,9 +156,9 @@ class Publisher:
         try:
             message = encode_envelope(self.identity, announcement, seal=self.swarm.messages)
         except ValueError as error:
-            self.outages.failed("announcing", str(error))
+            self.runtime.outages.failed("announcing", str(error))
             return True  # with another number it would fail again
-        self.outages.works("announcing")
+        self.runtime.outages.works("announcing")
         if not self.hearing.numbers.send(announcement.kind, number):
             return False
         replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")

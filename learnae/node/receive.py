@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -18,12 +17,9 @@ from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
 from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, InboxEntry, Key
 from learnae.node.peers import Peers, sightings
+from learnae.node.runtime import Runtime
 from learnae.node.signature_budget import SignatureBudget
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
 
 LEAP = 1 << 32
 """More messages than one home ever sends: whoever goes on above a leap is beyond all that was said before."""
@@ -49,11 +45,10 @@ class SequenceNumbers:
     good it stops for nobody: who has lost several homes may have leapt in one of them too.
     """
 
-    clock: Callable[[], float]
-    log: FilteringBoundLogger
+    runtime: Runtime
     used: dict[Kind, int] = attrs.field(factory=dict)
     raised: dict[Kind, int] = attrs.field(factory=dict)
-    rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
+    _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("numbers"), takes_self=True))
     _unsent: dict[Kind, dict[int, None]] = attrs.field(factory=dict)  # taken, and not sent: under way, or given up
     _pause: float = PAUSE_SECONDS  # the next one
     _until: float = -math.inf
@@ -61,7 +56,7 @@ class SequenceNumbers:
     @property
     def elsewhere(self) -> bool:
         """Whether nothing must be published now: this identity runs on another machine too."""
-        return self.clock() < self._until
+        return self.runtime.clock() < self._until
 
     def take(self, kind: Kind, number: int) -> bool:
         """This number is on disk, and will be sent next. False if another was heard above it meanwhile."""
@@ -95,22 +90,22 @@ class SequenceNumbers:
             return
         again = kind in self.raised
         self._unsent.pop(kind, None)
-        self.raised[kind] = self.used[kind] = max(number, self.used.get(kind, 0)) + LEAP + int(self.rng.integers(LEAP))
+        self.raised[kind] = self.used[kind] = max(number, self.used.get(kind, 0)) + LEAP + int(self._rng.integers(LEAP))
         if backlog:
             return
         if again:
             self._take_a_pause()
         else:
-            self.log.warning(
+            self.runtime.log.warning(
                 "identity.raised", kind=kind.name, remedy="nothing if this home is new and its key is not; else see that no other uses it"
             )
 
     def _take_a_pause(self) -> None:
-        if self.clock() - self._until > FORGIVEN_SECONDS:
+        if self.runtime.clock() - self._until > FORGIVEN_SECONDS:
             self._pause = PAUSE_SECONDS
         remedy = "this key runs on another machine too: stop one of them, or give one a new home"
-        self.log.error("identity.elsewhere", remedy=remedy, consequence=f"nothing is published for {self._pause:g} s")
-        self._until = self.clock() + self._pause
+        self.runtime.log.error("identity.elsewhere", remedy=remedy, consequence=f"nothing is published for {self._pause:g} s")
+        self._until = self.runtime.clock() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
@@ -139,13 +134,12 @@ class Receiver:
     admission: Admission
     inbox: Inbox
     peers: Peers
-    clock: Callable[[], float]
-    log: FilteringBoundLogger
+    runtime: Runtime
     on_change: Callable[[PeerId, str], None]
     seal: Encryption = NO_ENCRYPTION
     round: int = 0
     numbers: SequenceNumbers = attrs.field(
-        default=attrs.Factory(lambda self: SequenceNumbers(self.clock, self.log), takes_self=True)
+        default=attrs.Factory(lambda self: SequenceNumbers(self.runtime), takes_self=True)
     )  # the own ones
     checking: SignatureBudget = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
     refusals: Counter[str] = attrs.field(factory=Counter)
@@ -183,7 +177,7 @@ class Receiver:
 
     def note_silence(self, rounds: int) -> None:
         """Tell who has not been heard for more than so many rounds: own ones, or its own where those are longer."""
-        now = self.clock()
+        now = self.runtime.clock()
         for peer, known in self.inbox.known.items():
             if known.silent or self.round - known.heard_round <= rounds:
                 continue
@@ -194,7 +188,7 @@ class Receiver:
     def in_time(self, entry: InboxEntry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
         """Whether its peer need not have been heard again since, at its own pace; for `unknown` seconds where that is not known yet."""
         known = self.inbox.known.get(entry.peer)
-        return known is not None and self.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
+        return known is not None and self.runtime.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
 
     def pace_of(self, peer: PeerId) -> float:
         """Seconds between its updates, as they arrive here; 0 while unknown."""
@@ -224,7 +218,7 @@ class Receiver:
             return accepted(peer) or self.inbox.was_heard(peer)
 
         held = self.inbox.known.__contains__
-        return SignatureBudget(self.swarm, lambda: self.clock(), was_heard, accepted, held, self._is_old, self.seal)
+        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.seal)
 
     def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
         if announcement.peer == self.own:
@@ -256,7 +250,7 @@ class Receiver:
         self._refused[reason] += 1
         count = self._refused[reason]
         if count == 10 ** (len(str(count)) - 1):
-            say = self.log.info if reason in ORDINARY else self.log.warning
+            say = self.runtime.log.info if reason in ORDINARY else self.runtime.log.warning
             say("messages.refused", reason=reason, count=count)
 
     def _take(self, opened: OpenedEnvelope, heard: Heard, medium: str) -> None:
@@ -269,7 +263,7 @@ class Receiver:
     def _hear_other(self, opened: OpenedEnvelope, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         self._admit(announcement.peer)
-        entry = InboxEntry(announcement, opened.digest, heard.message, self.clock(), self.round, heard.backlog)
+        entry = InboxEntry(announcement, opened.digest, heard.message, self.runtime.clock(), self.round, heard.backlog)
         before = self.inbox.known.get(announcement.peer)
         back = before is not None and before.silent and not heard.backlog
         arrival = self.inbox.put(entry)
@@ -300,6 +294,6 @@ class Receiver:
         self.inbox.forget(peer)
         if len(self.proofs) < PROOFS:
             self.proofs.append(EquivocationProof(peer, kind, number, first.message if first else b"", entry.message))
-        say = self.log.warning if self.peers.trusts(peer) else self.log.info  # strangers come in floods
+        say = self.runtime.log.warning if self.peers.trusts(peer) else self.runtime.log.info  # strangers come in floods
         say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
         raise UpdateRejectedError("equivocation")

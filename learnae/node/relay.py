@@ -82,7 +82,7 @@ class BlockRelay:
 
     async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
         """True when it can be had wherever it came from, and in one storage more."""
-        root, outages = update(entry).root, self.publisher.outages
+        root, outages = update(entry).root, self.publisher.runtime.outages
         if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False

@@ -11,13 +11,11 @@ from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, Judgement
+from learnae.node.runtime import Runtime
 from learnae.plugins.hooks import Hook
 from learnae.records import PeerId, RoundReport, Update, UpdateVerdict
-from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from learnae.plugins.manager import PluginManager
 
 
@@ -105,8 +103,7 @@ class WatcherCalls:
     """What watchers have not seen yet waits here; when too much waits, the newest is dropped. Both are said once, until it is over."""
 
     manager: PluginManager
-    in_thread: RunInThread
-    log: FilteringBoundLogger
+    runtime: Runtime
     _behind: bool = False
     _running: set[int] = attrs.field(factory=set)  # watchers that were cut off, and whose threads have not ended
     _channel: tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]] = attrs.field(
@@ -133,9 +130,9 @@ class WatcherCalls:
         if id(watcher) in self._running:
             return
         with trio.move_on_after(LIMIT_SECONDS) as limit:
-            await self.in_thread(self._run, watcher, arguments)
+            await self.runtime.in_watcher_thread(self._run, watcher, arguments)
         if limit.cancelled_caught:
-            self.log.warning("watcher.slow", plugin=watcher.plugin.name, hook=watcher.name, limit_seconds=LIMIT_SECONDS)
+            self.runtime.log.warning("watcher.slow", plugin=watcher.plugin.name, hook=watcher.name, limit_seconds=LIMIT_SECONDS)
 
     def _run(self, watcher: Hook, arguments: dict[str, Any]) -> None:
         self._running.add(id(watcher))
@@ -149,5 +146,5 @@ class WatcherCalls:
             self._channel[0].send_nowait((hook, arguments))
         except trio.WouldBlock:
             if not self._behind:
-                self.log.warning("watcher.behind", hook=hook, waiting=WAITING)
+                self.runtime.log.warning("watcher.behind", hook=hook, waiting=WAITING)
             self._behind = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,11 +21,10 @@ from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
+from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection, update
-from learnae.node.services import Outages
 from learnae.node.strategy_state import StrategyStates
 from learnae.records import LocalModel, Received, State
-from learnae.strategies import RunInThread
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -113,12 +112,10 @@ class Rounds:
     peers: Peers
     pace: TransferPace
     patience: float
-    clock: Callable[[], float]
-    in_thread: RunInThread
-    outages: Outages
+    runtime: Runtime
 
     async def publish(self, snapshot: Snapshot, tally: RoundRecord) -> None:
-        tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.clock()))
+        tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.runtime.clock()))
         if tally.published is not None:
             self.errands.obtainer.own_bytes = tally.published.bytes
 
@@ -130,7 +127,9 @@ class Rounds:
         if not obtained:
             return
         local = self.adopting.local(snapshot)
-        judgements, learned = await self.in_thread(self.judges.judge, local, self._received(obtained, local), self.memory.states)
+        judgements, learned = await self.runtime.in_merging_thread(
+            self.judges.judge, local, self._received(obtained, local), self.memory.states
+        )
         self.memory.learn(learned)
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
         failure = await self._merge(snapshot, local, accepted, tally)
@@ -148,7 +147,7 @@ class Rounds:
         tally.heard = len(self.chooser.fresh(lineage, tally.round))
         for entry in self.chooser.oversized(lineage, tally.round):
             self._refuse_oversized(entry, tally)
-        chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.clock(), self.pace.round_seconds)
+        chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.runtime.clock(), self.pace.round_seconds)
         return chosen
 
     def _refuse_oversized(self, entry: InboxEntry, tally: RoundRecord) -> None:
@@ -163,7 +162,7 @@ class Rounds:
 
     def _received_one(self, item: Obtained, local: LocalModel) -> Received:
         tensors = LazyTensors(item.decoder, local.current)
-        old = self.chooser.staleness(item.entry, self.clock(), self.pace.round_seconds)
+        old = self.chooser.staleness(item.entry, self.runtime.clock(), self.pace.round_seconds)
         return Received(
             peer=item.entry.peer,
             update=update(item.entry),
@@ -178,17 +177,19 @@ class Rounds:
         if not accepted:
             return "refused"
         try:
-            age, changed = await self.in_thread(self._write, local, accepted, self.company.others(self.standing.lineage), tally.round)
+            age, changed = await self.runtime.in_merging_thread(
+                self._write, local, accepted, self.company.others(self.standing.lineage), tally.round
+            )
         except PluginError as error:
-            self.outages.plugin_failed("merging", error)
+            self.runtime.outages.plugin_failed("merging", error)
             return str(error)
-        self.outages.works("merging")
+        self.runtime.outages.works("merging")
         await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=changed)
         return ""
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
         """The merged model into the free page; its age, and the strategies' new states."""
-        young = self.standing.young(self.clock())
+        young = self.standing.young(self.runtime.clock())
         believed = self.claims.believe(local, accepted, self.standing.lineage, round_, here=here, young=young)
         page = self.adopting.free_page()
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)

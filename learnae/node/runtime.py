@@ -140,12 +140,42 @@ class SharedResources:
         return self._instances[kind]  # type: ignore[no-any-return]
 
 
+@attrs.define
+class Outages:
+    """What does not work now. Each is told once when it begins, and once when it is over."""
+
+    log: FilteringBoundLogger
+    _broken: dict[str, str] = attrs.field(factory=dict)
+
+    def failed(self, what: str, cause: str) -> None:
+        if what not in self._broken:
+            self.log.warning("outage", what=what, cause=cause)
+        self._broken[what] = cause
+
+    def plugin_failed(self, what: str, error: PluginError) -> None:
+        """The same for a strategy that raised or returned nonsense; where it did so is told at the level "debug"."""
+        if what not in self._broken:
+            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
+            self.log.debug("plugin.traceback", plugin=error.plugin, exc_info=error)
+        self._broken[what] = str(error)
+
+    def works(self, what: str) -> None:
+        if self._broken.pop(what, None) is not None:
+            self.log.warning("outage.over", what=what)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """What does not work now, with the cause."""
+        return dict(self._broken)
+
+
 @attrs.frozen(kw_only=True)
 class Runtime:
-    """Clock, chance, threads, shared instances, folders, log and calls of one node.
+    """What the classes of one node take: clock, chance, threads, log and outages; beside them shared instances, folders and calls.
 
     `in_thread` is the core's own: no call of a plugin runs there. `threads` gives others, with a limit of their own each time, so that a
-    plugin whose threads all hang holds up nothing but itself; without it all share `in_thread`, as under virtual time.
+    plugin whose threads all hang holds up nothing but itself; without it all share `in_thread`, as under virtual time. The threads for
+    encoding, decoding and merging are made like this: codecs, gates and merges are called there.
     """
 
     home: Path
@@ -158,11 +188,25 @@ class Runtime:
     log: FilteringBoundLogger
     calls: PluginCalls = attrs.field(factory=PluginCalls)
     existing_only: bool = False  # as in a Context
+    outages: Outages = attrs.field()
     threads: Callable[[], RunInThread] = attrs.field()
+    in_encoding_thread: RunInThread = attrs.field(init=False)
+    in_decoding_thread: RunInThread = attrs.field(init=False)
+    in_merging_thread: RunInThread = attrs.field(init=False)
+
+    @outages.default
+    def _no_outages(self) -> Outages:
+        return Outages(self.log)
 
     @threads.default
     def _shared_threads(self) -> Callable[[], RunInThread]:
         return lambda: self.in_thread
+
+    @in_encoding_thread.default
+    @in_decoding_thread.default
+    @in_merging_thread.default
+    def _own_threads(self) -> RunInThread:
+        return self.threads()
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, the same in each run with the same seed."""

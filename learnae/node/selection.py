@@ -12,7 +12,7 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry
 from learnae.node.lineage import LineageVoices
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.node.services import Outages
+from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Candidate, Kind, PeerId, Update, View
 from learnae.strategies import Selector

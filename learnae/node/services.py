@@ -14,42 +14,13 @@ import trio
 
 from learnae.content.cids import check
 from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError
-from learnae.node.runtime import QuarantinedError
+from learnae.node.runtime import Outages, QuarantinedError
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import BLOCK_BYTES, Block, Cid, Heard
 from learnae.strategies import Announcer, Storage
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from learnae.node.fetching import Transfer
-
-
-@attrs.define
-class Outages:
-    log: FilteringBoundLogger
-    _broken: dict[str, str] = attrs.field(factory=dict)
-
-    def failed(self, what: str, cause: str) -> None:
-        if what not in self._broken:
-            self.log.warning("outage", what=what, cause=cause)
-        self._broken[what] = cause
-
-    def plugin_failed(self, what: str, error: PluginError) -> None:
-        """The same for a strategy that raised or returned nonsense; where it did so is told at the level "debug"."""
-        if what not in self._broken:
-            self.log.error("plugin.failed", plugin=error.plugin, error=str(error))
-            self.log.debug("plugin.traceback", plugin=error.plugin, exc_info=error)
-        self._broken[what] = str(error)
-
-    def works(self, what: str) -> None:
-        if self._broken.pop(what, None) is not None:
-            self.log.warning("outage.over", what=what)
-
-    @property
-    def broken(self) -> dict[str, str]:
-        """What does not work now, with the cause."""
-        return dict(self._broken)
 
 
 OPEN_SECONDS = 30.0

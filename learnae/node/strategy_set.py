@@ -89,7 +89,7 @@ class StrategyFactory:
     config: Config
     manager: PluginManager
     peer: PeerId
-    surroundings: Runtime
+    runtime: Runtime
     swarm: SwarmIdentity
 
     def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
@@ -97,7 +97,7 @@ class StrategyFactory:
         with naming(offer.plugin, f"making {kind} {choice.use!r}", ours=(ConfigError, UnavailableError)):
             strategy = offer.load()(choice.options, self.context(kind, choice.use))
         writes = choice.write if isinstance(choice, StorageChoice) else True
-        return ConfiguredStrategy(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.surroundings.calls)
+        return ConfiguredStrategy(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.runtime.calls)
 
     def make_all(self, kind: str, choices: Iterable[Choice]) -> list[ConfiguredStrategy[Any]]:
         """With a count in the label where a name comes again."""
@@ -115,25 +115,25 @@ class StrategyFactory:
             with naming(offer.plugin, f"making codec {name!r}"):
                 cls: Any = offer.load()
                 strategy = cls(cls.Options(), self.context("codec", name))
-                return ConfiguredStrategy(name, offer.plugin, strategy, label=f"codec {name}", calls=self.surroundings.calls)
+                return ConfiguredStrategy(name, offer.plugin, strategy, label=f"codec {name}", calls=self.runtime.calls)
         except LearnaeError as error:
             raise UpdateRejectedError("unusable-codec", str(error)) from error
 
     def context(self, kind: str, name: str) -> Context:
-        around = self.surroundings
+        runtime = self.runtime
         return Context(
-            home=around.home / "plugins" / f"{kind}-{name.replace('/', '_').replace(':', '_')}",
-            meeting=around.meeting,
+            home=runtime.home / "plugins" / f"{kind}-{name.replace('/', '_').replace(':', '_')}",
+            meeting=runtime.meeting,
             swarm=self.config.swarm.name,
             peer=self.peer,
             secret=self.swarm.secret,
-            share=around.share,
-            clock=around.clock,
-            rng=around.rng(kind, name),
-            log=around.log.bind(strategy=name),
-            in_thread=around.threads(),
+            share=runtime.share,
+            clock=runtime.clock,
+            rng=runtime.rng(kind, name),
+            log=runtime.log.bind(strategy=name),
+            in_thread=runtime.threads(),
             channel=self.swarm.channel,
-            existing_only=around.existing_only,
+            existing_only=runtime.existing_only,
         )
 
 
@@ -154,10 +154,10 @@ def refuse_unguarded(
         raise ConfigError(Problem("swarm.open", message, remedy))
 
 
-def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings: Runtime) -> StrategySet:
+def assemble(config: Config, manager: PluginManager, peer: PeerId, runtime: Runtime) -> StrategySet:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
     swarm = swarm_of(config.swarm)
-    maker = StrategyFactory(config, manager, peer, surroundings, swarm)
+    maker = StrategyFactory(config, manager, peer, runtime, swarm)
     storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
     refuse_unguarded(config, swarm, [*storages, *announcers])
     return StrategySet(
@@ -169,6 +169,6 @@ def assemble(config: Config, manager: PluginManager, peer: PeerId, surroundings:
         merge=maker.make("merge", config.merge),
         outer=maker.make("outer", config.outer) if config.outer else None,
         codec=maker.make("codec", config.codec),
-        calls=surroundings.calls,
+        calls=runtime.calls,
         maker=maker,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import structlog
@@ -15,8 +15,11 @@ from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
 
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
 R = TypeVar("R")
-__all__ = ["SharedResources", "make_context", "make_surroundings", "peer_named", "run_in_thread"]
+__all__ = ["SharedResources", "make_context", "make_runtime", "peer_named", "run_in_thread"]
 
 T = TypeVar("T")
 
@@ -55,17 +58,24 @@ def make_context(
     )
 
 
-def make_surroundings(folder: Path) -> Runtime:
-    """What a node would take from its machine; nothing of it moves by itself: the clock stands, threads run inline."""
+def make_runtime(
+    folder: Path = Path("nowhere"),
+    *,
+    clock: Callable[[], float] = lambda: 0.0,
+    in_thread: RunInThread = inline,
+    log: FilteringBoundLogger | None = None,
+    seed: int = 0,
+) -> Runtime:
+    """What the classes of a node take. Unless the test says so, nothing of it moves by itself: the clock stands, threads run inline."""
     return Runtime(
         home=folder,
         meeting=folder,
-        clock=lambda: 0.0,
-        seed=0,
-        in_thread=inline,
-        in_watcher_thread=inline,
+        clock=clock,
+        seed=seed,
+        in_thread=in_thread,
+        in_watcher_thread=in_thread,
         share=SharedResources(),
-        log=structlog.get_logger(),
+        log=log or structlog.get_logger(),
     )
 
 

@@ -222,7 +222,7 @@ class SimulatedPeer:
         """A new session on the old home."""
         self._starts += 1
         link = self.trainer.connect(f"session-{self._starts}")
-        self.node = build(self.swarm.config(self.settings), self.swarm.manager, self.identity, self.history, link, self._surroundings())
+        self.node = build(self.swarm.config(self.settings), self.swarm.manager, self.identity, self.history, link, self._runtime())
         self._node_scope = trio.CancelScope()
         self.swarm.nursery.start_soon(self._run_node, self.node, self._node_scope)
 
@@ -250,7 +250,7 @@ class SimulatedPeer:
         with scope:
             await self.trainer.train_on()
 
-    def _surroundings(self) -> Runtime:
+    def _runtime(self) -> Runtime:
         log = structlog.wrap_logger(self.swarm.logger, wrapper_class=structlog.make_filtering_bound_logger(self.swarm.level)).bind(
             peer=self.name
         )

@@ -12,8 +12,8 @@ import trio
 from learnae.errors import PluginError
 from learnae.link.messages import Quarantined
 from learnae.node.merging import Merger
-from learnae.node.runtime import PluginCalls, QuarantinedError
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages, PluginCalls, QuarantinedError
+from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import LocalModel, Merged
 from learnae.strategies import Merge

@@ -130,4 +130,4 @@ def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(
     peer = run_world(main)
     assert max(len(report.splits) for report in peer.trainer.reports) <= 8
     assert max(len(report.verdicts) for report in peer.trainer.reports) <= 1
-    assert len(peer.node.outages.broken) <= 16
+    assert len(peer.node.runtime.outages.broken) <= 16

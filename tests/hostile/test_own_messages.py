@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-import structlog
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, SequenceNumbers
 from learnae.records import Announcement, Body, Kind, Leaving, Present, Update
+from learnae.testing.context import make_runtime
 from tests.support.hostile import cheap_signatures
 
 LINEAGE, SWARM = b"lineage1", swarm_id("default")
@@ -57,7 +57,7 @@ class Life:
 
 def life(seed: int = 0) -> Life:
     clock = Clock()
-    return Life(SequenceNumbers(clock, structlog.get_logger(), rng=np.random.default_rng(seed)), clock)
+    return Life(SequenceNumbers(make_runtime(clock=clock, seed=seed)), clock)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,9 +3,7 @@
 from types import SimpleNamespace
 
 import attrs
-import numpy as np
 import pytest
-import structlog
 
 from learnae.config.tables import JoinTable
 from learnae.node.history import PublishedUpdate
@@ -16,6 +14,7 @@ from learnae.node.lineage_search import LANES
 from learnae.node.peers import Peers
 from learnae.node.selection import UpdateSelection
 from learnae.records import Announcement, Cid, PeerId, Update
+from learnae.testing.context import make_runtime
 
 LINEAGE = b"lineage1"
 ME, ALICE, BOB = PeerId("e" * 64), PeerId("a" * 64), PeerId("b" * 64)
@@ -43,9 +42,7 @@ def settling(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
         of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
     obtainer = SimpleNamespace(peers=Peers(9))
-    return LineageAdoption(
-        LineageState(rules, ME), chooser, obtainer, None, OWN, lambda: 0.0, None, np.random.default_rng(0), structlog.get_logger()
-    )
+    return LineageAdoption(LineageState(rules, ME), chooser, obtainer, None, OWN, make_runtime())
 
 
 def peers(entries: list[InboxEntry]) -> list[PeerId]:

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-import structlog
 import trio
 from structlog.testing import capture_logs
 
@@ -13,8 +12,8 @@ from learnae.identity.keys import Admission
 from learnae.node.control import Orders
 from learnae.node.history import History
 from learnae.node.lineage import LineageState, MinimumDuration
-from learnae.node.runtime import inline
 from learnae.records import PeerId
+from learnae.testing.context import make_runtime
 
 OWN, OTHER = b"lineage1", b"lineage0"
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
@@ -51,8 +50,7 @@ class Ways:
 def make():
     def make(*answers: str, rules: JoinTable | None = None, admission: Admission | None = None) -> Orders:
         ear, ways = Ear(admission or Admission()), Ways(*answers, rules=rules or JoinTable())
-        log, wishes = structlog.get_logger(), History.open(":memory:")
-        return Orders(wishes, ear, ways, ear.admission, MinimumDuration(3, 0.0), lambda: 0.0, inline, log)
+        return Orders(History.open(":memory:"), ear, ways, ear.admission, MinimumDuration(3, 0.0), make_runtime())
 
     return make
 

@@ -14,7 +14,8 @@ import structlog
 from learnae.content.pack import Packed, pack
 from learnae.errors import UnavailableError
 from learnae.node.inbox import InboxEntry
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages
+from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
 from learnae.records import Announcement, Block, Cid, Encoded, Kind, PeerId, TensorSpec, Update

@@ -14,7 +14,7 @@ from learnae.node.strategy_set import ConfiguredStrategy, assemble, told_apart
 from learnae.plugins.codec import Fp32
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.testing.context import make_surroundings
+from learnae.testing.context import make_runtime
 
 
 class Fussy(Fp32):
@@ -36,7 +36,7 @@ def assembly(tmp_path):
     def make(**tables):
         document = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}, **tables}
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
-        return assemble(config, manager, Identity.generate(bytes(32)).peer, make_surroundings(tmp_path))
+        return assemble(config, manager, Identity.generate(bytes(32)).peer, make_runtime(tmp_path))
 
     return make
 

@@ -18,7 +18,7 @@ from learnae.node.publishing import Publisher
 from learnae.node.relay import LONGEST, NEWEST, BlockRelay
 from learnae.node.retention import RetentionPolicy
 from learnae.records import Announcement, Update
-from learnae.testing.context import peer_named
+from learnae.testing.context import make_runtime, peer_named
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
@@ -75,10 +75,7 @@ def with_stock(bench, shelf):
                     history=None,
                     hearing=None,
                     services=made.services,
-                    outages=made.services.outages,
-                    in_thread=None,
-                    in_encoding_thread=None,
-                    rng=None,
+                    runtime=attrs.evolve(make_runtime(), outages=made.services.outages),
                 )
                 keeping, pace = RetentionPolicy(quota, own), TransferPace(0.1)
                 stock = Stock(BlockRelay(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)

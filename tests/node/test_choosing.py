@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import Peers
+from learnae.node.runtime import Outages
 from learnae.node.selection import UpdateSelection
-from learnae.node.services import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector import LeastRecentlyTried
 from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update

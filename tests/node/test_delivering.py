@@ -14,7 +14,8 @@ import trio.testing
 
 from learnae.errors import UnavailableError
 from learnae.node.fetching import Fetcher, Transfer
-from learnae.node.services import MOST_WAITING, Messages, Outages
+from learnae.node.runtime import Outages
+from learnae.node.services import MOST_WAITING, Messages
 from learnae.records import BLOCK_BYTES, Block, Heard
 from learnae.testing.virtual_time import run_in_virtual_time
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import numpy as np
 import trio
 
 from learnae.content.cids import dag_cid
@@ -11,6 +10,7 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.reports import RoundRecord
 from learnae.records import Announcement, PeerId, Update
+from learnae.testing.context import make_runtime
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
@@ -67,7 +67,7 @@ def rounds_with(fetches: Stuck, *, trusted: bool, count: int = 8) -> list[float]
     """How long each of so many rounds took, in each of which two more peers are chosen."""
 
     async def main() -> list[float]:
-        errands = BackgroundFetches(fetches, Trusting(trusted), TransferPace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        errands = BackgroundFetches(fetches, Trusting(trusted), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
         took = []
         async with trio.open_nursery() as nursery:
             await nursery.start(errands.run)
@@ -94,7 +94,7 @@ def test_of_strangers_no_more_are_under_way_than_the_bound_and_one_that_gives_wa
 
 def test_a_round_has_chosen_what_it_sent_for() -> None:
     async def main() -> int:
-        errands = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, trio.current_time, np.random.default_rng(0))
+        errands = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
         tally = RoundRecord(1, 0.0)
         async with trio.open_nursery() as nursery:
             await nursery.start(errands.run)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import InboxEntry
 from learnae.node.relay import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING, MessageRelay, Relay
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages
+from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Kind, Leaving, Present
 from learnae.strategies import Announcer

@@ -6,7 +6,6 @@ import hashlib
 from functools import cache
 
 import pytest
-import structlog
 
 from learnae.content.cids import raw_cid
 from learnae.identity.envelopes import encode_envelope
@@ -16,6 +15,7 @@ from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.records import Announcement, Heard, Kind, Update
+from learnae.testing.context import make_runtime
 
 SWARM = swarm_id("ours")
 
@@ -51,8 +51,7 @@ def hearing() -> Receiver:
         admission=Admission(deny=[identity("eve").peer]),
         inbox=Inbox(16, peers.trusts),
         peers=peers,
-        clock=lambda: 0.0,
-        log=structlog.get_logger(),
+        runtime=make_runtime(),
         on_change=lambda peer, state: None,
     )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from functools import cache
 
 import attrs
@@ -21,6 +22,7 @@ from learnae.node.inbox import MARKS_PER_PEER, Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import PROOFS, RECENT, Receiver
 from learnae.records import Announcement, Body, Heard, Kind, Leaving, PeerId, Present, Update
+from learnae.testing.context import make_runtime
 
 SWARM = swarm_id("ours")
 CAPACITY, REMEMBERED = 16, 50
@@ -67,7 +69,7 @@ class Listener:
         return entry.announcement.number if entry else None
 
 
-def listener(*, deny=(), allow=(), history: History | None = None) -> Listener:
+def listener(*, deny=(), allow=(), history: History | None = None, clock: Callable[[], float] = lambda: 0.0) -> Listener:
     changes: list[tuple[str, str]] = []
     names = {identity(name).peer: name for name in ("alice", "bob", "carol")}
     peers = Peers(REMEMBERED, history.peers() if history else {})
@@ -77,8 +79,10 @@ def listener(*, deny=(), allow=(), history: History | None = None) -> Listener:
         admission=Admission([identity(name).peer for name in allow], [identity(name).peer for name in deny]),
         inbox=Inbox(CAPACITY, peers.trusts, marks=history.marks() if history else {}),
         peers=peers,
-        clock=lambda: 0.0,
-        log=structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)),
+        runtime=make_runtime(
+            clock=clock,
+            log=structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)),
+        ),
         on_change=lambda peer, state: changes.append((names.get(peer, peer), state)),
     )
     return Listener(hearing, changes)
@@ -276,13 +280,14 @@ def test_a_goodbye_from_the_backlog_is_old_news():
 
 
 def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
-    heard = listener().hears(said("alice", 5))
-    heard.hearing.clock = lambda: 5.0
+    now = 0.0
+    heard = listener(clock=lambda: now).hears(said("alice", 5))
+    now = 5.0
     heard.hears(said("alice", 6))
-    heard.hearing.round, heard.hearing.clock = 9, lambda: 44.0  # of its own rounds of 5 s not yet eight
+    heard.hearing.round, now = 9, 44.0  # of its own rounds of 5 s not yet eight
     heard.hearing.note_silence(8)
     assert heard.changes == [("alice", "new")]
-    heard.hearing.clock = lambda: 46.0
+    now = 46.0
     heard.hearing.note_silence(8)
     heard.hearing.note_silence(8)
     heard.hears(said("alice", 7), said("alice", 1, Leaving()), said("alice", 8))

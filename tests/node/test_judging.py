@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
 from learnae.node.judging import GateChain
-from learnae.node.services import Outages
+from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Decoded, Encoded, Judged, TensorSpec, Verdict
 from learnae.strategies import Codec, Gate

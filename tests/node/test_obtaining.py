@@ -21,7 +21,7 @@ from learnae.node.runtime import QuarantinedError
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
-from learnae.testing.context import make_context, peer_named
+from learnae.testing.context import make_context, make_runtime, peer_named
 from learnae.testing.virtual_time import run_in_virtual_time
 
 MODEL = {"w": np.arange(1000, dtype=np.float32)}
@@ -66,7 +66,7 @@ def obtaining(tmp_path, bench):
                 made = await bench(nursery, storage)
                 fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
                 assembly = SimpleNamespace(codec_named=codec_named)
-                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, trio.current_time, inline, **told)
+                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, make_runtime(clock=trio.current_time), **told)
                 came = []
                 with trio.move_on_after(waited):
                     came = [await all_of(obtainer, entries, tally) for _ in range(rounds)]

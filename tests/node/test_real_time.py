@@ -64,7 +64,7 @@ def peers(tmp_path: Path):
             "join": {"wait_seconds": 0.3, "settle_seconds": 1.0},
             "node": {"fetch_seconds": 2.0},
         }
-        around = Runtime(
+        runtime = Runtime(
             home=home,
             meeting=tmp_path / "meeting",
             clock=time.monotonic,
@@ -76,7 +76,7 @@ def peers(tmp_path: Path):
         )
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
         identity, history = Identity.load_or_create(home / "key"), History.open(home / "history.sqlite")
-        return trainer, build(config, manager, identity, history, trainer.connect("session"), around)
+        return trainer, build(config, manager, identity, history, trainer.connect("session"), runtime)
 
     return make
 

@@ -17,19 +17,19 @@ from learnae.node.runtime import Runtime, in_worker_threads
 from learnae.node.strategy_set import assemble
 from learnae.plugins.manager import PluginManager
 from learnae.records import Kind
-from learnae.testing.context import make_surroundings
+from learnae.testing.context import make_runtime
 
 STUCK = 20
 
 
 @pytest.fixture
-def around(tmp_path) -> Runtime:
+def runtime(tmp_path) -> Runtime:
     """As a node in the field has them."""
-    return attrs.evolve(make_surroundings(tmp_path), in_thread=in_worker_threads(), threads=in_worker_threads)
+    return attrs.evolve(make_runtime(tmp_path), in_thread=in_worker_threads(), threads=in_worker_threads)
 
 
 @pytest.fixture
-def assembly(tmp_path, around):
+def assembly(tmp_path, runtime):
     manager = PluginManager.discover(only=())
     document = {
         "storage": [{"use": "directory", "path": str(tmp_path / "one")}, {"use": "directory", "path": str(tmp_path / "two")}],
@@ -37,7 +37,7 @@ def assembly(tmp_path, around):
         "gate": [{"use": "sane"}],
     }
     config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
-    return assemble(config, manager, Identity.generate(bytes(32)).peer, around)
+    return assemble(config, manager, Identity.generate(bytes(32)).peer, runtime)
 
 
 @attrs.define
@@ -65,11 +65,11 @@ async def jammed(jam: Jam, contexts, beside) -> None:
             jam.end.set()
 
 
-def test_the_history_is_written_while_all_threads_of_a_storage_and_an_announcer_hang(assembly, around, tmp_path):
+def test_the_history_is_written_while_all_threads_of_a_storage_and_an_announcer_hang(assembly, runtime, tmp_path):
     history, jam = History.open(tmp_path / "history.sqlite"), Jam()
 
     async def write() -> None:
-        assert await around.in_thread(history.next_number, Kind.UPDATE) == 1
+        assert await runtime.in_thread(history.next_number, Kind.UPDATE) == 1
         assert not jam.end.is_set() and jam.running >= 2
 
     contexts = [assembly.storages[0].strategy.context, assembly.announcers[0].strategy.context]
@@ -95,3 +95,8 @@ def test_a_storage_keeps_its_limit(assembly):
         assert jam.running == 8
 
     trio.run(jammed, jam, [assembly.storages[0].strategy.context], count)
+
+
+def test_codecs_gates_and_merges_are_called_in_threads_of_their_own_and_never_in_those_of_the_core(runtime):
+    kinds = (runtime.in_thread, runtime.in_encoding_thread, runtime.in_decoding_thread, runtime.in_merging_thread)
+    assert len(set(kinds)) == len(kinds)

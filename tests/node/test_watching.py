@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 import learnae
 from learnae.node import reports
 from learnae.node.reports import WAITING, WatcherCalls
-from learnae.node.runtime import in_worker_threads, inline
+from learnae.node.runtime import in_worker_threads
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import PeerId
+from learnae.testing.context import make_runtime
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
 
@@ -54,7 +55,7 @@ class Bell:
 
 
 async def running(nursery: trio.Nursery, made: PluginManager, in_thread: Any) -> WatcherCalls:
-    watcher = WatcherCalls(made, in_thread, log())
+    watcher = WatcherCalls(made, make_runtime(in_thread=in_thread, log=log()))
     nursery.start_soon(watcher.run)
     return watcher
 
@@ -142,7 +143,7 @@ def test_one_that_was_slow_once_is_told_again_when_it_has_caught_up(monkeypatch)
 
 def test_what_nobody_reads_is_bounded_and_said_once():
     async def main() -> None:
-        told = WatcherCalls(manager(), inline, log())
+        told = WatcherCalls(manager(), make_runtime(log=log()))
         for _ in range(10 * WAITING):
             told.peer_changed(ALICE, "new")
         assert told._channel[1].statistics().current_buffer_used == WAITING
@@ -157,7 +158,7 @@ def test_what_nobody_reads_is_bounded_and_said_once():
 @pytest.mark.parametrize("hook", ["learnae_round_finished", "learnae_update_judged"])
 def test_without_watchers_nothing_happens(hook):
     async def main() -> None:
-        told = WatcherCalls(manager(), inline, log())
+        told = WatcherCalls(manager(), make_runtime(log=log()))
         told._queue(hook, report=None)
         with trio.move_on_after(1):
             await told.run()

@@ -18,7 +18,7 @@ from learnae.node.strategy_set import StrategySet, assemble
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
-from learnae.testing.context import make_surroundings
+from learnae.testing.context import make_runtime
 
 KEY = SwarmKey(bytes(range(32)))
 PEER = Identity.generate(bytes(32)).peer
@@ -54,7 +54,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     def make(storage: str = "memory", announcer: str = "memory", **tables: Any) -> Any:
         document = {"storage": {"use": storage}, "announcer": {"use": announcer}, **tables}
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
-        made = assemble(config, manager, PEER, make_surroundings(tmp_path))
+        made = assemble(config, manager, PEER, make_runtime(tmp_path))
         return config, made
 
     return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import structlog
 from structlog.testing import capture_logs
 
 from learnae.identity.envelopes import encode_envelope
@@ -12,6 +11,7 @@ from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.records import Announcement, Heard, Present
+from learnae.testing.context import make_runtime
 
 SWARM = SwarmIdentity("digits", SwarmKey(bytes(range(32))))
 ALICE = Identity.generate(b"a" * 32)
@@ -26,8 +26,7 @@ def listener() -> Receiver:
         admission=Admission(),
         inbox=Inbox(16, peers.trusts),
         peers=peers,
-        clock=lambda: 0.0,
-        log=structlog.get_logger(),
+        runtime=make_runtime(),
         on_change=lambda peer, state: None,
     )
 

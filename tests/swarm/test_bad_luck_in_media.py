@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -265,7 +266,7 @@ def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_go
     async def main(world):
         a, b = pair(world)
         await trio.sleep(5.5)
-        in_thread, heard = a.node.in_thread, []
+        in_thread, heard = a.node.runtime.in_thread, []
 
         async def stopping(function, *args):
             if function == a.node._write and not heard:
@@ -273,7 +274,7 @@ def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_go
                 a.node.stop()
             return await in_thread(function, *args)
 
-        a.node.in_thread = stopping
+        a.node.runtime = attrs.evolve(a.node.runtime, in_thread=stopping)
         await trio.sleep(3)
         return heard, [a.history.marks()[b.peer, Kind.UPDATE].number]
 

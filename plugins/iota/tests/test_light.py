@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-import structlog
 import trio
 
 from learnae import ConfigError, Heard, UnavailableError
@@ -24,6 +23,7 @@ from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.records import Kind, PeerId, Sample
+from learnae.testing.context import make_runtime
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor
 from learnae_iota.options import IotaAnnouncerOptions
@@ -48,8 +48,7 @@ def receiver(swarm: SwarmIdentity) -> Receiver:
         admission=Admission(),
         inbox=inbox,
         peers=peers,
-        clock=trio.current_time,
-        log=structlog.get_logger(),
+        runtime=make_runtime(clock=trio.current_time),
         on_change=lambda peer, state: None,
         seal=swarm.messages,
     )

@@ -14,7 +14,8 @@ import structlog
 import trio
 
 from learnae.node.retention import GarbageCollection
-from learnae.node.services import Outages, Services
+from learnae.node.runtime import Outages
+from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.testing.context import run_in_thread
 from learnae.testing.published import fetched, payloads, published, same

@@ -19,6 +19,7 @@ from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.records import Heard, Kind, Leaving, PeerId, Present, Sample, Update
+from learnae.testing.context import make_runtime
 
 OPEN, PRIVATE = SwarmIdentity("ours", None), SwarmIdentity("ours", SwarmKey(bytes(range(32))))
 WIRE_BYTES = 97
@@ -102,8 +103,9 @@ class Listener:
             admission=Admission(),
             inbox=Inbox(1024, peers.trusts),
             peers=peers,
-            clock=lambda: self.now,
-            log=structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50)),
+            runtime=make_runtime(
+                clock=lambda: self.now, log=structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
+            ),
             on_change=lambda peer, state: None,
         )
 
