@@ -84,7 +84,7 @@ def history(home: str | None, most: int, as_json: bool) -> None:
     from learnae.node.history import History
 
     with History.read(find_home(home) / HISTORY) as past:
-        rounds = past.past_rounds(most)[::-1]
+        rounds = past.reader.past_rounds(most)[::-1]
     if as_json:
         tell_json([as_data(one) for one in rounds], indent=2)
     else:

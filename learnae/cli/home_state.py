@@ -103,9 +103,9 @@ def read_home(home: Path) -> Iterator[HomeState]:
             join=build(JoinTable, settings.table("join"), "join", settings.folder),
             node=build(NodeTable, settings.table("node"), "node", settings.folder),
             count=_count(settings),
-            sightings={sighting.peer: sighting for sighting in history.heard()},
+            sightings={sighting.peer: sighting for sighting in history.reader.heard()},
             records=history.peers(),
-            denied=history.denied(),
+            denied=history.orders.denied(),
         )
 
 
@@ -136,7 +136,7 @@ def find_subject(text: str, history: History) -> Subject:
     if _KEY.fullmatch(text.lower()):
         return Subject(peer=find_peer(text, history))
     if _ROOT.fullmatch(text):
-        return Subject(root=Cid(_only("root", text, history.roots_beginning(text, LISTED + 1))))
+        return Subject(root=Cid(_only("root", text, history.reader.roots_beginning(text, LISTED + 1))))
     remedy = f"a peer is named by at least {LEAST_DIGITS} digits of its key, an update by at least 12 letters of its root"
     raise ConfigError(Problem(text, "is neither the beginning of a key nor that of a root", remedy))
 
@@ -148,7 +148,7 @@ def find_peer(text: str, history: History, *, unknown: bool = False) -> PeerId:
         raise ConfigError(Problem(text, "is not the beginning of a key", f"name at least {LEAST_DIGITS} of its 64 hexadecimal digits"))
     if unknown and len(digits) == 64:
         return PeerId(digits)
-    return PeerId(_only("peer", digits, history.peers_beginning(digits, LISTED + 1)))
+    return PeerId(_only("peer", digits, history.reader.peers_beginning(digits, LISTED + 1)))
 
 
 def _only(what: str, text: str, found: list[PeerId] | list[Cid]) -> str:

@@ -25,7 +25,7 @@ def order_deny(home: str | None, text: str | None) -> Iterator[str]:
             raise ConfigError(Problem("PEER", f"{peer} is this peer itself", "name another one"))
         from_when = _from_when(seen)
     with History.open(path / HISTORY) as history:
-        history.deny(peer)
+        history.orders.deny(peer)
     yield f"denied: {peer}"
     yield f"{from_when} nothing of it is heard or fetched; `learnae allow` takes it back."
 
@@ -36,7 +36,7 @@ def order_allow(home: str | None, text: str | None) -> Iterator[str]:
     with read_home(path):  # what keeps us from telling how it stands is told before anything is changed
         pass
     with History.open(path / HISTORY) as history:
-        history.allow_again(peer)
+        history.orders.allow_again(peer)
     yield f"allowed: {peer}"
     with read_home(path) as seen:
         if (still := seen.shut_out(peer)) is not None:
@@ -71,7 +71,7 @@ def order_rejoin(home: str | None, text: str | None) -> Iterator[str]:
             raise ConfigError(Problem("LINEAGE", f"{lineage.hex()} is the lineage of this peer already", "name another one"))
         said = list(_said(seen, lineage))
     with History.open(path / HISTORY) as history:
-        history.order_rejoin(lineage)
+        history.orders.order_rejoin(lineage)
     yield from said
 
 

@@ -49,7 +49,7 @@ def brief(home: Path) -> dict[str, Any]:
 def facts(home: Path, *, most: int) -> dict[str, Any]:
     """JSON-ready; moments are seconds since 1970, what is not known is null."""
     with read_home(home) as seen:
-        rounds = seen.history.past_rounds(1)
+        rounds = seen.history.reader.past_rounds(1)
         return {
             "home": str(home),
             "at": seen.now,
@@ -62,7 +62,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             **_where_it_stands(seen, rounds[0] if rounds else None),
             "bytes": _bytes(seen),
             "disk": _disk_facts(seen),
-            "updates": {name: seen.history.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
+            "updates": {name: seen.history.reader.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
             "denied": sorted({*seen.denied, *seen.peer.deny}),
             "rejoin": _rejoin(seen),
@@ -89,7 +89,7 @@ def _round(last: PastRound) -> dict[str, Any]:
 
 
 def _bytes(seen: HomeState) -> dict[str, int]:
-    totals, (published, fetched) = seen.history.totals(), seen.history.bytes_since(seen.now - HOUR)
+    totals, (published, fetched) = seen.history.reader.totals(), seen.history.reader.bytes_since(seen.now - HOUR)
     return {
         "published": totals.get("published_bytes", 0),
         "fetched": totals.get("fetched_bytes", 0),
@@ -110,7 +110,7 @@ def _disk_facts(seen: HomeState) -> dict[str, int]:
 
 
 def _rejoin(seen: HomeState) -> dict[str, Any] | None:
-    order = seen.history.last_rejoin()
+    order = seen.history.orders.last_rejoin()
     return None if order is None else {"lineage": order.lineage.hex() if order.lineage else None, "at": order.at, "outcome": order.outcome}
 
 
@@ -139,7 +139,7 @@ def _peer_fact(seen: HomeState, peer: PeerId) -> dict[str, Any]:
 
 
 def _last_verdict(seen: HomeState, peer: PeerId) -> Mapping[str, Any] | None:
-    return next((attrs.asdict(verdict) for verdict in seen.history.verdicts(peer=peer, limit=1)), None)
+    return next((attrs.asdict(verdict) for verdict in seen.history.reader.verdicts(peer=peer, limit=1)), None)
 
 
 Facts = dict[str, Any]

@@ -70,15 +70,15 @@ def facts(home: Path, text: str | None, most: int) -> dict[str, Any]:
             "peer": subject.peer,
             "root": subject.root,
             "situation": _situation(seen, subject),
-            "tried": sum(seen.history.totals().get(fate, 0) for fate in ("merged", "refused", "failed", "lost")),
+            "tried": sum(seen.history.reader.totals().get(fate, 0) for fate in ("merged", "refused", "failed", "lost")),
             "verdicts": _verdicts(seen, _asked_for(seen, subject, most)),
         }
 
 
 def _asked_for(seen: HomeState, subject: Subject, most: int) -> list[UpdateVerdict]:
     if subject == Subject():
-        return seen.history.turned_away(most)
-    return seen.history.verdicts(peer=subject.peer, root=subject.root, limit=most)
+        return seen.history.reader.turned_away(most)
+    return seen.history.reader.verdicts(peer=subject.peer, root=subject.root, limit=most)
 
 
 def _situation(seen: HomeState, subject: Subject) -> list[str]:
@@ -89,7 +89,7 @@ def _situation(seen: HomeState, subject: Subject) -> list[str]:
 
 def _verdicts(seen: HomeState, verdicts: Sequence[UpdateVerdict]) -> list[dict[str, Any]]:
     """With the moment at which their round ended, null for one that is forgotten."""
-    times = seen.history.round_times({verdict.round for verdict in verdicts})
+    times = seen.history.reader.round_times({verdict.round for verdict in verdicts})
     return [{**attrs.asdict(verdict), "at": times.get(verdict.round)} for verdict in verdicts]
 
 

@@ -19,7 +19,7 @@ from learnae.records import PeerId
 class Orders:
     """`admission` is the file's own; `waiting` tells when an order that cannot be carried out is given up."""
 
-    wishes: UserOrders
+    user_orders: UserOrders
     hearing: Receiver
     moving: Moving
     admission: Admission
@@ -64,7 +64,7 @@ class Orders:
             return await self.moving.rejoin(order.lineage, snapshot, tally)
         if (target := self.moving.best_other(tally.round)) is None:
             return "no other lineage is heard, or none whose models this peer may adopt"
-        await self.runtime.in_thread(self.wishes.aim_rejoin, order, target)
+        await self.runtime.in_thread(self.user_orders.aim_rejoin, order, target)
         return await self.moving.rejoin(target, snapshot, tally)
 
     def _take(self, rejoin: RejoinOrder | None) -> None:
@@ -74,7 +74,7 @@ class Orders:
             self.runtime.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
 
     def _look(self) -> tuple[frozenset[PeerId], RejoinOrder | None]:
-        return self.wishes.denied(), self.wishes.take_rejoin()
+        return self.user_orders.denied(), self.user_orders.take_rejoin()
 
     def _deny(self, denied: frozenset[PeerId]) -> None:
         self.hearing.admission = attrs.evolve(self.admission, deny=self.admission.deny | denied)
@@ -87,7 +87,7 @@ class Orders:
 
     async def _end(self, order: RejoinOrder, outcome: str) -> None:
         self._ended = order, outcome
-        await self.runtime.in_thread(self.wishes.end_rejoin, order, outcome)
+        await self.runtime.in_thread(self.user_orders.end_rejoin, order, outcome)
         self._rejoin = None
 
     async def _give_up(self, order: RejoinOrder, cause: str) -> None:

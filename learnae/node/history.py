@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
 
 import attrs
 
-from learnae.node.history_file import TimeLimit
-from learnae.node.history_reader import Database, HistoryReader, Sighting, keep_last_changed, keep_newest
+from learnae.node.history_database import Database, keep_last_changed, keep_newest
+from learnae.node.history_reader import HistoryReader, Sighting
 from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.inbox import HighWaterMark, Key
 from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
@@ -24,13 +25,16 @@ class RejoinOrder:
     outcome: str = ""  # empty while nobody has carried it out
 
 
-class UserOrders(Database):
+@attrs.frozen
+class UserOrders:
     """Stay in the home until they are taken back or carried out."""
+
+    database: Database
 
     def order_rejoin(self, lineage: bytes | None) -> RejoinOrder:
         """Replaces an order that was not carried out yet."""
         order = RejoinOrder(lineage, time.time())
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             db.execute("INSERT OR REPLACE INTO rejoin VALUES (1, ?, ?, '')", (lineage, order.at))
         return order
 
@@ -41,31 +45,31 @@ class UserOrders(Database):
 
     def aim_rejoin(self, order: RejoinOrder, lineage: bytes) -> None:
         """Say where an order that names no lineage leads: given again after a crash, it would lead straight back."""
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             db.execute("UPDATE rejoin SET lineage = ? WHERE at = ?", (lineage, order.at))
 
     def end_rejoin(self, order: RejoinOrder, outcome: str) -> None:
         """Say, in a word or a sentence, what has become of it. An order that was given meanwhile stays."""
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             db.execute("UPDATE rejoin SET outcome = ? WHERE at = ?", (outcome, order.at))
 
     def last_rejoin(self) -> RejoinOrder | None:
         """Also one that was carried out."""
-        rows = self._rows("SELECT lineage, at, outcome FROM rejoin")
+        rows = self.database.rows("SELECT lineage, at, outcome FROM rejoin")
         return RejoinOrder(*rows[0]) if rows else None
 
     def deny(self, peer: PeerId) -> None:
         """Hear this peer no more."""
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             db.execute("INSERT OR IGNORE INTO denied VALUES (?, ?)", (peer, time.time()))
 
     def allow_again(self, peer: PeerId) -> None:
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             db.execute("DELETE FROM denied WHERE peer = ?", (peer,))
 
     def denied(self) -> frozenset[PeerId]:
         """Beside those that the peer's file denies."""
-        return frozenset(PeerId(peer) for (peer,) in self._rows("SELECT peer FROM denied"))
+        return frozenset(PeerId(peer) for (peer,) in self.database.rows("SELECT peer FROM denied"))
 
 
 RESERVED = 32  # numbers at a time
@@ -113,13 +117,37 @@ class EquivocationProof:
     second: bytes
 
 
-class History(UserOrders, HistoryReader):
-    """A peer's SQLite file; `":memory:"` forgets."""
+@attrs.define(eq=False)
+class History:
+    """What a node writes to its SQLite file, and reads again when it starts. `reader` and `orders` ask the same database."""
 
-    def __init__(self, connection: sqlite3.Connection, limit: TimeLimit | None = None) -> None:
-        super().__init__(connection, limit)
-        self._used: dict[Kind, int] = {}
-        self._reserved: dict[Kind, int] = {}
+    database: Database
+    reader: HistoryReader = attrs.field(init=False)
+    orders: UserOrders = attrs.field(init=False)
+    _used: dict[Kind, int] = attrs.field(factory=dict, init=False)
+    _reserved: dict[Kind, int] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reader, self.orders = HistoryReader(self.database), UserOrders(self.database)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """To read and write; `":memory:"` forgets. Raises ConfigError when it cannot be used."""
+        return cls(Database.open(path))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """To read only, also while a node writes. Makes and changes nothing. Raises ConfigError where there is no history."""
+        return cls(Database.read(path))
+
+    def close(self) -> None:
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
@@ -136,7 +164,7 @@ class History(UserOrders, HistoryReader):
 
     def _reserve(self, kind: Kind, least: int) -> int:
         """The first of a run of numbers that nobody has used, on disk when this returns."""
-        with self._writing_durably() as db:
+        with self.database.writing_durably() as db:
             row = db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()
             first = max(least, row[0] + 1 if row else 1)
             db.execute("INSERT OR REPLACE INTO own_numbers VALUES (?, ?)", (kind, first + RESERVED - 1))
@@ -145,34 +173,34 @@ class History(UserOrders, HistoryReader):
 
     def own_numbers(self) -> dict[Kind, int]:
         """The highest that was ever reserved: none above it was sent."""
-        return {Kind(kind): number for kind, number in self._rows("SELECT kind, number FROM own_numbers")}
+        return {Kind(kind): number for kind, number in self.database.rows("SELECT kind, number FROM own_numbers")}
 
     # -- own updates -------------------------------------------------------------------------------------------------------------
 
     def add_published(self, item: PublishedUpdate) -> None:
-        with self._writing() as db:
+        with self.database.writing() as db:
             values = attrs.astuple(attrs.evolve(item, at=time.time()))
             db.execute(f"INSERT OR REPLACE INTO published VALUES ({','.join('?' * len(values))})", values)
 
     def drop_published(self, number: int) -> None:
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.execute("DELETE FROM published WHERE number = ?", (number,))
 
     def published(self) -> list[PublishedUpdate]:
         """The newest first."""
-        return [PublishedUpdate(*row) for row in self._rows("SELECT * FROM published ORDER BY number DESC")]
+        return [PublishedUpdate(*row) for row in self.database.rows("SELECT * FROM published ORDER BY number DESC")]
 
     # -- peers -------------------------------------------------------------------------------------------------------------------
 
     def marks(self) -> dict[Key, HighWaterMark]:
-        rows = self._rows("SELECT peer, kind, number, digest FROM marks ORDER BY rowid")
+        rows = self.database.rows("SELECT peer, kind, number, digest FROM marks ORDER BY rowid")
         return {(PeerId(peer), Kind(kind)): HighWaterMark(number, digest) for peer, kind, number, digest in rows}
 
     def peers(self) -> dict[PeerId, PeerRecord]:
         query = (
             "SELECT peer, last_tried, failures, ever_accepted, fetched_number, bytes_per_second, refused, trust FROM peers ORDER BY rowid"
         )
-        rows = self._rows(query)
+        rows = self.database.rows(query)
         return {PeerId(peer): PeerRecord(tried, failed, bool(ever), *rest) for peer, tried, failed, ever, *rest in rows}
 
     def save_peers(
@@ -184,7 +212,7 @@ class History(UserOrders, HistoryReader):
         heard: Iterable[Sighting] = (),
     ) -> None:
         """What hearing has changed; together, once a round. Of too many, those that changed last are kept."""
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", [(*key, mark.number, mark.digest) for key, mark in marks.items()]
             )
@@ -201,20 +229,20 @@ class History(UserOrders, HistoryReader):
 
     def proofs(self) -> list[EquivocationProof]:
         """The newest first."""
-        rows = self._rows("SELECT peer, kind, number, first, second FROM proofs ORDER BY rowid DESC")
+        rows = self.database.rows("SELECT peer, kind, number, first, second FROM proofs ORDER BY rowid DESC")
         return [EquivocationProof(PeerId(peer), Kind(kind), *rest) for peer, kind, *rest in rows]
 
     def counts(self) -> dict[str, int]:
         """How many messages were refused, by reason, over all runs."""
-        return dict(self._rows("SELECT reason, count FROM counts"))
+        return dict(self.database.rows("SELECT reason, count FROM counts"))
 
     # -- rounds ------------------------------------------------------------------------------------------------------------------
 
     def last_round(self) -> int:
-        return int(self._rows("SELECT coalesce(max(round), 0) FROM rounds")[0][0])
+        return int(self.database.rows("SELECT coalesce(max(round), 0) FROM rounds")[0][0])
 
     def add_round(self, report: RoundReport) -> None:
-        with self._writing() as db:
+        with self.database.writing() as db:
             numbers = (
                 report.published_bytes,
                 report.fetched_bytes,
@@ -239,19 +267,19 @@ class History(UserOrders, HistoryReader):
 
     def standing(self) -> tuple[bytes, int, float]:
         """Lineage, and the rounds and seconds spent in it."""
-        rows = self._rows("SELECT lineage, rounds, seconds FROM standing")
+        rows = self.database.rows("SELECT lineage, rounds, seconds FROM standing")
         return rows[0] if rows else (b"", 0, 0.0)
 
     def save_standing(self, lineage: bytes, rounds: int, seconds: float) -> None:
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.execute("INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?)", (lineage, rounds, seconds))
 
     def state(self, strategy: str) -> tuple[str, int, bytes] | None:
         """Run, adoption number and data."""
-        rows = self._rows("SELECT run, adoption, data FROM states WHERE strategy = ?", strategy)
+        rows = self.database.rows("SELECT run, adoption, data FROM states WHERE strategy = ?", strategy)
         return rows[0] if rows else None
 
     def save_states(self, run: str, adoption: int, states: Iterable[tuple[str, bytes]]) -> None:
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.execute("DELETE FROM states")
             db.executemany("INSERT INTO states VALUES (?, ?, ?, ?)", [(strategy, run, adoption, data) for strategy, data in states])

@@ -91,4 +91,4 @@ def test_an_order_to_a_home_whose_settings_are_bad_is_refused_before_it_is_given
     assert main([command, str(home), peer]) == 2
     assert capsys.readouterr().out == ""
     with History.read(home / "history.sqlite") as history:
-        assert (peer in history.denied()) == (command == "allow")
+        assert (peer in history.orders.denied()) == (command == "allow")

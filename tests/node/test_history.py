@@ -88,9 +88,9 @@ def test_the_fate_of_an_update_can_be_asked_for_by_peer_and_by_root(path):
         round=1, peer=PeerId("b" * 64), number=6, root=Cid("r6"), merged=False, weight=0.0, scale=1.0, stage="sane", reason="non-finite"
     )
     history.add_round(report(1, good, bad))
-    assert history.verdicts(peer=ALICE) == [good]
-    assert history.verdicts(root="r6") == [bad]
-    assert history.verdicts() == [bad, good]
+    assert history.reader.verdicts(peer=ALICE) == [good]
+    assert history.reader.verdicts(root="r6") == [bad]
+    assert history.reader.verdicts() == [bad, good]
     assert history.last_round() == 1
 
 
@@ -147,17 +147,17 @@ def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(pat
     monkeypatch.setattr("learnae.node.history.RESERVED", 1)  # each number is written before it is used
     history = History.open(path)
     assert history.next_number(Kind.UPDATE) == 1
-    whole, history._connection = history._connection, FullDisk(history._connection, statement)  # type: ignore[assignment]
+    whole, history.database._connection = history.database._connection, FullDisk(history.database._connection, statement)  # type: ignore[assignment]
     for _ in range(2):
         with pytest.raises(UnavailableError, match="full"):
             history.next_number(Kind.UPDATE)
-    history._connection = whole
+    history.database._connection = whole
     assert history.next_number(Kind.UPDATE) == 2
 
 
 def test_a_history_that_another_process_holds_is_unavailable(path):
     history = History.open(path)
-    history._connection.execute("PRAGMA busy_timeout = 1")
+    history.database._connection.execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UnavailableError, match="locked"):

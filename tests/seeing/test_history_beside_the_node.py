@@ -54,11 +54,11 @@ def test_a_reader_sees_what_a_node_writes_and_keeps_nobody_from_writing(path):
     writer = History.open(path)
     reader = History.read(path)
     writer.add_round(report(1))
-    assert [one.round for one in reader.past_rounds(10)] == [1]
+    assert [one.round for one in reader.reader.past_rounds(10)] == [1]
     writer.add_round(report(2))
-    assert [one.round for one in reader.past_rounds(10)] == [2, 1]
+    assert [one.round for one in reader.reader.past_rounds(10)] == [2, 1]
     with pytest.raises(UnavailableError, match="readonly"):
-        reader.deny(ALICE)
+        reader.orders.deny(ALICE)
 
 
 def test_a_reader_leaves_the_home_of_a_peer_that_has_ended_as_it_was(path):
@@ -117,7 +117,7 @@ def test_a_history_that_changes_at_every_look_ends_in_words(path, monkeypatch):
 def test_a_reader_of_a_file_at_rest_cannot_write_either(path):
     History.open(path).close()
     with History.read(path) as reader, pytest.raises(UnavailableError, match="readonly"):
-        reader.deny(ALICE)
+        reader.orders.deny(ALICE)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes a folder of another user")
@@ -185,12 +185,12 @@ def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
     of_version_1(path)
     with History.open(path) as history:
         assert history.next_number(Kind.UPDATE) == 42
-        assert history.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
+        assert history.reader.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
         history.add_round(report(3))
-        assert [(one.round, one.splits, one.lost) for one in history.past_rounds(2)] == [(3, (), 0), (2, (), 0)]
+        assert [(one.round, one.splits, one.lost) for one in history.reader.past_rounds(2)] == [(3, (), 0), (2, (), 0)]
     assert version_of(path) == VERSION
     with History.open(path) as again:
-        assert again.totals()["published_bytes"] == 40
+        assert again.reader.totals()["published_bytes"] == 40
 
 
 def test_peers_of_an_old_history_are_trusted_by_how_they_stood(path):
@@ -207,8 +207,8 @@ def test_whoever_only_looks_at_an_old_history_leaves_it_old(path):
     of_version_1(path)
     before = files_of(path)
     with History.read(path) as history:
-        assert history.totals()["published_bytes"] == 30
-        assert history.heard() == []
+        assert history.reader.totals()["published_bytes"] == 30
+        assert history.reader.heard() == []
     assert files_of(path) == before
 
 
@@ -231,39 +231,39 @@ def test_an_upgrade_that_fails_half_way_leaves_the_old_history(path, monkeypatch
     monkeypatch.undo()
     assert version_of(path) == 1
     with History.open(path) as history:
-        assert history.totals()["published_bytes"] == 30
+        assert history.reader.totals()["published_bytes"] == 30
 
 
 # -- what a person wants ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_order_to_rejoin_is_taken_again_until_it_is_ended(path):
-    History.open(path).order_rejoin(b"m" * 8)
+    History.open(path).orders.order_rejoin(b"m" * 8)
     node = History.open(path)
-    order = node.take_rejoin()
+    order = node.orders.take_rejoin()
     assert order is not None and order.lineage == b"m" * 8
-    assert node.take_rejoin() == order
-    node.end_rejoin(order, "moved")
-    assert node.take_rejoin() is None
-    assert node.last_rejoin() == attrs.evolve(order, outcome="moved")
+    assert node.orders.take_rejoin() == order
+    node.orders.end_rejoin(order, "moved")
+    assert node.orders.take_rejoin() is None
+    assert node.orders.last_rejoin() == attrs.evolve(order, outcome="moved")
 
 
 def test_an_order_that_was_given_meanwhile_is_not_ended_with_the_first(path):
     history = History.open(path)
-    first = history.order_rejoin(b"m" * 8)
-    second = history.order_rejoin(None)
-    history.end_rejoin(first, "gave up")
-    assert history.take_rejoin() == second
+    first = history.orders.order_rejoin(b"m" * 8)
+    second = history.orders.order_rejoin(None)
+    history.orders.end_rejoin(first, "gave up")
+    assert history.orders.take_rejoin() == second
 
 
 def test_who_is_denied_is_known_to_the_node_until_taken_back(path):
     node, person = History.open(path), History.open(path)
-    assert node.denied() == frozenset()
-    person.deny(ALICE)
-    person.deny(ALICE)
-    assert node.denied() == {ALICE}
-    person.allow_again(ALICE)
-    assert node.denied() == frozenset()
+    assert node.orders.denied() == frozenset()
+    person.orders.deny(ALICE)
+    person.orders.deny(ALICE)
+    assert node.orders.denied() == {ALICE}
+    person.orders.allow_again(ALICE)
+    assert node.orders.denied() == frozenset()
 
 
 # -- what people ask -------------------------------------------------------------------------------------------------------------
@@ -277,11 +277,11 @@ def test_of_each_peer_the_last_sighting_is_kept_those_heard_last_first(path, mon
         for letter, at in (("a", 1.0), ("b", 2.0))
     ]
     history.save_peers({}, {}, {}, heard=seen)
-    assert history.heard() == seen[::-1]
+    assert history.reader.heard() == seen[::-1]
     left = attrs.evolve(seen[0], at=3.0, live=False)
     silent = Sighting(PeerId("c" * 64), 4.0, 5, True)
     history.save_peers({}, {}, {}, heard=[left, silent])
-    assert history.heard() == [silent, left]
+    assert history.reader.heard() == [silent, left]
 
 
 def test_bytes_are_summed_over_all_time_and_since_a_moment(path, monkeypatch):
@@ -291,15 +291,15 @@ def test_bytes_are_summed_over_all_time_and_since_a_moment(path, monkeypatch):
     for number in (1, 2, 3):
         history.add_round(report(number))
         now[0] += 100
-    assert len(history.past_rounds(10)) == 2
-    assert (history.totals()["published_bytes"], history.totals()["fetched_bytes"]) == (30, 60)
-    assert history.bytes_since(1200.0) == (10, 20)
+    assert len(history.reader.past_rounds(10)) == 2
+    assert (history.reader.totals()["published_bytes"], history.reader.totals()["fetched_bytes"]) == (30, 60)
+    assert history.reader.bytes_since(1200.0) == (10, 20)
 
 
 def test_splits_come_back_with_their_round(path):
     history = History.open(path)
     history.add_round(attrs.evolve(report(1), splits=(b"12345678", b"abcdefgh")))
-    assert history.past_rounds(1)[0].splits == (b"12345678", b"abcdefgh")
+    assert history.reader.past_rounds(1)[0].splits == (b"12345678", b"abcdefgh")
 
 
 def test_peers_and_roots_are_found_by_their_beginning(path):
@@ -308,8 +308,8 @@ def test_peers_and_roots_are_found_by_their_beginning(path):
         UpdateVerdict(round=1, peer=ALICE, number=5, root=Cid("bafyrei5"), merged=True, weight=1.0, scale=1.0, stage="merge", reason=""),
     )
     history.add_round(report(1, good))
-    history.deny(PeerId("ab" * 32))
-    assert history.peers_beginning("aaaa", 10) == [ALICE]
-    assert history.peers_beginning("a", 10) == [ALICE, PeerId("ab" * 32)]
-    assert history.peers_beginning("%", 10) == []
-    assert history.roots_beginning("bafy", 10) == ["bafyrei5"]
+    history.orders.deny(PeerId("ab" * 32))
+    assert history.reader.peers_beginning("aaaa", 10) == [ALICE]
+    assert history.reader.peers_beginning("a", 10) == [ALICE, PeerId("ab" * 32)]
+    assert history.reader.peers_beginning("%", 10) == []
+    assert history.reader.roots_beginning("bafy", 10) == ["bafyrei5"]

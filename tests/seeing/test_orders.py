@@ -12,10 +12,10 @@ def test_a_peer_is_denied_by_the_beginning_of_its_key_and_shown_whole(lived, lea
     shown = learnae("deny", home.path, "a11c")
     assert (shown.code, shown.out.splitlines()[0]) == (0, f"denied: {home.alice}")
     with home.open() as history:
-        assert history.denied() == {home.alice}
+        assert history.orders.denied() == {home.alice}
     assert learnae("allow", home.path, home.alice).code == 0
     with home.open() as history:
-        assert history.denied() == frozenset()
+        assert history.orders.denied() == frozenset()
 
 
 def test_a_peer_that_was_never_heard_is_denied_by_its_whole_key(lived, learnae):
@@ -23,7 +23,7 @@ def test_a_peer_that_was_never_heard_is_denied_by_its_whole_key(lived, learnae):
     assert learnae("deny", home.path, STRANGER[:40]).code == 2
     assert learnae("deny", home.path, STRANGER).code == 0
     with home.open() as history:
-        assert history.denied() == {STRANGER}
+        assert history.orders.denied() == {STRANGER}
 
 
 def test_a_peer_cannot_deny_itself(lived, learnae):
@@ -51,7 +51,7 @@ def test_an_order_to_rejoin_lies_in_the_home_and_says_what_will_happen(lived, le
     shown = learnae("rejoin", home.path, home.other_lineage.hex())
     assert shown.code == 0 and "at the first round after its next start" in shown.out and "Nobody there" not in shown.out
     with home.open() as history:
-        order = history.take_rejoin()
+        order = history.orders.take_rejoin()
         assert order is not None and order.lineage == home.other_lineage
 
 
@@ -60,7 +60,7 @@ def test_an_order_into_a_lineage_that_nobody_trains_is_given_with_a_warning(live
     assert "Nobody there was heard lately" in learnae("rejoin", home.path, "ab" * 8).out
     assert "Nobody there was heard lately" in learnae("rejoin", home.path).out
     with home.open() as history:
-        order = history.take_rejoin()
+        order = history.orders.take_rejoin()
         assert order is not None and order.lineage is None
 
 
@@ -69,4 +69,4 @@ def test_what_is_no_other_lineage_is_refused_and_nothing_ordered(lived, learnae,
     home = lived()
     assert learnae("rejoin", home.path, word).code == 2
     with home.open() as history:
-        assert history.take_rejoin() is None
+        assert history.orders.take_rejoin() is None

@@ -207,9 +207,9 @@ def test_a_kept_count_that_is_no_number_is_taken_for_the_default(lived, learnae)
 def test_an_order_to_rejoin_is_shown_with_what_became_of_it(lived, learnae):
     home = lived()
     with home.open() as history:
-        order = history.order_rejoin(home.other_lineage)
+        order = history.orders.order_rejoin(home.other_lineage)
         assert "waits for its next round" in learnae("status", home.path).words
-        history.end_rejoin(order, "moved")
+        history.orders.end_rejoin(order, "moved")
     assert learnae("status", home.path, "--json").json["rejoin"] == {
         **attrs.asdict(order),
         "lineage": home.other_lineage.hex(),

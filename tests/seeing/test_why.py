@@ -136,7 +136,7 @@ def test_an_equivocation_is_told_with_its_proof(lived, learnae):
 def test_a_peer_that_was_denied_but_never_heard_is_told_as_both(lived, learnae):
     home = lived()
     with home.open() as history:
-        history.deny(STRANGER)
+        history.orders.deny(STRANGER)
     told = learnae("why", home.path, "5555", "--json").json["situation"]
     assert "never heard" in told[0] and "denied by `learnae deny`" in told[1]
 

@@ -74,10 +74,10 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
         a.start()
         b.start()
         await trio.sleep(10.5)
-        lock, a.history._lock = a.history._lock, Full()
+        lock, a.history.database._lock = a.history.database._lock, Full()
         await trio.sleep(40)
         during = len(a.trainer.reports)
-        a.history._lock = lock
+        a.history.database._lock = lock
         await trio.sleep(10)
         return during, a
 

@@ -99,8 +99,8 @@ def test_what_a_plugin_of_ones_own_has_lost_is_counted_as_lost_and_not_as_refuse
     reports = a.trainer.reports
     assert sum(report.lost for report in reports) == len(verdicts(a)) > 5
     assert all(report.refused == report.failed == report.merged == 0 for report in reports)
-    assert a.history.totals()["lost"] == len(verdicts(a))
-    assert sum(one.lost for one in a.history.past_rounds(100)) == len(verdicts(a))
+    assert a.history.reader.totals()["lost"] == len(verdicts(a))
+    assert sum(one.lost for one in a.history.reader.past_rounds(100)) == len(verdicts(a))
     assert all(record.failures == 0 for record in a.history.peers().values())  # the other peer has done nothing wrong
 
 

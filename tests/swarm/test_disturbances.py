@@ -86,7 +86,10 @@ async def one_comes_back_far_off() -> tuple[float, float, int, list[str]]:
         returned = [peer.trainer.reports[-1].round for peer in peers]
         await trio.sleep(40)
         verdicts = [
-            v for peer, since in zip(peers[1:], returned[1:], strict=True) for v in peer.history.verdicts(peer=stray) if v.round > since
+            v
+            for peer, since in zip(peers[1:], returned[1:], strict=True)
+            for v in peer.history.reader.verdicts(peer=stray)
+            if v.round > since
         ]
         return away, gap(peers[:1], peers[1:]), sum(v.merged for v in verdicts), [v.reason for v in verdicts if not v.merged]
 

@@ -23,7 +23,7 @@ async def split(world, **options):
 def test_a_grown_peer_goes_to_the_named_lineage_and_stays_there(run_world):
     async def main(world):
         a, b = await split(world)
-        a.history.order_rejoin(THEIRS)
+        a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(40)
         return a, b
 
@@ -32,7 +32,7 @@ def test_a_grown_peer_goes_to_the_named_lineage_and_stays_there(run_world):
     assert a.lineage == b.lineage == THEIRS
     assert value(a) == 5.0
     assert [report.outcome for report in a.trainer.reports].count("rejoined") == 1
-    assert a.history.last_rejoin().outcome == f"went over to lineage {THEIRS.hex()}"
+    assert a.history.orders.last_rejoin().outcome == f"went over to lineage {THEIRS.hex()}"
     [line] = [line for line in logs if line["event"] == "lineage.rejoined"]
     assert (line["log_level"], OURS.hex() in line["consequence"]) == ("warning", True)
 
@@ -43,7 +43,7 @@ def test_without_a_name_it_goes_to_the_best_of_the_others_once(run_world):
         c = world.peer("c", 9.0, lineage=b"lineage3")
         c.start()
         await trio.sleep(3)
-        a.history.order_rejoin(None)
+        a.history.orders.order_rejoin(None)
         await trio.sleep(40)
         return a
 
@@ -53,7 +53,7 @@ def test_without_a_name_it_goes_to_the_best_of_the_others_once(run_world):
 def test_an_order_outweighs_yielding(run_world):
     async def main(world):
         a, _ = await split(world, settings={"join": {"on_split": "yield"}})
-        a.history.order_rejoin(THEIRS)
+        a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(10)
         c = world.peer("c", 1.0, lineage=OURS)
         c.start()
@@ -67,7 +67,7 @@ def test_an_order_waits_for_a_lineage_that_comes_a_little_later(run_world):
     async def main(world):
         a = world.peer("a", 1.0, lineage=OURS)
         a.start()
-        a.history.order_rejoin(THEIRS)
+        a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(6)
         world.peer("b", 5.0, lineage=THEIRS).start()
         await trio.sleep(6)
@@ -79,7 +79,7 @@ def test_an_order_waits_for_a_lineage_that_comes_a_little_later(run_world):
 def test_an_order_to_a_lineage_that_nobody_knows_is_given_up_and_said(run_world):
     async def main(world):
         a, _ = await split(world)
-        a.history.order_rejoin(b"nowhere!")
+        a.history.orders.order_rejoin(b"nowhere!")
         await trio.sleep(30)
         return a
 
@@ -88,13 +88,13 @@ def test_an_order_to_a_lineage_that_nobody_knows_is_given_up_and_said(run_world)
     assert a.lineage == OURS
     [line] = [line for line in logs if line["event"] == "rejoin.given_up"]
     assert "it is not heard" in line["cause"]
-    assert a.history.take_rejoin() is None
+    assert a.history.orders.take_rejoin() is None
 
 
 def test_an_order_to_a_lineage_of_strangers_is_given_up_where_trust_forbids_it(run_world):
     async def main(world):
         a, _ = await split(world, settings={"join": {"trust": ["f" * 64]}})
-        a.history.order_rejoin(THEIRS)
+        a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(30)
         return a
 
@@ -111,11 +111,11 @@ def test_a_peer_that_is_denied_while_running_is_not_merged_any_more_until_it_is_
         b.start()
         await trio.sleep(5)
         merged = [a.trainer.reports[-1].merged]
-        a.history.deny(b.peer)
+        a.history.orders.deny(b.peer)
         await trio.sleep(5)
         denied = a.trainer.reports[-3:]
         merged += [sum(report.merged + report.heard + report.chosen for report in denied)]
-        a.history.allow_again(b.peer)
+        a.history.orders.allow_again(b.peer)
         await trio.sleep(5)
         return [*merged, a.trainer.reports[-1].merged], a.history.counts()
 
@@ -134,8 +134,8 @@ def test_a_liar_that_lured_a_peer_away_is_denied_and_left(run_world):
         friend.start()
         await trio.sleep(3)
         lured = a.lineage
-        a.history.deny(liar.peer)
-        a.history.order_rejoin(None)
+        a.history.orders.deny(liar.peer)
+        a.history.orders.order_rejoin(None)
         await trio.sleep(30)
         return lured, a
 

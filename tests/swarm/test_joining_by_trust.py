@@ -85,7 +85,7 @@ def test_why_the_model_of_a_trusted_peer_was_not_adopted_can_be_asked_while_wait
         alice.start()
         newcomer.start()
         await trio.sleep(5)
-        return newcomer.lineage, {(fate.merged, fate.stage) for fate in newcomer.history.verdicts(peer=alice.peer)}
+        return newcomer.lineage, {(fate.merged, fate.stage) for fate in newcomer.history.reader.verdicts(peer=alice.peer)}
 
     assert run_world(main) == (b"", {(False, "fetch")})
 

@@ -49,7 +49,14 @@ def _history(home: Path) -> Target:
     def decode(data: bytes) -> tuple[Any, ...]:
         path.write_bytes(data)
         with History.read(path) as history:
-            return history.standing(), history.totals(), history.heard(), history.published(), history.past_rounds(10), history.peers()
+            return (
+                history.standing(),
+                history.reader.totals(),
+                history.reader.heard(),
+                history.published(),
+                history.reader.past_rounds(10),
+                history.peers(),
+            )
 
     with History.open(path) as history:
         history.save_standing(b"lineage1", 3, 1.0)
