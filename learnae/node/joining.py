@@ -160,7 +160,12 @@ class LineageAdoption:
             codec=own.codec,
         )
         return InboxEntry(
-            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_), b"", b"", self.runtime.clock(), 0, backlog=True
+            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_),
+            b"",
+            b"",
+            self.runtime.clock(),
+            0,
+            backlog=True,
         )
 
 

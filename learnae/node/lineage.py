@@ -170,20 +170,19 @@ class LineageState:
         among = self.where_to_join(seen)
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
-    def movable(self, seen: Collection[LineageVoices], now: float) -> bool:
-        """Whether it looks for a better lineage by itself."""
-        return self.young(now) or self._left_alone(seen, now)
+    def where_to_go(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> tuple[str, list[Support]]:
+        """What going there is called, and the lineages, the best first. A young peer moves, a grown one yields where it shall.
 
-    def where_to_move(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> list[Support]:
-        """Where a young peer goes, the best first; who has grown meanwhile, only to those where it has `begun` to go.
-
-        Who has just grown and is alone goes to more than one: on a slow medium it hears late that the others have left.
+        Who has grown meanwhile moves on to those where it has `begun` to go. Who has just grown and is alone moves to more than one: on a
+        slow medium it hears late that the others have left.
         """
         if self.young(now):
-            return self.better(seen)
+            return "moved", self.better(seen)
         if self._left_alone(seen, now):
-            return [support for support in self.better(seen) if support.size > 1]
-        return [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
+            return "moved", [support for support in self.better(seen) if support.size > 1]
+        if begun:
+            return "moved", [] if self.ordered else [support for support in self.better(seen) if support.lineage in begun]
+        return "yielded", self.where_to_yield(seen, now)
 
     def better(self, seen: Iterable[LineageVoices]) -> list[Support]:
         """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""

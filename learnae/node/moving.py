@@ -114,9 +114,7 @@ class Moving:
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
-        if self.standing.movable(seen, now) or begun:
-            return "moved", self.standing.where_to_move(seen, now, begun)
-        return "yielded", self.standing.where_to_yield(seen, now)
+        return self.standing.where_to_go(seen, now, begun)
 
     async def _look_for(self, outcome: str, wanted: list[Support], tally: RoundRecord) -> None:
         lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))

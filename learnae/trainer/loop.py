@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.trainer import checkpoint
-from learnae.trainer.arguments import whole
+from learnae.trainer.arguments import shown, whole
 from learnae.trainer.checkpoint import Saver, theirs
 from learnae.trainer.swarm import Swarm
 
@@ -156,10 +156,10 @@ def metrics_of(trainer: TrainingLoop) -> dict[str, float]:
         trainer.model.train()
     remedy = 'return numbers, or tensors of one element, by name: {"accuracy": 0.9}'
     if not isinstance(found, Mapping):
-        raise ConfigError(Problem("TrainingLoop.evaluate", f"returned {_shown(found)}", remedy))
+        raise ConfigError(Problem("TrainingLoop.evaluate", f"returned {shown(found)}", remedy))
     metrics = {name: _number(value) for name, value in found.items()}
     if wrong := [name for name, number in metrics.items() if number is None or not isinstance(name, str)]:
-        raise ConfigError([Problem("TrainingLoop.evaluate", f"{name!r} is {_shown(found[name])}", remedy) for name in wrong])
+        raise ConfigError([Problem("TrainingLoop.evaluate", f"{name!r} is {shown(found[name])}", remedy) for name in wrong])
     return cast("dict[str, float]", metrics)
 
 
@@ -173,12 +173,6 @@ def _number(value: Any) -> float | None:
         return math.inf
     except (TypeError, ValueError, RuntimeError):
         return None
-
-
-def _shown(value: Any) -> str:
-    shape = getattr(value, "shape", ())
-    words = f"of shape {tuple(shape)}" if shape else f"{value!r:.60}"
-    return "None" if value is None else f"{words}, of type {type(value).__name__}"
 
 
 @attrs.frozen(kw_only=True)

@@ -62,11 +62,11 @@ class NodeProcess:
 
     def reap(self) -> int:
         """Its exit code, as soon as it has ended; it is made to, within a few seconds."""
-        for end, seconds in ((None, LEAVE_SECONDS), (self.process.terminate, TERMINATE_SECONDS)):
-            if end:
-                end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.process.wait(seconds)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(LEAVE_SECONDS)
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(TERMINATE_SECONDS)
         self.process.kill()
         return self.process.wait()
 
@@ -187,13 +187,21 @@ class Supervisor:
             self._hang_up()
         if self._thread.ident is None:
             return
-        for end, seconds in ((None, LEAVE_SECONDS), ("terminate", TERMINATE_SECONDS), ("kill", TERMINATE_SECONDS)):
-            if end and self._child:
-                getattr(self._child.process, end)()
-            self._thread.join(seconds)
-            if not self._thread.is_alive():
-                return
-        self._log.error("node.immortal", pid=self.pid)
+        if self._has_ended(LEAVE_SECONDS):
+            return
+        if self._child is not None:
+            self._child.process.terminate()
+        if self._has_ended(TERMINATE_SECONDS):
+            return
+        if self._child is not None:
+            self._child.process.kill()
+        if not self._has_ended(TERMINATE_SECONDS):
+            self._log.error("node.immortal", pid=self.pid)
+
+    def _has_ended(self, seconds: float) -> bool:
+        """Whether the thread has, at the latest after so many seconds."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def abandon(self) -> None:
         """In a forked child: close what would keep the node from seeing that its trainer has ended; no thread of it is waited for."""

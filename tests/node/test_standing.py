@@ -1,5 +1,7 @@
 """Who is young, who moves where, who has split: the joining rule on its own."""
 
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,12 @@ def young(lineage: bytes) -> LineageState:
     return standing
 
 
+def where_to_move(state: LineageState, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> list[Support]:
+    """Nowhere, if it would yield at most."""
+    outcome, among = state.where_to_go(seen, now, begun)
+    return among if outcome == "moved" else []
+
+
 def test_the_lineage_of_a_root_is_eight_bytes_of_its_hash_and_differs_by_root():
     assert len(found(Cid("bafkreia"))) == 8
     assert found(Cid("bafkreia")) != found(Cid("bafkreib"))
@@ -54,28 +62,28 @@ def test_a_long_wait_prolongs_settling_to_three_times_the_wait():
 
 
 def test_a_young_peer_moves_to_a_grown_lineage_whatever_its_hash():
-    assert names(young(A).where_to_move([LineageVoices(B, young=False)], now=1.0))[:1] == [B]
+    assert names(where_to_move(young(A), [LineageVoices(B, young=False)], now=1.0))[:1] == [B]
 
 
 def test_a_young_peer_moves_to_a_young_lineage_only_if_its_hash_is_smaller():
-    assert names(young(B).where_to_move([LineageVoices(A, young=True), LineageVoices(C, young=True)], now=1.0))[:1] == [A]
-    assert young(A).where_to_move([LineageVoices(B, young=True)], now=1.0) == []
+    assert names(where_to_move(young(B), [LineageVoices(A, young=True), LineageVoices(C, young=True)], now=1.0))[:1] == [A]
+    assert where_to_move(young(A), [LineageVoices(B, young=True)], now=1.0) == []
 
 
 def test_a_young_peer_prefers_the_grown_of_two_better_lineages():
-    assert names(young(B).where_to_move([LineageVoices(A, young=True), LineageVoices(C, young=False)], now=1.0))[:1] == [C]
+    assert names(where_to_move(young(B), [LineageVoices(A, young=True), LineageVoices(C, young=False)], now=1.0))[:1] == [C]
 
 
 def test_a_grown_peer_never_moves_but_reports_another_grown_lineage_as_a_split():
     seen = [LineageVoices(B, young=False), LineageVoices(C, young=True)]
-    assert grown(A).where_to_move(seen, now=1.0) == []
+    assert where_to_move(grown(A), seen, now=1.0) == []
     assert grown(A).splits(seen, now=1.0) == {B}
     assert young(A).splits(seen, now=1.0) == set()
 
 
 def test_what_was_left_behind_moves_nobody_and_splits_nothing():
     left_behind = [LineageVoices(B, young=False, live=False)]
-    assert young(C).where_to_move(left_behind, now=1.0) == []
+    assert where_to_move(young(C), left_behind, now=1.0) == []
     assert grown(A).splits(left_behind, now=1.0) == set()
 
 
@@ -115,8 +123,8 @@ def test_what_the_own_earlier_run_left_behind_is_always_trusted():
 def test_a_young_peer_that_trusts_somebody_moves_only_to_where_that_peer_publishes():
     standing = LineageState(TRUSTING, ME)
     standing.enter(C, now=0.0)
-    assert standing.where_to_move([LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
-    assert names(standing.where_to_move([LineageVoices(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
+    assert where_to_move(standing, [LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(where_to_move(standing, [LineageVoices(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
 
 
 def test_a_founder_that_trusts_somebody_stays_young_until_that_peer_was_in_its_lineage():
@@ -142,29 +150,29 @@ def test_who_is_in_the_own_trust_founds_and_grows_as_if_there_were_none():
 def test_a_young_peer_stays_where_somebody_is_grown_unless_the_other_grown_lineage_has_the_smaller_hash():
     """Or it would go back and forth between the two sides of a split for ever."""
     both = [*voices(A, 2), *voices(B, 2)]
-    assert young(A).where_to_move(both, now=1.0) == []
-    assert names(young(B).where_to_move(both, now=1.0))[:1] == [A]
+    assert where_to_move(young(A), both, now=1.0) == []
+    assert names(where_to_move(young(B), both, now=1.0))[:1] == [A]
 
 
 @pytest.mark.parametrize("honest", [2, 3, 5, 7, 8, 15, 20])
 def test_less_than_half_as_many_who_say_that_they_are_grown_lead_no_young_ones_away(honest):
     for liars in range(1, (honest + 1) // 2):
         there = [*voices(B, honest - 1, young=True), *voices(A, liars)]
-        assert young(B).where_to_move(there, now=1.0) == []
+        assert where_to_move(young(B), there, now=1.0) == []
         assert names(LineageState(RULES).where_to_join([*there, *voices(B, 1, young=True, first=honest)])) == [B, A]
 
 
 @pytest.mark.parametrize("lineage", [B, C])
 def test_one_voice_that_says_it_is_grown_makes_no_lineage_of_several_a_grown_one(lineage):
     there = [*voices(B, 1, young=True), *voices(C, 1, young=True), *voices(C if lineage == B else B, 1, first=1)]
-    assert names(young(lineage).where_to_move(there, now=1.0)) == ([] if lineage == B else [B]), "the smaller hash decides"
-    assert names(young(B).where_to_move([*voices(B, 1, young=True), *voices(C, 2), *voices(C, 1, young=True, first=2)], now=1.0)) == [C]
+    assert names(where_to_move(young(lineage), there, now=1.0)) == ([] if lineage == B else [B]), "the smaller hash decides"
+    assert names(where_to_move(young(B), [*voices(B, 1, young=True), *voices(C, 2), *voices(C, 1, young=True, first=2)], now=1.0)) == [C]
 
 
 def test_who_has_grown_goes_on_to_where_it_has_begun_to_go_and_nowhere_else():
     both = [*voices(A, 2), *voices(B, 2)]
-    assert names(grown(C).where_to_move(both, now=1000.0, begun={B})) == [B]
-    assert yielding(C, ordered=True).where_to_move(both, now=1000.0, begun={B}) == []
+    assert names(where_to_move(grown(C), both, now=1000.0, begun={B})) == [B]
+    assert where_to_move(yielding(C, ordered=True), both, now=1000.0, begun={B}) == []
 
 
 YIELDING = JoinTable(on_split="yield")
@@ -231,15 +239,15 @@ def test_a_newcomer_waits_where_many_more_were_there_than_are_heard_yet():
 
 def test_a_young_peer_leaves_several_for_more_of_them_and_never_for_one_voice():
     here = voices(C, 1)
-    assert young(C).where_to_move([*here, LineageVoices(A, young=False)], now=1.0) == []
-    assert names(young(C).where_to_move([*here, *voices(A, 2)], now=1.0)) == [A]
-    assert young(A).where_to_move([*voices(A, 1), *voices(B, 3)], now=1.0) == [], "as many in their kind: the smaller hash"
-    assert names(young(A).where_to_move([*voices(A, 1), *voices(B, 4)], now=1.0)) == [B]
-    assert names(young(A).where_to_move(voices(B, 20), now=1.0)) == [B]
+    assert where_to_move(young(C), [*here, LineageVoices(A, young=False)], now=1.0) == []
+    assert names(where_to_move(young(C), [*here, *voices(A, 2)], now=1.0)) == [A]
+    assert where_to_move(young(A), [*voices(A, 1), *voices(B, 3)], now=1.0) == [], "as many in their kind: the smaller hash"
+    assert names(where_to_move(young(A), [*voices(A, 1), *voices(B, 4)], now=1.0)) == [B]
+    assert names(where_to_move(young(A), voices(B, 20), now=1.0)) == [B]
 
 
 def test_young_ones_come_to_those_who_are_grown_and_cannot_move():
-    assert names(young(A).where_to_move([*voices(A, 1, young=True), *voices(B, 2)], now=1.0)) == [B]
+    assert names(where_to_move(young(A), [*voices(A, 1, young=True), *voices(B, 2)], now=1.0)) == [B]
 
 
 def test_who_yields_does_so_for_more_support_whatever_the_hash_and_not_for_less():
@@ -265,7 +273,7 @@ def test_no_young_peer_ever_goes_in_circles(announced, start):
     """Each move of one peer, with all others as they are, goes to a strictly better lineage: at most one for each that there is."""
     seen = [LineageVoices(lineage, young, peer=PeerId(str(index))) for index, (lineage, young) in enumerate(announced)]
     standing, moves = young(start), 0
-    while target := standing.where_to_move(seen, now=1.0):
+    while target := where_to_move(standing, seen, now=1.0):
         standing.enter(target[0].lineage, now=0.0)
         moves += 1
         assert moves <= 3
@@ -278,7 +286,7 @@ def test_of_those_who_hear_the_same_the_young_all_end_in_one_lineage(peers):
 
     def goal(mover: int) -> list[Support]:
         seen = [LineageVoices(where[i], True, peer=PeerId(str(i))) for i in range(len(peers)) if i != mover]
-        return young(where[mover]).where_to_move(seen, now=1.0)
+        return where_to_move(young(where[mover]), seen, now=1.0)
 
     for _ in range(4 * len(peers)):
         for mover in range(len(peers)):
@@ -292,8 +300,8 @@ def test_who_has_just_grown_and_was_left_alone_goes_to_several_and_never_to_one(
     alone.rounds = 99
     several = [LineageVoices(A, young=False, peer=PeerId(name)) for name in ("1", "2")]
     just, later = 1.5 * alone.settle_seconds, 3.5 * alone.settle_seconds
-    assert [support.lineage for support in alone.where_to_move(several, just)] == [A]
-    assert alone.where_to_move(several[:1], just) == []
-    assert alone.where_to_move(several, later) == []
-    assert grown(B).where_to_move(several, 1.0) == [], "it brought its lineage along"
-    assert alone.where_to_move([*several, LineageVoices(B, young=True, peer=PeerId("3"))], just) == []
+    assert [support.lineage for support in where_to_move(alone, several, just)] == [A]
+    assert where_to_move(alone, several[:1], just) == []
+    assert where_to_move(alone, several, later) == []
+    assert where_to_move(grown(B), several, 1.0) == [], "it brought its lineage along"
+    assert where_to_move(alone, [*several, LineageVoices(B, young=True, peer=PeerId("3"))], just) == []
