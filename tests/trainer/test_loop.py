@@ -180,7 +180,7 @@ def test_data_that_breaks_off_leaves_a_checkpoint_of_the_last_step(make_swarm: A
         ("evaluate", lambda model: 0.5, "returned 0.5"),
         ("evaluate", lambda model: {"acc": None}, "'acc' is None"),
         ("evaluate", lambda model: {"acc": "0.9"}, "'acc' is '0.9'"),
-        ("evaluate", lambda model: {"acc": torch.ones(3)}, r"'acc' is of shape \(3,\)"),
+        ("evaluate", lambda model: {"acc": torch.ones(3)}, r"'acc' is .* shape \(3,\)"),
         ("evaluate", lambda model: {1: 0.5}, "1 is 0.5"),
     ],
 )
