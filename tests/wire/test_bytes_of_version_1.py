@@ -18,8 +18,7 @@ from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.tensors import encode_raw, travels_raw
-from learnae.plugins.codec.fp32 import Fp32
-from learnae.plugins.codec.int8 import Int8
+from learnae.plugins.codec import Fp32, Int8
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, Leaving, Present, Sample, Slice, TensorSpec, Update
 from learnae.strategies import Codec, NoOptions
 from learnae.testing.context import make_context
