@@ -93,6 +93,32 @@ def test_a_message_that_changes_while_it_is_read_hides_no_other(tmp_path: Path, 
 # -- crowds -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can give files to another user")
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_more_files_of_one_user_than_are_remembered_hide_no_message_of_another(
+    tmp_path: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulletin, "_MAX_FILES", 40)
+
+    def crowd() -> None:
+        for number in range(300):
+            path = tmp_path / f"{number:032x}"
+            path.touch()
+            os.chown(path, 53_001, 53_001)
+
+    if not first:
+        crowd()
+    for number in range(20):
+        post(tmp_path, b"%d" % number, b"honest %d" % number)
+    if first:
+        crowd()
+    reader = Reader([tmp_path], 100)
+    found = set(reader.look()) - {b""}
+    while reader.more:
+        found |= set(reader.go_on()) - {b""}
+    assert len(found) == 20
+
+
 @pytest.mark.parametrize("name", ["{:032x}", "new.{:016x}", "junk {}"])
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_any_amount_of_junk_hides_no_message_from_a_newcomer(

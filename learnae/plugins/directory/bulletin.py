@@ -18,8 +18,9 @@ import struct
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -91,7 +92,7 @@ def _parsed(data: bytes) -> list[tuple[int, int, bytes]]:
     return events
 
 
-_MAX_FILES = 100_000  # known of one channel
+_MAX_FILES = 100_000  # known of one channel: of more, the newest of each user
 _MAX_READ, _MAX_READ_BYTES = 10_000, 1 << 23  # in one look
 _STEP = 500  # files looked at in one step
 _OLD_SECONDS = 90 * 86_400.0  # so that a swarm which paused for the summer finds its models again
@@ -171,10 +172,12 @@ class Reader:
                         yield []
                     else:
                         files[found[0]] = found[1]
+                    if len(files) >= 2 * _MAX_FILES:
+                        files = _newest(files)
+            files = _newest(files)
             self._forget_all_but(number, files)
             new = [name for name, status in files.items() if self._seen.get(f"{number}/{name}") != _version(status)]
-            new.sort(key=lambda name: files[name].st_ctime_ns, reverse=True)  # called at once; mtime can be set by anybody
-            self._waiting.extend((number, name, files[name]) for name in in_turns(new, lambda name: files[name].st_uid))  # noqa: B023
+            self._waiting.extend((number, name, files[name]) for name in _in_order(new, files))
         yield self.go_on()
 
     def go_on(self) -> list[bytes]:
@@ -214,7 +217,7 @@ class Reader:
 
     def _files(self, at: int) -> Iterator[tuple[str, os.stat_result] | None]:
         """The plain files whose names have the form of a message's, and None after some; those that are old are removed."""
-        above, oldest, found = os.fstat(at), time.time() - _OLD_SECONDS, 0
+        above, oldest = os.fstat(at), time.time() - _OLD_SECONDS
         with os.scandir(at) as entries:
             for count, entry in enumerate(entries, 1):
                 if count % _STEP == 0:
@@ -229,9 +232,6 @@ class Reader:
                             remove(entry.name, at=at)
                     elif is_message and stat.S_ISREG(status.st_mode):
                         yield entry.name, status
-                        found += 1
-                        if found >= _MAX_FILES:
-                            return
 
     def _message(self, number: int, name: str, at: int, listed: os.stat_result | None = None) -> bytes | None:
         """The bytes of a plain file within the bound; None for anything else that a stranger may have put there.
@@ -264,6 +264,16 @@ class Reader:
         self._seen[key] = version
         if len(self._seen) > _MAX_FILES * len(self._places):
             self._seen.popitem(last=False)
+
+
+def _newest(files: dict[str, os.stat_result]) -> dict[str, os.stat_result]:
+    """So many as are known, with a share for each user: many files of one hide none of another, in whatever order a folder lists them."""
+    return files if len(files) <= _MAX_FILES else {name: files[name] for name in islice(_in_order(files, files), _MAX_FILES)}
+
+
+def _in_order(names: Iterable[str], files: Mapping[str, os.stat_result]) -> Iterator[str]:
+    """The newest first, by the time of the last change, which nobody can set; in turns of their users."""
+    return in_turns(sorted(names, key=lambda name: files[name].st_ctime_ns, reverse=True), lambda name: files[name].st_uid)
 
 
 def _place(folder: Path | FolderHandle) -> FolderHandle:
