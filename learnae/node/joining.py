@@ -16,7 +16,7 @@ from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
-from learnae.node.lineage_search import LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
+from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
@@ -235,17 +235,23 @@ class Joining:
         return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
 
     async def _adopt_any(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
-        """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none."""
-        tried, left = set[PeerId](), set[bytes]()
-        for _ in range(BATCHES):
+        """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none.
+
+        A lineage whose model came and is none to adopt costs no more than the fetch of it: beside it the others are looked for again.
+        """
+        tried, left, missed = set[PeerId](), set[bytes](), 0
+        while missed < BATCHES and len(left) < MOST_LANES:
             search = self.settling.search(tally)
             found = await self.settling.find(search, self._leads(tally, tried, left))
-            if found and await self.settling.adopt_one(*found, snapshot, tally, "joined"):
+            if found is None:
+                if not search.tried:
+                    return False
+                tried |= search.tried
+                missed += 1
+                continue
+            if await self.settling.adopt_one(*found, snapshot, tally, "joined"):
                 return True
-            tried |= search.tried
-            left |= {found[0]} if found else set()
-            if not search.tried:
-                return False
+            left.add(found[0])
         return False
 
     def _leads(self, tally: RoundRecord, tried: set[PeerId], left: set[bytes]) -> list[SearchLead]:

@@ -228,6 +228,29 @@ def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_wor
     assert (young.lineage, went(young)) == (wanted, ["founded", "moved"])
 
 
+@pytest.mark.parametrize("liars", [1, 11, 12, 20])
+def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopted(run_world, liars):
+    async def lie_worse(world: Any) -> None:
+        strangers = [(world.stranger(), index.to_bytes(8, "big")) for index in range(1, liars + 1)]
+        nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
+        for number in range(1, 1000):
+            for stranger, lineage in strangers:
+                root = stranger.store(stranger.pack([(TensorSpec("w", "float32", (64,)), nothing)], number=number)).root
+                stranger.say(stranger.update(root, lineage=lineage, young=False), number)
+            await trio.sleep(1)
+
+    async def main(world):
+        peer_of(world, "honest", lineage=LARGEST)
+        world.swarm.nursery.start_soon(lie_worse, world)
+        await trio.sleep(2)
+        newcomer = peer_of(world, "newcomer")
+        await trio.sleep(15)
+        return newcomer
+
+    newcomer = run_with(run_world, main, node={"fetch_seconds": 10.0})
+    assert (newcomer.lineage, went(newcomer)) == (LARGEST, ["joined"])
+
+
 def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_the_own_key(run_world):
     async def main(world):
         peer = peer_of(world, "peer")
