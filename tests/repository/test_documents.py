@@ -75,7 +75,8 @@ def test_a_decision_that_does_not_hold_says_on_its_first_line_what_replaced_it(r
 def test_how_the_house_is_ordered_names_every_room_and_no_other() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text().partition("## How the house is ordered")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)(?:\.py)?`", text))
-    rooms = {path.stem for path in (ROOT / "learnae").iterdir() if not path.name.startswith(("_", "."))} - {"py"}
+    rooms = {path.relative_to(ROOT / "learnae").parts[0].removesuffix(".py") for path in (ROOT / "learnae").rglob("*.py")}
+    rooms = {room for room in rooms if not room.startswith("_")}
     support = {path.stem for path in (ROOT / "tests" / "support").iterdir()}
     in_the_table = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]+)\|", text, re.MULTILINE))))
     in_brackets = set(re.findall(r"\(`(\w+)`\)", text))
