@@ -126,14 +126,14 @@ def _limit(seen: HomeState, config: Config, root: Cid) -> int:
     return config.peer.max_update_bytes or max(LARGEST_BYTES, 2 * own)
 
 
-async def _obtain(assembly: StrategySet, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
+async def _obtain(strategies: StrategySet, limit: int, root: Cid, log: FilteringBoundLogger) -> Decoder:
     """Raises outside of the nursery, so that an error comes as it is and not in a group."""
     services = Services(Outages(log))
     async with trio.open_nursery() as nursery:
         try:
-            await services.open(assembly.storages, nursery)
+            await services.open(strategies.storages, nursery)
             with trio.move_on_after(SECONDS):
-                return _decoder(await _fetch(assembly, services, root, limit, log), assembly)
+                return _decoder(await _fetch(strategies, services, root, limit, log), strategies)
             raise UnavailableError(f"not whole within {SECONDS:.0f} s")
         except (UnavailableError, UpdateRejectedError, ConfigError) as error:
             failure = error
@@ -142,16 +142,16 @@ async def _obtain(assembly: StrategySet, limit: int, root: Cid, log: FilteringBo
     raise failure
 
 
-async def _fetch(assembly: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
-    seal = assembly.swarm.blocks
-    fetcher = Fetcher(assembly.storages, services, lambda peer, storage: (), log, seal)
+async def _fetch(strategies: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
+    seal = strategies.swarm.blocks
+    fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, seal)
     read = fetcher.reader(NOBODY, Transfer(limit))
     manifest = await Manifest.read(root, read, limit, seal)
     return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
 
 
-def _decoder(content: Content, assembly: StrategySet) -> Decoder:
-    decoder = Decoder(content, assembly.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
+def _decoder(content: Content, strategies: StrategySet) -> Decoder:
+    decoder = Decoder(content, strategies.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
     decoder.check()
     return decoder
 

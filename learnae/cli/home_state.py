@@ -65,9 +65,9 @@ class HomeState:
     denied: frozenset[PeerId]
 
     @property
-    def standing(self) -> LineageState:
+    def lineage_state(self) -> LineageState:
         """As of its last round."""
-        lineage, rounds, seconds = self.history.standing()
+        lineage, rounds, seconds = self.history.lineage_state()
         return LineageState(self.join, lineage=lineage, rounds=rounds, since=self.now - seconds)
 
     @property

@@ -67,7 +67,7 @@ def order_rejoin(home: str | None, text: str | None) -> Iterator[str]:
     lineage = _lineage(text)
     path = find_home(home)
     with read_home(path) as seen:
-        if lineage is not None and lineage == seen.standing.lineage:
+        if lineage is not None and lineage == seen.lineage_state.lineage:
             raise ConfigError(Problem("LINEAGE", f"{lineage.hex()} is the lineage of this peer already", "name another one"))
         said = list(_said(seen, lineage))
     with History.open(path / HISTORY) as history:
@@ -84,7 +84,7 @@ def _lineage(text: str | None) -> bytes | None:
 
 
 def _said(seen: HomeState, lineage: bytes | None) -> Iterator[str]:
-    own = seen.standing.lineage
+    own = seen.lineage_state.lineage
     target = f"lineage {lineage.hex()}" if lineage else "another lineage that it hears"
     when = "at its next round" if seen.processes.running else "at the first round after its next start"
     yield f"{seen.home}: {when}, this peer leaves {own.hex() if own else 'what it has'} for {target}."

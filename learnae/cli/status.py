@@ -71,11 +71,11 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
 
 
 def _where_it_stands(seen: HomeState, last: PastRound | None) -> dict[str, Any]:
-    standing = seen.standing
+    lineage_state = seen.lineage_state
     return {
-        "lineage": standing.lineage.hex() or None,
+        "lineage": lineage_state.lineage.hex() or None,
         "age": last.age if last else None,
-        "young": standing.young(seen.now) if standing.lineage else None,
+        "young": lineage_state.young(seen.now) if lineage_state.lineage else None,
         "rounds": last.round if last else 0,
         "last_round": _round(last) if last else None,
         "splits": [lineage.hex() for lineage in last.splits] if last else [],

@@ -214,7 +214,7 @@ def _proofs(seen: HomeState, peer: PeerId) -> Iterator[str]:
 
 def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
     """The first of all conditions that is not met."""
-    record, lineage, last = seen.records.get(sighting.peer), seen.standing.lineage, seen.history.last_round()
+    record, lineage, last = seen.records.get(sighting.peer), seen.lineage_state.lineage, seen.history.last_round()
     fetched, tried = (record.fetched_number, record.last_tried) if record else (0, None)
     if sighting.number is None:
         return "So there is nothing to fetch."

@@ -44,7 +44,7 @@ async def run() -> int:
     try:
         with ExitStack() as observers:
             node = _build(start, link, observers)
-            trio.lowlevel.add_instrument(node.assembly.calls.steps())
+            trio.lowlevel.add_instrument(node.strategies.calls.steps())
             await _run(node, start.beat_seconds)
     except LearnaeError as error:
         link.fail(error)
@@ -63,7 +63,7 @@ async def _run(node: Node, beat_seconds: float) -> None:
     failure = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signals, node)
-        nursery.start_soon(node.assembly.calls.beat, beat_seconds)
+        nursery.start_soon(node.strategies.calls.beat, beat_seconds)
         try:
             await node.run()
         except LearnaeError as error:

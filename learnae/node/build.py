@@ -94,9 +94,9 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     return Node(
         link=link,
-        assembly=strategies,
+        strategies=strategies,
         services=services,
-        hearing=receiver,
+        receiver=receiver,
         history=history,
         publisher=publisher,
         presence=Heartbeat(strategies, services, publisher, runtime.outages),
@@ -107,10 +107,10 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         splits=SplitReporter(state, runtime.outages),
         relay=relay,
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
-        errands=fetches,
+        fetches=fetches,
         architectures=Architectures(fetcher, given.specs, config.peer.max_update_bytes or LARGEST_BYTES, runtime),
         adopting=buffers,
-        standing=state,
+        lineage_state=state,
         keeping=retention,
         memory=buffers.memory,
         pace=pace,
@@ -142,17 +142,17 @@ def _publisher(given: Given, receiver: Receiver, services: Services) -> Publishe
         swarm=given.strategies.swarm,
         specs=given.specs,
         signature=given.signature,
-        assembly=given.strategies,
+        strategies=given.strategies,
         history=given.history,
-        hearing=receiver,
+        receiver=receiver,
         services=services,
         runtime=given.runtime,
     )
 
 
 def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace: TransferPace) -> Relay:
-    swarm, peers = given.strategies.swarm, publisher.hearing.peers
-    carrying = BlockRelay(publisher, retention, publisher.hearing.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
+    swarm, peers = given.strategies.swarm, publisher.receiver.peers
+    carrying = BlockRelay(publisher, retention, publisher.receiver.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
     announcers = given.strategies.announcers
     forwarding = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
     return Relay(given.identity.peer, forwarding, carrying, swarm.alias)
@@ -161,7 +161,7 @@ def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace:
 def _fetches(given: Given, fetcher: Fetcher, receiver: Receiver, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
     obtainer = Obtainer(
         fetcher=fetcher,
-        assembly=given.strategies,
+        strategies=given.strategies,
         specs=given.by_name,
         peers=receiver.peers,
         limit=given.largest_update,
@@ -185,7 +185,7 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches) -> 
         fresh_rounds=given.config.node.fresh_rounds,
         outages=given.runtime.outages,
         busy=fetches.busy,
-        hearing=receiver,
+        receiver=receiver,
     )
 
 
@@ -204,12 +204,12 @@ def _rounds(
     gates: GateChain,
     buffers: MergeBuffers,
 ) -> Rounds:
-    receiver = publisher.hearing
+    receiver = publisher.receiver
     return Rounds(
-        standing=state,
+        lineage_state=state,
         chooser=selection,
         publisher=publisher,
-        errands=fetches,
+        fetches=fetches,
         judges=gates,
         merger=Merger(given.strategies.merge, given.strategies.outer, given.by_name),
         adopting=buffers,
@@ -239,6 +239,6 @@ def raw_bytes(specs: tuple[TensorSpec, ...]) -> int:
     return sum((4 if spec.floating else 8) * spec.count for spec in specs)
 
 
-def long_enough(config: Config, standing: LineageState) -> MinimumDuration:
+def long_enough(config: Config, lineage_state: LineageState) -> MinimumDuration:
     """As long as it takes to settle, and longer than one announcement counts as fresh."""
-    return MinimumDuration(max(config.join.settle_rounds, config.node.fresh_rounds + 1), standing.settle_seconds)
+    return MinimumDuration(max(config.join.settle_rounds, config.node.fresh_rounds + 1), lineage_state.settle_seconds)

@@ -191,23 +191,23 @@ class LineagePopulation:
     """
 
     chooser: UpdateSelection
-    hearing: Receiver
+    receiver: Receiver
     before: Mapping[PeerId, bytes] = attrs.field(factory=dict)  # the lineage of each that the run before has heard
     _since: float | None = None
 
     def others(self, lineage: bytes) -> int:
         """Not those of whom nothing can be had."""
-        now = self.hearing.runtime.clock()
+        now = self.receiver.runtime.clock()
         self._since = now if self._since is None else self._since
         here = {entry.peer for entry in self.chooser.of_lineage(lineage) if self._stays(entry)}
         if now - self._since <= LONGEST_SECONDS:
-            unheard = {peer for peer in self.before if self.hearing.inbox.get(peer, Kind.UPDATE) is None}
+            unheard = {peer for peer in self.before if self.receiver.inbox.get(peer, Kind.UPDATE) is None}
             here |= {peer for peer in unheard if self.before[peer] == lineage}
-        peers = self.hearing.peers
+        peers = self.receiver.peers
         return sum(peers.trusts(peer) or not peers.get(peer).failures for peer in here)
 
     def _stays(self, entry: InboxEntry) -> bool:
-        gone = self.hearing.inbox.get(entry.peer, Kind.LEAVING)
+        gone = self.receiver.inbox.get(entry.peer, Kind.LEAVING)
         if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
             return False
-        return self.hearing.in_time(entry, self.chooser.fresh_rounds, LONGEST_SECONDS)
+        return self.receiver.in_time(entry, self.chooser.fresh_rounds, LONGEST_SECONDS)

@@ -20,7 +20,7 @@ class Orders:
     """`admission` is the file's own; `waiting` tells when an order that cannot be carried out is given up."""
 
     user_orders: UserOrders
-    hearing: Receiver
+    receiver: Receiver
     moving: Moving
     admission: Admission
     waiting: MinimumDuration
@@ -39,20 +39,20 @@ class Orders:
 
     async def carry_out(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
         """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGoneError and UnavailableError."""
-        order, standing = self._rejoin, self.moving.standing
+        order, lineage_state = self._rejoin, self.moving.lineage_state
         if order is None:
             return False
         if self._ended and _same(order, self._ended[0]):  # which could not be written down
             await self._end(*self._ended)
             return False
-        if order.lineage == standing.lineage:
+        if order.lineage == lineage_state.lineage:
             await self._end(order, "the model is of that lineage already")
             return False
-        if standing.rules.lineage and order.lineage != bytes.fromhex(standing.rules.lineage):
+        if lineage_state.rules.lineage and order.lineage != bytes.fromhex(lineage_state.rules.lineage):
             await self._give_up(order, "join.lineage in this peer's file names another lineage: change it there")
             return False
         if not (why_not := await self._go(order, snapshot, tally)):
-            await self._end(order, f"went over to lineage {standing.lineage.hex()}")
+            await self._end(order, f"went over to lineage {lineage_state.lineage.hex()}")
             return True
         if self.waiting.noted(tally.round, self.runtime.clock()):
             await self._give_up(order, why_not)
@@ -77,9 +77,9 @@ class Orders:
         return self.user_orders.denied(), self.user_orders.take_rejoin()
 
     def _deny(self, denied: frozenset[PeerId]) -> None:
-        self.hearing.admission = attrs.evolve(self.admission, deny=self.admission.deny | denied)
+        self.receiver.admission = attrs.evolve(self.admission, deny=self.admission.deny | denied)
         for peer in denied - self._denied:
-            self.hearing.forget(peer)
+            self.receiver.forget(peer)
             self.runtime.log.warning("peer.denied", peer=peer[:8], consequence="it is not heard any more, and nothing of it is merged")
         for peer in self._denied - denied:
             self.runtime.log.warning("peer.allowed_again", peer=peer[:8])

@@ -265,12 +265,12 @@ class History:
 
     # -- standing and state ------------------------------------------------------------------------------------------------------
 
-    def standing(self) -> tuple[bytes, int, float]:
+    def lineage_state(self) -> tuple[bytes, int, float]:
         """Lineage, and the rounds and seconds spent in it."""
         rows = self.database.rows("SELECT lineage, rounds, seconds FROM standing")
         return rows[0] if rows else (b"", 0, 0.0)
 
-    def save_standing(self, lineage: bytes, rounds: int, seconds: float) -> None:
+    def save_lineage_state(self, lineage: bytes, rounds: int, seconds: float) -> None:
         with self.database.writing() as db:
             db.execute("INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?)", (lineage, rounds, seconds))
 

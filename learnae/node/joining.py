@@ -32,7 +32,7 @@ ABANDONING = ("yielded", "rejoined")
 class LineageAdoption:
     """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
 
-    standing: LineageState
+    lineage_state: LineageState
     chooser: UpdateSelection
     obtainer: Obtainer
     adopting: MergeBuffers
@@ -46,7 +46,7 @@ class LineageAdoption:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
         entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
         self._rng.shuffle(entries)
-        if self.left_behind is not None and self.left_behind.lineage == lineage and not self.standing.rules.fresh:
+        if self.left_behind is not None and self.left_behind.lineage == lineage and not self.lineage_state.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
         return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
 
@@ -78,7 +78,7 @@ class LineageAdoption:
         try:
             found = await search.run(leads)
         finally:
-            self.obtainer.peers.forget(self.standing.own)
+            self.obtainer.peers.forget(self.lineage_state.own)
         for lineage in search.missed:
             self.misses.note(lineage, search.tally.round)
         return (found.lineage, found.obtained) if found else None
@@ -99,7 +99,7 @@ class LineageAdoption:
                 await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
                 return True
             tally.failed(chosen.entry, *flaw)
-            if chosen.entry.peer != self.standing.own:
+            if chosen.entry.peer != self.lineage_state.own:
                 self.obtainer.peers.failed(chosen.entry.peer, again=chosen.entry.again)
             obtained.remove(chosen)
         self.misses.note(lineage, tally.round)
@@ -119,16 +119,16 @@ class LineageAdoption:
     async def _settle_in(self, lineage: bytes, entry: InboxEntry, age: int, snapshot: Snapshot, tally: RoundRecord, outcome: str) -> None:
         self._tell(lineage, entry, age, outcome)
         await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
-        self.standing.enter(lineage, self.runtime.clock(), vouched=entry.peer in self.standing.rules.trust)
+        self.lineage_state.enter(lineage, self.runtime.clock(), vouched=entry.peer in self.lineage_state.rules.trust)
         tally.outcome = outcome
 
     def _tell(self, lineage: bytes, entry: InboxEntry, age: int, outcome: str) -> None:
         facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
         if outcome in ABANDONING:
-            facts["consequence"] = f"what was learned in lineage {self.standing.lineage.hex()} is not in this peer's model any more"
+            facts["consequence"] = f"what was learned in lineage {self.lineage_state.lineage.hex()} is not in this peer's model any more"
         say = self.runtime.log.warning if entry.backlog or outcome in ABANDONING else self.runtime.log.info
         say(f"lineage.{outcome}", **facts)
-        if not self.standing.rules.trust and not self._told and entry.peer != self.standing.own:
+        if not self.lineage_state.rules.trust and not self._told and entry.peer != self.lineage_state.own:
             self._told = True
             self.runtime.log.info(
                 "join.trusts_anybody", peer=entry.peer[:8], remedy="name the peers whose models may be adopted in join.trust"
@@ -144,7 +144,7 @@ class LineageAdoption:
         return [entry for entry in entries if self._may_adopt(entry)]
 
     def _may_adopt(self, entry: InboxEntry) -> bool:
-        return self.standing.trusts(entry.peer) and not (entry.backlog and self.standing.rules.fresh)
+        return self.lineage_state.trusts(entry.peer) and not (entry.backlog and self.lineage_state.rules.fresh)
 
     def _own_entry(self, own: PublishedUpdate) -> InboxEntry:
         update_ = Update(
@@ -160,7 +160,7 @@ class LineageAdoption:
             codec=own.codec,
         )
         return InboxEntry(
-            Announcement(swarm=b"", peer=self.standing.own, number=own.number, body=update_),
+            Announcement(swarm=b"", peer=self.lineage_state.own, number=own.number, body=update_),
             b"",
             b"",
             self.runtime.clock(),
@@ -181,7 +181,7 @@ class Joining:
     Who hears live peers, but can have none of their models, tries again for `trying_seconds` before it founds a lineage.
     """
 
-    standing: LineageState
+    lineage_state: LineageState
     chooser: UpdateSelection
     publisher: Publisher
     settling: LineageAdoption
@@ -192,18 +192,18 @@ class Joining:
 
     async def join(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
         """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGoneError."""
-        still = self.standing.rules.wait_seconds - self._listened_for
+        still = self.lineage_state.rules.wait_seconds - self._listened_for
         if still > snapshot.progress.step_seconds:
             return False
         await trio.sleep(max(0.0, still))  # sooner than another snapshot would come
-        if self._listened_for < self.standing.settle_seconds and self.standing.expects_more(self.chooser.seen(tally.round)):
+        if self._listened_for < self.lineage_state.settle_seconds and self.lineage_state.expects_more(self.chooser.seen(tally.round)):
             return False
         if await self._adopt_any(snapshot, tally):
             self.runtime.outages.works(TRUSTED)
             return True
         if self._may_come_yet(tally):
             return False
-        if self.standing.needs_trusted and self._listened_for < self.standing.settle_seconds:
+        if self.lineage_state.needs_trusted and self._listened_for < self.lineage_state.settle_seconds:
             self._miss_trusted(tally, "this peer trains alone, and founds a lineage of its own if none of them comes")
             return False
         return await self._found(snapshot, tally)
@@ -211,14 +211,14 @@ class Joining:
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
         """The trainer brought a lineage along; whoever does not know for how long is grown."""
         if stored[0] == lineage:
-            self.standing.settle(lineage, self.runtime.clock(), rounds=stored[1], seconds=stored[2])
+            self.lineage_state.settle(lineage, self.runtime.clock(), rounds=stored[1], seconds=stored[2])
         else:
-            self.standing.settle(lineage, self.runtime.clock())
+            self.lineage_state.settle(lineage, self.runtime.clock())
 
     def spend_round(self, tally: RoundRecord) -> None:
         """One more round in the own lineage."""
-        self.standing.spend_round(self.chooser.seen(tally.round), self.runtime.clock())
-        if self.standing.vouched:
+        self.lineage_state.spend_round(self.chooser.seen(tally.round), self.runtime.clock())
+        if self.lineage_state.vouched:
             self.runtime.outages.works(TRUSTED)
         else:
             self._miss_trusted(tally, "this peer goes on in its own lineage, and moves to theirs when one comes")
@@ -229,9 +229,9 @@ class Joining:
 
     def _may_come_yet(self, tally: RoundRecord) -> bool:
         """Whether somebody is there whose model did not come, and it was not tried for long."""
-        if self._listened_for >= self.standing.rules.wait_seconds + self.trying_seconds:
+        if self._listened_for >= self.lineage_state.rules.wait_seconds + self.trying_seconds:
             return False
-        there = any(seen.live for seen in self.standing.allowed(self.chooser.seen(tally.round)))
+        there = any(seen.live for seen in self.lineage_state.allowed(self.chooser.seen(tally.round)))
         return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
 
     async def _adopt_any(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
@@ -258,9 +258,9 @@ class Joining:
         """Lineages that are heard, and when they are done, those that were left behind."""
         seen = self.chooser.seen(tally.round)
         if (own := self.settling.left_behind) is not None:
-            seen.append(LineageVoices(own.lineage, young=False, live=False, peer=self.standing.own))
+            seen.append(LineageVoices(own.lineage, young=False, live=False, peer=self.lineage_state.own))
         self.settling.misses.keep({item.lineage for item in seen})
-        among = [support for support in self.standing.where_to_join(seen) if support.lineage not in left]
+        among = [support for support in self.lineage_state.where_to_join(seen) if support.lineage not in left]
 
         def untried(lineage: bytes, announced: Sequence[InboxEntry]) -> list[InboxEntry]:
             return [entry for entry in self.settling.candidates(lineage, announced) if entry.peer not in tried]
@@ -276,7 +276,7 @@ class Joining:
         await self.runtime.in_thread(copy_tensors, snapshot.tensors, self.adopting.free_page())
         self.runtime.log.info("lineage.founded", lineage=published.lineage.hex())
         await self.adopting.hand_over(snapshot, lineage=published.lineage, age=snapshot.progress.age, outcome="founded", states={})
-        self.standing.enter(published.lineage, self.runtime.clock(), vouched=False)
+        self.lineage_state.enter(published.lineage, self.runtime.clock(), vouched=False)
         return True
 
     def _miss_trusted(self, tally: RoundRecord, consequence: str) -> None:

@@ -237,13 +237,13 @@ MOST = 8  # reported at once: whoever invents lineages fills no log
 
 @attrs.define
 class SplitReporter:
-    standing: LineageState
+    lineage_state: LineageState
     outages: Outages
     _told: set[bytes] = attrs.field(factory=set)
 
     def note(self, seen: Iterable[LineageVoices], now: float) -> tuple[bytes, ...]:
         """Those of this moment, each told once when it begins and once when it is over."""
-        splits = sorted(self.standing.splits(seen, now))[:MOST]
+        splits = sorted(self.lineage_state.splits(seen, now))[:MOST]
         for lineage in self._told.difference(splits):
             self.outages.works(_what(lineage))
         for lineage in splits:
@@ -253,7 +253,7 @@ class SplitReporter:
 
     @property
     def _remedy(self) -> str:
-        if self.standing.rules.on_split == "yield":
+        if self.lineage_state.rules.on_split == "yield":
             return "with join.on_split = 'yield' the side with fewer peers goes over when that has lasted"
         return "let the peers of one side go over with `learnae rejoin`, or set join.on_split = 'yield' in all files"
 

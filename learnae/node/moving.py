@@ -91,7 +91,7 @@ class BackgroundSearch:
 class Moving:
     """`split` tells whether a split lasts: what one peer announced just before it came over must lead nobody away."""
 
-    standing: LineageState
+    lineage_state: LineageState
     chooser: UpdateSelection
     settling: LineageAdoption
     scouting: BackgroundSearch
@@ -114,12 +114,12 @@ class Moving:
         seen, now = self.chooser.seen(tally.round), self.clock()
         self.settling.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
-        return self.standing.where_to_go(seen, now, begun)
+        return self.lineage_state.where_to_go(seen, now, begun)
 
     async def _look_for(self, outcome: str, wanted: list[Support], tally: RoundRecord) -> None:
         lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))
         looking = bool(self.scouting.outcome)
-        if not (self.standing.young(self.clock()) if looking else lasts):
+        if not (self.lineage_state.young(self.clock()) if looking else lasts):
             return
         under_way, rests = self.scouting.lineages, self.settling.misses.rests
         due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, tally.round)]
@@ -132,7 +132,7 @@ class Moving:
 
     def best_other(self, round_: int) -> bytes | None:
         """Where an order leads that names no lineage."""
-        return self.standing.where_to_rejoin(self.chooser.seen(round_))
+        return self.lineage_state.where_to_rejoin(self.chooser.seen(round_))
 
     async def rejoin(self, target: bytes, snapshot: Snapshot, tally: RoundRecord) -> str:
         """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
@@ -143,5 +143,5 @@ class Moving:
             return f"lineage {target.hex()}: {heard}"
         if not await self.settling.adopt(target, entries, snapshot, tally, "rejoined"):
             return f"lineage {target.hex()}: none of its models could be had"
-        self.standing.settle(target, self.clock(), ordered=True)
+        self.lineage_state.settle(target, self.clock(), ordered=True)
         return ""

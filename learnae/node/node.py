@@ -42,9 +42,9 @@ class Node:
     """All parts of one peer's second process; put together by `learnae.node.build`."""
 
     link: Link
-    assembly: StrategySet
+    strategies: StrategySet
     services: Services
-    hearing: Receiver
+    receiver: Receiver
     history: History
     publisher: Publisher
     presence: Heartbeat
@@ -55,10 +55,10 @@ class Node:
     splits: SplitReporter
     relay: Relay | None
     rounds: Rounds
-    errands: BackgroundFetches
+    fetches: BackgroundFetches
     architectures: Architectures
     adopting: MergeBuffers
-    standing: LineageState
+    lineage_state: LineageState
     keeping: RetentionPolicy
     memory: StrategyStates
     pace: TransferPace
@@ -74,9 +74,9 @@ class Node:
 
         Raises PluginError for a service that cannot be started.
         """
-        self._round = self.hearing.round = self.history.last_round()
+        self._round = self.receiver.round = self.history.last_round()
         async with trio.open_nursery() as nursery:
-            await self.services.open(self.assembly.services(), nursery)
+            await self.services.open(self.strategies.services(), nursery)
             if self.services.failure is None:
                 await self._live()
             self.services.close()
@@ -89,18 +89,18 @@ class Node:
 
     async def _live(self) -> None:
         self.joining.listening_since = self.runtime.clock()
-        self.publisher.listen_first_until = trio.current_time() + self.standing.rules.wait_seconds
+        self.publisher.listen_first_until = trio.current_time() + self.lineage_state.rules.wait_seconds
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.errands.run)
+            await nursery.start(self.fetches.run)
             await nursery.start(self.moving.scouting.run)
             nursery.start_soon(self.architectures.run)
             nursery.start_soon(self.watching.run)
             nursery.start_soon(self.presence.run)
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
-            for announcer in self.assembly.announcers:
+            for announcer in self.strategies.announcers:
                 nursery.start_soon(self._listen, announcer)
-            for storage in self.assembly.storages:
+            for storage in self.strategies.storages:
                 nursery.start_soon(self.tidying.run, storage)
             with self._rounds_scope:
                 await self._make_rounds()
@@ -135,8 +135,8 @@ class Node:
             if not await self.joining.join(snapshot, tally) and not tally.verdicts:
                 return  # nothing but listening
         else:
-            if snapshot.progress.lineage != self.standing.lineage:
-                self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.standing))
+            if snapshot.progress.lineage != self.lineage_state.lineage:
+                self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.lineage_state))
             await self.rounds.publish(snapshot, tally)
             if not (await self.orders.carry_out(snapshot, tally) or await self.moving.move(snapshot, tally)):
                 await self.rounds.exchange(snapshot, tally)
@@ -157,9 +157,9 @@ class Node:
             self.pace.round_took(now - self._round_began)
         self._round_began = now
         self._round += 1
-        self.assembly.calls.round_began()
-        self.hearing.round = self._round
-        self.hearing.note_silence(self.rules.fresh_rounds)
+        self.strategies.calls.round_began()
+        self.receiver.round = self._round
+        self.receiver.note_silence(self.rules.fresh_rounds)
         return RoundRecord(self._round, now)
 
     async def _end_round(self, snapshot: Snapshot, tally: RoundRecord) -> None:
@@ -167,7 +167,7 @@ class Node:
         self.architectures.explain(self.rounds.chooser.strangers(), tally)
         tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
         await self._keep(tally, now)
-        report = tally.report(now, self.standing.lineage, snapshot.progress.age)
+        report = tally.report(now, self.lineage_state.lineage, snapshot.progress.age)
         await self._save(report, now)
         broken = self.runtime.outages.broken
         self.link.tell(report, **({"outages": broken} if broken else {}))
@@ -186,11 +186,11 @@ class Node:
             await self.publisher.drop(item.root)
 
     async def _save(self, report: RoundReport | None, now: float) -> None:
-        learned = self.hearing.take_learned()  # copies: hearing goes on meanwhile
+        learned = self.receiver.take_learned()  # copies: hearing goes on meanwhile
         try:
             await self.runtime.in_thread(self._write, report, learned, now)
         except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
-            self.hearing.put_back(learned)
+            self.receiver.put_back(learned)
             raise
 
     def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
@@ -198,7 +198,7 @@ class Node:
         self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
         if report is not None:
             self.history.add_round(report)
-            self.history.save_standing(self.standing.lineage, self.standing.rounds, now - self.standing.since)
+            self.history.save_lineage_state(self.lineage_state.lineage, self.lineage_state.rounds, now - self.lineage_state.since)
         self.memory.save(now, self.rules.save_seconds, force=report is None)
 
     async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
@@ -210,7 +210,7 @@ class Node:
             messages = Messages(partial(self._hear, announcer), announcer.plugin, what, self.runtime.outages, steady)
             try:
                 with announcer.calling(what, within=math.inf):
-                    await announcer.strategy.listen([self.assembly.swarm.channel], messages)
+                    await announcer.strategy.listen([self.strategies.swarm.channel], messages)
                     raise RuntimeError("listen() returned, though nobody had cancelled it")
             except (UnavailableError, PluginError) as error:
                 self.runtime.outages.failed(what, str(error))
@@ -221,8 +221,8 @@ class Node:
             await trio.sleep(next(failing))
 
     def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
-        news = self.hearing.hear(heard, announcer.label)
-        if self.relay is not None and (entry := self.hearing.said(heard.message)) is not None:
+        news = self.receiver.hear(heard, announcer.label)
+        if self.relay is not None and (entry := self.receiver.said(heard.message)) is not None:
             self.relay.hear(announcer, entry, news=news)
 
     async def _leave(self) -> None:

@@ -105,7 +105,7 @@ class Obtainer:
     """`limit` is the most bytes that an update of the own model can have, `own_bytes` is what the last one took."""
 
     fetcher: Fetcher
-    assembly: StrategySet
+    strategies: StrategySet
     specs: Mapping[str, TensorSpec]
     peers: Peers
     limit: int
@@ -169,7 +169,7 @@ class Obtainer:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
     async def _fetch(self, entry: InboxEntry, transfer: Transfer) -> Obtained:
-        codec = await self.runtime.in_decoding_thread(self.assembly.codec_named, update(entry).codec)  # may be imported now
+        codec = await self.runtime.in_decoding_thread(self.strategies.codec_named, update(entry).codec)  # may be imported now
         content = await self.fetcher.fetch(entry.announcement, transfer)
         decoder = Decoder(content, codec, self.specs)
         await self.runtime.in_decoding_thread(decoder.check)
@@ -207,7 +207,7 @@ class BackgroundFetches:
     most: int
     runtime: Runtime
     _nursery: trio.Nursery | None = None
-    _errands: dict[PeerId, BackgroundFetch] = attrs.field(factory=dict)
+    _fetches: dict[PeerId, BackgroundFetch] = attrs.field(factory=dict)
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("errands"), takes_self=True))
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -218,14 +218,14 @@ class BackgroundFetches:
 
     def busy(self, peer: PeerId) -> bool:
         """Whether an update of this peer is under way, or has come and was not taken yet."""
-        return peer in self._errands
+        return peer in self._fetches
 
     async def obtain(self, entries: Sequence[InboxEntry], tally: RoundRecord) -> list[Obtained]:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
-        sent = [errand for entry in entries if (errand := self._send(entry, tally))]
+        sent = [fetch for entry in entries if (fetch := self._send(entry, tally))]
         began = self.runtime.clock()
-        await self._wait([errand for errand in sent if not errand.stranger], self._patience(sent))
-        await self._wait([errand for errand in sent if errand.stranger], began + self.pace.grace_seconds - self.runtime.clock())
+        await self._wait([fetch for fetch in sent if not fetch.stranger], self._patience(sent))
+        await self._wait([fetch for fetch in sent if fetch.stranger], began + self.pace.grace_seconds - self.runtime.clock())
         self._cut_off_late_ones()
         tally.chosen = len(sent)
         return self._take(tally)
@@ -233,53 +233,53 @@ class BackgroundFetches:
     def _send(self, entry: InboxEntry, tally: RoundRecord) -> BackgroundFetch | None:
         assert self._nursery is not None
         stranger = not self.peers.trusts(entry.peer)
-        if entry.peer in self._errands or (stranger and not self._make_room()):
+        if entry.peer in self._fetches or (stranger and not self._make_room()):
             return None
-        errand = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.runtime.clock(), stranger)
-        self._errands[entry.peer] = errand
-        self._nursery.start_soon(self._run_one, errand)
-        return errand
+        fetch = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.runtime.clock(), stranger)
+        self._fetches[entry.peer] = fetch
+        self._nursery.start_soon(self._run_one, fetch)
+        return fetch
 
-    async def _run_one(self, errand: BackgroundFetch) -> None:
-        errand.obtained = await self.obtainer.obtain_one(errand.entry, errand.tally, errand.scope, beside=True)
-        errand.ended.set()
+    async def _run_one(self, fetch: BackgroundFetch) -> None:
+        fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.tally, fetch.scope, beside=True)
+        fetch.ended.set()
 
     def _make_room(self) -> bool:
         """For one more stranger: of those that have had the usual time one gives way, drawn by lot. Else the silent keep all others out."""
-        strangers = [errand for errand in self._under_way() if errand.stranger]
+        strangers = [fetch for fetch in self._under_way() if fetch.stranger]
         if len(strangers) < self.most:
             return True
         now = self.runtime.clock()
-        late = [errand for errand in strangers if now - errand.began >= self._usual(errand) and not errand.scope.cancel_called]
+        late = [fetch for fetch in strangers if now - fetch.began >= self._usual(fetch) and not fetch.scope.cancel_called]
         if late and len(strangers) == self.most:  # one more than `most` where the one that gives way takes its time, and no more
             late[self._rng.integers(len(late))].scope.cancel()
             return True
         return False
 
-    async def _wait(self, errands: Sequence[BackgroundFetch], seconds: float) -> None:
+    async def _wait(self, fetches: Sequence[BackgroundFetch], seconds: float) -> None:
         with trio.move_on_after(max(0.0, seconds)):
-            for errand in errands:
-                await errand.ended.wait()
+            for fetch in fetches:
+                await fetch.ended.wait()
 
-    def _patience(self, errands: Sequence[BackgroundFetch]) -> float:
-        return max((self._usual(errand) for errand in errands if not errand.stranger), default=0.0)
+    def _patience(self, fetches: Sequence[BackgroundFetch]) -> float:
+        return max((self._usual(fetch) for fetch in fetches if not fetch.stranger), default=0.0)
 
-    def _usual(self, errand: BackgroundFetch) -> float:
-        return self.pace.deadline_seconds(self.obtainer.believed(update(errand.entry).bytes))
+    def _usual(self, fetch: BackgroundFetch) -> float:
+        return self.pace.deadline_seconds(self.obtainer.believed(update(fetch.entry).bytes))
 
     def _cut_off_late_ones(self) -> None:
         """Of accepted peers those that were begun last, so that the others can come to an end. Nobody waits for what takes time to end."""
-        late = [errand for errand in self._under_way() if not errand.stranger]
-        for errand in late[self.most :]:
-            errand.scope.cancel()
+        late = [fetch for fetch in self._under_way() if not fetch.stranger]
+        for fetch in late[self.most :]:
+            fetch.scope.cancel()
 
     def _under_way(self) -> list[BackgroundFetch]:
         """Also what was cut off and has not ended: a client that blocks keeps its thread."""
-        return [errand for errand in self._errands.values() if not errand.ended.is_set()]
+        return [fetch for fetch in self._fetches.values() if not fetch.ended.is_set()]
 
     def _take(self, tally: RoundRecord) -> list[Obtained]:
-        taken = [errand for errand in self._errands.values() if errand.ended.is_set()]
-        for errand in taken:
-            del self._errands[errand.entry.peer]
-            tally.take_over(errand.tally)
-        return [errand.obtained for errand in taken if errand.obtained and not self.peers.get(errand.entry.peer).refused]
+        taken = [fetch for fetch in self._fetches.values() if fetch.ended.is_set()]
+        for fetch in taken:
+            del self._fetches[fetch.entry.peer]
+            tally.take_over(fetch.tally)
+        return [fetch.obtained for fetch in taken if fetch.obtained and not self.peers.get(fetch.entry.peer).refused]

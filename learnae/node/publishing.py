@@ -39,9 +39,9 @@ class Publisher:
     swarm: SwarmIdentity
     specs: tuple[TensorSpec, ...]
     signature: bytes
-    assembly: StrategySet
+    strategies: StrategySet
     history: History
-    hearing: Receiver
+    receiver: Receiver
     services: Services
     runtime: Runtime
     listen_first_until: float = 0.0  # on trio's clock
@@ -53,7 +53,7 @@ class Publisher:
 
         Raises UnavailableError.
         """
-        while not self.hearing.numbers.elsewhere:
+        while not self.receiver.numbers.elsewhere:
             number = await self._next_number(Kind.UPDATE)
             stored = await self._store(snapshot, number, lineage, young=young)
             if stored is None:
@@ -74,7 +74,7 @@ class Publisher:
         )
         self.putting = packed.root
         try:
-            if not await self.put(packed.root, packed.blocks, self.assembly.storages):
+            if not await self.put(packed.root, packed.blocks, self.strategies.storages):
                 return None
             await self.runtime.in_thread(self.history.add_published, published)
         finally:
@@ -88,7 +88,7 @@ class Publisher:
     async def announce(self, body: Body) -> None:
         """Send anything that has no content, under its next number. Raises UnavailableError."""
         kind = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=0, body=body).kind
-        if not self.hearing.numbers.elsewhere:
+        if not self.receiver.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
 
     async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[ConfiguredStrategy[Storage]]) -> bool:
@@ -99,14 +99,14 @@ class Publisher:
 
     async def drop(self, root: Cid) -> None:
         """Forget a root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
-        ready = list(filter(self.services.ready, self.assembly.storages))
+        ready = list(filter(self.services.ready, self.strategies.storages))
         await self.services.at_once(ready, "dropping a root", DROP_SECONDS, lambda storage: storage.strategy.drop(root))
 
     async def _next_number(self, kind: Kind) -> int:
         """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
-        if kind not in self.hearing.numbers.used:
+        if kind not in self.receiver.numbers.used:
             await trio.sleep_until(self.listen_first_until)
-        numbers, number = self.hearing.numbers, 0
+        numbers, number = self.receiver.numbers, 0
         while not (number and numbers.take(kind, number)):
             number = await self.runtime.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
         return number
@@ -123,12 +123,12 @@ class Publisher:
             own_steps=progress.steps,
             samples=progress.samples,
             step_seconds=progress.step_seconds,
-            codec=self.assembly.codec.name,
+            codec=self.strategies.codec.name,
             loss=progress.loss if progress.loss is not None and np.isfinite(progress.loss) else None,
         )
 
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:
-        entries, codec = self._encoded(snapshot), self.assembly.codec.name
+        entries, codec = self._encoded(snapshot), self.strategies.codec.name
         try:
             packed = pack(entries, peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks)
         except (PluginError, ValueError) as error:
@@ -138,7 +138,7 @@ class Publisher:
         return packed
 
     def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
-        codec = self.assembly.codec
+        codec = self.strategies.codec
         for spec in self.specs:
             tensor = snapshot.tensors[spec.name]
             if travels_raw(spec):
@@ -159,11 +159,11 @@ class Publisher:
             self.runtime.outages.failed("announcing", str(error))
             return True  # with another number it would fail again
         self.runtime.outages.works("announcing")
-        if not self.hearing.numbers.send(announcement.kind, number):
+        if not self.receiver.numbers.send(announcement.kind, number):
             return False
         replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")
         await self.services.at_once(
-            list(filter(self.services.ready, self.assembly.announcers)),
+            list(filter(self.services.ready, self.strategies.announcers)),
             "announcing",
             SEND_SECONDS,
             lambda announcer: announcer.strategy.announce(message, channel=self.swarm.channel, replaces=replaces),
@@ -189,7 +189,7 @@ LOOK_SECONDS = 2.0
 class Heartbeat:
     """For newcomers on media that keep nothing."""
 
-    assembly: StrategySet
+    strategies: StrategySet
     services: Services
     publisher: Publisher
     outages: Outages
@@ -213,7 +213,7 @@ class Heartbeat:
 
     def _hints(self) -> dict[str, tuple[str, ...]]:
         hints: dict[str, tuple[str, ...]] = {}
-        for storage in filter(self.services.is_open, self.assembly.storages):
+        for storage in filter(self.services.is_open, self.strategies.storages):
             texts = (*hints.get(storage.name, ()), *self._hints_of(storage))
             if texts:
                 hints[storage.name] = texts[:NAMES]

@@ -53,7 +53,7 @@ class BlockRelay:
     @property
     def needed(self) -> bool:
         """Whether what lies in one storage may be missing in another that this peer writes to."""
-        storages = self.publisher.assembly.storages
+        storages = self.publisher.strategies.storages
         return len(storages) > 1 and any(storage.writes for storage in storages)
 
     def add(self, entry: InboxEntry, transfer: Transfer) -> None:
@@ -95,7 +95,7 @@ class BlockRelay:
 
     def targets(self, transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
         """Where it is to be put: in a peer that only reads some of its storages, there may be no such place."""
-        storages = self.publisher.assembly.storages
+        storages = self.publisher.strategies.storages
         return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
 
     @property

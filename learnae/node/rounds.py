@@ -99,10 +99,10 @@ shards: 84 % instead of 89 %; docs/decisions/0005).
 class Rounds:
     """A round of a peer that has a lineage and stays in it."""
 
-    standing: LineageState
+    lineage_state: LineageState
     chooser: UpdateSelection
     publisher: Publisher
-    errands: BackgroundFetches
+    fetches: BackgroundFetches
     judges: GateChain
     merger: Merger
     adopting: MergeBuffers
@@ -115,15 +115,17 @@ class Rounds:
     runtime: Runtime
 
     async def publish(self, snapshot: Snapshot, tally: RoundRecord) -> None:
-        tally.published = await self.publisher.publish(snapshot, self.standing.lineage, young=self.standing.young(self.runtime.clock()))
+        tally.published = await self.publisher.publish(
+            snapshot, self.lineage_state.lineage, young=self.lineage_state.young(self.runtime.clock())
+        )
         if tally.published is not None:
-            self.errands.obtainer.own_bytes = tally.published.bytes
+            self.fetches.obtainer.own_bytes = tally.published.bytes
 
     async def exchange(self, snapshot: Snapshot, tally: RoundRecord) -> None:
         """Everything after the own publication. Raises TrainerGoneError."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
         chosen = self._choose(snapshot, tally)
-        obtained = self._of_own_lineage(await self.errands.obtain(chosen, tally), tally)
+        obtained = self._of_own_lineage(await self.fetches.obtain(chosen, tally), tally)
         if not obtained:
             return
         local = self.adopting.local(snapshot)
@@ -138,12 +140,12 @@ class Rounds:
     def _of_own_lineage(self, obtained: Sequence[Obtained], tally: RoundRecord) -> list[Obtained]:
         """What was begun in an earlier round may have come after this peer has moved."""
         for item in obtained:
-            if update(item.entry).lineage != self.standing.lineage:
+            if update(item.entry).lineage != self.lineage_state.lineage:
                 tally.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
-        return [item for item in obtained if update(item.entry).lineage == self.standing.lineage]
+        return [item for item in obtained if update(item.entry).lineage == self.lineage_state.lineage]
 
     def _choose(self, snapshot: Snapshot, tally: RoundRecord) -> list[InboxEntry]:
-        lineage = self.standing.lineage
+        lineage = self.lineage_state.lineage
         tally.heard = len(self.chooser.fresh(lineage, tally.round))
         for entry in self.chooser.oversized(lineage, tally.round):
             self._refuse_oversized(entry, tally)
@@ -178,19 +180,19 @@ class Rounds:
             return "refused"
         try:
             age, changed = await self.runtime.in_merging_thread(
-                self._write, local, accepted, self.company.others(self.standing.lineage), tally.round
+                self._write, local, accepted, self.company.others(self.lineage_state.lineage), tally.round
             )
         except PluginError as error:
             self.runtime.outages.plugin_failed("merging", error)
             return str(error)
         self.runtime.outages.works("merging")
-        await self.adopting.hand_over(snapshot, lineage=self.standing.lineage, age=age, outcome="merged", states=changed)
+        await self.adopting.hand_over(snapshot, lineage=self.lineage_state.lineage, age=age, outcome="merged", states=changed)
         return ""
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
         """The merged model into the free page; its age, and the strategies' new states."""
-        young = self.standing.young(self.runtime.clock())
-        believed = self.claims.believe(local, accepted, self.standing.lineage, round_, here=here, young=young)
+        young = self.lineage_state.young(self.runtime.clock())
+        believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, young=young)
         page = self.adopting.free_page()
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
         self.claims.merged(local, believed, page)

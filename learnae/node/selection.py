@@ -37,7 +37,7 @@ class UpdateSelection:
     fresh_rounds: int
     outages: Outages
     busy: Callable[[PeerId], bool] = lambda peer: False
-    hearing: Receiver | None = None
+    receiver: Receiver | None = None
 
     def seen(self, round_: int) -> list[LineageVoices]:
         """The lineages that are announced by peers with the own architecture."""
@@ -146,14 +146,14 @@ class UpdateSelection:
 
     def staleness(self, entry: InboxEntry, now: float, round_seconds: float | None) -> float:
         """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""
-        pace = self.hearing.pace_of(entry.peer) if self.hearing else 0.0
+        pace = self.receiver.pace_of(entry.peer) if self.receiver else 0.0
         return (now - entry.heard_at) / max(round_seconds, pace) if round_seconds else 0.0
 
     def _live(self, entry: InboxEntry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
         """Heard within so many rounds: own ones, or its peer's where those are longer."""
         if entry.backlog:
             return False
-        in_time = self.hearing is not None and self.hearing.in_time(entry, self.fresh_rounds, unknown)
+        in_time = self.receiver is not None and self.receiver.in_time(entry, self.fresh_rounds, unknown)
         return in_time or round_ - entry.heard_round <= self.fresh_rounds
 
 

@@ -118,7 +118,7 @@ class Session:
 
     def __init__(self, shared: SharedModel, terms: SwarmSettings) -> None:
         self.area = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
-        self.lookout = Watchdog(HangDetector(self.area.calls, terms.hang_seconds), QuarantineHistory(terms.bench_rounds), terms.logger)
+        self.watchdog = Watchdog(HangDetector(self.area.calls, terms.hang_seconds), QuarantineHistory(terms.bench_rounds), terms.logger)
         self.journey, self.tally = ModelProgress(), RoundCounts()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
         self._make_lock()
@@ -223,8 +223,8 @@ class Session:
             self._send = send
             self._schedule.at_once(self.journey.steps)
             self._reschedule()
-            self.lookout.begin()
-            return self._terms.start(self._hello(), self.area.fd, self.lookout.benched, self.lookout.pause)
+            self.watchdog.begin()
+            return self._terms.start(self._hello(), self.area.fd, self.watchdog.benched, self.watchdog.pause)
 
     def hear(self, message: Message) -> None:
         """Take in a line of the node. Raises GarbledError."""

@@ -143,9 +143,9 @@ class Supervisor:
     """One thread that runs one node after another until it is stopped."""
 
     def __init__(
-        self, trainer: NodeOwner, fds: Sequence[int], lookout: Watchdog, *, command: Sequence[str] = (), backoff: Backoff, log: Any
+        self, trainer: NodeOwner, fds: Sequence[int], watchdog: Watchdog, *, command: Sequence[str] = (), backoff: Backoff, log: Any
     ) -> None:
-        self._trainer, self._fds, self._lookout, self._command = trainer, tuple(fds), lookout, tuple(command)
+        self._trainer, self._fds, self._watchdog, self._command = trainer, tuple(fds), watchdog, tuple(command)
         self._backoff, self._teller = backoff, ExitReporter(log)
         self._lines = Lines()
         self._log = log
@@ -293,9 +293,9 @@ class Supervisor:
         """Until the node has ended; one that hangs is ended here."""
         ear = NodeConnection(ours, self._lines)
         while not ear.ended:
-            yield from ear.listen(min(self._lookout.seconds_to_look(), self._trainer.seconds_to_look()))
+            yield from ear.listen(min(self._watchdog.seconds_to_look(), self._trainer.seconds_to_look()))
             self._trainer.look()
-            if self._child is not None and (hang := self._lookout.look(self._child.process)):
+            if self._child is not None and (hang := self._watchdog.look(self._child.process)):
                 yield Failed(str(hang))
                 return
 

@@ -211,7 +211,7 @@ class Swarm:
         self._contact = Session(shared, terms)
         self._journey = self._contact.journey
         fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
-        self._node = Supervisor(self._contact, fds, self._contact.lookout, command=terms.command, backoff=terms.backoff, log=terms.logger)
+        self._node = Supervisor(self._contact, fds, self._contact.watchdog, command=terms.command, backoff=terms.backoff, log=terms.logger)
         self._membership = Membership(self._contact, self._node, terms)
         RESIDENTS.add(self._membership)
         self._forgotten = weakref.finalize(self, self._membership.forgotten)  # and at exit, where the user forgets to leave
@@ -316,7 +316,7 @@ class Swarm:
                 lost=tally.lost,
                 facts=tally.facts,
                 last_words=self._node.last_words,
-                benched={one.label: one.rounds for one in contact.lookout.benched},
+                benched={one.label: one.rounds for one in contact.watchdog.benched},
             )
 
     def reports(self) -> tuple[RoundReport, ...]:

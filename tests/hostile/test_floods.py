@@ -52,14 +52,14 @@ def test_a_flood_of_roots_by_invented_identities_fills_no_memory_and_friends_mer
     quiet, loud = (run_world(lambda world, n=n: flooded(world, n, 2, 60), node={"inbox_peers": CAPACITY}) for n in (0, IDENTITIES))
     friends = {peer.peer for peer in loud}
     for before, after in zip(quiet, loud, strict=True):
-        hearing = after.node.hearing
-        assert len(hearing.inbox.known) <= CAPACITY
-        assert len(hearing.inbox.marks) <= CAPACITY * MARKS_PER_PEER
-        assert len(hearing.inbox.changed_marks) <= len(hearing.inbox.marks)
-        assert len(hearing.proofs) <= PROOFS
-        assert len(hearing._recent) <= RECENT
-        assert len(hearing.peers) <= KEPT_PEERS
-        assert friends - {after.peer} <= set(hearing.inbox.known)
+        receiver = after.node.receiver
+        assert len(receiver.inbox.known) <= CAPACITY
+        assert len(receiver.inbox.marks) <= CAPACITY * MARKS_PER_PEER
+        assert len(receiver.inbox.changed_marks) <= len(receiver.inbox.marks)
+        assert len(receiver.proofs) <= PROOFS
+        assert len(receiver._recent) <= RECENT
+        assert len(receiver.peers) <= KEPT_PEERS
+        assert friends - {after.peer} <= set(receiver.inbox.known)
         assert after.history.counts()["equivocation"] > 0
         assert merges(after) >= 0.85 * merges(before)  # strangers may take one of the two slots in one round of four
         assert max(report.chosen for report in after.trainer.reports) <= 2
@@ -72,14 +72,14 @@ def test_one_more_message_of_a_flood_takes_no_more_work_than_one_before(run_worl
     async def main(world):
         [peer] = world.honest(1)
         await trio.sleep(1)
-        return [work_of_batch(world, peer.node.hearing) for _ in range(6)]
+        return [work_of_batch(world, peer.node.receiver) for _ in range(6)]
 
     batches = run_world(main, node={"inbox_peers": CAPACITY})
     assert batches[-1] <= 1.2 * batches[1]
     assert max(batches) <= 1_500 * 300
 
 
-def work_of_batch(world: Any, hearing: Any) -> int:
+def work_of_batch(world: Any, receiver: Any) -> int:
     messages: list[bytes] = []
     world.swarm.medium.listeners.clear()  # they are only made here
     for _ in range(100):
@@ -94,7 +94,7 @@ def work_of_batch(world: Any, hearing: Any) -> int:
     sys.setprofile(count)
     try:
         for message in messages:
-            hearing.hear(Heard(message))
+            receiver.hear(Heard(message))
     finally:
         sys.setprofile(None)
     return calls

@@ -133,7 +133,7 @@ def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pyt
 def test_a_value_of_another_type_is_a_damaged_history_and_no_bug_of_ours(path: Path, statement: str) -> None:
     changed(path, statement)
     with History.read(path) as history, pytest.raises(UnavailableError, match="damaged"):
-        history.reader.totals(), history.standing(), history.reader.heard()
+        history.reader.totals(), history.lineage_state(), history.reader.heard()
 
 
 def test_a_long_value_is_not_taken_in(path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_lie_is_counted_by_its_reason_and_says_nothing(run_world, lie):
 
     peer, stranger, counts = run_world(main)
     assert counts == {reason: 1}
-    assert stranger.peer not in peer.node.hearing.inbox.known
+    assert stranger.peer not in peer.node.receiver.inbox.known
 
 
 def test_a_message_that_somebody_else_has_signed_is_counted(run_world):
@@ -114,7 +114,7 @@ def test_two_payloads_under_one_number_are_kept_as_proof_and_refuse_the_peer_als
         assert peer.history.peers()[stranger.peer].refused == "equivocation"
         assert peer.history.counts()["equivocation"] == 1
         assert peer.history.counts()["refused-peer"] >= 1
-        assert stranger.peer not in peer.node.hearing.inbox.known
+        assert stranger.peer not in peer.node.receiver.inbox.known
         assert not any(v.peer == stranger.peer and v.merged and v.number == 2 for report in peer.trainer.reports for v in report.verdicts)
 
 
@@ -192,7 +192,7 @@ def test_a_sample_and_a_slice_fill_no_more_than_their_place_in_the_inbox(run_wor
         for number in range(1, 200):
             stranger.say(Sample(bytes(512)), number)
         await trio.sleep(1)
-        return len(peer.node.hearing.inbox.known[stranger.peer].entries)
+        return len(peer.node.receiver.inbox.known[stranger.peer].entries)
 
     assert run_world(main) == 1
 

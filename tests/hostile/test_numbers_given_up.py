@@ -46,7 +46,7 @@ def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_re
     async def main(world: Any) -> Any:
         alice, bob = world.honest(2)
         await trio.sleep(3)
-        stranger, numbers = world.stranger(), alice.node.hearing.numbers
+        stranger, numbers = world.stranger(), alice.node.receiver.numbers
         body = stranger.update(stranger.pack().root)
         given_up = []
         for shown in range(2 if twin else 1):

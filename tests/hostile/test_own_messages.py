@@ -202,7 +202,7 @@ def test_its_own_old_messages_cost_a_peer_no_checks_and_hide_no_second_peer_from
     before = checks.made
     listener.hears((cheap_signatures.said("me", number) for number in range(1, 2 * rate)), seconds=2.0)
     assert checks.made == before
-    numbers = listener.hearing.numbers
+    numbers = listener.receiver.numbers
     listener.hears([cheap_signatures.said("me", numbers.used[Kind.UPDATE] + 1)])
     assert numbers.elsewhere
 

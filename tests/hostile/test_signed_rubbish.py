@@ -32,7 +32,7 @@ def test_the_backlog_of_a_thousand_peers_is_taken_at_once_and_again_after_a_rest
     for _ in range(2):  # a medium that breaks shows it again each time
         listener.hears(all_that_is_said(1), backlog=True)
     assert set(listener.refusals) <= {"duplicate", "replay"}
-    assert len(listener.hearing.inbox.known) == 1_000
+    assert len(listener.receiver.inbox.known) == 1_000
 
 
 def test_a_thousand_peers_of_two_rounds_a_second_lose_nothing_once_their_burst_is_over(checks: Checks) -> None:
@@ -128,7 +128,7 @@ def test_what_is_remembered_of_keys_is_bounded(checks: Checks) -> None:
     for _ in range(2):
         listener.hears((by_a_thousand_keys(numbers) for _ in range(5_000)), seconds=1.0)
         listener.hears((by_new_keys(numbers) for _ in range(5_000)), seconds=1.0)
-    [medium] = listener.hearing.checking._media.values()
+    [medium] = listener.receiver.checking._media.values()
     assert all(len(keys) <= KEYS for keys in medium.keys.values())
 
 
@@ -138,8 +138,8 @@ def test_an_old_message_with_a_wrong_signature_is_neither_kept_nor_taken_for_a_c
     listener.hears([said("honest-0", 5)])
     listener.hears([forged("honest-0", 4), forged("honest-0", 5)])
     assert listener.refusals == {"replay": 1, "duplicate": 1}
-    listener.hearing.inbox.marks.clear()
-    listener.hearing.inbox.forget(signer("honest-0").peer)
+    listener.receiver.inbox.marks.clear()
+    listener.receiver.inbox.forget(signer("honest-0").peer)
     assert listener.hears([forged("honest-0", 4), forged("honest-0", 5)]) == 0
     assert listener.refusals["signature"] == 2
 
@@ -148,7 +148,7 @@ def test_a_message_that_fills_an_empty_inbox_again_is_checked(checks: Checks) ->
     """It may be handed on to others, who look at its signature."""
     listener = Listener()
     listener.hears([said("honest-0", 5)])
-    listener.hearing.inbox.forget(signer("honest-0").peer)
+    listener.receiver.inbox.forget(signer("honest-0").peer)
     assert listener.hears([forged("honest-0", 5)]) == 0
     assert listener.hears([said("honest-0", 5)]) == 1
 
@@ -157,5 +157,5 @@ def test_equivocation_is_still_proven(checks: Checks) -> None:
     listener = Listener()
     listener.hears([said("honest-0", 5), said("honest-0", 5, update(7))])
     assert listener.refusals == {"equivocation": 1}
-    assert listener.hearing.inbox.get(signer("honest-0").peer, Kind.UPDATE) is None
+    assert listener.receiver.inbox.get(signer("honest-0").peer, Kind.UPDATE) is None
     assert listener.hears([said("other", 1), said("other", 1, Leaving())]) == 2

@@ -221,7 +221,7 @@ def test_an_honest_newcomer_is_merged_while_thousands_of_identities_flood_an_inb
                 while not all(peer.node.rounds.peers.trusts(late.peer) for peer in peers):  # noqa: ASYNC110  # a record is looked at
                     await trio.sleep(1)
             nursery.cancel_scope.cancel()
-        return [peer.node.rounds.peers.trusts(late.peer) for peer in peers], len(peers[0].node.hearing.inbox.known)
+        return [peer.node.rounds.peers.trusts(late.peer) for peer in peers], len(peers[0].node.receiver.inbox.known)
 
     merged, held = run_trapped(run_world, main, node={"inbox_peers": capacity})
     assert merged == [True] * len(merged)

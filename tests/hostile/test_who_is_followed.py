@@ -200,7 +200,7 @@ def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(r
                 world.swarm.shared(Silent).add(root)
                 fake.say(fake.update(root, lineage=(1000 - number // 3).to_bytes(8, "big"), young=False), number)
             await trio.sleep(1)
-        young = [peer.node.standing.young(trio.current_time()) for peer in honest]
+        young = [peer.node.lineage_state.young(trio.current_time()) for peer in honest]
         world.swarm.nursery.start_soon(lie, world, [SMALLEST] * 2)
         await trio.sleep(8)
         return before, {peer.lineage for peer in honest}, young

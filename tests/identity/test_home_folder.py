@@ -52,12 +52,12 @@ def live(home: Path) -> None:
         Identity.load_or_create(home / "key")
         keep(CONFIG, home)
         with History.open(home / "history.sqlite") as history:
-            history.save_standing(b"lineage1", 1, 1.0)
+            history.save_lineage_state(b"lineage1", 1, 1.0)
 
 
 def look(home: Path) -> None:
     with read_home(home) as seen:
-        assert seen.standing.lineage == b"lineage1" and seen.own
+        assert seen.lineage_state.lineage == b"lineage1" and seen.own
 
 
 def order(home: Path) -> None:
@@ -158,7 +158,7 @@ def test_root_may_look_into_any_home_and_changes_nothing_in_it(place: Path, runn
     home = anybodys(place, 0o777) / "home"
     assert as_user(ANNA, lambda: live(home)) == ""
     if running:  # killed, to be exact: the journal is there
-        assert as_user(ANNA, lambda: (History.open(home / "history.sqlite").save_standing(b"lineage1", 2, 2.0), os._exit(0))) == ""
+        assert as_user(ANNA, lambda: (History.open(home / "history.sqlite").save_lineage_state(b"lineage1", 2, 2.0), os._exit(0))) == ""
     before = {path.name: (path.stat().st_uid, path.read_bytes()) for path in home.iterdir()}
     assert ("history.sqlite-wal" in before) == running
     look(home)

@@ -101,7 +101,7 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
         inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
     chooser = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
     made = attrs.evolve(settling(JoinTable()), chooser=chooser)
-    among = made.standing.where_to_join(chooser.seen(1))
+    among = made.lineage_state.where_to_join(chooser.seen(1))
     inbox.visits = 0
     leads = made.leads(among, lambda lineage, some: made.candidates(lineage, some) if newcomer else made.live_candidates(lineage, 1, some))
     assert [lead.lineage for lead in leads] == [number.to_bytes(8, "big") for number in range(LANES)]

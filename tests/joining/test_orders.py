@@ -33,16 +33,16 @@ class Ways:
     """Moving, with the answers that the test wants: why not, or nothing."""
 
     def __init__(self, *answers: str, rules: JoinTable) -> None:
-        self.standing, self.answers, self.asked = LineageState(rules, lineage=OWN), list(answers), []
+        self.lineage_state, self.answers, self.asked = LineageState(rules, lineage=OWN), list(answers), []
 
     def best_other(self, round_: int) -> bytes:
-        return OTHER if self.standing.lineage == OWN else OWN
+        return OTHER if self.lineage_state.lineage == OWN else OWN
 
     async def rejoin(self, target, snapshot, tally) -> str:
         self.asked.append(target)
         answer = self.answers.pop(0)
         if not answer:
-            self.standing.lineage = target
+            self.lineage_state.lineage = target
         return answer
 
 
@@ -71,7 +71,7 @@ def rounds(orders: Orders, *numbers: int) -> list[bool]:
 def test_without_an_order_nothing_happens(make):
     orders = make()
     assert rounds(orders, 1, 2) == [False, False]
-    assert orders.hearing.forgotten == []
+    assert orders.receiver.forgotten == []
 
 
 def test_an_order_is_carried_out_once_and_its_outcome_kept(make):
@@ -128,7 +128,7 @@ def test_an_order_that_a_crash_cut_off_after_the_adoption_does_not_lead_straight
     monkeypatch.setattr(UserOrders, "end_rejoin", lambda *_: pytest.fail("the node was killed here"))
     with pytest.raises(pytest.fail.Exception):
         rounds(killed, 1)
-    started_again.user_orders, started_again.moving.standing.lineage = killed.user_orders, OTHER  # which the trainer has adopted
+    started_again.user_orders, started_again.moving.lineage_state.lineage = killed.user_orders, OTHER  # which the trainer has adopted
     monkeypatch.undo()
     assert rounds(started_again, 2, 3) == [False, False]
     assert (started_again.moving.asked, killed.user_orders.last_rejoin().outcome) == ([], "the model is of that lineage already")
@@ -168,9 +168,9 @@ def test_who_is_denied_is_forgotten_once_and_refused_from_then_on(make):
     orders = make()
     orders.user_orders.deny(ALICE)
     rounds(orders, 1, 2)
-    assert orders.hearing.forgotten == [ALICE]
-    assert orders.hearing.admission.refuses(ALICE) == "denied"
-    assert orders.hearing.admission.refuses(BOB) is None
+    assert orders.receiver.forgotten == [ALICE]
+    assert orders.receiver.admission.refuses(ALICE) == "denied"
+    assert orders.receiver.admission.refuses(BOB) is None
 
 
 def test_who_is_allowed_again_is_heard_unless_the_file_denies_it(make):
@@ -181,5 +181,5 @@ def test_who_is_allowed_again_is_heard_unless_the_file_denies_it(make):
     for peer in (ALICE, BOB):
         orders.user_orders.allow_again(peer)
     rounds(orders, 2)
-    assert orders.hearing.admission.refuses(ALICE) is None
-    assert orders.hearing.admission.refuses(BOB) == "denied"
+    assert orders.receiver.admission.refuses(ALICE) is None
+    assert orders.receiver.admission.refuses(BOB) == "denied"

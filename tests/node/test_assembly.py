@@ -29,7 +29,7 @@ class Offers:
 
 
 @pytest.fixture
-def assembly(tmp_path):
+def strategies(tmp_path):
     manager = PluginManager.discover(only=())
     manager.register(Offers(), Plugin("third-party"))
 
@@ -41,31 +41,31 @@ def assembly(tmp_path):
     return make
 
 
-def test_the_own_codec_decodes_by_its_own_options_and_others_by_their_defaults(assembly):
-    made = assembly(codec={"use": "fp32"})
+def test_the_own_codec_decodes_by_its_own_options_and_others_by_their_defaults(strategies):
+    made = strategies(codec={"use": "fp32"})
     assert made.codec_named("fp32") is made.codec
     assert made.codec_named("int8") is made.codec_named("int8")
     assert made.codec_named("int8").name == "int8"
 
 
 @pytest.mark.parametrize("name", ["os:system", "my_file:Codec", "../evil:Codec", "", "nope", "learnae.plugins.codec:Fp32"])
-def test_a_name_that_is_not_installed_is_refused_and_imports_nothing(assembly, name, tmp_path):
+def test_a_name_that_is_not_installed_is_refused_and_imports_nothing(strategies, name, tmp_path):
     (tmp_path / "my_file.py").write_text("raise SystemExit('imported')")
     before = set(sys.modules)
     with pytest.raises(UpdateRejectedError, match="unknown-codec"):
-        assembly().codec_named(name)
+        strategies().codec_named(name)
     assert set(sys.modules) == before
 
 
 @pytest.mark.parametrize("name", ["fussy", "absent"])
-def test_an_installed_codec_that_cannot_be_made_refuses_the_update_and_names_its_plugin(assembly, name):
+def test_an_installed_codec_that_cannot_be_made_refuses_the_update_and_names_its_plugin(strategies, name):
     with pytest.raises(UpdateRejectedError, match=r"unusable-codec.*'third-party'"):
-        assembly().codec_named(name)
+        strategies().codec_named(name)
 
 
-def test_two_storages_of_one_name_are_told_apart(assembly, tmp_path):
+def test_two_storages_of_one_name_are_told_apart(strategies, tmp_path):
     one, two = ({"use": "directory", "path": str(tmp_path / name)} for name in ("one", "two"))
-    made = assembly(storage=[one, two, {"use": "memory"}])
+    made = strategies(storage=[one, two, {"use": "memory"}])
     assert [named.label for named in made.storages] == ["storage directory", "storage directory (2)", "storage memory"]
 
 

@@ -71,9 +71,9 @@ def with_stock(bench, shelf):
                     swarm=None,
                     specs=(),
                     signature=b"",
-                    assembly=attrs.make_class("Assembly", {"storages": attrs.field()})(made.named),
+                    strategies=attrs.make_class("Assembly", {"storages": attrs.field()})(made.named),
                     history=None,
-                    hearing=None,
+                    receiver=None,
                     services=made.services,
                     runtime=attrs.evolve(make_runtime(), outages=made.services.outages),
                 )

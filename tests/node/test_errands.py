@@ -63,17 +63,17 @@ class Trusting:
         return self
 
 
-def rounds_with(fetches: Stuck, *, trusted: bool, count: int = 8) -> list[float]:
+def rounds_with(obtainer: Stuck, *, trusted: bool, count: int = 8) -> list[float]:
     """How long each of so many rounds took, in each of which two more peers are chosen."""
 
     async def main() -> list[float]:
-        errands = BackgroundFetches(fetches, Trusting(trusted), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
+        fetches = BackgroundFetches(obtainer, Trusting(trusted), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
         took = []
         async with trio.open_nursery() as nursery:
-            await nursery.start(errands.run)
+            await nursery.start(fetches.run)
             for number in range(count):
                 began = trio.current_time()
-                await errands.obtain([entry(f"{number} {side}") for side in "ab"], RoundRecord(number, began))
+                await fetches.obtain([entry(f"{number} {side}") for side in "ab"], RoundRecord(number, began))
                 took.append(trio.current_time() - began)
                 await trio.sleep(0.1)  # the trainer's steps
             nursery.cancel_scope.cancel()
@@ -94,11 +94,11 @@ def test_of_strangers_no_more_are_under_way_than_the_bound_and_one_that_gives_wa
 
 def test_a_round_has_chosen_what_it_sent_for() -> None:
     async def main() -> int:
-        errands = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
+        fetches = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
         tally = RoundRecord(1, 0.0)
         async with trio.open_nursery() as nursery:
-            await nursery.start(errands.run)
-            await errands.obtain([entry(name) for name in "abc"], tally)
+            await nursery.start(fetches.run)
+            await fetches.obtain([entry(name) for name in "abc"], tally)
             nursery.cancel_scope.cancel()
         return tally.chosen
 

@@ -42,7 +42,7 @@ def said(name: str, number: int) -> bytes:
 
 
 @pytest.fixture
-def hearing() -> Receiver:
+def receiver() -> Receiver:
     """Of a peer that denies eve."""
     peers = Peers(50)
     return Receiver(
@@ -56,44 +56,44 @@ def hearing() -> Receiver:
     )
 
 
-def again(hearing: Receiver, name: str) -> int | None:
-    entry = hearing.inbox.known[identity(name).peer].again
+def again(receiver: Receiver, name: str) -> int | None:
+    entry = receiver.inbox.known[identity(name).peer].again
     return entry.announcement.number if entry else None
 
 
-def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(hearing: Receiver) -> None:
+def test_what_is_said_a_second_time_on_the_medium_where_it_was_heard_is_noted(receiver: Receiver) -> None:
     for message, medium in [(said("alice", 1), "one"), (said("alice", 2), "one"), (said("alice", 1), "two")]:
-        hearing.hear(Heard(message), medium)
-    assert again(hearing, "alice") is None
-    hearing.hear(Heard(said("alice", 1)), "one")
-    assert again(hearing, "alice") == 1
-    hearing.hear(Heard(said("alice", 2)), "one")
-    assert again(hearing, "alice") == 2
+        receiver.hear(Heard(message), medium)
+    assert again(receiver, "alice") is None
+    receiver.hear(Heard(said("alice", 1)), "one")
+    assert again(receiver, "alice") == 1
+    receiver.hear(Heard(said("alice", 2)), "one")
+    assert again(receiver, "alice") == 2
 
 
-def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(hearing: Receiver) -> None:
-    hearing.hear(Heard(said("alice", 1), backlog=True))
+def test_a_replay_of_what_was_never_heard_live_counts_for_nothing(receiver: Receiver) -> None:
+    receiver.hear(Heard(said("alice", 1), backlog=True))
     for number in (9, 1, 2, 1, 2):
-        hearing.hear(Heard(said("alice", number)))
-    assert again(hearing, "alice") is None
-    assert hearing.refusals == {"replay": 4}
+        receiver.hear(Heard(said("alice", number)))
+    assert again(receiver, "alice") is None
+    assert receiver.refusals == {"replay": 4}
 
 
-def test_what_a_later_look_brings_is_not_said_again(hearing: Receiver) -> None:
+def test_what_a_later_look_brings_is_not_said_again(receiver: Receiver) -> None:
     for backlog in (False, True, True):
-        hearing.hear(Heard(said("alice", 1), backlog=backlog), "one")
-    assert again(hearing, "alice") is None
+        receiver.hear(Heard(said("alice", 1), backlog=backlog), "one")
+    assert again(receiver, "alice") is None
 
 
-def test_of_what_is_said_again_the_newest_is_noted(hearing: Receiver) -> None:
+def test_of_what_is_said_again_the_newest_is_noted(receiver: Receiver) -> None:
     for number in (1, 2, 2, 1):
-        hearing.hear(Heard(said("alice", number)), "one")
-    assert again(hearing, "alice") == 2
+        receiver.hear(Heard(said("alice", number)), "one")
+    assert again(receiver, "alice") == 2
 
 
-def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hearing: Receiver) -> None:
-    hearing.hear(Heard(said("bob", 1), backlog=True))
-    taken = [hearing.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]
+def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(receiver: Receiver) -> None:
+    receiver.hear(Heard(said("bob", 1), backlog=True))
+    taken = [receiver.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]
     assert taken == [True, False, False, True, False]
-    assert [hearing.said(message) for message in (said("bob", 1), said("eve", 1), said("me", 1), b"noise")] == [None] * 4
-    assert hearing.said(said("alice", 1)) is hearing.inbox.get(identity("alice").peer, Kind.UPDATE)
+    assert [receiver.said(message) for message in (said("bob", 1), said("eve", 1), said("me", 1), b"noise")] == [None] * 4
+    assert receiver.said(said("alice", 1)) is receiver.inbox.get(identity("alice").peer, Kind.UPDATE)

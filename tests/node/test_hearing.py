@@ -56,16 +56,16 @@ def said(name: str, number: int, body: Body | None = None, *, swarm: bytes = SWA
 class Listener:
     """A Hearing with what watchers were told."""
 
-    hearing: Receiver
+    receiver: Receiver
     changes: list[tuple[str, str]]
 
     def hears(self, *messages: bytes, backlog: bool = False) -> "Listener":
         for message in messages:
-            self.hearing.hear(Heard(message, backlog))
+            self.receiver.hear(Heard(message, backlog))
         return self
 
     def newest(self, name: str, kind: Kind = Kind.UPDATE) -> int | None:
-        entry = self.hearing.inbox.get(identity(name).peer, kind)
+        entry = self.receiver.inbox.get(identity(name).peer, kind)
         return entry.announcement.number if entry else None
 
 
@@ -73,7 +73,7 @@ def listener(*, deny=(), allow=(), history: History | None = None, clock: Callab
     changes: list[tuple[str, str]] = []
     names = {identity(name).peer: name for name in ("alice", "bob", "carol")}
     peers = Peers(REMEMBERED, history.peers() if history else {})
-    hearing = Receiver(
+    receiver = Receiver(
         own=identity("me").peer,
         swarm=SWARM,
         admission=Admission([identity(name).peer for name in allow], [identity(name).peer for name in deny]),
@@ -85,13 +85,13 @@ def listener(*, deny=(), allow=(), history: History | None = None, clock: Callab
         ),
         on_change=lambda peer, state: changes.append((names.get(peer, peer), state)),
     )
-    return Listener(hearing, changes)
+    return Listener(receiver, changes)
 
 
 def test_an_update_that_is_heard_stands_in_the_inbox():
     heard = listener().hears(said("alice", 3))
     assert heard.newest("alice") == 3
-    assert heard.hearing.refusals == {}
+    assert heard.receiver.refusals == {}
 
 
 def tampered(message: bytes) -> bytes:
@@ -117,35 +117,35 @@ def claimed_by(name: str, message: bytes) -> bytes:
 )
 def test_what_is_refused_is_counted_by_its_reason_and_leaves_nothing_behind(message, reason):
     heard = listener(deny=["eve"]).hears(message, message)
-    assert heard.hearing.refusals == {reason: 2}
-    assert heard.hearing.inbox.known == {}
-    assert heard.hearing.inbox.marks == {}
+    assert heard.receiver.refusals == {reason: 2}
+    assert heard.receiver.inbox.known == {}
+    assert heard.receiver.inbox.marks == {}
 
 
 def test_only_those_who_are_allowed_are_heard():
     heard = listener(allow=["alice"]).hears(said("alice", 1), said("bob", 1))
     assert (heard.newest("alice"), heard.newest("bob")) == (1, None)
-    assert heard.hearing.refusals == {"not-allowed": 1}
+    assert heard.receiver.refusals == {"not-allowed": 1}
 
 
 def test_a_kind_that_is_not_known_is_counted():
     payload = cbor2.dumps({0: SWARM, 1: 77, 2: 1}, canonical=True)
     signature = identity("alice").sign(b"learnae/announcement/1" + payload)
     heard = listener().hears(b"\x01" + bytes.fromhex(identity("alice").peer) + signature + payload)
-    assert heard.hearing.refusals == {"unknown-kind": 1}
+    assert heard.receiver.refusals == {"unknown-kind": 1}
 
 
 def test_replays_and_duplicates_are_counted_and_change_nothing():
     heard = listener().hears(said("alice", 5), said("alice", 4), said("alice", 5))
     assert heard.newest("alice") == 5
-    assert heard.hearing.refusals == {"replay": 1, "duplicate": 1}
+    assert heard.receiver.refusals == {"replay": 1, "duplicate": 1}
 
 
 @given(st.binary(max_size=ENVELOPE_BYTES + 50))
 def test_garbage_is_counted_once_and_raises_nothing(garbage):
     heard = listener().hears(garbage)
-    assert heard.hearing.refusals.total() == 1
-    assert heard.hearing.inbox.known == {}
+    assert heard.receiver.refusals.total() == 1
+    assert heard.receiver.inbox.known == {}
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
@@ -160,30 +160,30 @@ def test_a_message_with_one_wrong_byte_is_never_taken_for_anothers(place, value)
 @pytest.mark.parametrize("identities", [1_200, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_flood_of_fresh_identities_leaves_bounded_memory_and_the_friends_in_place(identities):
     heard = listener()
-    heard.hearing.peers.merged(identity("alice").peer)
+    heard.receiver.peers.merged(identity("alice").peer)
     heard.hears(said("alice", 1), said("alice", 1, Present({"ipfs": ("here",)})))
     for number in range(identities):
         name = f"sybil-{number}"
         bodies = (update(), update(b"other"), Present({"ipfs": ("there",)}), Leaving())
         heard.hears(*(said(name, 1, body) for body in bodies))
         identity.cache_clear()
-    inbox, hearing = heard.hearing.inbox, heard.hearing
+    inbox, receiver = heard.receiver.inbox, heard.receiver
     assert len(inbox.known) <= CAPACITY
     assert len(inbox.marks) <= CAPACITY * MARKS_PER_PEER
     assert len(inbox.changed_marks) <= len(inbox.marks)
-    assert len(hearing.peers) <= REMEMBERED
-    assert len(hearing.proofs) <= PROOFS
-    assert len(hearing._recent) <= RECENT
+    assert len(receiver.peers) <= REMEMBERED
+    assert len(receiver.proofs) <= PROOFS
+    assert len(receiver._recent) <= RECENT
     assert heard.newest("alice") == 1
-    assert hearing.hints(identity("alice").peer, "ipfs") == ("here",)
+    assert receiver.hints(identity("alice").peer, "ipfs") == ("here",)
 
 
 def test_where_a_peer_can_be_reached_is_forgotten_with_the_peer():
     heard = listener().hears(said("alice", 1, Present({"ipfs": ("here", "there")})))
-    assert heard.hearing.hints(identity("alice").peer, "ipfs") == ("here", "there")
-    assert heard.hearing.hints(identity("alice").peer, "directory") == ()
-    heard.hearing.inbox.forget(identity("alice").peer)
-    assert heard.hearing.hints(identity("alice").peer, "ipfs") == ()
+    assert heard.receiver.hints(identity("alice").peer, "ipfs") == ("here", "there")
+    assert heard.receiver.hints(identity("alice").peer, "directory") == ()
+    heard.receiver.inbox.forget(identity("alice").peer)
+    assert heard.receiver.hints(identity("alice").peer, "ipfs") == ()
 
 
 def test_silent_strangers_give_way_to_new_ones_so_that_newcomers_are_heard_for_ever():
@@ -197,22 +197,22 @@ def test_silent_strangers_give_way_to_new_ones_so_that_newcomers_are_heard_for_e
 
 def test_backlog_under_the_own_key_raises_the_next_number():
     heard = listener().hears(said("me", 41), said("me", 7), backlog=True)
-    assert heard.hearing.numbers.raised[Kind.UPDATE] > 41 and not heard.hearing.numbers.elsewhere
+    assert heard.receiver.numbers.raised[Kind.UPDATE] > 41 and not heard.receiver.numbers.elsewhere
 
 
 def test_the_own_messages_coming_back_mean_nothing():
     heard = listener()
-    heard.hearing.numbers.used[Kind.UPDATE] = 3
+    heard.receiver.numbers.used[Kind.UPDATE] = 3
     heard.hears(said("me", 3), said("me", 2))
-    assert not heard.hearing.numbers.elsewhere and heard.hearing.numbers.raised == {}
+    assert not heard.receiver.numbers.elsewhere and heard.receiver.numbers.raised == {}
 
 
 def test_live_numbers_never_sent_under_the_own_key_say_that_this_identity_runs_elsewhere_once_they_go_beyond_a_raised_one():
     heard = listener()
     with capture_logs() as logs:
-        assert not heard.hears(said("me", 1), said("me", 2)).hearing.numbers.elsewhere
-        heard.hears(said("me", heard.hearing.numbers.raised[Kind.UPDATE] + 1))
-    assert heard.hearing.numbers.elsewhere
+        assert not heard.hears(said("me", 1), said("me", 2)).receiver.numbers.elsewhere
+        heard.hears(said("me", heard.receiver.numbers.raised[Kind.UPDATE] + 1))
+    assert heard.receiver.numbers.elsewhere
     assert [line["event"] for line in logs] == ["identity.raised", "identity.elsewhere"]
 
 
@@ -223,15 +223,15 @@ def test_two_payloads_under_one_number_refuse_the_peer_for_good_and_both_envelop
     first, second = said("alice", 5), said("alice", 5, update(b"other"))
     heard = listener().hears(first, second, said("alice", 6))
     assert heard.newest("alice") is None
-    assert heard.hearing.refusals == {"equivocation": 1, "refused-peer": 1}
-    [proof] = heard.hearing.proofs
+    assert heard.receiver.refusals == {"equivocation": 1, "refused-peer": 1}
+    [proof] = heard.receiver.proofs
     assert (proof.peer, proof.kind, proof.number, proof.first, proof.second) == (identity("alice").peer, Kind.UPDATE, 5, first, second)
 
 
 def test_a_refused_peer_stays_refused_after_a_restart_and_the_proof_is_on_disk(tmp_path):
     history = History.open(tmp_path / "history.sqlite")
     heard = listener(history=history).hears(said("alice", 5), said("alice", 5, update(b"other")))
-    learned = heard.hearing.take_learned()
+    learned = heard.receiver.take_learned()
     history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs)
     again = History.open(tmp_path / "history.sqlite")
     assert [proof.number for proof in again.proofs()] == [5]
@@ -241,25 +241,25 @@ def test_a_refused_peer_stays_refused_after_a_restart_and_the_proof_is_on_disk(t
 
 def test_equivocation_is_seen_against_what_was_heard_before_a_restart(tmp_path):
     history = History.open(tmp_path / "history.sqlite")
-    learned = listener(history=history).hears(said("alice", 5)).hearing.take_learned()
+    learned = listener(history=history).hears(said("alice", 5)).receiver.take_learned()
     history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs)
     heard = listener(history=history).hears(said("alice", 5, update(b"other")))
-    assert heard.hearing.refusals == {"equivocation": 1}
+    assert heard.receiver.refusals == {"equivocation": 1}
 
 
 def test_the_same_message_after_a_restart_fills_the_empty_inbox(tmp_path):
     history = History.open(tmp_path / "history.sqlite")
-    learned = listener(history=history).hears(said("alice", 5)).hearing.take_learned()
+    learned = listener(history=history).hears(said("alice", 5)).receiver.take_learned()
     history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs)
     assert listener(history=history).hears(said("alice", 4), said("alice", 5), backlog=True).newest("alice") == 5
 
 
 def test_what_could_not_be_saved_is_taken_again():
     heard = listener().hears(said("alice", 5), b"", said("bob", 1), said("bob", 1, update(b"other")))
-    learned = heard.hearing.take_learned()
-    assert heard.hearing.take_learned().refusals == {}
-    heard.hearing.put_back(learned)
-    assert heard.hearing.take_learned() == learned
+    learned = heard.receiver.take_learned()
+    assert heard.receiver.take_learned().refusals == {}
+    heard.receiver.put_back(learned)
+    assert heard.receiver.take_learned() == learned
 
 
 # -- who is here -----------------------------------------------------------------------------------------------------------------
@@ -267,14 +267,14 @@ def test_what_could_not_be_saved_is_taken_again():
 
 def test_a_peer_that_says_goodbye_leaves_its_update_to_newcomers():
     heard = listener().hears(said("alice", 5), said("alice", 1, Leaving()))
-    entry = heard.hearing.inbox.get(identity("alice").peer, Kind.UPDATE)
+    entry = heard.receiver.inbox.get(identity("alice").peer, Kind.UPDATE)
     assert entry is not None
     assert entry.backlog
 
 
 def test_a_goodbye_from_the_backlog_is_old_news():
     heard = listener().hears(said("alice", 1, Leaving()), backlog=True).hears(said("alice", 5))
-    entry = heard.hearing.inbox.get(identity("alice").peer, Kind.UPDATE)
+    entry = heard.receiver.inbox.get(identity("alice").peer, Kind.UPDATE)
     assert entry is not None
     assert not entry.backlog
 
@@ -284,12 +284,12 @@ def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
     heard = listener(clock=lambda: now).hears(said("alice", 5))
     now = 5.0
     heard.hears(said("alice", 6))
-    heard.hearing.round, now = 9, 44.0  # of its own rounds of 5 s not yet eight
-    heard.hearing.note_silence(8)
+    heard.receiver.round, now = 9, 44.0  # of its own rounds of 5 s not yet eight
+    heard.receiver.note_silence(8)
     assert heard.changes == [("alice", "new")]
     now = 46.0
-    heard.hearing.note_silence(8)
-    heard.hearing.note_silence(8)
+    heard.receiver.note_silence(8)
+    heard.receiver.note_silence(8)
     heard.hears(said("alice", 7), said("alice", 1, Leaving()), said("alice", 8))
     states = [state for name, state in heard.changes if name == "alice"]
     assert states == ["new", "silent", "back", "left", "back"]
@@ -297,8 +297,8 @@ def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
 
 def test_a_peer_known_from_the_backlog_is_back_when_it_is_heard_live():
     heard = listener().hears(said("alice", 5), backlog=True)
-    heard.hearing.round = 50
-    heard.hearing.note_silence(8)
+    heard.receiver.round = 50
+    heard.receiver.note_silence(8)
     heard.hears(said("alice", 6))
     assert heard.changes == [("alice", "new"), ("alice", "back")]
 
@@ -310,5 +310,5 @@ def test_an_honest_message_between_garbage_is_heard():
 
 def test_an_unknown_peer_costs_no_record():
     heard = listener().hears(*(said(name, 1) for name in ("alice", "bob", "carol")))
-    assert heard.hearing.peers.get(PeerId("0" * 64)).failures == 0
-    assert len(heard.hearing.peers) == 0
+    assert heard.receiver.peers.get(PeerId("0" * 64)).failures == 0
+    assert len(heard.receiver.peers) == 0

@@ -22,7 +22,7 @@ COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i 
 def path(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)
     with History.open(tmp_path / "history.sqlite") as history:
-        history.save_standing(b"lineage1", 1, 1.0)
+        history.save_lineage_state(b"lineage1", 1, 1.0)
     return tmp_path / "history.sqlite"
 
 
@@ -35,7 +35,7 @@ def anothers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("anothers")
 def test_the_history_of_another_is_copied_and_read(path: Path) -> None:
     with History.read(path) as history:
-        assert history.standing() == (b"lineage1", 1, 1.0)
+        assert history.lineage_state() == (b"lineage1", 1, 1.0)
 
 
 @pytest.mark.usefixtures("anothers")
@@ -71,7 +71,7 @@ def test_a_history_that_is_long_is_not_held_in_memory(path: Path) -> None:
     assert path.stat().st_size > 40_000_000
     before = resident()
     with History.read(path) as history:
-        assert history.standing()[1] == 1
+        assert history.lineage_state()[1] == 1
         assert resident() - before < 20_000_000
 
 

@@ -65,8 +65,8 @@ def obtaining(tmp_path, bench):
             async with trio.open_nursery() as nursery:
                 made = await bench(nursery, storage)
                 fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
-                assembly = SimpleNamespace(codec_named=codec_named)
-                obtainer = Obtainer(fetcher, assembly, SPECS, records, 10**6, pace, make_runtime(clock=trio.current_time), **told)
+                strategies = SimpleNamespace(codec_named=codec_named)
+                obtainer = Obtainer(fetcher, strategies, SPECS, records, 10**6, pace, make_runtime(clock=trio.current_time), **told)
                 came = []
                 with trio.move_on_after(waited):
                     came = [await all_of(obtainer, entries, tally) for _ in range(rounds)]

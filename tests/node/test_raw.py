@@ -44,7 +44,7 @@ def travelled(tmp_path):
     def travel(codec, change=lambda encoded: encoded, specs=SPECS):
         named = ConfiguredStrategy("some", "some-plugin", codec(None, make_context(tmp_path)))
         snapshot = SimpleNamespace(tensors={spec.name: values_of(spec) for spec in specs})
-        publisher = SimpleNamespace(specs=specs, assembly=SimpleNamespace(codec=named), _rng=np.random.default_rng(0))
+        publisher = SimpleNamespace(specs=specs, strategies=SimpleNamespace(codec=named), _rng=np.random.default_rng(0))
         entries = [(spec, change(encoded)) for spec, encoded in Publisher._encoded(publisher, snapshot)]
         packed = pack(entries, peer=peer_named("alice"), kind=Kind.UPDATE, number=1, codec="some")
         blocks = {block.cid: block.data for block in packed.blocks}

@@ -23,15 +23,15 @@ def voices(lineage: bytes, count: int, *, young: bool = False, first: int = 0, *
 
 
 def grown(lineage: bytes) -> LineageState:
-    standing = LineageState(RULES)
-    standing.settle(lineage, now=0.0)
-    return standing
+    lineage_state = LineageState(RULES)
+    lineage_state.settle(lineage, now=0.0)
+    return lineage_state
 
 
 def young(lineage: bytes) -> LineageState:
-    standing = LineageState(RULES)
-    standing.enter(lineage, now=0.0)
-    return standing
+    lineage_state = LineageState(RULES)
+    lineage_state.enter(lineage, now=0.0)
+    return lineage_state
 
 
 def where_to_move(state: LineageState, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> list[Support]:
@@ -46,19 +46,19 @@ def test_the_lineage_of_a_root_is_eight_bytes_of_its_hash_and_differs_by_root():
 
 
 def test_a_peer_is_young_until_both_its_rounds_and_its_seconds_are_spent():
-    standing = young(A)
-    standing.rounds = 10
-    assert standing.young(now=9.9)
-    assert not standing.young(now=10.0)
-    standing.rounds = 9
-    assert standing.young(now=100.0)
+    lineage_state = young(A)
+    lineage_state.rounds = 10
+    assert lineage_state.young(now=9.9)
+    assert not lineage_state.young(now=10.0)
+    lineage_state.rounds = 9
+    assert lineage_state.young(now=100.0)
 
 
 def test_a_long_wait_prolongs_settling_to_three_times_the_wait():
-    standing = LineageState(JoinTable(wait_seconds=6.0))
-    standing.settle(A, now=0.0, rounds=10, seconds=0.0)
-    assert standing.young(now=17.9)
-    assert not standing.young(now=18.0)
+    lineage_state = LineageState(JoinTable(wait_seconds=6.0))
+    lineage_state.settle(A, now=0.0, rounds=10, seconds=0.0)
+    assert lineage_state.young(now=17.9)
+    assert not lineage_state.young(now=18.0)
 
 
 def test_a_young_peer_moves_to_a_grown_lineage_whatever_its_hash():
@@ -121,30 +121,30 @@ def test_what_the_own_earlier_run_left_behind_is_always_trusted():
 
 
 def test_a_young_peer_that_trusts_somebody_moves_only_to_where_that_peer_publishes():
-    standing = LineageState(TRUSTING, ME)
-    standing.enter(C, now=0.0)
-    assert where_to_move(standing, [LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
-    assert names(where_to_move(standing, [LineageVoices(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
+    lineage_state = LineageState(TRUSTING, ME)
+    lineage_state.enter(C, now=0.0)
+    assert where_to_move(lineage_state, [LineageVoices(A, young=False, peer=BOB)], now=1.0) == []
+    assert names(where_to_move(lineage_state, [LineageVoices(B, young=False, peer=ALICE)], now=1.0))[:1] == [B]
 
 
 def test_a_founder_that_trusts_somebody_stays_young_until_that_peer_was_in_its_lineage():
-    standing = LineageState(TRUSTING, ME)
-    standing.enter(A, now=0.0, vouched=False)
+    lineage_state = LineageState(TRUSTING, ME)
+    lineage_state.enter(A, now=0.0, vouched=False)
     for second in range(100):
-        standing.spend_round([LineageVoices(A, young=False, peer=BOB), LineageVoices(B, young=False, peer=ALICE)], now=float(second))
-    assert standing.young(now=100.0)
+        lineage_state.spend_round([LineageVoices(A, young=False, peer=BOB), LineageVoices(B, young=False, peer=ALICE)], now=float(second))
+    assert lineage_state.young(now=100.0)
     for second in range(100, 110):
-        standing.spend_round([LineageVoices(A, young=True, peer=ALICE)], now=float(second))
-    assert standing.young(now=108.9)
-    assert not standing.young(now=109.0)  # ten rounds, and ten seconds after the last that did not count
+        lineage_state.spend_round([LineageVoices(A, young=True, peer=ALICE)], now=float(second))
+    assert lineage_state.young(now=108.9)
+    assert not lineage_state.young(now=109.0)  # ten rounds, and ten seconds after the last that did not count
 
 
 def test_who_is_in_the_own_trust_founds_and_grows_as_if_there_were_none():
-    standing = LineageState(JoinTable(trust=(ALICE, ME)), ME)
-    standing.enter(A, now=0.0, vouched=False)
+    lineage_state = LineageState(JoinTable(trust=(ALICE, ME)), ME)
+    lineage_state.enter(A, now=0.0, vouched=False)
     for _ in range(10):
-        standing.spend_round([], now=10.0)
-    assert not standing.young(now=10.0)
+        lineage_state.spend_round([], now=10.0)
+    assert not lineage_state.young(now=10.0)
 
 
 def test_a_young_peer_stays_where_somebody_is_grown_unless_the_other_grown_lineage_has_the_smaller_hash():
@@ -179,9 +179,9 @@ YIELDING = JoinTable(on_split="yield")
 
 
 def yielding(lineage: bytes, rules: JoinTable = YIELDING, **options) -> LineageState:
-    standing = LineageState(rules, ME)
-    standing.settle(lineage, now=0.0, **options)
-    return standing
+    lineage_state = LineageState(rules, ME)
+    lineage_state.settle(lineage, now=0.0, **options)
+    return lineage_state
 
 
 def test_of_two_grown_sides_the_one_with_the_larger_hash_yields():
@@ -258,11 +258,11 @@ def test_who_yields_does_so_for_more_support_whatever_the_hash_and_not_for_less(
 
 
 def test_who_yields_counts_only_those_who_are_known_for_half_as_long_as_it_is_where_it_is():
-    standing = yielding(B, rounds=10, seconds=1000.0)
+    lineage_state = yielding(B, rounds=10, seconds=1000.0)
     mine = voices(B, 1, since=0.0)
-    assert standing.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=400.0) == []
-    assert names(standing.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=600.0)) == [A], "nobody need be known for longer"
-    assert names(standing.where_to_yield([*mine, *voices(A, 9)], now=1.0)) == [A], "known to an earlier run"
+    assert lineage_state.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=400.0) == []
+    assert names(lineage_state.where_to_yield([*mine, *voices(A, 9, since=0.0)], now=600.0)) == [A], "nobody need be known for longer"
+    assert names(lineage_state.where_to_yield([*mine, *voices(A, 9)], now=1.0)) == [A], "known to an earlier run"
 
 
 LINEAGES = st.sampled_from([A, B, C])
@@ -272,9 +272,9 @@ LINEAGES = st.sampled_from([A, B, C])
 def test_no_young_peer_ever_goes_in_circles(announced, start):
     """Each move of one peer, with all others as they are, goes to a strictly better lineage: at most one for each that there is."""
     seen = [LineageVoices(lineage, young, peer=PeerId(str(index))) for index, (lineage, young) in enumerate(announced)]
-    standing, moves = young(start), 0
-    while target := where_to_move(standing, seen, now=1.0):
-        standing.enter(target[0].lineage, now=0.0)
+    lineage_state, moves = young(start), 0
+    while target := where_to_move(lineage_state, seen, now=1.0):
+        lineage_state.enter(target[0].lineage, now=0.0)
         moves += 1
         assert moves <= 3
 

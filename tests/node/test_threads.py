@@ -29,7 +29,7 @@ def runtime(tmp_path) -> Runtime:
 
 
 @pytest.fixture
-def assembly(tmp_path, runtime):
+def strategies(tmp_path, runtime):
     manager = PluginManager.discover(only=())
     document = {
         "storage": [{"use": "directory", "path": str(tmp_path / "one")}, {"use": "directory", "path": str(tmp_path / "two")}],
@@ -65,20 +65,22 @@ async def jammed(jam: Jam, contexts, beside) -> None:
             jam.end.set()
 
 
-def test_the_history_is_written_while_all_threads_of_a_storage_and_an_announcer_hang(assembly, runtime, tmp_path):
+def test_the_history_is_written_while_all_threads_of_a_storage_and_an_announcer_hang(strategies, runtime, tmp_path):
     history, jam = History.open(tmp_path / "history.sqlite"), Jam()
 
     async def write() -> None:
         assert await runtime.in_thread(history.next_number, Kind.UPDATE) == 1
         assert not jam.end.is_set() and jam.running >= 2
 
-    contexts = [assembly.storages[0].strategy.context, assembly.announcers[0].strategy.context]
+    contexts = [strategies.storages[0].strategy.context, strategies.announcers[0].strategy.context]
     trio.run(jammed, jam, contexts, write)
 
 
-def test_every_strategy_has_threads_of_its_own(assembly):
-    services = [*assembly.storages, *assembly.announcers]
-    contexts = [named.strategy.context for named in (*services, assembly.selector, assembly.gates[0], assembly.merge, assembly.codec)]
+def test_every_strategy_has_threads_of_its_own(strategies):
+    services = [*strategies.storages, *strategies.announcers]
+    contexts = [
+        named.strategy.context for named in (*services, strategies.selector, strategies.gates[0], strategies.merge, strategies.codec)
+    ]
 
     async def work(context) -> None:
         assert await context.in_thread(lambda: 1) == 1
@@ -88,13 +90,13 @@ def test_every_strategy_has_threads_of_its_own(assembly):
         trio.run(jammed, Jam(), others, partial(work, context))
 
 
-def test_a_storage_keeps_its_limit(assembly):
+def test_a_storage_keeps_its_limit(strategies):
     jam = Jam()
 
     async def count() -> None:
         assert jam.running == 8
 
-    trio.run(jammed, jam, [assembly.storages[0].strategy.context], count)
+    trio.run(jammed, jam, [strategies.storages[0].strategy.context], count)
 
 
 def test_codecs_gates_and_merges_are_called_in_threads_of_their_own_and_never_in_those_of_the_core(runtime):

@@ -118,8 +118,8 @@ def test_strategies_get_secrets_of_a_private_swarm_only(made: Made) -> None:
 def test_each_kind_of_swarm_is_told_in_its_own_words(made: Made, media: dict[str, str], tables: dict[str, Any], words: str) -> None:
     import re
 
-    config, assembly = made(**media, **tables)
-    assert re.search(words, membership(config, assembly.swarm, list(assembly.services())))
+    config, strategies = made(**media, **tables)
+    assert re.search(words, membership(config, strategies.swarm, list(strategies.services())))
 
 
 def test_a_fingerprint_is_short_and_equal_for_members_alone() -> None:

@@ -32,31 +32,31 @@ def listener() -> Receiver:
 
 
 def test_the_log_tells_of_the_first_message_without_a_seal_and_then_ever_less_often() -> None:
-    hearing = listener()
+    receiver = listener()
     with capture_logs() as logs:
         for number in range(2_345):
-            hearing.hear(Heard(number.to_bytes(40, "big"), backlog=False))
+            receiver.hear(Heard(number.to_bytes(40, "big"), backlog=False))
             if number % 7 == 0:
-                hearing.take_learned()  # saving the counts does not make the log begin anew
+                receiver.take_learned()  # saving the counts does not make the log begin anew
     told = [(line["log_level"], line["event"], line["reason"], line["count"]) for line in logs]
     assert told == [("warning", "messages.refused", "seal", count) for count in (1, 10, 100, 1000)]
 
 
 def test_every_reason_is_counted_and_told_by_itself() -> None:
-    hearing = listener()
+    receiver = listener()
     good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
     with capture_logs() as logs:
         for message in (b"noise", good, bytes(2000), good, good[:-1]):
-            hearing.hear(Heard(message, backlog=False))
-    assert hearing.refusals == {"seal": 2, "oversized": 1, "duplicate": 1}
+            receiver.hear(Heard(message, backlog=False))
+    assert receiver.refusals == {"seal": 2, "oversized": 1, "duplicate": 1}
     assert [(line["log_level"], line["reason"]) for line in logs] == [("warning", "seal"), ("warning", "oversized"), ("info", "duplicate")]
 
 
 def test_noise_is_not_kept_and_does_not_drive_out_what_was_verified() -> None:
-    hearing = listener()
+    receiver = listener()
     good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
-    hearing.hear(Heard(good, backlog=False))
+    receiver.hear(Heard(good, backlog=False))
     for number in range(3_000):
-        hearing.hear(Heard(number.to_bytes(40, "big"), backlog=False))
-    assert list(hearing._recent) == [good]
-    assert list(hearing.inbox.known) == [ALICE.peer]
+        receiver.hear(Heard(number.to_bytes(40, "big"), backlog=False))
+    assert list(receiver._recent) == [good]
+    assert list(receiver.inbox.known) == [ALICE.peer]

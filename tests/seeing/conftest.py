@@ -100,7 +100,7 @@ def lived(tmp_path: Path) -> Callable[..., Lived]:
         home.happened(home.verdict())
         with home.open() as history:
             history.add_published(PublishedUpdate(3, home.own_root, home.lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
-            history.save_standing(home.lineage, 41, 300.0)
+            history.save_lineage_state(home.lineage, 41, 300.0)
         return home
 
     return make

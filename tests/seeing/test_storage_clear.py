@@ -95,12 +95,12 @@ def test_all_own_roots_go_from_all_storages_and_those_of_others_stay(stored, lea
 def test_the_home_knows_that_nothing_is_published_and_keeps_the_rest(stored, learnae):
     home = stored("one")
     with home.open() as history:
-        before = history.standing(), history.last_round(), history.own_numbers()
+        before = history.lineage_state(), history.last_round(), history.own_numbers()
         assert len(history.published()) == 1
     assert learnae("storage", "clear", home.path, "--yes").code == 0
     with home.open() as history:
         assert history.published() == []
-        assert (history.standing(), history.last_round(), history.own_numbers()) == before
+        assert (history.lineage_state(), history.last_round(), history.own_numbers()) == before
     assert Identity.load_or_create(home.path / "key").peer == home.own
 
 

@@ -163,7 +163,7 @@ def test_a_young_peer_that_cannot_move_trains_on_and_moves_when_it_can(run_world
     async def main(world):
         a = world.peer("a", 8.0, lineage=LINEAGE)
         b = world.peer("b", 0.0, lineage=b"lineage2", settings={"join": {"settle_seconds": 300.0}})
-        b.history.save_standing(b"lineage2", 0, 0.0)
+        b.history.save_lineage_state(b"lineage2", 0, 0.0)
         world.weather.storage[b.peer] = always(Fault.SILENCE, "get")
         a.start()
         b.start()
@@ -225,7 +225,7 @@ def test_a_key_without_its_history_hears_out_what_it_once_said_before_it_speaks(
         again = world.peer("a", 0.0, lineage=LINEAGE)  # the same key, an empty history
         again.start()
         await trio.sleep(10)
-        return b.node.hearing.refusals, again.history.own_numbers(), a.history.own_numbers(), b.history.counts()
+        return b.node.receiver.refusals, again.history.own_numbers(), a.history.own_numbers(), b.history.counts()
 
     _, again, before, counts = run_world(main, seed=3)
     assert all(again[kind] > before[kind] for kind in before)

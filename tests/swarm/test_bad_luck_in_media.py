@@ -242,7 +242,7 @@ def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
         a.node.stop()
         await trio.sleep(5)
-        return [a.node.services.is_open(service) for service in a.node.assembly.services()]
+        return [a.node.services.is_open(service) for service in a.node.strategies.services()]
 
     assert run_world(main) == [False, False]
 
@@ -253,7 +253,7 @@ def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
         b.trainer.round_seconds = lambda: 0.7
         await trio.sleep(5.65)  # the last own round ended at 5.0, the last of the other at 5.6
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
-        heard = a.node.hearing.inbox.get(b.peer, Kind.UPDATE).announcement.number
+        heard = a.node.receiver.inbox.get(b.peer, Kind.UPDATE).announcement.number
         a.node.stop()
         await trio.sleep(3)
         return heard, a.history.marks()[b.peer, Kind.UPDATE].number
@@ -270,7 +270,7 @@ def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_go
 
         async def stopping(function, *args):
             if function == a.node._write and not heard:
-                heard.append(a.node.hearing.inbox.get(b.peer, Kind.UPDATE).announcement.number)
+                heard.append(a.node.receiver.inbox.get(b.peer, Kind.UPDATE).announcement.number)
                 a.node.stop()
             return await in_thread(function, *args)
 

@@ -121,7 +121,7 @@ def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
         a.start()
         b.start()
         await trio.sleep(5)
-        return b.node.hearing.hints(a.peer, "reachable"), b.node.hearing.hints(a.peer, "stormy")
+        return b.node.receiver.hints(a.peer, "reachable"), b.node.receiver.hints(a.peer, "stormy")
 
     reachable, none = run_world(main, strategies={"storage": {"reachable": Reachable}}, storage=[{"use": "reachable"}, {"use": "stormy"}])
     assert reachable == tuple(f"address-{number}" for number in range(8))
@@ -142,8 +142,8 @@ def test_a_store_that_moves_is_told_of_within_seconds(run_world):
         a.start()
         b.start()
         await trio.sleep(39)
-        before = b.node.hearing.hints(a.peer, "moving")
+        before = b.node.receiver.hints(a.peer, "moving")
         await trio.sleep(5)
-        return before, b.node.hearing.hints(a.peer, "moving")
+        return before, b.node.receiver.hints(a.peer, "moving")
 
     assert run_world(main, strategies={"storage": {"moving": Moving}}, storage={"use": "moving"}) == (("here",), ("there",))

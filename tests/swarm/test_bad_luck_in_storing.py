@@ -200,10 +200,10 @@ def test_a_peer_that_cannot_be_fetched_is_tried_less_and_less_often_until_it_can
         b.start()
         await trio.sleep(30.5)
         tried = [report.round for report in a.trainer.reports if report.chosen]
-        failures = a.node.hearing.peers.get(b.peer).failures
+        failures = a.node.receiver.peers.get(b.peer).failures
         del world.weather.storage[a.peer]
         await trio.sleep(40)
-        return tried, failures, a.node.hearing.peers.get(b.peer).failures, [report.merged for report in a.trainer.reports[-5:]]
+        return tried, failures, a.node.receiver.peers.get(b.peer).failures, [report.merged for report in a.trainer.reports[-5:]]
 
     tried, failures, afterwards, merged = run_world(main)
     waits = [later - earlier for earlier, later in itertools.pairwise(tried)]

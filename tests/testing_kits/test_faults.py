@@ -155,7 +155,7 @@ def test_an_announcement_meets_its_fault(fault: Fault, message: bytes | None) ->
 
 
 def test_a_listener_meets_its_fault() -> None:
-    async def hearing(fault: Fault) -> list[bytes]:
+    async def receiver(fault: Fault) -> list[bytes]:
         shared, found = SharedResources(), list[bytes]()
         sender = MemoryAnnouncer(NoOptions(), make_context(HOME, shared=shared))
         for message in (b"one", b"two", b"three"):
@@ -166,11 +166,11 @@ def test_a_listener_meets_its_fault() -> None:
         return found
 
     async def scenario() -> None:
-        assert await hearing(Fault.SLOW) == [b"one", b"two", b"three"]
-        assert await hearing(Fault.GARBAGE) == [garbled(b"one"), garbled(b"two"), garbled(b"three")]
-        assert await hearing(Fault.SILENCE) == []
+        assert await receiver(Fault.SLOW) == [b"one", b"two", b"three"]
+        assert await receiver(Fault.GARBAGE) == [garbled(b"one"), garbled(b"two"), garbled(b"three")]
+        assert await receiver(Fault.SILENCE) == []
         for fault in (Fault.BEFORE, Fault.HALFWAY):
             with pytest.raises(UnavailableError):
-                await hearing(fault)
+                await receiver(fault)
 
     virtually(scenario)

@@ -38,7 +38,7 @@ MIB = 2**20
 HEAVY = {"iota", "numpy", "requests", "structlog", "torch", "trio"}
 
 
-def receiver(swarm: SwarmIdentity) -> Receiver:
+def make_receiver(swarm: SwarmIdentity) -> Receiver:
     """All of a node that hears."""
     peers = Peers(64)
     inbox = Inbox(capacity=64, trusted=peers.trusts)
@@ -65,14 +65,14 @@ def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     key: SwarmKey | None, shared_tangle: Tangle, learnae_contexts: Callable[[str], Context], tmp_path: Path
 ) -> None:
     swarm = SwarmIdentity(f"weather {tmp_path}", key)
-    hearing, (there, here) = receiver(swarm), shared_tangle.urls
+    receiver, (there, here) = make_receiver(swarm), shared_tangle.urls
     context = attrs.evolve(learnae_contexts("node"), secret=swarm.secret)
     readings = [b"reading %d" % number for number in range(1, 5)] + [bytes(SAMPLE_BYTES).replace(b"\0", b"x")]
     heard = list[Any]()
 
     def hear(message: Heard) -> None:
-        hearing.hear(message)
-        if entry := next(iter(hearing.inbox.known.values()), None):
+        receiver.hear(message)
+        if entry := next(iter(receiver.inbox.known.values()), None):
             heard.append(entry.entries[Kind.SAMPLE].announcement)
 
     async def test() -> None:
@@ -88,7 +88,7 @@ def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     trio.run(test)
     assert heard[-1].body == Sample(readings[-1])
     assert {announcement.body for announcement in heard} <= {Sample(reading) for reading in readings}
-    assert not hearing.refusals.keys() - {"duplicate", "replay"}
+    assert not receiver.refusals.keys() - {"duplicate", "replay"}
 
 
 def run_sensor(swarm: SwarmIdentity, url: str, home: Path, readings: list[bytes]) -> list[int]:

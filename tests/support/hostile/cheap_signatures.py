@@ -92,11 +92,11 @@ class Listener:
 
     now: float = 0.0
     swarm: SwarmIdentity = OPEN
-    hearing: Receiver = attrs.field(init=False)
+    receiver: Receiver = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         peers = Peers(4096, {})
-        self.hearing = Receiver(
+        self.receiver = Receiver(
             own=signer("me").peer,
             swarm=self.swarm.id,
             seal=self.swarm.messages,
@@ -112,7 +112,7 @@ class Listener:
     def accepts(self, names: Iterable[str]) -> None:
         """Updates of theirs were merged once."""
         for name in names:
-            self.hearing.peers.merged(signer(name).peer)
+            self.receiver.peers.merged(signer(name).peer)
 
     def hears(self, messages: Iterable[bytes], *, seconds: float = 0.0, medium: str = "folder", backlog: bool = False) -> int:
         """How many were taken, spread evenly over so many seconds."""
@@ -120,9 +120,9 @@ class Listener:
         taken = 0
         for message in messages:
             self.now += seconds / len(messages)
-            taken += self.hearing.hear(Heard(message, backlog), medium)
+            taken += self.receiver.hear(Heard(message, backlog), medium)
         return taken
 
     @property
     def refusals(self) -> dict[str, int]:
-        return dict(self.hearing.refusals)
+        return dict(self.receiver.refusals)

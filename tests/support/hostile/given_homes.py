@@ -46,7 +46,7 @@ def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
             )
         )
         history.add_published(PublishedUpdate(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
-        history.save_standing(lineage, 41, 300.0)
+        history.save_lineage_state(lineage, 41, 300.0)
         sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)
         history.save_peers({}, {}, {"reason": 3}, [EquivocationProof(ALICE, Kind.UPDATE, 1, b"a", b"b")], [sighting])
     name = encodable(text)[:LONGEST_NAME]

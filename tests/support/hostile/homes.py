@@ -50,7 +50,7 @@ def _history(home: Path) -> Target:
         path.write_bytes(data)
         with History.read(path) as history:
             return (
-                history.standing(),
+                history.lineage_state(),
                 history.reader.totals(),
                 history.reader.heard(),
                 history.published(),
@@ -59,7 +59,7 @@ def _history(home: Path) -> Target:
             )
 
     with History.open(path) as history:
-        history.save_standing(b"lineage1", 3, 1.0)
+        history.save_lineage_state(b"lineage1", 3, 1.0)
     return Target("history", decode, (ConfigError, UnavailableError), (path.read_bytes(),))
 
 
