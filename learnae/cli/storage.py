@@ -149,8 +149,7 @@ def _state(holding: Holding) -> str:
 
 def _forget(home: Home) -> None:
     with History.open(home.path / HISTORY) as history:
-        for item in history.published():
-            history.drop_published(item.number)
+        history.drop_all_published()
 
 
 def _roots(count: int) -> str:

@@ -186,6 +186,10 @@ class History:
         with self.database.writing() as db:
             db.execute("DELETE FROM published WHERE number = ?", (number,))
 
+    def drop_all_published(self) -> None:
+        with self.database.writing() as db:
+            db.execute("DELETE FROM published")
+
     def published(self) -> list[PublishedUpdate]:
         """The newest first."""
         return [PublishedUpdate(*row) for row in self.database.rows("SELECT * FROM published ORDER BY number DESC")]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from learnae.errors import UnavailableError
-from learnae.node.history_file import TimeLimit, to_read, to_write, transaction, upgrade
+from learnae.node.history_file import LOOK_SECONDS, to_read, to_write, transaction, upgrade
+from learnae.node.history_limits import TimeLimit, taken
 from learnae.node.history_schema import checked
 
 USUAL, DURABLE = "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"
@@ -35,7 +36,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(USUAL)
             upgrade(connection, path)
-        return cls(connection)
+        return cls(connection, TimeLimit(connection, LOOK_SECONDS))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -91,7 +92,7 @@ class Database:
         """A question to one table. Each column is of the table's type, which SQLite does not see to: any program may have written it."""
         with self._using() as connection:
             cursor = connection.execute(query, values)
-            return checked(query, cursor.description, cursor.fetchall())
+            return checked(query, cursor.description, taken(cursor))
 
 
 def _damaged(error: Exception) -> UnavailableError:

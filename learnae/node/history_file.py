@@ -11,44 +11,35 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import attrs
 
 from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import HomeFolder, open_home
-from learnae.node.history_schema import APPLICATION_ID, STEPS, VERSION, check_journal, version_of
+from learnae.node.history_limits import (
+    INDEX,
+    JOURNAL,
+    LOG,
+    LONGEST_VALUE,
+    MOST_BYTES,
+    UPGRADE_SECONDS,
+    TimeLimit,
+    back_up,
+    check_journals,
+    too_large,
+    upgrading,
+)
+from learnae.node.history_schema import APPLICATION_ID, STEPS, VERSION, version_of
 from learnae.records import MEGABYTE
 
 MEMORY, ON_DISK = ":memory:", ""  # an empty name is a file that SQLite makes for itself, and of which it keeps a few pages in memory
 BUSY_SECONDS = 10.0
 LOOK_SECONDS = 30.0  # for each question of whoever only looks, and for the look before something is written
-MOST_BYTES = 4096 * MEGABYTE
-BESIDE = ("-wal", "-shm", "-journal")  # what SQLite puts beside the file
-_OPERATIONS = 10_000  # of SQLite's machine between two looks at the clock
-
-
-class TimeLimit:
-    """What SQLite is asked while it is entered must be answered within `seconds`, else it raises OperationalError."""
-
-    def __init__(self, connection: sqlite3.Connection, seconds: float) -> None:
-        self._seconds = seconds
-        self._end: float | None = None
-        connection.set_progress_handler(self._is_over, _OPERATIONS)
-
-    def __enter__(self) -> Self:
-        self._end = time.monotonic() + self._seconds
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end = None
-
-    def _is_over(self) -> bool:
-        return self._end is not None and time.monotonic() > self._end
+BESIDE = (LOG, INDEX, JOURNAL)  # what SQLite puts beside the file
 
 
 @contextmanager
@@ -75,8 +66,8 @@ def check_files(folder: HomeFolder, name: str) -> bool:
     """Whether there is a file of this name. Raises ConfigError unless it, and what SQLite has put beside it, are plain and do no harm."""
     found = [folder.look(one) for one in (name, *(f"{name}{suffix}" for suffix in BESIDE))]
     if any(one is not None and one.st_size > MOST_BYTES for one in found):
-        raise ConfigError(Problem("peer.home", f"the history {folder.path / name} is too large to be one", "move it away"))
-    check_journal(folder, name, MOST_BYTES)
+        raise too_large(folder.path / name)
+    check_journals(folder, name, MOST_BYTES)
     return found[0] is not None
 
 
@@ -118,8 +109,10 @@ def harden(connection: sqlite3.Connection) -> None:
 def upgrade(connection: sqlite3.Connection, path: Path | str) -> None:
     """To the newest version, all or nothing. Raises ConfigError for a file that is none of ours."""
     with transaction(connection):
-        for statement in (statement for step in STEPS[version_of(connection, path) :] for statement in step):
-            connection.execute(statement)
+        steps = STEPS[version_of(connection, path) :]
+        with upgrading(connection), TimeLimit(connection, UPGRADE_SECONDS):
+            for statement in (statement for step in steps for statement in step):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
@@ -138,7 +131,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 LOOKS = 5
-LONGEST_VALUE = 16 * MEGABYTE  # whoever looks needs nothing that is longer
 
 State = tuple[int, int, int] | None
 
@@ -233,6 +225,8 @@ def _elsewhere(file: _File) -> sqlite3.Connection | None:
             return None
         if _state(file) != before:
             return None
+        with open_home(Path(place)) as folder:  # its owner may have changed it since it was looked at
+            check_files(folder, file.path.name)
         with connected(Path(place) / file.path.name, file.path) as connection, closing(connection):
             return _copied(connection, file.path)
 
@@ -268,7 +262,7 @@ def _copied(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     with TimeLimit(connection, LOOK_SECONDS):
         version_of(connection, path)
     with connected(ON_DISK, path) as copy:
-        connection.backup(copy)
+        back_up(connection, copy, path)
         upgrade(copy, path)
         return copy
 

@@ -79,7 +79,8 @@ class HistoryReader:
 
     def heard(self) -> list[Sighting]:
         """Those heard last come first."""
-        rows = self.database.rows("SELECT * FROM heard ORDER BY at DESC")
+        rows = self.database.rows("SELECT * FROM heard")
+        rows.sort(key=lambda row: row[1], reverse=True)  # SQLite would write all rows to a file, however long they are
         return [
             Sighting(PeerId(peer), at, round_, bool(live), number, root, lineage, age, None if young is None else bool(young), *rest)
             for peer, at, round_, live, number, root, lineage, age, young, *rest in rows
@@ -97,12 +98,16 @@ class HistoryReader:
 
     def peers_beginning(self, digits: str, limit: int) -> list[PeerId]:
         """Every peer of which anything is kept and whose key begins like this."""
-        query = " UNION ".join(f"SELECT peer FROM {table} WHERE substr(peer, 1, ?1) = ?2" for table in _WITH_PEERS)
+        query = " UNION ".join(
+            f"SELECT peer FROM {table} WHERE substr(peer, 1, ?1) = ?2 AND {_SHORT.format('peer')}" for table in _WITH_PEERS
+        )
         return [PeerId(peer) for (peer,) in self.database.rows(f"{query} ORDER BY peer LIMIT ?3", len(digits), digits, limit)]
 
     def roots_beginning(self, text: str, limit: int) -> list[Cid]:
         """Every root, own or fetched, that is kept and begins like this."""
-        query = " UNION ".join(f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?1) = ?2" for table, column in _WITH_ROOTS)
+        query = " UNION ".join(
+            f"SELECT {column} FROM {table} WHERE substr({column}, 1, ?1) = ?2 AND {_SHORT.format(column)}" for table, column in _WITH_ROOTS
+        )
         return [Cid(root) for (root,) in self.database.rows(f"{query} LIMIT ?3", len(text), text, limit)]
 
     def _verdicts(self, condition: str, *values: str | int) -> list[UpdateVerdict]:
@@ -111,6 +116,7 @@ class HistoryReader:
         return [_verdict(*row) for row in self.database.rows(f"SELECT * FROM verdicts WHERE {condition} ORDER BY {order} LIMIT ?", *values)]
 
 
+_SHORT = "length({}) <= 64"  # of a union, SQLite keeps what it has found in a file, however long that is
 _WITH_PEERS = ("heard", "peers", "verdicts", "denied", "proofs")
 _WITH_ROOTS = (("verdicts", "root"), ("published", "root"), ("heard", "root"))
 

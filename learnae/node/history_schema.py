@@ -1,29 +1,21 @@
 """The tables of a history, and the check that a file of SQLite is the history of a peer and nothing else.
 
-A journal of one database only says how its pages were. One of a transaction over several ends in the name of a further file, and once it
-is played back, SQLite deletes that file, wherever it lies. No transaction of ours is over several, so no journal of ours ends like that.
-
-The other files beside a history say nothing but what stands in its pages: a log (`-wal`) is played back into them, and an index (`-shm`)
-is emptied by whoever comes first.
-
 Views, triggers and columns that are computed may take for ever, or do something; a file of another program is not ours to write to. So
-a file has the tables of its version to the letter, or it is none of ours.
+a file has the tables of its version to the letter, or it is none of ours. No name is let through: whoever edits a file by hand gives a
+trigger the name of a table of SQLite's own. What SQLite computes while it reads the definitions, as from `sqlite_stat1`, is kept small.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-import struct
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import HomeFolder
 
 _FIRST = """
 CREATE TABLE IF NOT EXISTS own_numbers (
@@ -95,42 +87,15 @@ KEPT_ROUNDS = 100_000
 KEPT_VERDICTS = 400_000
 
 
-SUFFIX = "-journal"
-MAGIC = bytes.fromhex("d9d505f920a163d7")  # a journal starts with it, and ends with it where a further file is named
-_HEAD = struct.Struct(">8s5I")  # magic, records, nonce, pages of the database, bytes of a sector, bytes of a page
-_WIDEST_PAGE = 1 << 16
-
-
-def check_journal(folder: HomeFolder, name: str, most_bytes: int) -> None:
-    """Raises ConfigError where to play back the journal of the database `name` would delete a file, or make the database longer."""
-    try:
-        descriptor = folder.open(f"{name}{SUFFIX}")
-    except FileNotFoundError:  # also of a transaction that has ended meanwhile
-        return
-    with os.fdopen(descriptor, "rb") as file:
-        head = file.read(_HEAD.size)
-        file.seek(max(0, os.fstat(descriptor).st_size - len(MAGIC)))
-        tail = file.read(len(MAGIC))
-    if tail == MAGIC and len(head) == _HEAD.size:
-        raise _problem(folder, name, "names another file, which SQLite would delete")
-    if len(head) == _HEAD.size and head.startswith(MAGIC):
-        *_, pages, _sector, page_bytes = _HEAD.unpack(head)
-        if pages * (page_bytes or _WIDEST_PAGE) > most_bytes:
-            raise _problem(folder, name, "would make the history too large to be one")
-
-
-def _problem(folder: HomeFolder, name: str, what: str) -> ConfigError:
-    return ConfigError(
-        Problem(
-            "peer.home",
-            f"the journal {folder.path / name}{SUFFIX} {what}: none of a peer does so",
-            "trust nothing in this home; name another",
-        )
-    )
-
-
-_OF_SQLITE = ("sqlite_autoindex_", "sqlite_stat")  # its own, which nobody can make by hand
-_MOST = 1000  # things in a file
+_MOST = 100  # things in a file; ours are some twenty
+_SPACES = re.compile(r"[ \t\n\r\f]+")  # as SQLite sees them: all other characters are part of a name
+_NARROW: Mapping[int, int] = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 4096,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 4096,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 16,
+}
+"""While definitions are read; the longest of ours has some 600 characters."""
+_OPERATIONS, _TIMES = 1000, 20  # of SQLite's machine: ours take fewer than a thousand
 _TABLE = re.compile(r"\bFROM (\w+)")
 _TYPES: Mapping[str, type] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 
@@ -139,14 +104,45 @@ Row = tuple[Any, ...]
 
 def version_of(connection: sqlite3.Connection, path: Path | str) -> int:
     """0 for an empty file. Raises ConfigError for one that a newer Learnae has written, and for one that is no history."""
-    version, application = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("user_version", "application_id"))
+    with _narrowly(connection) as is_long:
+        try:
+            version, application, things = *_marks(connection), _things(connection)
+        except sqlite3.OperationalError as error:
+            if not is_long():
+                raise
+            raise _no_history(path, "it has far more in it than tables of ours") from error
     if application not in (0, APPLICATION_ID):
         raise _no_history(path, f"it is the database of another program ({application:#x})")
     if version > VERSION:
         raise ConfigError(Problem("peer.home", f"a newer Learnae has written {path}", "install that one, or name another home"))
-    if version < 0 or _things(connection) != _ours(version):
+    if version < 0 or things != _ours(version):
         raise _no_history(path, "its tables are not those of a history")
     return version
+
+
+@contextmanager
+def _narrowly(connection: sqlite3.Connection) -> Iterator[Callable[[], bool]]:
+    """Little is read and computed; the function tells whether it was too much. A limit of time that was set before is gone after it."""
+    before = {limit: connection.setlimit(limit, most) for limit, most in _NARROW.items()}
+    counted = 0
+
+    def is_enough() -> bool:
+        nonlocal counted
+        counted += 1
+        return counted > _TIMES
+
+    connection.set_progress_handler(is_enough, _OPERATIONS)
+    try:
+        yield lambda: counted > _TIMES
+    finally:
+        connection.set_progress_handler(None, 0)
+        for limit, most in before.items():
+            connection.setlimit(limit, most)
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    version, application = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("user_version", "application_id"))
+    return version, application
 
 
 def checked(query: str, columns: Sequence[Any] | None, rows: list[Row]) -> list[Row]:
@@ -161,12 +157,13 @@ def checked(query: str, columns: Sequence[Any] | None, rows: list[Row]) -> list[
 
 
 def _things(connection: sqlite3.Connection) -> frozenset[Row]:
-    """All that the file defines, without spaces that say nothing."""
-    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT ?", (_MOST,)).fetchall()
+    """All that the file defines, without spaces that say nothing. Raises sqlite3.DatabaseError where there is more than a history has."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master LIMIT ?", (_MOST + 1,)).fetchall()
+    roots = [root for *_, root in rows]
+    if len(rows) > _MOST or len(set(roots)) < len(roots) or any(not isinstance(root, int) or root < 2 for root in roots):
+        raise sqlite3.DatabaseError("its tables are not those of a history")
     return frozenset(
-        (kind, name, table, " ".join(str(sql).split()))
-        for kind, name, table, sql in rows
-        if not (kind in ("table", "index") and str(name).startswith(_OF_SQLITE))
+        (kind, name, table, _SPACES.sub(" ", sql).strip(" ") if isinstance(sql, str) else sql) for kind, name, table, sql, _ in rows
     )
 
 

@@ -83,7 +83,7 @@ def resident() -> int:
 def test_only_the_look_before_a_migration_has_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     really = time.monotonic
     with history_file.to_write(path) as connection:
-        monkeypatch.setattr(history_file.time, "monotonic", lambda: really() + 100 * history_file.LOOK_SECONDS)
+        monkeypatch.setattr(time, "monotonic", lambda: really() + 100 * history_file.LOOK_SECONDS)
         assert connection.execute(COUNT).fetchone() == (200_000,)
 
 
