@@ -11,7 +11,8 @@ import pytest
 
 from learnae.node.claims import FASTEST, Claims, bounded, held, lower_median
 from learnae.node.lineage_search import adopted_age
-from learnae.records import Cid, LocalModel, PeerId, Received, Update
+from learnae.records import LocalModel, PeerId, Received
+from tests.support.records import an_update
 
 MOST, OLD = np.iinfo(np.int64).max, 1 << 48
 COUNTS = "bn.num_batches_tracked"
@@ -28,18 +29,7 @@ LIES: dict[str, Callable[[int, int], tuple[int, int]]] = {
 
 
 def received(name: str, count: int, age: int) -> Received:
-    update = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=LINEAGE,
-        signature=b"s" * 8,
-        age=age,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="fp32",
-    )
+    update = an_update(lineage=LINEAGE, age=age, codec="fp32")
     return Received(peer=PeerId(name), update=update, tensors={COUNTS: np.array(count)})
 
 

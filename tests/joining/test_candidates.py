@@ -13,8 +13,9 @@ from learnae.node.lineage import LineageState, Support
 from learnae.node.lineage_search import LANES
 from learnae.node.peers import Peers
 from learnae.node.selection import UpdateSelection
-from learnae.records import Announcement, Cid, PeerId, Update
+from learnae.records import Announcement, Cid, PeerId
 from learnae.testing.context import make_runtime
+from tests.support.records import an_update
 
 LINEAGE = b"lineage1"
 ME, ALICE, BOB = PeerId("e" * 64), PeerId("a" * 64), PeerId("b" * 64)
@@ -22,18 +23,7 @@ OWN = PublishedUpdate(3, Cid("own"), LINEAGE, 7, 0, 10, "fp32", b"s" * 8)
 
 
 def entry(peer: PeerId, *, backlog: bool = False) -> InboxEntry:
-    body = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=LINEAGE,
-        signature=b"s" * 8,
-        age=7,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="fp32",
-    )
+    body = an_update(lineage=LINEAGE, age=7, codec="fp32")
     return InboxEntry(Announcement(swarm=b"", peer=peer, number=1, body=body), b"", b"", 0.0, 1, backlog)
 
 
@@ -86,18 +76,7 @@ class Counting(Inbox):
 def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_for_than_at_once(newcomer):
     inbox = Counting(300, lambda peer: False)
     for number in range(300):
-        body = Update(
-            root=Cid("root"),
-            bytes=1,
-            lineage=number.to_bytes(8, "big"),
-            signature=b"s" * 8,
-            age=7,
-            young=False,
-            own_steps=0,
-            samples=0,
-            step_seconds=0.0,
-            codec="fp32",
-        )
+        body = an_update(lineage=number.to_bytes(8, "big"), age=7, codec="fp32")
         inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
     chooser = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
     made = attrs.evolve(settling(JoinTable()), chooser=chooser)

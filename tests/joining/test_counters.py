@@ -22,7 +22,8 @@ from learnae.node.claims import (
     held,
     lower_median,
 )
-from learnae.records import Cid, LocalModel, PeerId, Received, Update
+from learnae.records import LocalModel, PeerId, Received
+from tests.support.records import an_update
 
 MOST = np.iinfo(np.int64).max
 LINEAGE = b"lineage1"
@@ -32,18 +33,7 @@ def received(name: str, count: int, age: int = 7) -> Received:
     tensors = {"n": np.array(count), "table": np.array([count]), "w": np.array([0.5], np.float32)}
     return Received(
         peer=PeerId(name),
-        update=Update(
-            root=Cid("root"),
-            bytes=1,
-            lineage=LINEAGE,
-            signature=b"s" * 8,
-            age=age,
-            young=False,
-            own_steps=0,
-            samples=0,
-            step_seconds=0.0,
-            codec="fp32",
-        ),
+        update=an_update(lineage=LINEAGE, age=age, codec="fp32"),
         tensors=tensors,
     )
 

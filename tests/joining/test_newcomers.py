@@ -11,7 +11,8 @@ from learnae.node.claims import OLDEST
 from learnae.node.inbox import InboxEntry
 from learnae.node.lineage_search import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained
-from learnae.records import Announcement, Cid, Decoded, LocalModel, PeerId, TensorSpec, Update
+from learnae.records import Announcement, Decoded, LocalModel, PeerId, TensorSpec
+from tests.support.records import an_update
 
 COUNTS = "bn.num_batches_tracked"
 SPECS = {
@@ -25,18 +26,7 @@ MOST = np.iinfo(np.int64).max
 def obtained(weight: float, integers: list[int], age: int = 7, table: list[int] | None = None) -> Obtained:
     tensors = {"w": np.full(2, weight, np.float32), COUNTS: np.array(integers), "table": np.array(table or integers)}
     decoder = SimpleNamespace(specs=SPECS, decode=lambda name: Decoded(tensors[name]))
-    body = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=age,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="fp32",
-    )
+    body = an_update(age=age, codec="fp32")
     return Obtained(InboxEntry(Announcement(swarm=b"", peer=PeerId("p"), number=1, body=body), b"", b"", 0.0, 1, False), decoder)
 
 

@@ -15,8 +15,9 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead
 from learnae.node.obtaining import Obtained
 from learnae.node.reports import RoundRecord
-from learnae.records import Announcement, Cid, PeerId, Update
+from learnae.records import Announcement, PeerId
 from learnae.testing.virtual_time import run_in_virtual_time
+from tests.support.records import an_update
 
 NEVER = 10.0  # when the deadline of a fetch has passed
 
@@ -44,18 +45,7 @@ class Line:
 
 
 def lead(name: str, strength: int, count: int = 1) -> SearchLead:
-    body = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=name.encode(),
-        signature=b"s" * 8,
-        age=7,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="fp32",
-    )
+    body = an_update(lineage=name.encode(), age=7, codec="fp32")
     entries = [
         InboxEntry(Announcement(swarm=b"", peer=PeerId(name), number=number, body=body), b"", b"", 0.0, 1, False) for number in range(count)
     ]
@@ -63,18 +53,7 @@ def lead(name: str, strength: int, count: int = 1) -> SearchLead:
 
 
 def crowd(names: Sequence[str]) -> SearchLead:
-    body = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=b"crowd",
-        signature=b"s" * 8,
-        age=7,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="fp32",
-    )
+    body = an_update(lineage=b"crowd", age=7, codec="fp32")
     return SearchLead(
         b"crowd",
         [InboxEntry(Announcement(swarm=b"", peer=PeerId(name), number=1, body=body), b"", b"", 0.0, 1, False) for name in names],

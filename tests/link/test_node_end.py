@@ -35,24 +35,11 @@ from learnae.link.messages import (
     Want,
 )
 from learnae.link.node_end import NodeLink, open_link
-from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
+from learnae.records import Cid, PeerId, TensorSpec, UpdateVerdict
+from tests.support.records import a_report
 
 SPECS = (TensorSpec(name="w", dtype="float32", shape=(4,)),)
-REPORT = RoundReport(
-    round=1,
-    seconds=0.5,
-    lineage=b"lineage8",
-    age=7,
-    published=None,
-    published_bytes=0,
-    fetched_bytes=0,
-    heard=0,
-    chosen=0,
-    merged=0,
-    refused=0,
-    failed=0,
-    outcome="alone",
-)
+REPORT = a_report(seconds=0.5, lineage=b"lineage8", age=7)
 
 
 def progress(adoption: int = 0) -> TrainerProgress:

@@ -17,24 +17,14 @@ from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.relay import LONGEST, NEWEST, BlockRelay
 from learnae.node.retention import RetentionPolicy
-from learnae.records import Announcement, Update
+from learnae.records import Announcement
 from learnae.testing.context import make_runtime, peer_named
 from learnae.testing.virtual_time import run_in_virtual_time
+from tests.support.records import an_update
 
 
 def update(peer: str, number: int) -> InboxEntry:
-    body = Update(
-        root=raw_cid(f"{peer} {number}".encode()),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    body = an_update(raw_cid(f"{peer} {number}".encode()))
     return InboxEntry(Announcement(swarm=b"s" * 16, peer=peer_named(peer), number=number, body=body), b"", b"", 0.0, 1, False)
 
 

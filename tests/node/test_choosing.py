@@ -13,9 +13,10 @@ from learnae.node.runtime import Outages
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector import LeastRecentlyTried
-from learnae.records import Announcement, Candidate, Cid, Kind, PeerId, Update
+from learnae.records import Announcement, Candidate, Kind, PeerId
 from learnae.strategies import Selector
 from learnae.testing.context import make_context
+from tests.support.records import an_update
 
 OURS, THEIRS = b"lineage1", b"lineage2"
 SHAPE = b"shapes 1"
@@ -62,18 +63,7 @@ class Endless(Selector):
 
 
 def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> InboxEntry:
-    body = Update(
-        root=Cid("root"),
-        bytes=100,
-        lineage=lineage,
-        signature=signature,
-        age=7,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    body = an_update(bytes=100, lineage=lineage, signature=signature, age=7)
     return InboxEntry(
         Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=number, body=body), b"digest", b"message", heard_at, heard_round, backlog
     )

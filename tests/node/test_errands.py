@@ -9,24 +9,14 @@ from learnae.content.cids import dag_cid
 from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.reports import RoundRecord
-from learnae.records import Announcement, PeerId, Update
+from learnae.records import Announcement, PeerId
 from learnae.testing.context import make_runtime
 from learnae.testing.virtual_time import run_in_virtual_time
+from tests.support.records import an_update
 
 
 def entry(peer: str) -> InboxEntry:
-    update = Update(
-        root=dag_cid(peer.encode()),
-        bytes=100,
-        lineage=b"lineage1",
-        signature=b"signatur",
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    update = an_update(dag_cid(peer.encode()), bytes=100, lineage=b"lineage1", signature=b"signatur")
     return InboxEntry(Announcement(swarm=b"", peer=PeerId(peer), number=1, body=update), b"", b"", 0.0, 0, backlog=False)
 
 

@@ -14,8 +14,9 @@ from learnae.identity.swarms import swarm_id
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import Announcement, Heard, Kind, Update
+from learnae.records import Announcement, Heard, Kind
 from learnae.testing.context import make_runtime
+from tests.support.records import an_update
 
 SWARM = swarm_id("ours")
 
@@ -26,18 +27,7 @@ def identity(name: str) -> Identity:
 
 
 def said(name: str, number: int) -> bytes:
-    body = Update(
-        root=raw_cid(b"root"),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    body = an_update(raw_cid(b"root"))
     return encode_envelope(identity(name), Announcement(swarm=SWARM, peer=identity(name).peer, number=number, body=body))
 
 

@@ -23,6 +23,7 @@ from learnae.node.peers import Peers
 from learnae.node.receive import PROOFS, RECENT, Receiver
 from learnae.records import Announcement, Body, Heard, Kind, Leaving, PeerId, Present, Update
 from learnae.testing.context import make_runtime
+from tests.support.records import an_update
 
 SWARM = swarm_id("ours")
 CAPACITY, REMEMBERED = 16, 50
@@ -34,18 +35,7 @@ def identity(name: str) -> Identity:
 
 
 def update(content: bytes = b"root") -> Update:
-    return Update(
-        root=raw_cid(content),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    return an_update(raw_cid(content))
 
 
 def said(name: str, number: int, body: Body | None = None, *, swarm: bytes = SWARM) -> bytes:

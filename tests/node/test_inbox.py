@@ -5,22 +5,12 @@ import pytest
 
 from learnae.node.inbox import MARKS_PER_PEER, Arrival, HighWaterMark, Inbox, InboxEntry
 from learnae.node.peers import Peers
-from learnae.records import Announcement, Cid, Kind, PeerId, Sample, Update
+from learnae.records import Announcement, Kind, PeerId, Sample
+from tests.support.records import an_update
 
 
 def entry(peer: str, number: int, *, digest: bytes = b"d", backlog: bool = False) -> InboxEntry:
-    body = Update(
-        root=Cid("root"),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    body = an_update()
     return InboxEntry(Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=number, body=body), digest, b"message", 0.0, 1, backlog)
 
 

@@ -14,7 +14,8 @@ from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import ENVELOPE_BYTES, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
-from learnae.records import BLOCK_BYTES, Announcement, Body, Encoded, Kind, Leaving, PeerId, Present, TensorSpec, Update
+from learnae.records import BLOCK_BYTES, Announcement, Body, Encoded, Kind, Leaving, PeerId, Present, TensorSpec
+from tests.support.records import an_update
 
 SEAL = AesSiv(bytes(range(64)))
 OTHER = AesSiv(bytes(64))
@@ -103,19 +104,7 @@ def test_a_storage_finds_sealed_blocks_by_the_hash_of_what_it_holds() -> None:
 # -- announcements ---------------------------------------------------------------------------------------------------------------
 
 ANN = Identity.generate(b"a" * 32)
-UPDATE = Update(
-    root=raw_cid(b""),
-    bytes=1,
-    lineage=b"l" * 8,
-    signature=b"s" * 8,
-    age=0,
-    young=False,
-    own_steps=0,
-    samples=0,
-    step_seconds=0.0,
-    codec="int8",
-    sketch=bytes(400),
-)
+UPDATE = an_update(raw_cid(b""), sketch=bytes(400))
 
 
 def said(body: Body, *, swarm: SwarmIdentity = SWARM) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,6 +77,20 @@ def test_a_circle_is_found_also_where_a_function_closes_it() -> None:
     closing = "def f():\n    from a.one import x\n"
     assert circle({"a.one": "import a.two", "a.two": closing})
     assert not circle({"a.one": "import a.two", "a.two": "if TYPE_CHECKING:\n    from a.one import x\n"})
+
+
+def test_whatever_imports_a_module_of_ours_finds_it() -> None:
+    """Also what only runs where a daemon is, or by hand: measurements, examples, tools."""
+    files = {*CODE, *(ROOT / "tests").rglob("*.py")}
+    ours = {module_of(path) for path in (*files, *(path.parent for path in files))}
+    missing = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for root in ("learnae", "plugins", "tests", "bench", "examples", "tools")
+        for path in (ROOT / root).rglob("*.py")
+        for module in re.findall(r"^ *from ((?:learnae|tests)(?:\.\w+)*) import ", path.read_text(), re.MULTILINE)
+        if module not in ours
+    ]
+    assert missing == []
 
 
 def test_who_looks_for_something_looks_through_few_files() -> None:

@@ -11,21 +11,11 @@ from learnae.config.kept import FILE, keep, kept
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import on_wall_clock, sightings
 from learnae.plugins.manager import open_document
-from learnae.records import Announcement, Cid, Kind, PeerId, Present, Update
+from learnae.records import Announcement, Kind, PeerId, Present
+from tests.support.records import an_update
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
-UPDATE = Update(
-    root=Cid("root"),
-    bytes=100,
-    lineage=b"lineage1",
-    signature=b"shapes 1",
-    age=7,
-    young=True,
-    own_steps=0,
-    samples=0,
-    step_seconds=0.0,
-    codec="fp32",
-)
+UPDATE = an_update(bytes=100, lineage=b"lineage1", signature=b"shapes 1", age=7, young=True, codec="fp32")
 
 
 def entry(peer, body, heard_at, *, number=1, backlog=False):

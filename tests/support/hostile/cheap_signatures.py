@@ -20,6 +20,7 @@ from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.records import Heard, Kind, Leaving, PeerId, Present, Sample, Update
 from learnae.testing.context import make_runtime
+from tests.support.records import an_update
 
 OPEN, PRIVATE = SwarmIdentity("ours", None), SwarmIdentity("ours", SwarmKey(bytes(range(32))))
 WIRE_BYTES = 97
@@ -58,18 +59,7 @@ def signer(name: str) -> Signer:
 
 @cache
 def update(number: int = 0) -> Update:
-    return Update(
-        root=raw_cid(number.to_bytes(8, "big")),
-        bytes=1,
-        lineage=b"l" * 8,
-        signature=b"s" * 8,
-        age=0,
-        young=False,
-        own_steps=0,
-        samples=0,
-        step_seconds=0.0,
-        codec="int8",
-    )
+    return an_update(raw_cid(number.to_bytes(8, "big")))
 
 
 def said(name: str, number: int, body: Any = None, swarm: SwarmIdentity = OPEN) -> bytes:

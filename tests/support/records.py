@@ -1,0 +1,45 @@
+"""Records with values that nobody looks at, so that a test names those that matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from learnae.records import Cid, RoundReport, Update
+
+_CLAIMS: dict[str, Any] = {
+    "bytes": 1,
+    "lineage": b"l" * 8,
+    "signature": b"s" * 8,
+    "age": 0,
+    "young": False,
+    "own_steps": 0,
+    "samples": 0,
+    "step_seconds": 0.0,
+    "codec": "int8",
+}
+
+_ROUND: dict[str, Any] = {
+    "round": 1,
+    "seconds": 1.0,
+    "lineage": b"l" * 8,
+    "age": 0,
+    "published": None,
+    "published_bytes": 0,
+    "fetched_bytes": 0,
+    "heard": 0,
+    "chosen": 0,
+    "merged": 0,
+    "refused": 0,
+    "failed": 0,
+    "outcome": "alone",
+}
+
+
+def an_update(root: Cid | str = "root", **claims: Any) -> Update:
+    """What a peer announces of one."""
+    return Update(**{"root": Cid(root), **_CLAIMS, **claims})
+
+
+def a_report(**facts: Any) -> RoundReport:
+    """Of a round in which nothing happened but this."""
+    return RoundReport(**{**_ROUND, **facts})
