@@ -49,23 +49,23 @@ class Architectures:
             if self._asked is not None:
                 self._answer = await self._difference(self._asked)
 
-    def explain(self, strangers: Sequence[InboxEntry], tally: RoundRecord) -> None:
+    def explain(self, strangers: Sequence[InboxEntry], round_record: RoundRecord) -> None:
         """Tell what the last look has found, and begin the next one if one is due."""
         if self._asked is not None and self._answer:
-            self._tell(self._asked, tally)
+            self._tell(self._asked, round_record)
             self._asked, self._answer = None, ""
         if self._asked is None and self.runtime.clock() >= self._not_before:
             self._asked = next((entry for entry in strangers if _key(entry) not in self._told), None)
             if self._asked is not None:
                 self._news.set()
 
-    def _tell(self, entry: InboxEntry, tally: RoundRecord) -> None:
+    def _tell(self, entry: InboxEntry, round_record: RoundRecord) -> None:
         self._told[_key(entry)] = None
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         self._looks += 1
         self._not_before = self.runtime.clock() + self._wait_seconds
-        tally.failed(entry, "architecture", self._answer)
+        round_record.failed(entry, "architecture", self._answer)
         self.runtime.log.error("architecture.differs", peer=entry.peer[:8], first_difference=self._answer)
 
     @property

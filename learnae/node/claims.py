@@ -190,7 +190,7 @@ class LineagePopulation:
     would look small to it, and two voices enough.
     """
 
-    chooser: UpdateSelection
+    selection: UpdateSelection
     receiver: Receiver
     before: Mapping[PeerId, bytes] = attrs.field(factory=dict)  # the lineage of each that the run before has heard
     _since: float | None = None
@@ -199,7 +199,7 @@ class LineagePopulation:
         """Not those of whom nothing can be had."""
         now = self.receiver.runtime.clock()
         self._since = now if self._since is None else self._since
-        here = {entry.peer for entry in self.chooser.of_lineage(lineage) if self._stays(entry)}
+        here = {entry.peer for entry in self.selection.of_lineage(lineage) if self._stays(entry)}
         if now - self._since <= LONGEST_SECONDS:
             unheard = {peer for peer in self.before if self.receiver.inbox.get(peer, Kind.UPDATE) is None}
             here |= {peer for peer in unheard if self.before[peer] == lineage}
@@ -210,4 +210,4 @@ class LineagePopulation:
         gone = self.receiver.inbox.get(entry.peer, Kind.LEAVING)
         if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
             return False
-        return self.receiver.in_time(entry, self.chooser.fresh_rounds, LONGEST_SECONDS)
+        return self.receiver.in_time(entry, self.selection.fresh_rounds, LONGEST_SECONDS)

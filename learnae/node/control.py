@@ -37,7 +37,7 @@ class Orders:
         if not _same(rejoin, self._rejoin):
             self._take(rejoin)
 
-    async def carry_out(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+    async def carry_out(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGoneError and UnavailableError."""
         order, lineage_state = self._rejoin, self.moving.lineage_state
         if order is None:
@@ -51,21 +51,21 @@ class Orders:
         if lineage_state.rules.lineage and order.lineage != bytes.fromhex(lineage_state.rules.lineage):
             await self._give_up(order, "join.lineage in this peer's file names another lineage: change it there")
             return False
-        if not (why_not := await self._go(order, snapshot, tally)):
+        if not (why_not := await self._go(order, snapshot, round_record)):
             await self._end(order, f"went over to lineage {lineage_state.lineage.hex()}")
             return True
-        if self.waiting.noted(tally.round, self.runtime.clock()):
+        if self.waiting.noted(round_record.round, self.runtime.clock()):
             await self._give_up(order, why_not)
         return False
 
-    async def _go(self, order: RejoinOrder, snapshot: Snapshot, tally: RoundRecord) -> str:
+    async def _go(self, order: RejoinOrder, snapshot: Snapshot, round_record: RoundRecord) -> str:
         """Why it could not be done in this round, or the empty string."""
         if order.lineage is not None:
-            return await self.moving.rejoin(order.lineage, snapshot, tally)
-        if (target := self.moving.best_other(tally.round)) is None:
+            return await self.moving.rejoin(order.lineage, snapshot, round_record)
+        if (target := self.moving.best_other(round_record.round)) is None:
             return "no other lineage is heard, or none whose models this peer may adopt"
         await self.runtime.in_thread(self.user_orders.aim_rejoin, order, target)
-        return await self.moving.rejoin(target, snapshot, tally)
+        return await self.moving.rejoin(target, snapshot, round_record)
 
     def _take(self, rejoin: RejoinOrder | None) -> None:
         self._rejoin = rejoin

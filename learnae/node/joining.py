@@ -33,9 +33,9 @@ class LineageAdoption:
     """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
 
     lineage_state: LineageState
-    chooser: UpdateSelection
+    selection: UpdateSelection
     obtainer: Obtainer
-    adopting: MergeBuffers
+    buffers: MergeBuffers
     left_behind: PublishedUpdate | None
     runtime: Runtime
     misses: SearchMisses = attrs.field(factory=SearchMisses)
@@ -44,7 +44,7 @@ class LineageAdoption:
 
     def candidates(self, lineage: bytes, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
-        entries = self._allowed(self.chooser.of_lineage(lineage) if announced is None else announced)
+        entries = self._allowed(self.selection.of_lineage(lineage) if announced is None else announced)
         self._rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.lineage_state.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
@@ -52,7 +52,7 @@ class LineageAdoption:
 
     def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """The same for a peer that has a lineage: of those that are there now."""
-        entries = self._allowed(self.chooser.fresh(lineage, round_, announced))
+        entries = self._allowed(self.selection.fresh(lineage, round_, announced))
         self._rng.shuffle(entries)
         return sorted(entries, key=self._failures)
 
@@ -61,7 +61,7 @@ class LineageAdoption:
 
         The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
         """
-        announced = self.chooser.by_lineage()
+        announced = self.selection.by_lineage()
 
         def failures(lineage: bytes) -> int:
             return min((self._failures(entry) for entry in announced.get(lineage, ())), default=0)
@@ -70,8 +70,8 @@ class LineageAdoption:
         entries = ((support, entries_of(support.lineage, announced.get(support.lineage, ()))) for support in ordered)
         return list(islice((SearchLead(support.lineage, some, support.size) for support, some in entries if some), LANES))
 
-    def search(self, tally: RoundRecord, *, beside: bool = True) -> LineageSearch:
-        return LineageSearch(self.obtainer, tally, self.runtime.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
+    def search(self, round_record: RoundRecord, *, beside: bool = True) -> LineageSearch:
+        return LineageSearch(self.obtainer, round_record, self.runtime.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
 
     async def find(self, search: LineageSearch, leads: Sequence[SearchLead]) -> tuple[bytes, list[Obtained]] | None:
         """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
@@ -80,29 +80,33 @@ class LineageAdoption:
         finally:
             self.obtainer.peers.forget(self.lineage_state.own)
         for lineage in search.missed:
-            self.misses.note(lineage, search.tally.round)
+            self.misses.note(lineage, search.round_record.round)
         return (found.lineage, found.obtained) if found else None
 
-    async def adopt(self, lineage: bytes, entries: Sequence[InboxEntry], snapshot: Snapshot, tally: RoundRecord, outcome: str) -> bool:
+    async def adopt(
+        self, lineage: bytes, entries: Sequence[InboxEntry], snapshot: Snapshot, round_record: RoundRecord, outcome: str
+    ) -> bool:
         """The medoid of those that can be had; False when there is none. Raises TrainerGoneError."""
-        found = await self.find(self.search(tally), [SearchLead(lineage, entries, 1)])
-        return found is not None and await self.adopt_one(*found, snapshot, tally, outcome)
+        found = await self.find(self.search(round_record), [SearchLead(lineage, entries, 1)])
+        return found is not None and await self.adopt_one(*found, snapshot, round_record, outcome)
 
-    async def adopt_one(self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, tally: RoundRecord, outcome: str) -> bool:
+    async def adopt_one(
+        self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, round_record: RoundRecord, outcome: str
+    ) -> bool:
         """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGoneError."""
-        local = self.adopting.local(snapshot)
+        local = self.buffers.local(snapshot)
         while obtained:
             chosen = await self.runtime.in_decoding_thread(medoid, obtained)
             age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
             if not (flaw := await self._write(chosen, obtained, local, age)):
                 self.misses.forget(lineage)
-                await self._settle_in(lineage, chosen.entry, age, snapshot, tally, outcome)
+                await self._settle_in(lineage, chosen.entry, age, snapshot, round_record, outcome)
                 return True
-            tally.failed(chosen.entry, *flaw)
+            round_record.failed(chosen.entry, *flaw)
             if chosen.entry.peer != self.lineage_state.own:
                 self.obtainer.peers.failed(chosen.entry.peer, again=chosen.entry.again)
             obtained.remove(chosen)
-        self.misses.note(lineage, tally.round)
+        self.misses.note(lineage, round_record.round)
         return False
 
     async def _unsure(self, lineage: bytes, obtained: Sequence[Obtained]) -> bool:
@@ -111,16 +115,18 @@ class LineageAdoption:
     async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
         """Where and why this model cannot be adopted, or None."""
         try:
-            written = await self.runtime.in_decoding_thread(write_model, chosen, obtained, local, age, self.adopting.free_page())
+            written = await self.runtime.in_decoding_thread(write_model, chosen, obtained, local, age, self.buffers.free_page())
         except PluginError as error:
             return PLUGIN, str(error)
         return None if written else ("join", "the model is not finite")
 
-    async def _settle_in(self, lineage: bytes, entry: InboxEntry, age: int, snapshot: Snapshot, tally: RoundRecord, outcome: str) -> None:
+    async def _settle_in(
+        self, lineage: bytes, entry: InboxEntry, age: int, snapshot: Snapshot, round_record: RoundRecord, outcome: str
+    ) -> None:
         self._tell(lineage, entry, age, outcome)
-        await self.adopting.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
+        await self.buffers.hand_over(snapshot, lineage=lineage, age=age, outcome=outcome, states=None)
         self.lineage_state.enter(lineage, self.runtime.clock(), vouched=entry.peer in self.lineage_state.rules.trust)
-        tally.outcome = outcome
+        round_record.outcome = outcome
 
     def _tell(self, lineage: bytes, entry: InboxEntry, age: int, outcome: str) -> None:
         facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
@@ -135,7 +141,7 @@ class LineageAdoption:
             )
 
     def _announced(self, lineage: bytes) -> list[InboxEntry]:
-        return self._allowed(self.chooser.of_lineage(lineage))
+        return self._allowed(self.selection.of_lineage(lineage))
 
     def _failures(self, entry: InboxEntry) -> int:
         return self.obtainer.peers.get(entry.peer).failures
@@ -182,31 +188,33 @@ class Joining:
     """
 
     lineage_state: LineageState
-    chooser: UpdateSelection
+    selection: UpdateSelection
     publisher: Publisher
-    settling: LineageAdoption
-    adopting: MergeBuffers
+    adoption: LineageAdoption
+    buffers: MergeBuffers
     trying_seconds: float
     runtime: Runtime
     listening_since: float = math.inf
 
-    async def join(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+    async def join(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGoneError."""
         still = self.lineage_state.rules.wait_seconds - self._listened_for
         if still > snapshot.progress.step_seconds:
             return False
         await trio.sleep(max(0.0, still))  # sooner than another snapshot would come
-        if self._listened_for < self.lineage_state.settle_seconds and self.lineage_state.expects_more(self.chooser.seen(tally.round)):
+        if self._listened_for < self.lineage_state.settle_seconds and self.lineage_state.expects_more(
+            self.selection.seen(round_record.round)
+        ):
             return False
-        if await self._adopt_any(snapshot, tally):
+        if await self._adopt_any(snapshot, round_record):
             self.runtime.outages.works(TRUSTED)
             return True
-        if self._may_come_yet(tally):
+        if self._may_come_yet(round_record):
             return False
         if self.lineage_state.needs_trusted and self._listened_for < self.lineage_state.settle_seconds:
-            self._miss_trusted(tally, "this peer trains alone, and founds a lineage of its own if none of them comes")
+            self._miss_trusted(round_record, "this peer trains alone, and founds a lineage of its own if none of them comes")
             return False
-        return await self._found(snapshot, tally)
+        return await self._found(snapshot, round_record)
 
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
         """The trainer brought a lineage along; whoever does not know for how long is grown."""
@@ -215,70 +223,70 @@ class Joining:
         else:
             self.lineage_state.settle(lineage, self.runtime.clock())
 
-    def spend_round(self, tally: RoundRecord) -> None:
+    def spend_round(self, round_record: RoundRecord) -> None:
         """One more round in the own lineage."""
-        self.lineage_state.spend_round(self.chooser.seen(tally.round), self.runtime.clock())
+        self.lineage_state.spend_round(self.selection.seen(round_record.round), self.runtime.clock())
         if self.lineage_state.vouched:
             self.runtime.outages.works(TRUSTED)
         else:
-            self._miss_trusted(tally, "this peer goes on in its own lineage, and moves to theirs when one comes")
+            self._miss_trusted(round_record, "this peer goes on in its own lineage, and moves to theirs when one comes")
 
     @property
     def _listened_for(self) -> float:
         return self.runtime.clock() - self.listening_since
 
-    def _may_come_yet(self, tally: RoundRecord) -> bool:
+    def _may_come_yet(self, round_record: RoundRecord) -> bool:
         """Whether somebody is there whose model did not come, and it was not tried for long."""
         if self._listened_for >= self.lineage_state.rules.wait_seconds + self.trying_seconds:
             return False
-        there = any(seen.live for seen in self.lineage_state.allowed(self.chooser.seen(tally.round)))
-        return there and any(verdict.stage == "fetch" for verdict in tally.verdicts)
+        there = any(seen.live for seen in self.lineage_state.allowed(self.selection.seen(round_record.round)))
+        return there and any(verdict.stage == "fetch" for verdict in round_record.verdicts)
 
-    async def _adopt_any(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+    async def _adopt_any(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none.
 
         A lineage whose model came and is none to adopt costs no more than the fetch of it: beside it the others are looked for again.
         """
         tried, left, missed = set[PeerId](), set[bytes](), 0
         while missed < BATCHES and len(left) < MOST_LANES:
-            search = self.settling.search(tally)
-            found = await self.settling.find(search, self._leads(tally, tried, left))
+            search = self.adoption.search(round_record)
+            found = await self.adoption.find(search, self._leads(round_record, tried, left))
             if found is None:
                 if not search.tried:
                     return False
                 tried |= search.tried
                 missed += 1
                 continue
-            if await self.settling.adopt_one(*found, snapshot, tally, "joined"):
+            if await self.adoption.adopt_one(*found, snapshot, round_record, "joined"):
                 return True
             left.add(found[0])
         return False
 
-    def _leads(self, tally: RoundRecord, tried: set[PeerId], left: set[bytes]) -> list[SearchLead]:
+    def _leads(self, round_record: RoundRecord, tried: set[PeerId], left: set[bytes]) -> list[SearchLead]:
         """Lineages that are heard, and when they are done, those that were left behind."""
-        seen = self.chooser.seen(tally.round)
-        if (own := self.settling.left_behind) is not None:
+        seen = self.selection.seen(round_record.round)
+        if (own := self.adoption.left_behind) is not None:
             seen.append(LineageVoices(own.lineage, young=False, live=False, peer=self.lineage_state.own))
-        self.settling.misses.keep({item.lineage for item in seen})
+        self.adoption.misses.keep({item.lineage for item in seen})
         among = [support for support in self.lineage_state.where_to_join(seen) if support.lineage not in left]
 
         def untried(lineage: bytes, announced: Sequence[InboxEntry]) -> list[InboxEntry]:
-            return [entry for entry in self.settling.candidates(lineage, announced) if entry.peer not in tried]
+            return [entry for entry in self.adoption.candidates(lineage, announced) if entry.peer not in tried]
 
-        live = self.settling.leads([support for support in among if support.live], untried)
-        return live or self.settling.leads([support for support in among if not support.live], untried)
+        live = self.adoption.leads([support for support in among if support.live], untried)
+        return live or self.adoption.leads([support for support in among if not support.live], untried)
 
-    async def _found(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+    async def _found(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         published = await self.publisher.publish(snapshot, b"", young=True)
         if published is None:
             return False
-        tally.published, tally.outcome = published, "founded"
-        await self.runtime.in_thread(copy_tensors, snapshot.tensors, self.adopting.free_page())
+        round_record.published, round_record.outcome = published, "founded"
+        await self.runtime.in_thread(copy_tensors, snapshot.tensors, self.buffers.free_page())
         self.runtime.log.info("lineage.founded", lineage=published.lineage.hex())
-        await self.adopting.hand_over(snapshot, lineage=published.lineage, age=snapshot.progress.age, outcome="founded", states={})
+        await self.buffers.hand_over(snapshot, lineage=published.lineage, age=snapshot.progress.age, outcome="founded", states={})
         self.lineage_state.enter(published.lineage, self.runtime.clock(), vouched=False)
         return True
 
-    def _miss_trusted(self, tally: RoundRecord, consequence: str) -> None:
-        others = sum(seen.live for seen in self.chooser.seen(tally.round))
+    def _miss_trusted(self, round_record: RoundRecord, consequence: str) -> None:
+        others = sum(seen.live for seen in self.selection.seen(round_record.round))
         self.runtime.outages.failed(TRUSTED, f"none was heard ({others} others were): {consequence}")

@@ -244,7 +244,7 @@ class LineageSearch:
     """
 
     obtainer: Obtainer
-    tally: RoundRecord
+    round_record: RoundRecord
     clock: Callable[[], float]
     beside: bool = False
     seconds: float = 10.0
@@ -325,7 +325,7 @@ class LineageSearch:
         self._tell()
 
     async def _try_one(self, lane: _Lane, entry: InboxEntry, fetch: _Fetch) -> None:
-        obtained = await self.obtainer.obtain_one(entry, self.tally, trio.CancelScope(), beside=self.beside, transfer=fetch.transfer)
+        obtained = await self.obtainer.obtain_one(entry, self.round_record, trio.CancelScope(), beside=self.beside, transfer=fetch.transfer)
         fetch.ended = True
         if obtained is not None:
             lane.obtained.append(obtained)

@@ -18,7 +18,7 @@ from learnae.node.selection import UpdateSelection
 
 @attrs.define(eq=False)
 class ScoutedLineage:
-    """What is looked for, and what going there is called. It keeps a tally of its own."""
+    """What is looked for, and what going there is called. It keeps a record of its own."""
 
     outcome: str
     search: LineageSearch
@@ -31,7 +31,7 @@ class ScoutedLineage:
 class BackgroundSearch:
     """One search at a time. The round that sends for models waits a moment for them, as for all strangers; later ones only look."""
 
-    settling: LineageAdoption
+    adoption: LineageAdoption
     pace: TransferPace
     _nursery: trio.Nursery | None = None
     _scout: ScoutedLineage | None = None
@@ -52,11 +52,11 @@ class BackgroundSearch:
         """Those that are looked for."""
         return self._scout.search.lineages if self._scout else set()
 
-    async def send(self, outcome: str, leads: Sequence[SearchLead], tally: RoundRecord) -> None:
+    async def send(self, outcome: str, leads: Sequence[SearchLead], round_record: RoundRecord) -> None:
         """In the place of what is under way."""
         assert self._nursery is not None
         self.stop()
-        search = self.settling.search(RoundRecord(tally.round, tally.started))
+        search = self.adoption.search(RoundRecord(round_record.round, round_record.started))
         self._scout = scout = ScoutedLineage(outcome, search)
         self._nursery.start_soon(self._run_one, scout, leads)
         with trio.move_on_after(self.pace.grace_seconds):
@@ -67,13 +67,13 @@ class BackgroundSearch:
         if self._scout is not None:
             self._scout.search.add(leads)
 
-    def take(self, tally: RoundRecord) -> tuple[bytes, list[Obtained]] | None:
+    def take(self, round_record: RoundRecord) -> tuple[bytes, list[Obtained]] | None:
         """A lineage and models of it, if they have come."""
         scout = self._scout
         if scout is None or not scout.ended.is_set():
             return None
         self._scout = None
-        tally.take_over(scout.search.tally)
+        round_record.take_over(scout.search.round_record)
         return scout.found
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class BackgroundSearch:
 
     async def _run_one(self, scout: ScoutedLineage, leads: Sequence[SearchLead]) -> None:
         with scout.scope:
-            scout.found = await self.settling.find(scout.search, leads)
+            scout.found = await self.adoption.find(scout.search, leads)
         scout.ended.set()
 
 
@@ -92,56 +92,56 @@ class Moving:
     """`split` tells whether a split lasts: what one peer announced just before it came over must lead nobody away."""
 
     lineage_state: LineageState
-    chooser: UpdateSelection
-    settling: LineageAdoption
+    selection: UpdateSelection
+    adoption: LineageAdoption
     scouting: BackgroundSearch
     split: MinimumDuration
     clock: Callable[[], float]
 
-    async def move(self, snapshot: Snapshot, tally: RoundRecord) -> bool:
+    async def move(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """To a better lineage, if there is one and its models have come. Raises TrainerGoneError."""
-        outcome, wanted = self._wanted(tally)
+        outcome, wanted = self._wanted(round_record)
         if self.scouting.outcome != outcome or not self.scouting.lineages.intersection(s.lineage for s in wanted):
             self.scouting.stop()
-        await self._look_for(outcome, wanted, tally)
-        lineage, obtained = self.scouting.take(tally) or (b"", [])
+        await self._look_for(outcome, wanted, round_record)
+        lineage, obtained = self.scouting.take(round_record) or (b"", [])
         if not any(support.lineage == lineage for support in wanted):
             return False
-        return await self.settling.adopt_one(lineage, obtained, snapshot, tally, outcome)
+        return await self.adoption.adopt_one(lineage, obtained, snapshot, round_record, outcome)
 
-    def _wanted(self, tally: RoundRecord) -> tuple[str, list[Support]]:
+    def _wanted(self, round_record: RoundRecord) -> tuple[str, list[Support]]:
         """Where to go, the best first. What was begun young is brought to an end also by who has grown meanwhile."""
-        seen, now = self.chooser.seen(tally.round), self.clock()
-        self.settling.misses.keep({item.lineage for item in seen})
+        seen, now = self.selection.seen(round_record.round), self.clock()
+        self.adoption.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
         return self.lineage_state.where_to_go(seen, now, begun)
 
-    async def _look_for(self, outcome: str, wanted: list[Support], tally: RoundRecord) -> None:
-        lasts = outcome == "moved" or (bool(wanted) and self.split.noted(tally.round, self.clock()))
+    async def _look_for(self, outcome: str, wanted: list[Support], round_record: RoundRecord) -> None:
+        lasts = outcome == "moved" or (bool(wanted) and self.split.noted(round_record.round, self.clock()))
         looking = bool(self.scouting.outcome)
         if not (self.lineage_state.young(self.clock()) if looking else lasts):
             return
-        under_way, rests = self.scouting.lineages, self.settling.misses.rests
-        due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, tally.round)]
-        leads = self.settling.leads(due, lambda lineage, entries: self.settling.live_candidates(lineage, tally.round, entries))
+        under_way, rests = self.scouting.lineages, self.adoption.misses.rests
+        due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, round_record.round)]
+        leads = self.adoption.leads(due, lambda lineage, entries: self.adoption.live_candidates(lineage, round_record.round, entries))
         if looking:
             self.scouting.add(leads)
         elif leads:
             self.split.anew()  # if nothing can be had, the next try is as far away
-            await self.scouting.send(outcome, leads, tally)
+            await self.scouting.send(outcome, leads, round_record)
 
     def best_other(self, round_: int) -> bytes | None:
         """Where an order leads that names no lineage."""
-        return self.lineage_state.where_to_rejoin(self.chooser.seen(round_))
+        return self.lineage_state.where_to_rejoin(self.selection.seen(round_))
 
-    async def rejoin(self, target: bytes, snapshot: Snapshot, tally: RoundRecord) -> str:
+    async def rejoin(self, target: bytes, snapshot: Snapshot, round_record: RoundRecord) -> str:
         """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
         self.scouting.stop()
-        entries = self.settling.live_candidates(target, tally.round) or self.settling.candidates(target)
+        entries = self.adoption.live_candidates(target, round_record.round) or self.adoption.candidates(target)
         if not entries:
-            heard = "nobody of join.trust publishes in it" if self.chooser.of_lineage(target) else "it is not heard"
+            heard = "nobody of join.trust publishes in it" if self.selection.of_lineage(target) else "it is not heard"
             return f"lineage {target.hex()}: {heard}"
-        if not await self.settling.adopt(target, entries, snapshot, tally, "rejoined"):
+        if not await self.adoption.adopt(target, entries, snapshot, round_record, "rejoined"):
             return f"lineage {target.hex()}: none of its models could be had"
         self.lineage_state.settle(target, self.clock(), ordered=True)
         return ""

@@ -57,9 +57,9 @@ class Node:
     rounds: Rounds
     fetches: BackgroundFetches
     architectures: Architectures
-    adopting: MergeBuffers
+    buffers: MergeBuffers
     lineage_state: LineageState
-    keeping: RetentionPolicy
+    retention: RetentionPolicy
     memory: StrategyStates
     pace: TransferPace
     watching: WatcherCalls
@@ -111,7 +111,7 @@ class Node:
         try:
             while True:
                 snapshot = await self.link.next_snapshot()
-                if self.adopting.contains_last_offer(snapshot):
+                if self.buffers.contains_last_offer(snapshot):
                     await self._try_round(snapshot)
                 self.link.release(snapshot.slot)
         except TrainerGoneError:
@@ -127,21 +127,21 @@ class Node:
             self.runtime.outages.works("history")
 
     async def _make_round(self, snapshot: Snapshot) -> None:
-        tally = self._begin_round()
+        round_record = self._begin_round()
         await self.orders.read()
         if not await self._is_sound(snapshot):
             pass
         elif not snapshot.progress.lineage:
-            if not await self.joining.join(snapshot, tally) and not tally.verdicts:
+            if not await self.joining.join(snapshot, round_record) and not round_record.verdicts:
                 return  # nothing but listening
         else:
             if snapshot.progress.lineage != self.lineage_state.lineage:
                 self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.lineage_state))
-            await self.rounds.publish(snapshot, tally)
-            if not (await self.orders.carry_out(snapshot, tally) or await self.moving.move(snapshot, tally)):
-                await self.rounds.exchange(snapshot, tally)
-            self.joining.spend_round(tally)
-        await self._end_round(snapshot, tally)
+            await self.rounds.publish(snapshot, round_record)
+            if not (await self.orders.carry_out(snapshot, round_record) or await self.moving.move(snapshot, round_record)):
+                await self.rounds.exchange(snapshot, round_record)
+            self.joining.spend_round(round_record)
+        await self._end_round(snapshot, round_record)
 
     async def _is_sound(self, snapshot: Snapshot) -> bool:
         """What is not finite can neither be published nor merged with."""
@@ -162,12 +162,12 @@ class Node:
         self.receiver.note_silence(self.rules.fresh_rounds)
         return RoundRecord(self._round, now)
 
-    async def _end_round(self, snapshot: Snapshot, tally: RoundRecord) -> None:
+    async def _end_round(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
         now = self.runtime.clock()
-        self.architectures.explain(self.rounds.chooser.strangers(), tally)
-        tally.splits = self.splits.note(self.rounds.chooser.seen(tally.round), now)
-        await self._keep(tally, now)
-        report = tally.report(now, self.lineage_state.lineage, snapshot.progress.age)
+        self.architectures.explain(self.rounds.selection.strangers(), round_record)
+        round_record.splits = self.splits.note(self.rounds.selection.seen(round_record.round), now)
+        await self._keep(round_record, now)
+        report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
         await self._save(report, now)
         broken = self.runtime.outages.broken
         self.link.tell(report, **({"outages": broken} if broken else {}))
@@ -177,11 +177,11 @@ class Node:
             "round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown}
         )
 
-    async def _keep(self, tally: RoundRecord, now: float) -> None:
-        if tally.published is None:
+    async def _keep(self, round_record: RoundRecord, now: float) -> None:
+        if round_record.published is None:
             return
-        self.keeping.announced(tally.published, now)
-        for item in self.keeping.superfluous(await self.runtime.in_thread(self.history.published), now, self.pace.retention_seconds):
+        self.retention.announced(round_record.published, now)
+        for item in self.retention.superfluous(await self.runtime.in_thread(self.history.published), now, self.pace.retention_seconds):
             await self.runtime.in_thread(self.history.drop_published, item.number)
             await self.publisher.drop(item.root)
 

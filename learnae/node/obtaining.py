@@ -120,9 +120,15 @@ class Obtainer:
         return int(min(size, CREDIBLE * self.own_bytes))
 
     async def obtain_one(
-        self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool = False, transfer: Transfer | None = None
+        self,
+        entry: InboxEntry,
+        round_record: RoundRecord,
+        limit: trio.CancelScope,
+        *,
+        beside: bool = False,
+        transfer: Transfer | None = None,
     ) -> Obtained | None:
-        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the tally tells.
+        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the record tells.
 
         `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs. `transfer` tells
         meanwhile what has come. Who is cancelled from outside was not waited for, and nothing is noted of the peer.
@@ -141,10 +147,10 @@ class Obtainer:
             except (UpdateRejectedError, PluginError) as error:
                 failure, blame = (stage_of(error), str(error)), not isinstance(error, QuarantinedError)
         took, record = self.runtime.clock() - started, self.peers.note(entry.peer, again=entry.again)
-        record.last_tried = tally.round
+        record.last_tried = round_record.round
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
-        tally.fetched_bytes += transfer.bytes
+        round_record.fetched_bytes += transfer.bytes
         if self.on_tried:
             self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)
         if obtained is None:
@@ -152,7 +158,7 @@ class Obtainer:
                 self._guess(record, took, self.believed(update(entry).bytes), transfer.bytes)
             if blame:
                 self.peers.failed(entry.peer, again=entry.again)
-            tally.failed(entry, *failure)
+            round_record.failed(entry, *failure)
             return None
         if self.peers.trusts(entry.peer):
             self.pace.transfer_took(took, transfer.bytes)
@@ -183,10 +189,10 @@ def _measure(record: PeerRecord, seconds: float, size: int) -> None:
 
 @attrs.define(eq=False)
 class BackgroundFetch:
-    """One fetch, from when it was begun until a round has taken what came of it. It keeps a tally of its own."""
+    """One fetch, from when it was begun until a round has taken what came of it. It keeps a record of its own."""
 
     entry: InboxEntry
-    tally: RoundRecord
+    round_record: RoundRecord
     began: float
     stranger: bool
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -220,28 +226,28 @@ class BackgroundFetches:
         """Whether an update of this peer is under way, or has come and was not taken yet."""
         return peer in self._fetches
 
-    async def obtain(self, entries: Sequence[InboxEntry], tally: RoundRecord) -> list[Obtained]:
+    async def obtain(self, entries: Sequence[InboxEntry], round_record: RoundRecord) -> list[Obtained]:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
-        sent = [fetch for entry in entries if (fetch := self._send(entry, tally))]
+        sent = [fetch for entry in entries if (fetch := self._send(entry, round_record))]
         began = self.runtime.clock()
         await self._wait([fetch for fetch in sent if not fetch.stranger], self._patience(sent))
         await self._wait([fetch for fetch in sent if fetch.stranger], began + self.pace.grace_seconds - self.runtime.clock())
         self._cut_off_late_ones()
-        tally.chosen = len(sent)
-        return self._take(tally)
+        round_record.chosen = len(sent)
+        return self._take(round_record)
 
-    def _send(self, entry: InboxEntry, tally: RoundRecord) -> BackgroundFetch | None:
+    def _send(self, entry: InboxEntry, round_record: RoundRecord) -> BackgroundFetch | None:
         assert self._nursery is not None
         stranger = not self.peers.trusts(entry.peer)
         if entry.peer in self._fetches or (stranger and not self._make_room()):
             return None
-        fetch = BackgroundFetch(entry, RoundRecord(tally.round, tally.started), self.runtime.clock(), stranger)
+        fetch = BackgroundFetch(entry, RoundRecord(round_record.round, round_record.started), self.runtime.clock(), stranger)
         self._fetches[entry.peer] = fetch
         self._nursery.start_soon(self._run_one, fetch)
         return fetch
 
     async def _run_one(self, fetch: BackgroundFetch) -> None:
-        fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.tally, fetch.scope, beside=True)
+        fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.round_record, fetch.scope, beside=True)
         fetch.ended.set()
 
     def _make_room(self) -> bool:
@@ -277,9 +283,9 @@ class BackgroundFetches:
         """Also what was cut off and has not ended: a client that blocks keeps its thread."""
         return [fetch for fetch in self._fetches.values() if not fetch.ended.is_set()]
 
-    def _take(self, tally: RoundRecord) -> list[Obtained]:
+    def _take(self, round_record: RoundRecord) -> list[Obtained]:
         taken = [fetch for fetch in self._fetches.values() if fetch.ended.is_set()]
         for fetch in taken:
             del self._fetches[fetch.entry.peer]
-            tally.take_over(fetch.tally)
+            round_record.take_over(fetch.round_record)
         return [fetch.obtained for fetch in taken if fetch.obtained and not self.peers.get(fetch.entry.peer).refused]

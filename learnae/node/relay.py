@@ -40,7 +40,7 @@ class BlockRelay:
     """At most `most` updates wait in memory. In the quota, what is kept of the own ones comes first."""
 
     publisher: Publisher
-    keeping: RetentionPolicy
+    retention: RetentionPolicy
     inbox: Inbox
     peers: Peers
     pace: TransferPace
@@ -100,7 +100,7 @@ class BlockRelay:
 
     @property
     def _room(self) -> int:
-        return self.keeping.quota_bytes - self.keeping.kept_bytes - sum(item.bytes for item in self.carried.values())
+        return self.retention.quota_bytes - self.retention.kept_bytes - sum(item.bytes for item in self.carried.values())
 
     async def _make_room(self, peer: PeerId, size: int) -> bool:
         """Drop what nobody wants or the own updates leave no room for, and then as much as is needed, unless that is too little."""

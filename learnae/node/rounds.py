@@ -100,12 +100,12 @@ class Rounds:
     """A round of a peer that has a lineage and stays in it."""
 
     lineage_state: LineageState
-    chooser: UpdateSelection
+    selection: UpdateSelection
     publisher: Publisher
     fetches: BackgroundFetches
     judges: GateChain
     merger: Merger
-    adopting: MergeBuffers
+    buffers: MergeBuffers
     memory: StrategyStates
     claims: Claims
     company: LineagePopulation
@@ -114,57 +114,57 @@ class Rounds:
     patience: float
     runtime: Runtime
 
-    async def publish(self, snapshot: Snapshot, tally: RoundRecord) -> None:
-        tally.published = await self.publisher.publish(
+    async def publish(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
+        round_record.published = await self.publisher.publish(
             snapshot, self.lineage_state.lineage, young=self.lineage_state.young(self.runtime.clock())
         )
-        if tally.published is not None:
-            self.fetches.obtainer.own_bytes = tally.published.bytes
+        if round_record.published is not None:
+            self.fetches.obtainer.own_bytes = round_record.published.bytes
 
-    async def exchange(self, snapshot: Snapshot, tally: RoundRecord) -> None:
+    async def exchange(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
         """Everything after the own publication. Raises TrainerGoneError."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
-        chosen = self._choose(snapshot, tally)
-        obtained = self._of_own_lineage(await self.fetches.obtain(chosen, tally), tally)
+        chosen = self._choose(snapshot, round_record)
+        obtained = self._of_own_lineage(await self.fetches.obtain(chosen, round_record), round_record)
         if not obtained:
             return
-        local = self.adopting.local(snapshot)
+        local = self.buffers.local(snapshot)
         judgements, learned = await self.runtime.in_merging_thread(
             self.judges.judge, local, self._received(obtained, local), self.memory.states
         )
         self.memory.learn(learned)
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
-        failure = await self._merge(snapshot, local, accepted, tally)
-        self._keep_book(obtained, judgements, failure, tally)
+        failure = await self._merge(snapshot, local, accepted, round_record)
+        self._keep_book(obtained, judgements, failure, round_record)
 
-    def _of_own_lineage(self, obtained: Sequence[Obtained], tally: RoundRecord) -> list[Obtained]:
+    def _of_own_lineage(self, obtained: Sequence[Obtained], round_record: RoundRecord) -> list[Obtained]:
         """What was begun in an earlier round may have come after this peer has moved."""
         for item in obtained:
             if update(item.entry).lineage != self.lineage_state.lineage:
-                tally.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
+                round_record.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
         return [item for item in obtained if update(item.entry).lineage == self.lineage_state.lineage]
 
-    def _choose(self, snapshot: Snapshot, tally: RoundRecord) -> list[InboxEntry]:
+    def _choose(self, snapshot: Snapshot, round_record: RoundRecord) -> list[InboxEntry]:
         lineage = self.lineage_state.lineage
-        tally.heard = len(self.chooser.fresh(lineage, tally.round))
-        for entry in self.chooser.oversized(lineage, tally.round):
-            self._refuse_oversized(entry, tally)
-        chosen = self.chooser.choose(lineage, tally.round, snapshot.progress.age, self.runtime.clock(), self.pace.round_seconds)
+        round_record.heard = len(self.selection.fresh(lineage, round_record.round))
+        for entry in self.selection.oversized(lineage, round_record.round):
+            self._refuse_oversized(entry, round_record)
+        chosen = self.selection.choose(lineage, round_record.round, snapshot.progress.age, self.runtime.clock(), self.pace.round_seconds)
         return chosen
 
-    def _refuse_oversized(self, entry: InboxEntry, tally: RoundRecord) -> None:
+    def _refuse_oversized(self, entry: InboxEntry, round_record: RoundRecord) -> None:
         """Once for each that is announced, without a look at it."""
         record = self.peers.note(entry.peer)
-        record.last_tried, record.fetched_number = tally.round, entry.announcement.number
+        record.last_tried, record.fetched_number = round_record.round, entry.announcement.number
         self.peers.failed(entry.peer)
-        tally.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.chooser.limit} expected at most")
+        round_record.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.selection.limit} expected at most")
 
     def _received(self, obtained: Sequence[Obtained], local: LocalModel) -> list[Received]:
         return [self._received_one(item, local) for item in obtained]
 
     def _received_one(self, item: Obtained, local: LocalModel) -> Received:
         tensors = LazyTensors(item.decoder, local.current)
-        old = self.chooser.staleness(item.entry, self.runtime.clock(), self.pace.round_seconds)
+        old = self.selection.staleness(item.entry, self.runtime.clock(), self.pace.round_seconds)
         return Received(
             peer=item.entry.peer,
             update=update(item.entry),
@@ -174,31 +174,31 @@ class Rounds:
             sound=item.decoder.sound,
         )
 
-    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], tally: RoundRecord) -> str:
+    async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], round_record: RoundRecord) -> str:
         """Why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
         try:
             age, changed = await self.runtime.in_merging_thread(
-                self._write, local, accepted, self.company.others(self.lineage_state.lineage), tally.round
+                self._write, local, accepted, self.company.others(self.lineage_state.lineage), round_record.round
             )
         except PluginError as error:
             self.runtime.outages.plugin_failed("merging", error)
             return str(error)
         self.runtime.outages.works("merging")
-        await self.adopting.hand_over(snapshot, lineage=self.lineage_state.lineage, age=age, outcome="merged", states=changed)
+        await self.buffers.hand_over(snapshot, lineage=self.lineage_state.lineage, age=age, outcome="merged", states=changed)
         return ""
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
         """The merged model into the free page; its age, and the strategies' new states."""
         young = self.lineage_state.young(self.runtime.clock())
         believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, young=young)
-        page = self.adopting.free_page()
+        page = self.buffers.free_page()
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
         self.claims.merged(local, believed, page)
         return believed.age, changed
 
-    def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, tally: RoundRecord) -> None:
+    def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, round_record: RoundRecord) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
             peer, again = item.entry.peer, item.entry.again
             if judgement.accepted and not failure:
@@ -208,9 +208,11 @@ class Rounds:
                 self.peers.note(peer, again=again).failures = 0
             elif judgement.stage != PLUGIN:
                 self.peers.failed(peer, again=again)
-            tally.judged(item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else "")
+            round_record.judged(
+                item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else ""
+            )
         if not failure:
-            tally.outcome = "merged"
+            round_record.outcome = "merged"
 
     def _measure_newcomer(self, item: Obtained) -> None:
         """How long strangers take says nothing until one of them is accepted."""

@@ -119,7 +119,7 @@ class Session:
     def __init__(self, shared: SharedModel, terms: SwarmSettings) -> None:
         self.area = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
         self.watchdog = Watchdog(HangDetector(self.area.calls, terms.hang_seconds), QuarantineHistory(terms.bench_rounds), terms.logger)
-        self.journey, self.tally = ModelProgress(), RoundCounts()
+        self.journey, self.round_counts = ModelProgress(), RoundCounts()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
         self._make_lock()
         self.due = NEVER
@@ -232,7 +232,7 @@ class Session:
             match message:
                 case Report(report, facts):
                     self.reports.append(report)
-                    self.tally.add(report, facts)
+                    self.round_counts.add(report, facts)
                 case Want() | Release() | MergeResult():
                     self._exchange.hear(message)
                     self._measure(message)

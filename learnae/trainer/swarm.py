@@ -283,7 +283,9 @@ class Swarm:
         except (ConfigError, OSError):
             peer = "whose key cannot be read"
         lineage = self._journey.lineage.hex() or "none yet"
-        return f"<Swarm {self._terms.name!r}: peer {peer}, node {self._state}, round {self._contact.tally.rounds}, lineage {lineage}>"
+        return (
+            f"<Swarm {self._terms.name!r}: peer {peer}, node {self._state}, round {self._contact.round_counts.rounds}, lineage {lineage}>"
+        )
 
     @property
     def home(self) -> Path:
@@ -300,7 +302,7 @@ class Swarm:
         """A picture of this moment; from any thread."""
         contact, journey = self._contact, self._journey
         with contact.changed:
-            tally = contact.tally
+            round_counts = contact.round_counts
             return Status(
                 node=self._state,
                 node_starts=self._node.starts,
@@ -309,12 +311,12 @@ class Swarm:
                 steps=journey.steps,
                 samples=journey.samples,
                 adoptions=contact.adoption,
-                rounds=tally.rounds,
-                heard=tally.heard,
-                merged=tally.merged,
-                refused=tally.refused,
-                lost=tally.lost,
-                facts=tally.facts,
+                rounds=round_counts.rounds,
+                heard=round_counts.heard,
+                merged=round_counts.merged,
+                refused=round_counts.refused,
+                lost=round_counts.lost,
+                facts=round_counts.facts,
                 last_words=self._node.last_words,
                 benched={one.label: one.rounds for one in contact.watchdog.benched},
             )

@@ -27,12 +27,12 @@ def entry(peer: PeerId, *, backlog: bool = False) -> InboxEntry:
     return InboxEntry(Announcement(swarm=b"", peer=peer, number=1, body=body), b"", b"", 0.0, 1, backlog)
 
 
-def settling(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
-    chooser = SimpleNamespace(
+def adoption(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
+    selection = SimpleNamespace(
         of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
     obtainer = SimpleNamespace(peers=Peers(9))
-    return LineageAdoption(LineageState(rules, ME), chooser, obtainer, None, OWN, make_runtime())
+    return LineageAdoption(LineageState(rules, ME), selection, obtainer, None, OWN, make_runtime())
 
 
 def peers(entries: list[InboxEntry]) -> list[PeerId]:
@@ -40,24 +40,24 @@ def peers(entries: list[InboxEntry]) -> list[PeerId]:
 
 
 def test_those_who_are_there_come_before_what_was_left_behind_and_the_own_past():
-    every = settling(JoinTable(), entry(ALICE, backlog=True), entry(BOB))
+    every = adoption(JoinTable(), entry(ALICE, backlog=True), entry(BOB))
     assert peers(every.candidates(LINEAGE)) == [BOB, ALICE, ME]
     assert peers(every.live_candidates(LINEAGE, 1)) == [BOB]
 
 
 def test_a_fresh_start_takes_nothing_that_was_left_behind_also_where_somebody_is_there():
-    fresh = settling(JoinTable(fresh=True), entry(ALICE, backlog=True), entry(BOB))
+    fresh = adoption(JoinTable(fresh=True), entry(ALICE, backlog=True), entry(BOB))
     assert peers(fresh.candidates(LINEAGE)) == [BOB]
 
 
 def test_with_trust_only_those_and_the_own_past_are_taken():
-    picky = settling(JoinTable(trust=(ALICE,)), entry(ALICE), entry(BOB), entry(BOB, backlog=True))
+    picky = adoption(JoinTable(trust=(ALICE,)), entry(ALICE), entry(BOB), entry(BOB, backlog=True))
     assert peers(picky.candidates(LINEAGE)) == [ALICE, ME]
     assert peers(picky.live_candidates(LINEAGE, 1)) == [ALICE]
 
 
 def test_those_who_have_failed_come_after_the_others():
-    made = settling(JoinTable(), entry(ALICE), entry(BOB))
+    made = adoption(JoinTable(), entry(ALICE), entry(BOB))
     made.obtainer.peers.failed(ALICE)
     assert peers(made.candidates(LINEAGE)) == [BOB, ALICE, ME]
     assert peers(made.live_candidates(LINEAGE, 1)) == [BOB, ALICE]
@@ -78,9 +78,9 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
     for number in range(300):
         body = an_update(lineage=number.to_bytes(8, "big"), age=7, codec="fp32")
         inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
-    chooser = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
-    made = attrs.evolve(settling(JoinTable()), chooser=chooser)
-    among = made.lineage_state.where_to_join(chooser.seen(1))
+    selection = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
+    made = attrs.evolve(adoption(JoinTable()), selection=selection)
+    among = made.lineage_state.where_to_join(selection.seen(1))
     inbox.visits = 0
     leads = made.leads(among, lambda lineage, some: made.candidates(lineage, some) if newcomer else made.live_candidates(lineage, 1, some))
     assert [lead.lineage for lead in leads] == [number.to_bytes(8, "big") for number in range(LANES)]
@@ -88,9 +88,9 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
 
 
 def test_of_lineages_of_equal_support_those_come_last_whose_models_did_not_come_or_whose_peers_have_failed():
-    made = settling(JoinTable())
+    made = adoption(JoinTable())
     records = made.obtainer.peers
-    made.chooser.by_lineage = lambda: {b"a": [entry(ALICE)], b"b": [entry(BOB)], b"c": [entry(ME), entry(ALICE)], b"d": [entry(ME)]}
+    made.selection.by_lineage = lambda: {b"a": [entry(ALICE)], b"b": [entry(BOB)], b"c": [entry(ME), entry(ALICE)], b"d": [entry(ME)]}
     records.failed(ALICE)
     made.misses.note(b"b", 1)
     among = [Support(b"d", 2), *(Support(name, 1) for name in (b"a", b"b", b"c"))]

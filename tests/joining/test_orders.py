@@ -38,7 +38,7 @@ class Ways:
     def best_other(self, round_: int) -> bytes:
         return OTHER if self.lineage_state.lineage == OWN else OWN
 
-    async def rejoin(self, target, snapshot, tally) -> str:
+    async def rejoin(self, target, snapshot, round_record) -> str:
         self.asked.append(target)
         answer = self.answers.pop(0)
         if not answer:

@@ -32,7 +32,7 @@ class Line:
     limit: int = 1000
 
     async def obtain_one(
-        self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool, transfer: Transfer
+        self, entry: InboxEntry, round_record: RoundRecord, limit: trio.CancelScope, *, beside: bool, transfer: Transfer
     ) -> Obtained | None:
         self.asked.append(entry.peer)
         if self.seconds[entry.peer] < NEVER:

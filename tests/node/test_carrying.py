@@ -67,8 +67,8 @@ def with_stock(bench, shelf):
                     services=made.services,
                     runtime=attrs.evolve(make_runtime(), outages=made.services.outages),
                 )
-                keeping, pace = RetentionPolicy(quota, own), TransferPace(0.1)
-                stock = Stock(BlockRelay(publisher, keeping, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
+                retention, pace = RetentionPolicy(quota, own), TransferPace(0.1)
+                stock = Stock(BlockRelay(publisher, retention, Inbox(100, peers.trusts), peers, pace, 2, trio.current_time), shelves)
                 nursery.start_soon(stock.carrying.run, lambda one: stock.done.append(one.announcement.number))
                 result = await main(stock)
                 nursery.cancel_scope.cancel()
@@ -156,7 +156,7 @@ def test_for_what_cannot_fit_nothing_is_dropped(with_stock):
 def test_what_the_own_updates_leave_no_room_for_is_dropped_all_the_same(with_stock):
     async def main(stock: Stock) -> int:
         await stock.carry(update("a", 1), size=300)
-        stock.carrying.keeping.kept_bytes = 400
+        stock.carrying.retention.kept_bytes = 400
         await stock.carry(update("b", 2), size=300)
         return stock.held(1)
 

@@ -69,7 +69,7 @@ def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_ro
     )
 
 
-def chooser(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, count: int = 2) -> UpdateSelection:
+def selection(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, count: int = 2) -> UpdateSelection:
     inbox, peers = Inbox(100, lambda peer: False), Peers(100)
     for item in entries:
         inbox.put(item)
@@ -77,30 +77,30 @@ def chooser(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, co
     return UpdateSelection(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
 
 
-def chosen(chooser: UpdateSelection, round_: int = 1) -> list[str]:
-    return [item.peer for item in chooser.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
+def chosen(selection: UpdateSelection, round_: int = 1) -> list[str]:
+    return [item.peer for item in selection.choose(OURS, round_, age=7, now=0.0, round_seconds=None)]
 
 
 def test_an_update_is_fresh_for_eight_own_rounds(tmp_path):
-    of_round_3 = chooser(tmp_path, entry("a", heard_round=3))
+    of_round_3 = selection(tmp_path, entry("a", heard_round=3))
     assert chosen(of_round_3, round_=11) == ["a"]
     assert chosen(of_round_3, round_=12) == []
 
 
 def test_backlog_is_for_newcomers_and_never_for_a_round(tmp_path):
-    left_behind = chooser(tmp_path, entry("a", backlog=True))
+    left_behind = selection(tmp_path, entry("a", backlog=True))
     assert chosen(left_behind) == []
     assert [item.peer for item in left_behind.of_lineage(OURS)] == ["a"]
 
 
 def test_another_lineage_or_architecture_is_no_candidate(tmp_path):
-    choosing = chooser(tmp_path, entry("a", lineage=THEIRS), entry("b", signature=b"shapes 2"), entry("c"))
+    choosing = selection(tmp_path, entry("a", lineage=THEIRS), entry("b", signature=b"shapes 2"), entry("c"))
     assert chosen(choosing) == ["c"]
     assert [item.peer for item in choosing.strangers()] == ["b"]
 
 
 def test_an_update_is_a_candidate_until_it_was_fetched_once_and_never_again(tmp_path):
-    choosing = chooser(tmp_path, entry("a", number=5))
+    choosing = selection(tmp_path, entry("a", number=5))
     choosing.peers.note(PeerId("a")).fetched_number = 4
     assert chosen(choosing) == ["a"]
     choosing.peers.note(PeerId("a")).fetched_number = 5
@@ -115,7 +115,7 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
             views.append(view)
             return ()
 
-    choosing = chooser(tmp_path, entry("a", heard_at=10.0), selector=Recording)
+    choosing = selection(tmp_path, entry("a", heard_at=10.0), selector=Recording)
     record = choosing.peers.note(PeerId("a"))
     record.last_tried, record.failures, record.ever_accepted, record.bytes_per_second = 3, 2, True, 5e6
     record.trust = 0.5
@@ -141,7 +141,7 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
 
 @pytest.mark.parametrize("selector", [Raises, Nothing, TooMany, Twice, Strangers, Text, Endless])
 def test_a_selector_that_breaks_its_word_is_named_and_the_round_goes_on_with_none(tmp_path, selector):
-    choosing = chooser(tmp_path, entry("a"), entry("b"), entry("c"), selector=selector)
+    choosing = selection(tmp_path, entry("a"), entry("b"), entry("c"), selector=selector)
     with capture_logs() as logs:
         assert chosen(choosing) == []
     line, traceback = logs
@@ -152,12 +152,12 @@ def test_a_selector_that_breaks_its_word_is_named_and_the_round_goes_on_with_non
 
 def test_without_candidates_no_selector_is_asked(tmp_path):
     with capture_logs() as logs:
-        assert chosen(chooser(tmp_path, selector=Raises)) == []
+        assert chosen(selection(tmp_path, selector=Raises)) == []
     assert logs == []
 
 
 def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
-    failing = chooser(tmp_path, entry("a"), selector=Raises)
+    failing = selection(tmp_path, entry("a"), selector=Raises)
     with capture_logs() as logs:
         for _ in range(3):
             failing.choose(OURS, 1, 0, 0.0, None)
@@ -178,7 +178,7 @@ def numbers(choosing: UpdateSelection, round_: int) -> list[int]:
 
 def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_is_tried(tmp_path):
     first, second, third = (entry("alice", number) for number in (1, 2, 3))
-    choosing = chooser(tmp_path, first, second, third)
+    choosing = selection(tmp_path, first, second, third)
     choosing.inbox.hear_again(second)
     assert numbers(choosing, 1) == [3]
     missed(choosing, third)
@@ -187,7 +187,7 @@ def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_i
 
 def test_what_was_heard_again_takes_no_turn_of_the_newest_once_nothing_could_be_had_of_it_either(tmp_path):
     second, third = entry("alice", 2, heard_round=5), entry("alice", 3, heard_round=5)
-    choosing = chooser(tmp_path, second, third)
+    choosing = selection(tmp_path, second, third)
     choosing.inbox.hear_again(second)
     missed(choosing, third, failures=2)
     missed(choosing, attrs.evolve(second, again=True))
@@ -197,7 +197,7 @@ def test_what_was_heard_again_takes_no_turn_of_the_newest_once_nothing_could_be_
 @pytest.mark.parametrize(("waited", "number"), [(63, 2), (64, 3)])
 def test_every_64_rounds_the_newest_is_tried_whatever_was_heard_again(tmp_path, waited, number):
     second, third = entry("alice", 2, heard_round=65), entry("alice", 3, heard_round=65)
-    choosing = chooser(tmp_path, second, third)
+    choosing = selection(tmp_path, second, third)
     choosing.inbox.hear_again(second)
     missed(choosing, third)
     assert numbers(choosing, 1 + waited) == [number]
@@ -205,7 +205,7 @@ def test_every_64_rounds_the_newest_is_tried_whatever_was_heard_again(tmp_path, 
 
 def test_of_what_was_heard_again_the_newest_counts(tmp_path):
     first, second, third = (entry("alice", number) for number in (1, 2, 3))
-    choosing = chooser(tmp_path, first, second, third)
+    choosing = selection(tmp_path, first, second, third)
     choosing.inbox.hear_again(second)
     choosing.inbox.hear_again(first)
     missed(choosing, third)
@@ -214,7 +214,7 @@ def test_of_what_was_heard_again_the_newest_counts(tmp_path):
 
 def test_something_that_came_of_the_newest_shows_that_it_can_be_had(tmp_path):
     first, second = entry("alice", 1), entry("alice", 2)
-    choosing = chooser(tmp_path, first, second)
+    choosing = selection(tmp_path, first, second)
     choosing.inbox.hear_again(first)
     missed(choosing, second)
     choosing.inbox.tried(second, True)
@@ -224,7 +224,7 @@ def test_something_that_came_of_the_newest_shows_that_it_can_be_had(tmp_path):
 def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
     """The selector is told of the one what is known of that one."""
     first, second = entry("alice", 1), entry("alice", 2)
-    choosing = chooser(tmp_path, first, second, selector=LeastRecentlyTried)
+    choosing = selection(tmp_path, first, second, selector=LeastRecentlyTried)
     choosing.inbox.hear_again(first)
     missed(choosing, second)
     [again] = choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
@@ -239,7 +239,7 @@ def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
 )
 def test_what_was_heard_again_and_is_of_no_use_stands_in_for_nothing(tmp_path, changes, fetched):
     first, second = entry("alice", 1, **changes), entry("alice", 2)
-    choosing = chooser(tmp_path, first, second)
+    choosing = selection(tmp_path, first, second)
     choosing.inbox.hear_again(first)
     missed(choosing, second)
     choosing.peers.note(first.peer).fetched_number = fetched
@@ -249,7 +249,7 @@ def test_what_was_heard_again_and_is_of_no_use_stands_in_for_nothing(tmp_path, c
 def test_whatever_is_heard_again_a_peer_that_is_heard_is_tried_as_often_as_without_that(tmp_path):
     """Nothing of it could be had once; an old update of it was heard twice."""
     updates = [entry("alice", number, heard_round=number) for number in range(1, 100)]
-    choosing = chooser(tmp_path, *updates[:6], selector=LeastRecentlyTried)
+    choosing = selection(tmp_path, *updates[:6], selector=LeastRecentlyTried)
     choosing.inbox.hear_again(updates[1])
     choosing.peers.note(PeerId("alice")).fetched_number = 5
     missed(choosing, updates[5], round_=6)

@@ -31,13 +31,13 @@ class Stuck:
     def believed(self, size: int) -> int:
         return size
 
-    async def obtain_one(self, entry: InboxEntry, tally: RoundRecord, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+    async def obtain_one(self, entry: InboxEntry, round_record: RoundRecord, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         with trio.CancelScope(shield=True):
             await trio.sleep(self.seconds)
         self.under_way -= 1
-        tally.failed(entry, "fetch", "stuck")
+        round_record.failed(entry, "fetch", "stuck")
         return None
 
 
@@ -85,11 +85,11 @@ def test_of_strangers_no_more_are_under_way_than_the_bound_and_one_that_gives_wa
 def test_a_round_has_chosen_what_it_sent_for() -> None:
     async def main() -> int:
         fetches = BackgroundFetches(Stuck(6.0), Trusting(False), TransferPace(0.3), 2, make_runtime(clock=trio.current_time))
-        tally = RoundRecord(1, 0.0)
+        round_record = RoundRecord(1, 0.0)
         async with trio.open_nursery() as nursery:
             await nursery.start(fetches.run)
-            await fetches.obtain([entry(name) for name in "abc"], tally)
+            await fetches.obtain([entry(name) for name in "abc"], round_record)
             nursery.cancel_scope.cancel()
-        return tally.chosen
+        return round_record.chosen
 
     assert run_in_virtual_time(main) == 2

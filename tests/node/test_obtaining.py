@@ -33,12 +33,12 @@ async def inline(function, *args):
     return function(*args)
 
 
-async def all_of(obtainer, entries, tally):
+async def all_of(obtainer, entries, round_record):
     """What has arrived, in the order of `entries`."""
     arrived = {}
 
     async def one(entry):
-        arrived[entry.peer] = await obtainer.obtain_one(entry, tally, trio.CancelScope())
+        arrived[entry.peer] = await obtainer.obtain_one(entry, round_record, trio.CancelScope())
 
     async with trio.open_nursery() as nursery:
         for entry in entries:
@@ -51,7 +51,7 @@ def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
     def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, waited=math.inf, **told):
-        records, pace, tally = peers or Peers(100), pace or TransferPace(FIRST_SECONDS), RoundRecord(1, 0.0)
+        records, pace, round_record = peers or Peers(100), pace or TransferPace(FIRST_SECONDS), RoundRecord(1, 0.0)
         for entry in entries:
             record = records.note(entry.peer)
             record.ever_accepted, record.trust = not strangers, float(not strangers)
@@ -69,18 +69,18 @@ def obtaining(tmp_path, bench):
                 obtainer = Obtainer(fetcher, strategies, SPECS, records, 10**6, pace, make_runtime(clock=trio.current_time), **told)
                 came = []
                 with trio.move_on_after(waited):
-                    came = [await all_of(obtainer, entries, tally) for _ in range(rounds)]
+                    came = [await all_of(obtainer, entries, round_record) for _ in range(rounds)]
                 made.services.close()
                 return [[item.entry.peer for item in items] for items in came], trio.current_time()
 
         came, seconds = run_in_virtual_time(main)
-        return SimpleNamespace(came=came, seconds=seconds, tally=tally, peers=records, pace=pace)
+        return SimpleNamespace(came=came, seconds=seconds, round_record=round_record, peers=records, pace=pace)
 
     return run
 
 
 def verdicts(result) -> list[tuple[str, str]]:
-    return [(verdict.stage, verdict.reason) for verdict in result.tally.verdicts]
+    return [(verdict.stage, verdict.reason) for verdict in result.round_record.verdicts]
 
 
 def record(result, name: str) -> PeerRecord:
@@ -101,7 +101,7 @@ def test_what_arrives_is_remembered_as_fetched_and_its_speed_measured(obtaining,
     assert record(result, "alice").last_tried == 1
     assert record(result, "alice").bytes_per_second == pytest.approx(update.packed.bytes)
     assert result.pace.slowest_seconds == pytest.approx(1.0)
-    assert result.tally.fetched_bytes == update.packed.bytes
+    assert result.round_record.fetched_bytes == update.packed.bytes
 
 
 def test_one_that_hangs_costs_the_others_nothing(obtaining, publication, shelf):
@@ -137,7 +137,7 @@ def test_a_fast_failure_says_nothing_about_the_line(obtaining, publication, shel
             await super().get(cids, deliver, hints=hints)
 
     result = obtaining([update.entry], OneSecond(shelf().context, update.packed.blocks[:-1]))
-    assert result.tally.fetched_bytes > 0
+    assert result.round_record.fetched_bytes > 0
     assert record(result, "alice").bytes_per_second is None
     assert result.pace.deadline_seconds(10**6) == FIRST_SECONDS
 

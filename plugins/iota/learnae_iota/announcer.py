@@ -34,7 +34,7 @@ class IotaAnnouncer(Announcer):
 
     def __init__(self, options: IotaAnnouncerOptions, context: Context) -> None:
         super().__init__(options, context)
-        self.tally = PollCounts()
+        self.round_record = PollCounts()
         nodes = [TangleNode(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
         self._nodes = Nodes(nodes, context.log)
         self._outbox: Outbox
@@ -69,7 +69,7 @@ class IotaAnnouncer(Announcer):
             raise UnavailableError(f"not sent within {SEND_SECONDS:.0f} s; it is kept, and still tried")
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        looker = Poller([self._places(channel) for channel in channels], self.tally)
+        looker = Poller([self._places(channel) for channel in channels], self.round_record)
         listening = Listening(self._nodes, looker, deliver, self.options, self._feed, self.context.log)
         await listening.run()
 

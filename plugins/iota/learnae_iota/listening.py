@@ -78,5 +78,5 @@ class Listening:
         """One line when more lies there than a look can take, and one when that is over."""
         flooded = bool(catch.left) or not catch.whole
         if flooded != self._flooded:
-            self.log.warning("iota.flood" if flooded else "iota.flood_over", **attrs.asdict(self.looker.tally))
+            self.log.warning("iota.flood" if flooded else "iota.flood_over", **attrs.asdict(self.looker.round_record))
         self._flooded = flooded

@@ -66,7 +66,7 @@ class Poller:
     """
 
     channels: Sequence[Places]
-    tally: PollCounts = attrs.field(factory=PollCounts)
+    round_record: PollCounts = attrs.field(factory=PollCounts)
     now: Callable[[], float] = time.time  # on the clock of the node that was asked last
     _known: set[str] = attrs.field(factory=set)
     _looked: int = 0  # the newest window of the last look; 0 before the first
@@ -127,9 +127,9 @@ class Poller:
             asked = hashes[start : start + line.most_trytes]
             for hash_, transaction in zip(asked, trytes(line, asked), strict=True):
                 if transaction is None:
-                    self.tally.gone += 1
+                    self.round_record.gone += 1
                 elif (message := read(transaction, at)) is None:
-                    self.tally.garbage += 1
+                    self.round_record.garbage += 1
                 else:
                     found.append(FoundMessage(sent_at(transaction), message, hash_))
         for each in found:
@@ -137,9 +137,9 @@ class Poller:
         return sorted(found)
 
     def _count(self, message: bytes) -> None:
-        self.tally.messages += 1
+        self.round_record.messages += 1
         digest = hashlib.sha256(message).digest()
-        self.tally.repeated += digest in self._recent
+        self.round_record.repeated += digest in self._recent
         self._recent[digest] = None
         if len(self._recent) > RECENT_MESSAGES:
             self._recent.popitem(last=False)

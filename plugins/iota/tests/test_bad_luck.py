@@ -185,7 +185,7 @@ def test_announcements_are_heard_through_a_flood(new_tangle: Callable[..., Tangl
             await announced(a, b"after")
             await ear.hears(b"after")
             assert process.memory_info().rss - memory < 64 * 2**20
-            assert b.tally.garbage > MOST_LISTED
+            assert b.round_record.garbage > MOST_LISTED
             assert all(heard.message.startswith((b"before", b"number", b"after")) for heard in ear.heard)
 
     run(test, LIMIT)

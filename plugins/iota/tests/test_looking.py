@@ -174,7 +174,7 @@ def test_a_flood_costs_each_look_only_so_much(node: FakeNode, line: NodeApi) -> 
     rest = looker.look(line)
     assert len(heard.messages + rest.messages) == heard.left + MOST_FETCHED == 901
     assert b"hello" in heard.messages + rest.messages
-    assert looker.tally.repeated == 899
+    assert looker.round_record.repeated == 899
 
 
 def test_beside_a_place_that_is_too_full_to_be_listed_the_others_are_seen(node: FakeNode, line: NodeApi) -> None:
@@ -195,7 +195,7 @@ def test_litter_is_counted_and_read_once(node: FakeNode, line: NodeApi) -> None:
     post(node, b"hello")
     assert looker.look(line).messages == [b"hello"]
     assert looker.look(line).messages == []
-    assert looker.tally == looking.PollCounts(messages=1, garbage=12)
+    assert looker.round_record == looking.PollCounts(messages=1, garbage=12)
     assert node.asked["getTrytes"] == 1
 
 
@@ -204,7 +204,7 @@ def test_reattachments_are_counted(node: FakeNode, line: NodeApi) -> None:
     for parent in "ABC":
         node.keep(make(b"hello", PLACES.at(window_of(NOW)), (parent * 81, NOTHING), int(NOW * 1000)))
     assert looker.look(line).messages == [b"hello"] * 3
-    assert looker.tally == looking.PollCounts(messages=3, repeated=2)
+    assert looker.round_record == looking.PollCounts(messages=3, repeated=2)
 
 
 def test_what_a_node_has_thrown_away_is_counted_and_not_asked_for_again(node: FakeNode, line: NodeApi) -> None:
@@ -213,7 +213,7 @@ def test_what_a_node_has_thrown_away_is_counted_and_not_asked_for_again(node: Fa
     post(node, b"hello")
     assert looker.look(line).messages == [b"hello"]
     assert looker.look(line).messages == []
-    assert looker.tally.gone == 1
+    assert looker.round_record.gone == 1
     assert node.asked["getTrytes"] == 1
 
 
