@@ -138,7 +138,7 @@ class Swarm(Alone):
         return self._swarm.status.lineage.hex()
 
     def after_step(self) -> None:
-        self._swarm.step(samples=BATCH)
+        self._swarm.step(num_samples=BATCH)
 
     def exchange(self) -> None:
         self._swarm.flush(EXCHANGE_SECONDS)

@@ -1,10 +1,13 @@
 """Learnae: unequal, unreliable machines train one PyTorch model together, with nobody in charge.
 
-All that a user or a plugin author needs is imported from here. Importing this module needs neither torch nor numpy.
+Four modules are public: `learnae` for all users and plugins, `learnae.testing` for the tests of plugins, `learnae.lowlevel` for plugins
+that speak to a network or a daemon, and `learnae.integrations` for other libraries. All else is private and may change at any time:
+`docs/reference/stability.md` says what is kept. Importing this module needs neither torch nor numpy.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from learnae.deprecation import LearnaeDeprecationWarning, renamed_attribute
 from learnae.errors import (
     ConfigError,
     EntryError,
@@ -75,6 +78,7 @@ __all__ = [
     "Heard",
     "Judged",
     "Kind",
+    "LearnaeDeprecationWarning",
     "LearnaeError",
     "LocalModel",
     "Merge",
@@ -106,11 +110,17 @@ __all__ = [
 ]
 
 _NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "TrainingLoop": "learnae.trainer.loop"}
+_RENAMED = {
+    "NeedsTorch": "NeedsTorchError",
+    "Trainer": "TrainingLoop",
+    "Unavailable": "UnavailableError",
+    "UpdateRejected": "UpdateRejectedError",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _NEED_TORCH:
-        raise AttributeError(f"module 'learnae' has no attribute {name!r}")
+        return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
     import importlib
 
     try:

@@ -13,7 +13,7 @@ Anything else that reaches the user is a bug of ours.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -87,3 +87,12 @@ class UpdateRejectedError(LearnaeError):
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason, self.detail = reason, detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+_RENAMED = {"NeedsTorch": "NeedsTorchError", "Unavailable": "UnavailableError", "UpdateRejected": "UpdateRejectedError"}
+
+
+def __getattr__(name: str) -> Any:
+    from learnae.deprecation import renamed_attribute
+
+    return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")

@@ -41,9 +41,9 @@ def main(classes, epochs):
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(model(x), y).backward()
                 optimizer.step()
-                swarm.step(samples=len(x))  # 2: after each step
+                swarm.step(num_samples=len(x))  # 2: after each step
             if epoch % 50 == 0:
-                swarm.flush(seconds=0.5)  # 3: before you look at the model, take in what the others have learned
+                swarm.flush(timeout=0.5)  # 3: before you look at the model, take in what the others have learned
                 print(f"epoch {epoch}: accuracy {accuracy(model, data):.3f}, merged {swarm.status.merged} updates", flush=True)
 
 

@@ -231,7 +231,7 @@ def train(
             samples, whole = samples_of(trainer, batch), False
             loss = _learn(trainer, batch)
             step += 1
-            swarm.step(samples=samples, loss=loss)
+            swarm.step(num_samples=samples, loss=loss)
             whole = True
             if step == first + 1:
                 saver.check()

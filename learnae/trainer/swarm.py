@@ -19,6 +19,7 @@ import attrs
 from torch import nn
 
 from learnae.content.validators import MAX_INTEGER
+from learnae.deprecation import renamed_argument
 from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
@@ -227,21 +228,24 @@ class Swarm:
             self.leave()
             raise
 
-    def step(self, samples: int = 0, loss: Any = None) -> None:
+    def step(self, num_samples: int = 0, loss: Any = None, *, samples: int | None = None) -> None:
         """Count one optimiser step over so many samples; hand over a snapshot or adopt a merged model if one is due.
 
-        `samples` is a whole number, `loss` a number or a tensor of one element. Raises ValueError or TypeError for anything else,
+        `num_samples` is a whole number, `loss` a number or a tensor of one element. Raises ValueError or TypeError for anything else,
         ConfigError if the model became another one or the optimizer turns out to keep master weights, RuntimeError after leave() or from
-        another thread.
+        another thread. `samples` is the old name of `num_samples`.
         """
-        if type(samples) is not int or samples < 0:
-            samples = whole(samples, "samples")
+        if samples is not None:
+            both = type(num_samples) is not int or num_samples != 0
+            num_samples = renamed_argument("swarm.step", "samples", "num_samples", samples, clash=both, gone_in="0.2")
+        if type(num_samples) is not int or num_samples < 0:
+            num_samples = whole(num_samples, "num_samples")
         if loss is not None and type(loss) is not float:
             loss = loss_of(loss)
         journey = self._journey
-        steps, total = journey.steps + 1, journey.samples + samples
+        steps, total = journey.steps + 1, journey.samples + num_samples
         if total > MAX_INTEGER:
-            raise ValueError(f"samples is {shown(samples)}: with those before that is more than {MAX_INTEGER}")
+            raise ValueError(f"num_samples is {shown(num_samples)}: with those before that is more than {MAX_INTEGER}")
         due = steps >= self._contact.due
         if due:
             self._check()
@@ -251,14 +255,17 @@ class Swarm:
         if due:
             self._contact.attend()
 
-    def flush(self, seconds: float = 0.0) -> None:
+    def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
         """Adopt what waits, and hand over a snapshot now if the node wants one: before an evaluation, or at the end.
 
-        Then waits so many seconds, at most, for the model that is merged from it, and adopts that. Raises as `step` does.
+        Then waits `timeout` seconds, at most, for the model that is merged from it, and adopts that. Raises as `step` does.
+        `seconds` is the old name of `timeout`.
         """
-        seconds = seconds_of(seconds)
+        if seconds is not None:
+            timeout = renamed_argument("swarm.flush", "seconds", "timeout", seconds, clash=timeout != 0.0, gone_in="0.2")
+        timeout = seconds_of(timeout, "timeout")
         self._check()
-        self._contact.flush(seconds)
+        self._contact.flush(timeout)
 
     def leave(self) -> None:
         """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is.

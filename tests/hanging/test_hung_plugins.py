@@ -46,7 +46,7 @@ class Peer:
     def step(self) -> None:
         with torch.no_grad():
             self.model.weight.add_(0.001)
-        self.swarm.step(samples=1)
+        self.swarm.step(num_samples=1)
 
     def hang(self, kind: str) -> None:
         (self.home / f"hang-{kind}").touch()

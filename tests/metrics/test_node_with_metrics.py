@@ -51,7 +51,7 @@ def train_until(swarm: Swarm, done: Callable[[], Any]) -> None:
     while not done():
         assert time.monotonic() < deadline, swarm.status
         for _ in range(20):
-            swarm.step(samples=1)
+            swarm.step(num_samples=1)
         time.sleep(0.01)  # leaves the node a core; nothing is waited for
 
 
@@ -82,7 +82,7 @@ def test_two_peers_count_each_other(address: str) -> None:
     with joined(address) as one, joined("127.0.0.1:0") as other:
 
         def met() -> bool:
-            other.step(samples=1)
+            other.step(num_samples=1)
             return any(name.startswith('learnae_updates_total{fate="merged"') for name in scraped(address))
 
         train_until(one, met)

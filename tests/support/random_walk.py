@@ -37,7 +37,7 @@ class RandomWalker:
         with torch.no_grad():
             for parameter in self.model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=self.chance), alpha=0.001)
-        self.swarm.step(samples=1)
+        self.swarm.step(num_samples=1)
 
 
 def train_until(done: Callable[[], bool], *peers: Stepping, limit_seconds: float = LIMIT_SECONDS) -> None:

@@ -47,7 +47,7 @@ class Peer:
         self.optimizer.zero_grad()
         self.model(x).sub(1).square().mean().backward()
         self.optimizer.step()
-        self.swarm.step(samples=16)
+        self.swarm.step(num_samples=16)
 
     def evaluate(self) -> bool:
         """Whether all is as it should be."""

@@ -39,7 +39,7 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
     model, optimizer = net()
     swarm = make_swarm(model, start=False)
     train(model, optimizer)
-    swarm.step(samples=5)
+    swarm.step(num_samples=5)
     swarm._contact.journey.adopted(MergeResult("session", 1, 0, 0, b"lineage8", 0, "founded"))
     checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm))
     expected = draws()

@@ -35,7 +35,7 @@ def homes(state_home: Path, swarm: str) -> list[str]:
 def test_three_lines_join_a_swarm(zeros: nn.Module, state_home: Path) -> None:
     optimizer = torch.optim.SGD(zeros.parameters(), lr=0.1)
     with learnae.join(zeros, "digits", optimizer=optimizer) as swarm:
-        swarm.step(samples=4)
+        swarm.step(num_samples=4)
         assert swarm.status.steps == 1
     assert homes(state_home, "digits") == ["peer-1"]
 
@@ -118,7 +118,7 @@ def test_a_checkpoint_in_the_home_is_loaded_before_the_node_starts(zeros: nn.Mod
         return torch.load(state, weights_only=True) if state.exists() else None
 
     with learnae.join(zeros, "digits", resume=load) as swarm:
-        swarm.step(samples=4)
+        swarm.step(num_samples=4)
         torch.save(swarm.state_dict(), swarm.home / "state.pt")
     with learnae.join(zeros, "digits", resume=load) as swarm:
         assert (swarm.status.steps, swarm.status.samples, swarm.status.node_starts) == (1, 4, 1)

@@ -27,9 +27,9 @@ def weight(model: nn.Module) -> float:
 
 def test_a_snapshot_comes_back_merged_and_is_adopted(make_swarm: Any, watch: Any, zeros: nn.Module) -> None:
     swarm = make_swarm(zeros, constant=1.0, gain=3)
-    swarm.step(samples=8)
+    swarm.step(num_samples=8)
     watch.offer(swarm)
-    swarm.step(samples=8)
+    swarm.step(num_samples=8)
     assert [p.unique().tolist() for p in zeros.parameters()] == [[0.5], [0.5]]
     status = swarm.status
     assert (status.adoptions, status.lineage, status.age, status.steps, status.samples) == (1, b"lineage8", 5, 2, 16)
@@ -192,9 +192,9 @@ def test_stepping_from_two_threads_is_an_error(make_swarm: Any, watch: Any, zero
 
 def test_load_state_dict_starts_another_run_that_names_the_old_one(make_swarm: Any, watch: Any, zeros: nn.Module, tmp_path: Path) -> None:
     swarm = make_swarm(zeros)
-    swarm.step(samples=4)
+    swarm.step(num_samples=4)
     watch.offer(swarm)
-    swarm.step(samples=4)
+    swarm.step(num_samples=4)
     state = swarm.state_dict()
     swarm.load_state_dict(state)
     watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)

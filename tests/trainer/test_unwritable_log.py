@@ -22,7 +22,7 @@ model = torch.nn.Linear(2, 1)
 with learnae.join(model, "a", overrides=["train.local_steps=1"]) as swarm:
     def train(condition):
         while not condition():
-            swarm.step(samples=1)
+            swarm.step(num_samples=1)
             time.sleep(0.01)
     train(lambda: swarm.status.rounds)
     os.kill(swarm._node.pid, signal.SIGKILL)

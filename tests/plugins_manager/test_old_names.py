@@ -1,0 +1,110 @@
+"""Who wrote against old public names is told, and goes on working."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import learnae
+from learnae import LearnaeDeprecationWarning
+from learnae.plugins.manager import PluginManager, open_peer_file
+
+Install = Callable[..., None]
+
+OLD = """
+from learnae import ElementwiseMerge, Unavailable, UpdateRejected, hookimpl
+from learnae.errors import NeedsTorch
+
+class Old(ElementwiseMerge):
+    '''Keeps the own model, and refuses what is empty.'''
+
+    def combine(self, stacked, weights):
+        if not stacked.size:
+            raise UpdateRejected("empty")
+        return stacked[0]
+
+@hookimpl
+def learnae_register_merge():
+    return {"old": Old}
+"""
+
+RENAMED = [
+    ("learnae", "NeedsTorch", "NeedsTorchError"),
+    ("learnae", "Unavailable", "UnavailableError"),
+    ("learnae", "UpdateRejected", "UpdateRejectedError"),
+    ("learnae.errors", "NeedsTorch", "NeedsTorchError"),
+    ("learnae.errors", "Unavailable", "UnavailableError"),
+    ("learnae.errors", "UpdateRejected", "UpdateRejectedError"),
+]
+
+
+@pytest.mark.parametrize(("module", "old", "new"), RENAMED)
+def test_an_old_name_is_the_same_class_and_names_the_new_one(module: str, old: str, new: str) -> None:
+    found = importlib.import_module(module)
+    with pytest.warns(LearnaeDeprecationWarning, match=rf"{old} is called .*{new} now; .* 0\.2") as told:
+        assert getattr(found, old) is getattr(found, new)
+    assert told[0].filename == __file__
+
+
+def test_the_old_name_of_the_loops_class_is_the_same_class() -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    with pytest.warns(LearnaeDeprecationWarning, match="TrainingLoop"):
+        assert learnae.Trainer is learnae.TrainingLoop
+
+
+def test_a_name_that_never_was_is_an_attribute_error_that_names_the_module() -> None:
+    with pytest.raises(AttributeError, match=r"'learnae'.*'trainer_of_mine'"):
+        _ = learnae.trainer_of_mine
+    with pytest.raises(ImportError):
+        exec("from learnae.errors import Unreachable")
+
+
+def test_each_place_that_uses_an_old_name_is_told_of_once() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            _ = learnae.Unavailable
+        _ = learnae.Unavailable
+    assert len(told) == 2
+
+
+def test_an_installed_plugin_of_old_names_is_loaded_and_told(install: Install, tmp_path: Path) -> None:
+    install("learnae-old", OLD)
+    with pytest.warns(LearnaeDeprecationWarning) as told:
+        manager = PluginManager.discover()
+    assert not manager.broken
+    merge = manager.find("merge", "old", tmp_path).load()
+    assert issubclass(merge, learnae.ElementwiseMerge)
+    assert {word for one in told for word in str(one.message).split() if word.endswith("Error")} == {
+        "learnae.UnavailableError",
+        "learnae.UpdateRejectedError",
+        "learnae.errors.NeedsTorchError",
+    }
+
+
+def test_what_an_old_plugin_raises_is_caught_by_its_new_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OLD)
+    (tmp_path / "learnae.toml").write_text('[merge]\nuse = "mine:Old"\n')
+    with pytest.warns(LearnaeDeprecationWarning):
+        config, manager = open_peer_file(tmp_path / "learnae.toml")
+    numpy = pytest.importorskip("numpy")
+    merge = manager.find("merge", config.merge.use, config.folder).load()(config.merge.options, context=None)  # type: ignore[arg-type]
+    with pytest.raises(learnae.UpdateRejectedError):
+        merge.combine(numpy.empty((0, 3)), None)  # type: ignore[attr-defined]
+
+
+def test_the_author_of_a_plugin_sees_the_warning_without_asking_for_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OLD)
+    (tmp_path / "learnae.toml").write_text('[merge]\nuse = "mine:Old"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "learnae", "check", "learnae.toml"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr.count("UnavailableError") == 1
+    assert "mine.py" in done.stderr
+    assert "LearnaeDeprecationWarning" in done.stderr
