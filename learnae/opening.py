@@ -123,6 +123,15 @@ def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durab
         os.fsync(at)
 
 
+def save_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put this file in the place of what lies there, whole or not at all; it is on the disk when this returns. Raises OSError.
+
+    A link at its end is replaced, not followed; its folder may be named by one.
+    """
+    with folder(path.parent.resolve()) as place:
+        replace_file(path.name, content, at=place, mode=mode, durable=True)
+
+
 def draft_in(folder: int, name: str, mode: int = 0o600) -> BinaryIO:
     """A new file in the place of whatever stood there, which is not followed. Raises OSError, also where that is a folder."""
     with suppress(FileNotFoundError):

@@ -18,7 +18,7 @@ _USUAL_WIDTH, _NARROWEST, _HANG = 80, 20, 4
 
 
 def tell(*lines: str) -> None:
-    """Results, on stdout. Raises OSError where they cannot be written."""
+    """Show results, a line each, on stdout. Raises OSError where they cannot be written."""
     width = _width(sys.stdout)
     _print("\n".join(_broken(harmless(line), width) for line in lines))
 
@@ -29,7 +29,7 @@ def tell_json(found: Any, *, indent: int | None = None) -> None:
 
 
 def say(*lines: str) -> None:
-    """All else, on stderr, if it can be written at all: closed, a full disk, a reader that has left are no reason to end."""
+    """Show what is no result, a line each, on stderr. Where nothing can be written (closed, a full disk), that is no reason to end."""
     width = _width(sys.stderr)
     put("\n".join(_broken(harmless(line), width) for line in lines))
 

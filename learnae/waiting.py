@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Backoff:
-    """Doubles from `first` to `limit` seconds, and begins anew after a life of `healthy` seconds."""
+    """How long to wait between attempts: doubles from `first` to `limit` seconds, and begins anew after a life of `healthy` seconds."""
 
     first: float = 0.5
     limit: float = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import inspect
 import itertools
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import click
 
 import learnae
-from learnae import hookspecs
+from learnae import hookspecs, lowlevel
 from learnae.cli.main import COMMANDS
 from learnae.cli.main import learnae as command_line
 from learnae.config.describe import OptionKey, describe_tables
@@ -164,7 +165,63 @@ def _commands(name: str, group: click.Group) -> Iterator[str]:
             yield "\n".join(["| option | meaning |", "| --- | --- |", *rows])
 
 
-PAGES = {"commands.md": commands, "configuration.md": configuration, "plugins.md": plugins}
+TESTING = {
+    "learnae.testing.announcer_kit": ("AnnouncerConformance", "OpenAnnouncer"),
+    "learnae.testing.announcer_talk": ("Listener",),
+    "learnae.testing.codec_kit": ("CodecConformance",),
+    "learnae.testing.gate_kit": ("GateConformance",),
+    "learnae.testing.merge_kit": ("MergeConformance",),
+    "learnae.testing.outer_kit": ("OuterConformance",),
+    "learnae.testing.selector_kit": ("SelectorConformance", "candidate", "view", "views"),
+    "learnae.testing.storage_kit": ("StorageConformance", "OpenStorage"),
+    "learnae.testing.context": ("make_context", "peer_named"),
+    "learnae.testing.models": ("constant_model", "local_model", "parameters", "random_model", "read_only", "received"),
+    "learnae.testing.published": ("MadeUpUpdate", "fetched", "missing_in", "payloads", "published", "same"),
+}
+"""What is public of the modules for tests; the rest of them is for Learnae's own."""
+
+CONSTANTS = {  # and types that are a name for others: no docstring goes with them
+    "BLOCK_BYTES": "The most bytes of one block: 524,288, which is what every implementation of bitswap moves.",
+    "DURATION": "The validator of a key that is a time in seconds: more than 0, and at most a year.",
+    "HINT_CHARACTERS": "The most characters of one text in `Storage.hints`: 200.",
+    "HTTP_FAILURES": "The exceptions of a call of `HttpClient`, for `except`: OSError and `BadResponseError`.",
+    "MEGABYTE": "1,048,576 bytes.",
+    "MOST_NUMBERS": "The largest number of an announcement: 2 ** 62.",
+    "OpenAnnouncer": "The type of the fixture `announcer`: a function from a peer's name to a new, closed announcer.",
+    "OpenStorage": "The type of the fixture `storage`: a function from a peer's name to a new, closed storage.",
+    "SAMPLE_BYTES": "The most bytes of the payload of one `Sample`: 850.",
+    "Cid": "A CIDv1 (sha2-256) as its base32 text: a `str` to Python.",
+    "PeerId": "An Ed25519 public key as 64 hexadecimal digits: a `str` to Python.",
+    "State": "What a strategy remembers between rounds: a mapping from names to arrays, numbers and text.",
+    "hookimpl": "Marks a function of a plugin as one of the hooks.",
+}
+
+
+def public_names() -> dict[str, tuple[str, ...]]:
+    """All that others may import, by module."""
+    return {"learnae": tuple(sorted(learnae.__all__)), "learnae.lowlevel": tuple(sorted(lowlevel.__all__)), **TESTING}
+
+
+def names() -> Iterator[str]:
+    """The list of all public names: one that goes or comes is seen in a diff."""
+    yield "# All public names"
+    yield GENERATED
+    yield (
+        "What is not in this list is private, and may change in any version; [what stays as it is](stability.md) says more. pytest finds "
+        "the fixtures `learnae_context` and `learnae_contexts` by itself wherever Learnae is installed."
+    )
+    for module, found in public_names().items():
+        yield f"## `{module}`"
+        yield "\n".join(["| name | what it is |", "| --- | --- |", *(f"| `{name}` | {_summary(module, name)} |" for name in found)])
+
+
+def _summary(module: str, name: str) -> str:
+    """The first paragraph of what it says of itself."""
+    doc = CONSTANTS.get(name) or inspect.getdoc(getattr(importlib.import_module(module), name)) or ""
+    return " ".join(doc.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+PAGES = {"commands.md": commands, "configuration.md": configuration, "plugins.md": plugins, "public-names.md": names}
 
 
 def main(check: bool) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import learnae
-from learnae.errors import Problem
+from learnae import Problem
 
 KEY = "TEXT"
 

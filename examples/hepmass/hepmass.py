@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 
 from learnae import ConfigError, Problem
-from learnae.outlets import say
+from learnae.lowlevel import say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

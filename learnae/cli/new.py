@@ -10,22 +10,8 @@ from pathlib import Path
 import click
 
 from learnae.cli import options
-from learnae.errors import ConfigError, Problem
 from learnae.outlets import tell
 from learnae.texts import in_shell
-
-
-def write_key(path: Path, line: str) -> None:
-    """Make this file, which only its owner may read. Raises ConfigError, also if it is there."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise ConfigError(Problem(str(path), "is there already, and a key is never written over", "name a new file")) from error
-    except OSError as error:
-        raise ConfigError(Problem(str(path), f"no key was written: {error.strerror}", "name a new file in a folder of yours")) from error
 
 
 @click.command()
@@ -36,6 +22,7 @@ def key(file: Path | None, debug: bool) -> None:
 
     It is shown once and kept nowhere: `learnae key > swarm.key`, or --file, which overwrites nothing.
     """
+    from learnae.identity.keys import write_secret
     from learnae.identity.swarms import SwarmKey
 
     line = SwarmKey.generate().text()
@@ -45,7 +32,7 @@ def key(file: Path | None, debug: bool) -> None:
         _keep_to_the_owner()
         tell(line)
     else:
-        write_key(file, f"{line}\n")
+        write_secret(file, f"{line}\n")
         tell(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
 
 
@@ -83,9 +70,10 @@ def init(folder: Path, private: bool, debug: bool) -> None:
 
 
 def _write_key(path: Path) -> None:
+    from learnae.identity.keys import write_secret
     from learnae.identity.swarms import SwarmKey
 
-    write_key(path, SwarmKey.generate().text() + "\n")
+    write_secret(path, SwarmKey.generate().text() + "\n")
 
 
 KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")

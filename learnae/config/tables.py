@@ -17,7 +17,7 @@ LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an o
 
 
 def key(default: Any, doc: str, validator: Any = None) -> Any:
-    """A documented key of a TOML table."""
+    """A field of an attrs class of options that is a key of a TOML table: its default, its documentation and, if given, its validator."""
     return attrs.field(default=default, validator=validator, metadata={"doc": doc})
 
 

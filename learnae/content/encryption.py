@@ -12,7 +12,10 @@ from learnae.records import BLOCK_BYTES
 
 
 class Encryption(Protocol):
-    """Deterministic, so that equal bytes keep equal CIDs. Roots and parts are never sealed: they hold links only."""
+    """Seals bytes so that members of a swarm alone can open them; equal bytes are sealed alike, and keep equal CIDs.
+
+    Roots and parts are never sealed: they hold links only.
+    """
 
     @property
     def overhead(self) -> int:

@@ -41,14 +41,14 @@ class Endpoint:
 
 @attrs.frozen
 class Response:
-    """`pieces` are the bytes of the body as they come, read inside of `HttpClient.post`. They raise one of FAILURES."""
+    """An answer: its status, and its body in `pieces`, read inside of `HttpClient.post` as they come. They raise one of FAILURES."""
 
     status: int
     pieces: Iterator[bytes]
 
 
 class HttpClient:
-    """For one thread at a time; `hang_up` may come from any other, and then every call fails at once, now and later.
+    """Asks one daemon over HTTP, in one thread at a time. Any other thread may `hang_up`: then every call fails at once, now and later.
 
     It goes through no proxy, follows no redirection, and knows no cookies and no passwords: the daemon is asked at its place or not at all.
     A connection is kept for the next call where the last answer has ended as HTTP has it.

@@ -208,7 +208,7 @@ _LOCK_BYTES = 4096
 
 @attrs.define
 class Home:
-    """A folder that is this peer's alone, until `close`. Also a context manager."""
+    """The folder of one peer, locked until `close`. Also a context manager."""
 
     path: Path
     lock_fd: int  # -1 once closed. Hand it to a child by `subprocess.Popen(..., pass_fds=[home.lock_fd])`
@@ -252,7 +252,7 @@ class Home:
 
 
 def claim(path: Path, *, wait_seconds: float = 0) -> Home:
-    """Make and lock this home, waiting that long for another peer to leave it. Raises ConfigError with the pid of who is in it."""
+    """Make and lock this home, waiting `wait_seconds` for another peer to leave it. Raises ConfigError with the pid of who is in it."""
     _make_folder(path)
     deadline = time.monotonic() + wait_seconds
     while (home := _try_claim(path)) is None:

@@ -87,6 +87,19 @@ def identity_in(home: Path, *, looking: bool = False) -> Identity | None:
         raise _problem(home / KEY, f"the key cannot be read: {error.strerror}", "check who owns this folder, and its disk") from error
 
 
+def write_secret(path: Path, line: str) -> None:
+    """Make this file with a key in it, which only its owner may read. Raises ConfigError, also if it is there."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise ConfigError(Problem(str(path), "is there already, and a key is never written over", "name a new file")) from error
+    except OSError as error:
+        raise ConfigError(Problem(str(path), f"no key was written: {error.strerror}", "name a new file in a folder of yours")) from error
+
+
 def _create(path: Path) -> None:
     """Whole or not at all; where two processes create it, one file wins and both read that."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

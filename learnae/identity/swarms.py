@@ -23,7 +23,7 @@ _CHECK_BYTES = 3  # with the key 35 bytes: 56 letters and digits, nothing left o
 
 @attrs.frozen(eq=False)
 class SwarmKey:
-    """Shown only by `text`: neither its repr nor an error tells it."""
+    """The key of a private swarm. Only `text` shows it: neither its repr nor an error does."""
 
     _secret: bytes = attrs.field(repr=False)
 

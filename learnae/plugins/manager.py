@@ -13,6 +13,7 @@ import attrs
 import structlog
 
 from learnae.config.load import disabled, load_document, read
+from learnae.config.rules import swarm_of
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from learnae.config.tables import Config
+    from learnae.identity.swarms import SwarmIdentity
 
 
 TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
@@ -181,6 +183,12 @@ def open_peer_file(
     """
     document, folder = ({}, Path.cwd()) if path is None else (read(path), path.absolute().parent)
     return open_document(document, folder=folder, name=name, overrides=overrides, log=log)
+
+
+def read_swarm(path: Path) -> SwarmIdentity:
+    """The swarm that a peer's TOML file names, with its key. Raises ConfigError, PluginError."""
+    config, _ = open_peer_file(path)
+    return swarm_of(config.swarm)
 
 
 def open_document(

@@ -40,6 +40,7 @@ def published(name: str, *payloads: bytes) -> MadeUpUpdate:
 
 
 def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
+    """So many texts of `length` random bytes; the same seed gives the same ones."""
     rng = random.Random(seed)
     return [rng.randbytes(length) for _ in range(count)]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from learnae import UnavailableError
 from learnae.cli import endings
-from learnae.errors import UnavailableError
-from learnae.outlets import say, tell
+from learnae.lowlevel import say, tell
 from learnae_iota.devnet import Ports, Tangle, find_hornet
 from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import trio
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 
 TOPIC = b"trytes "
 MOST_WAITING = 1000  # messages that ZMQ keeps for us

@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from learnae.http import BadResponseError, Endpoint, HttpClient, readable
+from learnae.lowlevel import BadResponseError, Endpoint, HttpClient, readable
 
 PATIENCE = 3  # times as long as a node may be silent: so long may a whole answer take, which may come by drops
 ANSWER_BYTES = 8 * 1024 * 1024

@@ -9,8 +9,7 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae.strategies import RunInThread
-from learnae.waiting import in_thread_until
+from learnae.lowlevel import RunInThread, in_thread_until
 from learnae_iota.calls import meet
 from learnae_iota.line import FAILURES, NodeApi
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from attrs.validators import and_, ge, gt, in_, le, max_len, min_len, optional
 
-from learnae.config.tables import DURATION, Matches, key
+from learnae.lowlevel import DURATION, Matches, key
 from learnae_iota.line import check_address
 
 PORT, MOST_PORT = 14265, 65535

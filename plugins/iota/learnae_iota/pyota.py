@@ -16,7 +16,7 @@ from importlib import metadata, resources
 from types import ModuleType
 from typing import Any
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 
 INSTALL = 'pip install --no-deps "pyota>=2.1,<3" pyota-pow'
 

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from learnae import Context, UnavailableError
-from learnae.errors import ConfigError, Problem
-from learnae.http import readable
+from learnae import ConfigError, Context, Problem, UnavailableError
+from learnae.lowlevel import readable
 from learnae_iota.building import LIGHT_WEIGHT, Builder
 from learnae_iota.line import NodeApi, NodeNonsenseError, NodeRefusedError
 from learnae_iota.node import TangleNode

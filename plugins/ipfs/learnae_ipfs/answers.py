@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE
 from learnae_ipfs.line import KuboConnection, NoComplaintError
 
 MOST_BYTES = MEGABYTE

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import libipld
 
 from learnae import Block, Cid
-from learnae.content.cids import cid_bytes
+from learnae.lowlevel import cid_bytes
 
 
 def form() -> tuple[str, bytes, bytes]:

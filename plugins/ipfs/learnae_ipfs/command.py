@@ -9,10 +9,7 @@ import click
 
 from learnae import ConfigError, Problem
 from learnae.cli import endings
-from learnae.cli.new import write_key
-from learnae.config.rules import swarm_of
-from learnae.outlets import tell
-from learnae.plugins.manager import open_peer_file
+from learnae.lowlevel import read_swarm, tell, write_secret
 from learnae_ipfs.managed.peer import PURPOSE
 from learnae_ipfs.managed.settings import swarm_key_file
 
@@ -30,11 +27,10 @@ def swarm_key(file: Path, out: Path) -> None:
 
     A daemon with it, started with LIBP2P_FORCE_PNET=1, meets those that Learnae runs for the swarm's peers, and no others.
     """
-    config, _ = open_peer_file(file)
-    secret = swarm_of(config.swarm).secret(PURPOSE)
+    secret = read_swarm(file).secret(PURPOSE)
     if secret is None:
         raise ConfigError(Problem("swarm", "has no key, so its daemons are in no private network", "`learnae key` makes one"))
-    write_key(out, swarm_key_file(secret))
+    write_secret(out, swarm_key_file(secret))
     tell(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
 
 

@@ -9,9 +9,7 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae.http import readable
-from learnae.strategies import RunInThread
-from learnae.waiting import in_thread_until
+from learnae.lowlevel import RunInThread, in_thread_until, readable
 from learnae_ipfs.line import FAILURES, KuboConnection, KuboRefusedError
 
 T = TypeVar("T")

@@ -10,8 +10,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 import ipfshttpclient.exceptions as client_errors
 from ipfshttpclient.http_common import map_args_to_params, multiaddr_to_url_data
 
-from learnae.http import FAILURES as WIRE_FAILURES
-from learnae.http import Endpoint, HttpClient, Response, ResponseTooLongError
+from learnae.lowlevel import HTTP_FAILURES, Endpoint, HttpClient, Response, ResponseTooLongError
 from learnae_ipfs.reading import MOST_ANSWER_BYTES, MOST_COMPLAINT_BYTES, KuboRefusedError, NoComplaintError, answers, complaint
 
 PATIENCE = 3  # times as long as a daemon may be silent: so long may an answer take that has begun to come
@@ -19,7 +18,7 @@ WORK_SECONDS = 900.0  # instead, for answers that come while the daemon works
 WORK = frozenset({"block/rm", "dag/import", "pin/add", "pin/rm", "refs", "repo/gc"})
 BASE = "/api/v0/"
 
-FAILURES = (*WIRE_FAILURES, NoComplaintError)
+FAILURES = (*HTTP_FAILURES, NoComplaintError)
 
 __all__ = ["FAILURES", "KuboConnection", "KuboRefusedError", "NoComplaintError", "check_address"]
 

@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 from attrs.validators import ge, gt, min_len
 
-from learnae.config.tables import Matches, key
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE, Matches, key
 from learnae_ipfs.line import check_address
 
 GIGABYTE = 1024 * MEGABYTE

@@ -12,8 +12,7 @@ import attrs
 import trio
 
 from learnae import Block, Cid, Context, UnavailableError, UpdateRejectedError
-from learnae.content.cids import cid_bytes, parse_cid
-from learnae.content.roots import dag_block
+from learnae.lowlevel import cid_bytes, dag_block, parse_cid
 from learnae_ipfs.aside import Aside
 from learnae_ipfs.car import car, form
 from learnae_ipfs.daemon import Daemon

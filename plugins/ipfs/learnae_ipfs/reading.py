@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from learnae.http import BadResponseError, ResponseTooLongError, readable
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE, BadResponseError, ResponseTooLongError, readable
 
 MOST_LINE_BYTES = MEGABYTE
 MOST_ANSWER_BYTES = 64 * MEGABYTE  # some four times what all the pins take that are counted

@@ -11,9 +11,7 @@ import attrs
 import trio
 
 from learnae import ConfigError, Problem, UnavailableError
-from learnae.http import BadResponseError
-from learnae.opening import read_file
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE, BadResponseError, read_file
 from learnae_ipfs.answers import FORBIDDEN, MOST_BYTES, KuboAnswer, ask
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.versions import OLDEST, RANGE, dotted, remark_on

@@ -10,9 +10,7 @@ import attrs
 import trio
 
 from learnae import Block, Cid, UnavailableError, UpdateRejectedError
-from learnae.content.cids import check, parse_cid
-from learnae.identity.envelopes import HINT_CHARACTERS
-from learnae.records import BLOCK_BYTES
+from learnae.lowlevel import BLOCK_BYTES, HINT_CHARACTERS, is_intact, parse_cid
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import LINES, SEARCHES, Daemon
 from learnae_ipfs.line import KuboConnection, KuboRefusedError
@@ -134,7 +132,8 @@ def _checked(line: KuboConnection, cid: Cid, silence_seconds: float | None = Non
         return None
     if data is None:
         return None
-    check(block := Block(cid, data))
+    block = Block(cid, data)
+    is_intact(block)  # hashed here, in a thread: a sound block remembers it
     return block
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
 from learnae import Block, Cid, ConfigError, Context, Problem, Storage, UnavailableError, UpdateRejectedError
-from learnae.content.cids import parse_cid
+from learnae.lowlevel import parse_cid
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import KuboRefusedError

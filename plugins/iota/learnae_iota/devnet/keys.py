@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 from learnae_iota.devnet.program import GET_IT, Running
 
 TRYTES = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from learnae.errors import UnavailableError
+from learnae import UnavailableError
 from learnae_iota.devnet.api import call, connected_peers, synchronised
 from learnae_iota.devnet.keys import SEED_VARIABLE, Keys
 from learnae_iota.devnet.ports import LOOPBACK, Ports

@@ -7,7 +7,7 @@ import socket
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 
 LOOPBACK = "127.0.0.1"
 FREE = range(10_000, 32_000)  # below the ports that systems give to outgoing connections, which could take one while its node is away

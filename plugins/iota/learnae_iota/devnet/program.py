@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 
 VARIABLE = "LEARNAE_HORNET"
 BUILT = Path(".nodes", "hornet")

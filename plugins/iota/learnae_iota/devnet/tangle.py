@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from learnae.errors import ConfigError, Problem
+from learnae import ConfigError, Problem
 from learnae_iota.devnet.keys import Keys
 from learnae_iota.devnet.node import HornetProcess
 from learnae_iota.devnet.ports import LOOPBACK, Ports

@@ -6,9 +6,8 @@ import argparse
 import os
 import sys
 
-from learnae.errors import ConfigError, Problem, UnavailableError
-from learnae.identity.envelopes import SAMPLE_BYTES
-from learnae.outlets import say
+from learnae import ConfigError, Problem, UnavailableError
+from learnae.lowlevel import SAMPLE_BYTES, say
 from learnae_iota.light.sensor import Sensor
 
 EXIT_CONFIG = 2

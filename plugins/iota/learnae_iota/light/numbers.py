@@ -6,9 +6,8 @@ from pathlib import Path
 
 import attrs
 
-from learnae import opening
-from learnae.errors import ConfigError, Problem
-from learnae.identity.envelopes import MOST_NUMBERS
+from learnae import ConfigError, Problem
+from learnae.lowlevel import MOST_NUMBERS, read_file, save_file
 
 MOST_BYTES = 32
 
@@ -22,7 +21,7 @@ class SensorNumbers:
     def at(cls, path: Path) -> SensorNumbers:
         """Raises ConfigError for a file that is damaged, or cannot be read."""
         try:
-            text = opening.read_file(path, MOST_BYTES).decode("ascii", "replace")
+            text = read_file(path, MOST_BYTES).decode("ascii", "replace")
         except FileNotFoundError:
             text = "0"
         except OSError as error:
@@ -34,8 +33,7 @@ class SensorNumbers:
     def next(self) -> int:
         """Raises ConfigError when the disk does not take it."""
         try:
-            with opening.folder(self.path.parent.resolve()) as folder:
-                opening.replace_file(self.path.name, f"{self._last + 1}\n".encode(), at=folder, durable=True)
+            save_file(self.path, f"{self._last + 1}\n".encode())
         except OSError as error:
             raise _problem(self.path, f"cannot be written: {error.strerror}") from error
         self._last += 1

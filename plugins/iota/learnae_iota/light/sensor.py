@@ -8,12 +8,8 @@ from threading import Timer
 from types import TracebackType
 from typing import Self
 
-from learnae.errors import ConfigError, Problem, UnavailableError
-from learnae.identity.envelopes import encode_envelope
-from learnae.identity.homes import claim
-from learnae.identity.keys import Identity
-from learnae.identity.swarms import SwarmIdentity, SwarmKey
-from learnae.records import Announcement, Sample
+from learnae import ConfigError, Problem, UnavailableError
+from learnae.lowlevel import Announcement, Identity, Sample, SwarmIdentity, SwarmKey, claim_home, encode_envelope
 from learnae_iota import curl
 from learnae_iota.calls import attach, meet
 from learnae_iota.light.numbers import SensorNumbers
@@ -48,7 +44,7 @@ class Sensor:
         self._nodes = [_checked(address) for address in nodes]
         self._weight, self._seconds = weight_magnitude, seconds
         self._make: Make = self._make_at_node if node_works else self._make_here
-        self._home = claim(Path(folder))
+        self._home = claim_home(Path(folder))
         try:
             self._identity = Identity.load_or_create(self._home.key_path)
             self._numbers = SensorNumbers.at(self._home.path / "samples")

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE
 from learnae_ipfs.answers import ask
 from learnae_ipfs.daemon import Daemon
 from learnae_ipfs.line import KuboConnection, KuboRefusedError

@@ -12,8 +12,7 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae.strategies import RunInThread
-from learnae.waiting import Backoff
+from learnae.lowlevel import Backoff, RunInThread
 from learnae_ipfs.managed.guard import END_SECONDS
 from learnae_ipfs.managed.process import Process
 from learnae_ipfs.managed.program import kubo

@@ -13,7 +13,7 @@ from typing import Self
 import attrs
 import trio
 
-from learnae.http import readable
+from learnae.lowlevel import readable
 from learnae_ipfs.managed.guard import guarded
 
 READY = "Daemon is ready"

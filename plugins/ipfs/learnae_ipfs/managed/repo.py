@@ -15,8 +15,8 @@ from typing import Any
 
 import attrs
 
-from learnae import UnavailableError, opening
-from learnae.http import readable
+from learnae import UnavailableError
+from learnae.lowlevel import open_file, read_file, readable, save_file
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
 
@@ -35,7 +35,7 @@ class Repo:
     def prepare(self, program: str, settings: Settings) -> None:
         """Make it where it is not yet, and let the daemon know the settings. Raises UnavailableError."""
         try:
-            if opening.look(self._config) is None:
+            if not os.path.lexists(self._config):
                 self._init(program, settings)
             rpc.close_to_others(self.folder)
             config = json.loads(self._read(self._config))
@@ -58,7 +58,7 @@ class Repo:
         """A lock's descriptor: its holder alone starts and ends a daemon. None while that is somebody else. Raises UnavailableError."""
         try:
             self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = opening.open_file(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, owners={os.geteuid()})
+            fd = open_file(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, owners={os.geteuid()})
         except OSError as error:
             raise UnavailableError(f"the IPFS repo {self.folder} cannot be used: {error.strerror}") from error
         try:
@@ -80,7 +80,7 @@ class Repo:
     def holder(self) -> int | None:
         """The process that has it locked."""
         try:
-            with os.fdopen(opening.open_file(self.folder / "repo.lock", os.O_RDWR), "rb+") as file:
+            with os.fdopen(open_file(self.folder / "repo.lock", os.O_RDWR), "rb+") as file:
                 asked = struct.pack(_FLOCK, *_whole_file(fcntl.F_WRLCK))
                 told = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
         except OSError:
@@ -125,11 +125,10 @@ class Repo:
 
     def _read(self, path: Path) -> str:
         """A daemon writes there too, and a repo may have come from anywhere. Raises OSError, ValueError."""
-        return opening.read_file(path, MOST_BYTES).decode()
+        return read_file(path, MOST_BYTES).decode()
 
     def _write(self, path: Path, text: str) -> None:
-        with opening.folder(self.folder.resolve()) as folder:  # the user may have moved it, and left a link
-            opening.replace_file(path.name, text.encode(), at=folder, durable=True)
+        save_file(path, text.encode())
 
     @property
     def _config(self) -> Path:

@@ -1,0 +1,136 @@
+"""What plugins need that speak to a network, a daemon or a device, beyond the contracts in `learnae`. Public, as `learnae` is.
+
+Nothing is imported before it is asked for: a small device that signs readings needs neither torch, numpy nor trio.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from learnae.deprecation import renamed_attribute
+
+if TYPE_CHECKING:
+    from learnae.config.tables import DURATION, Matches, key
+    from learnae.content.cids import check as is_intact
+    from learnae.content.cids import cid_bytes, cid_text, parse_cid, raw_cid
+    from learnae.content.encryption import Encryption
+    from learnae.content.roots import dag_block
+    from learnae.http import FAILURES as HTTP_FAILURES
+    from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, readable
+    from learnae.identity.envelopes import HINT_CHARACTERS, MOST_NUMBERS, SAMPLE_BYTES, encode_envelope
+    from learnae.identity.homes import Home
+    from learnae.identity.homes import claim as claim_home
+    from learnae.identity.keys import Identity, write_secret
+    from learnae.identity.swarms import SwarmIdentity, SwarmKey
+    from learnae.opening import open_file, read_file, save_file
+    from learnae.outlets import say, tell
+    from learnae.plugins.manager import read_swarm
+    from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Sample
+    from learnae.strategies import RunInThread
+    from learnae.waiting import Backoff, in_thread_until
+
+__all__ = [
+    "BLOCK_BYTES",
+    "DURATION",
+    "HINT_CHARACTERS",
+    "HTTP_FAILURES",
+    "MEGABYTE",
+    "MOST_NUMBERS",
+    "SAMPLE_BYTES",
+    "Announcement",
+    "Backoff",
+    "BadResponseError",
+    "Encryption",
+    "Endpoint",
+    "Home",
+    "HttpClient",
+    "Identity",
+    "Matches",
+    "Response",
+    "ResponseTooLongError",
+    "RunInThread",
+    "Sample",
+    "SwarmIdentity",
+    "SwarmKey",
+    "cid_bytes",
+    "cid_text",
+    "claim_home",
+    "dag_block",
+    "encode_envelope",
+    "in_thread_until",
+    "is_intact",
+    "key",
+    "open_file",
+    "parse_cid",
+    "raw_cid",
+    "read_file",
+    "read_swarm",
+    "readable",
+    "save_file",
+    "say",
+    "tell",
+    "write_secret",
+]
+
+_FROM = {
+    # the keys of a strategy's TOML table
+    "key": "learnae.config.tables",
+    "Matches": "learnae.config.tables",
+    "DURATION": "learnae.config.tables",
+    # blocks and their names
+    "cid_bytes": "learnae.content.cids",
+    "cid_text": "learnae.content.cids",
+    "parse_cid": "learnae.content.cids",
+    "raw_cid": "learnae.content.cids",
+    "is_intact": "learnae.content.cids:check",
+    "dag_block": "learnae.content.roots",
+    "BLOCK_BYTES": "learnae.records",
+    "MEGABYTE": "learnae.records",
+    # waiting with an end
+    "Backoff": "learnae.waiting",
+    "in_thread_until": "learnae.waiting",
+    "RunInThread": "learnae.strategies",
+    # a daemon that speaks HTTP
+    "HttpClient": "learnae.http",
+    "Endpoint": "learnae.http",
+    "Response": "learnae.http",
+    "BadResponseError": "learnae.http",
+    "ResponseTooLongError": "learnae.http",
+    "HTTP_FAILURES": "learnae.http:FAILURES",
+    "readable": "learnae.http",
+    # files in which others may have put something, and texts for people
+    "open_file": "learnae.opening",
+    "read_file": "learnae.opening",
+    "save_file": "learnae.opening",
+    "write_secret": "learnae.identity.keys",
+    "tell": "learnae.outlets",
+    "say": "learnae.outlets",
+    # a swarm and its secrets
+    "read_swarm": "learnae.plugins.manager",
+    "SwarmIdentity": "learnae.identity.swarms",
+    "SwarmKey": "learnae.identity.swarms",
+    "Encryption": "learnae.content.encryption",
+    # who announces without being a peer, such as a sensor
+    "Home": "learnae.identity.homes",
+    "claim_home": "learnae.identity.homes:claim",
+    "Identity": "learnae.identity.keys",
+    "Announcement": "learnae.records",
+    "Sample": "learnae.records",
+    "encode_envelope": "learnae.identity.envelopes",
+    "SAMPLE_BYTES": "learnae.identity.envelopes",
+    "MOST_NUMBERS": "learnae.identity.envelopes",
+    "HINT_CHARACTERS": "learnae.identity.envelopes",
+}
+"""Where each name lies; behind a colon, what it is called there."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        return renamed_attribute(__name__, name, {}, gone_in="")
+    import importlib
+
+    module, _, inner = _FROM[name].partition(":")
+    found = globals()[name] = getattr(importlib.import_module(module), inner or name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
