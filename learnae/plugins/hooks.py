@@ -19,6 +19,7 @@ import pluggy
 from learnae import hookspecs
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
+from learnae.plugins.bounds import check_bounds
 from learnae.plugins.calls import naming
 from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage, Strategy
 
@@ -116,7 +117,8 @@ class Installed:
     entry: metadata.EntryPoint
 
     def load(self) -> object:
-        """Its module. Raises PluginError for whatever the import raises, also for an exit."""
+        """Its module. Raises PluginError for whatever the import raises, also for an exit, and where it is for another Learnae."""
+        check_bounds(self.plugin.name, self.entry.dist)
         with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
             return self.entry.load()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +16,7 @@ from learnae.config.rules import swarm_of
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
+from learnae.plugins.bounds import own_version
 from learnae.plugins.hooks import BASES, DEMO, ONLY, REGISTER, WATCH, Hook, Installed, Plugin, hooks_of, installed, only_named, unknown
 from learnae.plugins.local import LocalFiles
 from learnae.plugins.offers import StrategyOffer, offers_in, with_demos
@@ -64,7 +64,7 @@ class PluginManager:
         One that cannot be loaded is a warning. Raises PluginError if two offer the same name of the same kind.
         """
         manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told, local=local)
-        manager.register(builtin, Plugin("learnae", "learnae", _own_version()))
+        manager.register(builtin, Plugin("learnae", "learnae", own_version()))
         for one in manager._wanted(tuple(disable), only_named() if only is None else tuple(only)):
             manager._try(one)
         return manager
@@ -165,13 +165,6 @@ class PluginManager:
 def _taken(offer: StrategyOffer, other: StrategyOffer) -> PluginError:
     cause = f"plugin {other.plugin!r} of {other.distribution} offers it already; leave one out with [plugins] disable"
     return PluginError(offer.plugin, f"offering the {offer.kind} {offer.name!r}", cause)
-
-
-def _own_version() -> str | None:
-    try:
-        return metadata.version("learnae")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return None
 
 
 def open_peer_file(

@@ -15,6 +15,7 @@ import attrs
 
 from learnae.config.folders import folder_name
 from learnae.errors import ConfigError, Problem
+from learnae.plugins.bounds import bounds_around, own_version
 
 
 def fill(folder: Path, files: Mapping[str, str], values: Mapping[str, str]) -> None:
@@ -127,9 +128,15 @@ def _values(names: PluginNames, kind: str) -> dict[str, str]:
         "article": "An" if kind[0] in "ao" else "A",
         "called": "outer optimiser" if kind == "outer" else kind,
         "summary": sort.summary,
-        "dependencies": ", ".join(f'"{name}"' for name in sort.imports),
+        "dependencies": ", ".join(f'"{name}{_bounds(name)}"' for name in sort.imports),
         "table": f"[[{kind}]]" if kind in MANY else f"[{kind}]",
     }
+
+
+def _bounds(package: str) -> str:
+    """Of Learnae alone: what else the plugin needs is its author's to bound."""
+    version = own_version() if package == "learnae" else None
+    return bounds_around(version) if version else ""
 
 
 FILES = {

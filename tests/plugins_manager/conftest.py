@@ -3,7 +3,7 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def install(site: Path) -> Install:
     """Installs a distribution as pip would: its files, its metadata, its entry point."""
 
-    def put(name: str, files: dict[str, str] | str, *, entry: str | None = None, version: str = "1.0") -> None:
+    def put(
+        name: str, files: dict[str, str] | str, *, entry: str | None = None, version: str = "1.0", requires: Sequence[str] = ()
+    ) -> None:
         module = name.replace("-", "_")
         for path, text in ({f"{module}.py": files} if isinstance(files, str) else files).items():
             (site / path).parent.mkdir(parents=True, exist_ok=True)
             (site / path).write_text(textwrap.dedent(text))
         metadata = site / f"{module}-{version}.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+        (metadata / "METADATA").write_text("".join(f"{line}\n" for line in lines))
         (metadata / "entry_points.txt").write_text(f"[learnae]\n{entry or name} = {module}\n")
         importlib.invalidate_caches()
 
