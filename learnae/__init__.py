@@ -7,16 +7,17 @@ that speak to a network or a daemon, and `learnae.integrations` for other librar
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.deprecation import LearnaeDeprecationWarning, renamed_attribute
 from learnae.errors import (
     ConfigError,
     EntryError,
+    LearnaeDeprecationWarning,
     LearnaeError,
     NeedsTorchError,
     PluginError,
     Problem,
     UnavailableError,
     UpdateRejectedError,
+    renamed_attribute,
 )
 from learnae.hookspecs import CommandEntry, DemoSetup, hookimpl
 from learnae.records import (

@@ -5,7 +5,7 @@ Nothing is imported before it is asked for: a small device that signs readings n
 
 from typing import TYPE_CHECKING, Any
 
-from learnae.deprecation import renamed_attribute
+from learnae.errors import renamed_attribute
 
 if TYPE_CHECKING:
     from learnae.config.tables import DURATION, Matches, key

@@ -16,9 +16,9 @@ from typing import Any
 
 import attrs
 
-from learnae.content import dagcbor, validators
+from learnae.content import validators
 from learnae.content.cids import parse_cid
-from learnae.content.roots import PART_LINKS
+from learnae.content.roots import PART_LINKS, decode_dag, encode_dag
 from learnae.errors import PluginError, UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Cid, Kind, PeerId, TensorSpec
 
@@ -108,7 +108,7 @@ SIGNATURE_BYTES = 8
 def model_signature(specs: Iterable[TensorSpec], frozen: bytes = b"") -> bytes:
     """8 bytes over names and shapes in any order, and the digest of what is not shared. Dtypes do not matter: peers may differ in them."""
     shapes = sorted([spec.name, list(spec.shape)] for spec in specs)
-    digest = hashlib.sha256(b"learnae/model/1" + dagcbor.encode([frozen.hex(), shapes]))
+    digest = hashlib.sha256(b"learnae/model/1" + encode_dag([frozen.hex(), shapes]))
     return digest.digest()[:SIGNATURE_BYTES]
 
 
@@ -170,9 +170,9 @@ def encode_meta(meta: Meta, page_bytes: int) -> tuple[bytes, ...]:
     Raises ValueError for what others would refuse, PluginError for a codec's notes that are neither text nor finite numbers.
     """
     head = _head(meta)
-    room = page_bytes - len(dagcbor.encode({**head, "tensors": []})) - _LIST_HEADER
+    room = page_bytes - len(encode_dag({**head, "tensors": []})) - _LIST_HEADER
     rows = (_row(entry, meta.codec) for entry in meta.tensors)
-    pages = tuple(dagcbor.encode({**head, "tensors": page}) for page in _paginate(rows, room))
+    pages = tuple(encode_dag({**head, "tensors": page}) for page in _paginate(rows, room))
     try:
         decode_meta(pages, Limits(validators.MAX_INTEGER))
     except UpdateRejectedError as error:
@@ -185,7 +185,7 @@ def decode_meta(pages: Sequence[bytes], limits: Limits) -> Meta:
     heads: list[dict[str, Any]] = []
     entries: list[TensorEntry] = []
     for page in pages:
-        value = dagcbor.decode(page, _KEYS)
+        value = decode_dag(page, _KEYS)
         rows = validators.items(value.pop("tensors"), "tensors", limits.tensors - len(entries))
         entries += [_entry(row, limits) for row in rows]
         heads.append(value)
@@ -200,7 +200,7 @@ def _paginate(rows: Iterable[list[Any]], room: int) -> Iterator[list[list[Any]]]
     page: list[list[Any]] = []
     used = 0
     for row in rows:
-        size = len(dagcbor.encode(row))
+        size = len(encode_dag(row))
         if page and used + size > room:
             yield page
             page, used = [], 0

@@ -9,9 +9,9 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
@@ -19,9 +19,11 @@ import pluggy
 from learnae import hookspecs
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
-from learnae.plugins.bounds import check_bounds
 from learnae.plugins.calls import naming
 from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage, Strategy
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 BASES: dict[str, type[Strategy]] = {
     "storage": Storage,
@@ -157,3 +159,60 @@ def only_named() -> Sequence[str] | None:
     """What LEARNAE_PLUGINS says; None where it is not set."""
     named = os.environ.get(ONLY)
     return None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+
+
+US = "learnae"
+
+
+def own_version() -> str | None:
+    """Of Learnae as it is installed; None where it runs from a checkout."""
+    try:
+        return metadata.version(US)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def bounds_around(version: str) -> str:
+    """What a plugin that is written now asks for: this version and all those after it in which nothing public goes.
+
+    Before 1.0 that is up to the next second number, from then on up to the next first one.
+    """
+    from packaging.version import Version
+
+    found = Version(version)
+    return f">={found.major}.{found.minor},<{found.major + 1 if found.major else f'0.{found.minor + 1}'}"
+
+
+def check_bounds(plugin: str, distribution: metadata.Distribution | None) -> None:
+    """Raises PluginError where the distribution asks for another version of Learnae than this one.
+
+    Nothing is asked where it names no bounds, where Learnae runs from a checkout, and of requirements that cannot be read.
+    """
+    version = own_version()
+    if distribution is None or version is None:
+        return
+    for bounds in _bounds_in(distribution.requires or ()):
+        if not bounds.contains(version, prereleases=True):
+            raise PluginError(plugin, "being matched with this Learnae", _misfit(distribution, bounds, version))
+
+
+def _misfit(distribution: metadata.Distribution, bounds: SpecifierSet, version: str) -> str:
+    name = distribution.name
+    remedy = f'install a version of {name} that is for it, or a {US} that fits: pip install "{US}{bounds}"'
+    return f"{name} {distribution.version} is for {US}{bounds}, and this is {US} {version}: {remedy}"
+
+
+def _bounds_in(requirements: Iterable[str]) -> Iterator[SpecifierSet]:
+    """Those of Learnae in these lines, as far as they hold here: not those of an extra, or of another system."""
+    from packaging.markers import UndefinedEnvironmentName
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    for line in requirements:
+        try:
+            found = Requirement(line)
+            holds = found.marker is None or found.marker.evaluate({"extra": ""})
+        except (InvalidRequirement, UndefinedEnvironmentName):
+            continue  # a mistake in what another package is wanted for keeps nobody from training
+        if holds and canonicalize_name(found.name) == US:
+            yield found.specifier

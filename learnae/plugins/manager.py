@@ -16,8 +16,21 @@ from learnae.config.rules import swarm_of
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.plugins import builtin
-from learnae.plugins.bounds import own_version
-from learnae.plugins.hooks import BASES, DEMO, ONLY, REGISTER, WATCH, Hook, Installed, Plugin, hooks_of, installed, only_named, unknown
+from learnae.plugins.hooks import (
+    BASES,
+    DEMO,
+    ONLY,
+    REGISTER,
+    WATCH,
+    Hook,
+    Installed,
+    Plugin,
+    hooks_of,
+    installed,
+    only_named,
+    own_version,
+    unknown,
+)
 from learnae.plugins.local import LocalFiles
 from learnae.plugins.offers import StrategyOffer, offers_in, with_demos
 

@@ -15,7 +15,7 @@ import attrs
 
 from learnae.config.folders import folder_name
 from learnae.errors import ConfigError, Problem
-from learnae.plugins.bounds import bounds_around, own_version
+from learnae.plugins.hooks import bounds_around, own_version
 
 
 def fill(folder: Path, files: Mapping[str, str], values: Mapping[str, str]) -> None:

@@ -19,8 +19,7 @@ import attrs
 from torch import nn
 
 from learnae.content.validators import MAX_INTEGER
-from learnae.deprecation import renamed_argument
-from learnae.errors import ConfigError, Problem
+from learnae.errors import ConfigError, Problem, renamed_argument
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.opening import look

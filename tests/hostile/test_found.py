@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import libipld
 import pytest
 
-from learnae.content import dagcbor
 from learnae.content.cids import cid_bytes, raw_cid
 from learnae.content.meta import ByteRange, Limits, block_lengths, decode_meta
-from learnae.content.roots import decode_part, decode_root
+from learnae.content.roots import decode_dag, decode_part, decode_root
 from learnae.errors import UpdateRejectedError
 from learnae.link.messages import GarbledError, Lines
 from learnae.records import BLOCK_BYTES
@@ -47,7 +46,7 @@ def test_nested_headers_that_claim_a_whole_block_each_are_refused_before_anythin
     """libipld took 2.2 GiB and 8 seconds for 900 such mappings in one block of 512 KiB."""
     claims = b"".join(header % struct.pack(">I", BLOCK_BYTES // 2 - 16 * level) for level in range(900))
     with at_most(4), pytest.raises(UpdateRejectedError, match="malformed"):
-        dagcbor.decode(filled_up(claims), KEYS)
+        decode_dag(filled_up(claims), KEYS)
 
 
 @pytest.mark.parametrize("levels", [5, 100, 900, 100_000])
@@ -71,7 +70,7 @@ def test_a_block_full_of_the_smallest_items_unfolds_to_no_more_than_a_hundred_ti
 def test_numbers_as_keys_are_refused_since_their_hashes_could_be_made_to_collide():
     keys = b"".join(b"\x1b" + struct.pack(">Q", number << 40) + b"\x00" for number in range(1000))
     with pytest.raises(UpdateRejectedError, match="malformed"):
-        dagcbor.decode(b"\xb9" + struct.pack(">H", 1000) + keys, KEYS)
+        decode_dag(b"\xb9" + struct.pack(">H", 1000) + keys, KEYS)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from learnae import ConfigError
-from learnae.plugins import bounds
-from learnae.plugins.bounds import bounds_around, own_version
+from learnae.plugins import hooks
+from learnae.plugins.hooks import bounds_around, own_version
 from learnae.plugins.manager import PluginManager
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_a_plugin_is_loaded_unless_its_bounds_really_forbid_it(install: Install,
 def test_bounds_hold_for_one_minor_version_its_patches_and_what_is_made_between_them(
     install: Install, good: str, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool
 ) -> None:
-    monkeypatch.setattr(bounds, "own_version", lambda: version)
+    monkeypatch.setattr(hooks, "own_version", lambda: version)
     install("learnae-first", good, requires=["learnae>=0.1,<0.2"])
     assert ("first" in PluginManager.discover().offers("merge")) is fits
 
@@ -78,7 +78,7 @@ def test_a_new_plugin_is_for_all_versions_until_something_public_may_go(version:
 
 
 def test_learnae_from_a_checkout_without_a_version_loads_every_plugin(install: Install, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "own_version", lambda: None)
+    monkeypatch.setattr(hooks, "own_version", lambda: None)
     install("learnae-first", good, requires=["learnae>=7"])
     assert "first" in PluginManager.discover().offers("merge")
 

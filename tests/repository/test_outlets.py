@@ -21,7 +21,7 @@ EXCEPTIONS = {
     "learnae/demo/baselines.py: sys.stdout.write": "JSON into the pipe of whoever plays the demo",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.write": "a number that was counted here",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.flush": "the same",
-    "learnae/deprecation.py: warnings.warn": "names of ours alone; Python adds the line of the code that used the old one",
+    "learnae/errors.py: warnings.warn": "names of ours alone; Python adds the line of the code that used the old one",
     "learnae/launch.py: os.write": "to the trainer, which makes it harmless",
     "learnae/launch.py: sys.exit(_imported_main(module, told, int(arguments[arguments.index(LINK_OPTION) + 1]))())": "a code",
     "learnae/cli/main.py: sys.stdout": "is looked at",

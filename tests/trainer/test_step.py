@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnae.deprecation import LearnaeDeprecationWarning
-from learnae.errors import ConfigError
+from learnae.errors import ConfigError, LearnaeDeprecationWarning
 from learnae.trainer.shared import find_shared
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
