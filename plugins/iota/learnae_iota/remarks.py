@@ -25,7 +25,7 @@ FEED_SECONDS = 2.0
 CLOCK_SECONDS = 30.0  # what announcers bear between two nodes is more, and not much
 HEAVY_WEIGHT = 9  # from here Python takes many seconds
 
-START = "start it, or name another one; `learnae-iota devnet FOLDER` runs some on this machine"
+START = "start it, or name another one; `learnae iota devnet FOLDER` runs some on this machine"
 NAME_A_HORNET = "name the HTTP API of a Hornet 0.5"
 PERMIT = "add them to httpAPI.permitRemoteAccess of the node, and let it ask for no password"
 SET_CLOCKS = "let both machines set their clocks by NTP: peers whose clocks differ by more than 100 s do not hear each other"

@@ -1,4 +1,4 @@
-"""`learnae-iota devnet`, as it is typed."""
+"""`learnae iota devnet`, as it is typed."""
 
 from __future__ import annotations
 

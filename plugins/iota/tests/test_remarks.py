@@ -53,7 +53,7 @@ def test_a_real_node_tells_the_weight_of_its_tangle(shared_tangle: Tangle, check
 
 
 def test_a_node_that_is_not_there_is_told_with_how_to_start_one(check: Check) -> None:
-    with pytest.raises(ConfigError, match=r"no node answers at http://127\.0\.0\.1:1: .*learnae-iota devnet"):
+    with pytest.raises(ConfigError, match=r"no node answers at http://127\.0\.0\.1:1: .*learnae iota devnet"):
         check(NOBODY)
 
 

@@ -51,7 +51,7 @@ NEARLY_FULL = (
 IN_PRIVATE = "the daemon is in the private network of this swarm"
 IN_ANOTHER = (
     "the daemon is in a private network with a key of its own: it meets daemons with the very same swarm.key, and none that Learnae runs"
-    " by itself; `learnae-ipfs swarm-key` writes the key of theirs"
+    " by itself; `learnae ipfs swarm-key` writes the key of theirs"
 )
 IN_PUBLIC = (
     "the daemon is in a public network: strangers can fetch what members alone can read, and see who has it; for a network of the swarm's"
