@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from learnae import hookimpl
+from learnae import CommandEntry, hookimpl
 
 
 @hookimpl
@@ -13,3 +13,8 @@ def learnae_register_announcer() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_demo() -> Mapping[str, str]:
     return {"iota": "learnae_iota.demo:tangle"}
+
+
+@hookimpl
+def learnae_register_commands() -> Mapping[str, CommandEntry]:
+    return {"iota": CommandEntry("learnae_iota.command:iota", "Run a private tangle on this machine.")}

@@ -1,16 +1,16 @@
-"""The command `learnae-iota`."""
+"""The command `learnae iota`."""
 
 from __future__ import annotations
 
+import runpy
 import signal
+import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from learnae import UnavailableError
-from learnae.cli import endings
 from learnae.lowlevel import say, tell
 from learnae_iota.devnet import Ports, Tangle, find_hornet
 from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
@@ -21,12 +21,12 @@ GOSSIP, FEED = 100, 200  # above the port of the API
 LOOK_SECONDS = 0.5
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def learnae_iota() -> None:
-    """Around the announcer `iota` of Learnae. Results go to stdout, all else to stderr."""
+@click.group()
+def iota() -> None:
+    """Around the announcer `iota`. Results go to stdout, all else to stderr."""
 
 
-@learnae_iota.command(short_help="A private tangle on this machine.")
+@iota.command(short_help="A private tangle on this machine.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--nodes", type=click.IntRange(1, MOST_NODES), default=2, show_default=True, help="How many Hornets.")
 @click.option("--port", type=click.IntRange(1024, 65000), default=PORT, show_default=True, help="Of the first API; the others follow.")
@@ -68,6 +68,8 @@ def _watch(tangle: Tangle) -> None:
     raise UnavailableError("no node is running any more")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code."""
-    return endings.run(learnae_iota, "learnae-iota", arguments)
+def main() -> None:
+    """The command `learnae-iota`, the old name. It says the new one, and runs it."""
+    say("learnae-iota is called `learnae iota` now; the old name goes in version 0.2")
+    sys.argv[1:1] = ["iota"]
+    runpy.run_module("learnae", run_name="__main__", alter_sys=True)

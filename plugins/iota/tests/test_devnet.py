@@ -22,7 +22,8 @@ from learnae_iota.devnet import Tangle, free_ports
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = str(Path(sys.executable).with_name("learnae-iota"))
+PROGRAM = [str(Path(sys.executable).with_name("learnae")), "iota"]
+OLD_PROGRAM = str(Path(sys.executable).with_name("learnae-iota"))
 SECONDS = 60.0
 
 
@@ -70,7 +71,7 @@ def devnet(hornet: str, folder: Path, port: int) -> Iterator[Callable[[], Devnet
     with ExitStack() as undo:
 
         def start() -> Devnet:
-            command = [PROGRAM, "devnet", str(folder), "--port", str(port)]
+            command = [*PROGRAM, "devnet", str(folder), "--port", str(port)]
             process = subprocess.Popen(command, env={**os.environ, "LEARNAE_HORNET": hornet}, stdout=subprocess.PIPE, text=True)
             undo.callback(process.wait, SECONDS)
             undo.callback(process.kill)
@@ -84,7 +85,7 @@ def devnet(hornet: str, folder: Path, port: int) -> Iterator[Callable[[], Devnet
 
 def refused(folder: Path, *words: str, **variables: str) -> str:
     """What it says on stderr when it ends with 2, typed beside the folder."""
-    command, environment = [PROGRAM, "devnet", str(folder), *words], {**os.environ, **variables}
+    command, environment = [*PROGRAM, "devnet", str(folder), *words], {**os.environ, **variables}
     result = subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert (result.returncode, result.stdout) == (2, "")
     return result.stderr
@@ -137,3 +138,8 @@ def test_a_program_that_is_no_hornet_is_told_from_one(tmp_path: Path) -> None:
     message = refused(tmp_path / "tangle", LEARNAE_HORNET=shutil.which("true") or "")
     assert "made no keys" in message
     assert "make nodes" in message
+
+
+def test_the_old_name_of_the_command_runs_it_and_says_the_new_one() -> None:
+    done = subprocess.run([OLD_PROGRAM, "devnet", "--help"], capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert "--milestone-seconds" in done.stdout and "`learnae iota`" in done.stderr

@@ -37,7 +37,7 @@ def test_two_commands_of_pip_install_it(wheels: list[str], tmp_path: Path) -> No
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     _install_in_two_commands(environment, [str(environment / "bin" / "pip"), "install", "--no-compile"], wheels)
-    assert "--milestone-seconds" in python(environment, "from learnae_iota.command import main; main(['devnet', '--help'])")
+    assert "--milestone-seconds" in python(environment, "from learnae.cli.main import main; main(['iota', 'devnet', '--help'])")
 
 
 def test_two_commands_of_uv_install_it_and_the_kit_passes_with_nothing_else(hornet: str, wheels: list[str], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from learnae import hookimpl
+from learnae import CommandEntry, hookimpl
 
 
 @hookimpl
@@ -13,3 +13,8 @@ def learnae_register_storage() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_demo() -> Mapping[str, str]:
     return {"ipfs": "learnae_ipfs.demo:daemons_on_loopback"}
+
+
+@hookimpl
+def learnae_register_commands() -> Mapping[str, CommandEntry]:
+    return {"ipfs": CommandEntry("learnae_ipfs.command:ipfs", "Let your own IPFS daemon into a swarm.")}

@@ -1,25 +1,25 @@
-"""The command `learnae-ipfs`, for whoever runs daemons by themselves."""
+"""The command `learnae ipfs`, for whoever runs daemons by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import runpy
+import sys
 from pathlib import Path
 
 import click
 
 from learnae import ConfigError, Problem
-from learnae.cli import endings
-from learnae.lowlevel import read_swarm, tell, write_secret
+from learnae.lowlevel import read_swarm, say, tell, write_secret
 from learnae_ipfs.managed.peer import PURPOSE
 from learnae_ipfs.managed.settings import swarm_key_file
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def learnae_ipfs() -> None:
+@click.group()
+def ipfs() -> None:
     """IPFS as a storage of Learnae."""
 
 
-@learnae_ipfs.command("swarm-key", short_help="Let your own daemon into the private network of a swarm.")
+@ipfs.command("swarm-key", short_help="Let your own daemon into the private network of a swarm.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def swarm_key(file: Path, out: Path) -> None:
@@ -34,6 +34,8 @@ def swarm_key(file: Path, out: Path) -> None:
     tell(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code."""
-    return endings.run(learnae_ipfs, "learnae-ipfs", arguments)
+def main() -> None:
+    """The command `learnae-ipfs`, the old name. It says the new one, and runs it."""
+    say("learnae-ipfs is called `learnae ipfs` now; the old name goes in version 0.2")
+    sys.argv[1:1] = ["ipfs"]
+    runpy.run_module("learnae", run_name="__main__", alter_sys=True)

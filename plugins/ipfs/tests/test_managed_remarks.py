@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import pytest
 import trio
 
 from learnae import ConfigError, UnavailableError
+from learnae.cli.main import main
 from learnae.identity.swarms import SwarmKey
 from learnae.testing.context import make_context
-from learnae_ipfs.command import main
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -75,16 +77,16 @@ def test_the_network_key_of_a_swarm_is_written_for_daemons_of_ones_own(tmp_path:
     (tmp_path / "key").write_text(SwarmKey.generate().text())
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "learnae.toml").write_text('[swarm]\nname = "club"\nkey_file = "key"\n')
-    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 0
+    assert main(["ipfs", "swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 0
     assert (tmp_path / "swarm.key").read_text().startswith("/key/swarm/psk/1.0.0/\n/base16/\n")
     assert (tmp_path / "swarm.key").stat().st_mode & 0o777 == 0o600
-    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
+    assert main(["ipfs", "swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
     assert "never written over" in capsys.readouterr().err
 
 
 def test_a_swarm_without_a_key_has_no_network_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "learnae.toml").write_text('[swarm]\nname = "club"\n')
-    assert main(["swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
+    assert main(["ipfs", "swarm-key", str(tmp_path / "learnae.toml"), str(tmp_path / "swarm.key")]) == 2
     assert "no private network" in capsys.readouterr().err
 
 
@@ -102,3 +104,10 @@ def test_what_a_daemon_says_when_it_does_not_start_reaches_no_terminal_raw(comma
     with pytest.raises(UnavailableError, match="no room") as caught:
         trio.run(enter)
     assert str(caught.value).isprintable()
+
+
+def test_the_old_name_of_the_command_runs_it_and_says_the_new_one(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("learnae-ipfs")), "swarm-key", "no.toml", "swarm.key"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`learnae ipfs`" in done.stderr and "no.toml" in done.stderr
