@@ -21,11 +21,17 @@ class OfferedCommand:
     """A command, and whose it is."""
 
     name: str
-    plugin: Plugin
+    installed: Installed
     entry: CommandEntry
 
+    @property
+    def plugin(self) -> Plugin:
+        """Whose it is."""
+        return self.installed.plugin
+
     def load(self) -> click.Command:
-        """Raises PluginError for what the import raises, and for all but a click command."""
+        """Raises PluginError for a plugin that is for another Learnae, for what the import raises, and for all but a click command."""
+        self.installed.check()
         action = f"loading the command {self.name!r}"
         with naming(self.plugin.name, action):
             found = resolve(self.entry.place)
@@ -75,12 +81,18 @@ def find_offered(ours: Collection[str]) -> OfferedCommands:
 
 
 def _commands_of(one: Installed) -> Iterator[OfferedCommand]:
-    for hook in hooks_of(one.plugin, one.load()):
+    """What its hook offers. Whether it is for this Learnae is looked at when a command is run, and where it could not be imported."""
+    try:
+        module = one.load(checked=False)
+    except PluginError:
+        one.check()
+        raise
+    for hook in hooks_of(one.plugin, module):
         if hook.name == COMMANDS:
             returned = hook()
             if flaw := _flaw_of(returned):
                 raise PluginError(one.plugin.name, f"running {hook.name}", flaw)
-            yield from (OfferedCommand(name, one.plugin, entry) for name, entry in returned.items())
+            yield from (OfferedCommand(name, one, entry) for name, entry in returned.items())
 
 
 def _flaw_of(returned: object) -> str | None:

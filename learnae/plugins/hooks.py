@@ -118,9 +118,14 @@ class Installed:
     plugin: Plugin
     entry: metadata.EntryPoint
 
-    def load(self) -> object:
-        """Its module. Raises PluginError for whatever the import raises, also for an exit, and where it is for another Learnae."""
+    def check(self) -> None:
+        """Raises PluginError where it is for another Learnae. Not quick: this reads requirements as pip does."""
         check_bounds(self.plugin.name, self.entry.dist)
+
+    def load(self, *, checked: bool = True) -> object:
+        """Its module. Raises PluginError for whatever the import raises, also for an exit, and, unless not `checked`, what `check` does."""
+        if checked:
+            self.check()
         with naming(self.plugin.name, f"importing {self.entry.value}", ours=()):
             return self.entry.load()
 

@@ -229,3 +229,12 @@ def test_a_plugin_that_is_left_out_offers_no_command(learnae: Run, site: Path) -
     assert "moon" not in learnae("--help", LEARNAE_PLUGINS="").stdout
     done = learnae("moon", LEARNAE_PLUGINS="")
     assert done.returncode == 2 and "LEARNAE_PLUGINS" in done.stderr
+
+
+def test_a_command_of_a_plugin_for_another_learnae_is_not_run(learnae: Run, site: Path) -> None:
+    moon(site)
+    metadata = site / "learnae_moon-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: learnae>=99\n")
+    assert learnae("--help").returncode == 0
+    done = learnae("moon", "rise")
+    assert (done.returncode, done.stdout) == (3, "") and "learnae>=99" in done.stderr
