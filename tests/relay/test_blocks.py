@@ -101,7 +101,7 @@ def test_a_medium_that_fails_at_the_relay_is_one_outage_and_holds_no_round_up(ru
 
 
 def hangs_while_something_is_carried(method: str, call: int) -> Fault | None:
-    return Fault.SILENCE if method == "put" and "carrying" in trio.lowlevel.current_task().name.lower() else None
+    return Fault.SILENCE if method == "put" and "blockrelay" in trio.lowlevel.current_task().name.lower() else None
 
 
 def test_a_put_of_what_is_carried_that_hangs_holds_no_round_up(run: Run) -> None:

@@ -63,7 +63,7 @@ def test_neither_backlog_nor_garbage_nor_replays_are_passed_on(run: Run) -> None
         await trio.sleep(5)
         speaker.kill()
         for replaces, message in [*((said.replaces, said.message) for said in old), (b"noise", NOISE)] * 2:
-            world.medium("left").send(speaker.peer, (relay.node.channel, replaces), message)
+            world.medium("left").send(speaker.peer, (relay.node.strategies.swarm.channel, replaces), message)
         await trio.sleep(5)
         return {said.message for said in old}, [said.message for said in world.said("right")], relay.peer
 
