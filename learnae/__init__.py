@@ -43,6 +43,9 @@ from learnae.records import (
 )
 from learnae.strategies import (
     Announcer,
+    BlockingAnnouncer,
+    BlockingService,
+    BlockingStorage,
     Codec,
     Context,
     ElementwiseMerge,
@@ -64,6 +67,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Announcer",
     "Block",
+    "BlockingAnnouncer",
+    "BlockingService",
+    "BlockingStorage",
     "Candidate",
     "Cid",
     "Codec",

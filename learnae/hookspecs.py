@@ -9,7 +9,7 @@ import attrs
 import pluggy
 
 from learnae.records import PeerId, RoundReport, UpdateVerdict
-from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage
+from learnae.strategies import Announcer, BlockingAnnouncer, BlockingStorage, Codec, Gate, Merge, Outer, Selector, Storage
 
 PROJECT = "learnae"
 
@@ -43,13 +43,13 @@ class DemoSetup:
 
 
 @hookspec
-def learnae_register_storage() -> Mapping[str, type[Storage] | str]:
+def learnae_register_storage() -> Mapping[str, type[Storage | BlockingStorage] | str]:
     """Offer storages by name."""
     raise NotImplementedError
 
 
 @hookspec
-def learnae_register_announcer() -> Mapping[str, type[Announcer] | str]:
+def learnae_register_announcer() -> Mapping[str, type[Announcer | BlockingAnnouncer] | str]:
     """Offer announcers by name."""
     raise NotImplementedError
 

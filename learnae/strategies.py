@@ -5,8 +5,11 @@ A function is async if and only if it can block. Options are an attrs class: its
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
@@ -160,6 +163,114 @@ class Announcer(Service, ABC):
         Never called again before it has ended. `deliver` may be called from any thread; it neither blocks nor raises, and ignores what
         comes after `listen` has ended. Raises UnavailableError when the medium is gone; the core calls again with back-off.
         """
+
+
+class RunningCall(Protocol):
+    """One call of a blocking service, as its own thread sees it."""
+
+    def wait(self, seconds: float) -> bool: ...
+
+    def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]: ...
+
+
+class BlockingService(Strategy):
+    """A service with plain methods, for clients that block or speak asyncio. The core runs each call in a thread.
+
+    Up to `threads` calls run at once, in threads of this service alone; further calls wait for one of them. A call that takes too long is
+    told so: `wait` returns False, and what was given to `interruptible` is called. If it has not returned a second later, it is left
+    alone. Its thread stays taken until it returns, and what it still delivers counts for nothing.
+
+    A client of asyncio runs in the call's thread, and is cancelled from another one:
+
+        def get(self, cids, deliver, *, hints=()):
+            asyncio.run(self._get(cids, deliver))
+
+        async def _get(self, cids, deliver):
+            task, loop = asyncio.current_task(), asyncio.get_running_loop()
+            with self.interruptible(lambda: loop.call_soon_threadsafe(task.cancel)):
+                ...
+    """
+
+    leaves_machine: ClassVar[bool] = True
+    threads: ClassVar[int] = 4
+
+    def __init__(self, options: Any, context: Context) -> None:
+        super().__init__(options, context)
+        self.running: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)  # set by the core
+
+    def open(self) -> None:
+        """Called before all other calls but `check`, and again after an outage. Raises UnavailableError, ConfigError."""
+        return
+
+    def close(self) -> None:
+        """Called after the last call, and within two seconds: the peer leaves. Calls that were left alone may still run."""
+        return
+
+    def check(self) -> Sequence[str]:
+        """As `Service.check`."""
+        return ()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long in place of `time.sleep`, but no longer than this call is wanted. Returns whether it still is.
+
+        Under virtual time the seconds are virtual. Knows its call in the thread that the core called, and in what asyncio runs there.
+        """
+        if (call := self.running.get()) is not None:
+            return call.wait(seconds)
+        time.sleep(seconds)
+        return True
+
+    def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]:
+        """While this is open, `interrupt` is called once if this call is no longer wanted: in another thread, or at once if it is late.
+
+        It makes the call end, for instance by closing its connection. What the call then raises is not told.
+        """
+        call = self.running.get()
+        return nullcontext() if call is None else call.interruptible(interrupt)
+
+
+class BlockingStorage(BlockingService, ABC):
+    """A storage with plain methods: the contract of `Storage`, method by method, without `async`.
+
+    Where a `put` was left alone and succeeds after all, the core calls `drop` for it.
+    """
+
+    @abstractmethod
+    def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        """As `Storage.put`. `blocks` raises when this call is no longer wanted."""
+
+    @abstractmethod
+    def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        """As `Storage.get`."""
+
+    @abstractmethod
+    def drop(self, root: Cid) -> None:
+        """As `Storage.drop`."""
+
+    @abstractmethod
+    def roots(self) -> Sequence[Cid]:
+        """As `Storage.roots`."""
+
+    def hints(self) -> Sequence[str]:
+        """As `Storage.hints`: called in the loop, so it must not block."""
+        return ()
+
+
+class BlockingAnnouncer(BlockingService, ABC):
+    """An announcer with plain methods: the contract of `Announcer`, method by method, without `async`.
+
+    `listen` takes one of its threads.
+    """
+
+    max_bytes: ClassVar[int]
+
+    @abstractmethod
+    def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        """As `Announcer.announce`: it may run in several threads at once."""
+
+    @abstractmethod
+    def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        """As `Announcer.listen`. Returns when it is no longer wanted: `while self.wait(1.0): ...` is how one looks every second."""
 
 
 class Selector(Strategy, ABC):

@@ -27,7 +27,10 @@ from learnae.plugins.offers import StrategyOffer
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
 
-CLASSES = ("Strategy", "Service", "Storage", "Announcer", "Selector", "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec")
+CLASSES = (
+    "Strategy", "Service", "Storage", "Announcer", "BlockingService", "BlockingStorage", "BlockingAnnouncer", "Selector", "Gate", "Merge",
+    "ElementwiseMerge", "Outer", "Codec",
+)  # fmt: skip
 HANDED_OVER = (
     "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
     "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry", "DemoSetup",

@@ -1,7 +1,13 @@
-"""The model of the demo and how it learns: the same for the peers and for those that they are compared with."""
+"""The model of the demo and how it learns: the same for the peers and for those that they are compared with.
+
+`python -m learnae.demo.model PLAN FOLDER` trains what the swarm is compared with: each peer alone, and one model with all the data. They
+have the same 360 test images, and take the number of steps that it reads from standard input.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from learnae.data.digits import CLASSES, FEATURES
-from learnae.demo.processes import Plan
+from learnae.demo.processes import Plan, Stage
 
 Batch = tuple[Tensor, Tensor]
 
@@ -103,3 +109,27 @@ def paced(source: Iterator[Batch], per_second: float, ended: Callable[[], bool])
         due = max(due + 1 / per_second, time.monotonic())
         yield next(source)
     raise DemoInterrupt
+
+
+def trained(plan: Plan, number: int, steps: int, part: Batch, test: Batch) -> float:
+    """The accuracy of a model that has learned from this part only."""
+    model, optimizer = make_model(plan, number)
+    source = batches(part, plan)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model, next(source)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return accuracy(model, test)
+
+
+def main(plan: Plan, stage: Stage) -> None:
+    torch.set_num_threads(1)
+    data = Data.load(stage.data)
+    steps = int(sys.stdin.readline())
+    alone = [trained(plan, number, steps, data.part(classes), data.test) for number, classes in enumerate(plan.classes, 1)]
+    central = trained(plan, 0, steps, data.train, data.test)
+    sys.stdout.write(f"{json.dumps({'steps': steps, 'alone': alone, 'central': central})}\n")
+
+
+if __name__ == "__main__":
+    main(Plan.from_json(sys.argv[1]), Stage(Path(sys.argv[2])))

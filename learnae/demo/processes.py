@@ -173,7 +173,7 @@ class Commands:
     """What is started; the plan, the folder and the number follow as arguments."""
 
     peer: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.peer"))
-    baselines: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.baselines"))
+    baselines: tuple[str, ...] = attrs.field(factory=lambda: launch.command("learnae.demo.model"))
 
 
 async def start_peer(commands: Commands, plan: Plan, stage: Stage, number: int) -> DemoProcess:

@@ -11,6 +11,7 @@ from learnae.config.rules import swarm_of
 from learnae.config.tables import Choice, Config, StorageChoice
 from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.swarms import SwarmIdentity
+from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
@@ -95,7 +96,7 @@ class StrategyFactory:
     def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
         with naming(offer.plugin, f"making {kind} {choice.use!r}", ours=(ConfigError, UnavailableError)):
-            strategy = offer.load()(choice.options, self.context(kind, choice.use))
+            strategy = asynchronous(offer.load()(choice.options, self.context(kind, choice.use)))
         writes = choice.write if isinstance(choice, StorageChoice) else True
         return ConfiguredStrategy(choice.use, offer.plugin, strategy, writes, f"{kind} {choice.use}", self.runtime.calls)
 

@@ -20,19 +20,30 @@ from learnae import hookspecs
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
 from learnae.plugins.calls import naming
-from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage, Strategy
+from learnae.strategies import (
+    Announcer,
+    BlockingAnnouncer,
+    BlockingStorage,
+    Codec,
+    Gate,
+    Merge,
+    Outer,
+    Selector,
+    Storage,
+    Strategy,
+)
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-BASES: dict[str, type[Strategy]] = {
-    "storage": Storage,
-    "announcer": Announcer,
-    "selector": Selector,
-    "gate": Gate,
-    "merge": Merge,
-    "outer": Outer,
-    "codec": Codec,
+BASES: dict[str, tuple[type[Strategy], ...]] = {
+    "storage": (Storage, BlockingStorage),
+    "announcer": (Announcer, BlockingAnnouncer),
+    "selector": (Selector,),
+    "gate": (Gate,),
+    "merge": (Merge,),
+    "outer": (Outer,),
+    "codec": (Codec,),
 }
 
 REGISTER = {f"learnae_register_{kind}": kind for kind in BASES}

@@ -16,7 +16,7 @@ from learnae.errors import PluginError
 from learnae.hookspecs import DemoSetup
 from learnae.plugins.calls import naming
 from learnae.plugins.hooks import BASES, REGISTER, Hook, is_reference, resolve
-from learnae.strategies import Announcer, Strategy
+from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, Strategy
 
 SERVICES = ("storage", "announcer")  # the kinds that may need something outside
 
@@ -63,11 +63,11 @@ class StrategyOffer:
 
 def _flaw_of_class(found: Any, kind: str) -> str | None:
     """What keeps an object from being a strategy of this kind, or None."""
-    base = BASES[kind]
+    bases = BASES[kind]
     if not isinstance(found, type):
         return f"{found!r} is not a class"
-    if not issubclass(found, base):
-        return f"{found.__qualname__} does not derive from learnae.{base.__name__}"
+    if not issubclass(found, bases):
+        return f"{found.__qualname__} does not derive from {' or '.join(f'learnae.{base.__name__}' for base in bases)}"
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
         return f"{found.__qualname__} does not define {', '.join(missing)}"
     options: Any = found.Options
@@ -77,8 +77,22 @@ def _flaw_of_class(found: Any, kind: str) -> str | None:
         hints_of(options)
     except PluginError as error:
         return f"{options.__qualname__} cannot be read: {error.cause}"
-    if issubclass(found, Announcer) and not isinstance(getattr(found, "max_bytes", None), int):
+    if issubclass(found, Announcer | BlockingAnnouncer) and not isinstance(getattr(found, "max_bytes", None), int):
         return f"{found.__qualname__} does not define max_bytes"
+    return _flaw_of_blocking(found) if issubclass(found, BlockingService) else None
+
+
+CALLED_IN_THREADS = ("open", "close", "check", "put", "get", "drop", "roots", "announce", "listen")
+
+
+def _flaw_of_blocking(found: type[BlockingService]) -> str | None:
+    if wrong := [name for name in CALLED_IN_THREADS if inspect.iscoroutinefunction(getattr(found, name, None))]:
+        other = "learnae.Announcer" if issubclass(found, BlockingAnnouncer) else "learnae.Storage"
+        return f"{found.__qualname__}.{wrong[0]} is `async def`, but it is called in a thread: derive from {other} instead"
+    least = 2 if issubclass(found, BlockingAnnouncer) else 1  # `listen` takes one
+    threads: Any = found.threads
+    if not isinstance(threads, int) or threads < least:
+        return f"{found.__qualname__}.threads must be a whole number, {least} or more"
     return None
 
 

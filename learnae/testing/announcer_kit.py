@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from learnae.errors import UnavailableError
+from learnae.node.blocking import as_written
 from learnae.plugins.calls import ungrouped
 from learnae.records import Heard
 from learnae.strategies import Announcer
@@ -289,12 +290,12 @@ class AnnouncerConformance(AnnouncerFaults):
     async def test_garbage_on_the_medium_does_no_harm(self, announcer: OpenAnnouncer) -> None:
         async with announcer("a") as a, announcer("b") as b:
             try:
-                await self.garbage(a)
+                await self.garbage(as_written(a))
             except NotImplementedError:
                 pytest.skip("this kit does not know how to put garbage on this medium: define `garbage`")
             async with self.listening(b) as ear:
                 await self.live(a, ear)
-                await self.garbage(a)
+                await self.garbage(as_written(a))
                 await self.send(a, b"hello")
                 await ear.hears(b"hello")
         assert all(len(heard.message) <= b.max_bytes for heard in ear.heard)

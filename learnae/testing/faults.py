@@ -10,9 +10,10 @@ from typing import Any, Self
 import trio
 
 from learnae.errors import UnavailableError
+from learnae.node.blocking import asynchronous
 from learnae.node.services import EventLoop
 from learnae.records import Block, Cid, Heard
-from learnae.strategies import Announcer, Storage
+from learnae.strategies import Announcer, BlockingAnnouncer, BlockingStorage, Storage
 
 
 class Fault(enum.Enum):
@@ -75,9 +76,9 @@ class _Planned:
 class FaultyStorage(Storage):
     """A storage whose calls of `put`, `get`, `drop` and `roots` fail as planned."""
 
-    def __init__(self, inner: Storage, plan: Plan, *, slow_seconds: float = 1.0) -> None:
+    def __init__(self, inner: Storage | BlockingStorage, plan: Plan, *, slow_seconds: float = 1.0) -> None:
         super().__init__(inner.options, inner.context)
-        self.inner = inner
+        self.inner: Storage = asynchronous(inner)
         self.leaves_machine = inner.leaves_machine  # type: ignore[misc]
         self.faults = _Planned(plan, slow_seconds)
 
@@ -129,9 +130,9 @@ class FaultyStorage(Storage):
 class FaultyAnnouncer(Announcer):
     """An announcer whose calls of `announce` and `listen` fail as planned."""
 
-    def __init__(self, inner: Announcer, plan: Plan, *, slow_seconds: float = 1.0, half: int = 1) -> None:
+    def __init__(self, inner: Announcer | BlockingAnnouncer, plan: Plan, *, slow_seconds: float = 1.0, half: int = 1) -> None:
         super().__init__(inner.options, inner.context)
-        self.inner = inner
+        self.inner: Announcer = asynchronous(inner)
         self.max_bytes, self.leaves_machine = inner.max_bytes, inner.leaves_machine  # type: ignore[misc]
         self.faults = _Planned(plan, slow_seconds)
         self._half = half  # messages that a listener hears before it fails half way

@@ -18,6 +18,9 @@ import pytest
 import trio
 from hypothesis import HealthCheck, settings
 
+from learnae.node.blocking import as_written, asynchronous
+
+SERVICES = ("storage", "announcer")  # fixtures that may give services with plain methods
 MOST_CHILDREN = 3
 OTHERS = (str(Path(trio.__file__).parent) + os.sep, contextlib.__file__)  # files that say nothing about the test
 
@@ -92,6 +95,10 @@ class Kit:
         """The clock of each async test; None is the real one."""
         return None
 
+    def taken(self, fixture: Any) -> Any:
+        """What an async test is given for the strategies under test. Theirs stays what they wrote."""
+        return fixture
+
 
 class MediumFaults(Kit):
     """A medium that can be put out of order, by kits that say how."""
@@ -104,7 +111,11 @@ class MediumFaults(Kit):
         """The same; skips the test, visibly, where nobody has said how."""
         if type(self).out_of_order is MediumFaults.out_of_order:
             pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
-        return self.out_of_order(service)
+        return self.out_of_order(as_written(service))
+
+    def taken(self, fixture: Any) -> Any:
+        """With plain methods a service is tested as the core calls it: in threads."""
+        return (lambda peer: asynchronous(fixture(peer))) if callable(fixture) else fixture
 
 
 def _comes_from_a_kit(cls: type[Kit], name: str) -> bool:
@@ -130,6 +141,8 @@ def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Conc
 
     @functools.wraps(test)
     def plain(self: K, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        services = {name: self.taken(value) if name in SERVICES else value for name, value in kwargs.items()}
+
         async def bounded() -> None:
             task, seen = trio.lowlevel.current_task(), list[str]()
 
@@ -140,7 +153,7 @@ def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Conc
 
             trio.lowlevel.spawn_system_task(look)  # in a nursery of the test's, what the test raises would come in a group
             with trio.move_on_after(self.timeout_seconds) as scope:
-                await test(self, *args, **kwargs)
+                await test(self, *map(self.taken, args), **services)  # type: ignore[arg-type]  # of the same type, or made so
             if scope.cancel_called:  # also when it ended late, and of itself: `fail_after` would not mind
                 raise trio.TooSlowError(f"longer than {self.timeout_seconds} seconds, waiting in {''.join(seen) or 'no task'}")
 

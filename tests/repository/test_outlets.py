@@ -18,7 +18,7 @@ EXCEPTIONS = {
     "learnae/cli/storage.py: click.confirm": "a question, made harmless where it is asked",
     "learnae/demo/peer.py: sys.stdout.write": "JSON lines into the pipe of whoever plays the demo",
     "learnae/demo/peer.py: sys.stdout.flush": "the same",
-    "learnae/demo/baselines.py: sys.stdout.write": "JSON into the pipe of whoever plays the demo",
+    "learnae/demo/model.py: sys.stdout.write": "JSON into the pipe of whoever plays the demo",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.write": "a number that was counted here",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.flush": "the same",
     "learnae/errors.py: warnings.warn": "names of ours alone; Python adds the line of the code that used the old one",

@@ -1,0 +1,296 @@
+"""Storages and announcers with plain methods, as the core sees them: async ones, whose calls run in threads of their own."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Generic, Self, TypeVar
+
+import trio
+
+from learnae.errors import UnavailableError
+from learnae.node.runtime import inline
+from learnae.records import Block, Cid, Heard
+from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+
+T = TypeVar("T")
+B = TypeVar("B")
+
+GRACE_SECONDS = 1.0  # for a call that is no longer wanted, before it is left alone
+CLOSE_SECONDS = 2.0
+TURN_SECONDS = 30.0  # real ones, for which a call may hold up a run in virtual time
+
+
+class CallInThread(Generic[T]):
+    """One call, seen by its thread and by the core. It begins, and then it is finished or given up, whichever comes first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._interrupts: dict[object, Callable[[], object]] = {}
+        self.began = self._finished = self._given_up = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def wait(self, seconds: float) -> bool:
+        return not self._over.wait(max(0.0, seconds))
+
+    @contextmanager
+    def interruptible(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        key = object()
+        with self._lock:
+            self._interrupts[key] = interrupt
+            late = self._over.is_set()
+        if late:
+            interrupt()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._interrupts[key]
+
+    def delivering(self, deliver: Callable[[B], None]) -> Callable[[B], None]:
+        """The same while the call is wanted; afterwards nothing."""
+        return lambda item: None if self._over.is_set() else deliver(item)
+
+    def giving(self, items: Iterable[B]) -> Iterator[B]:
+        for item in items:
+            if self._over.is_set():
+                raise InterruptedError("the call is no longer wanted")
+            yield item
+
+    def run(self, function: Callable[[], T]) -> bool:
+        """In its thread. Whether it succeeded after it was given up: then somebody must undo it."""
+        with self._lock:
+            if self._over.is_set():
+                return False
+            self.began = True
+        try:
+            self.result = function()
+        except Exception as error:
+            self.error = error
+        except BaseException as error:  # no thread ends the program
+            self.error = RuntimeError(f"{type(error).__name__} in a worker thread")
+            self.error.__cause__ = error
+        with self._lock:
+            self._finished = True
+            return self._given_up and self.error is None
+
+    def end(self) -> bool:
+        """It is no longer wanted. Whether it had begun."""
+        with self._lock:
+            self._over.set()
+            interrupts = list(self._interrupts.values())
+        if interrupts:  # they may block, and raise: what the author's code does in a thread of its own is no matter of the loop's
+            trio.lowlevel.start_thread_soon(lambda: [interrupt() for interrupt in interrupts], lambda outcome: None)
+        return self.began
+
+    def give_up(self) -> bool:
+        """Whether its thread must be left alone: it has not finished."""
+        with self._lock:
+            self._given_up = not self._finished
+            return self._given_up
+
+    def outcome(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # there is one once it has finished
+
+
+class CallInTurns(CallInThread[T]):
+    """The same under virtual time: thread and loop take turns, so that the same seed gives the same run, and a wait takes no real time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop, self._thread = threading.Semaphore(0), threading.Semaphore(0)
+        self._seconds = 0.0
+
+    def wait(self, seconds: float) -> bool:
+        if self._over.is_set():
+            return False
+        self._seconds = seconds
+        self._loop.release()
+        self._thread.acquire()
+        return not self._over.is_set()
+
+    def run(self, function: Callable[[], T]) -> bool:
+        try:
+            return super().run(function)
+        finally:
+            self._loop.release()
+
+    def turn(self) -> float | None:
+        """Let it run, until it waits for so many seconds; None once it has finished. Blocks the loop: that is the point."""
+        if not self._loop.acquire(timeout=TURN_SECONDS):
+            self.end()
+            raise UnavailableError("it waits without `self.wait`, which holds up virtual time")
+        return None if self._finished else self._seconds
+
+    def go_on(self) -> None:
+        self._thread.release()
+
+
+class ServiceThreads:
+    """The threads of one service. Whoever is given up keeps its slot until its thread ends."""
+
+    def __init__(self, service: BlockingService) -> None:
+        self._service = service
+        self._slots = trio.CapacityLimiter(service.threads)
+        self._doors = trio.CapacityLimiter(2)  # for `open`, `close` and `check`: they wait for no other call
+        self._hanging: dict[CallInThread[Any], object] = {}  # calls that were given up and have not ended: what each is about
+
+    def changes(self, about: object) -> bool:
+        """Whether a call about this hangs."""
+        return about in tuple(self._hanging.values())
+
+    async def run(
+        self,
+        function: Callable[[CallInThread[T]], T],
+        *,
+        undo: Callable[[], object] | None = None,
+        about: object = None,
+        door: bool = False,
+    ) -> T:
+        """Raises what it raises; `undo` is called in its thread where it succeeds after it was given up."""
+        if not door and len(self._hanging) >= self._service.threads:
+            raise UnavailableError(f"all of its {self._service.threads} threads hang in calls that were given up")
+        call: CallInThread[T] = CallInTurns() if self._service.context.in_thread is inline else CallInThread()
+        loop, ended = trio.lowlevel.current_trio_token(), trio.Event()
+
+        def work() -> None:
+            self._service.running.set(call)  # in a copy of the context
+            if call.run(lambda: function(call)) and undo is not None:
+                try:
+                    undo()
+                except Exception as error:
+                    self._service.context.log.debug("undoing.failed", exc_info=error)
+            self._hanging.pop(call, None)
+            with suppress(trio.RunFinishedError):
+                loop.run_sync_soon(ended.set)
+
+        if isinstance(call, CallInTurns):
+            return await self._in_turns(call, work)
+        try:
+            await trio.to_thread.run_sync(work, limiter=self._doors if door else self._slots, abandon_on_cancel=True)
+        except trio.Cancelled:
+            if call.end():
+                with trio.move_on_after(GRACE_SECONDS, shield=True):
+                    await ended.wait()
+            if not call.began or self._given_up(call, about, counts=not door) or call.error is not None:
+                raise
+        return call.outcome()  # also where it was cancelled and has happened all the same: the next checkpoint cancels
+
+    def _given_up(self, call: CallInThread[Any], about: object, *, counts: bool) -> bool:
+        if counts:
+            self._hanging[call] = about  # before it is given up: then its thread takes it out
+        if call.give_up():
+            return True
+        self._hanging.pop(call, None)
+        return False
+
+    async def _in_turns(self, call: CallInTurns[T], work: Callable[[], None]) -> T:
+        await trio.lowlevel.checkpoint()
+        trio.lowlevel.start_thread_soon(partial(contextvars.copy_context().run, work), lambda outcome: None)
+        while (seconds := call.turn()) is not None:
+            try:
+                await trio.sleep(seconds)
+            except trio.Cancelled:
+                call.end()
+                call.go_on()
+                if call.turn() is None and call.error is None:
+                    return call.outcome()
+                raise
+            call.go_on()
+        return call.outcome()
+
+    async def enter(self) -> None:
+        await self.run(lambda call: self._service.open(), undo=self._service.close, door=True)
+
+    async def leave(self) -> None:
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await self.run(lambda call: self._service.close(), door=True)
+
+    async def check(self) -> Sequence[str]:
+        return await self.run(lambda call: self._service.check(), door=True)
+
+
+class ThreadedStorage(Storage):
+    """A blocking storage, for the core."""
+
+    def __init__(self, inner: BlockingStorage) -> None:
+        super().__init__(inner.options, inner.context)
+        self.inner = inner
+        self.leaves_machine = inner.leaves_machine  # type: ignore[misc]  # of the class that it stands for
+        self._threads = ServiceThreads(inner)
+
+    async def __aenter__(self) -> Self:
+        await self._threads.enter()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._threads.leave()
+
+    async def check(self) -> Sequence[str]:
+        return await self._threads.check()
+
+    async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        await self._change(root, lambda call: self.inner.put(root, call.giving(blocks)), undo=lambda: self.inner.drop(root))
+
+    async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        await self._threads.run(lambda call: self.inner.get(cids, call.delivering(deliver), hints=hints))
+
+    async def drop(self, root: Cid) -> None:
+        await self._change(root, lambda call: self.inner.drop(root))
+
+    async def roots(self) -> Sequence[Cid]:
+        return await self._threads.run(lambda call: self.inner.roots())
+
+    def hints(self) -> Sequence[str]:
+        return self.inner.hints()
+
+    async def _change(self, root: Cid, change: Callable[[CallInThread[None]], None], undo: Callable[[], object] | None = None) -> None:
+        if self._threads.changes(root):
+            raise UnavailableError("an earlier call for this root was given up, and has not ended: it would spoil what this one does")
+        await self._threads.run(change, undo=undo, about=root)
+
+
+class ThreadedAnnouncer(Announcer):
+    """A blocking announcer, for the core."""
+
+    def __init__(self, inner: BlockingAnnouncer) -> None:
+        super().__init__(inner.options, inner.context)
+        self.inner = inner
+        self.max_bytes, self.leaves_machine = inner.max_bytes, inner.leaves_machine  # type: ignore[misc]  # as above
+        self._threads = ServiceThreads(inner)
+
+    async def __aenter__(self) -> Self:
+        await self._threads.enter()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._threads.leave()
+
+    async def check(self) -> Sequence[str]:
+        return await self._threads.check()
+
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        await self._threads.run(lambda call: self.inner.announce(message, channel=channel, replaces=replaces))
+
+    async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        await self._threads.run(lambda call: self.inner.listen(channels, call.delivering(deliver)))
+        await trio.lowlevel.checkpoint_if_cancelled()  # it has returned because it was told to
+
+
+def asynchronous(service: Any) -> Any:
+    """A blocking service as the core calls it; whatever else is given comes back as it is."""
+    if isinstance(service, BlockingStorage):
+        return ThreadedStorage(service)
+    return ThreadedAnnouncer(service) if isinstance(service, BlockingAnnouncer) else service
+
+
+def as_written(service: Any) -> Any:
+    """What its author wrote of a service that the core calls."""
+    return service.inner if isinstance(service, ThreadedStorage | ThreadedAnnouncer) else service
