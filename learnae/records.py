@@ -250,13 +250,25 @@ class Candidate:
 
 @attrs.frozen(kw_only=True)
 class View:
-    """What a selector sees: the own state, how many it may choose and within how many bytes, and from whom."""
+    """What a selector sees: where this peer stands, how many it may choose and within how many bytes, and from whom.
+
+    `state` is what the selector returned last, in a `Selected`; empty before that.
+    """
 
     round: int
     age: int
     count: int
     budget_bytes: int
     candidates: Sequence[Candidate]
+    state: State = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Selected:
+    """The chosen candidates, the most wanted first; `state=None` leaves the selector's state as it was."""
+
+    candidates: Sequence[Candidate]
+    state: State | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -27,6 +27,7 @@ from learnae.records import (
     Merged,
     PeerId,
     Received,
+    Selected,
     State,
     TensorSpec,
     View,
@@ -84,8 +85,9 @@ class Strategy:
 class Service(Strategy):
     """A strategy with a connection: entered before its first call, left after its last.
 
-    Its calls may run beside each other, and each may be cancelled. A group of errors, as a nursery of its own raises them, counts as the
-    gravest in it: a mistake, then what the call may raise. What blocks runs in `context.in_thread`, which is this strategy's own.
+    Its calls may run beside each other, and each may be cancelled. A group of one error, as a nursery raises it, counts as that error. Of
+    several errors the gravest counts: a mistake, then what the call may raise. What blocks runs in `context.in_thread`, which is this
+    strategy's own, or derives from `BlockingStorage` or `BlockingAnnouncer`.
 
     One that `leaves_machine` may reach strangers: without a key, an allow list or consent a peer does not start with it.
     """
@@ -150,8 +152,9 @@ class Announcer(Service, ABC):
 
     @abstractmethod
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
-        """Send; `replaces` is the key of what this message supersedes. May run several times at once, and beside `listen`.
+        """Send; `replaces` is the key of what this message supersedes.
 
+        The core may call it again before it has returned, and beside `listen`.
         Raises UnavailableError, when the message may have been sent all the same; ValueError above `max_bytes`.
         """
 
@@ -277,8 +280,12 @@ class Selector(Strategy, ABC):
     """Chooses which candidates to fetch."""
 
     @abstractmethod
-    def select(self, view: View) -> Sequence[Candidate]:
-        """At most `view.count` of `view.candidates`, the most wanted first."""
+    def select(self, view: View) -> Sequence[Candidate] | Selected:
+        """At most `view.count` of `view.candidates`, the most wanted first.
+
+        A selector that remembers something returns `Selected`, with its new state; it finds the last one in `view.state`. As with a gate,
+        that is knowledge about peers: it is kept at once, whatever becomes of the model, and is there again after a restart.
+        """
 
 
 class Gate(Strategy, ABC):

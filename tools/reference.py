@@ -33,7 +33,7 @@ CLASSES = (
 )  # fmt: skip
 HANDED_OVER = (
     "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
-    "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry", "DemoSetup",
+    "Selected", "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry", "DemoSetup",
 )  # fmt: skip
 
 

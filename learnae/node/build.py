@@ -87,9 +87,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
     fetcher = Fetcher(strategies.storages, services, receiver.hints, runtime.log, strategies.swarm.blocks, most_tensors(given.specs))
     fetches = _fetches(given, fetcher, receiver, pace, relay)
-    selection = _selection(given, receiver, fetches)
+    memory = StrategyStates(history, runtime.log)
+    selection = _selection(given, receiver, fetches, memory)
     gates = GateChain(strategies.gates, runtime.outages)
-    buffers = MergeBuffers(link, _recalled(given, gates))
+    memory.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
+    buffers = MergeBuffers(link, memory)
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     return Node(
@@ -174,7 +176,7 @@ def _fetches(given: Given, fetcher: Fetcher, receiver: Receiver, pace: TransferP
     return BackgroundFetches(obtainer, receiver.peers, pace, given.config.selector.count, given.runtime)
 
 
-def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches) -> UpdateSelection:
+def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, memory: StrategyStates) -> UpdateSelection:
     return UpdateSelection(
         inbox=receiver.inbox,
         peers=receiver.peers,
@@ -186,13 +188,8 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches) -> 
         outages=given.runtime.outages,
         busy=fetches.busy,
         receiver=receiver,
+        memory=memory,
     )
-
-
-def _recalled(given: Given, gates: GateChain) -> StrategyStates:
-    states = StrategyStates(given.history, given.runtime.log)
-    states.recall(given.link.hello, ["merge", "outer"], [key for key, _ in gates.keyed()])
-    return states
 
 
 def _rounds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import attrs
 
@@ -14,7 +15,8 @@ from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
 from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.records import Candidate, Kind, PeerId, Update, View
+from learnae.node.strategy_state import StrategyStates, checked_state
+from learnae.records import Candidate, Kind, PeerId, Selected, Update, View
 from learnae.strategies import Selector
 
 STRANGERS = 16  # never accepted peers among whom the selector may choose
@@ -25,7 +27,7 @@ DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 class UpdateSelection:
     """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have.
 
-    `busy` tells whose update is being fetched already, `hearing` how often each peer publishes.
+    `busy` tells whose update is being fetched already, `receiver` how often each peer publishes. `memory` keeps what the selector learns.
     """
 
     inbox: Inbox
@@ -38,6 +40,12 @@ class UpdateSelection:
     outages: Outages
     busy: Callable[[PeerId], bool] = lambda peer: False
     receiver: Receiver | None = None
+    memory: StrategyStates | None = None
+
+    @property
+    def key(self) -> str:
+        """Under what the state of the selector is kept."""
+        return f"selector {self.selector.name}"
 
     def seen(self, round_: int) -> list[LineageVoices]:
         """The lineages that are announced by peers with the own architecture."""
@@ -74,7 +82,8 @@ class UpdateSelection:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
-        view = View(round=round_, age=age, count=self.count, budget_bytes=self.limit * self.count, candidates=candidates)
+        state = self.memory.states.get(self.key, {}) if self.memory else {}
+        view = View(round=round_, age=age, count=self.count, budget_bytes=self.limit * self.count, candidates=candidates, state=state)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
 
     def oversized(self, lineage: bytes, round_: int) -> list[InboxEntry]:
@@ -106,12 +115,16 @@ class UpdateSelection:
     def _select(self, view: View) -> Sequence[Candidate]:
         try:
             with self.selector.calling(f"selecting by {self.selector.name!r}"):
-                chosen = list(islice(self.selector.strategy.select(view), view.count + 1))
+                answer: Any = self.selector.strategy.select(view)
+                wanted, state = (answer.candidates, checked_state(answer.state)) if isinstance(answer, Selected) else (answer, None)
+                chosen = list(islice(wanted, view.count + 1))
                 if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")
         except PluginError as error:
             self.outages.plugin_failed(self.selector.label, error)
             return ()
+        if state is not None and self.memory is not None:
+            self.memory.learn({self.key: state})
         self.outages.works(self.selector.label)
         return chosen
 

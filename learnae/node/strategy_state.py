@@ -49,7 +49,7 @@ def _is_array(value: Any) -> bool:
 @attrs.define
 class StrategyStates:
     """What merge and outer strategy have learned is about the model, and belongs to one run of the trainer: another run starts empty
-    unless its checkpoint names that run. What gates have learned is about peers, and is kept whatever becomes of the model.
+    unless its checkpoint names that run. What gates and selector have learned is about peers, and is kept whatever becomes of the model.
     """
 
     history: History
@@ -93,7 +93,7 @@ class StrategyStates:
         self.of_model.update(_frozen(changed))
 
     def learn(self, changed: Mapping[str, State]) -> None:
-        """What the gates have learned of peers: it holds whether their models were merged or not."""
+        """What the gates or the selector have learned of peers: it holds whether their models were merged or not."""
         self.of_peers.update(_frozen(changed))
 
     def save(self, now: float, every_seconds: float, *, force: bool = False) -> None:

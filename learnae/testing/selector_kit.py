@@ -8,16 +8,20 @@ class TestNearest(SelectorConformance):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.records import Candidate, Kind, View
+from learnae.records import Candidate, Kind, Selected, View
 from learnae.strategies import Selector
 from learnae.testing.context import peer_named
 from learnae.testing.kit import Kit, inherited
+from learnae.testing.models import read_only
 
 
 def candidate(peer: str, **facts: Any) -> Candidate:
@@ -27,9 +31,19 @@ def candidate(peer: str, **facts: Any) -> Candidate:
     return Candidate(peer=peer_named(peer), kind=Kind.UPDATE, **(known | facts))
 
 
-def view(*candidates: Candidate, round: int = 1000, count: int = 2, budget_bytes: int = 1 << 30) -> View:
-    """What a selector sees."""
-    return View(round=round, age=100, count=count, budget_bytes=budget_bytes, candidates=candidates)
+def view(
+    *candidates: Candidate, round: int = 1000, count: int = 2, budget_bytes: int = 1 << 30, state: Mapping[str, Any] | None = None
+) -> View:
+    """What a selector sees; the state as the core gives it back, which nobody can write to."""
+    shown = dict(state or {})
+    shown |= read_only({name: value for name, value in shown.items() if isinstance(value, np.ndarray)})
+    return View(round=round, age=100, count=count, budget_bytes=budget_bytes, candidates=candidates, state=MappingProxyType(shown))
+
+
+def selected(selector: Selector, seen: View) -> Selected:
+    """What it chooses, in either of the two forms."""
+    answer = selector.select(seen)
+    return answer if isinstance(answer, Selected) else Selected(list(answer))
 
 
 @st.composite
@@ -62,23 +76,37 @@ class SelectorConformance(Kit):
     @inherited
     @given(seen=views())
     def test_count_and_budget_are_kept_and_nothing_is_invented(self, selector: Selector, seen: View) -> None:
-        chosen = list(selector.select(seen))
+        chosen = list(selected(selector, seen).candidates)
         assert len(chosen) <= seen.count
         assert sum(each.bytes for each in chosen) <= seen.budget_bytes
         assert len({id(each) for each in chosen}) == len(chosen), "one candidate was chosen twice"
         assert all(any(each is other for other in seen.candidates) for each in chosen), "a chosen one is not in the view"
 
     def test_without_candidates_nobody_is_chosen(self, selector: Selector) -> None:
-        assert list(selector.select(view())) == []
+        assert list(selected(selector, view()).candidates) == []
 
     def test_a_lone_candidate_is_chosen_sooner_or_later(self, selector: Selector) -> None:
         alone = candidate("a")
-        assert any(list(selector.select(view(alone, round=number))) == [alone] for number in range(200))
+        assert any(list(selected(selector, view(alone, round=number)).candidates) == [alone] for number in range(200))
 
     def test_nobody_is_left_out_for_ever(self, selector: Selector) -> None:
+        state: Mapping[str, Any] | None = None
         tried: dict[str, int] = {}
         peers = "abcde"
         for number in range(300):
             current = {candidate(peer, last_tried=tried.get(peer)): peer for peer in peers}
-            tried |= {current[chosen]: number for chosen in selector.select(view(*current, round=number))}
+            answer = selected(selector, view(*current, round=number, state=state))
+            tried |= {current[chosen]: number for chosen in answer.candidates}
+            state = answer.state or state
         assert sorted(tried) == list(peers)
+
+    def test_the_state_can_be_stored_and_given_back(self, selector: Selector) -> None:
+        """In 30 rounds; what was given is left alone."""
+        state: Mapping[str, Any] = {}
+        for number in range(30):
+            candidates = [candidate(peer, last_tried=number - 1) for peer in "abc"]
+            state = selected(selector, view(*candidates, round=number, state=state)).state or state
+            for name, value in state.items():
+                assert isinstance(name, str)
+                assert isinstance(value, np.ndarray | np.generic | int | float | str), f"state {name!r} is a {type(value).__name__}"
+                assert np.asarray(value).dtype != object, f"state {name!r} holds Python objects"

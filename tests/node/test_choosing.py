@@ -13,7 +13,7 @@ from learnae.node.runtime import Outages
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector import LeastRecentlyTried
-from learnae.records import Announcement, Candidate, Kind, PeerId
+from learnae.records import Announcement, Candidate, Kind, PeerId, Selected
 from learnae.strategies import Selector
 from learnae.testing.context import make_context
 from tests.support.records import an_update
@@ -148,6 +148,19 @@ def test_a_selector_that_breaks_its_word_is_named_and_the_round_goes_on_with_non
     assert (line["event"], line["plugin"], line["log_level"]) == ("plugin.failed", "some-plugin", "error")
     assert (traceback["event"], traceback["log_level"]) == ("plugin.traceback", "debug")
     assert "'chosen'" in line["error"]
+
+
+class BadState(First):
+    """No state can be stored that is not a mapping by name."""
+
+    def select(self, view):
+        return Selected(view.candidates[:1], [1, 2])
+
+
+def test_a_selector_whose_state_is_none_is_named_and_the_round_goes_on_with_nobody(tmp_path):
+    with capture_logs() as logs:
+        assert chosen(selection(tmp_path, entry("a"), selector=BadState)) == []
+    assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
 
 
 def test_without_candidates_no_selector_is_asked(tmp_path):

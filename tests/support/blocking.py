@@ -30,11 +30,12 @@ class FolderStorage(BlockingStorage):
     """A file for each block, and for each root of each peer a list of what it names."""
 
     leaves_machine: ClassVar[bool] = False
+    folder: ClassVar[Path | None] = None  # where peers have no folder in which they meet
 
     def __init__(self, options: Any, context: Context) -> None:
         super().__init__(options, context)
-        self.latch = context.share(Latch)
-        self.blocks, self.names = context.meeting / "blocks", context.meeting / "names"
+        self.latch, place = context.share(Latch), self.folder or context.meeting
+        self.blocks, self.names = place / "blocks", place / "names"
 
     def open(self) -> None:
         self.blocks.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a gate has learned of peers is kept: when it refused everything, when the merge failed or was never adopted, and across restarts."""
+"""What a gate or a selector has learned of peers is kept: when all was refused, when no merge was adopted, and across restarts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from learnae.plugins.gate import Clip
-from learnae.records import Judged, Verdict
-from learnae.strategies import Gate, Merge
+from learnae.records import Judged, Selected, Verdict
+from learnae.strategies import Gate, Merge, Selector
 from learnae.testing.swarm import MemoryTrainer
 
 LINEAGE = b"lineage1"
@@ -52,8 +52,29 @@ class RefusesAll(Gate):
         return Judged([Verdict(0.0, 1.0, "no")] * len(received))
 
 
+class Remembering(Selector):
+    shown: list[int]
+
+    def select(self, view):
+        Remembering.shown.append(int(view.state.get("rounds", 0)))
+        return Selected(view.candidates[: view.count], {"rounds": int(view.state.get("rounds", 0)) + 1})
+
+
+class OneRoundInTwo(Selector):
+    """Answers in both forms: a plain sequence leaves the state as it was."""
+
+    shown: list[int]
+
+    def select(self, view):
+        Remembering.shown.append(int(view.state.get("rounds", 0)))
+        if view.round % 2:
+            return view.candidates[: view.count]
+        return Selected(view.candidates[: view.count], {"rounds": view.round})
+
+
 GATES = {"warming-up": WarmingUp, "counting": Counting, "noting": Noting, "refuses-all": RefusesAll}
-STRATEGIES = {"gate": GATES, "merge": {"torn": Torn}}
+SELECTORS = {"remembering": Remembering, "one-in-two": OneRoundInTwo}
+STRATEGIES = {"gate": GATES, "merge": {"torn": Torn}, "selector": SELECTORS}
 COUNTING = {"gate": {"use": "counting"}}
 
 
@@ -61,6 +82,7 @@ COUNTING = {"gate": {"use": "counting"}}
 def run(run_world, monkeypatch):
     monkeypatch.setattr(Counting, "shown", [], raising=False)
     monkeypatch.setattr(Noting, "shown", [], raising=False)
+    monkeypatch.setattr(Remembering, "shown", [], raising=False)
     return lambda main, **settings: run_world(main, strategies=STRATEGIES, node={"save_seconds": 0.5}, **settings)
 
 
@@ -139,3 +161,30 @@ def test_what_was_learned_is_kept_by_a_peer_that_moves_to_another_lineage(run):
     a = run(main)
     assert "yielded" in {report.outcome for report in a.trainer.reports}
     assert Counting.shown == list(range(len(Counting.shown)))
+
+
+def test_what_a_selector_has_learned_counts_also_when_the_merge_failed(run):
+    run(lambda world: two(world, merge={"use": "torn"}, selector={"use": "remembering"}))
+    assert Remembering.shown == list(range(len(Remembering.shown)))
+    assert len(Remembering.shown) >= 2
+
+
+def test_a_plain_answer_of_a_selector_leaves_its_state_as_it_was(run):
+    run(lambda world: two(world, selector={"use": "one-in-two"}))
+    assert len(set(Remembering.shown)) > 2
+    assert all(shown % 2 == 0 for shown in Remembering.shown)
+    assert sorted(Remembering.shown) == Remembering.shown
+
+
+def test_what_a_selector_has_learned_is_there_after_a_restart(run):
+    async def main(world):
+        a, _ = await two(world, seconds=10.5, selector={"use": "remembering"})
+        learned = len(Remembering.shown)
+        a.kill_node()
+        a.start_node()
+        await trio.sleep(5.5)
+        return learned
+
+    learned = run(main)
+    assert Remembering.shown[:learned] == list(range(learned))
+    assert Remembering.shown[learned] >= learned - 1 > 0  # what was chosen after the last save is lost

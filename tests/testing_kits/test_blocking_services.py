@@ -39,7 +39,7 @@ class TestBoardAnnouncer(AnnouncerConformance):
         return broken(announcer)
 
     async def garbage(self, announcer: BoardAnnouncer) -> None:
-        announcer.board.newest["c", b"garbage"] = announcer.board.number + 1, b"\xff" * 100
+        announcer.announce(b"\xff" * 100, channel="c", replaces=b"garbage")
 
     @pytest.fixture
     def announcer(self, learnae_contexts):
