@@ -141,10 +141,11 @@ class ServiceThreads:
         self._slots = trio.CapacityLimiter(service.threads)
         self._doors = trio.CapacityLimiter(2)  # for `open`, `close` and `check`: they wait for no other call
         self._hanging: dict[CallInThread[Any], object] = {}  # calls that were given up and have not ended: what each is about
+        self._opening: dict[CallInThread[Any], object] = {}  # the same of `open`, `close` and `check`
 
     def changes(self, about: object) -> bool:
         """Whether a call about this hangs."""
-        return about in tuple(self._hanging.values())
+        return about in (*tuple(self._hanging.values()), *tuple(self._opening.values()))
 
     async def run(
         self,
@@ -158,6 +159,7 @@ class ServiceThreads:
         if not door and len(self._hanging) >= self._service.threads:
             raise UnavailableError(f"all of its {self._service.threads} threads hang in calls that were given up")
         call: CallInThread[T] = CallInTurns() if self._service.context.in_thread is inline else CallInThread()
+        hanging = self._opening if door else self._hanging
         loop, ended = trio.lowlevel.current_trio_token(), trio.Event()
 
         def work() -> None:
@@ -167,7 +169,7 @@ class ServiceThreads:
                     undo()
                 except Exception as error:
                     self._service.context.log.debug("undoing.failed", exc_info=error)
-            self._hanging.pop(call, None)
+            hanging.pop(call, None)
             with suppress(trio.RunFinishedError):
                 loop.run_sync_soon(ended.set)
 
@@ -179,17 +181,13 @@ class ServiceThreads:
             if call.end():
                 with trio.move_on_after(GRACE_SECONDS, shield=True):
                     await ended.wait()
-            if not call.began or self._given_up(call, about, counts=not door) or call.error is not None:
+            hanging[call] = about  # before it is given up: then its thread takes it out
+            if call.began and call.give_up():
+                raise
+            hanging.pop(call, None)
+            if not call.began or call.error is not None:
                 raise
         return call.outcome()  # also where it was cancelled and has happened all the same: the next checkpoint cancels
-
-    def _given_up(self, call: CallInThread[Any], about: object, *, counts: bool) -> bool:
-        if counts:
-            self._hanging[call] = about  # before it is given up: then its thread takes it out
-        if call.give_up():
-            return True
-        self._hanging.pop(call, None)
-        return False
 
     async def _in_turns(self, call: CallInTurns[T], work: Callable[[], None]) -> T:
         await trio.lowlevel.checkpoint()
@@ -207,7 +205,9 @@ class ServiceThreads:
         return call.outcome()
 
     async def enter(self) -> None:
-        await self.run(lambda call: self._service.open(), undo=self._service.close, door=True)
+        if self.changes("open"):
+            raise UnavailableError("an earlier `open` was given up, and has not ended: it would close what this one opens")
+        await self.run(lambda call: self._service.open(), undo=self._service.close, about="open", door=True)
 
     async def leave(self) -> None:
         with trio.move_on_after(CLOSE_SECONDS, shield=True):

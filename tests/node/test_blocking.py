@@ -127,6 +127,29 @@ def test_a_put_that_succeeds_after_it_was_left_alone_is_dropped(stuck: Stuck) ->
     trio.run(main)
 
 
+class SlowToOpen(Stuck):
+    def open(self) -> None:
+        self.stay()
+
+    def close(self) -> None:
+        self.dropped.release()
+
+
+def test_an_open_that_succeeds_after_it_was_left_alone_is_closed_and_no_other_one_meets_it(tmp_path: Path) -> None:
+    stuck = SlowToOpen(tmp_path)
+
+    async def main() -> None:
+        storage = asynchronous(stuck)
+        await give_up(storage.__aenter__)
+        with pytest.raises(UnavailableError, match="earlier"):
+            await storage.__aenter__()
+        assert list(await storage.roots()) == [], "a call had no thread for itself"
+        stuck.free.set()
+        assert await trio.to_thread.run_sync(lambda: stuck.dropped.acquire(timeout=30))
+
+    trio.run(main)
+
+
 def test_the_cores_own_threads_do_not_wait_behind_those_of_a_service(stuck: Stuck) -> None:
     async def main() -> None:
         storage, in_thread = asynchronous(stuck), in_worker_threads(1)
