@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from learnae.config.tables import Config
     from learnae.node.history_reader import Sighting
     from learnae.records import Array
+    from learnae.trainer.checkpoint_reader import ReadModel
 
 
 @attrs.frozen
@@ -66,6 +67,9 @@ def write(model: Model, out: Path, *, force: bool) -> None:
             os.link(draft, out)
     except FileExistsError:
         raise exists_already(out) from None
+    except (ValueError, RuntimeError, TypeError, KeyError) as error:  # of what a checkpoint holds: numbers or names that no such file can
+        message = f"{out} cannot be written: {type(error).__name__}: {error}"
+        raise ConfigError(Problem("--out", message, "export what was published, with --published")) from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(Problem("--out", f"{out} cannot be written: {reason}", "name a file in a folder with room")) from error
@@ -81,24 +85,23 @@ def exists_already(out: Path) -> ConfigError:
 def model_in_checkpoint(seen: HomeState) -> Model:
     """Raises NeedsTorchError, ConfigError."""
     try:
-        from learnae.trainer.checkpoint import newest, save_file, tensors_of
+        from learnae.trainer.checkpoint import newest_model, save_file
     except ImportError as error:
         raise NeedsTorchError("learnae export") from error
     folder = seen.home / "checkpoint"
-    state: dict[str, Any] = newest(folder, make_logger()) or {}
-    tensors = tensors_of(state.get("model", {}))
-    save = functools.partial(save_file, tensors, metadata=_metadata_of_checkpoint(seen, state))
-    age = int(state.get("swarm", {}).get("age", 0))
-    return Model(f"from the checkpoint at age {age:,}", len(tensors), save)
+    model = newest_model(folder, make_logger())
+    if model is None:
+        raise ConfigError(Problem(str(folder), "has no checkpoint any more", "try again"))
+    save = functools.partial(save_file, model.tensors, metadata=_metadata_of_checkpoint(seen, model))
+    return Model(f"from the checkpoint at age {model.age or 0:,}", len(model.tensors), save)
 
 
-def _metadata_of_checkpoint(seen: HomeState, state: dict[str, Any]) -> dict[str, str]:
-    swarm = state.get("swarm", {})
+def _metadata_of_checkpoint(seen: HomeState, model: ReadModel) -> dict[str, str]:
     known = {
         "swarm": seen.swarm.name if seen.swarm else "",
         "peer": seen.own or "",
-        "lineage": str(swarm.get("lineage", "")),
-        "age": str(swarm.get("age", "")),
+        "lineage": model.lineage,
+        "age": "" if model.age is None else str(model.age),
     }
     return {"format": "pt", **{f"learnae.{name}": value for name, value in known.items() if value}}
 

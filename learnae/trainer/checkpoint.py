@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import attrs
 import numpy as np
@@ -22,6 +22,7 @@ import learnae
 from learnae import opening
 from learnae.errors import ConfigError, EntryError, LearnaeError, Problem
 from learnae.plugins.calls import described
+from learnae.trainer.checkpoint_reader import ReadModel, read_model
 from learnae.trainer.storable import revived, storable
 from learnae.trainer.swarm import Swarm
 
@@ -53,11 +54,6 @@ def _lines(error: BaseException) -> str:
     return "".join(lines).rstrip()
 
 
-def tensors_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Those of its entries that are tensors, each with memory of its own: tied ones are written twice."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
 def save_file(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Bit for bit. Raises OSError."""
     safetensors.torch.save_file(dict(tensors), path, metadata=dict(metadata))
@@ -66,6 +62,7 @@ def save_file(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping
 FILE, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 DRAFT = f"{FILE}.new"
 State = dict[str, Any]
+Read = TypeVar("Read")
 
 
 def save(folder: Path, state: State) -> None:
@@ -94,17 +91,31 @@ def _write(state: State, file: BinaryIO) -> None:
 
 def newest(folder: Path, log: Any) -> State | None:
     """The newest checkpoint that can be read, or None if there is none. Raises ConfigError if there are some and all are broken."""
+
+    def read(file: BinaryIO) -> State:
+        state: State = revived(torch.load(file, map_location="cpu", weights_only=True))
+        return state
+
+    return _newest(folder, log, read)
+
+
+def newest_model(folder: Path, log: Any) -> ReadModel | None:
+    """Only the model of that, and its progress, from a folder that somebody else may have written. Raises ConfigError as `newest`."""
+    return _newest(folder, log, read_model)
+
+
+def _newest(folder: Path, log: Any, read: Callable[[BinaryIO], Read]) -> Read | None:
     cause = ""
     present = [path for path in (folder / FILE, folder / PREVIOUS) if os.path.lexists(path)]
     for path in present:
         try:
             with opening.folder(folder) as descriptor, os.fdopen(opening.open_file(path.name, at=descriptor, links=None), "rb") as file:
-                state: State = revived(torch.load(file, map_location="cpu", weights_only=True))
+                found = read(file)
         except Exception as error:  # a broken file may raise anything
             cause = " ".join(str(error).split())
             log.warning("checkpoint.unreadable", path=str(path), error=cause)
         else:
-            return state
+            return found
     if present:
         raise ConfigError(Problem(str(folder), f"none of its checkpoints can be read: {cause}", "move them away to start anew"))
     return None
