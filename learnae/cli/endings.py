@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from learnae.config.problems import Problems
 
 SHOWING = ("click", "rich", "outlets")
+LISTED = 50  # problems
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -101,9 +102,12 @@ def say_all(problems: Problems) -> int:
 
 
 def _listed(problems: Sequence[Problem]) -> str:
+    """The first of them, and how many there are: a file that somebody else has written may have a hundred thousand."""
     count = len(problems)
-    listed = "\n".join(f"  {indented(str(problem))}" for problem in problems)  # each begins at the left of what belongs to it
-    return f"{count} problem{'s' if count != 1 else ''} to mend:\n{listed}"
+    lines = [f"  {indented(str(problem))}" for problem in problems[:LISTED]]  # each begins at the left of what belongs to it
+    if count > LISTED:
+        lines.append(f"  … and {count - LISTED:,} more")
+    return "\n".join([f"{count:,} problem{'s' if count != 1 else ''} to mend:", *lines])
 
 
 def _trace(error: BaseException, *, wanted: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from learnae import opening
+from learnae.config import problems
 from learnae.config.options import KINDS, fields_of
 from learnae.config.tables import Choice, Config
 from learnae.errors import ConfigError, PluginError, Problem
@@ -52,6 +53,7 @@ def _table(value: Any, key: str, leave: str = "") -> dict[str, Any]:
 
 FILE = "config.json"
 MOST_BYTES = 4 * MEGABYTE
+MOST_KEYS = 4 * problems.MOST_KEYS  # what a file leaves out stands here
 
 
 @attrs.frozen
@@ -80,11 +82,13 @@ def kept(home: Path) -> KeptFile | None:
     try:
         with open_home(home, looking=True) as folder:
             content = json.loads(folder.read(FILE, MOST_BYTES, links=None))  # never written in place, so a backup may share it
-        return KeptFile(dict(content["config"]), _absolute(content["folder"]))
+        found = KeptFile(dict(content["config"]), _absolute(content["folder"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(Problem(str(path), f"cannot be read: {error}", "start this peer once: it is written anew")) from error
+    problems.check_bounds(found.document, path, MOST_KEYS)
+    return found
 
 
 def _absolute(text: str) -> Path:

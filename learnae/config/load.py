@@ -19,7 +19,16 @@ from typing import Any
 import attrs
 
 from learnae.config.options import KINDS, ChoiceReader, OptionsOf, build, fields_of, table_of, with_defaults
-from learnae.config.problems import Problems, from_command_line, in_file_order, join_key
+from learnae.config.problems import (
+    DEEPEST,
+    Problems,
+    are_small,
+    check_bounds,
+    from_command_line,
+    in_file_order,
+    is_shallow,
+    join_key,
+)
 from learnae.config.rules import guarded, relaying, rests_on, settled, unrevealing, without_secrets
 from learnae.config.tables import Config, JoinTable, PeerTable, SwarmTable
 from learnae.config.words import did_you_mean, show
@@ -29,8 +38,6 @@ from learnae.records import MEGABYTE
 from learnae.texts import in_shell
 
 MOST_BYTES = MEGABYTE  # a thousand keys of peers are 70 kB
-DEEPEST = 32  # levels of tables and lists
-MOST_KEYS = 1_000
 _MOST_STEPS = 10_000_000  # of the reader from one part of a dotted key to the next: about a second
 
 
@@ -45,23 +52,12 @@ def read(path: Path, *, named: bool = True) -> dict[str, Any]:
         raise ConfigError(Problem(str(path), "has keys with too many dots", "a key has two or three parts"))
     try:
         document = tomllib.loads(text)
-        if not is_shallow(document):
-            raise RecursionError
     except RecursionError as error:
         raise ConfigError(Problem(str(path), "is nested too deeply")) from error
     except ValueError as error:
         raise ConfigError(Problem(str(path), f"is not valid TOML: {error}", "text stands in quotes, tables in [brackets]")) from error
-    if _count_keys(document) > MOST_KEYS:
-        raise ConfigError(Problem(str(path), f"has more than {MOST_KEYS:,} keys", "a peer's file has some dozens"))
+    check_bounds(document, path)
     return document
-
-
-def is_shallow(value: Any) -> bool:
-    """Whether whoever walks through it stays far from the limits of recursion."""
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [item for one in level if isinstance(one, dict | list) for item in (one.values() if isinstance(one, dict) else one)]
-    return not level
 
 
 def _steps(text: str) -> int:
@@ -73,13 +69,6 @@ def _steps(text: str) -> int:
         if line.lstrip().startswith("["):
             table = max(table, dots)
     return steps + table * text.count("=")
-
-
-def _count_keys(value: Any) -> int:
-    """Each table of a list counts as one, too."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_count_keys, value.values()))
-    return sum(isinstance(item, dict) + _count_keys(item) for item in value) if isinstance(value, list) else 0
 
 
 def _text(path: Path, *, named: bool) -> str:
@@ -175,7 +164,7 @@ def _value(text: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
-    return parsed["value"] if len(parsed) == 1 and is_shallow(parsed) else text
+    return parsed["value"] if len(parsed) == 1 and is_shallow(parsed) and are_small(parsed) else text
 
 
 def _assign(document: dict[str, Any], steps: Sequence[Step], value: Any, said: str) -> str:

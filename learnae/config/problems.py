@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,45 @@ def join_key(table: str, name: str) -> str:
     """The full key of `name` in `table`, quoted as in TOML where that is needed."""
     spelled = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
     return f"{table}.{spelled}" if table else spelled
+
+
+DEEPEST = 32  # levels of tables and lists
+MOST_KEYS = 1_000
+MOST_BITS = 64  # of a number, as TOML has it: Python refuses to write one of some thousand digits
+
+
+def check_bounds(document: Any, path: Path, most_keys: int = MOST_KEYS) -> None:
+    """Raises ConfigError for a file that whoever walks through it, or shows what is in it, could not bear."""
+    if not is_shallow(document):
+        raise ConfigError(Problem(str(path), "is nested too deeply"))
+    if _count_keys(document) > most_keys:
+        raise ConfigError(Problem(str(path), f"has more than {most_keys:,} keys", "a peer's file has some dozens"))
+    if not are_small(document):
+        raise ConfigError(Problem(str(path), f"has a number of more than {MOST_BITS} bits", "write a smaller one"))
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether whoever walks through it stays far from the limits of recursion."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [item for one in level if isinstance(one, dict | list) for item in (one.values() if isinstance(one, dict) else one)]
+    return not level
+
+
+def are_small(value: Any) -> bool:
+    """Whether all integers are of a size that can be shown; for what is shallow."""
+    if isinstance(value, dict):
+        return all(map(are_small, value.values()))
+    if isinstance(value, list):
+        return all(map(are_small, value))
+    return not isinstance(value, int) or value.bit_length() <= MOST_BITS
+
+
+def _count_keys(value: Any) -> int:
+    """Each table of a list counts as one, too."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_keys, value.values()))
+    return sum(isinstance(item, dict) + _count_keys(item) for item in value) if isinstance(value, list) else 0
 
 
 @attrs.define

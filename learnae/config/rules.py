@@ -118,12 +118,21 @@ def _from_file(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
+    found = os.stat(
+        path
+    )  # it may be reached by a link, as the files of a volume of Kubernetes are; to open a device may do something already
+    if not stat.S_ISREG(found.st_mode):
+        raise _no_file(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError(Problem("swarm.key_file", f"{path} is no file", "name the file that holds the key"))
+            raise _no_file(path)
         if mode & 0o077:
             message = f"others on this machine may read {path} (mode {stat.S_IMODE(mode):o})"
             raise ConfigError(Problem("swarm.key_file", message, f"chmod 600 {in_shell(path)}; if others may have read it, change the key"))
         return file.read(_MOST_BYTES).decode("utf-8-sig", "replace")
+
+
+def _no_file(path: Path) -> ConfigError:
+    return ConfigError(Problem("swarm.key_file", f"{path} is no file", "name the file that holds the key"))
