@@ -14,6 +14,7 @@ from learnae import ConfigError
 from learnae.plugins import hooks
 from learnae.plugins.hooks import bounds_around, own_version
 from learnae.plugins.manager import PluginManager
+from learnae.scaffold import write_plugin
 
 ROOT = Path(__file__).parents[2]
 OURS = metadata.version("learnae")
@@ -81,6 +82,12 @@ def test_learnae_from_a_checkout_without_a_version_loads_every_plugin(install: I
     monkeypatch.setattr(hooks, "own_version", lambda: None)
     install("learnae-first", good, requires=["learnae>=7"])
     assert "first" in PluginManager.discover().offers("merge")
+
+
+def test_a_new_plugin_is_written_with_its_bounds(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "my-rule", "merge", ())
+    wanted = tomllib.loads((tmp_path / "my-rule" / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"learnae{bounds_around(OURS)}" in wanted
 
 
 @pytest.mark.parametrize("project", ["plugins/iota", "plugins/ipfs", "examples/learnae-trimmed-mean"])

@@ -97,6 +97,18 @@ def test_what_pages_and_templates_show_is_public(page: Path) -> None:
     assert not private
 
 
+TELL_OF_OLD_NAMES = {"CHANGELOG.md", "stability.md"}
+OLD = re.compile(r"\.step\(samples=|\.flush\(seconds=|learnae\.(?:Trainer|Unavailable|UpdateRejected|NeedsTorch)\b")
+
+
+SHOWN = [page for page in (*PAGES, *CODE) if page.name not in TELL_OF_OLD_NAMES]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nobody_is_shown_an_old_name(page: Path) -> None:
+    assert OLD.findall(page.read_text()) == []
+
+
 @pytest.mark.parametrize(
     ("code", "public"),
     [
