@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from learnae.texts import as_json, harmless
+from learnae.texts import as_json, fitting, harmless
 
 _USUAL_WIDTH, _NARROWEST, _HANG = 80, 20, 4
 
@@ -57,14 +57,11 @@ def _broken(line: str, width: int | None) -> str:
     """At its blanks, or in the middle of what is longer than a line."""
     if width is None or len(line) * 2 <= width:
         return line
-    from rich.cells import cell_len, chop_cells
-
     indent = min(len(line) - len(line.lstrip(" ")) + _HANG, width // 2)
     done, rest = [], line
-    while cell_len(rest) > width:
-        first = chop_cells(rest[:width], width)[0]
-        blank = first.rfind(" ", indent + 1) if rest[len(first)] != " " else len(first)
-        end = blank if blank > 0 else len(first)
+    while (most := fitting(rest, width)) < len(rest):
+        blank = rest.rfind(" ", indent + 1, most) if rest[most] != " " else most
+        end = blank if blank > 0 else most
         done.append(rest[:end])
         rest = " " * indent + rest[end:].lstrip(" ")
     return "\n".join([*done, rest])

@@ -9,22 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from learnae.texts import CELL_CHARACTERS, LINE_CHARACTERS, harmless, harmless_lines
+from learnae.texts import CELL_CHARACTERS, LINE_CHARACTERS, columns, harmless, harmless_lines, spelled
+
+_JOINER = "\u200d"  # also counts for what it joins
+_MOST_DOUBTFUL = 8  # columns in one cell, by which a row may go past the edge
 
 
 def cell(text: str, style: str = "") -> Text:
     """What stands in one place of a table: in one line."""
-    return Text(harmless(text, CELL_CHARACTERS), style)
+    return Text(_measurable(harmless(text, CELL_CHARACTERS)), style)
 
 
 def line(text: str, style: str = "", **how: Any) -> Text:
     """One whole line."""
-    return Text(harmless(text, LINE_CHARACTERS), style, **how)
+    return Text(_measurable(harmless(text, LINE_CHARACTERS)), style, **how)
+
+
+def _measurable(text: str) -> str:
+    """Rich gives no place to vowel signs, and one to several emojis that are joined; terminals differ. So that a row ends about where rich
+    ends it, some columns of them are shown as they are, and the rest is escaped.
+    """
+    if text.isascii():
+        return text
+    left, shown = _MOST_DOUBTFUL, []
+    for character in text:
+        left -= 2 if character == _JOINER else max(0, columns(character) - cell_len(character))
+        doubtful = left < 0 and (character == _JOINER or columns(character) > cell_len(character))
+        shown.append(spelled(character) if doubtful else character)
+    return "".join(shown)
 
 
 class Table(RichTable):

@@ -29,6 +29,8 @@ _SIGNS = frozenset(
 )  # shown, though called controls
 _BLANKS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters by name that show nothing
 _EMOJI = "\ufe0f"
+_OF_TWO = re.compile(r"[\u2630-\u2637\u268a-\u268f\u3248-\u324f\u4dc0-\u4dff\U0001d300-\U0001d356\U0001d360-\U0001d376]")
+"""Signs that grew to two columns with Unicode 16, and circled numbers, which some terminals have so."""
 # Latin, Greek, Cyrillic, signs, Chinese, Japanese, Korean, where no mark and no blank stands between
 _UNMARKED = re.compile(
     r"[ -\u02ff\u0370-\u0482\u048a-\u0590\u2010-\u20cf\u2100-\u27ff\u2e80-\u3029\u3030-\u3098\u309b-\u3163\u3165-\ua66e\uac00-\ud7a3]*"
@@ -42,6 +44,29 @@ def harmless(text: str, most: int = LINE_CHARACTERS) -> str:
     if not _is_plain(cut):
         cut = _escaped(cut)
     return cut if len(text) <= most else f"{cut}… ({len(text):,} characters)"
+
+
+def columns(character: str) -> int:
+    """How many columns a terminal gives it at most: one that joins nothing, and has a place of its own for each vowel sign."""
+    if unicodedata.category(character) in ("Mn", "Me") and character != _EMOJI:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" or _OF_TWO.match(character) else 1
+
+
+def fitting(text: str, width: int) -> int:
+    """How many of its characters stand in so many columns of any terminal, with the marks over and under the last."""
+    for place, character in enumerate(text):
+        width -= columns(character)
+        if width < 0:
+            return place
+    return len(text)
+
+
+def spelled(character: str) -> str:
+    """Its escape, as Python writes it."""
+    if character.isprintable():  # a mark too many, or a blank: `unicode_escape` knows only ASCII
+        return character.encode("unicode_escape").decode("ascii")
+    return repr(character)[1:-1]
 
 
 def harmless_lines(text: str, most: int = LINE_CHARACTERS) -> str:
@@ -144,7 +169,7 @@ def _escaped(text: str) -> str:
     for place, character in enumerate(text):
         marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
         good = (_is_shown(character) and marks <= MARKS) or (character in _JOINERS and _joins(text, place))
-        shown.append(character if good else _spelled(character))
+        shown.append(character if good else spelled(character))
     return "".join(shown)
 
 
@@ -164,9 +189,3 @@ def _joins(text: str, place: int) -> bool:
     if text[place] == _JOINERS[1] and unicodedata.category(behind) == "So":
         return before == _EMOJI or unicodedata.category(before) in ("So", "Sk")
     return all(unicodedata.bidirectional(one) == "AL" for one in (before, behind))
-
-
-def _spelled(character: str) -> str:
-    if character.isprintable():  # a mark too many, or a blank: `unicode_escape` knows only ASCII
-        return character.encode("unicode_escape").decode("ascii")
-    return repr(character)[1:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import pty
@@ -18,11 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from learnae import texts
 from learnae.outlets import _broken
+from learnae.screen import cell
 from tests.support.hostile.given_homes import hostile_home
 
+LIBC = ctypes.CDLL(None)
 WIDTH = 80
-PADDINGS = {"blanks": " ", "hard blanks": "\u00a0", "letters": "x", "wide letters": "漢", "words": "ab "}
+PADDINGS = {
+    "blanks": " ",
+    "hard blanks": "\u00a0",
+    "letters": "x",
+    "wide letters": "漢",
+    "words": "ab ",
+    "vowel signs": "\u0903",
+    "letters with vowel signs": "क\u093e",
+    "finals": "\u11a8",
+    "stems": "\U0001d159",
+}
 
 
 def on_a_terminal(words: list[str]) -> list[str]:
@@ -42,13 +56,35 @@ def on_a_terminal(words: list[str]) -> list[str]:
     return [row for line in said.decode().split("\r\n") for row in rows_of(line)]
 
 
+def columns(text: str) -> int:
+    """As the C library of Linux and the terminals that ask it count."""
+    return sum(max(0, LIBC.wcwidth(ctypes.c_wchar(character))) for character in text)
+
+
 def rows_of(line: str) -> list[str]:
     rows = [""]
     for character in line:
-        if cell_len(rows[-1]) + cell_len(character) > WIDTH:
+        if columns(rows[-1]) + columns(character) > WIDTH:
             rows.append("")
         rows[-1] += character
     return rows
+
+
+def test_no_terminal_gives_a_character_more_columns_than_we_do() -> None:
+    shown = [chr(code) for code in range(32, 0x110000) if chr(code).isprintable()]
+    assert len(shown) > 100_000
+    assert not [one for one in shown if texts.columns(one) < max(columns(one), cell_len(one))]
+
+
+def test_names_in_scripts_with_vowel_signs_stay_as_they_are() -> None:
+    for name in ("श्रीमती", "हिन्दी", "தமிழ்", "မြန်မာ", "한국어"):
+        assert cell(name).plain == name
+
+
+@given(text=st.text(st.sampled_from("a\u0903\u093eक\u302e\u11a8\U0001f469\u200d\U0001f3fd "), max_size=60))
+def test_a_cell_is_about_as_wide_as_rich_takes_it_to_be(text: str) -> None:
+    shown = cell(text).plain
+    assert columns(shown) <= cell_len(shown) + 12
 
 
 def padded(padding: str) -> str:
