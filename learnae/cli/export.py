@@ -201,6 +201,8 @@ def export_model(arguments: ExportArguments) -> Iterator[str]:
     """What was written. Raises ConfigError where nothing can be, or a file is there."""
     if os.path.exists(arguments.out) and not arguments.force:
         raise exists_already(arguments.out)
+    if os.path.exists(arguments.out) and not os.path.isfile(arguments.out):  # root would put a file in the place of a device
+        raise ConfigError(Problem("--out", f"{arguments.out} is no file, and is kept", "name another one"))
     home = find_home(arguments.home)
     with open_home(home), read_home(home) as seen:  # its owner's alone, unlike what is only shown
         model = _find(seen, arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -110,6 +111,16 @@ def test_nothing_that_a_file_wants_called_is_called() -> None:
     """`torch.load` calls some of these, also where it unpickles nothing else."""
     steps = b"\x80\x02}X\x05\x00\x00\x00model}s" + b"X\x01\x00\x00\x00xcbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85Rs."
     assert read_model(io.BytesIO(archive({"data.pkl": steps}))).tensors == {}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_not_replaced_even_by_force(
+    home: Path, make: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(home.parent / "out.safetensors")
+    before = (home.parent / "out.safetensors").stat().st_mode
+    assert exported(home, {"model": {"w": GOOD}, "swarm": {"age": 1}}, capsys) == 2
+    assert (home.parent / "out.safetensors").stat().st_mode == before
 
 
 def archive(entries: dict[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:
