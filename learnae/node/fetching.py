@@ -37,6 +37,15 @@ class Transfer:
     origin: str = ""  # the label of the storage that had the first block, the root; whoever has put that has put all
     silent: set[str] = attrs.field(factory=set)  # labels of storages that others are asked before
     lock: threading.Lock = attrs.field(factory=threading.Lock, eq=False, repr=False)  # held by storages that deliver
+    heard_at: float = -math.inf  # when something came last, in the loop's time; before that when it was begun
+    longest_silence: float = 0.0
+
+    def heard(self) -> None:
+        """Something has come, or the end. For the loop's thread."""
+        now = trio.current_time()
+        if self.heard_at > -math.inf:
+            self.longest_silence = max(self.longest_silence, now - self.heard_at)
+        self.heard_at = now
 
     def take(self, block: Block, source: str = "") -> bool:
         """A block that is what it is named by, within the limit, once; False for one that is not."""
@@ -139,6 +148,7 @@ class BlockReader:
     def _arrived(self, delivery: Delivery, cid: Cid) -> None:
         """Whoever brings something has more time. Once all is there, nobody is waited for who is silent, nor long for the others."""
         self.left.pop(cid, None)
+        self.transfer.heard()
         turn = self._turns[delivery]
         turn.patience.deadline = _half_way_to(turn.end)
         self.manners.answered(turn.storage.label)

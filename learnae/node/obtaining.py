@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median, quantiles
+from statistics import median, median_low, quantiles
 
 import attrs
 import numpy as np
@@ -27,6 +27,8 @@ WINDOW = 20
 SLACK = 1.5
 LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not the network
 GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
+PATIENT_WITH = 64  # peers whose silences are remembered
+PATIENCE = 2
 MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
 
 
@@ -41,6 +43,7 @@ class TransferPace:
     first_seconds: float
     _rounds: deque[float] = attrs.field(factory=_window)
     _per_byte: deque[float] = attrs.field(factory=_window)
+    _silences: OrderedDict[PeerId, float] = attrs.field(factory=OrderedDict)
     slowest_seconds: float = 0.0
 
     def round_took(self, seconds: float) -> None:
@@ -50,6 +53,23 @@ class TransferPace:
         """Of a whole update: what little came of a broken one says nothing about the line."""
         self._per_byte.append(seconds / max(size, 1))
         self.slowest_seconds = max(self.slowest_seconds, seconds)
+
+    def silence_was(self, peer: PeerId, seconds: float) -> None:
+        """So long nothing came within the last whole transfer of this accepted peer."""
+        self._silences[peer] = seconds
+        self._silences.move_to_end(peer)
+        if len(self._silences) > PATIENT_WITH:
+            self._silences.popitem(last=False)
+
+    def silence_seconds(self, peer: PeerId) -> float:
+        """A round bears no longer silence of this peer: twice the typical one; none at all of one that is known to take longer.
+
+        Typical is the median of peers, not of transfers, and the shorter of two: no single peer sets it by being slow.
+        """
+        if not self._silences:
+            return math.inf
+        most = max(LEAST_SECONDS, PATIENCE * median_low(self._silences.values()))
+        return most if self._silences.get(peer, 0.0) <= most else 0.0
 
     @property
     def retention_seconds(self) -> float:
@@ -98,6 +118,7 @@ class Obtained:
     decoder: Decoder
     seconds: float = 0.0
     bytes: int = 0
+    longest_silence: float = 0.0
 
 
 @attrs.define
@@ -139,6 +160,7 @@ class Obtainer:
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
         failure, obtained, blame = ("", ""), None, True
+        transfer.heard()
         with limit:
             try:
                 obtained = await self._fetch(entry, transfer)
@@ -160,13 +182,15 @@ class Obtainer:
                 self.peers.failed(entry.peer, again=entry.again)
             round_record.failed(entry, *failure)
             return None
+        transfer.heard()
         if self.peers.trusts(entry.peer):
             self.pace.transfer_took(took, transfer.bytes)
+            self.pace.silence_was(entry.peer, transfer.longest_silence)
         _measure(record, took, transfer.bytes)
         self.peers.note(entry.peer).fetched_number = entry.announcement.number
         if self.on_fetched:
             self.on_fetched(entry, transfer)
-        return attrs.evolve(obtained, seconds=took, bytes=transfer.bytes)
+        return attrs.evolve(obtained, seconds=took, bytes=transfer.bytes, longest_silence=transfer.longest_silence)
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
         """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
@@ -195,6 +219,7 @@ class BackgroundFetch:
     round_record: RoundRecord
     began: float
     stranger: bool
+    transfer: Transfer
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
     obtained: Obtained | None = None
@@ -230,8 +255,10 @@ class BackgroundFetches:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
         sent = [fetch for entry in entries if (fetch := self._send(entry, round_record))]
         began = self.runtime.clock()
-        await self._wait([fetch for fetch in sent if not fetch.stranger], self._patience(sent))
-        await self._wait([fetch for fetch in sent if fetch.stranger], began + self.pace.grace_seconds - self.runtime.clock())
+        awaited = [fetch for fetch in sent if not fetch.stranger and self.pace.silence_seconds(fetch.entry.peer) > 0.0]
+        await self._wait(awaited, self._patience(awaited))
+        others = [fetch for fetch in sent if fetch not in awaited]
+        await self._wait(others, began + self.pace.grace_seconds - self.runtime.clock())
         self._cut_off_late_ones()
         round_record.chosen = len(sent)
         return self._take(round_record)
@@ -241,13 +268,16 @@ class BackgroundFetches:
         stranger = not self.peers.trusts(entry.peer)
         if entry.peer in self._fetches or (stranger and not self._make_room()):
             return None
-        fetch = BackgroundFetch(entry, RoundRecord(round_record.round, round_record.started), self.runtime.clock(), stranger)
+        fetch = BackgroundFetch(
+            entry, RoundRecord(round_record.round, round_record.started), self.runtime.clock(), stranger, Transfer(self.obtainer.limit)
+        )
+        fetch.transfer.heard()
         self._fetches[entry.peer] = fetch
         self._nursery.start_soon(self._run_one, fetch)
         return fetch
 
     async def _run_one(self, fetch: BackgroundFetch) -> None:
-        fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.round_record, fetch.scope, beside=True)
+        fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.round_record, fetch.scope, beside=True, transfer=fetch.transfer)
         fetch.ended.set()
 
     def _make_room(self) -> bool:
@@ -263,12 +293,18 @@ class BackgroundFetches:
         return False
 
     async def _wait(self, fetches: Sequence[BackgroundFetch], seconds: float) -> None:
-        with trio.move_on_after(max(0.0, seconds)):
-            for fetch in fetches:
-                await fetch.ended.wait()
+        end = trio.current_time() + max(0.0, seconds)
+        for fetch in fetches:
+            while not fetch.ended.is_set() and (until := min(end, self._silent_at(fetch))) > trio.current_time():
+                with trio.move_on_at(until):
+                    await fetch.ended.wait()
+
+    def _silent_at(self, fetch: BackgroundFetch) -> float:
+        """A peer that turns slow, or silent, holds its own update up and no round."""
+        return fetch.transfer.heard_at + (self.pace.silence_seconds(fetch.entry.peer) or math.inf)
 
     def _patience(self, fetches: Sequence[BackgroundFetch]) -> float:
-        return max((self._usual(fetch) for fetch in fetches if not fetch.stranger), default=0.0)
+        return max((self._usual(fetch) for fetch in fetches), default=0.0)
 
     def _usual(self, fetch: BackgroundFetch) -> float:
         return self.pace.deadline_seconds(self.obtainer.believed(update(fetch.entry).bytes))

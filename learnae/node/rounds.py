@@ -218,3 +218,4 @@ class Rounds:
         """How long strangers take says nothing until one of them is accepted."""
         if not self.peers.trusts(item.entry.peer):
             self.pace.transfer_took(item.seconds, item.bytes)
+            self.pace.silence_was(item.entry.peer, item.longest_silence)

@@ -175,6 +175,46 @@ def test_an_accepted_peer_that_turns_silent_costs_a_victim_no_tenth_of_its_round
         assert rounds(after) >= 0.9 * rounds(before)
 
 
+@pytest.mark.parametrize("drop_seconds", [0.3, 1.0, 7.0])
+def test_an_accepted_peer_that_drips_costs_a_victim_no_tenth_of_its_rounds_nor_does_its_silence_afterwards(run_world, drop_seconds):
+    """Each drop comes a little later than the one before, so that all are merged."""
+
+    async def main(world, drips):
+        traps, stranger = world.swarm.shared(Traps), world.stranger()
+        peers = [honest(world, number) for number in range(2)]
+        for peer in peers:
+            peer.start()
+        begun, number, slow = trio.current_time(), 0, 0.01
+
+        async def publish():
+            nonlocal number, slow
+            while (now := trio.current_time() - begun) < 180:
+                number += 1
+                if drips and now > 140:
+                    announced_only(world, traps, stranger, number, bytes=10**6)
+                else:
+                    packed = stranger.store(stranger.pack(number=number))
+                    traps.slow[packed.root] = slow
+                    stranger.say(stranger.update(packed.root), number)
+                await trio.sleep(max(1.0, 1.5 * slow))
+                if drips and now > 10:
+                    slow = min(drop_seconds, max(0.2, 1.35 * slow))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            counted = []
+            for end in (10, 100, 140, 180):
+                await trio.sleep_until(begun + end)
+                counted.append([rounds(peer) for peer in peers])
+            nursery.cancel_scope.cancel()
+        return counted, [peer.node.rounds.peers.get(stranger.peer).ever_accepted for peer in peers]
+
+    (quiet, _), (loud, accepted) = (run_trapped(run_world, lambda world, drips=drips: main(world, drips)) for drips in (False, True))
+    assert accepted == [True, True]
+    for before, after in zip(np.diff(quiet, axis=0), np.diff(loud, axis=0), strict=True):
+        assert (after >= 0.9 * before).all()
+
+
 def test_an_honest_newcomer_with_a_slow_line_is_merged_by_a_peer_that_has_fast_ones(run_world):
     async def main(world):
         traps = world.swarm.shared(Traps)

@@ -6,6 +6,7 @@ import attrs
 import trio
 
 from learnae.content.cids import dag_cid
+from learnae.node.fetching import Transfer
 from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.reports import RoundRecord
@@ -25,13 +26,16 @@ class Stuck:
     """Fetches by a client that blocks for so many seconds, whoever cuts them off."""
 
     seconds: float
+    limit: int = 1000
     under_way: int = 0
     most: int = 0
 
     def believed(self, size: int) -> int:
         return size
 
-    async def obtain_one(self, entry: InboxEntry, round_record: RoundRecord, limit: trio.CancelScope, *, beside: bool) -> Obtained | None:
+    async def obtain_one(
+        self, entry: InboxEntry, round_record: RoundRecord, limit: trio.CancelScope, *, beside: bool, transfer: Transfer
+    ) -> Obtained | None:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         with trio.CancelScope(shield=True):

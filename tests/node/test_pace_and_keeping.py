@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.node.history import PublishedUpdate
-from learnae.node.obtaining import LEAST_SECONDS, TransferPace
+from learnae.node.obtaining import LEAST_SECONDS, PATIENT_WITH, TransferPace
 from learnae.node.retention import RetentionPolicy
-from learnae.records import Cid
+from learnae.records import Cid, PeerId
 
 MB = 1_000_000
 
@@ -122,3 +122,27 @@ def test_what_is_kept_is_known_so_that_others_can_have_the_rest_of_the_quota():
     keeping = RetentionPolicy(quota_bytes=100, kept_bytes=40)
     dropped(keeping, published(1, 2, 3, 4, 5, size=20))
     assert keeping.kept_bytes == 60
+
+
+def test_half_of_all_peers_do_not_lengthen_the_silence_that_a_round_bears():
+    pace = TransferPace(10.0)
+    for number in range(8):
+        pace.silence_was(PeerId(f"honest {number}"), 0.4)
+        pace.silence_was(PeerId(f"slow {number}"), 7.0)
+    assert pace.silence_seconds(PeerId("honest 0")) == pytest.approx(0.8)
+    assert pace.silence_seconds(PeerId("unknown")) == pytest.approx(0.8)
+    assert pace.silence_seconds(PeerId("slow 0")) == 0.0
+
+
+def test_where_all_are_slow_a_round_waits_for_all():
+    pace = TransferPace(10.0)
+    for number in range(3):
+        pace.silence_was(PeerId(f"{number}"), 4.0 + number)
+    assert all(pace.silence_seconds(PeerId(f"{number}")) == pytest.approx(10.0) for number in range(3))
+
+
+def test_the_silences_of_no_more_than_some_peers_are_remembered():
+    pace = TransferPace(10.0)
+    for number in range(3 * PATIENT_WITH):
+        pace.silence_was(PeerId(f"{number}"), 100.0 if number < 2 * PATIENT_WITH else 1.0)
+    assert pace.silence_seconds(PeerId("anybody")) == pytest.approx(2.0)
