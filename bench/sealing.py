@@ -21,6 +21,7 @@ from tables import show
 
 from learnae.content.cids import check
 from learnae.content.encryption import NO_ENCRYPTION, AesSiv, Encryption, room
+from learnae.content.meta import Limits
 from learnae.content.pack import Packed, pack
 from learnae.content.unpack import Content, Manifest
 from learnae.plugins.codec import Int8
@@ -110,7 +111,7 @@ def unpack(update: Packed, codec: Int8, seal: Encryption) -> None:
         return found
 
     async def fetch() -> Content:
-        manifest = await Manifest.read(update.root, read, 1 << 32, seal)
+        manifest = await Manifest.read(update.root, read, Limits(1 << 32), seal)
         return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
 
     content = trio.run(fetch)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from learnae.content.encryption import Encryption
     from learnae.content.roots import dag_block
     from learnae.http import FAILURES as HTTP_FAILURES
-    from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, readable
+    from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, load_json, readable
     from learnae.identity.envelopes import HINT_CHARACTERS, MOST_NUMBERS, SAMPLE_BYTES, encode_envelope
     from learnae.identity.homes import Home
     from learnae.identity.homes import claim as claim_home
@@ -58,6 +58,7 @@ __all__ = [
     "in_thread_until",
     "is_intact",
     "key",
+    "load_json",
     "open_file",
     "parse_cid",
     "raw_cid",
@@ -95,6 +96,7 @@ _FROM = {
     "BadResponseError": "learnae.http",
     "ResponseTooLongError": "learnae.http",
     "HTTP_FAILURES": "learnae.http:FAILURES",
+    "load_json": "learnae.http",
     "readable": "learnae.http",
     # files in which others may have put something, and texts for people
     "open_file": "learnae.opening",

@@ -21,6 +21,7 @@ from learnae.cli.home_state import HomeState, find_subject, read_home
 from learnae.cli.homes import find_home, settings_of
 from learnae.cli.options import of_bytes
 from learnae.config.tables import LARGEST_BYTES
+from learnae.content.meta import Limits
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import ConfigError, NeedsTorchError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.homes import open_home
@@ -149,7 +150,7 @@ async def _fetch(strategies: StrategySet, services: Services, root: Cid, limit: 
     seal = strategies.swarm.blocks
     fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, seal)
     read = fetcher.reader(NOBODY, Transfer(limit))
-    manifest = await Manifest.read(root, read, limit, seal)
+    manifest = await Manifest.read(root, read, Limits(limit), seal)
     return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
 
 

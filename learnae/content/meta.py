@@ -19,6 +19,7 @@ import attrs
 from learnae.content import validators
 from learnae.content.cids import parse_cid
 from learnae.content.roots import PART_LINKS, decode_dag, encode_dag
+from learnae.content.scan import Form
 from learnae.errors import PluginError, UpdateRejectedError
 from learnae.records import BLOCK_BYTES, Cid, Kind, PeerId, TensorSpec
 
@@ -27,7 +28,14 @@ SMALLEST_LARGE = BLOCK_BYTES // 4
 
 
 MOST_TENSORS = 1 << 16
-"""Where no own model says how many there are."""
+MOST_META_BYTES = 64 * BLOCK_BYTES
+"""Where no own model says how many there are, and how much is said of them."""
+
+SMALLEST_ROW = 12
+"""Bytes of one tensor in a meta, at least: seven items, of which the dtype has five bytes, in a list."""
+
+_ROW_ITEMS, _ROW_CONTAINERS = 8, 3  # of one without dimensions and notes: the row, its shape and its notes hold others
+_HEAD_ITEMS, _HEAD_CONTAINERS = 16, 3  # of a page without tensors and parents
 
 
 @attrs.frozen
@@ -37,6 +45,7 @@ class Limits:
     bytes: int
     tensors: int = MOST_TENSORS
     pages: int = 64  # blocks of the meta
+    meta_bytes: int = MOST_META_BYTES  # all of them together
     name: int = 512  # characters in a tensor's name
     dims: int = 16
     notes: int = 16  # numbers and texts that a codec attaches to a tensor
@@ -52,6 +61,12 @@ class Limits:
     def parts(self) -> int:
         """Parts that list them."""
         return -(-self.blocks // PART_LINKS)
+
+    def page_form(self, size: int, before: int) -> Form:
+        """What a page of the meta may hold, of that many bytes, behind others that list `before` tensors already."""
+        tensors = max(0, min(self.tensors - before, size // SMALLEST_ROW))
+        items = _HEAD_ITEMS + self.parents + tensors * (_ROW_ITEMS + self.dims + 2 * self.notes)
+        return Form(items, containers=_HEAD_CONTAINERS + tensors * _ROW_CONTAINERS, depth=4)
 
 
 @attrs.frozen
@@ -182,10 +197,12 @@ def encode_meta(meta: Meta, page_bytes: int) -> tuple[bytes, ...]:
 
 def decode_meta(pages: Sequence[bytes], limits: Limits) -> Meta:
     """The meta again. Raises UpdateRejectedError for anything but what `encode_meta` makes, within limits."""
+    if (size := sum(map(len, pages))) > limits.meta_bytes:
+        raise UpdateRejectedError("too-large", f"a meta of {size} bytes, {limits.meta_bytes} expected at most")
     heads: list[dict[str, Any]] = []
     entries: list[TensorEntry] = []
     for page in pages:
-        value = decode_dag(page, _KEYS)
+        value = decode_dag(page, _KEYS, limits.page_form(len(page), len(entries)))
         rows = validators.items(value.pop("tensors"), "tensors", limits.tensors - len(entries))
         entries += [_entry(row, limits) for row in rows]
         heads.append(value)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import attrs
 
 from learnae.content.cids import is_dag
 from learnae.content.encryption import NO_ENCRYPTION, Encryption, room
-from learnae.content.meta import MOST_TENSORS, Limits, Meta, TensorEntry, block_lengths, decode_meta
+from learnae.content.meta import Limits, Meta, TensorEntry, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
 from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.records import Cid, Encoded
+from learnae.strategies import RunInThread
 
 Read = Callable[[Sequence[Cid]], Awaitable[Mapping[Cid, bytes]]]
 """Brings all of these blocks, each with the hash that it is named by, or raises."""
+
+T = TypeVar("T")
+_Bytes = bytes  # in a class that has a field of that name
+
+
+async def at_once(function: Callable[..., T], /, *args: object) -> T:
+    """For who has nothing else to do meanwhile."""
+    return function(*args)
 
 
 @attrs.frozen
@@ -27,26 +37,34 @@ class Manifest:
     bytes: int  # all its blocks, each counted once
 
     @classmethod
-    async def read(cls, root: Cid, read: Read, limit: int, seal: Encryption = NO_ENCRYPTION, *, tensors: int = MOST_TENSORS) -> Manifest:
-        """Read root, parts and meta, in two or three steps.
+    async def read(
+        cls, root: Cid, read: Read, limits: Limits, seal: Encryption = NO_ENCRYPTION, *, decode_in: RunInThread = at_once
+    ) -> Manifest:
+        """Read root, parts and meta, in two or three steps; what is more than some lists of links is decoded by `decode_in`.
 
-        Raises UpdateRejectedError: for anything but what `pack` makes, for more than so many tensors, or if all its blocks are more than
-        `limit` bytes.
+        Raises UpdateRejectedError: for anything but what `pack` makes, or what is beyond the limits.
         """
-        limits = Limits(limit, tensors)
         blocks = dict(await read(_dag([root])))
         top = decode_root(blocks[root], limits.parts)
         blocks |= await read([*_dag(top.parts), top.meta])
         pages = _page_cids(top.meta, blocks[top.meta], limits)
         if pages != (top.meta,):
             blocks |= await read(pages)
-        meta = decode_meta([seal.open(blocks[page]) for page in (_raw(pages) if seal.overhead else _dag(pages))], limits)
-        data = _raw(decode_parts([blocks[part] for part in top.parts]))
+        sealed = [blocks[page] for page in (_raw(pages) if seal.overhead else _dag(pages))]
+        parts = [blocks[part] for part in top.parts]
+        return await decode_in(cls._decode, sealed, parts, sum(map(len, blocks.values())), limits, seal)
+
+    @classmethod
+    def _decode(cls, pages: Sequence[_Bytes], parts: Sequence[_Bytes], size: int, limits: Limits, seal: Encryption) -> Manifest:
+        """From these blocks, of which all that was read so far has that many bytes."""
+        meta = decode_meta([seal.open(page) for page in pages], limits)
+        data = _raw(decode_parts(parts))
         if len(data) > limits.blocks:
             raise UpdateRejectedError("too-large", f"{len(data)} blocks of data, {limits.blocks} expected at most")
-        total = sum(map(len, blocks.values())) + _data_bytes(meta, data, seal)
-        if total > limit:
-            raise UpdateRejectedError("too-large", f"{total} bytes, {limit} expected at most")
+        lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(seal))
+        total = size + sum(length + seal.overhead for length in dict(zip(data, lengths, strict=True)).values())
+        if (most := max(total, sum(lengths))) > limits.bytes:  # one block can stand for many
+            raise UpdateRejectedError("too-large", f"{most} bytes, {limits.bytes} expected at most")
         return cls(meta, tuple(data), total)
 
 
@@ -114,8 +132,3 @@ def _raw(cids: Sequence[Cid]) -> Sequence[Cid]:
     if any(map(is_dag, cids)):
         raise UpdateRejectedError("cid", "a dag-cbor block where a raw one belongs")
     return cids
-
-
-def _data_bytes(meta: Meta, data: Sequence[Cid], seal: Encryption) -> int:
-    lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(seal))
-    return sum(length + seal.overhead for length in dict(zip(data, lengths, strict=True)).values())

@@ -18,6 +18,7 @@ import cbor2
 from learnae.content import validators
 from learnae.content.cids import CID_BYTES, cid_bytes, cid_text
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae.content.scan import Form, look_over
 from learnae.errors import UpdateRejectedError
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 from learnae.identity.swarms import SWARM_BYTES
@@ -162,7 +163,11 @@ MOST_NUMBERS = 1 << 62
 _SIGNED = b"learnae/announcement/1"
 _HEAD_BYTES = 1 + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
 _SWARM, _KIND, _NUMBER = range(3)
-_DEEPEST = 8  # version 1 nests 3 deep
+_FORM = Form(items=256, containers=32, depth=8)  # in version 1 as many as 150, 11 and 3, with room for what later ones add
+_KINDS = frozenset(Kind)
+_MAPPING, _LONG_MAPPING = 0xA0, 0xB8  # headers; behind the long one comes a byte that counts
+_LONG_NUMBER, _NO_NUMBER = 0x18, 0x1C  # the same for a number
+_SWARM_HEAD = bytes([_SWARM, 0x40 | SWARM_BYTES])  # the key, and the header of so many bytes
 
 
 @attrs.frozen
@@ -198,7 +203,8 @@ def decode_envelope(
 ) -> OpenedEnvelope:
     """Open a message that anybody may have written; the signature, the dearest check, comes last.
 
-    `admit` is told whose it claims to be, and may raise UpdateRejectedError.
+    `admit` is told whose it claims to be, and may raise UpdateRejectedError. Before it nothing is decoded: what is refused until then, of
+    other swarms and kinds, costs no more than noise does.
     What is `old`, by what it says and its digest, is not verified.
     Raises UpdateRejectedError: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid"
     or "signature".
@@ -212,6 +218,7 @@ def decode_envelope(
         raise UpdateRejectedError("version", f"version {data[0]}")
     peer = PeerId(data[1 : 1 + PUBLIC_KEY_BYTES].hex())
     signature, payload = data[1 + PUBLIC_KEY_BYTES : _HEAD_BYTES], data[_HEAD_BYTES:]
+    _look_at_head(payload, swarm)
     admit(peer)
     announcement, digest = _load(peer, payload, swarm), hashlib.sha256(payload).digest()
     if old(announcement, digest):
@@ -250,26 +257,38 @@ def _dump(announcement: Announcement) -> bytes:
     return payload
 
 
-def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
-    numbers = _fields(payload)
-    if validators.octets(numbers.get(_SWARM), "the swarm", SWARM_BYTES, SWARM_BYTES) != swarm:
+def _look_at_head(payload: bytes, swarm: bytes) -> Kind:
+    """Swarm and kind come first in the canonical form, each in one way of writing it. Raises UpdateRejectedError."""
+    start = 2 if payload[0] == _LONG_MAPPING else 1
+    end = start + len(_SWARM_HEAD) + SWARM_BYTES
+    if not (_MAPPING <= payload[0] <= _LONG_MAPPING and payload.startswith(_SWARM_HEAD, start)):
+        raise UpdateRejectedError("malformed", "its swarm does not come first")
+    if not payload.startswith(swarm, start + len(_SWARM_HEAD)):
         raise UpdateRejectedError("foreign", "of another swarm")
-    kind = validators.integer(numbers.get(_KIND), "the kind")
-    if kind not in set(Kind):
-        raise UpdateRejectedError("unknown-kind", str(kind))
+    kind = payload[end + 1] if payload[end : end + 1] == bytes([_KIND]) and len(payload) > end + 1 else _NO_NUMBER
+    if kind >= _NO_NUMBER:
+        raise UpdateRejectedError("malformed", "its kind does not come second")
+    if kind not in _KINDS:
+        raise UpdateRejectedError("unknown-kind", str(kind) if kind < _LONG_NUMBER else "a high one")
+    return Kind(kind)
+
+
+def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
+    kind, numbers = _look_at_head(payload, swarm), _fields(payload)
     return Announcement(
         swarm=swarm,
         peer=peer,
         number=validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS),
-        body=load_body(Kind(kind), numbers),
+        body=load_body(kind, numbers),
     )
 
 
 def _fields(payload: bytes) -> Mapping[Any, Any]:
+    look_over(payload, _FORM)
     try:
         value = cbor2.loads(
             payload,
-            max_depth=_DEEPEST,
+            max_depth=_FORM.depth + 1,
             allow_indefinite=False,
             allow_duplicate_keys=False,
             semantic_decoders=defaultdict(lambda: _refuse_tag),  # else cbor2 compiles regular expressions, computes big numbers, ...

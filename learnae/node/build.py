@@ -35,6 +35,7 @@ from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.services import Services
+from learnae.node.stranger_share import LogShare
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
@@ -85,8 +86,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     publisher = _publisher(given, receiver, services)
     retention = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in given.kept))
     relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
-    fetcher = Fetcher(strategies.storages, services, receiver.hints, runtime.log, strategies.swarm.blocks, most_tensors(given.specs))
-    fetches = _fetches(given, fetcher, receiver, pace, relay)
+    fetches = _fetches(given, _fetcher(given, receiver, services), receiver, pace, relay)
     memory = StrategyStates(history, runtime.log)
     selection = _selection(given, receiver, fetches, memory)
     gates = GateChain(strategies.gates, runtime.outages)
@@ -106,11 +106,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
         moving=moving,
         orders=Orders(history.orders, receiver, moving, receiver.admission, long_enough(config, state), runtime),
-        splits=SplitReporter(state, runtime.outages),
+        splits=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
         relay=relay,
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
         fetches=fetches,
-        architectures=Architectures(fetcher, given.specs, config.peer.max_update_bytes or LARGEST_BYTES, runtime),
+        architectures=_architectures(given, fetches.obtainer),
         buffers=buffers,
         lineage_state=state,
         retention=retention,
@@ -176,6 +176,17 @@ def _fetches(given: Given, fetcher: Fetcher, receiver: Receiver, pace: TransferP
     return BackgroundFetches(obtainer, receiver.peers, pace, given.config.selector.count, given.runtime)
 
 
+def _fetcher(given: Given, receiver: Receiver, services: Services) -> Fetcher:
+    strategies, specs = given.strategies, given.specs
+    bounds = most_tensors(specs), largest_meta(specs)
+    return Fetcher(strategies.storages, services, receiver.hints, given.runtime.log, strategies.swarm.blocks, *bounds)
+
+
+def _architectures(given: Given, obtainer: Obtainer) -> Architectures:
+    largest = given.config.peer.max_update_bytes or LARGEST_BYTES
+    return Architectures(obtainer.fetcher, given.specs, largest, obtainer.strangers, given.runtime)
+
+
 def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, memory: StrategyStates) -> UpdateSelection:
     return UpdateSelection(
         inbox=receiver.inbox,
@@ -223,6 +234,11 @@ def _rounds(
 def most_tensors(specs: tuple[TensorSpec, ...]) -> int:
     """Of another peer's update. A few more than the own model has are read, so that its owner is told of another architecture."""
     return 2 * len(specs) + 64
+
+
+def largest_meta(specs: tuple[TensorSpec, ...]) -> int:
+    """In bytes, of another peer's update: four times what names and shapes take here, and 256 bytes for a codec's notes on each tensor."""
+    return 64 * 1024 + sum(4 * (len(spec.name.encode()) + 9 * len(spec.shape) + 48) + 256 for spec in specs)
 
 
 def largest_update(specs: tuple[TensorSpec, ...], bound: int | None) -> int:

@@ -12,14 +12,14 @@ import trio
 
 from learnae.content.cids import check
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
-from learnae.content.meta import MOST_TENSORS
-from learnae.content.unpack import Content, Manifest, Read
+from learnae.content.meta import MOST_META_BYTES, MOST_TENSORS, Limits
+from learnae.content.unpack import Content, Manifest, Read, at_once
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.runtime import Outages
 from learnae.node.services import REST_SECONDS, Delivery, Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
-from learnae.strategies import Storage
+from learnae.strategies import RunInThread, Storage
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -207,7 +207,7 @@ Hints = Callable[[PeerId, str], Sequence[str]]
 
 @attrs.define
 class Fetcher:
-    """Reads blocks from the storages in the order of the file; of more than `tensors` tensors none is read.
+    """Reads blocks from the storages in the order of the file; of more than `tensors` tensors none is read, nor a longer meta.
 
     A storage that is silent is not waited for where another has what is missing.
     """
@@ -218,16 +218,18 @@ class Fetcher:
     log: FilteringBoundLogger
     seal: Encryption = NO_ENCRYPTION
     tensors: int = MOST_TENSORS
+    meta_bytes: int = MOST_META_BYTES
     _manners: StorageOrder = attrs.field(factory=StorageOrder)
 
-    async def fetch(self, announcement: Announcement, transfer: Transfer) -> Content:
+    async def fetch(self, announcement: Announcement, transfer: Transfer, decode_in: RunInThread = at_once) -> Content:
         """The content of an update. Raises UnavailableError, or UpdateRejectedError for bytes that are not what was announced."""
         update = announcement.body
         assert isinstance(update, Update)
         if update.bytes > transfer.limit:
             raise UpdateRejectedError("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
         read = self.reader(announcement.peer, transfer)
-        manifest = await Manifest.read(update.root, read, transfer.limit, self.seal, tensors=self.tensors)
+        limits = Limits(transfer.limit, self.tensors, meta_bytes=self.meta_bytes)
+        manifest = await Manifest.read(update.root, read, limits, self.seal, decode_in=decode_in)
         if (manifest.meta.peer, manifest.meta.number) != (announcement.peer, announcement.number) or manifest.meta.kind != Kind.UPDATE:
             raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind or number")
         return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)

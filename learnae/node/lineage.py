@@ -13,6 +13,7 @@ import attrs
 
 from learnae.config.tables import JoinTable
 from learnae.node.runtime import Outages
+from learnae.node.stranger_share import LogShare
 from learnae.records import Cid, PeerId
 
 NOBODY = PeerId("")
@@ -239,16 +240,20 @@ MOST = 8  # reported at once: whoever invents lineages fills no log
 class SplitReporter:
     lineage_state: LineageState
     outages: Outages
+    lines: LogShare
     _told: set[bytes] = attrs.field(factory=set)
 
     def note(self, seen: Iterable[LineageVoices], now: float) -> tuple[bytes, ...]:
-        """Those of this moment, each told once when it begins and once when it is over."""
+        """Those of this moment, each told once when it begins and once when it is over; no more of them than the log has lines for."""
         splits = sorted(self.lineage_state.splits(seen, now))[:MOST]
         for lineage in self._told.difference(splits):
             self.outages.works(_what(lineage))
+        self._told.intersection_update(splits)
         for lineage in splits:
+            if lineage in self._told or not self.lines.take():
+                continue
+            self._told.add(lineage)
             self.outages.failed(_what(lineage), f"another grown lineage trains under this name: the two cannot be merged; {self._remedy}")
-        self._told = set(splits)
         return tuple(splits)
 
     @property

@@ -20,6 +20,7 @@ from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.selection import update
+from learnae.node.stranger_share import TimeShare
 from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
 
@@ -135,6 +136,10 @@ class Obtainer:
     on_fetched: Callable[[InboxEntry, Transfer], None] | None = None
     on_tried: Callable[[InboxEntry, bool], None] | None = None
     own_bytes: float = math.inf
+    strangers: TimeShare = attrs.field(
+        default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
+    )
+    """Where the metas of those are decoded that were never accepted, or failed since."""
 
     def believed(self, size: int) -> int:
         """Of an announced size, as much as may set deadlines."""
@@ -200,7 +205,8 @@ class Obtainer:
 
     async def _fetch(self, entry: InboxEntry, transfer: Transfer) -> Obtained:
         codec = await self.runtime.in_decoding_thread(self.strategies.codec_named, update(entry).codec)  # may be imported now
-        content = await self.fetcher.fetch(entry.announcement, transfer)
+        decode_in = self.runtime.in_decoding_thread if self.peers.trusts(entry.peer) else self.strangers
+        content = await self.fetcher.fetch(entry.announcement, transfer, decode_in)
         decoder = Decoder(content, codec, self.specs)
         await self.runtime.in_decoding_thread(decoder.check)
         return Obtained(entry, decoder)

@@ -19,6 +19,7 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, I
 from learnae.node.peers import Peers, sightings
 from learnae.node.runtime import Runtime
 from learnae.node.signature_budget import SignatureBudget
+from learnae.node.stranger_share import LogShare
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 LEAP = 1 << 32
@@ -147,6 +148,9 @@ class Receiver:
     _recent: OrderedDict[bytes, OpenedEnvelope] = attrs.field(factory=OrderedDict)
     _said: OrderedDict[bytes, tuple[InboxEntry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
     _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
+    _lines: LogShare = attrs.field(
+        default=attrs.Factory(lambda self: LogShare(self.runtime.clock), takes_self=True)
+    )  # of refused strangers
 
     def hear(self, heard: Heard, medium: str = "") -> bool:
         """Never raises: whatever comes is taken or counted. True if it was taken."""
@@ -294,6 +298,8 @@ class Receiver:
         self.inbox.forget(peer)
         if len(self.proofs) < PROOFS:
             self.proofs.append(EquivocationProof(peer, kind, number, first.message if first else b"", entry.message))
-        say = self.runtime.log.warning if self.peers.trusts(peer) else self.runtime.log.info  # strangers come in floods
-        say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
+        trusted = self.peers.trusts(peer)
+        if trusted or self._lines.take():  # strangers come in floods
+            say = self.runtime.log.warning if trusted else self.runtime.log.info
+            say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
         raise UpdateRejectedError("equivocation")

@@ -17,7 +17,6 @@ from learnae.identity.envelopes import OpenedEnvelope, decode_envelope
 from learnae.records import Announcement, PeerId
 
 KEYS = 4096  # of which a medium remembers how much they have said lately; of those that were accepted, as many again
-BLAMED = frozenset({"signature", "malformed", "cid"})  # what only rubbish is refused for; the others are of another swarm, or newer
 
 
 class SenderRank(enum.IntEnum):
@@ -138,8 +137,8 @@ class SignatureBudget:
 
         try:
             opened = decode_envelope(message, self.swarm, self.seal, admit=admit, old=self.old)
-        except UpdateRejectedError as rejected:
-            for claim in claims if rejected.reason in BLAMED else ():
+        except UpdateRejectedError:
+            for claim in claims:  # whatever it was refused for: it was decoded
                 claim.was_bad(now)
             raise
         for claim in claims if opened.verified else ():

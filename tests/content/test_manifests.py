@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.content.cids import dag_cid, is_dag, raw_cid
+from learnae.content.meta import Limits
 from learnae.content.pack import Packed, pack
 from learnae.content.roots import Root, decode_root, encode_part, encode_root
 from learnae.content.unpack import Content, Manifest
@@ -46,7 +47,7 @@ def read_manifest(root: Cid, store: Mapping[Cid, bytes], limit: int = LIMIT) -> 
         return {cid: store[cid] for cid in cids}
 
     async def run() -> Manifest:
-        return await Manifest.read(root, read, limit)
+        return await Manifest.read(root, read, Limits(limit))
 
     return trio.run(run)
 
@@ -164,7 +165,7 @@ def test_reading_a_manifest_takes_two_steps_or_three_with_pages() -> None:
             return {cid: store[cid] for cid in cids}
 
         async def run() -> Manifest:
-            return await Manifest.read(result.root, read, LIMIT)
+            return await Manifest.read(result.root, read, Limits(LIMIT))
 
         trio.run(run)
         return counts

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from learnae.content.cids import check, dag_cid, is_dag
 from learnae.content.encryption import AesSiv, Encryption, NoEncryption
-from learnae.content.meta import ByteRange
+from learnae.content.meta import ByteRange, Limits
 from learnae.content.pack import Packed, pack
 from learnae.content.roots import decode_root
 from learnae.content.unpack import Content, Manifest
@@ -63,7 +63,7 @@ def read_manifest(root: Cid, store: Mapping[Cid, bytes], seal: Encryption = SEAL
         return {cid: store[cid] for cid in cids}
 
     async def run() -> Manifest:
-        return await Manifest.read(root, read, LIMIT, seal)
+        return await Manifest.read(root, read, Limits(LIMIT), seal)
 
     return trio.run(run)
 

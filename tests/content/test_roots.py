@@ -56,7 +56,8 @@ def test_a_root_with_more_parts_than_expected_is_rejected() -> None:
         (root_with() + b"\0", "malformed"),
         (root_with().replace(b"\x61v\x01", b"\x61v\x18\x01"), "not-canonical"),
         (root_with().replace(b"\xd8\x2a\x58\x25\x00", b"\x58\x24"), "not-canonical"),  # the CIDs as byte strings
-        (b"\x81" * 200_000, "malformed"),
+        (b"\x81" * 200_000, "oversized"),
+        (b"\x81" * 300, "malformed"),
         (b"\x9b\x00\x00\x00\x00\x7f\xff\xff\xff", "malformed"),
         (bytes(512 * 1024 + 1), "oversized"),
         (b"", "malformed"),

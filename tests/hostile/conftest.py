@@ -20,7 +20,7 @@ from learnae.identity.swarms import channel, swarm_id
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStore
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 from tests.support.hostile.announcements import signed
 from tests.support.hostile.cheap_signatures import Checks
@@ -118,12 +118,12 @@ class World:
         return peers
 
 
-def run(main: Callable[[World], Any], *, seed: int = 0, manager: PluginManager | None = None, **settings: Any) -> Any:
+def run(main: Callable[[World], Any], *, seed: int = 0, manager: PluginManager | None = None, level: int = QUIET, **settings: Any) -> Any:
     """Runs an async function with a World under virtual time; what it returns is returned."""
     tables = {"gate": [{"use": "sane"}, {"use": "clip"}], "codec": {"use": "fp32"}, **settings}
 
     async def inside() -> Any:
-        async with SimulatedSwarm(seed=seed, settings=tables, manager=manager or PluginManager.discover(only=())) as swarm:
+        async with SimulatedSwarm(seed=seed, settings=tables, manager=manager or PluginManager.discover(only=()), level=level) as swarm:
             result = await main(World(swarm))
             await trio.lowlevel.checkpoint()
             return result

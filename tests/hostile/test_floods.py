@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from hashlib import sha256
 from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from learnae.content.cids import dag_cid
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import MARKS_PER_PEER
+from learnae.node.lineage import MOST
 from learnae.node.receive import PROOFS, RECENT
 from learnae.records import Heard, Leaving, Present, Sample
 
@@ -61,7 +65,7 @@ def test_a_flood_of_roots_by_invented_identities_fills_no_memory_and_friends_mer
         assert len(receiver.peers) <= KEPT_PEERS
         assert friends - {after.peer} <= set(receiver.inbox.known)
         assert after.history.counts()["equivocation"] > 0
-        assert merges(after) >= 0.85 * merges(before)  # strangers may take one of the two slots in one round of four
+        assert merges(after) >= 0.8 * merges(before)  # strangers may take one of the two slots in one round of four: 0.875 in the mean
         assert max(report.chosen for report in after.trainer.reports) <= 2
         assert max(len(report.verdicts) for report in after.trainer.reports) <= 4
 
@@ -131,3 +135,56 @@ def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(
     assert max(len(report.splits) for report in peer.trainer.reports) <= 8
     assert max(len(report.verdicts) for report in peer.trainer.reports) <= 1
     assert len(peer.node.runtime.outages.broken) <= 16
+
+
+def test_one_that_shows_another_architecture_each_second_is_looked_at_once(run_world):
+    async def main(world):
+        [peer] = world.honest(1)
+        stranger = world.stranger()
+        await trio.sleep(20)
+        for number in range(1, 200):
+            stranger.say(stranger.update(dag_cid(b"root"), signature=number.to_bytes(8, "big")), number)
+            await trio.sleep(1)
+        return peer
+
+    with capture_logs() as logs:
+        peer = run_world(main, level=logging.INFO)
+    assert sum(verdict.stage == "architecture" for report in peer.trainer.reports for verdict in report.verdicts) == 1
+    assert [line["log_level"] for line in logs if line["event"] == "architecture.differs"] == ["warning"]
+
+
+def test_lineages_that_come_and_go_each_second_fill_no_log(run_world):
+    """Eight identities made 30 lines a second."""
+
+    async def main(world):
+        [peer] = world.honest(1)
+        await trio.sleep(20)
+        strangers = [world.stranger() for _ in range(8)]
+        for number in range(1, 61):
+            for stranger in strangers:
+                stranger.say(
+                    stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], young=False), number
+                )
+            await trio.sleep(1)
+        return peer
+
+    with capture_logs() as logs:
+        peer = run_world(main, level=logging.INFO)
+    assert any(report.splits for report in peer.trainer.reports)
+    told = [line["what"] for line in logs if line["event"] in ("outage", "outage.over") and line["what"].startswith("split")]
+    assert 2 <= len(told) <= 2 * (MOST + 2)
+
+
+def test_thousands_that_say_two_things_under_one_number_fill_no_log(run_world):
+    async def main(world):
+        world.honest(1)
+        await trio.sleep(2)
+        for _ in range(200):
+            stranger = world.stranger()
+            stranger.say(stranger.update(dag_cid(b"root")))
+            stranger.say(stranger.update(dag_cid(b"another")))
+            await trio.sleep(0.1)
+
+    with capture_logs() as logs:
+        run_world(main, level=logging.INFO)
+    assert 1 <= [line["event"] for line in logs].count("peer.refused") <= 10

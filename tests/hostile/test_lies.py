@@ -34,7 +34,8 @@ def fields(stranger: Any, **changes: Any) -> bytes:
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "another swarm": ({"_0": bytes(16)}, "foreign"),
     "a kind that is not known": ({"_1": 99}, "unknown-kind"),
-    "a kind of 2^63": ({"_1": 2**63}, "malformed"),
+    "a kind of 2^63": ({"_1": 2**63}, "unknown-kind"),
+    "a negative kind": ({"_1": -1}, "malformed"),
     "a negative number": ({"_2": -1}, "malformed"),
     "a number of 2^63": ({"_2": 2**63}, "malformed"),
     "a number beyond which nobody could count": ({"_2": MOST_NUMBERS + 1}, "malformed"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
+import cbor2
 import pytest
 
+from learnae.identity import envelopes
 from learnae.node.signature_budget import KEYS
 from learnae.records import Kind, Leaving
-from tests.support.hostile.cheap_signatures import PRIVATE, Checks, Listener, forged, said, signer, update
+from tests.support.hostile.cheap_signatures import OPEN, PRIVATE, Checks, Listener, forged, said, signer, update
 from tests.support.hostile.signed_floods import (
     FLOODS,
     SWARM_PEERS,
@@ -159,3 +162,58 @@ def test_equivocation_is_still_proven(checks: Checks) -> None:
     assert listener.refusals == {"equivocation": 1}
     assert listener.receiver.inbox.get(signer("honest-0").peer, Kind.UPDATE) is None
     assert listener.hears([said("other", 1), said("other", 1, Leaving())]) == 2
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of CBOR were decoded in each message, and how many looked over."""
+    bytes_ = [0, 0]
+
+    def counting(which: int, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(data: bytes, *args: Any, **options: Any) -> Any:
+            bytes_[which] += len(data)
+            return real(data, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(envelopes.cbor2, "loads", counting(0, cbor2.loads))
+    monkeypatch.setattr(envelopes, "look_over", counting(1, envelopes.look_over))
+    return bytes_
+
+
+FILLING: dict[str, list[Any]] = {"lists": [[]] * 900, "mappings": [{}] * 900, "numbers": [0] * 900}
+
+
+def unsigned(filling: str, fields: dict[int, Any], times: int) -> Iterator[bytes]:
+    payload = cbor2.dumps({**fields, 2: 1, 30: FILLING[filling]}, canonical=True)
+    return (b"\x01" + number.to_bytes(32, "big") + bytes(64) + payload for number in range(times))
+
+
+@pytest.mark.parametrize("filling", FILLING)
+@pytest.mark.parametrize("head", [{0: OPEN.id, 1: 99}, {0: bytes(16), 1: 1}], ids=["unknown kind", "other swarm"])
+def test_of_what_is_of_another_kind_or_swarm_nothing_is_decoded(head: dict[int, Any], filling: str, decoded: list[int]) -> None:
+    """A message of 1 KB that held 900 empty mappings took as long as ten signatures, and was counted nowhere."""
+    listener = Listener()
+    listener.hears(unsigned(filling, head, 1_000), seconds=1.0)
+    assert sum(listener.refusals.values()) == 1_000
+    assert set(listener.refusals) <= {"unknown-kind", "foreign"}
+    assert decoded == [0, 0]
+
+
+@pytest.mark.parametrize("filling", FILLING)
+def test_of_what_holds_more_items_than_any_announcement_nothing_is_decoded_and_each_is_counted(filling: str, decoded: list[int]) -> None:
+    listener = Listener()
+    listener.hears(unsigned(filling, {0: OPEN.id, 1: 1}, 7_000), seconds=1.0)
+    assert set(listener.refusals) == {"malformed", "crowded"}
+    assert decoded[0] == 0
+    assert listener.refusals["malformed"] <= 6_000
+
+
+def test_what_a_later_version_puts_into_an_announcement_is_heard(checks: Checks) -> None:
+    """Ten times what version 1 needs, within a message."""
+    fields = {0: OPEN.id, 1: int(Kind.LEAVING), 2: 1, 40: [list(range(20)) for _ in range(10)], 41: {"a": [{"b": 1}]}}
+    payload = cbor2.dumps(fields, canonical=True)
+    identity = signer("later")
+    listener = Listener()
+    message = b"\x01" + bytes.fromhex(identity.peer) + identity.sign(b"learnae/announcement/1" + payload) + payload
+    assert listener.hears([message]) == 1

@@ -44,14 +44,14 @@ def test_an_architecture_that_cannot_be_read_costs_each_round_no_more_than_one_l
         a = world.peer("a", {"w": np.zeros(4, np.float32)}, lineage=LINEAGE)
         world.weather.storage[a.peer] = always(Fault.SILENCE, "get")
         a.start()
-        await trio.sleep(60)
+        await trio.sleep(150)
         return a
 
     a = run_world(main)
     looks = [[verdict.stage for verdict in report.verdicts].count("architecture") for report in a.trainer.reports]
     assert max(looks) == 1
-    assert sum(looks) == 4
-    assert a.trainer.progress.steps >= 59
+    assert 1 <= sum(looks) <= 3
+    assert a.trainer.progress.steps >= 149
 
 
 def test_many_lineages_under_one_name_are_reported_up_to_a_bound(run_world):

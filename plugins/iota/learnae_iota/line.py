@@ -9,10 +9,11 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from learnae.lowlevel import BadResponseError, Endpoint, HttpClient, readable
+from learnae.lowlevel import BadResponseError, Endpoint, HttpClient, load_json, readable
 
 PATIENCE = 3  # times as long as a node may be silent: so long may a whole answer take, which may come by drops
 ANSWER_BYTES = 8 * 1024 * 1024
+ANSWER_ITEMS = 20_000  # twice as many as hashes are asked for at once
 CLOCK_SECONDS = 120.0  # until a node is asked again what its clock shows
 SET_SECONDS = 1.0
 NO_CLOCK_BEFORE = 1_735_689_600.0  # 2025: a clock that shows less was never set
@@ -119,7 +120,7 @@ def _place(address: str) -> Endpoint:
 
 def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(data)
+        answer = load_json(data, ANSWER_ITEMS)
     except (ValueError, RecursionError):
         answer = None
     if status != 200:

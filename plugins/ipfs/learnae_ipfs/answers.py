@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from learnae.lowlevel import MEGABYTE
+from learnae.lowlevel import MEGABYTE, BadResponseError, load_json
 from learnae_ipfs.line import KuboConnection, NoComplaintError
+from learnae_ipfs.reading import MOST_LINE_ITEMS
 
 MOST_BYTES = MEGABYTE
 COMPLAINTS = (400, 500)  # of a daemon, about what it was asked
@@ -56,7 +56,7 @@ def ask(line: KuboConnection, path: str, *arguments: str, **opts: str) -> KuboAn
     except NoComplaintError as error:
         return KuboAnswer(error.status)
     try:
-        found = json.loads(data or b"")
-    except (ValueError, RecursionError):
+        found = load_json(data or b"", MOST_LINE_ITEMS)
+    except (ValueError, RecursionError, BadResponseError):
         found = None
     return KuboAnswer(200, found if isinstance(found, dict) else {})

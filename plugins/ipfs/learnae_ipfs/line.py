@@ -45,6 +45,13 @@ class KuboConnection:
         with self._wire.post(target, body, headers or {}, most_bytes=MOST_ANSWER_BYTES, answer_seconds=seconds) as answer:
             yield from answers(_allowed(answer))
 
+    def order(
+        self, path: str, *args: str, data: Iterator[bytes] | None = None, headers: Mapping[str, str] | None = None, **opts: str
+    ) -> None:
+        """The same where only matters that it is done: of what is answered nothing is kept."""
+        for _ in self.ask(path, *args, data=data, headers=headers, **opts):
+            pass
+
     def read(self, path: str, *args: str, most: int, silence_seconds: float | None = None, **opts: str) -> bytes | None:
         """The bytes that the daemon answers with; None for more than `most`, which are not read. Raises one of FAILURES."""
         target, bound, patience = _target(path, args, opts), max(most, MOST_COMPLAINT_BYTES), PATIENCE * self._silence_seconds

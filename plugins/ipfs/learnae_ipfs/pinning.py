@@ -33,17 +33,19 @@ def pin(line: KuboConnection, cid: Cid, name: str) -> None:
 def is_pinned(line: KuboConnection, cid: Cid, name: str, kind: str) -> bool:
     """Whether it has a pin of this kind with this very name."""
     try:
-        answers = list(line.ask("pin/ls", cid, type=kind, names="true", stream="true"))
+        first = None
+        for answer in line.ask("pin/ls", cid, type=kind, names="true", stream="true"):
+            first = answer if first is None else first  # the rest has to be read, and nothing of it kept
     except KuboRefusedError as error:
         if "not pinned" in str(error):
             return False
         raise
-    return bool(answers) and answers[0].get("Name", "") == name
+    return first is not None and first.get("Name", "") == name
 
 
 def unpin(line: KuboConnection, cid: Cid, name: str) -> None:
     if any(is_pinned(line, cid, name, kind) for kind in KINDS):
-        list(line.ask("pin/rm", cid))
+        line.order("pin/rm", cid)
 
 
 def pinned(line: KuboConnection, prefix: str, kind: str) -> dict[Cid, str]:
@@ -58,8 +60,8 @@ def pinned(line: KuboConnection, prefix: str, kind: str) -> dict[Cid, str]:
 def pin_alone(line: KuboConnection, cid: Cid, name: str) -> None:
     """Instead of the whole, if that is pinned under this name: Kubo has no call that does both at once."""
     if is_pinned(line, cid, name, WHOLE):
-        list(line.ask("pin/rm", cid))
-        list(line.ask("pin/add", cid, name=name, recursive="false"))
+        line.order("pin/rm", cid)
+        line.order("pin/add", cid, name=name, recursive="false")
 
 
 def pin_whole(line: KuboConnection, cid: Cid, name: str) -> None:

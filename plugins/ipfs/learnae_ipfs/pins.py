@@ -116,7 +116,7 @@ def _send(line: KuboConnection, ticket: Block, blocks: Iterable[Block]) -> None:
         yield from car(ticket.cid, itertools.chain((ticket,), blocks))
         yield tail
 
-    list(line.ask("dag/import", data=body(), headers={"Content-Type": kind}, **{"pin-roots": "false"}))
+    line.order("dag/import", data=body(), headers={"Content-Type": kind}, **{"pin-roots": "false"})
 
 
 def _root_of(text: str) -> Cid | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from learnae.lowlevel import MEGABYTE, BadResponseError, ResponseTooLongError, readable
+from learnae.lowlevel import MEGABYTE, BadResponseError, ResponseTooLongError, load_json, readable
 
 MOST_LINE_BYTES = MEGABYTE
+MOST_LINE_ITEMS = 10_000  # lists, mappings and what is in them
 MOST_ANSWER_BYTES = 64 * MEGABYTE  # some four times what all the pins take that are counted
 MOST_COMPLAINT_BYTES = 1 << 16
 
@@ -68,7 +68,9 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _decoded(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = load_json(line, MOST_LINE_ITEMS)
+    except BadResponseError as error:
+        raise NoJsonError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise NoJsonError("an answer that is no JSON") from error
     if not isinstance(found, dict):

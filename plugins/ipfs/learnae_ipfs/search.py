@@ -102,7 +102,7 @@ async def meet(daemon: Daemon, hints: Sequence[str]) -> None:
 async def _meet_one(daemon: Daemon, addresses: Sequence[str]) -> None:
     """By whichever address is the first to answer; a daemon that has met it already says so at once."""
     try:
-        await daemon.call(lambda line: list(line.ask("swarm/connect", *addresses)))
+        await daemon.call(lambda line: line.order("swarm/connect", *addresses))
     except (KuboRefusedError, UnavailableError):
         return  # rubbish, or nobody there: what is missing is told by its blocks
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,7 +15,9 @@ from learnae import UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.records import MEGABYTE
 from learnae.testing.published import fetched
+from learnae_ipfs.line import KuboConnection
 from learnae_ipfs.options import IpfsStorageOptions
+from learnae_ipfs.pinning import WHOLE, is_pinned, is_whole, pin_alone, pinned, unpin
 from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
@@ -79,3 +81,44 @@ def test_no_more_is_read_than_a_daemon_has_to_say(asked: str, status: str, lengt
     with serving(talker) as address:
         trio.run(test, address)
     assert 0 < talker.said < TAKEN
+
+
+class Kept(dict[str, str]):
+    """An answer; the class knows how many of them are kept at most."""
+
+    alive = most = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Kept.alive += 1
+        Kept.most = max(Kept.most, Kept.alive)
+
+    def __del__(self) -> None:
+        Kept.alive -= 1
+
+
+class Chatty(KuboConnection):
+    """Answers with a thousand objects, whatever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("/ip4/127.0.0.1/tcp/1", 1.0)
+
+    def ask(self, path: str, *args: str, **options: Any) -> Iterator[Any]:
+        return (Kept() for _ in range(1000))
+
+
+CALLS: dict[str, Callable[[KuboConnection], object]] = {
+    "is_pinned": lambda line: is_pinned(line, CID, "name", WHOLE),
+    "unpin": lambda line: unpin(line, CID, ""),
+    "pinned": lambda line: pinned(line, "", WHOLE),
+    "pin_alone": lambda line: pin_alone(line, CID, ""),
+    "is_whole": lambda line: is_whole(line, CID),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_of_many_small_answers_none_is_kept_but_those_that_are_wanted(call: str) -> None:
+    """64 MiB of `{}` became 1,163 MiB."""
+    Kept.alive = Kept.most = 0
+    CALLS[call](Chatty())
+    assert Kept.most <= 3

@@ -56,7 +56,7 @@ def read_update(meta: bytes) -> Content:
     async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         return {cid: store[cid] for cid in cids}
 
-    manifest = at_once(Manifest.read(root.cid, read, LIMITS.bytes))
+    manifest = at_once(Manifest.read(root.cid, read, LIMITS))
     content = Content(manifest.meta, manifest.data_cids, {cid: store[cid] for cid in manifest.data_cids})
     content.check()
     return content
