@@ -64,6 +64,17 @@ def test_more_bytes_than_expected_are_refused_before_the_data_is_fetched() -> No
         read_manifest(result.root, known, result.bytes - 1)
 
 
+def test_a_block_that_stands_in_many_places_counts_in_each_of_them() -> None:
+    """One of 512 KiB, listed many times, became 82 MiB."""
+    many = [(TensorSpec(name=f"t{i}", dtype="float32", shape=(512 * KIB,)), Encoded(bytes(512 * KIB), {})) for i in range(20)]
+    result = packed(many)
+    store = by_cid(result.blocks)
+    assert result.bytes < 600 * KIB
+    assert read_manifest(result.root, store, 20 * 512 * KIB).bytes == result.bytes
+    with pytest.raises(UpdateRejectedError, match="too-large"):
+        read_manifest(result.root, store, 20 * 512 * KIB - 1)
+
+
 def tampered(result: Packed, **changes: Any) -> tuple[Cid, dict[Cid, bytes]]:
     store = by_cid(result.blocks)
     root = encode_root(attrs.evolve(decode_root(store[result.root], 100), **changes))

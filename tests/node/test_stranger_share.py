@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import structlog
 import trio
-from learnae.plugins.codec.fp32 import Fp32
 
 from learnae.content import roots
 from learnae.node.fetching import Fetcher
@@ -18,6 +17,7 @@ from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord
 from learnae.node.stranger_share import AT_ONCE_SECONDS, SHARE, LogShare, TimeShare
 from learnae.node.strategy_set import ConfiguredStrategy
+from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context
 from learnae.testing.virtual_time import run_in_virtual_time
@@ -134,7 +134,7 @@ def in_the_loop(monkeypatch):
 @pytest.mark.parametrize("trusted", [True, False], ids=["of an accepted peer", "of a stranger"])
 def test_no_meta_is_decoded_in_the_loop(trusted, in_the_loop, tmp_path, bench, publication, shelf):
     update = publication(MODEL)
-    specs = {name: TensorSpec(name, "float32", (1,)) for name in MODEL}
+    specs = {name: TensorSpec(name=name, dtype="float32", shape=(1,)) for name in MODEL}
     peers = Peers(10)
     record = peers.note(update.entry.peer)
     record.ever_accepted, record.trust = trusted, float(trusted)
