@@ -19,7 +19,7 @@ from learnae.node.stranger_share import AT_ONCE_SECONDS, SHARE, LogShare, TimeSh
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
-from learnae.testing.context import make_context
+from learnae.testing.context import make_context, make_runtime
 from learnae.testing.virtual_time import run_in_virtual_time
 
 TENSORS = 400
@@ -145,8 +145,8 @@ def test_no_meta_is_decoded_in_the_loop(trusted, in_the_loop, tmp_path, bench, p
             made = await bench(nursery, shelf(*update.packed.blocks))
             fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
             assembly = SimpleNamespace(codec_named=lambda name: ConfiguredStrategy("fp32", "fp32", Fp32(None, make_context(tmp_path))))
-            pace = TransferPace(30.0)
-            obtainer = Obtainer(fetcher, assembly, specs, peers, 10**7, pace, trio.current_time, in_the_loop.in_thread)
+            pace, runtime = TransferPace(30.0), make_runtime(clock=trio.current_time, in_thread=in_the_loop.in_thread)
+            obtainer = Obtainer(fetcher, assembly, specs, peers, 10**7, pace, runtime)
             obtained = await obtainer.obtain_one(update.entry, RoundRecord(1, 0.0), trio.CancelScope())
             made.services.close()
             nursery.cancel_scope.cancel()
