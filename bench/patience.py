@@ -24,7 +24,7 @@ import trio
 from machine import describe
 
 import learnae
-from learnae.data.digits import Digits, load
+from learnae.demo.digits import Digits, load
 from learnae.link.messages import MergeResult
 from learnae.node import rounds
 from learnae.plugins.hooks import Plugin

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnae.data.digits import CLASSES, FEATURES
+from learnae.demo.digits import CLASSES, FEATURES
 from learnae.demo.processes import Plan, Stage
 
 Batch = tuple[Tensor, Tensor]

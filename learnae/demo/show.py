@@ -183,7 +183,7 @@ def _write_data(stage: Stage) -> None:
     """Read once for all processes, while they load PyTorch: importing scikit-learn takes longer than the digits take to learn."""
     import numpy as np
 
-    from learnae.data import digits
+    from learnae.demo import digits
 
     new = stage.data.with_name("new.npz")
     np.savez(new, **attrs.asdict(digits.load(), recurse=False))

@@ -4,8 +4,7 @@ A plugin whose daemon speaks HTTP makes an `HttpClient` and posts over it, in a 
 from any other thread. What a daemon says, and what a person will read, goes through `readable` first; JSON through `load_json`.
 """
 
-from learnae.http.bounded_json import load_json
 from learnae.http.client import FAILURES, BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError
-from learnae.http.messages import readable
+from learnae.http.messages import load_json, readable
 
 __all__ = ["FAILURES", "BadResponseError", "Endpoint", "HttpClient", "Response", "ResponseTooLongError", "load_json", "readable"]

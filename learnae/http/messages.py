@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -243,3 +245,14 @@ def _size(line: bytes) -> int:
     if (match := _SIZE.fullmatch(line)) is None:
         raise BadResponseError("an answer in chunks without a size")
     return int(match[1], 16)
+
+
+def load_json(data: bytes, most_items: int) -> Any:
+    """What is in these bytes: a list, a mapping, text, ...
+
+    Raises ValueError for what is no JSON, RecursionError, and BadResponseError for more than `most_items` lists, mappings and what is in
+    them. The signs between two of these count, also in the middle of a text.
+    """
+    if (items := sum(map(data.count, (b"[", b"{", b",")))) > most_items:
+        raise BadResponseError(f"an answer of some {items} items, {most_items} expected at most")
+    return json.loads(data)

@@ -14,7 +14,7 @@ from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.control import Orders
-from learnae.node.fetching import Fetcher
+from learnae.node.fetching import Fetcher, LogShare
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
@@ -35,7 +35,6 @@ from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.services import Services
-from learnae.node.stranger_share import LogShare
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter

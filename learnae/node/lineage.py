@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 import attrs
 
 from learnae.config.tables import JoinTable
+from learnae.node.fetching import LogShare
 from learnae.node.runtime import Outages
-from learnae.node.stranger_share import LogShare
 from learnae.records import Cid, PeerId
 
 NOBODY = PeerId("")

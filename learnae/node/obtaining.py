@@ -13,14 +13,13 @@ import trio
 
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.decoding import Decoder
-from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.fetching import Fetcher, TimeShare, Transfer
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import InboxEntry
 from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.selection import update
-from learnae.node.stranger_share import TimeShare
 from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
 

@@ -13,13 +13,13 @@ from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import OpenedEnvelope
 from learnae.identity.keys import Admission
+from learnae.node.fetching import LogShare
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
 from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, InboxEntry, Key
 from learnae.node.peers import Peers, sightings
 from learnae.node.runtime import Runtime
 from learnae.node.signature_budget import SignatureBudget
-from learnae.node.stranger_share import LogShare
 from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
 
 LEAP = 1 << 32

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.data import digits
+from learnae.demo import digits
 from tests.support.partitions import by_classes, dirichlet, iid, shards
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install learnae[demo]")

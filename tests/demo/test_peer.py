@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trio
 
-from learnae.data import digits
+from learnae.demo import digits
 from learnae.demo.processes import Commands, Plan, Stage, start_peer
 
 

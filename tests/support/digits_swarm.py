@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import trio
 
-from learnae.data.digits import Digits, load
+from learnae.demo.digits import Digits, load
 from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
 from learnae.testing.virtual_time import run_in_virtual_time
 from tests.support import partitions

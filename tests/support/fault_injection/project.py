@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from learnae import launch
-from learnae.data import digits
+from learnae.demo import digits
 from tests.support.fault_injection.peers import PeerProcess
 
 CONFIG = """
