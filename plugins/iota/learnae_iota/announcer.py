@@ -22,6 +22,7 @@ from learnae_iota.places import PURPOSE, Places
 from learnae_iota.posting import Make, TransactionRejectedError, post
 from learnae_iota.remarks import Remarks
 from learnae_iota.transactions import MESSAGE_BYTES
+from learnae_iota.witnesses import Posted, Witnesses
 
 SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
 
@@ -37,6 +38,7 @@ class IotaAnnouncer(Announcer):
         self.round_record = PollCounts()
         nodes = [TangleNode(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
         self._nodes = Nodes(nodes, context.log)
+        self._witnesses = Witnesses(self._nodes)
         self._outbox: Outbox
         self._feed = Feed.load(options.feed) if options.feed else None
         self._secret = context.secret(PURPOSE)
@@ -53,6 +55,7 @@ class IotaAnnouncer(Announcer):
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(self._nodes.watch)
         nursery.start_soon(self._outbox.run)
+        nursery.start_soon(self._witnesses.run)
         self._stack.callback(nursery.cancel_scope.cancel)
         return self
 
@@ -69,17 +72,18 @@ class IotaAnnouncer(Announcer):
             raise UnavailableError(f"not sent within {SEND_SECONDS:.0f} s; it is kept, and still tried")
 
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        looker = Poller([self._places(channel) for channel in channels], self.round_record)
+        looker = Poller([self._places(channel) for channel in channels], self.round_record, self.options.nodes[0])
         listening = Listening(self._nodes, looker, deliver, self.options, self._feed, self.context.log)
         await listening.run()
 
     async def _send(self, make: Make, channel: str, message: bytes) -> None:
         """In one thread: ask for parents, work, and hand over."""
-        places = self._places(channel)
+        again = partial(post, message=message, places=self._places(channel), make=make)
         try:
-            await self._nodes.call(lambda line: post(line, message, places, make))
+            address, transaction = await self._nodes.call(lambda line: (line.address, again(line)))
         except TransactionRejectedError as error:
             raise UnavailableError(str(error)) from error
+        self._witnesses.sent(Posted(address, transaction, trio.current_time(), again))
 
     def _places(self, channel: str) -> Places:
         return Places.of(channel, self._secret)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -22,6 +24,7 @@ MOST_WINDOWS = 500  # that a look makes up for, after a pause
 MOST_REQUESTS = 16  # of one look, to list what is there
 MOST_BACKLOG_REQUESTS = 40  # of one portion of the backlog: two for each time that a request is halved, and some more
 MOST_FETCHED = 500  # transactions of one look; the rest waits for the next
+LOOK_SECONDS = 5.0  # after which a look asks for nothing more; the rest waits for the next
 RECENT_MESSAGES = 1024
 
 
@@ -59,56 +62,74 @@ class FoundMessage:
 
 
 @attrs.define
-class Poller:
-    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time.
+class NodeView:
+    """What one node has shown. Each has its own: one that lists a message and brings another in its place hides it at no other."""
 
-    `take` may be called from another thread than the others: at worst a message is delivered twice.
+    known: set[str] = attrs.field(factory=set)
+    looked: int = 0  # the newest window of the last look; 0 before the first
+    left: set[str] = attrs.field(factory=set)  # what was listed when listening began, and not fetched
+    unseen_before: int = 0  # the window before which there was more then than could be listed
+
+
+@attrs.define
+class Poller:
+    """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time, one twice at once never.
+
+    A message that another node, or the feed, has brought does not come again.
     """
 
     channels: Sequence[Places]
     round_record: PollCounts = attrs.field(factory=PollCounts)
+    fed: str = ""  # the address of the node that has the feed
+    look_seconds: float = LOOK_SECONDS
     now: Callable[[], float] = time.time  # on the clock of the node that was asked last
-    _known: set[str] = attrs.field(factory=set)
-    _looked: int = 0  # the newest window of the last look; 0 before the first
-    _left: set[str] = attrs.field(factory=set)  # what was listed when listening began, and not fetched
-    _unseen_before: int = 0  # the window before which there was more then than could be listed
+    views: dict[str, NodeView] = attrs.field(factory=dict)  # by address
+    _brought: OrderedDict[tuple[bytes, int], str] = attrs.field(
+        factory=OrderedDict
+    )  # by whom first: message, and time that its sender names
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, repr=False)
     _near: tuple[int, frozenset[MessageTag]] = (0, frozenset())
 
     def look(self, line: NodeApi) -> PollResult:
         """What is new at the places of now and of shortly before."""
+        view, until = self._view(line.address), time.monotonic() + self.look_seconds
         newest = window_of(line.now()) + AFTER_WINDOWS
-        oldest = max(min(newest, self._looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
+        oldest = max(min(newest, view.looked or newest) - AFTER_WINDOWS - BEFORE_WINDOWS, newest - MOST_WINDOWS)
         places = self._places(range(newest, oldest - 1, -1))
-        hashes, whole = _listed(line, [place.address for place in places])
-        new = sorted(hashes - self._known, key=self._left.__contains__)
-        found = self._fetched(line, new[:MOST_FETCHED], places)
-        older = {each: None for each in found if each.hash in self._left or window_of(each.sent_at / 1000) < self._unseen_before}
-        self._looked, self.now = newest, line.now
-        self._known.update(new[:MOST_FETCHED])
-        self._known &= hashes  # what is listed no more need not be known
-        self._left &= hashes
+        hashes, whole = _listed(line, [place.address for place in places], until)
+        new = sorted(hashes - view.known, key=view.left.__contains__)
+        found, fetched = self._fetched(line, new[:MOST_FETCHED], places, until)
+        older = {each: None for each in found if each.hash in view.left or window_of(each.sent_at / 1000) < view.unseen_before}
+        view.looked, self.now = newest, line.now
+        view.known.update(new[:fetched])
+        view.known &= hashes  # what is listed no more need not be known
+        view.left &= hashes
         live = [each.message for each in found if each not in older]
-        return PollResult(live, len(new[:MOST_FETCHED]), len(new[MOST_FETCHED:]), whole, [each.message for each in older])
+        return PollResult(live, fetched, len(new) - fetched, whole, [each.message for each in older])
 
     def catch_backlog(self, line: NodeApi, windows: Sequence[int], most: int) -> PollResult:
         """What is new at the places of these windows, of which the first is the newest; if it is too much, at the newest ones of them."""
-        places = self._places(windows)
-        new, whole = _listed_newest(line, [place.address for place in places], self._known, most)
-        found = self._fetched(line, new[:most], places)
-        self._known.update(new[:most])
-        if not self._looked:
-            self._looked, self._left = windows[0], set(new[most:])
-            self._unseen_before = 0 if whole else windows[0]
-        return PollResult([each.message for each in found], len(new[:most]), len(new[most:]), whole)
+        view, places = self._view(line.address), self._places(windows)
+        new, whole = _listed_newest(line, [place.address for place in places], view.known, most)
+        found, fetched = self._fetched(line, new[:most], places)
+        view.known.update(new[:most])
+        if not view.looked:
+            view.looked, view.left = windows[0], set(new[most:])
+            view.unseen_before = 0 if whole else windows[0]
+        return PollResult([each.message for each in found], fetched, len(new[most:]), whole)
 
     def take(self, hash_: str, transaction: str) -> bytes | None:
         """The message in a transaction that has come otherwise; None if there is none, or the hash is known."""
-        message = None if hash_ in self._known else read(transaction, self._places_of(window_of(self.now())))
-        if message is not None:
-            self._known.add(hash_)
-            self._count(message)
-        return message
+        view = self._view(self.fed or next(iter(self.views), ""))
+        message = None if hash_ in view.known else read(transaction, self._places_of(window_of(self.now())))
+        if message is None:
+            return None
+        view.known.add(hash_)
+        return message if self._count(FoundMessage(sent_at(transaction), message, hash_), self.fed) else None
+
+    def _view(self, address: str) -> NodeView:
+        return self.views.setdefault(address, NodeView())
 
     def _places_of(self, window: int) -> frozenset[MessageTag]:
         """Worked out once for each window: a feed brings all that the tangle carries."""
@@ -119,12 +140,15 @@ class Poller:
     def _places(self, windows: Iterable[int]) -> dict[MessageTag, None]:
         return {places.at(window): None for window in windows for places in self.channels}
 
-    def _fetched(self, line: NodeApi, hashes: Sequence[str], places: dict[MessageTag, None]) -> list[FoundMessage]:
-        """In the order of time."""
+    def _fetched(
+        self, line: NodeApi, hashes: Sequence[str], places: dict[MessageTag, None], until: float = math.inf
+    ) -> tuple[list[FoundMessage], int]:
+        """Messages in the order of time, and how many of the hashes were asked for."""
         found: list[FoundMessage] = []
-        at = frozenset(places)
-        for start in range(0, len(hashes), line.most_trytes):
-            asked = hashes[start : start + line.most_trytes]
+        at, fetched = frozenset(places), 0
+        while fetched < len(hashes) and time.monotonic() < until:
+            asked = hashes[fetched : fetched + line.most_trytes]
+            fetched += len(asked)
             for hash_, transaction in zip(asked, trytes(line, asked), strict=True):
                 if transaction is None:
                     self.round_record.gone += 1
@@ -132,17 +156,21 @@ class Poller:
                     self.round_record.garbage += 1
                 else:
                     found.append(FoundMessage(sent_at(transaction), message, hash_))
-        for each in found:
-            self._count(each.message)
-        return sorted(found)
+        return sorted(each for each in found if self._count(each, line.address)), fetched
 
-    def _count(self, message: bytes) -> None:
-        self.round_record.messages += 1
-        digest = hashlib.sha256(message).digest()
-        self.round_record.repeated += digest in self._recent
-        self._recent[digest] = None
-        if len(self._recent) > RECENT_MESSAGES:
-            self._recent.popitem(last=False)
+    def _count(self, found: FoundMessage, source: str) -> bool:
+        """Whether it is to be delivered."""
+        digest = hashlib.sha256(found.message).digest()
+        with self._lock:
+            if self._brought.setdefault((digest, found.sent_at), source) != source:
+                return False
+            self.round_record.messages += 1
+            self.round_record.repeated += digest in self._recent
+            self._recent[digest] = None
+            for remembered in (self._recent, self._brought):
+                if len(remembered) > RECENT_MESSAGES:
+                    remembered.popitem(last=False)
+        return True
 
 
 def recent_hashes(line: NodeApi, places: Places) -> set[str]:
@@ -151,14 +179,14 @@ def recent_hashes(line: NodeApi, places: Places) -> set[str]:
     return find(line, [places.at(window).address for window in range(newest, newest - min(PARENT_WINDOWS, line.most_found), -1)])
 
 
-def _listed(line: NodeApi, addresses: Sequence[str]) -> tuple[set[str], bool]:
+def _listed(line: NodeApi, addresses: Sequence[str], until: float = math.inf) -> tuple[set[str], bool]:
     """The hashes there, and whether surely all of them: where the list is as long as the node makes it, it is asked for in two halves."""
     hashes: set[str] = set()
     whole = True
     size = min(ONE_REQUEST, line.most_found)
     waiting = deque(addresses[start : start + size] for start in range(0, len(addresses), size))
     for _ in range(MOST_REQUESTS):
-        if not waiting:
+        if not waiting or time.monotonic() >= until:
             break
         asked = waiting.popleft()
         found = find(line, asked)

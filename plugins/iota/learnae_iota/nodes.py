@@ -56,15 +56,32 @@ class Nodes:
         for node in self.nodes:
             if not self._records[node].lost:
                 try:
-                    return await node.call(function)
+                    return await self.call_at(node, function)
                 except NodeDeclinedError as error:
                     declined = error
-                except UnavailableError as error:
-                    self._lose(node, error)
+                except UnavailableError:
+                    continue
         if declined is not None:
             raise declined
         await trio.lowlevel.checkpoint()
         raise UnavailableError(self._cause)
+
+    def first(self) -> TangleNode:
+        """The one that is used first. Raises UnavailableError while all are lost."""
+        for node in self.working():
+            return node
+        raise UnavailableError(self._cause)
+
+    def working(self) -> list[TangleNode]:
+        return [node for node in self.nodes if not self._records[node].lost]
+
+    async def call_at(self, node: TangleNode, function: Callable[[NodeApi], T]) -> T:
+        """What `function` returns on this node. Raises UnavailableError, and then the node is lost, or NodeDeclinedError."""
+        try:
+            return await node.call(function)
+        except UnavailableError as error:
+            self._lose(node, error)
+            raise
 
     async def watch(self) -> None:
         """Until cancelled; also those that were lost before it began."""

@@ -27,7 +27,7 @@ def _port(_: object, __: Any, address: str) -> None:
 class IotaAnnouncerOptions:
     nodes: tuple[str, ...] = key(
         (f"http://127.0.0.1:{PORT}",),
-        "The HTTP APIs of Hornets of one tangle. The first that works is used.",
+        "The HTTP APIs of Hornets of one tangle. The first that works is used, and the others are looked at now and then.",
         and_(min_len(1), max_len(16), _addresses),
     )
     weight_magnitude: int = key(1, "Zero trits that a hash must end with: the `mwm` of the tangle.", and_(ge(1), le(18)))

@@ -17,4 +17,9 @@ class PollingPace:
 
     def pause(self, came: bool, took_seconds: float) -> float:
         self._seconds = min(FASTEST_SECONDS if came else self._seconds * GROWTH, self.slowest_seconds)
-        return max(self._seconds, min(REST * took_seconds, LONGEST_REST_SECONDS))
+        return rest(self._seconds, took_seconds)
+
+
+def rest(least_seconds: float, took_seconds: float) -> float:
+    """The pause after a look that has taken so long."""
+    return max(least_seconds, min(REST * took_seconds, LONGEST_REST_SECONDS))

@@ -25,13 +25,14 @@ class NodeDeclinedError(TransactionRejectedError):
     """This node takes none, for want of a permission or by an error of its own; another one may."""
 
 
-def post(line: NodeApi, message: bytes, places: Places, make: Make) -> None:
-    """Raises one of FAILURES, or Rejected."""
+def post(line: NodeApi, message: bytes, places: Places, make: Make) -> str:
+    """The transaction that the node has taken. Raises one of FAILURES, or Rejected."""
     parents = chosen_parents(line, places)
     seconds = line.now()
     try:
         transaction = make(line, message, places.at(window_of(seconds)), parents, int(seconds * 1000))
         calls.broadcast(line, [transaction])
+        return transaction
     except NodeRefusedError as error:
         if error.status != NOT_VALID:
             raise NodeDeclinedError(f"{line.address} takes no transactions: {error}") from error

@@ -97,7 +97,7 @@ def test_what_is_known_does_not_grow(node: FakeNode, line: ClockedLine) -> None:
         post(node, b"message", at=line.time)
         assert len(looker.look(line).messages) == 1
         line.time += WINDOW_SECONDS
-        assert len(looker._known) <= looking.BEFORE_WINDOWS + 2 * looking.AFTER_WINDOWS + 1
+        assert len(looker.views[line.address].known) <= looking.BEFORE_WINDOWS + 2 * looking.AFTER_WINDOWS + 1
 
 
 def test_the_backlog_brings_the_newest_places_first(node: FakeNode, line: NodeApi) -> None:
