@@ -11,11 +11,11 @@ import trio
 from learnae import UnavailableError
 from learnae.lowlevel import RunInThread, in_thread_until, readable
 from learnae_ipfs.line import FAILURES, KuboConnection, KuboRefusedError
+from learnae_ipfs.turns import SearchTurns
 
 T = TypeVar("T")
 
-LINES = 6  # calls at once, each in a thread; a storage has eight of its own
-SEARCHES = 4  # of them may wait for others: what is asked of the daemon alone is never kept waiting by those who have vanished
+LINES = 6  # calls at once, each in a thread; a storage has eight of its own, of which two are for meetings (SEARCHES may wait for others)
 
 
 @attrs.define
@@ -30,12 +30,15 @@ class Daemon:
     silence_seconds: float
     in_thread: RunInThread
     _idle: list[KuboConnection] = attrs.field(factory=list)
-    searches: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SEARCHES))
+    searches: SearchTurns = attrs.field(factory=SearchTurns)
     _limit: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LINES))
 
-    async def call(self, function: Callable[[KuboConnection], T]) -> T:
-        """What `function` returns. Raises Refused for what the daemon will not do, UnavailableError where there is no daemon to ask."""
-        async with self._limit:
+    async def call(self, function: Callable[[KuboConnection], T], limit: trio.CapacityLimiter | None = None) -> T:
+        """What `function` returns; `limit` is in the place of LINES.
+
+        Raises Refused for what the daemon will not do, UnavailableError where there is no daemon to ask.
+        """
+        async with limit or self._limit:
             line = self._line()
             sound = False
             try:

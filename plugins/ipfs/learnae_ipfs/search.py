@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Container, Iterable
+from functools import partial
 
 import attrs
 import trio
 
 from learnae import Block, Cid, UnavailableError, UpdateRejectedError
-from learnae.lowlevel import BLOCK_BYTES, HINT_CHARACTERS, is_intact, parse_cid
+from learnae.lowlevel import BLOCK_BYTES, is_intact, parse_cid
 from learnae_ipfs.answers import ask
-from learnae_ipfs.daemon import LINES, SEARCHES, Daemon
+from learnae_ipfs.daemon import LINES, Daemon
 from learnae_ipfs.line import KuboConnection, KuboRefusedError
+from learnae_ipfs.meetings import HINTS, is_hint
+from learnae_ipfs.turns import LONGEST_SECONDS, SEARCHES, TURN_SECONDS, SearchCall, Turn
 
-HINTS = 8
-MEET_SECONDS = 3.0
 TRIES = 2
 READS = LINES - 2  # blocks at once, out of the daemon
-FINDS = SEARCHES // 2  # from others: one search for what nobody has leaves the other half to those who search beside it
+FINDS = SEARCHES // 2  # from others, where nobody else searches: see SearchTurns
 Read = Callable[[KuboConnection, Cid], Block | None]
-_HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
+Take = Callable[[deque[Cid], trio.CancelScope], Awaitable[None]]
 
 
 @attrs.define
@@ -37,6 +38,10 @@ class ProviderSearch:
     damaged: set[Cid] = attrs.field(factory=set)
     sought: set[Cid] = attrs.field(factory=set)
     outage: UnavailableError | None = None
+    _turns: dict[Cid, float] = attrs.field(factory=dict)  # how long the last search for it might find nothing
+    _call: SearchCall = attrs.field(factory=SearchCall)
+    _scope: trio.CancelScope | None = None
+    _silence_seconds: float = math.inf
 
     async def locally(self) -> None:
         """A daemon that is asked for what it has not got would search the network for it, and answer late."""
@@ -53,58 +58,83 @@ class ProviderSearch:
             left = self.wanted.keys() - self.sought - self.damaged
             cids = [cid for cid in self.wanted if cid in left and (among is None or cid in among)]
             if self.outage is None:
-                await self._run(_find, cids, silence_seconds)
+                await self._run(_found, cids, silence_seconds)
+
+    async def beside(self, meeting: Callable[[], Awaitable[bool]], search: Callable[[], Awaitable[None]]) -> None:
+        """Search while others are met, and once more if that ended before somebody was met."""
+        met = over = False
+
+        async def meet() -> None:
+            nonlocal met, over
+            met, over = await meeting(), True
+            if met:
+                self._wait_longer()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(meet)
+            await search()
+            late = not over
+            if not self.wanted or self.outage:
+                nursery.cancel_scope.cancel()
+        if late and met and self.wanted and not self.outage:
+            self.sought.clear()
+            await search()
+
+    def _wait_longer(self) -> None:
+        """Somebody was met who may have what is missing."""
+        if self._scope is not None and self._scope.deadline < math.inf:
+            self._scope.deadline = trio.current_time() + self._silence_seconds
 
     async def _run(self, read: Read, cids: Iterable[Cid], silence_seconds: float = math.inf) -> None:
-        wanted = [cid for cid in cids if _is_ours(cid)]
-        left = iter(wanted)
+        wanted = deque(cid for cid in cids if _is_ours(cid))
+        self._silence_seconds = silence_seconds
+        take, most = (self._find, FINDS) if read is _found else (self._read, READS)
         async with trio.open_nursery() as nursery:
-            for _ in range(min(FINDS if read is _find else READS, len(wanted))):
-                nursery.start_soon(self._take, left, read, nursery.cancel_scope, silence_seconds)
+            self._scope = nursery.cancel_scope
+            for _ in range(min(most, len(wanted))):
+                nursery.start_soon(self._until_outage, take, wanted, nursery.cancel_scope)
+        self._scope = None
 
-    async def _take(self, left: Iterator[Cid], read: Read, scope: trio.CancelScope, silence_seconds: float) -> None:
-        for cid in left:
-            try:
-                block = await self._ask(cid, read, scope, silence_seconds)
-            except UnavailableError as error:
-                self.outage = error
-                scope.cancel()
-                return
-            if block is not None and not block.sound:
-                self.damaged.add(cid)
-            elif block is not None and cid in self.wanted:
-                del self.wanted[cid]
-                scope.deadline = trio.current_time() + silence_seconds
-                self.deliver(block)
+    async def _until_outage(self, take: Take, left: deque[Cid], scope: trio.CancelScope) -> None:
+        try:
+            while left:
+                await take(left, scope)
+        except UnavailableError as error:
+            self.outage = error
+            scope.cancel()
 
-    async def _ask(self, cid: Cid, read: Read, scope: trio.CancelScope, silence_seconds: float) -> Block | None:
-        """The silence begins when the first block is really asked for: others may be searching before."""
-        if read is not _find:
-            return await self.daemon.call(lambda line: read(line, cid))
-        async with self.daemon.searches:
-            self.sought.add(cid)
-            if scope.deadline == math.inf:
-                scope.deadline = trio.current_time() + silence_seconds
-            return await self.daemon.call(lambda line: read(line, cid))
+    async def _read(self, left: deque[Cid], scope: trio.CancelScope) -> None:
+        cid = left.popleft()
+        self._came(cid, await self.daemon.call(lambda line: _read(line, cid)), scope)
 
+    async def _find(self, left: deque[Cid], scope: trio.CancelScope) -> None:
+        """In one turn. What was looked for when it ended comes last, and may take longer then: on a slow line a block does.
 
-async def meet(daemon: Daemon, hints: Sequence[str]) -> None:
-    """Connect the daemon to these addresses of others, as far as they are any and can be reached."""
-    addresses: dict[str, list[str]] = {}
-    for hint in filter(_HINT.match, hints[:HINTS]):
-        addresses.setdefault(hint.rpartition("/")[2], []).append(hint)
-    with trio.move_on_after(MEET_SECONDS):
-        async with trio.open_nursery() as nursery:
-            for of_one in addresses.values():
-                nursery.start_soon(_meet_one, daemon, of_one)
+        The silence begins when the first block is really asked for: others may be searching before.
+        """
+        asked: list[Cid] = []
 
+        async def search(turn: Turn) -> None:
+            while left:
+                asked[:] = [cid := left.popleft()]
+                self._turns[cid] = min(2 * self._turns[cid], LONGEST_SECONDS) if cid in self._turns else TURN_SECONDS
+                turn.renew(self._turns[cid])
+                self.sought.add(cid)
+                if scope.deadline == math.inf:
+                    scope.deadline = trio.current_time() + self._silence_seconds
+                self._came(cid, await self.daemon.call(partial(_found, cid=cid)), scope)
+                asked.clear()
 
-async def _meet_one(daemon: Daemon, addresses: Sequence[str]) -> None:
-    """By whichever address is the first to answer; a daemon that has met it already says so at once."""
-    try:
-        await daemon.call(lambda line: line.order("swarm/connect", *addresses))
-    except (KuboRefusedError, UnavailableError):
-        return  # rubbish, or nobody there: what is missing is told by its blocks
+        if not await self.daemon.searches.run(self._call, search):
+            left += asked
+
+    def _came(self, cid: Cid, block: Block | None, scope: trio.CancelScope) -> None:
+        if block is not None and not block.sound:
+            self.damaged.add(cid)
+        elif block is not None and cid in self.wanted:
+            del self.wanted[cid]
+            scope.deadline = trio.current_time() + self._silence_seconds
+            self.deliver(block)
 
 
 def _is_ours(cid: Cid) -> bool:
@@ -120,7 +150,7 @@ def _read(line: KuboConnection, cid: Cid) -> Block | None:
     return _checked(line, cid, offline="true")
 
 
-def _find(line: KuboConnection, cid: Cid) -> Block | None:
+def _found(line: KuboConnection, cid: Cid) -> Block | None:
     """A block that somebody has. Waits for it without an end of its own: that others come is enough to go on waiting."""
     return _checked(line, cid, silence_seconds=math.inf)
 
@@ -139,5 +169,5 @@ def _checked(line: KuboConnection, cid: Cid, silence_seconds: float | None = Non
 
 def own_hints(line: KuboConnection) -> tuple[str, ...]:
     """Where the daemon can be reached; what reaches it from other machines stands first."""
-    usable = [address for address in ask(line, "id").texts("Addresses") if _HINT.match(address)]
+    usable = [address for address in ask(line, "id").texts("Addresses") if is_hint(address)]
     return tuple(sorted(usable, key=lambda address: address.startswith(("/ip4/127.", "/ip6/::1/")))[:HINTS])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any, Self
 
 from learnae import Block, Cid, ConfigError, Context, Problem, Storage, UnavailableError, UpdateRejectedError
@@ -15,11 +16,12 @@ from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.managed.peer import OwnDaemon, settings_of
 from learnae_ipfs.managed.remarks import Preview
 from learnae_ipfs.managed.repo import Repo
+from learnae_ipfs.meetings import Meetings
 from learnae_ipfs.mending import mend
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pins import Pins
 from learnae_ipfs.remarks import Visit
-from learnae_ipfs.search import ProviderSearch, meet, own_hints
+from learnae_ipfs.search import ProviderSearch, own_hints
 from learnae_ipfs.versions import OLDEST, dotted
 
 
@@ -33,6 +35,7 @@ class IpfsStorage(Storage):
         self._repo = repo = Repo(options.repo or context.home / "repo")
         self._name = f"the IPFS daemon at {options.address or repo.folder}"
         self._daemon = Daemon(lambda: options.address or repo.address, self._name, options.silence_seconds, context.in_thread)
+        self._meetings = Meetings(self._daemon)
         self._pins = Pins.of(context, self._daemon)
         self._own = OwnDaemon.of(options, context, repo, self._pins, self._look) if options.managed else None
         self._hints: tuple[str, ...] = ()
@@ -80,16 +83,18 @@ class IpfsStorage(Storage):
         search = ProviderSearch(self._daemon, dict.fromkeys(cids), deliver)
         await search.locally()
         if search.wanted and not search.outage:
-            await meet(self._daemon, hints)
-            if search.damaged:
-                await mend(search, self._pins, self.options.search_seconds)
-            await search.everywhere(self.options.search_seconds)
+            await search.beside(partial(self._meetings.meet, hints), partial(self._search, search))
             await self._pins.aside.bring_back()
         if search.wanted:
             cause = str(search.outage) if search.outage else f"not found by {self._name}"
             if search.damaged:
                 cause += f"; damaged on its disk, and not to be removed: {len(search.damaged)}"
             raise UnavailableError(f"{len(search.wanted)} of {len(cids)} blocks did not come: {cause}", search.wanted)
+
+    async def _search(self, search: ProviderSearch) -> None:
+        if search.damaged:
+            await mend(search, self._pins, self.options.search_seconds)
+        await search.everywhere(self.options.search_seconds)
 
     async def drop(self, root: Cid) -> None:
         try:

@@ -77,7 +77,7 @@ def test_a_search_for_what_nobody_has_holds_nothing_else_up(own: Open) -> None:
     async def test() -> None:
         async with own("a", search_seconds=2 * LIMIT) as store, own("b") as other, trio.open_nursery() as nursery:
             nursery.start_soon(store.get, nowhere, print)
-            while not store._daemon.searches.borrowed_tokens:  # noqa: ASYNC110  # it tells nobody
+            while not store._daemon.searches.running:  # noqa: ASYNC110  # it tells nobody
                 await trio.sleep(0.01)
             await other.put(UPDATE.root, UPDATE.blocks)
             await store.get(UPDATE.cids, lambda block: None, hints=other.hints())
