@@ -22,7 +22,7 @@ NODE = Path(__file__).with_name("scripted_node.py")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "SwarmSettings", partial(SwarmSettings, command=(sys.executable, str(NODE))))
 
 
 def refusal(model: Any, *name: Any, **arguments: Any) -> str:

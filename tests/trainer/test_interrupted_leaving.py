@@ -25,7 +25,7 @@ PLACES = ("contact.finish", "node.stop", "contact.area.close", "terms.on_leave")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "SwarmSettings", partial(SwarmSettings, command=(sys.executable, str(NODE))))
     monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
 
 

@@ -24,7 +24,7 @@ NODE = Path(__file__).with_name("scripted_node.py")
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, str(NODE))))
+    monkeypatch.setattr(joining, "SwarmSettings", partial(SwarmSettings, command=(sys.executable, str(NODE))))
     monkeypatch.setattr(joining, "PREDECESSOR_SECONDS", 0.0)
 
 
@@ -100,7 +100,7 @@ def test_a_pattern_that_matches_nothing_is_a_warning(zeros: nn.Module, capfd: py
 
 
 def test_a_node_that_cannot_start_gives_the_home_back(zeros: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "Terms", partial(SwarmSettings, command=(sys.executable, "-c", "raise SystemExit(2)")))
+    monkeypatch.setattr(joining, "SwarmSettings", partial(SwarmSettings, command=(sys.executable, "-c", "raise SystemExit(2)")))
     with pytest.raises(ConfigError, match="says why on stderr"):
         learnae.join(zeros, "a", home=tmp_path / "home")
     claim(tmp_path / "home").close()
