@@ -24,12 +24,6 @@ def digits():
     return [torch.from_numpy(part) for part in train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)]
 
 
-def images_of(classes, images, labels):
-    """What this peer has: the training images of these digits."""
-    rows = torch.isin(labels, torch.tensor(classes))
-    return torch.utils.data.TensorDataset(images[rows], labels[rows])
-
-
 @torch.no_grad()
 def accuracy(model, images, labels):
     """The share of right answers on 360 test images of all ten digits."""
@@ -38,7 +32,9 @@ def accuracy(model, images, labels):
 
 def main(classes, epochs):
     images, test_images, labels, test_labels = digits()
-    loader = torch.utils.data.DataLoader(images_of(classes, images, labels), batch_size=16, shuffle=True)
+    mine = torch.isin(labels, torch.tensor(classes))  # what this peer has: the training images of these digits
+    data = torch.utils.data.TensorDataset(images[mine], labels[mine])
+    loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -51,10 +47,8 @@ def main(classes, epochs):
                 swarm.step(num_samples=len(x))  # 2: after each step
             if epoch % 50 == 0:
                 swarm.flush(timeout=0.5)  # 3: before you look at the model, take in what the others have learned
-                print(
-                    f"epoch {epoch}: accuracy {accuracy(model, test_images, test_labels):.3f}, merged {swarm.status.merged} updates",
-                    flush=True,
-                )
+                right = accuracy(model, test_images, test_labels)
+                print(f"epoch {epoch}: accuracy {right:.3f}, merged {swarm.status.merged} updates", flush=True)
 
 
 if __name__ == "__main__":
