@@ -18,10 +18,9 @@ CONFIG = Path(__file__).with_name("learnae.toml")
 
 
 def digits():
-    """1,437 images to learn from, 360 to be tested with, and the labels of both: the same in every peer."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype("float32")
-    return [torch.from_numpy(part) for part in train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)]
+    """1,437 images to learn from, 360 to be tested with, and the labels of both."""
+    images, labels = map(torch.from_numpy, load_digits(return_X_y=True))
+    return train_test_split(images.float() / 16, labels, test_size=0.2, random_state=0, stratify=labels)
 
 
 @torch.no_grad()
