@@ -165,4 +165,4 @@ def _add(total: tuple[int, str], report: tuple[int, str]) -> tuple[int, str]:
 def _timed_node(spec: dict[str, Any]) -> Any:
     """Starts the node with a stopwatch at its parts."""
     command = (sys.executable, str(TIMED_NODE), str(Path(spec["folder"]) / f"times-{spec['rank']}.jsonl"))
-    return mock.patch("learnae.trainer.join.Terms", partial(SwarmSettings, command=command))
+    return mock.patch("learnae.trainer.join.SwarmSettings", partial(SwarmSettings, command=command))

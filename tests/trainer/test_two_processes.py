@@ -212,9 +212,9 @@ from pathlib import Path
 from torch import nn
 from learnae.trainer.shared import find_shared
 from learnae.trainer.swarm import Swarm
-from learnae.trainer.status import Terms
+from learnae.trainer.status import SwarmSettings
 model = nn.Linear(2, 1)
-swarm = Swarm(model, find_shared(model), Terms(local_steps=1, home=sys.argv[1], command=(sys.executable, sys.argv[2])))
+swarm = Swarm(model, find_shared(model), SwarmSettings(local_steps=1, home=sys.argv[1], command=(sys.executable, sys.argv[2])))
 swarm.start()
 swarm.step()
 print(swarm._node.pid, flush=True)
