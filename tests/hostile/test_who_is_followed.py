@@ -235,7 +235,7 @@ def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopt
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 1000):
             for stranger, lineage in strangers:
-                root = stranger.store(stranger.pack([(TensorSpec("w", "float32", (64,)), nothing)], number=number)).root
+                root = stranger.store(stranger.pack([(TensorSpec(name="w", dtype="float32", shape=(64,)), nothing)], number=number)).root
                 stranger.say(stranger.update(root, lineage=lineage, young=False), number)
             await trio.sleep(1)
 
