@@ -19,7 +19,7 @@ import learnae
 from learnae import hookspecs, lowlevel
 from learnae.cli.main import COMMANDS
 from learnae.cli.main import learnae as command_line
-from learnae.config.describe import OptionKey, describe_tables
+from learnae.config.load import OptionKey, describe_tables
 from learnae.config.options import KINDS
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.offers import StrategyOffer

@@ -33,7 +33,8 @@ from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, Strat
 from learnae.outlets import tell
 from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.observers import find_observer, serving_http
+from learnae.plugins.observers import find_observer
+from learnae.plugins.observers.http_server import serving_http
 from learnae.records import MEGABYTE, PeerId
 from learnae.strategies import Service
 

@@ -15,7 +15,7 @@ from learnae.outlets import tell, tell_json
 from learnae.plugins.hooks import BASES
 
 if TYPE_CHECKING:
-    from learnae.config.describe import OptionKey
+    from learnae.config.load import OptionKey
     from learnae.plugins.manager import PluginManager
     from learnae.plugins.offers import StrategyOffer
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from learnae.config.describe import OptionKey, describe_options
+from learnae.config.load import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.errors import PluginError
 from learnae.hookspecs import DemoSetup

@@ -21,7 +21,8 @@ from learnae.config.load import load_document
 from learnae.errors import ConfigError
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.observers import observing, serving_http
+from learnae.plugins.observers import observing
+from learnae.plugins.observers.http_server import serving_http
 from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus
 from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
 from tests.support.hostile.texts import WORST, is_harmless

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import prometheus_client as client
 
 from learnae.hookspecs import hookimpl
-from learnae.plugins.observers import serving_http
+from learnae.plugins.observers.http_server import serving_http
 from learnae.records import PeerId, RoundReport, UpdateVerdict
 from learnae.texts import CELL_CHARACTERS, harmless
 
