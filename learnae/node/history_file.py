@@ -53,6 +53,7 @@ def to_write(path: Path | str) -> Iterator[sqlite3.Connection]:
     try:
         with open_home(path.parent) as folder:
             check_files(folder, path.name)
+            _close_to_others(folder, path.name)
             with connected(path, path) as connection:
                 with TimeLimit(connection, LOOK_SECONDS):
                     check_place(folder, path)
@@ -69,6 +70,16 @@ def check_files(folder: HomeFolder, name: str) -> bool:
         raise too_large(folder.path / name)
     check_journals(folder, name, MOST_BYTES)
     return found[0] is not None
+
+
+def _close_to_others(folder: HomeFolder, name: str) -> None:
+    """Who may read a file may lock it, and so keep its owner from writing. What SQLite puts beside it takes its rights."""
+    with suppress(FileExistsError):
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder.fd))
+    for one in (name, *(f"{name}{suffix}" for suffix in BESIDE)):
+        found = folder.look(one)
+        if found is not None and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            os.chmod(one, 0o600, dir_fd=folder.fd)
 
 
 def check_place(folder: HomeFolder, path: Path) -> None:

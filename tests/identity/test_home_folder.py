@@ -112,6 +112,19 @@ def test_a_home_in_which_others_may_write_is_refused_and_what_is_said_mends_it(p
         assert as_user(ANNA, lambda work=work: work(home)) == ""
 
 
+@needs_root
+@pytest.mark.parametrize("earlier", [0o644, 0o600, 0o664], ids=oct)
+def test_a_neighbour_who_may_look_into_a_home_can_neither_read_nor_lock_its_history(place: Path, earlier: int) -> None:
+    home = anybodys(place, 0o777) / "home"
+    assert as_user(ANNA, lambda: live(home), group=ANNA) == ""
+    home.chmod(0o755)
+    for path in home.glob("history.sqlite*"):
+        path.chmod(earlier)
+    assert as_user(ANNA, lambda: order(home), group=ANNA) == ""
+    for path in home.glob("history.sqlite*"):
+        assert "PermissionError" in as_user(BERT, lambda path=path: path.open("rb").close())
+
+
 def give_by_list(path: Path, user: int) -> None:
     """An access control list by which this user may write, the entries of Linux in their order: owner, user, group, mask, others."""
     nobody = 0xFFFFFFFF
