@@ -209,7 +209,8 @@ class RunArguments:
 def run_peer(arguments: RunArguments) -> None:
     """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
     with Interrupt() as interrupt:
-        config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
+        with interrupt.at_once():  # a plugin that hangs while it is imported is ended by the first signal
+            config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
         entry = _entry(config)
         say("loading PyTorch")
         _import_torch()

@@ -92,3 +92,16 @@ def test_what_was_saved_goes_on_although_the_rate_is_a_number_of_numpy(tmp_path:
     assert run(tmp_path, "--steps", "20")[0] == 0
     code, _, err = run(tmp_path, "--steps", "40")
     assert code == 0 and "going on from step 20" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_a_run_whose_plugin_hangs_while_it_is_imported(tmp_path: Path, number: int) -> None:
+    (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(3600)\n")
+    text = '[swarm]\nname = "one"\n[train]\nentry = "train:make_trainer"\n[merge]\nuse = "slow:Slow"\n'
+    (tmp_path / "learnae.toml").write_text(text)
+    with start(tmp_path) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+        process.send_signal(number)
+        process.communicate(timeout=300)
+    assert process.returncode == 130
