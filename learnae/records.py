@@ -1,4 +1,4 @@
-"""The values that pass between the core, the strategies and the network. All immutable, all without behaviour of their own."""
+"""The values that pass between the core, the strategies and the network. All are immutable; what they can do is tell what they hold."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The messages between a trainer and its node, and how they travel: as lines of JSON, strict, and bounded in length.
 
 Slots and pages. The trainer copies its model into a *slot* and names it in a Snapshot; from then on the slot is the node's until the node
-releases it. The node writes a merged model into one of two *pages* and names page and slot in an Offer; the trainer then does
+releases it. The node writes a merged model into one of two *pages* and names page and slot in a MergeResult; the trainer then does
 `parameter += page - slot` (or copies the page, bit for bit, when nothing moved since), and names the number that it has adopted.
 Buffers are never added to: where the page differs from the slot they are assigned, integers of a merged model as counters that only grow.
 At most one offer is outstanding. The node holds the slot of its offer until the offer is adopted.

@@ -1,4 +1,4 @@
-"""Another architecture under the same name: its meta is fetched once, and the first difference told (DESIGN 6)."""
+"""Another architecture under the same name: its meta is fetched once, and the first difference told."""
 
 from __future__ import annotations
 

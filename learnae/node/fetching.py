@@ -1,4 +1,4 @@
-"""Fetches the blocks of one update: root, meta, parts, data. Each hash is checked, each size is bounded (DESIGN 4, step 6)."""
+"""Fetches the blocks of one update: root, meta, parts, data. Each hash is checked, each size is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The newest announcement of each (peer, kind), within bounds. Replays, duplicates and equivocations are told apart here (DESIGN 4)."""
+"""The newest announcement of each (peer, kind), within bounds. Replays, duplicates and equivocations are told apart here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining: a trainer whose model has no lineage adopts the model of one, or founds one (DESIGN 4, "Start, join, split")."""
+"""Joining: a trainer whose model has no lineage adopts the model of one, or founds one (docs/design.md, "Joining, founding, splitting")."""
 
 from __future__ import annotations
 

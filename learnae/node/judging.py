@@ -1,4 +1,4 @@
-"""All gates, in order, on all fetched updates together; each verdict is checked, multiplied in and kept (DESIGN 4, step 7)."""
+"""All gates, in order, on all fetched updates together; each verdict is checked, multiplied in and kept."""
 
 from __future__ import annotations
 

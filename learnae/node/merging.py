@@ -1,4 +1,4 @@
-"""Merges: the merge strategy, then the outer one, tensor by tensor into a page. What strategies return is checked (DESIGN 4, step 8)."""
+"""Merges: the merge strategy, then the outer one, tensor by tensor into a page. What strategies return is checked."""
 
 from __future__ import annotations
 

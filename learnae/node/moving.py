@@ -1,4 +1,4 @@
-"""Moving from one lineage to another: while young, after a split, or by order (DESIGN 4, "Start, join, split"; docs/decisions/0022)."""
+"""Moving from one lineage to another: while young, after a split, or by order (docs/decisions/0022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Obtains whole updates, several at once, beside the rounds, each with its own deadline (DESIGN 4, step 6; docs/decisions/0022)."""
+"""Obtains whole updates, several at once, beside the rounds, each with its own deadline (docs/decisions/0022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishes: a snapshot becomes blocks, a number and an announcement (DESIGN 4, steps 2 and 3). Also tells where the storages are."""
+"""Publishes: a snapshot becomes blocks, a number and an announcement. Also tells where the storages are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The path of a message starts here: from bytes on a medium to an entry in the inbox. Each refusal has a reason (DESIGN 4, step 4)."""
+"""The path of a message starts here: from bytes on a medium to an entry in the inbox. Each refusal has a reason."""
 
 from __future__ import annotations
 

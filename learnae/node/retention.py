@@ -1,4 +1,4 @@
-"""Which own updates stay in storage, and for how long. The others are dropped (DESIGN 4, "Keeping")."""
+"""Which own updates stay in storage, and for how long. The others are dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One round of a node: publish, select, fetch, judge, merge, and offer the merged model to the trainer (DESIGN 4, steps 5 to 9)."""
+"""One round of a node: publish, select, fetch, judge, merge, and offer the merged model to the trainer."""
 
 from __future__ import annotations
 

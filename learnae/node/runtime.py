@@ -82,7 +82,7 @@ class PluginCalls:
 
 
 class PluginCall:
-    """Around one call; see `Named.calling`."""
+    """Around one call; see `ConfiguredStrategy.calling`."""
 
     __slots__ = ("_action", "_calls", "_label", "_number", "_ours", "_outer", "_plugin", "_row", "_within")
 

@@ -1,4 +1,4 @@
-"""Which announced updates could be fetched, and which the selector chose (DESIGN 4, step 5)."""
+"""Which announced updates could be fetched, and which the selector chose (docs/design.md, "The way of an update")."""
 
 from __future__ import annotations
 

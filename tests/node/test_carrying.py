@@ -30,7 +30,7 @@ def update(peer: str, number: int) -> InboxEntry:
 
 @attrs.define
 class Stock:
-    """A Carrying, with the shelves that it puts into."""
+    """A BlockRelay, with the shelves that it puts into."""
 
     carrying: BlockRelay
     shelves: list[Any]
@@ -61,7 +61,7 @@ def with_stock(bench, shelf):
                     swarm=None,
                     specs=(),
                     signature=b"",
-                    strategies=attrs.make_class("Assembly", {"storages": attrs.field()})(made.named),
+                    strategies=attrs.make_class("Strategies", {"storages": attrs.field()})(made.named),
                     history=None,
                     receiver=None,
                     services=made.services,

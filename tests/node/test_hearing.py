@@ -44,7 +44,7 @@ def said(name: str, number: int, body: Body | None = None, *, swarm: bytes = SWA
 
 @attrs.define
 class Listener:
-    """A Hearing with what watchers were told."""
+    """A Receiver with what watchers were told."""
 
     receiver: Receiver
     changes: list[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""The plugin of DESIGN section 10, from `pip install` to a number."""
+"""A plugin as a third party makes it, from `pip install` to a number."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_releasing_the_slot_of_an_offer_that_waits_ends_the_node(lent: SessionSt
 
 
 class Peer:
-    """A trainer whose model is one number, with the real Exchange, and a node that keeps to the contract."""
+    """A trainer whose model is one number, with the real SessionState, and a node that keeps to the contract."""
 
     def __init__(self, value: float, board: list[list[float]], me: int, eager: bool) -> None:
         self.value, self.board, self.me = value, board, me

@@ -78,7 +78,7 @@ def forged(name: str, number: int) -> bytes:
 
 @attrs.define
 class Listener:
-    """A Hearing with its own time."""
+    """A Receiver with its own time."""
 
     now: float = 0.0
     swarm: SwarmIdentity = OPEN
