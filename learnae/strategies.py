@@ -118,7 +118,8 @@ class Storage(Service, ABC):
 
         All or nothing: what raises, is cancelled or is killed with its process leaves nothing behind that counts. `roots` does not name
         the root, and a storage that frees what nobody names delivers none of its blocks. `blocks` is iterated once, in any thread; what
-        it raises comes through. Putting a root again replaces its blocks by the new ones. Raises UnavailableError.
+        it raises comes through. Putting a root again replaces its blocks by the new ones; where that fails, the root may be as it was
+        before, or be lost. Raises UnavailableError.
         """
 
     @abstractmethod
@@ -176,6 +177,10 @@ class RunningCall(Protocol):
     def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]: ...
 
 
+RUNNING_CALL: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)
+"""The call of a blocking service that runs here: set by the core, for `wait` and `interruptible`, and in no attribute of the author's."""
+
+
 class BlockingService(Strategy):
     """A service with plain methods, for clients that block or speak asyncio. The core runs each call in a thread.
 
@@ -197,16 +202,18 @@ class BlockingService(Strategy):
     leaves_machine: ClassVar[bool] = True
     threads: ClassVar[int] = 4
 
-    def __init__(self, options: Any, context: Context) -> None:
-        super().__init__(options, context)
-        self.running: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)  # set by the core
-
     def open(self) -> None:
-        """Called before all other calls but `check`, and again after an outage. Raises UnavailableError, ConfigError."""
+        """Called before all calls but `check`; again if it raised or took too long. Raises UnavailableError, ConfigError.
+
+        Where it raises, `close` is not called: release what it has.
+        """
         return
 
     def close(self) -> None:
-        """Called after the last call, and within two seconds: the peer leaves. Calls that were left alone may still run."""
+        """Called after the last call, if `open` has returned. The peer leaves after two seconds, whether or not this has returned.
+
+        Calls that were left alone may still run.
+        """
         return
 
     def check(self) -> Sequence[str]:
@@ -218,7 +225,7 @@ class BlockingService(Strategy):
 
         Under virtual time the seconds are virtual. Knows its call in the thread that the core called, and in what asyncio runs there.
         """
-        if (call := self.running.get()) is not None:
+        if (call := RUNNING_CALL.get()) is not None:
             return call.wait(seconds)
         time.sleep(seconds)
         return True
@@ -226,9 +233,10 @@ class BlockingService(Strategy):
     def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]:
         """While this is open, `interrupt` is called once if this call is no longer wanted: in another thread, or at once if it is late.
 
-        It makes the call end, for instance by closing its connection. What the call then raises is not told.
+        It makes the call end, for instance by closing its connection. What the call then raises is not told. It may still be running when
+        the block ends. Where several are open, each is called, the innermost first, also where one of them raises.
         """
-        call = self.running.get()
+        call = RUNNING_CALL.get()
         return nullcontext() if call is None else call.interruptible(interrupt)
 
 

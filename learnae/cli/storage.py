@@ -17,8 +17,9 @@ from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError
 from learnae.identity.homes import Home, claim
 from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
+from learnae.node.blocking import CLOSE_SECONDS
 from learnae.node.history import History
-from learnae.node.services import CLOSE_SECONDS, OPEN_SECONDS
+from learnae.node.services import OPEN_SECONDS
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.outlets import tell
 from learnae.records import Cid

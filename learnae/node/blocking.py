@@ -7,27 +7,31 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import trio
 
 from learnae.errors import UnavailableError
 from learnae.node.runtime import inline
 from learnae.records import Block, Cid, Heard
-from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+from learnae.strategies import RUNNING_CALL, Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 T = TypeVar("T")
 B = TypeVar("B")
 
 GRACE_SECONDS = 1.0  # for a call that is no longer wanted, before it is left alone
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 2.0  # for what any service does when it is left
 TURN_SECONDS = 30.0  # real ones, for which a call may hold up a run in virtual time
 
 
 class CallInThread(Generic[T]):
     """One call, seen by its thread and by the core. It begins, and then it is finished or given up, whichever comes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._interrupts: dict[object, Callable[[], object]] = {}
@@ -45,12 +49,12 @@ class CallInThread(Generic[T]):
             self._interrupts[key] = interrupt
             late = self._over.is_set()
         if late:
-            interrupt()
+            self._interrupt()
         try:
             yield
         finally:
             with self._lock:
-                del self._interrupts[key]
+                self._interrupts.pop(key, None)
 
     def delivering(self, deliver: Callable[[B], None]) -> Callable[[B], None]:
         """The same while the call is wanted; afterwards nothing."""
@@ -83,10 +87,22 @@ class CallInThread(Generic[T]):
         """It is no longer wanted. Whether it had begun."""
         with self._lock:
             self._over.set()
-            interrupts = list(self._interrupts.values())
-        if interrupts:  # they may block, and raise: what the author's code does in a thread of its own is no matter of the loop's
-            trio.lowlevel.start_thread_soon(lambda: [interrupt() for interrupt in interrupts], lambda outcome: None)
+            interruptible = bool(self._interrupts)
+        if interruptible:  # they may block, which is no matter of the loop's
+            trio.lowlevel.start_thread_soon(self._interrupt, lambda outcome: None)
         return self.began
+
+    def _interrupt(self) -> None:
+        """Each that is still open is called once, the innermost first, whatever those before it do."""
+        while True:
+            with self._lock:
+                if not self._interrupts:
+                    return
+                _, interrupt = self._interrupts.popitem()
+            try:
+                interrupt()
+            except BaseException as error:  # no thread ends the program
+                self._log.debug("interrupting.failed", exc_info=error)
 
     def give_up(self) -> bool:
         """Whether its thread must be left alone: it has not finished."""
@@ -103,8 +119,8 @@ class CallInThread(Generic[T]):
 class CallInTurns(CallInThread[T]):
     """The same under virtual time: thread and loop take turns, so that the same seed gives the same run, and a wait takes no real time."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(log)
         self._loop, self._thread = threading.Semaphore(0), threading.Semaphore(0)
         self._seconds = 0.0
 
@@ -158,17 +174,18 @@ class ServiceThreads:
         """Raises what it raises; `undo` is called in its thread where it succeeds after it was given up."""
         if not door and len(self._hanging) >= self._service.threads:
             raise UnavailableError(f"all of its {self._service.threads} threads hang in calls that were given up")
-        call: CallInThread[T] = CallInTurns() if self._service.context.in_thread is inline else CallInThread()
+        context = self._service.context
+        call: CallInThread[T] = CallInTurns(context.log) if context.in_thread is inline else CallInThread(context.log)
         hanging = self._opening if door else self._hanging
         loop, ended = trio.lowlevel.current_trio_token(), trio.Event()
 
         def work() -> None:
-            self._service.running.set(call)  # in a copy of the context
+            RUNNING_CALL.set(call)  # in a copy of the context
             if call.run(lambda: function(call)) and undo is not None:
                 try:
                     undo()
                 except Exception as error:
-                    self._service.context.log.debug("undoing.failed", exc_info=error)
+                    context.log.debug("undoing.failed", exc_info=error)
             hanging.pop(call, None)
             with suppress(trio.RunFinishedError):
                 loop.run_sync_soon(ended.set)

@@ -14,6 +14,7 @@ import trio
 
 from learnae.content.cids import check
 from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError
+from learnae.node.blocking import CLOSE_SECONDS
 from learnae.node.runtime import Outages, QuarantinedError
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import BLOCK_BYTES, Block, Cid, Heard
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 
 OPEN_SECONDS = 30.0
-CLOSE_SECONDS = 2.0
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 REST_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0)
 

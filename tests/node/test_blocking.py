@@ -188,6 +188,90 @@ def test_what_is_interruptible_is_interrupted_from_another_thread_and_what_it_ra
     assert stuck.closer != threading.get_ident()
 
 
+class Nested(Stuck):
+    """The interrupt of the inner one raises; the outer one is what ends the call."""
+
+    def stay(self) -> None:
+        with self.interruptible(self.free.set), self.interruptible(self.fail):
+            super().stay()
+
+    def fail(self) -> None:
+        raise SystemExit(3)
+
+
+def test_an_interrupt_that_raises_keeps_none_of_the_others_from_being_called(tmp_path: Path) -> None:
+    stuck = Nested(tmp_path)
+
+    async def main() -> None:
+        with trio.move_on_after(0.05):
+            await asynchronous(stuck).put(ROOT, [BLOCK])
+        assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
+
+    trio.run(main)
+    assert stuck.free.is_set()
+
+
+class Late(Stuck):
+    """Becomes interruptible when its call is no longer wanted, and again when it was interrupted."""
+
+    def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        self.interrupted = list[str]()
+        while self.wait(30):
+            pass
+        with self.interruptible(lambda: self.interrupted.append("outer")), self.interruptible(lambda: self.interrupted.append("inner")):
+            self.seen = list(self.interrupted)
+        self.stay()
+
+
+def test_what_becomes_interruptible_too_late_is_interrupted_at_once_and_once(tmp_path: Path) -> None:
+    stuck = Late(tmp_path)
+    stuck.free.set()
+
+    async def main() -> None:
+        with trio.move_on_after(0.05):
+            await asynchronous(stuck).put(ROOT, [BLOCK])
+        assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
+
+    trio.run(main)
+    assert stuck.seen == stuck.interrupted == ["outer", "inner"]
+
+
+class Waiting(Stuck):
+    """Has attributes of its own, and does not call the constructor of its base."""
+
+    def __init__(self, home: Path) -> None:
+        self.options, self.context = NoOptions(), make_context(home)
+        self.ended, self.running = threading.Semaphore(0), True
+
+    def put(self, root: Cid, blocks: Iterable[Block]) -> None:
+        while self.wait(30):
+            pass
+        self.ended.release()
+
+
+def test_no_attribute_of_the_author_and_no_constructor_stands_between_a_call_and_its_end(tmp_path: Path) -> None:
+    waiting = Waiting(tmp_path)
+
+    async def main() -> None:
+        with trio.move_on_after(0.05):
+            await asynchronous(waiting).put(ROOT, [BLOCK])
+        assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
+
+    trio.run(main)
+
+
+def test_a_service_that_calls_another_one_waits_no_longer_than_its_own_call(tmp_path: Path) -> None:
+    waiting, outer = Waiting(tmp_path), Stuck(tmp_path)
+    outer.stay = lambda: waiting.put(ROOT, [BLOCK])  # type: ignore[method-assign]
+
+    async def main() -> None:
+        with trio.move_on_after(0.05):
+            await asynchronous(outer).put(ROOT, [BLOCK])
+        assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
+
+    trio.run(main)
+
+
 class Asyncio(Stuck):
     """As somebody writes it whose client speaks asyncio."""
 

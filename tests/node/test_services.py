@@ -9,7 +9,8 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import PluginError, UnavailableError
-from learnae.node.services import BACK_OFF_SECONDS, CLOSE_SECONDS, OPEN_SECONDS, REST_SECONDS
+from learnae.node.blocking import CLOSE_SECONDS
+from learnae.node.services import BACK_OFF_SECONDS, OPEN_SECONDS, REST_SECONDS
 from learnae.testing.virtual_time import run_in_virtual_time
 
 
