@@ -16,13 +16,13 @@ import click
 import trio
 
 from learnae import opening
-from learnae.cli import endings, options
+from learnae.cli import exit_codes, options
 from learnae.cli.run import find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
-from learnae.config.kept import code_in, without_code
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of
+from learnae.config.saved_config import code_in, without_code
 from learnae.errors import ConfigError, Problem, UnavailableError
 from learnae.identity.homes import LOCK, Home, claim, open_home
 from learnae.identity.keys import identity_in
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from learnae.config.tables import Choice, Config
     from learnae.identity.swarms import SwarmIdentity
-    from learnae.node.services import Service as NamedService
+    from learnae.node.services import ServiceStrategy
     from learnae.plugins.offers import StrategyOffer
 
 
@@ -222,7 +222,7 @@ def _silent(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 CHECK_SECONDS = 20.0
 
 
-async def check_services(services: Iterable[NamedService], findings: Findings) -> None:
+async def check_services(services: Iterable[ServiceStrategy], findings: Findings) -> None:
     """Raises nothing that a service does: it becomes a problem, and the next one is asked."""
     for service in services:
         with trio.move_on_after(CHECK_SECONDS) as limit:
@@ -232,7 +232,7 @@ async def check_services(services: Iterable[NamedService], findings: Findings) -
             findings.problems.add(service.label, message, "see that what it needs can be reached, and answers")
 
 
-async def _check(service: NamedService, findings: Findings) -> None:
+async def _check(service: ServiceStrategy, findings: Findings) -> None:
     with findings.problems.collected():
         try:
             with service.calling(
@@ -328,7 +328,7 @@ def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> N
         tell(f"{file} is a program: what it names in {file.absolute().parent} is imported now, {', '.join(code)}; --no-code leaves it out")
     findings = examine(file, overrides, make_logger("debug" if debug else ""), code=not no_code)
     if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
-        raise click.exceptions.Exit(endings.say_all(findings.problems))
+        raise click.exceptions.Exit(exit_codes.say_all(findings.problems))
     findings.problems.raise_any()
     if no_code:
         left = f"left out: strategies, storages and announcers{''.join(f', {one}' for one in code)}"

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from learnae.cli.homes import HISTORY, Processes, processes_of
-from learnae.config.kept import KeptFile, kept
 from learnae.config.options import build
+from learnae.config.saved_config import KeptFile, kept
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.keys import identity_in

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from learnae.config.folders import default_home, expanded, folder_name, state_folder
-from learnae.config.kept import KeptFile, code_in, kept
 from learnae.config.load import read
 from learnae.config.options import KINDS, build, table_of
+from learnae.config.saved_config import KeptFile, code_in, kept
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import LOCK, holders

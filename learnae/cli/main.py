@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from learnae.cli import endings
+from learnae.cli import exit_codes
 from learnae.hookspecs import CommandEntry
 from learnae.outlets import say, tell
 from learnae.texts import harmless
 
 if TYPE_CHECKING:
-    from learnae.cli.offered import OfferedCommands
+    from learnae.cli.plugin_commands import OfferedCommands
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
@@ -72,7 +72,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            blamed = endings.mistake_in_command(ctx.meta.get(_OWNER), error)
+            blamed = exit_codes.mistake_in_command(ctx.meta.get(_OWNER), error)
             if blamed is None:
                 raise
             raise blamed from error
@@ -95,7 +95,7 @@ def _say_each(remarks: Sequence[str]) -> None:
 
 def _offered(ctx: click.Context) -> OfferedCommands:
     """Looked for once, and only where it is asked for: this reads the metadata of all that is installed."""
-    from learnae.cli.offered import find_offered
+    from learnae.cli.plugin_commands import find_offered
 
     found: OfferedCommands = ctx.meta[_OFFERED] if _OFFERED in ctx.meta else find_offered(COMMANDS)
     ctx.meta[_OFFERED] = found
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.getcwd()
     except OSError as error:
         gone = click.UsageError(f"the folder that this is run in cannot be used: {error.strerror}; go to another one first")
-        return endings.report(gone)
+        return exit_codes.report(gone)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
-    return endings.run(learnae, "learnae", arguments)
+    return exit_codes.run(learnae, "learnae", arguments)

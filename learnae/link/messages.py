@@ -131,7 +131,7 @@ class Start:
     """The trainer's first line: the hello, and all that a node needs to begin. Descriptors are inherited."""
 
     hello: Hello
-    config: Mapping[str, Any]  # the peer's file as learnae.config.kept.dump made it
+    config: Mapping[str, Any]  # the peer's file as learnae.config.saved_config.dump made it
     folder: str  # where that file lies
     home: str
     memory_fd: int

@@ -13,9 +13,9 @@ from pathlib import Path
 import trio
 
 from learnae.config.folders import meeting_place
-from learnae.config.kept import keep
 from learnae.config.load import disabled, load_document
 from learnae.config.rules import swarm_of
+from learnae.config.saved_config import keep
 from learnae.errors import ConfigError, LearnaeError, PluginError
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity

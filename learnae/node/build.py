@@ -14,7 +14,7 @@ from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.control import Orders
-from learnae.node.fetching import Fetcher, LogShare
+from learnae.node.fetching import Fetcher
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
@@ -27,6 +27,7 @@ from learnae.node.node import Node
 from learnae.node.obtaining import BackgroundFetches, Obtainer, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Heartbeat, Publisher
+from learnae.node.rate_limits import LogShare
 from learnae.node.receive import Receiver, SequenceNumbers
 from learnae.node.relay import BlockRelay, MessageRelay, Relay
 from learnae.node.reports import WatcherCalls

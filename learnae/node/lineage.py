@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 import attrs
 
 from learnae.config.tables import JoinTable
-from learnae.node.fetching import LogShare
+from learnae.node.rate_limits import LogShare
 from learnae.node.runtime import Outages
 from learnae.records import Cid, PeerId
 

@@ -28,7 +28,7 @@ OPEN_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 REST_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0)
 
-Service = ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]
+ServiceStrategy = ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]
 S = TypeVar("S", ConfiguredStrategy[Storage], ConfiguredStrategy[Announcer])
 
 
@@ -51,11 +51,11 @@ class Services:
 
     outages: Outages
     failure: LearnaeError | None = None
-    _open: dict[Service, trio.Event] = attrs.field(factory=dict)
-    _hung: dict[Service, tuple[int, float]] = attrs.field(factory=dict)  # how often in a row, and until when it is left alone
+    _open: dict[ServiceStrategy, trio.Event] = attrs.field(factory=dict)
+    _hung: dict[ServiceStrategy, tuple[int, float]] = attrs.field(factory=dict)  # how often in a row, and until when it is left alone
     _leaving: trio.Event = attrs.field(factory=trio.Event)
 
-    async def open(self, services: Iterable[Service], nursery: trio.Nursery) -> None:
+    async def open(self, services: Iterable[ServiceStrategy], nursery: trio.Nursery) -> None:
         """Keep them open, each in a task of its own; returns when the first try of each is over, well or not."""
         tried = {service: trio.Event() for service in services}
         for service, event in tried.items():
@@ -71,19 +71,19 @@ class Services:
         """Let all of them close, within a limit."""
         self._leaving.set()
 
-    async def opened(self, service: Service) -> None:
+    async def opened(self, service: ServiceStrategy) -> None:
         """Wait until it is open."""
         await self._open[service].wait()
 
-    def is_open(self, service: Service) -> bool:
+    def is_open(self, service: ServiceStrategy) -> bool:
         return service in self._open and self._open[service].is_set()
 
-    def ready(self, service: Service) -> bool:
+    def ready(self, service: ServiceStrategy) -> bool:
         """Whether it is open, and has not just been cut off for its silence."""
         return self.is_open(service) and trio.current_time() >= self._hung.get(service, (0, -math.inf))[1]
 
     @contextmanager
-    def using(self, service: Service, doing: str, seconds: float) -> Iterator[Attempt]:
+    def using(self, service: ServiceStrategy, doing: str, seconds: float) -> Iterator[Attempt]:
         """Cuts off what takes longer. Whatever the plugin raises is an outage: told once, and over when the same works again."""
         attempt = Attempt(f"{doing} by {service.label}")
         with self._bounded(service, attempt, seconds):
@@ -109,7 +109,7 @@ class Services:
         return [service for service, attempt in attempts if attempt.worked]
 
     @contextmanager
-    def _bounded(self, service: Service, attempt: Attempt, seconds: float) -> Iterator[None]:
+    def _bounded(self, service: ServiceStrategy, attempt: Attempt, seconds: float) -> Iterator[None]:
         try:
             with service.calling(attempt.what, within=seconds), trio.move_on_after(seconds) as limit:
                 yield
@@ -128,11 +128,11 @@ class Services:
         else:
             self.outages.works(attempt.what)
 
-    def _leave_alone(self, service: Service) -> None:
+    def _leave_alone(self, service: ServiceStrategy) -> None:
         times = self._hung.get(service, (0, 0.0))[0]
         self._hung[service] = times + 1, trio.current_time() + REST_SECONDS[min(times, len(REST_SECONDS) - 1)]
 
-    async def _keep_open(self, service: Service, tried: trio.Event) -> None:
+    async def _keep_open(self, service: ServiceStrategy, tried: trio.Event) -> None:
         for seconds in back_off():
             try:
                 await self._hold_open(service, tried)
@@ -146,7 +146,7 @@ class Services:
             if self._leaving.is_set() or self.failure:
                 return
 
-    async def _hold_open(self, service: Service, tried: trio.Event) -> None:
+    async def _hold_open(self, service: ServiceStrategy, tried: trio.Event) -> None:
         """Entered and left in one task, as nurseries inside a service want it."""
         with (
             trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS) as limit,

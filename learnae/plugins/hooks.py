@@ -48,8 +48,8 @@ BASES: dict[str, tuple[type[Strategy], ...]] = {
 
 REGISTER = {f"learnae_register_{kind}": kind for kind in BASES}
 WATCH = ("learnae_round_finished", "learnae_update_judged", "learnae_peer_changed")
-COMMANDS, DEMO = "learnae_register_commands", "learnae_register_demo"
-HOOKS = (*REGISTER, COMMANDS, DEMO, *WATCH)
+COMMANDS_HOOK, DEMO = "learnae_register_commands", "learnae_register_demo"
+HOOKS = (*REGISTER, COMMANDS_HOOK, DEMO, *WATCH)
 
 
 @attrs.frozen

@@ -206,7 +206,7 @@ def open_document(
     log: FilteringBoundLogger | None = None,
     local: bool = True,
 ) -> tuple[Config, PluginManager]:
-    """As `open_peer_file`, from a document: also one that `learnae.config.kept.dump` made. Without `local` no code beside it is run."""
+    """As `open_peer_file`, from a document: also one that `learnae.config.saved_config.dump` made. Without `local` no code of it runs."""
     manager = PluginManager.discover(disabled(document, overrides), log=log, local=local)
     config = load_document(document, folder=folder, name=name, overrides=overrides, options_of=manager.options_of(folder))
     return config, manager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from learnae.config.folders import default_home, expanded
-from learnae.config.kept import dump
+from learnae.config.saved_config import dump
 from learnae.config.tables import SwarmTable
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger

@@ -69,7 +69,7 @@ class SwarmSettings:
     patience: float = 0.1
     hang_seconds: float = 30.0
     bench_rounds: int = 10
-    config: Mapping[str, Any] = attrs.field(factory=dict)  # as learnae.config.kept.dump makes it
+    config: Mapping[str, Any] = attrs.field(factory=dict)  # as learnae.config.saved_config.dump makes it
     folder: str = attrs.field(factory=os.getcwd)
     home: str = ""
     home_fd: int = -1  # holds the lock on the home; stays with the caller

@@ -7,7 +7,7 @@ import errno
 import click
 import pytest
 
-from learnae.cli.endings import report
+from learnae.cli.exit_codes import report
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 
 

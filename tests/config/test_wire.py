@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae import PluginError
-from learnae.config.kept import dump
 from learnae.config.load import load_document
 from learnae.config.options import OptionsOf
+from learnae.config.saved_config import dump
 from learnae.config.tables import Config
 
 Read = Callable[..., Config]

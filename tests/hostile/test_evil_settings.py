@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from learnae.cli.endings import LISTED
+from learnae.cli.exit_codes import LISTED
 from learnae.cli.main import main
 from learnae.config import rules
 from learnae.config.problems import DEEPEST, MOST_KEYS

@@ -21,7 +21,7 @@ import pytest
 import structlog
 
 from learnae.cli.main import main
-from learnae.config.kept import keep
+from learnae.config.saved_config import keep
 from learnae.errors import LearnaeError
 from learnae.identity.homes import Home, claim
 from learnae.identity.keys import Identity

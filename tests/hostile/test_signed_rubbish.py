@@ -10,7 +10,7 @@ import cbor2
 import pytest
 
 from learnae.identity import envelopes
-from learnae.node.signature_budget import KEYS
+from learnae.node.rate_limits import KEYS
 from learnae.records import Kind, Leaving
 from tests.support.hostile.cheap_signatures import OPEN, PRIVATE, Checks, Listener, forged, said, signer, update
 from tests.support.hostile.signed_floods import (

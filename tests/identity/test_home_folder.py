@@ -15,8 +15,8 @@ import pytest
 
 from learnae.cli.home_state import read_home
 from learnae.cli.orders import order_deny
-from learnae.config.kept import keep
 from learnae.config.load import load_document
+from learnae.config.saved_config import keep
 from learnae.errors import ConfigError
 from learnae.identity import homes
 from learnae.identity.homes import claim, open_home

@@ -11,9 +11,10 @@ import structlog
 import trio
 
 from learnae.content import roots
-from learnae.node.fetching import AT_ONCE_SECONDS, SHARE, Fetcher, LogShare, TimeShare
-from learnae.node.obtaining import Obtainer, TransferPace
+from learnae.node.fetching import Fetcher
+from learnae.node.obtaining import AT_ONCE_SECONDS, SHARE, Obtainer, TimeShare, TransferPace
 from learnae.node.peers import Peers
+from learnae.node.rate_limits import LogShare
 from learnae.node.reports import RoundRecord
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32

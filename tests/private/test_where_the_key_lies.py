@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from learnae.config.folders import meeting_place
-from learnae.config.kept import dump
 from learnae.config.load import load_document
 from learnae.config.rules import swarm_of
+from learnae.config.saved_config import dump
 from learnae.config.tables import Config
 from learnae.errors import ConfigError
 from learnae.identity.swarms import SwarmIdentity, SwarmKey

@@ -25,8 +25,8 @@ SPEC.loader.exec_module(reference)
 PAGE = ROOT / "docs" / "reference" / "public-names.md"
 PUBLIC = {"learnae", "learnae.testing", "learnae.lowlevel", "learnae.integrations"}
 EXCEPTIONS = {  # until the old names of these commands go
-    "plugins/ipfs/learnae_ipfs/command.py: learnae.cli.endings",
-    "plugins/iota/learnae_iota/command.py: learnae.cli.endings",
+    "plugins/ipfs/learnae_ipfs/command.py: learnae.cli.exit_codes",
+    "plugins/iota/learnae_iota/command.py: learnae.cli.exit_codes",
 }
 
 CODE = sorted([*ROOT.glob("plugins/*/learnae_*/**/*.py"), *ROOT.glob("examples/**/*.py")])

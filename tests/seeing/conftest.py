@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from learnae.cli.main import main
-from learnae.config.kept import FILE
+from learnae.config.saved_config import FILE
 from learnae.identity.keys import Identity
 from learnae.node.history import EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.history_reader import Sighting

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from learnae.config.kept import FILE, keep, kept
+from learnae.config.saved_config import FILE, keep, kept
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import on_wall_clock, sightings
 from learnae.plugins.manager import open_document

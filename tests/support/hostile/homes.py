@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from learnae.config.kept import FILE, KeptFile, kept
 from learnae.config.options import build
+from learnae.config.saved_config import FILE, KeptFile, kept
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.errors import ConfigError, UnavailableError
 from learnae.identity.homes import holders

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from learnae.node.signature_budget import KEYS
+from learnae.node.rate_limits import KEYS
 from learnae.records import Present, Sample
 from tests.support.hostile.cheap_signatures import Checks, Listener, forged, said
 

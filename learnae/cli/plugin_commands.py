@@ -11,7 +11,7 @@ import click
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.hookspecs import CommandEntry
 from learnae.plugins.calls import described, naming
-from learnae.plugins.hooks import COMMANDS, ONLY, Installed, Plugin, hooks_of, installed, is_reference, only_named, resolve
+from learnae.plugins.hooks import COMMANDS_HOOK, ONLY, Installed, Plugin, hooks_of, installed, is_reference, only_named, resolve
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -88,7 +88,7 @@ def _commands_of(one: Installed) -> Iterator[OfferedCommand]:
         one.check()
         raise
     for hook in hooks_of(one.plugin, module):
-        if hook.name == COMMANDS:
+        if hook.name == COMMANDS_HOOK:
             returned = hook()
             if flaw := _flaw_of(returned):
                 raise PluginError(one.plugin.name, f"running {hook.name}", flaw)

@@ -1,4 +1,4 @@
-"""How many signatures are checked in a second: each costs some hundred times what it costs to send rubbish.
+"""Limits by rate: how many signatures are checked, and how many lines tell of strangers. A check costs a hundred times what rubbish does.
 
 What is over a limit is refused without having been looked at, and nobody is blamed: its medium shows it again, or its peer says the next.
 """
@@ -48,6 +48,18 @@ class TokenBucket:
         there = self.has(now, rank)
         self._left -= there
         return there
+
+
+@attrs.define
+class LogShare:
+    """Lines that tell what strangers did: some at once, then one a minute. What is not told can be told later, if it is still so."""
+
+    clock: Callable[[], float]
+    _lines: TokenBucket = attrs.field(factory=lambda: TokenBucket(rate=1 / 60, most=8))
+
+    def take(self) -> bool:
+        """Whether one more may be written now."""
+        return self._lines.take(self.clock())
 
 
 @attrs.define
