@@ -1,8 +1,8 @@
 """Learnae: unequal, unreliable machines train one PyTorch model together, with nobody in charge.
 
-Four modules are public: `learnae` for all users and plugins, `learnae.testing` for the tests of plugins, `learnae.lowlevel` for plugins
-that speak to a network or a daemon, and `learnae.integrations` for other libraries. All else is private and may change at any time:
-`docs/reference/stability.md` says what is kept. Importing this module needs neither torch nor numpy.
+Three modules are public: `learnae` for all users and plugins, `learnae.testing` for the tests of plugins, and `learnae.lowlevel` for
+plugins that speak to a network or a daemon. All else is private and may change at any time: `docs/reference/stability.md` says what is
+kept. Importing this module needs neither torch nor numpy.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -61,12 +61,15 @@ from learnae.strategies import (
 )
 
 if TYPE_CHECKING:
+    from learnae.elementwise import Array
     from learnae.trainer.join import join
-    from learnae.trainer.loop import TrainingLoop
+    from learnae.trainer.loop import TrainingLoop, TrainingProgress
+    from learnae.trainer.status import Status
     from learnae.trainer.swarm import Swarm
 
 __all__ = [
     "Announcer",
+    "Array",
     "Block",
     "BlockingAnnouncer",
     "BlockingService",
@@ -103,11 +106,13 @@ __all__ = [
     "Selector",
     "Service",
     "State",
+    "Status",
     "Storage",
     "Strategy",
     "Swarm",
     "TensorSpec",
     "TrainingLoop",
+    "TrainingProgress",
     "UnavailableError",
     "Update",
     "UpdateRejectedError",
@@ -118,7 +123,15 @@ __all__ = [
     "join",
 ]
 
-_NEED_TORCH = {"join": "learnae.trainer.join", "Swarm": "learnae.trainer.swarm", "TrainingLoop": "learnae.trainer.loop"}
+_FROM = {
+    "Array": "learnae.elementwise",
+    "Status": "learnae.trainer.status",
+    "Swarm": "learnae.trainer.swarm",
+    "TrainingLoop": "learnae.trainer.loop",
+    "TrainingProgress": "learnae.trainer.loop",
+    "join": "learnae.trainer.join",
+}
+"""Where the names lie that need torch or numpy."""
 _RENAMED = {
     "NeedsTorch": "NeedsTorchError",
     "Trainer": "TrainingLoop",
@@ -126,15 +139,21 @@ _RENAMED = {
     "UpdateRejected": "UpdateRejectedError",
 }
 
+if not TYPE_CHECKING:  # a type checker would take it as leave for any name, also a misspelt one
 
-def __getattr__(name: str) -> Any:
-    if name not in _NEED_TORCH:
-        return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
-    import importlib
+    def __getattr__(name: str) -> Any:
+        if name not in _FROM:
+            return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
+        import importlib
 
-    try:
-        return getattr(importlib.import_module(_NEED_TORCH[name]), name)
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            raise NeedsTorchError(f"learnae.{name}") from error
-        raise
+        try:
+            found = globals()[name] = getattr(importlib.import_module(_FROM[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name == "torch":
+                raise NeedsTorchError(f"learnae.{name}") from error
+            raise
+        return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from learnae.records import Array, LocalModel, Received
+    from learnae.records import LocalModel, Received
     from learnae.strategies import ElementwiseMerge
 
     Mask = NDArray[np.bool_] | None
 
+Array = NDArray[np.float32]
 PIECE = 1 << 16
 """Elements in a piece: 256 KiB of float32, so that a few rows stay in the cache of a core."""
 

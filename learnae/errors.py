@@ -132,6 +132,7 @@ def renamed_argument(call: str, old: str, new: str, value: T, *, clash: bool, go
 
 _RENAMED = {"NeedsTorch": "NeedsTorchError", "Unavailable": "UnavailableError", "UpdateRejected": "UpdateRejectedError"}
 
+if not TYPE_CHECKING:  # a type checker would take it as leave for any name, also a misspelt one
 
-def __getattr__(name: str) -> Any:
-    return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
+    def __getattr__(name: str) -> Any:
+        return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from learnae.opening import open_file, read_file, save_file
     from learnae.outlets import say, tell
     from learnae.plugins.manager import read_swarm
-    from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Sample
+    from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Leaving, Present, Sample, Slice
     from learnae.strategies import RunInThread
     from learnae.waiting import Backoff, in_thread_until
 
@@ -43,11 +43,14 @@ __all__ = [
     "Home",
     "HttpClient",
     "Identity",
+    "Leaving",
     "Matches",
+    "Present",
     "Response",
     "ResponseTooLongError",
     "RunInThread",
     "Sample",
+    "Slice",
     "SwarmIdentity",
     "SwarmKey",
     "cid_bytes",
@@ -116,6 +119,9 @@ _FROM = {
     "Identity": "learnae.identity.keys",
     "Announcement": "learnae.records",
     "Sample": "learnae.records",
+    "Slice": "learnae.records",
+    "Present": "learnae.records",
+    "Leaving": "learnae.records",
     "encode_envelope": "learnae.identity.envelopes",
     "SAMPLE_BYTES": "learnae.identity.envelopes",
     "MOST_NUMBERS": "learnae.identity.envelopes",
@@ -123,15 +129,16 @@ _FROM = {
 }
 """Where each name lies; behind a colon, what it is called there."""
 
+if not TYPE_CHECKING:  # a type checker would take it as leave for any name, also a misspelt one
 
-def __getattr__(name: str) -> Any:
-    if name not in _FROM:
-        return renamed_attribute(__name__, name, {}, gone_in="")
-    import importlib
+    def __getattr__(name: str) -> Any:
+        if name not in _FROM:
+            return renamed_attribute(__name__, name, {}, gone_in="")
+        import importlib
 
-    module, _, inner = _FROM[name].partition(":")
-    found = globals()[name] = getattr(importlib.import_module(module), inner or name)
-    return found
+        module, _, inner = _FROM[name].partition(":")
+        found = globals()[name] = getattr(importlib.import_module(module), inner or name)
+        return found
 
 
 def __dir__() -> list[str]:

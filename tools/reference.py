@@ -184,6 +184,7 @@ TESTING = {
 """What is public of the modules for tests; the rest of them is for Learnae's own."""
 
 CONSTANTS = {  # and types that are a name for others: no docstring goes with them
+    "Array": "The type of a tensor of float32, of any shape, as numpy has it: `NDArray[np.float32]`.",
     "BLOCK_BYTES": "The most bytes of one block: 524,288, which is what every implementation of bitswap moves.",
     "DURATION": "The validator of a key that is a time in seconds: more than 0, and at most a year.",
     "HINT_CHARACTERS": "The most characters of one text in `Storage.hints`: 200.",

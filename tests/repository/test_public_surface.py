@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import learnae
 from learnae import lowlevel
 
 ROOT = Path(__file__).parents[2]
@@ -23,11 +24,7 @@ reference = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(reference)
 
 PAGE = ROOT / "docs" / "reference" / "public-names.md"
-PUBLIC = {"learnae", "learnae.testing", "learnae.lowlevel", "learnae.integrations"}
-EXCEPTIONS = {  # until the old names of these commands go
-    "plugins/ipfs/learnae_ipfs/command.py: learnae.cli.exit_codes",
-    "plugins/iota/learnae_iota/command.py: learnae.cli.exit_codes",
-}
+PUBLIC = {"learnae", "learnae.testing", "learnae.lowlevel"}
 
 CODE = sorted([*ROOT.glob("plugins/*/learnae_*/**/*.py"), *ROOT.glob("examples/**/*.py")])
 PAGES = sorted(
@@ -82,13 +79,13 @@ def test_there_is_something_to_look_at() -> None:
 
 
 def test_our_plugins_and_examples_import_public_names_alone() -> None:
-    private = {
+    private = [
         f"{file.relative_to(ROOT)}: {module}{f'.{name}' if name else ''}"
         for file in CODE
         for module, name in imported(file.read_text())
         if not is_public(module, name)
-    }
-    assert private == {entry for entry in EXCEPTIONS if entry in private}, private - EXCEPTIONS
+    ]
+    assert not private
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -152,8 +149,26 @@ def test_the_names_of_the_lowlevel_module_are_those_that_it_finds() -> None:
     assert sorted(lowlevel.__all__) == sorted(lowlevel._FROM) == sorted(dir(lowlevel))
     for name in lowlevel.__all__:
         assert getattr(lowlevel, name) is not None
-    with pytest.raises(AttributeError, match=r"learnae\.lowlevel.*nothing_of_ours"):
-        _ = lowlevel.nothing_of_ours
+    missing = "nothing_of_ours"
+    with pytest.raises(AttributeError, match=rf"learnae\.lowlevel.*{missing}"):
+        getattr(lowlevel, missing)
+
+
+def test_the_names_of_the_first_module_are_those_that_it_shows() -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    assert sorted(learnae.__all__) == dir(learnae)
+    for name in learnae.__all__:
+        assert getattr(learnae, name) is vars(learnae)[name], "it is looked for each time anew"
+
+
+def answers_for_any_name(code: str) -> bool:
+    """Whether a type checker takes any name of this module for one that is there."""
+    return any(isinstance(line, ast.FunctionDef) and line.name == "__getattr__" for line in ast.parse(code).body)
+
+
+def test_a_misspelt_name_is_an_error_to_a_type_checker() -> None:
+    assert answers_for_any_name("def __getattr__(name: str) -> Any: ...")
+    assert [str(file.relative_to(ROOT)) for file in (ROOT / "learnae").rglob("*.py") if answers_for_any_name(file.read_text())] == []
 
 
 @pytest.mark.parametrize("module", ["learnae", "learnae.lowlevel"])
