@@ -17,7 +17,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class CommandEntry:
     """A command of `learnae`: where it is, and what `learnae --help` says of it in one line.
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
-    "demo": CommandEntry("learnae.cli.demo:demo", "Four peers learn to read digits; one is killed."),
-    "init": CommandEntry("learnae.cli.new:init", "Make a project that `learnae run` runs as it is."),
-    "run": CommandEntry("learnae.cli.run:run", "Train in a swarm as FILE says."),
-    "check": CommandEntry("learnae.cli.check:check", "Name all that keeps FILE from running."),
-    "new-plugin": CommandEntry("learnae.cli.new:new_plugin", "Make a package with a strategy of your own."),
-    "key": CommandEntry("learnae.cli.new:key", "Make the key of a private swarm."),
-    "plugins": CommandEntry("learnae.cli.plugins:plugins", "List all strategies, and broken plugins."),
-    "status": CommandEntry("learnae.cli.status:status", "Show how a peer is, and whom it hears."),
-    "why": CommandEntry("learnae.cli.why:why", "Tell what became of each update, and why."),
-    "history": CommandEntry("learnae.cli.history:history", "Show the rounds of a peer."),
-    "export": CommandEntry("learnae.cli.export:export", "Write a peer's model to a safetensors file."),
-    "deny": CommandEntry("learnae.cli.orders:deny", "Hear a peer no more, from the next round on."),
-    "allow": CommandEntry("learnae.cli.orders:allow", "Hear a peer again that was denied."),
-    "rejoin": CommandEntry("learnae.cli.orders:rejoin", "Move a peer to another lineage."),
-    "storage": CommandEntry("learnae.cli.storage:storage", "Remove what a peer has stored."),
+    "demo": CommandEntry(place="learnae.cli.demo:demo", short_help="Four peers learn to read digits; one is killed."),
+    "init": CommandEntry(place="learnae.cli.new:init", short_help="Make a project that `learnae run` runs as it is."),
+    "run": CommandEntry(place="learnae.cli.run:run", short_help="Train in a swarm as FILE says."),
+    "check": CommandEntry(place="learnae.cli.check:check", short_help="Name all that keeps FILE from running."),
+    "new-plugin": CommandEntry(place="learnae.cli.new:new_plugin", short_help="Make a package with a strategy of your own."),
+    "key": CommandEntry(place="learnae.cli.new:key", short_help="Make the key of a private swarm."),
+    "plugins": CommandEntry(place="learnae.cli.plugins:plugins", short_help="List all strategies, and broken plugins."),
+    "status": CommandEntry(place="learnae.cli.status:status", short_help="Show how a peer is, and whom it hears."),
+    "why": CommandEntry(place="learnae.cli.why:why", short_help="Tell what became of each update, and why."),
+    "history": CommandEntry(place="learnae.cli.history:history", short_help="Show the rounds of a peer."),
+    "export": CommandEntry(place="learnae.cli.export:export", short_help="Write a peer's model to a safetensors file."),
+    "deny": CommandEntry(place="learnae.cli.orders:deny", short_help="Hear a peer no more, from the next round on."),
+    "allow": CommandEntry(place="learnae.cli.orders:allow", short_help="Hear a peer again that was denied."),
+    "rejoin": CommandEntry(place="learnae.cli.orders:rejoin", short_help="Move a peer to another lineage."),
+    "storage": CommandEntry(place="learnae.cli.storage:storage", short_help="Remove what a peer has stored."),
 }
 """In the order of `--help`."""
 

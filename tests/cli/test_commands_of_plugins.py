@@ -18,7 +18,7 @@ OFFERS = """
 
     @hookimpl
     def learnae_register_commands():
-        return {{"{name}": CommandEntry("{module}.command:{name}", "{help}")}}
+        return {{"{name}": CommandEntry(place="{module}.command:{name}", short_help="{help}")}}
 """
 MOON = """
     import sys
@@ -150,11 +150,11 @@ BROKEN = {
     "none": "return None",
     "list": "return ['moon']",
     "text": "return {'moon': 'learnae_bad.command:moon'}",
-    "name": "return {'the moon': CommandEntry('learnae_bad.command:moon', 'Help.')}",
-    "option": "return {'--moon': CommandEntry('learnae_bad.command:moon', 'Help.')}",
-    "reference": "return {'moon': CommandEntry('learnae_bad.command', 'Help.')}",
-    "help": "return {'moon': CommandEntry('learnae_bad.command:moon', 'Two\\nlines.')}",
-    "silent": "return {'moon': CommandEntry('learnae_bad.command:moon', '')}",
+    "name": "return {'the moon': CommandEntry(place='learnae_bad.command:moon', short_help='Help.')}",
+    "option": "return {'--moon': CommandEntry(place='learnae_bad.command:moon', short_help='Help.')}",
+    "reference": "return {'moon': CommandEntry(place='learnae_bad.command', short_help='Help.')}",
+    "help": "return {'moon': CommandEntry(place='learnae_bad.command:moon', short_help='Two\\nlines.')}",
+    "silent": "return {'moon': CommandEntry(place='learnae_bad.command:moon', short_help='')}",
 }
 
 

@@ -17,4 +17,4 @@ def learnae_register_demo() -> Mapping[str, str]:
 
 @hookimpl
 def learnae_register_commands() -> Mapping[str, CommandEntry]:
-    return {"iota": CommandEntry("learnae_iota.command:iota", "Run a private tangle on this machine.")}
+    return {"iota": CommandEntry(place="learnae_iota.command:iota", short_help="Run a private tangle on this machine.")}

@@ -17,4 +17,4 @@ def learnae_register_demo() -> Mapping[str, str]:
 
 @hookimpl
 def learnae_register_commands() -> Mapping[str, CommandEntry]:
-    return {"ipfs": CommandEntry("learnae_ipfs.command:ipfs", "Let your own IPFS daemon into a swarm.")}
+    return {"ipfs": CommandEntry(place="learnae_ipfs.command:ipfs", short_help="Let your own IPFS daemon into a swarm.")}
