@@ -64,7 +64,7 @@ def init(folder: Path, private: bool, debug: bool) -> None:
     if extras := missing_extras():
         tell(f'    pip install "learnae[{",".join(extras)}]"')
     tell(f"    cd {in_shell(folder)}", "    learnae run learnae.toml", "")
-    tell("and in a second terminal, in the same folder, with images of its own: SHARE=1 learnae run learnae.toml")
+    tell("and in a second terminal, in the same folder, with images of its own:", "    SHARE=1 learnae run learnae.toml")
     if private:
         tell(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import attrs
@@ -42,11 +43,20 @@ class Reporter:
     bytes: int = 0
 
     def __call__(self, event: str) -> None:
-        self.swarm.flush(LAST_MERGE_SECONDS if event == "final" else MERGE_SECONDS)
+        if event == "final":
+            self._await_a_merge()
+        else:
+            self.swarm.flush(MERGE_SECONDS)
         status = self.swarm.status
         self.bytes += sum(report.published_bytes + report.fetched_bytes for report in self.swarm.reports())
         counts = {"heard": status.heard, "merged": status.merged, "refused": status.refused, "bytes": self.bytes}
         say({"event": event, "steps": status.steps, "accuracy": accuracy(self.model, self.test), **counts})
+
+    def _await_a_merge(self) -> None:
+        """A round in which nothing came leaves the model as two digits have trained it: one more is waited for, but not for ever."""
+        merged, end = self.swarm.status.merged, time.monotonic() + LAST_MERGE_SECONDS
+        while self.swarm.status.merged == merged and (left := end - time.monotonic()) > 0:
+            self.swarm.flush(left)
 
 
 def say(line: dict[str, object]) -> None:
