@@ -115,7 +115,8 @@ def renamed_attribute(module: str, name: str, renamed: Mapping[str, str], *, gon
     """For the `__getattr__` of a module: what an old name of it stands for. Raises AttributeError for a name that never was one."""
     if name not in renamed:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warn_renamed(f"{module}.{name}", f"{module}.{renamed[name]}", gone_in=gone_in, stacklevel=3)
+    public = module.partition(".")[0]  # where plugins shall take it from
+    warn_renamed(f"{module}.{name}", f"{public}.{renamed[name]}", gone_in=gone_in, stacklevel=3)
     return getattr(sys.modules[module], renamed[name])
 
 

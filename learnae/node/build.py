@@ -72,8 +72,9 @@ class Given:
 
     @property
     def left_behind(self) -> PublishedUpdate | None:
-        """The newest of the own updates that fits the model."""
-        return next((own for own in self.kept if own.signature == self.signature), None)
+        """The newest of the own updates that fits the model; None where the trainer's model has come further, by a checkpoint."""
+        own = next((own for own in self.kept if own.signature == self.signature), None)
+        return None if own is not None and own.age < self.link.hello.progress.age else own
 
 
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:

@@ -84,7 +84,7 @@ def test_an_installed_plugin_of_old_names_is_loaded_and_told(install: Install, t
     assert {word for one in told for word in str(one.message).split() if word.endswith("Error")} == {
         "learnae.UnavailableError",
         "learnae.UpdateRejectedError",
-        "learnae.errors.NeedsTorchError",
+        "learnae.NeedsTorchError",
     }
 
 

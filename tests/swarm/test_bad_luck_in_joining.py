@@ -65,6 +65,22 @@ def test_what_the_own_home_holds_is_adopted_by_a_trainer_that_starts_anew(run_wo
     assert [line["log_level"] for line in logs if line["event"] == "lineage.joined"] == ["warning"]
 
 
+def test_a_checkpoint_that_has_come_further_than_what_the_own_home_holds_is_not_replaced_by_it(run_world):
+    """A run that ended while it founded its lineage: the checkpoint names none, and the first update lies in the home."""
+
+    async def main(world):
+        a = await leave_behind(world, "a", 8.0, LINEAGE)
+        world.swarm.medium.newest.clear()
+        a.replace_trainer(world.peer("a", 3.0).trainer)
+        a.trainer.progress = attrs.evolve(a.trainer.progress, age=10_000)
+        a.start()
+        await trio.sleep(3)
+        return a
+
+    a = run_world(main, **NOW)
+    assert (outcomes(a)[0], value(a)) == ("founded", 3.0)
+
+
 def test_a_fresh_start_neither_adopts_the_own_past_nor_that_of_others(run_world):
     async def main(world):
         a = await leave_behind(world, "a", 8.0, LINEAGE)
