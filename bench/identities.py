@@ -27,8 +27,7 @@ from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Block, Cid, Encoded, PeerId
-from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 HONEST, WINDOW = 20, 50
 SHAPE = 33, 33  # as few values as a codec is asked for

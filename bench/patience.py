@@ -30,8 +30,7 @@ from learnae.node import rounds
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryMedium, MemoryStorage
-from learnae.testing.swarm import MemoryLink, MemoryTrainer, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import MemoryLink, MemoryTrainer, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from learnae.trainer.model_progress import WaitBudget
 from tests.support.digits_swarm import SPLITS, Learner, accuracy, fresh_model
 

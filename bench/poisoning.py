@@ -21,8 +21,7 @@ from machine import describe
 from tables import show
 
 from learnae.demo.digits import CLASSES, Digits, load
-from learnae.testing.swarm import Model, SimulatedSwarm, Train
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import Model, SimulatedSwarm, Train, run_in_virtual_time
 from tests.support.digits_swarm import PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model
 
 SPLIT, RATE = "shards", 0.3

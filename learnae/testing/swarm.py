@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 import numpy as np
 import structlog
 import trio
+import trio.testing
+from trio._core import _run as trio_internals
 
 from learnae.config.load import load_document
 from learnae.identity.keys import Identity
@@ -29,6 +32,24 @@ from learnae.records import PeerId, RoundReport, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.records import Array
+
+
+T = TypeVar("T")
+
+
+def run_in_virtual_time(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0, limit_seconds: float = 1e6) -> T:
+    """Run `main` with a clock that jumps to the next deadline whenever nothing can be done; the same seed, the same order of events."""
+
+    async def bounded() -> T:
+        with trio.fail_after(limit_seconds):
+            return await main(*args)
+
+    deterministic, chance = trio_internals._ALLOW_DETERMINISTIC_SCHEDULING, trio_internals._r
+    trio_internals._ALLOW_DETERMINISTIC_SCHEDULING, trio_internals._r = True, random.Random(seed)  # type: ignore[misc]
+    try:
+        return trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        trio_internals._ALLOW_DETERMINISTIC_SCHEDULING, trio_internals._r = deterministic, chance  # type: ignore[misc]
 
 
 Model = dict[str, Any]

@@ -17,7 +17,7 @@ from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import LocalModel, Merged
 from learnae.strategies import Merge
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from learnae.trainer.watchdog import MOST, QuarantineHistory
 
 

@@ -20,8 +20,7 @@ from learnae.identity.swarms import channel, swarm_id
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStore
 from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
-from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from tests.support.hostile.announcements import signed
 from tests.support.hostile.cheap_signatures import Checks
 

@@ -19,7 +19,7 @@ from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorage
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 # -- announcements ---------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, Search
 from learnae.node.obtaining import Obtained
 from learnae.node.reports import RoundRecord
 from learnae.records import Announcement, PeerId
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from tests.support.records import an_update
 
 NEVER = 10.0  # when the deadline of a fetch has passed

@@ -7,7 +7,7 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import UnavailableError
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 
 class Slow:

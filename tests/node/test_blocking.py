@@ -20,7 +20,7 @@ from learnae.plugins.offers import StrategyOffer
 from learnae.records import Block, Cid, Heard
 from learnae.strategies import BlockingStorage, NoOptions, Storage
 from learnae.testing.context import SharedResources, make_context
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from tests.support.blocking import BoardAnnouncer, FolderStorage
 
 BLOCK = Block(raw_cid(b"block"), b"block")

@@ -19,7 +19,7 @@ from learnae.node.relay import LONGEST, NEWEST, BlockRelay
 from learnae.node.retention import RetentionPolicy
 from learnae.records import Announcement
 from learnae.testing.context import make_runtime, peer_named
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from tests.support.records import an_update
 
 

@@ -17,7 +17,7 @@ from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.runtime import Outages
 from learnae.node.services import MOST_WAITING, Messages
 from learnae.records import BLOCK_BYTES, Block, Heard
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 MODEL = {"w": np.arange(300_000, dtype=np.float32)}
 LIMIT = 10_000_000

@@ -12,7 +12,7 @@ from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.reports import RoundRecord
 from learnae.records import Announcement, PeerId
 from learnae.testing.context import make_runtime
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from tests.support.records import an_update
 
 

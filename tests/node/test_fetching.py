@@ -13,7 +13,7 @@ from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.faults import Fault, FaultyStorage, always, nth
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 MODEL = {"w": np.arange(300_000, dtype=np.float32), "b": np.ones(3, np.float32)}  # three data blocks
 LIMIT = 10_000_000

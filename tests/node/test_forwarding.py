@@ -23,7 +23,7 @@ from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, Kind, Leaving, Present
 from learnae.strategies import Announcer
 from learnae.testing.context import peer_named
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 BODIES = {Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
 

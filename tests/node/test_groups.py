@@ -13,7 +13,7 @@ from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unav
 from learnae.node.runtime import PluginCalls, in_worker_threads
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.calls import naming
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 DOWN = UnavailableError("the daemon is down")
 ODD = TypeError("wrong version")

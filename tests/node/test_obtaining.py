@@ -22,7 +22,7 @@ from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, make_runtime, peer_named
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 MODEL = {"w": np.arange(1000, dtype=np.float32)}
 SPECS = {"w": TensorSpec(name="w", dtype="float32", shape=(1000,))}

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from learnae.errors import PluginError, UnavailableError
 from learnae.node.blocking import CLOSE_SECONDS
 from learnae.node.services import BACK_OFF_SECONDS, OPEN_SECONDS, REST_SECONDS
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 
 class Moody:

@@ -20,7 +20,7 @@ from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, make_runtime
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 
 TENSORS = 400
 MODEL = {f"layer.{number}.weight": np.zeros(1, np.float32) for number in range(TENSORS)}

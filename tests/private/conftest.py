@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from learnae.identity.swarms import SwarmKey
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 NAME = "sparrows"
 TENSOR = "secret_layer.weight"

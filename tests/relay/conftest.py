@@ -20,8 +20,7 @@ from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium, MemoryStorage, MemoryStore
 from learnae.records import Announcement, Cid, PeerId
 from learnae.testing.faults import FaultyStorage, Plan
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 LINEAGE = b"together"
 PUT_SECONDS = 0.15  # so long a peer that was told of an update too early would search for it in vain

@@ -109,3 +109,9 @@ def test_what_is_installed_holds_no_test_support() -> None:
     support = {path.stem for path in (ROOT / "tests" / "support").rglob("*.py")} - {"__init__"}
     of_tests = [str(path.relative_to(ROOT)) for path in CODE if "tests.support" in (text := path.read_text()) or "import conftest" in text]
     assert support and of_tests == []
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """Without its `__init__.py` one cannot be imported from an archive."""
+    folders = {path.parent for path in CODE}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []

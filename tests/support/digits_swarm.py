@@ -13,8 +13,7 @@ import numpy as np
 import trio
 
 from learnae.demo.digits import Digits, load
-from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from tests.support import partitions
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage, MemoryStore
 from learnae.records import PeerId
 from learnae.strategies import Strategy
 from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, Plan
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 
 @attrs.define

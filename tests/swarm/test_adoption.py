@@ -6,8 +6,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learnae.testing.swarm import MemoryTrainer, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import MemoryTrainer, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 FAULTY_SECONDS, CALM_SECONDS = 20, 40
 SANE_ONLY = {"gate": {"use": "sane"}}  # clipping would slow consensus down: it has tests of its own

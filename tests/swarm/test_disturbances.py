@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import trio
 
-from learnae.testing.swarm import MemoryTrainer, SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import MemoryTrainer, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 SIZE = 20
 

@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from learnae.plugins.memory import MemoryMedium
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 MEAN_LATENCIES = (0.05, 0.3, 1.0, 3.0, 6.0)
 

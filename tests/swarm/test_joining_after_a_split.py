@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 
 from learnae.plugins.memory import MemoryMedium
 from learnae.testing.faults import Fault, always
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 
 SMALL, LARGE = b"lineage1", b"lineage2"
 YIELD = {"join": {"on_split": "yield"}}

@@ -8,8 +8,7 @@ import numpy as np
 import trio
 
 from learnae.plugins.memory import MemoryMedium
-from learnae.testing.swarm import SimulatedSwarm
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import SimulatedSwarm, run_in_virtual_time
 
 
 def drift(rng: np.random.Generator, model) -> int:

@@ -14,7 +14,7 @@ import trio
 from learnae import UnavailableError
 from learnae.content.cids import raw_cid
 from learnae.testing.published import fetched, payloads, published, same
-from learnae.testing.virtual_time import run_in_virtual_time
+from learnae.testing.swarm import run_in_virtual_time
 from learnae_ipfs import meetings
 from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.meetings import DAEMONS, DIALS, HUNG_SECONDS, MEET_SECONDS, STRANGE, Meetings
