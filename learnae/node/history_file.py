@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import HomeFolder, open_home
+from learnae.identity.homes import ROOT, HomeFolder, open_home
 from learnae.node.history_limits import (
     INDEX,
     JOURNAL,
@@ -73,7 +73,12 @@ def check_files(folder: HomeFolder, name: str) -> bool:
 
 
 def _close_to_others(folder: HomeFolder, name: str) -> None:
-    """Who may read a file may lock it, and so keep its owner from writing. What SQLite puts beside it takes its rights."""
+    """Who may read a file may lock it, and so keep its owner from writing. What SQLite puts beside it takes its rights.
+
+    Others may look into a home of root's that is open to them, as into a container's.
+    """
+    if os.geteuid() == ROOT:
+        return
     with suppress(FileExistsError):
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder.fd))
     for one in (name, *(f"{name}{suffix}" for suffix in BESIDE)):
