@@ -10,28 +10,10 @@ from learnae.errors import ConfigError, UnavailableError
 from learnae.node.history import RESERVED, EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.inbox import HighWaterMark
 from learnae.node.strategy_state import dump_state, load_state
-from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+from learnae.records import Cid, Kind, PeerId, UpdateVerdict
+from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)
-
-
-def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
-    return RoundReport(
-        round=number,
-        seconds=0.5,
-        lineage=b"l" * 8,
-        age=20,
-        published=Cid("root"),
-        published_bytes=10,
-        fetched_bytes=20,
-        heard=3,
-        chosen=2,
-        merged=1,
-        refused=1,
-        failed=0,
-        outcome="merged",
-        verdicts=verdicts,
-    )
 
 
 @pytest.fixture
@@ -87,7 +69,7 @@ def test_the_fate_of_an_update_can_be_asked_for_by_peer_and_by_root(path):
     bad = UpdateVerdict(
         round=1, peer=PeerId("b" * 64), number=6, root=Cid("r6"), merged=False, weight=0.0, scale=1.0, stage="sane", reason="non-finite"
     )
-    history.add_round(report(1, good, bad))
+    history.add_round(a_full_report(1, good, bad))
     assert history.reader.verdicts(peer=ALICE) == [good]
     assert history.reader.verdicts(root="r6") == [bad]
     assert history.reader.verdicts() == [bad, good]

@@ -14,28 +14,10 @@ from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_reader import Sighting
 from learnae.node.history_schema import STEPS, VERSION
-from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+from learnae.records import Cid, Kind, PeerId, UpdateVerdict
+from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)
-
-
-def report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
-    return RoundReport(
-        round=number,
-        seconds=0.5,
-        lineage=b"l" * 8,
-        age=20,
-        published=Cid("root"),
-        published_bytes=10,
-        fetched_bytes=20,
-        heard=3,
-        chosen=2,
-        merged=1,
-        refused=1,
-        failed=0,
-        outcome="merged",
-        verdicts=verdicts,
-    )
 
 
 @pytest.fixture
@@ -53,9 +35,9 @@ def files_of(path):
 def test_a_reader_sees_what_a_node_writes_and_keeps_nobody_from_writing(path):
     writer = History.open(path)
     reader = History.read(path)
-    writer.add_round(report(1))
+    writer.add_round(a_full_report(1))
     assert [one.round for one in reader.reader.past_rounds(10)] == [1]
-    writer.add_round(report(2))
+    writer.add_round(a_full_report(2))
     assert [one.round for one in reader.reader.past_rounds(10)] == [2, 1]
     with pytest.raises(UnavailableError, match="readonly"):
         reader.orders.deny(ALICE)
@@ -63,7 +45,7 @@ def test_a_reader_sees_what_a_node_writes_and_keeps_nobody_from_writing(path):
 
 def test_a_reader_leaves_the_home_of_a_peer_that_has_ended_as_it_was(path):
     with History.open(path) as writer:
-        writer.add_round(report(1))
+        writer.add_round(a_full_report(1))
     before = files_of(path)
     assert list(before) == [path.name]
     with History.read(path) as reader:
@@ -73,27 +55,27 @@ def test_a_reader_leaves_the_home_of_a_peer_that_has_ended_as_it_was(path):
 
 def test_a_file_at_rest_that_a_node_opens_while_it_is_read_is_read_again(path, monkeypatch):
     with History.open(path) as earlier:
-        earlier.add_round(report(1))
+        earlier.add_round(a_full_report(1))
     writers = []
 
     def copied_while_a_node_starts(connection, place, copied=history_file._copied):
         copy = copied(connection, place)
         if not writers:
             writers.append(History.open(path))
-            writers[0].add_round(report(2))
+            writers[0].add_round(a_full_report(2))
         return copy
 
     monkeypatch.setattr(history_file, "_copied", copied_while_a_node_starts)
     with History.read(path) as reader:
         assert reader.last_round() == 2
-        writers[0].add_round(report(3))
+        writers[0].add_round(a_full_report(3))
         assert reader.last_round() == 3
     writers[0].close()
 
 
 def test_a_file_at_rest_that_is_changed_and_closed_while_it_is_read_is_read_again(path, monkeypatch):
     with History.open(path) as earlier:
-        earlier.add_round(report(1))
+        earlier.add_round(a_full_report(1))
     states = iter([(0, 0, 0)])
     state = history_file._state
 
@@ -127,7 +109,7 @@ def test_a_history_in_a_folder_that_can_only_be_read_is_read_with_all_that_was_w
         live, path = Path(folder) / "live", Path(folder) / "kept" / "history.sqlite"
         live.mkdir()
         writer = History.open(live / path.name)
-        writer.add_round(report(1))
+        writer.add_round(a_full_report(1))
         if not killed:
             writer.close()
         shutil.copytree(live, path.parent, ignore=shutil.ignore_patterns("*-shm"))
@@ -186,7 +168,7 @@ def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
     with History.open(path) as history:
         assert history.next_number(Kind.UPDATE) == 42
         assert history.reader.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
-        history.add_round(report(3))
+        history.add_round(a_full_report(3))
         assert [(one.round, one.splits, one.lost) for one in history.reader.past_rounds(2)] == [(3, (), 0), (2, (), 0)]
     assert version_of(path) == VERSION
     with History.open(path) as again:
@@ -289,7 +271,7 @@ def test_bytes_are_summed_over_all_time_and_since_a_moment(path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: now[0])
     monkeypatch.setattr("learnae.node.history.KEPT_ROUNDS", 2)
     for number in (1, 2, 3):
-        history.add_round(report(number))
+        history.add_round(a_full_report(number))
         now[0] += 100
     assert len(history.reader.past_rounds(10)) == 2
     assert (history.reader.totals()["published_bytes"], history.reader.totals()["fetched_bytes"]) == (30, 60)
@@ -298,7 +280,7 @@ def test_bytes_are_summed_over_all_time_and_since_a_moment(path, monkeypatch):
 
 def test_splits_come_back_with_their_round(path):
     history = History.open(path)
-    history.add_round(attrs.evolve(report(1), splits=(b"12345678", b"abcdefgh")))
+    history.add_round(attrs.evolve(a_full_report(1), splits=(b"12345678", b"abcdefgh")))
     assert history.reader.past_rounds(1)[0].splits == (b"12345678", b"abcdefgh")
 
 
@@ -307,7 +289,7 @@ def test_peers_and_roots_are_found_by_their_beginning(path):
         History.open(path),
         UpdateVerdict(round=1, peer=ALICE, number=5, root=Cid("bafyrei5"), merged=True, weight=1.0, scale=1.0, stage="merge", reason=""),
     )
-    history.add_round(report(1, good))
+    history.add_round(a_full_report(1, good))
     history.orders.deny(PeerId("ab" * 32))
     assert history.reader.peers_beginning("aaaa", 10) == [ALICE]
     assert history.reader.peers_beginning("a", 10) == [ALICE, PeerId("ab" * 32)]

@@ -5,26 +5,7 @@ import pytest
 from learnae.identity.homes import open_home
 from learnae.node import history_file
 from learnae.node.history import History
-from learnae.records import Cid, RoundReport
-
-
-def report(number):
-    return RoundReport(
-        round=number,
-        seconds=0.5,
-        lineage=b"l" * 8,
-        age=20,
-        published=Cid("root"),
-        published_bytes=10,
-        fetched_bytes=20,
-        heard=3,
-        chosen=2,
-        merged=1,
-        refused=1,
-        failed=0,
-        outcome="merged",
-        verdicts=(),
-    )
+from tests.support.records import a_full_report
 
 
 @pytest.fixture
@@ -38,7 +19,7 @@ def files_of(path):
 
 def test_a_peer_that_ends_just_before_the_look_leaves_its_home_as_it_was(path, monkeypatch):
     with History.open(path) as writer:
-        writer.add_round(report(1))
+        writer.add_round(a_full_report(1))
     before, looks, has_journal = files_of(path), iter([True]), history_file._has_journal
     monkeypatch.setattr(history_file, "_has_journal", lambda file: next(looks, False) or has_journal(file))
     with History.read(path) as reader:
@@ -51,7 +32,7 @@ def test_a_look_never_takes_the_journal_of_a_writer_away(path):
     with History.open(path) as writer:
         with open_home(path.parent) as folder:
             history_file._put_journal_away(history_file._File(folder, path))
-        writer.add_round(report(1))
+        writer.add_round(a_full_report(1))
         with History.read(path) as reader:
             assert reader.last_round() == 1
 
@@ -59,7 +40,7 @@ def test_a_look_never_takes_the_journal_of_a_writer_away(path):
 @pytest.mark.parametrize("change", ["written", "gone"])
 def test_a_journal_is_not_copied_beside_a_file_to_which_it_does_not_belong(path, monkeypatch, change):
     writer = History.open(path)
-    writer.add_round(report(1))
+    writer.add_round(a_full_report(1))
 
     def copied_while_the_peer_ends(source, target, size, copy=history_file.copy_most):
         copy(source, target, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from learnae.records import Cid, RoundReport, Update
+from learnae.records import Cid, RoundReport, Update, UpdateVerdict
 
 _CLAIMS: dict[str, Any] = {
     "bytes": 1,
@@ -43,3 +43,23 @@ def an_update(root: Cid | str = "root", **claims: Any) -> Update:
 def a_report(**facts: Any) -> RoundReport:
     """Of a round in which nothing happened but this."""
     return RoundReport(**{**_ROUND, **facts})
+
+
+def a_full_report(number: int, *verdicts: UpdateVerdict) -> RoundReport:
+    """Of a round in which each thing that is counted has happened."""
+    return RoundReport(
+        round=number,
+        seconds=0.5,
+        lineage=b"l" * 8,
+        age=20,
+        published=Cid("root"),
+        published_bytes=10,
+        fetched_bytes=20,
+        heard=3,
+        chosen=2,
+        merged=1,
+        refused=1,
+        failed=0,
+        outcome="merged",
+        verdicts=verdicts,
+    )
