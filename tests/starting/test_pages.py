@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.new import KINDS
+from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
 from learnae.plugins.manager import open_document
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,46 @@ def test_the_example_passes_the_tests_of_its_kind() -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "skipped" not in result.stdout
+
+
+@pytest.fixture
+def shared_folder(tmp_path: Path) -> Path:
+    """The files of the page's storage and announcer, as somebody would copy them, and the folders that they ask for."""
+    page = DOCS / "plugins.md"
+    [code] = [block for block in blocks(page, "python") if "class FolderStorage(" in block]
+    [kits] = [block for block in blocks(page, "python") if "class TestFolderStorage(" in block]
+    [file] = [block for block in blocks(page, "toml") if "shared_folder:FolderStorage" in block]
+    for name, text in (("shared_folder.py", code), ("test_shared_folder.py", kits), ("learnae.toml", file)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "blocks").mkdir()
+    (tmp_path / "messages").mkdir()
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_storage_and_the_announcer_of_a_page_pass_all_of_their_kits(shared_folder: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", "."]
+    result = subprocess.run(command, cwd=shared_folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "skipped" not in result.stdout
+
+
+def test_the_file_that_a_page_shows_for_its_storage_and_announcer_can_be_used(shared_folder: Path) -> None:
+    command = [sys.executable, "-m", "learnae", "check", "learnae.toml"]
+    result = subprocess.run(command, cwd=shared_folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "shared_folder:FolderAnnouncer" in result.stdout
+
+
+def test_the_page_on_plugins_shows_the_arguments_of_each_error_as_they_are() -> None:
+    shown = dict(re.findall(r"\b(\w+Error|Problem)\(([a-z][^)]*)\)`", (DOCS / "plugins.md").read_text()))
+    for error in (ConfigError, Problem, UnavailableError, UpdateRejectedError, PluginError):
+        arguments = inspect.signature(error).parameters.values()
+        assert shown[error.__name__] == ", ".join(
+            each.name if each.default is each.empty else f"{each.name}={json.dumps(each.default) if each.default == '' else each.default}"
+            for each in arguments
+        )
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
