@@ -1,0 +1,1 @@
+"""Peers that connect directly, over libp2p. This module is light: listing plugins imports it."""

@@ -1,0 +1,111 @@
+"""What a transport must give: streams between peers that prove who they are.
+
+Peers and addresses are text, which only the transport reads. A peer is named by its public key, and a connection is to exactly that peer,
+encrypted, or it is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import attrs
+
+FAST_WRITE = 65_507
+"""Bytes of one write that make one full frame of yamux in one message of noise: half as many writes and locks as any other length."""
+
+FAST_READ = 1 << 18
+"""Bytes that one read asks for."""
+
+
+class StreamClosedError(Exception):
+    """The stream has ended: the other end has reset it, or its connection is lost."""
+
+
+class UnreachableError(Exception):
+    """No connection to this peer can be had now, or it does not speak this protocol."""
+
+
+class Stream(Protocol):
+    """Bytes in both directions, in order. One task reads and another may write."""
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end, proven."""
+        ...
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Returns when all is on its way, and the buffer may be used anew. Raises StreamClosedError."""
+        ...
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """At least one byte, at most `max_bytes`; none where the other end has said that it sends no more. Raises StreamClosedError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Send no more. What was sent still arrives. Raises nothing but Cancelled."""
+        ...
+
+    async def reset(self) -> None:
+        """End both directions at once, also where this task is cancelled. Raises nothing."""
+        ...
+
+
+Handler = Callable[[Stream], Awaitable[None]]
+"""Serves one stream, in a task of its own. When it ends the stream is reset; what it raises ends nothing but its stream."""
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """One connection as it is now."""
+
+    peer: str
+    address: str  # of the other end
+    direct: bool = True  # not through a relay
+    inbound: bool = False  # the other end has dialled
+    interface: str | None = None  # of this machine; None where it is not known
+    rtt: float | None = None  # seconds; None where nobody has measured it
+    bytes_in: int = 0
+    bytes_out: int = 0
+    found_by: str = ""  # "file", "mdns", "hint", "remembered", ...; empty for who came by itself
+
+
+class Transport(Protocol):
+    """One host. All of it is called in one trio run."""
+
+    @property
+    def peer(self) -> str:
+        """This host's own name."""
+        ...
+
+    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+        """Returns when there is a connection to this peer; at once where there is one already. Any of the addresses will do.
+
+        May run several times at once for one peer, with other addresses; one connection is kept. Cancelled, it leaves nothing behind.
+        Raises UnreachableError, also for addresses that it cannot read.
+        """
+        ...
+
+    async def disconnect(self, peer: str) -> None:
+        """Close the connection to this peer, if there is one, without waiting for its answer. Raises nothing but Cancelled."""
+        ...
+
+    async def open_stream(self, peer: str, protocol: str) -> Stream:
+        """A new stream over the connection that there is; it dials nobody. Raises UnreachableError."""
+        ...
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        """From now on, `handler` serves each stream that others open with this protocol."""
+        ...
+
+    def connections(self) -> Sequence[Connection]:
+        """Those that are open, at most one for each peer."""
+        ...
+
+    def local_addresses(self) -> Sequence[str]:
+        """Where others can dial this host, the best first."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """From now on, call this whenever a connection has come or gone. It neither blocks nor raises."""
+        ...
