@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 COMMANDS: Mapping[str, CommandEntry] = {
-    "demo": CommandEntry(place="learnae.cli.demo:demo", short_help="Four peers learn to read digits; one is killed."),
+    "demo": CommandEntry(place="learnae.cli.new:demo", short_help="Four peers learn to read digits; one is killed."),
     "init": CommandEntry(place="learnae.cli.new:init", short_help="Make a project that `learnae run` runs as it is."),
     "run": CommandEntry(place="learnae.cli.run:run", short_help="Train in a swarm as FILE says."),
     "check": CommandEntry(place="learnae.cli.check:check", short_help="Name all that keeps FILE from running."),

@@ -13,10 +13,9 @@ from learnae.content.meta import Limits, first_difference
 from learnae.content.unpack import Manifest
 from learnae.errors import LearnaeError
 from learnae.node.fetching import Fetcher, Transfer
-from learnae.node.inbox import InboxEntry
+from learnae.node.inbox import InboxEntry, update
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
-from learnae.node.selection import update
 from learnae.records import BLOCK_BYTES, PeerId, TensorSpec
 from learnae.strategies import RunInThread
 

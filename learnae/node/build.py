@@ -12,6 +12,7 @@ from learnae.content.meta import model_signature
 from learnae.identity.keys import Admission, Identity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
+from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.control import Orders
 from learnae.node.fetching import Fetcher
@@ -84,10 +85,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     state, pace, services = LineageState(config.join, identity.peer), TransferPace(config.node.fetch_seconds), Services(runtime.outages)
     watchers = WatcherCalls(manager, runtime)
     receiver = _receiver(given, watchers)
+    attempts = FetchAttempts(receiver.inbox, receiver.peers)
     publisher = _publisher(given, receiver, services)
     retention = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in given.kept))
     relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
-    fetches = _fetches(given, _fetcher(given, receiver, services), receiver, pace, relay)
+    fetches = _fetches(given, _fetcher(given, receiver, services), attempts, pace, relay)
     memory = StrategyStates(history, runtime.log)
     selection = _selection(given, receiver, fetches, memory)
     gates = GateChain(strategies.gates, runtime.outages)
@@ -100,6 +102,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         strategies=strategies,
         services=services,
         receiver=receiver,
+        attempts=attempts,
         history=history,
         publisher=publisher,
         presence=Heartbeat(strategies, services, publisher, runtime.outages),
@@ -161,20 +164,20 @@ def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace:
     return Relay(given.identity.peer, forwarding, carrying, swarm.alias)
 
 
-def _fetches(given: Given, fetcher: Fetcher, receiver: Receiver, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
+def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
     obtainer = Obtainer(
         fetcher=fetcher,
         strategies=given.strategies,
         specs=given.by_name,
-        peers=receiver.peers,
+        peers=attempts.peers,
+        attempts=attempts,
         limit=given.largest_update,
         pace=pace,
         runtime=given.runtime,
         on_fetched=relay.fetched if relay else None,
-        on_tried=receiver.inbox.tried,
         own_bytes=given.kept[0].bytes if given.kept else raw_bytes(given.specs),
     )
-    return BackgroundFetches(obtainer, receiver.peers, pace, given.config.selector.count, given.runtime)
+    return BackgroundFetches(obtainer, attempts.peers, pace, given.config.selector.count, given.runtime)
 
 
 def _fetcher(given: Given, receiver: Receiver, services: Services) -> Fetcher:
@@ -192,6 +195,7 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, mem
     return UpdateSelection(
         inbox=receiver.inbox,
         peers=receiver.peers,
+        attempts=fetches.obtainer.attempts,
         selector=given.strategies.selector,
         count=given.config.selector.count,
         limit=given.largest_update,
@@ -226,6 +230,7 @@ def _rounds(
         claims=Claims([spec.name for spec in given.specs if is_counter(spec)]),
         company=LineagePopulation(selection, receiver, heard_before(given.history.reader.heard())),
         peers=receiver.peers,
+        attempts=fetches.obtainer.attempts,
         pace=fetches.pace,
         patience=given.config.train.patience,
         runtime=given.runtime,

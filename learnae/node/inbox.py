@@ -11,7 +11,7 @@ from statistics import fmean
 import attrs
 import numpy as np
 
-from learnae.records import Announcement, Kind, PeerId
+from learnae.records import Announcement, Kind, PeerId, Update
 
 WINDOW = 8
 UNKNOWN_SECONDS = 30.0  # for whoever was heard once: three times the usual `train.round_seconds`
@@ -78,7 +78,7 @@ Key = tuple[PeerId, Kind]
 
 @attrs.frozen
 class InboxEntry:
-    """An announcement as it was heard: when, in which own round, and whether it was there before this node listened."""
+    """An announcement as it was heard: when, in which own round, whether it was there before this node listened, and on which medium."""
 
     announcement: Announcement
     digest: bytes
@@ -86,7 +86,7 @@ class InboxEntry:
     heard_at: float
     heard_round: int
     backlog: bool
-    again: bool = False  # it stands for its update as somebody has announced it a second time
+    medium: str = ""  # the first that brought it
 
     @property
     def peer(self) -> PeerId:
@@ -95,6 +95,13 @@ class InboxEntry:
     @property
     def key(self) -> Key:
         return self.announcement.peer, self.announcement.kind
+
+
+def update(entry: InboxEntry) -> Update:
+    """What an entry of this kind announces."""
+    body = entry.announcement.body
+    assert isinstance(body, Update)
+    return body
 
 
 class Arrival(enum.Enum):
@@ -118,16 +125,10 @@ class HighWaterMark:
 
 @attrs.define
 class KnownPeer:
-    """What is held of one peer. It is silent until it is heard live, and again when it leaves or is not heard for some rounds.
-
-    `again` is the newest update that was heard a second time: whoever makes one available where its peer does not store says it again.
-    `missing` tells that nothing could be had of the one that was tried last as its peer has announced it.
-    """
+    """What is held of one peer. It is silent until it is heard live, and when it leaves or is not heard for some rounds."""
 
     entries: dict[Kind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
-    again: InboxEntry | None = None
-    missing: bool = False
     rhythm: PublishingRate = attrs.field(factory=PublishingRate)
 
     @property
@@ -175,24 +176,6 @@ class Inbox:
 
     def get(self, peer: PeerId, kind: Kind) -> InboxEntry | None:
         return self.known[peer].entries.get(kind) if peer in self.known else None
-
-    def hear_again(self, entry: InboxEntry) -> None:
-        """What this peer has said lately was said once more."""
-        known = self.known.get(entry.peer)
-        if known is None or entry.announcement.kind is not Kind.UPDATE:
-            return
-        if known.again is None or entry.announcement.number > known.again.announcement.number:
-            known.again = attrs.evolve(entry, again=True)
-
-    def tried(self, entry: InboxEntry, there: bool) -> None:
-        """Whether something could be had of it."""
-        if (known := self.known.get(entry.peer)) and not entry.again:
-            known.missing = not there
-
-    def stand_in(self, peer: PeerId) -> InboxEntry | None:
-        """What was heard again of a peer, where nothing could be had of what it has announced itself."""
-        known = self.known[peer]
-        return known.again if known.missing else None
 
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""

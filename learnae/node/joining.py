@@ -13,7 +13,7 @@ import trio
 from learnae.errors import PluginError
 from learnae.link.messages import Snapshot
 from learnae.node.history import PublishedUpdate
-from learnae.node.inbox import InboxEntry
+from learnae.node.inbox import InboxEntry, update
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
 from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
@@ -22,7 +22,7 @@ from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
 from learnae.node.rounds import MergeBuffers, copy_tensors
 from learnae.node.runtime import Runtime
-from learnae.node.selection import UpdateSelection, update
+from learnae.node.selection import UpdateSelection
 from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
 
 ABANDONING = ("yielded", "rejoined")
@@ -104,7 +104,7 @@ class LineageAdoption:
                 return True
             round_record.failed(chosen.entry, *flaw)
             if chosen.entry.peer != self.lineage_state.own:
-                self.obtainer.peers.failed(chosen.entry.peer, again=chosen.entry.again)
+                self.obtainer.attempts.failed(chosen.entry)
             obtained.remove(chosen)
         self.misses.note(lineage, round_record.round)
         return False

@@ -14,10 +14,9 @@ import trio
 from learnae.errors import PluginError
 from learnae.node.claims import ENOUGH, OLDEST, held, lower_median
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import InboxEntry
+from learnae.node.inbox import InboxEntry, update
 from learnae.node.obtaining import LEAST_SECONDS, Obtained, Obtainer
 from learnae.node.reports import RoundRecord
-from learnae.node.selection import update
 from learnae.node.tensors import finite, is_counter
 from learnae.records import LocalModel, PeerId
 

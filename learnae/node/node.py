@@ -12,6 +12,7 @@ from learnae.config.tables import NodeTable
 from learnae.errors import PluginError, UnavailableError
 from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
+from learnae.node.attempts import FetchAttempts
 from learnae.node.control import Orders
 from learnae.node.history import History
 from learnae.node.joining import Joining
@@ -45,6 +46,7 @@ class Node:
     strategies: StrategySet
     services: Services
     receiver: Receiver
+    attempts: FetchAttempts
     history: History
     publisher: Publisher
     presence: Heartbeat
@@ -222,7 +224,11 @@ class Node:
 
     def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
         news = self.receiver.hear(heard, announcer.label)
-        if self.relay is not None and (entry := self.receiver.said(heard.message)) is not None:
+        if (entry := self.receiver.said(heard.message)) is None:
+            return
+        if not (news or heard.backlog):
+            self.attempts.hear_once_more(entry, announcer.label)
+        if self.relay is not None:
             self.relay.hear(announcer, entry, news=news)
 
     async def _leave(self) -> None:

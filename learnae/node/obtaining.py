@@ -13,14 +13,14 @@ import numpy as np
 import trio
 
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
+from learnae.node.attempts import FetchAttempts
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
-from learnae.node.inbox import InboxEntry
+from learnae.node.inbox import InboxEntry, update
 from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.runtime import QuarantinedError, Runtime
-from learnae.node.selection import update
 from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
 from learnae.strategies import RunInThread
@@ -166,11 +166,11 @@ class Obtainer:
     strategies: StrategySet
     specs: Mapping[str, TensorSpec]
     peers: Peers
+    attempts: FetchAttempts
     limit: int
     pace: TransferPace
     runtime: Runtime
     on_fetched: Callable[[InboxEntry, Transfer], None] | None = None
-    on_tried: Callable[[InboxEntry, bool], None] | None = None
     own_bytes: float = math.inf
     strangers: TimeShare = attrs.field(
         default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
@@ -196,7 +196,7 @@ class Obtainer:
         meanwhile what has come. Who is cancelled from outside was not waited for, and nothing is noted of the peer.
         """
         transfer, started = transfer or Transfer(self.limit), self.runtime.clock()
-        known_speed = self.peers.get(entry.peer, again=entry.again).bytes_per_second
+        known_speed = self.attempts.record(entry).bytes_per_second
         seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), known_speed)
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
@@ -209,18 +209,17 @@ class Obtainer:
                 failure = ("fetch", str(error))
             except (UpdateRejectedError, PluginError) as error:
                 failure, blame = (stage_of(error), str(error)), not isinstance(error, QuarantinedError)
-        took, record = self.runtime.clock() - started, self.peers.note(entry.peer, again=entry.again)
-        record.last_tried = round_record.round
+        took = self.runtime.clock() - started
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
         round_record.fetched_bytes += transfer.bytes
-        if self.on_tried:
-            self.on_tried(entry, obtained is not None or failure[0] != "fetch" or transfer.bytes > 0)
+        there = obtained is not None or failure[0] != "fetch" or transfer.bytes > 0
+        record = self.attempts.tried(entry, round_record.round, there=there)
         if obtained is None:
             if limit.cancelled_caught:
                 self._guess(record, took, self.believed(update(entry).bytes), transfer.bytes)
             if blame:
-                self.peers.failed(entry.peer, again=entry.again)
+                self.attempts.failed(entry)
             round_record.failed(entry, *failure)
             return None
         transfer.heard()

@@ -21,6 +21,7 @@ FAILING = 8
 LEAST = 1 / 16
 LOST = 3
 """After so many failures in a row there is none left."""
+DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 
 
 def after_merge(trust: float) -> float:
@@ -30,6 +31,11 @@ def after_merge(trust: float) -> float:
 def after_failure(trust: float, failures: int) -> float:
     """`failures` in a row, with this one."""
     return 0.0 if failures >= LOST or not trust else max(LEAST, trust / FAILING)
+
+
+def waits(last_tried: int | None, failures: int, round_: int) -> bool:
+    """Whether what has failed so often is left alone for now, as the default selector does."""
+    return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)
 
 
 def _ordered(records: Mapping[PeerId, PeerRecord]) -> OrderedDict[PeerId, PeerRecord]:
@@ -44,23 +50,21 @@ class Peers:
     capacity: int
     _records: OrderedDict[PeerId, PeerRecord] = attrs.field(factory=OrderedDict, converter=_ordered)
     _changed: set[PeerId] = attrs.field(factory=set)
-    _stand_ins: dict[PeerId, PeerRecord] = attrs.field(factory=dict)
 
-    def get(self, peer: PeerId, *, again: bool = False) -> PeerRecord:
-        """To be read: of a peer without a record, an empty one that is not kept. `again`: of its updates that were heard again."""
-        return (self._stand_ins if again else self._records).get(peer) or PeerRecord()
+    def get(self, peer: PeerId) -> PeerRecord:
+        """To be read: of a peer without a record, an empty one that is not kept."""
+        return self._records.get(peer) or PeerRecord()
 
-    def note(self, peer: PeerId, *, again: bool = False) -> PeerRecord:
-        """To be changed: kept, and saved with the next round, but for how trying went with those that were heard `again`."""
+    def note(self, peer: PeerId) -> PeerRecord:
+        """To be changed: kept, and saved with the next round."""
         record = self._records.setdefault(peer, PeerRecord())
         self._changed.add(peer)
         if len(self._records) > self.capacity:
             self.forget(next((known for known, past in self._records.items() if past.trust < NEWCOMER and known != peer), peer))
-        return self._stand_ins.setdefault(peer, PeerRecord()) if again and peer in self._records else record
+        return record
 
     def forget(self, peer: PeerId) -> None:
         self._records.pop(peer, None)
-        self._stand_ins.pop(peer, None)
         self._changed.discard(peer)
 
     def trusts(self, peer: PeerId) -> bool:
@@ -71,18 +75,25 @@ class Peers:
         """Whether an update of this peer was merged, and not so many have failed in a row since that no trust is left."""
         return self.get(peer).trust > 0
 
-    def merged(self, peer: PeerId, *, again: bool = False) -> None:
+    def merged(self, peer: PeerId) -> None:
+        self.note(peer).failures = 0
+        self.gain_trust(peer)
+
+    def failed(self, peer: PeerId) -> None:
+        """An update of this peer could not be had, or was refused."""
+        record = self.note(peer)
+        record.failures += 1
+        self.lose_trust(peer, record.failures)
+
+    def gain_trust(self, peer: PeerId) -> None:
+        """An update of this peer was merged."""
         record = self.note(peer)
         record.ever_accepted, record.trust = True, after_merge(record.trust)
-        self.note(peer, again=again).failures = 0
 
-    def failed(self, peer: PeerId, *, again: bool = False) -> None:
-        """It could not be had, or was refused. Whoever cannot be reached from here, and is through others, loses no trust by that."""
-        record, book = self.note(peer), self.note(peer, again=again)
-        book.failures += 1
-        stand_in = self._stand_ins.get(peer)
-        if again or stand_in is None or stand_in.failures:
-            record.trust = after_failure(record.trust, book.failures)
+    def lose_trust(self, peer: PeerId, failures: int) -> None:
+        """So many in a row have failed by now."""
+        record = self.note(peer)
+        record.trust = after_failure(record.trust, failures)
 
     def take_changed(self) -> Mapping[PeerId, PeerRecord]:
         """Copies of the records that were noted since the last call, for the history."""

@@ -57,7 +57,7 @@ class Receiver:
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[EquivocationProof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, OpenedEnvelope] = attrs.field(factory=OrderedDict)
-    _said: OrderedDict[bytes, tuple[InboxEntry, str]] = attrs.field(factory=OrderedDict)  # and on which medium
+    _said: OrderedDict[bytes, InboxEntry] = attrs.field(factory=OrderedDict)
     _refused: Counter[str] = attrs.field(factory=Counter)  # in this run
     _lines: LogShare = attrs.field(
         default=attrs.Factory(lambda self: LogShare(self.runtime.clock), takes_self=True)
@@ -75,8 +75,7 @@ class Receiver:
 
     def said(self, message: bytes) -> InboxEntry | None:
         """What another peer has said by this message, if it was taken not long ago, and live."""
-        said = self._said.get(message)
-        return said[0] if said else None
+        return self._said.get(message)
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         """Where that peer says that its storage of this name can be reached."""
@@ -149,16 +148,10 @@ class Receiver:
             self._recent.popitem(last=False)
         return opened
 
-    def _remember(self, entry: InboxEntry, medium: str) -> None:
-        self._said[entry.message] = entry, medium
+    def _remember(self, entry: InboxEntry) -> None:
+        self._said[entry.message] = entry
         if len(self._said) > RECENT:
             self._said.popitem(last=False)
-
-    def _hear_again(self, message: bytes, medium: str) -> None:
-        """That a second medium brings what a first one has brought means nothing; that it is said again on the same one does."""
-        said = self._said.get(message)
-        if said is not None and said[1] == medium:
-            self.inbox.hear_again(said[0])
 
     def _tell(self, reason: str) -> None:
         """The first message that is refused for a reason, the tenth, the hundredth, ...: whoever sends noise fills no log."""
@@ -178,18 +171,16 @@ class Receiver:
     def _hear_other(self, opened: OpenedEnvelope, heard: Heard, medium: str) -> None:
         announcement = opened.announcement
         self._admit(announcement.peer)
-        entry = InboxEntry(announcement, opened.digest, heard.message, self.runtime.clock(), self.round, heard.backlog)
+        entry = InboxEntry(announcement, opened.digest, heard.message, self.runtime.clock(), self.round, heard.backlog, medium)
         before = self.inbox.known.get(announcement.peer)
         back = before is not None and before.silent and not heard.backlog
         arrival = self.inbox.put(entry)
         if arrival is Arrival.EQUIVOCATION:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
-            if not heard.backlog:
-                self._hear_again(heard.message, medium)
             raise UpdateRejectedError(arrival.value)
         if not heard.backlog:
-            self._remember(entry, medium)
+            self._remember(entry)
         if before is None or back:
             self.on_change(announcement.peer, "back" if back else "new")
         if isinstance(announcement.body, Leaving) and not heard.backlog:

@@ -9,12 +9,11 @@ import attrs
 import trio
 
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Inbox, InboxEntry, Key
+from learnae.node.inbox import Inbox, InboxEntry, Key, update
 from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import SEND_SECONDS, Publisher
 from learnae.node.retention import RetentionPolicy
-from learnae.node.selection import update
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Block, Cid, Kind, PeerId

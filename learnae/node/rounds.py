@@ -11,9 +11,10 @@ import trio
 
 from learnae.errors import PluginError
 from learnae.link.messages import Link, MergeResult, Snapshot
+from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
-from learnae.node.inbox import InboxEntry
+from learnae.node.inbox import InboxEntry, update
 from learnae.node.judging import PLUGIN, GateChain, Judgement
 from learnae.node.lineage import LineageState
 from learnae.node.merging import Merger
@@ -22,7 +23,7 @@ from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
-from learnae.node.selection import UpdateSelection, update
+from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_state import StrategyStates
 from learnae.records import LocalModel, Received, State
 
@@ -110,6 +111,7 @@ class Rounds:
     claims: Claims
     company: LineagePopulation
     peers: Peers
+    attempts: FetchAttempts
     pace: TransferPace
     patience: float
     runtime: Runtime
@@ -156,7 +158,7 @@ class Rounds:
         """Once for each that is announced, without a look at it."""
         record = self.peers.note(entry.peer)
         record.last_tried, record.fetched_number = round_record.round, entry.announcement.number
-        self.peers.failed(entry.peer)
+        self.attempts.failed(entry)
         round_record.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.selection.limit} expected at most")
 
     def _received(self, obtained: Sequence[Obtained], local: LocalModel) -> list[Received]:
@@ -200,14 +202,13 @@ class Rounds:
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, round_record: RoundRecord) -> None:
         for item, judgement in zip(obtained, judgements, strict=True):
-            peer, again = item.entry.peer, item.entry.again
             if judgement.accepted and not failure:
                 self._measure_newcomer(item)
-                self.peers.merged(peer, again=again)
+                self.attempts.merged(item.entry)
             elif judgement.accepted:
-                self.peers.note(peer, again=again).failures = 0
+                self.attempts.sound(item.entry)
             elif judgement.stage != PLUGIN:
-                self.peers.failed(peer, again=again)
+                self.attempts.failed(item.entry)
             round_record.judged(
                 item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else ""
             )

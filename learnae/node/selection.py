@@ -9,29 +9,30 @@ from typing import Any
 import attrs
 
 from learnae.errors import PluginError
-from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry
+from learnae.node.attempts import FetchAttempts
+from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry, update
 from learnae.node.lineage import LineageVoices
-from learnae.node.peers import Peers
+from learnae.node.peers import Peers, waits
 from learnae.node.receive import Receiver
 from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import StrategyStates, checked_state
-from learnae.records import Candidate, Kind, PeerId, Selected, Update, View
+from learnae.records import Candidate, Kind, PeerId, Selected, View
 from learnae.strategies import Selector
 
 STRANGERS = 16  # never accepted peers among whom the selector may choose
-DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 
 
 @attrs.define
 class UpdateSelection:
-    """`inbox` and `peers` are the node's own; `limit` is the most bytes that an update of the own model can have.
+    """`inbox`, `peers` and `attempts` are the node's own; `limit` is the most bytes that an update of the own model can have.
 
     `busy` tells whose update is being fetched already, `receiver` how often each peer publishes. `memory` keeps what the selector learns.
     """
 
     inbox: Inbox
     peers: Peers
+    attempts: FetchAttempts
     selector: ConfiguredStrategy[Selector]
     count: int
     limit: int
@@ -76,7 +77,7 @@ class UpdateSelection:
         `announced` is all of that lineage, where that is known.
         """
         announced = self.of_lineage(lineage) if announced is None else announced
-        return [self._obtainable(entry, round_) for entry in announced if self._live(entry, round_)]
+        return [self.attempts.to_try(entry, round_, self._live) for entry in announced if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[InboxEntry]:
         """What the selector wants of the fresh updates that were not fetched yet."""
@@ -129,7 +130,7 @@ class UpdateSelection:
         return chosen
 
     def _candidate(self, entry: InboxEntry, now: float, round_seconds: float | None) -> Candidate:
-        body, record, book = update(entry), self.peers.get(entry.peer), self.peers.get(entry.peer, again=entry.again)
+        body, record, book = update(entry), self.peers.get(entry.peer), self.attempts.record(entry)
         return Candidate(
             peer=entry.peer,
             kind=Kind.UPDATE,
@@ -143,16 +144,6 @@ class UpdateSelection:
             ever_accepted=record.ever_accepted,
             trust=record.trust,
         )
-
-    def _obtainable(self, newest: InboxEntry, round_: int) -> InboxEntry:
-        """Where nothing could be had of the newest, what was heard again: between its turns, or instead where that helps."""
-        again, record = self.inbox.stand_in(newest.peer), self.peers.get(newest.peer)
-        helps = self.peers.get(newest.peer, again=True).failures == 0
-        if again is None or not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
-            return newest
-        like_it = (update(again).lineage, update(again).signature) == (update(newest).lineage, self.signature)
-        wanted = self._live(again, round_) and again.announcement.number > record.fetched_number
-        return again if like_it and wanted else newest
 
     def _fitting(self) -> Iterator[InboxEntry]:
         return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
@@ -168,14 +159,3 @@ class UpdateSelection:
             return False
         in_time = self.receiver is not None and self.receiver.in_time(entry, self.fresh_rounds, unknown)
         return in_time or round_ - entry.heard_round <= self.fresh_rounds
-
-
-def update(entry: InboxEntry) -> Update:
-    body = entry.announcement.body
-    assert isinstance(body, Update)
-    return body
-
-
-def waits(last_tried: int | None, failures: int, round_: int) -> bool:
-    """Whether what has failed so often is left alone for now, as the default selector does."""
-    return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from learnae.config.tables import JoinTable
+from learnae.node.attempts import FetchAttempts
 from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.joining import LineageAdoption
@@ -74,11 +75,11 @@ class Counting(Inbox):
 
 @pytest.mark.parametrize("newcomer", [False, True])
 def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_for_than_at_once(newcomer):
-    inbox = Counting(300, lambda peer: False)
+    inbox, records = Counting(300, lambda peer: False), Peers(300)
     for number in range(300):
         body = an_update(lineage=number.to_bytes(8, "big"), age=7, codec="fp32")
         inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
-    selection = UpdateSelection(inbox, Peers(300), None, 2, 10**6, b"s" * 8, 8, None)
+    selection = UpdateSelection(inbox, records, FetchAttempts(inbox, records), None, 2, 10**6, b"s" * 8, 8, None)
     made = attrs.evolve(adoption(JoinTable()), selection=selection)
     among = made.lineage_state.where_to_join(selection.seen(1))
     inbox.visits = 0

@@ -2,11 +2,11 @@
 
 from itertools import repeat
 
-import attrs
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from learnae.node.attempts import FetchAttempts, RepeatedUpdate
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import Peers
 from learnae.node.runtime import Outages
@@ -74,7 +74,8 @@ def selection(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, 
     for item in entries:
         inbox.put(item)
     named = ConfiguredStrategy("chosen", "some-plugin", selector(None, make_context(tmp_path)))
-    return UpdateSelection(inbox, peers, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
+    attempts = FetchAttempts(inbox, peers)
+    return UpdateSelection(inbox, peers, attempts, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
 
 
 def chosen(selection: UpdateSelection, round_: int = 1) -> list[str]:
@@ -177,11 +178,13 @@ def test_a_selector_that_fails_round_after_round_is_told_of_once(tmp_path):
     assert [line["event"] for line in logs] == ["plugin.failed", "plugin.traceback"]
 
 
+def heard_again(choosing: UpdateSelection, entry: InboxEntry) -> None:
+    choosing.attempts.hear_once_more(entry, entry.medium)
+
+
 def missed(choosing: UpdateSelection, entry: InboxEntry, *, failures: int = 1, round_: int = 1) -> None:
     """Nothing of it could be had."""
-    choosing.inbox.tried(entry, False)
-    record = choosing.peers.note(entry.peer, again=entry.again)
-    record.failures, record.last_tried = failures, round_
+    choosing.attempts.tried(entry, round_, there=False).failures = failures
 
 
 def numbers(choosing: UpdateSelection, round_: int) -> list[int]:
@@ -192,7 +195,7 @@ def numbers(choosing: UpdateSelection, round_: int) -> list[int]:
 def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_is_tried(tmp_path):
     first, second, third = (entry("alice", number) for number in (1, 2, 3))
     choosing = selection(tmp_path, first, second, third)
-    choosing.inbox.hear_again(second)
+    heard_again(choosing, second)
     assert numbers(choosing, 1) == [3]
     missed(choosing, third)
     assert numbers(choosing, 2) == [2]
@@ -201,9 +204,9 @@ def test_where_nothing_could_be_had_of_the_newest_the_one_that_was_heard_again_i
 def test_what_was_heard_again_takes_no_turn_of_the_newest_once_nothing_could_be_had_of_it_either(tmp_path):
     second, third = entry("alice", 2, heard_round=5), entry("alice", 3, heard_round=5)
     choosing = selection(tmp_path, second, third)
-    choosing.inbox.hear_again(second)
+    heard_again(choosing, second)
     missed(choosing, third, failures=2)
-    missed(choosing, attrs.evolve(second, again=True))
+    missed(choosing, RepeatedUpdate.of(second))
     assert [numbers(choosing, round_) for round_ in (1, 2, 3, 4, 5)] == [[2], [2], [2], [2], [3]]
 
 
@@ -211,7 +214,7 @@ def test_what_was_heard_again_takes_no_turn_of_the_newest_once_nothing_could_be_
 def test_every_64_rounds_the_newest_is_tried_whatever_was_heard_again(tmp_path, waited, number):
     second, third = entry("alice", 2, heard_round=65), entry("alice", 3, heard_round=65)
     choosing = selection(tmp_path, second, third)
-    choosing.inbox.hear_again(second)
+    heard_again(choosing, second)
     missed(choosing, third)
     assert numbers(choosing, 1 + waited) == [number]
 
@@ -219,8 +222,8 @@ def test_every_64_rounds_the_newest_is_tried_whatever_was_heard_again(tmp_path, 
 def test_of_what_was_heard_again_the_newest_counts(tmp_path):
     first, second, third = (entry("alice", number) for number in (1, 2, 3))
     choosing = selection(tmp_path, first, second, third)
-    choosing.inbox.hear_again(second)
-    choosing.inbox.hear_again(first)
+    heard_again(choosing, second)
+    heard_again(choosing, first)
     missed(choosing, third)
     assert numbers(choosing, 2) == [2]
 
@@ -228,9 +231,9 @@ def test_of_what_was_heard_again_the_newest_counts(tmp_path):
 def test_something_that_came_of_the_newest_shows_that_it_can_be_had(tmp_path):
     first, second = entry("alice", 1), entry("alice", 2)
     choosing = selection(tmp_path, first, second)
-    choosing.inbox.hear_again(first)
+    heard_again(choosing, first)
     missed(choosing, second)
-    choosing.inbox.tried(second, True)
+    choosing.attempts.tried(second, 1, there=True)
     assert numbers(choosing, 2) == [2]
 
 
@@ -238,7 +241,7 @@ def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
     """The selector is told of the one what is known of that one."""
     first, second = entry("alice", 1), entry("alice", 2)
     choosing = selection(tmp_path, first, second, selector=LeastRecentlyTried)
-    choosing.inbox.hear_again(first)
+    heard_again(choosing, first)
     missed(choosing, second)
     [again] = choosing.choose(OURS, 1, age=7, now=0.0, round_seconds=None)
     missed(choosing, again, failures=5)
@@ -253,7 +256,7 @@ def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
 def test_what_was_heard_again_and_is_of_no_use_stands_in_for_nothing(tmp_path, changes, fetched):
     first, second = entry("alice", 1, **changes), entry("alice", 2)
     choosing = selection(tmp_path, first, second)
-    choosing.inbox.hear_again(first)
+    heard_again(choosing, first)
     missed(choosing, second)
     choosing.peers.note(first.peer).fetched_number = fetched
     assert numbers(choosing, 2) == [2]
@@ -263,7 +266,7 @@ def test_whatever_is_heard_again_a_peer_that_is_heard_is_tried_as_often_as_witho
     """Nothing of it could be had once; an old update of it was heard twice."""
     updates = [entry("alice", number, heard_round=number) for number in range(1, 100)]
     choosing = selection(tmp_path, *updates[:6], selector=LeastRecentlyTried)
-    choosing.inbox.hear_again(updates[1])
+    heard_again(choosing, updates[1])
     choosing.peers.note(PeerId("alice")).fetched_number = 5
     missed(choosing, updates[5], round_=6)
     tried = []

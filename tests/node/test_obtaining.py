@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
-import attrs
 import numpy as np
 import pytest
 import structlog
 import trio
 
 from learnae.errors import UpdateRejectedError
+from learnae.node.attempts import FetchAttempts, RepeatedUpdate
 from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
+from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.obtaining import Obtainer, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord
@@ -31,6 +32,19 @@ FIRST_SECONDS = 10.0
 
 async def inline(function, *args):
     return function(*args)
+
+
+def attempts_at(peers: Peers, entries: list[InboxEntry]) -> FetchAttempts:
+    inbox = Inbox(100, peers.trusts)
+    for entry in entries:
+        inbox.put(entry)
+    return FetchAttempts(inbox, peers)
+
+
+def stands_in(attempts: FetchAttempts, entry: InboxEntry) -> bool:
+    """Whether a repeated update of this peer is tried in the place of its newest."""
+    attempts.hear_once_more(entry, entry.medium)
+    return attempts.to_try(entry, 1, lambda entry, round_: True) is not entry
 
 
 async def all_of(obtainer, entries, round_record):
@@ -51,7 +65,9 @@ def obtaining(tmp_path, bench):
     """Obtains from a storage; tells which peers came, the verdicts, the records and how long it took."""
 
     def run(entries, storage, *, peers=None, pace=None, rounds=1, codec=Fp32, strangers=False, waited=math.inf, **told):
-        records, pace, round_record = peers or Peers(100), pace or TransferPace(FIRST_SECONDS), RoundRecord(1, 0.0)
+        records = peers or Peers(100)
+        attempts = attempts_at(records, entries)
+        pace, round_record = pace or TransferPace(FIRST_SECONDS), RoundRecord(1, 0.0)
         for entry in entries:
             record = records.note(entry.peer)
             record.ever_accepted, record.trust = not strangers, float(not strangers)
@@ -65,8 +81,8 @@ def obtaining(tmp_path, bench):
             async with trio.open_nursery() as nursery:
                 made = await bench(nursery, storage)
                 fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
-                strategies = SimpleNamespace(codec_named=codec_named)
-                obtainer = Obtainer(fetcher, strategies, SPECS, records, 10**6, pace, make_runtime(clock=trio.current_time), **told)
+                strategies, runtime = SimpleNamespace(codec_named=codec_named), make_runtime(clock=trio.current_time)
+                obtainer = Obtainer(fetcher, strategies, SPECS, records, attempts, 10**6, pace, runtime, **told)
                 came = []
                 with trio.move_on_after(waited):
                     came = [await all_of(obtainer, entries, round_record) for _ in range(rounds)]
@@ -74,7 +90,7 @@ def obtaining(tmp_path, bench):
                 return [[item.entry.peer for item in items] for items in came], trio.current_time()
 
         came, seconds = run_in_virtual_time(main)
-        return SimpleNamespace(came=came, seconds=seconds, round_record=round_record, peers=records, pace=pace)
+        return SimpleNamespace(came=came, seconds=seconds, round_record=round_record, peers=records, pace=pace, attempts=attempts)
 
     return run
 
@@ -247,10 +263,10 @@ def test_a_line_that_is_silent_until_its_end_is_given_more_time_but_no_more_than
 
 def test_whether_something_was_to_be_had_is_told_of_each_and_another_failure_is_none_of_that(obtaining, publication, shelf):
     nowhere, broken, strange = publication(MODEL), publication(MODEL, "bob"), publication(MODEL, "carol", codec="odd")
-    there = {}
     storage = shelf(*broken.packed.blocks[:1])
-    obtaining([item.entry for item in (nowhere, broken, strange)], storage, on_tried=lambda entry, some: there.update({entry.peer: some}))
-    assert there == {nowhere.entry.peer: False, broken.entry.peer: True, strange.entry.peer: True}
+    entries = [item.entry for item in (nowhere, broken, strange)]
+    attempts = obtaining(entries, storage).attempts
+    assert [stands_in(attempts, entry) for entry in entries] == [True, False, False]
 
 
 def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(obtaining, publication, shelf):
@@ -266,15 +282,15 @@ def test_what_has_come_whole_is_told_with_all_its_blocks_and_where_the_root_was(
 @pytest.mark.parametrize("whole", [True, False])
 def test_trying_what_was_heard_again_is_written_down_apart(obtaining, publication, shelf, whole):
     update = publication(MODEL, number=7)
-    peers, tried = Peers(100), []
+    peers = Peers(100)
     peers.note(peer_named("alice")).failures = 3
-    entry = attrs.evolve(update.entry, again=True)
+    entry = RepeatedUpdate.of(update.entry)
     storage = shelf(*update.packed.blocks) if whole else shelf()
-    obtaining([entry], storage, peers=peers, on_tried=lambda entry, there: tried.append(there))
-    record, apart = (peers.get(peer_named("alice"), again=again) for again in (False, True))
+    attempts = obtaining([entry], storage, peers=peers).attempts
+    record, apart = attempts.record(update.entry), attempts.record(entry)
     assert (record.last_tried, record.failures, record.fetched_number) == (None, 3, 7 if whole else 0)
     assert (apart.last_tried, apart.failures) == (1, 0 if whole else 1)
-    assert tried == [whole]
+    assert not stands_in(attempts, update.entry)
 
 
 def test_of_whom_nobody_waited_for_nothing_is_noted(obtaining, publication, shelf):

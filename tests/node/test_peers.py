@@ -2,10 +2,24 @@
 
 import pytest
 
+from learnae.node.attempts import FetchAttempts, RepeatedUpdate
+from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import Peers
-from learnae.records import PeerId
+from learnae.records import Announcement, PeerId
+from tests.support.records import an_update
 
 ALICE = PeerId("alice")
+
+
+def entry(peer: PeerId) -> InboxEntry:
+    return InboxEntry(Announcement(swarm=b"s" * 16, peer=peer, number=1, body=an_update()), b"digest", b"message", 0.0, 1, False)
+
+
+def holding(*entries: InboxEntry) -> Inbox:
+    inbox = Inbox(100, lambda peer: False)
+    for item in entries:
+        inbox.put(item)
+    return inbox
 
 
 def remembered(peers: Peers, *names: str) -> list[str]:
@@ -101,9 +115,24 @@ def test_a_round_waits_for_who_did_not_fail_at_the_last_try(fates, trusted):
 
 def test_whoever_can_be_had_through_others_loses_no_trust_where_it_cannot_be_reached_itself():
     peers = Peers(10)
-    peers.merged(ALICE, again=True)
-    peers.merged(ALICE, again=True)
-    peers.failed(ALICE)
+    newest = entry(ALICE)
+    attempts = FetchAttempts(holding(newest), peers)
+    repeated = RepeatedUpdate.of(newest)
+    for round_ in (1, 2):
+        attempts.tried(repeated, round_, there=True)
+        attempts.merged(repeated)
+    attempts.failed(newest)
     assert peers.get(ALICE).trust == 1
-    peers.failed(ALICE, again=True)
+    attempts.failed(repeated)
     assert peers.get(ALICE).trust < 1
+
+
+def test_of_peers_that_the_inbox_has_forgotten_attempts_keep_no_more_than_the_inbox_holds():
+    """Whoever invents identities fills no memory."""
+    peers, inbox = Peers(10), Inbox(2, lambda peer: False)
+    attempts = FetchAttempts(inbox, peers)
+    for number in range(100):
+        stranger = entry(PeerId(f"sybil-{number}"))
+        inbox.put(stranger)
+        attempts.hear_once_more(stranger, stranger.medium)
+    assert len(attempts) <= 2 * inbox.capacity

@@ -11,7 +11,9 @@ import structlog
 import trio
 
 from learnae.content import roots
+from learnae.node.attempts import FetchAttempts
 from learnae.node.fetching import Fetcher
+from learnae.node.inbox import Inbox
 from learnae.node.obtaining import AT_ONCE_SECONDS, SHARE, Obtainer, TimeShare, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.rate_limits import LogShare
@@ -146,7 +148,7 @@ def test_no_meta_is_decoded_in_the_loop(trusted, in_the_loop, tmp_path, bench, p
             fetcher = Fetcher(made.named, made.services, lambda peer, storage: (), structlog.get_logger())
             assembly = SimpleNamespace(codec_named=lambda name: ConfiguredStrategy("fp32", "fp32", Fp32(None, make_context(tmp_path))))
             pace, runtime = TransferPace(30.0), make_runtime(clock=trio.current_time, in_thread=in_the_loop.in_thread)
-            obtainer = Obtainer(fetcher, assembly, specs, peers, 10**7, pace, runtime)
+            obtainer = Obtainer(fetcher, assembly, specs, peers, FetchAttempts(Inbox(10, peers.trusts), peers), 10**7, pace, runtime)
             obtained = await obtainer.obtain_one(update.entry, RoundRecord(1, 0.0), trio.CancelScope())
             made.services.close()
             nursery.cancel_scope.cancel()
