@@ -80,7 +80,7 @@ def test_the_file_that_a_page_shows_for_its_storage_and_announcer_can_be_used(sh
 
 
 def test_the_page_on_plugins_shows_the_arguments_of_each_error_as_they_are() -> None:
-    shown = dict(re.findall(r"\b(\w+Error|Problem)\(([a-z][^)]*)\)`", (DOCS / "plugins.md").read_text()))
+    shown = dict(re.findall(r"\b(\w+Error|Problem)\(([a-z][^`]*)\)`", (DOCS / "plugins.md").read_text()))
     for error in (ConfigError, Problem, UnavailableError, UpdateRejectedError, PluginError):
         arguments = inspect.signature(error).parameters.values()
         assert shown[error.__name__] == ", ".join(
