@@ -96,6 +96,20 @@ def name_of(home: Path) -> str:
     return in_shell(home)
 
 
+def command_for(home: Path, command: str, *rest: str) -> str:
+    """A command as somebody would type it for this home. It names the home, unless the command finds this one alone without a name."""
+    short = f"{home.parent.name}/{home.name}"
+    named = [] if _means(None, home) else [in_shell(short) if _means(short, home) else name_of(home)]
+    return f"`{' '.join(['learnae', command, *named, *rest])}`"
+
+
+def _means(text: str | None, home: Path) -> bool:
+    try:
+        return find_homes(text) == [home]
+    except ConfigError:
+        return False
+
+
 def _homes_called(name: str) -> list[Path]:
     """Those of this name, such as `peer-1`, among the homes that are meant where none is named; else `digits/peer-1`, or all of a swarm."""
     place, everywhere = _usual_place(), state_folder() / "homes"

@@ -10,7 +10,7 @@ import click
 
 from learnae.cli import options
 from learnae.cli.home_state import HomeState, find_peer, read_home
-from learnae.cli.homes import HISTORY, find_home, home_and_rest
+from learnae.cli.homes import HISTORY, command_for, find_home, home_and_rest
 from learnae.errors import ConfigError, Problem
 from learnae.node.history import History
 from learnae.outlets import tell
@@ -27,7 +27,7 @@ def order_deny(home: str | None, text: str | None) -> Iterator[str]:
     with History.open(path / HISTORY) as history:
         history.orders.deny(peer)
     yield f"denied: {peer}"
-    yield f"{from_when} nothing of it is heard or fetched; `learnae allow` takes it back."
+    yield f"{from_when} nothing of it is heard or fetched. {command_for(path, 'allow', peer)} takes that back."
 
 
 def order_allow(home: str | None, text: str | None) -> Iterator[str]:
@@ -88,7 +88,8 @@ def _said(seen: HomeState, lineage: bytes | None) -> Iterator[str]:
     target = f"lineage {lineage.hex()}" if lineage else "another lineage that it hears"
     when = "at its next round" if seen.processes.running else "at the first round after its next start"
     yield f"{seen.home}: {when}, this peer leaves {own.hex() if own else 'what it has'} for {target}."
-    yield "It takes over the model of a peer there, and gives its own up; `learnae status` shows what has become of it."
+    shows = command_for(seen.home, "status")
+    yield f"It takes over the model of a peer there, and gives its own up; {shows} shows what has become of it."
     heard = {sighting.lineage for sighting in seen.sightings.values() if sighting.live and sighting.lineage not in (None, own)}
     if not heard or (lineage is not None and lineage not in heard):
         yield "Nobody there was heard lately, so it may take a while, or come to nothing."

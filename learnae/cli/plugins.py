@@ -1,4 +1,4 @@
-"""`learnae plugins`: all strategies that can be chosen, and what is wrong with broken plugins."""
+"""`learnae plugins`: all strategies that can be chosen, the commands that plugins bring, and what is wrong with broken plugins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import click
 
 from learnae.cli import options
 from learnae.cli.options import on_terminal
+from learnae.cli.plugin_commands import OfferedCommand, OfferedCommands
 from learnae.errors import PluginError
 from learnae.outlets import tell, tell_json
 from learnae.plugins.hooks import BASES
+from learnae.screen import Screen, Table, cell, line
 
 if TYPE_CHECKING:
     from learnae.config.load import OptionKey
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from learnae.plugins.offers import StrategyOffer
 
 
-def listing(manager: PluginManager) -> dict[str, Any]:
-    """JSON-ready: the strategies of each kind, the plugins that could not be loaded, and those that were not wanted."""
+def listing(manager: PluginManager, offered: OfferedCommands) -> dict[str, Any]:
+    """JSON-ready: the strategies of each kind, the commands of plugins, the plugins that could not be loaded, and those left out."""
     return {
         "strategies": {kind: [_entry(offer) for _, offer in sorted(manager.offers(kind).items())] for kind in BASES},
+        "commands": [_command(command) for _, command in sorted(offered.commands.items())],
+        "command_clashes": [str(problem) for _, problem in sorted(offered.clashes.items())],
         "broken": [{"plugin": name, "error": str(error)} for name, error in sorted(manager.broken.items())],
         "left_out": sorted(manager.left_out),
     }
@@ -46,6 +50,12 @@ def _entry(offer: StrategyOffer) -> dict[str, Any]:
         return {**source, "doc": "", "options": [], "error": str(error)}
 
 
+def _command(command: OfferedCommand) -> dict[str, Any]:
+    plugin = command.plugin
+    source = {"name": command.name, "plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return {**source, "doc": command.entry.short_help.strip()}
+
+
 def _option(key: OptionKey) -> dict[str, Any]:
     return {name: value for name, value in attrs.asdict(key).items() if name != "table"}
 
@@ -58,12 +68,16 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield from (f"    {_spelled(option)}" for option in entry["options"])
         if not entries:
             yield "  none"
+    yield "commands:"
+    yield from (f"  learnae {entry['name']} ({_source(entry)}): {entry['doc']}" for entry in found["commands"])
+    if not found["commands"]:
+        yield "  none"
+    yield from (f"left out: {clash}" for clash in found["command_clashes"])
     yield from (f"broken: {line}" for line in _broken(found))
     yield from (f"left out: {name}" for name in found["left_out"])
 
 
 def _show_tables(found: dict[str, Any]) -> None:
-    from learnae.screen import Screen, Table, cell, line
 
     console = Screen()
     for kind, entries in found["strategies"].items():
@@ -74,10 +88,21 @@ def _show_tables(found: dict[str, Any]) -> None:
                 about.append("\n").append_text(cell(_spelled(option), "dim"))
             table.add_row(cell(entry["name"], "cyan"), _source(entry), about)
         console.print(table if entries else line(kind, "bold").append("\nnone", style="not bold"))
+    if found["commands"]:
+        console.print(_table_of_commands(found["commands"]))
+    for clash in found["command_clashes"]:
+        console.print(line(f"left out: {clash}", "red"))
     for cause in _broken(found):
         console.print(line(f"broken: {cause}", "red"))
     for name in found["left_out"]:
         console.print(line(f"left out: {name}"))
+
+
+def _table_of_commands(entries: list[dict[str, Any]]) -> Table:
+    table = Table("command", "from", "what it does", title="commands of plugins", title_justify="left", title_style="bold", expand=True)
+    for entry in entries:
+        table.add_row(cell(f"learnae {entry['name']}", "cyan"), _source(entry), cell(entry["doc"]))
+    return table
 
 
 def _broken(found: dict[str, Any]) -> list[str]:
@@ -100,11 +125,13 @@ def _spelled(option: dict[str, Any]) -> str:
 @options.as_json
 @options.debug
 def plugins(as_json: bool, debug: bool) -> None:
-    """List all strategies by kind, with their options, and the plugins that are broken."""
+    """List all strategies by kind with their options, the commands of plugins, and the plugins that are broken."""
+    from learnae.cli.main import COMMANDS
+    from learnae.cli.plugin_commands import find_offered
     from learnae.logs import make_logger
     from learnae.plugins.manager import PluginManager
 
-    found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")))
+    found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")), find_offered(COMMANDS))
     if as_json:
         tell_json(found, indent=2)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import click
 
 from learnae.cli import options
 from learnae.cli.home_state import HomeState, bytes_in, read_home
-from learnae.cli.homes import last_used, name_of, processes_of
+from learnae.cli.homes import command_for, last_used, name_of, processes_of
 from learnae.cli.options import ago, of_bytes, of_count, took
 from learnae.cli.why import meaning
 from learnae.errors import LearnaeError
@@ -152,8 +152,9 @@ def show(found: Facts) -> None:
     if "homes" in found:
         _show_homes(console, found["homes"])
         return
-    console.print(line(f"home  {name_of(Path(found['home']))}"), soft_wrap=True)  # in one piece, to be copied
-    console.print(_grid(_about(found)))
+    rows = list(_about(found))
+    console.print(line(f"{'home':{max(len(name) for name, _ in rows)}}  {name_of(Path(found['home']))}"), soft_wrap=True)  # to be copied
+    console.print(_grid(rows))
     console.print(_peers(found) if found["peers"] else "No other peer was ever heard.")
     if left := found["peers_known"] - len(found["peers"]):
         console.print(f"and {left:,} more: --peers {found['peers_known']}")
@@ -164,7 +165,7 @@ def show(found: Facts) -> None:
 
 
 def _show_homes(console: Screen, homes: list[Facts]) -> None:
-    console.print(f"{len(homes)} homes; `learnae status HOME` shows one of them:")
+    console.print(f"{len(homes)} homes. For more about one, name it: {command_for(Path(homes[0]['home']), 'status')}", soft_wrap=True)
     for home in homes:
         state = "running" if home["running"] else f"used {ago(time.time() - home['used_at'])} ago"
         about = home["error"] or f"swarm {home['swarm'] or 'unknown'}, round {home['rounds']:,}, {state}"
@@ -172,7 +173,7 @@ def _show_homes(console: Screen, homes: list[Facts]) -> None:
         console.print(line(f"    {about}"), soft_wrap=True)
 
 
-def _grid(rows: Iterator[tuple[str, str | Text]]) -> Table:
+def _grid(rows: Iterable[tuple[str, str | Text]]) -> Table:
     grid = Table(box=None, padding=(0, 2), collapse_padding=True, show_header=False, show_edge=False, pad_edge=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -200,7 +201,8 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     updates, sizes, disk = found["updates"], found["bytes"], found["disk"]
     yield "updates", f"{updates['merged']:,} merged, {updates['refused']:,} refused, {updates['failed']:,} could not be fetched"
     if updates["lost"]:
-        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed: `learnae why` names it", "red")
+        why = command_for(Path(found["home"]), "why")
+        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed: {why} names it", "red")
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)
@@ -209,7 +211,8 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
 
 def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if found["splits"]:
-        yield "split", cell(f"others have grown in lineage {', '.join(found['splits'])}: `learnae rejoin` moves this peer", "red")
+        rejoin = command_for(Path(found["home"]), "rejoin")
+        yield "split", cell(f"others have grown in lineage {', '.join(found['splits'])}: {rejoin} moves this peer", "red")
     if order := found["rejoin"]:
         target = f"into lineage {order['lineage']}" if order["lineage"] else "into another lineage"
         yield "rejoin", f"ordered {ago(found['at'] - order['at'])} ago, {target}: {order['outcome'] or 'waits for its next round'}"

@@ -12,6 +12,7 @@ import click
 
 from learnae.cli import options
 from learnae.cli.home_state import HomeState, Subject, find_subject, read_home
+from learnae.cli.homes import command_for, find_home, home_and_rest
 from learnae.cli.options import ago, moment, of_bytes
 from learnae.node.history_reader import Sighting
 from learnae.outlets import tell, tell_json
@@ -222,7 +223,7 @@ def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
         return "It trains another architecture under this name, which cannot be merged; the verdict below names the first difference."
     if sighting.lineage != lineage:
         own = f"in lineage {lineage.hex()}" if lineage else "without a lineage yet"
-        return f"This peer is {own}, and models of two lineages cannot be merged: `learnae rejoin` moves it."
+        return f"This peer is {own}, and models of two lineages cannot be merged: {command_for(seen.home, 'rejoin')} moves it."
     if sighting.number <= fetched:
         return f"Its number {fetched:,} was fetched already; an update is fetched once, so the next one is waited for."
     if not sighting.live:
@@ -248,8 +249,6 @@ def why(home: str | None, subject: str | None, most: int, as_json: bool) -> None
     PEER is the beginning of a key, 4 digits at least; ROOT the beginning of a root, 12 letters at least. HOME is a peer's folder or its
     TOML file; without it, learnae.toml in this folder, else the home under the state folder.
     """
-    from learnae.cli.homes import find_home, home_and_rest
-
     home, subject = home_and_rest(home, subject)
     found = facts(find_home(home), subject, most)
     if as_json:

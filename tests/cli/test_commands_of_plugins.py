@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def moon(site: Path, plugin: str = "learnae-moon", name: str = "moon") -> None:
     """A plugin that offers the command `moon`."""
     module = plugin.replace("-", "_")
     install(site, plugin, {"__init__.py": offering(module, name), "command.py": MOON})
+
+
+def test_the_commands_of_plugins_are_listed_with_their_distribution(learnae: Run, site: Path) -> None:
+    moon(site)
+    for plugin in ("one-sun", "another-sun"):
+        moon(site, plugin, "sun")
+    listed = learnae("plugins").stdout
+    assert "learnae moon (learnae-moon 1.0): Around the moon." in listed
+    assert "one-sun" in listed and "another-sun" in listed
+    found = json.loads(learnae("plugins", "--json").stdout)
+    [entry] = [entry for entry in found["commands"] if entry["name"] == "moon"]
+    assert (entry["plugin"], entry["distribution"], entry["version"]) == ("learnae-moon", "learnae-moon", "1.0")
+    assert not [entry for entry in found["commands"] if entry["name"] == "sun"]
+    assert len(found["command_clashes"]) == 1
 
 
 @pytest.fixture

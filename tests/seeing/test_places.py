@@ -45,6 +45,19 @@ def test_several_are_listed_by_status_and_must_be_named_elsewhere(lived, learnae
     assert refused.code == 2 and all(home in refused.err for home in homes)
 
 
+def test_what_a_command_advises_names_the_home_where_there_are_several(lived, learnae, state_home):
+    one, two = (lived(str(state_home / "learnae" / "homes" / "digits" / f"peer-{number}")) for number in (1, 2))
+    one.happened(splits=(one.other_lineage,), lost=2, round=42).heard(one.sighting(lineage=one.other_lineage))
+    shown = learnae("status", "peer-1").words
+    assert "`learnae rejoin digits/peer-1`" in shown and "`learnae why digits/peer-1`" in shown
+    assert "`learnae rejoin digits/peer-1`" in learnae("why", "peer-1", "a11c").words
+    assert f"`learnae allow digits/peer-1 {one.alice}`" in learnae("deny", "peer-1", "a11c").words
+    assert "`learnae status digits/peer-1`" in learnae("rejoin", "peer-1").words
+    two.path.rename(state_home / "elsewhere")
+    assert "`learnae rejoin`" in learnae("status").words
+    assert f"`learnae status {state_home / 'elsewhere'}`" in learnae("rejoin", state_home / "elsewhere").words
+
+
 def test_one_of_several_is_named_by_its_last_word(lived, learnae, state_home):
     one, two = (lived(str(state_home / "learnae" / "homes" / "digits" / f"peer-{number}")) for number in (1, 2))
     assert learnae("status", "peer-2", "--json").json["home"] == str(two.path)

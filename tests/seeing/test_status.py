@@ -85,6 +85,12 @@ def test_a_process_that_has_the_number_of_a_dead_peer_is_not_taken_for_it(lived,
     assert learnae("status", home.path, "--json").json["running"] is False
 
 
+def test_the_home_stands_in_one_column_with_what_is_below_it(lived, learnae):
+    home = lived()
+    first, second, *_ = learnae("status", home.path).out.splitlines()
+    assert first.index(str(home.path)) == second.index("not running")
+
+
 def test_looking_changes_no_file(lived, learnae):
     home = lived()
     before = {path: path.read_bytes() for path in home.path.iterdir()}
