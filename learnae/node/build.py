@@ -14,7 +14,6 @@ from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, heard_before
-from learnae.node.control import Orders
 from learnae.node.fetching import Fetcher
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
@@ -23,7 +22,7 @@ from learnae.node.joining import BATCHES, Joining, LineageAdoption
 from learnae.node.judging import GateChain
 from learnae.node.lineage import LineageState, MinimumDuration, SplitReporter
 from learnae.node.merging import Merger
-from learnae.node.moving import BackgroundSearch, Moving
+from learnae.node.moving import BackgroundSearch, Moving, Orders
 from learnae.node.node import Node
 from learnae.node.obtaining import BackgroundFetches, Obtainer, TransferPace
 from learnae.node.peers import Peers

@@ -9,7 +9,8 @@ from typing import Self
 
 import attrs
 
-from learnae.node.history_reader import Database, HistoryReader, Sighting, keep_last_changed, keep_newest
+from learnae.node.history_database import Database, keep_last_changed, keep_newest
+from learnae.node.history_reader import HistoryReader, Sighting
 from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.inbox import HighWaterMark, Key
 from learnae.records import Cid, Kind, Octets, PeerId, RoundReport

@@ -13,11 +13,10 @@ from learnae.errors import PluginError, UnavailableError
 from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
-from learnae.node.control import Orders
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
-from learnae.node.moving import Moving
+from learnae.node.moving import Moving, Orders
 from learnae.node.obtaining import BackgroundFetches, TransferPace
 from learnae.node.peers import on_wall_clock
 from learnae.node.publishing import Heartbeat, Publisher

@@ -14,7 +14,7 @@ import pytest
 from learnae.cli.main import main
 from learnae.errors import ConfigError, UnavailableError
 from learnae.identity.homes import HomeFolder
-from learnae.node import history_limits, history_reader
+from learnae.node import history_database, history_limits
 from learnae.node.history import History
 from learnae.node.history_limits import MOST_BYTES, TimeLimit, back_up, upgrading
 from learnae.node.history_schema import STEPS
@@ -217,7 +217,7 @@ def test_an_upgrade_makes_the_file_no_longer_than_it_needs(path: Path, monkeypat
 
 
 def test_what_is_written_for_too_long_is_given_up_and_is_not_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_reader, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(history_database, "LOOK_SECONDS", 0.2)
     with History.open(path) as history:
         with pytest.raises(UnavailableError), history.database.writing() as db:
             db.execute(f"INSERT INTO counts {ENDLESS} 'a', max(i) FROM n")

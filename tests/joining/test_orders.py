@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from learnae.config.tables import JoinTable
 from learnae.errors import UnavailableError
 from learnae.identity.keys import Admission
-from learnae.node.control import Orders
 from learnae.node.history import History, UserOrders
 from learnae.node.lineage import LineageState, MinimumDuration
+from learnae.node.moving import Orders
 from learnae.records import PeerId
 from learnae.testing.context import make_runtime
 
