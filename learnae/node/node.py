@@ -134,7 +134,8 @@ class Node:
             pass
         elif not snapshot.progress.lineage:
             if not await self.joining.join(snapshot, round_record) and not round_record.verdicts:
-                return  # nothing but listening
+                self._round -= 1  # nothing but listening is no round: the next one takes its number
+                return
         else:
             if snapshot.progress.lineage != self.lineage_state.lineage:
                 self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.lineage_state))

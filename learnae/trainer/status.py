@@ -25,9 +25,9 @@ class Status:
     steps: int  # of this trainer
     samples: int
     adoptions: int
-    rounds: int
+    rounds: int  # the number of the last one, over all runs with this home, as in `learnae status` and `learnae history`
     heard: int  # peers with a fresh update, in the last round
-    merged: int  # updates, in all rounds
+    merged: int  # updates, in all rounds of this trainer
     refused: int
     facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
     last_words: str = ""  # of the last node that ended and was not asked to: why
@@ -37,7 +37,7 @@ class Status:
 
 @attrs.define
 class RoundCounts:
-    """Counts the rounds of this trainer's nodes."""
+    """What the rounds of this trainer's nodes have brought. They are numbered over all runs: `rounds` is the last one."""
 
     rounds: int = 0
     heard: int = 0
@@ -47,7 +47,7 @@ class RoundCounts:
     facts: Mapping[str, Any] = attrs.field(factory=dict)
 
     def add(self, report: RoundReport, facts: Mapping[str, Any]) -> None:
-        self.rounds += 1
+        self.rounds = report.round
         self.heard = report.heard
         self.merged += report.merged
         self.refused += report.refused

@@ -153,3 +153,22 @@ def test_a_peer_that_hears_nobody_founds_a_lineage_and_trains_on_alone():
     assert len(peer.lineage) == 8
     assert [report.outcome for report in peer.trainer.reports[:3]] == ["founded", "alone", "alone"]
     assert peer.trainer.progress.steps >= 15
+
+
+def test_what_a_newcomer_spends_on_listening_is_no_round():
+    """It listens for five of its trainer's rounds; what follows is counted from 1, in reports as in the history, and goes on after a restart."""
+
+    async def main() -> tuple[list[int], list[int]]:
+        async with SimulatedSwarm(settings={"join": {"wait_seconds": 5.0}}) as swarm:
+            peer = wanderer(swarm, "newcomer")
+            peer.start()
+            await trio.sleep(20)
+            peer.kill_node()
+            peer.start_node()
+            await trio.sleep(20)
+            reported = [report.round for report in peer.trainer.reports]
+            return reported, [past.round for past in peer.history.reader.past_rounds(1000)][::-1]
+
+    reported, kept = run_in_virtual_time(main)
+    assert reported == kept == list(range(1, len(kept) + 1))
+    assert len(kept) > 20
