@@ -6,7 +6,6 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median, median_low, quantiles
-from typing import TypeVar
 
 import attrs
 import numpy as np
@@ -19,11 +18,11 @@ from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import InboxEntry, update
 from learnae.node.peers import Peers
+from learnae.node.rate_limits import TimeShare
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.strategy_set import StrategySet
 from learnae.records import PeerId, TensorSpec
-from learnae.strategies import RunInThread
 
 WINDOW = 20
 SLACK = 1.5
@@ -31,12 +30,7 @@ LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not t
 GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
 PATIENT_WITH = 64  # peers whose silences are remembered
 PATIENCE = 2
-SHARE = 0.05  # of the time: as much as a round waits for them
-AT_ONCE_SECONDS = 1.0  # of work, for a newcomer that hears nobody but strangers
 MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
-
-
-T = TypeVar("T")
 
 
 def _window() -> deque[float]:
@@ -115,36 +109,6 @@ CREDIBLE = 2
 """So many times its own size this peer believes at most, when it comes to how long an update may take."""
 SILENT_SHARE = 0.75
 """Where nothing came at all, the next deadline is twice as long: most who are silent have vanished, and each try holds a round up."""
-
-
-@attrs.define
-class TimeShare:
-    """Runs one call after the other, in the order in which they come; together they take no more than their share of the time.
-
-    Whoever is behind others waits for its turn in the time that its own fetch has.
-    """
-
-    in_thread: RunInThread
-    clock: Callable[[], float]
-    _left: float = AT_ONCE_SECONDS  # seconds of work; below 0 after a call that took longer than there were
-    _at: float | None = None
-    _turn: trio.Lock = attrs.field(factory=trio.Lock)
-
-    async def __call__(self, function: Callable[..., T], /, *args: object) -> T:
-        async with self._turn:
-            if (owed := -self._grown()) > 0:
-                await trio.sleep(owed / SHARE)
-            began = self.clock()
-            try:
-                return await self.in_thread(function, *args)
-            finally:
-                self._left = self._grown() - (self.clock() - began)
-
-    def _grown(self) -> float:
-        now = self.clock()
-        self._left = min(AT_ONCE_SECONDS, self._left + (now - (now if self._at is None else self._at)) * SHARE)
-        self._at = now
-        return self._left
 
 
 @attrs.frozen

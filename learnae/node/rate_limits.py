@@ -1,4 +1,5 @@
-"""Limits by rate: how many signatures are checked, and how many lines tell of strangers. A check costs a hundred times what rubbish does.
+"""Limits by rate: how many signatures are checked, how many lines tell of strangers, how long work for them may take. A check costs a
+hundred times what rubbish does.
 
 What is over a limit is refused without having been looked at, and nobody is blamed: its medium shows it again, or its peer says the next.
 """
@@ -8,13 +9,18 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
+import trio
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import OpenedEnvelope, decode_envelope
 from learnae.records import Announcement, PeerId
+from learnae.strategies import RunInThread
+
+T = TypeVar("T")
 
 KEYS = 4096  # of which a medium remembers how much they have said lately; of those that were accepted, as many again
 
@@ -182,3 +188,37 @@ class SignatureBudget:
 def _demand(there: bool) -> None:
     if not there:
         raise UpdateRejectedError("crowded")
+
+
+SHARE = 0.05  # of the time: as much as a round waits for strangers
+AT_ONCE_SECONDS = 1.0  # of work, for a newcomer that hears nobody but strangers
+
+
+@attrs.define
+class TimeShare:
+    """Runs one call after the other, in the order in which they come; together they take no more than their share of the time.
+
+    Whoever is behind others waits for its turn in the time that its own fetch has.
+    """
+
+    in_thread: RunInThread
+    clock: Callable[[], float]
+    _left: float = AT_ONCE_SECONDS  # seconds of work; below 0 after a call that took longer than there were
+    _at: float | None = None
+    _turn: trio.Lock = attrs.field(factory=trio.Lock)
+
+    async def __call__(self, function: Callable[..., T], /, *args: object) -> T:
+        async with self._turn:
+            if (owed := -self._grown()) > 0:
+                await trio.sleep(owed / SHARE)
+            began = self.clock()
+            try:
+                return await self.in_thread(function, *args)
+            finally:
+                self._left = self._grown() - (self.clock() - began)
+
+    def _grown(self) -> float:
+        now = self.clock()
+        self._left = min(AT_ONCE_SECONDS, self._left + (now - (now if self._at is None else self._at)) * SHARE)
+        self._at = now
+        return self._left

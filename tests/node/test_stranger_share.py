@@ -14,9 +14,9 @@ from learnae.content import roots
 from learnae.node.attempts import FetchAttempts
 from learnae.node.fetching import Fetcher
 from learnae.node.inbox import Inbox
-from learnae.node.obtaining import AT_ONCE_SECONDS, SHARE, Obtainer, TimeShare, TransferPace
+from learnae.node.obtaining import Obtainer, TransferPace
 from learnae.node.peers import Peers
-from learnae.node.rate_limits import LogShare
+from learnae.node.rate_limits import AT_ONCE_SECONDS, SHARE, LogShare, TimeShare
 from learnae.node.reports import RoundRecord
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32

@@ -156,7 +156,7 @@ def test_a_peer_that_hears_nobody_founds_a_lineage_and_trains_on_alone():
 
 
 def test_what_a_newcomer_spends_on_listening_is_no_round():
-    """It listens for five of its trainer's rounds; what follows is counted from 1, in reports as in the history, and goes on after a restart."""
+    """It listens for five of its trainer's rounds. What follows is counted from 1, in reports and history, and on after a restart."""
 
     async def main() -> tuple[list[int], list[int]]:
         async with SimulatedSwarm(settings={"join": {"wait_seconds": 5.0}}) as swarm:
