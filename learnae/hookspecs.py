@@ -119,4 +119,4 @@ def learnae_update_judged(verdict: UpdateVerdict) -> None:
 
 @hookspec
 def learnae_peer_changed(peer: PeerId, state: str) -> None:
-    """Called when a peer is heard first ("new"), goes silent ("silent"), is back ("back") or leaves ("left")."""
+    """Called when a peer is heard live for the first time ("new"), goes silent ("silent"), is back ("back") or leaves ("left")."""

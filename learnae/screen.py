@@ -7,6 +7,7 @@ comes another way is made harmless as it goes out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from shutil import get_terminal_size
 from typing import Any
 
 from rich.cells import cell_len
@@ -57,6 +58,8 @@ class Screen(Console):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **how)
+        if self.width < 1:  # rich takes COLUMNS=0 at its word, and shows nothing
+            self.width = get_terminal_size().columns
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(harmless_lines(text), **how)

@@ -255,16 +255,16 @@ def _peers(found: Facts) -> Table:
 def _last(peer: Facts, found: Facts) -> Text:
     if peer["shut_out"]:
         return cell(peer["shut_out"], "red")
-    verdict, gone = peer["last_verdict"], "" if peer["live"] else "gone; "
+    verdict, left = peer["last_verdict"], "" if peer["live"] else "left; "
     if verdict is not None and verdict["stage"] == "architecture":
-        return cell(f"{gone}another architecture: {verdict['reason']}", "yellow")
+        return cell(f"{left}another architecture: {verdict['reason']}", "yellow")
     if peer["lineage"] and peer["lineage"] != found["lineage"]:
-        return cell(f"{gone}in lineage {peer['lineage']}", "yellow")
-    return _fate(verdict, gone) if verdict is not None else cell(f"{gone}never fetched", "dim")
+        return cell(f"{left}in lineage {peer['lineage']}", "yellow")
+    return _fate(verdict, left) if verdict is not None else cell(f"{left}never fetched", "dim")
 
 
-def _fate(verdict: Facts, gone: str) -> Text:
-    where = f"{gone}round {verdict['round']:,}: "
+def _fate(verdict: Facts, left: str) -> Text:
+    where = f"{left}round {verdict['round']:,}: "
     if verdict["merged"]:
         scaled = f", scaled to {verdict['scale']:.2g}" if verdict["scale"] != 1 else ""
         return cell(f"{where}merged{scaled}")

@@ -129,6 +129,7 @@ class KnownPeer:
 
     entries: dict[Kind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
+    heard_live: bool = False  # at any time
     rhythm: PublishingRate = attrs.field(factory=PublishingRate)
 
     @property
@@ -163,6 +164,7 @@ class Inbox:
             known = self._known(entry.peer)
             known.entries[entry.announcement.kind] = entry
             known.silent = known.silent and entry.backlog
+            known.heard_live = known.heard_live or not entry.backlog
             if entry.announcement.kind is Kind.UPDATE and not entry.backlog:
                 known.rhythm.heard(entry.heard_at)
             before = self.marks.get(entry.key)

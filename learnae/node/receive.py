@@ -85,8 +85,9 @@ class Receiver:
 
     def forget(self, peer: PeerId) -> None:
         """Nothing that this peer has announced is there any more; it is heard again as far as it is admitted."""
-        if peer in self.inbox.known:
-            self.inbox.forget(peer)
+        known = self.inbox.known.get(peer)
+        self.inbox.forget(peer)
+        if known is not None and known.heard_live:
             self.on_change(peer, "left")
 
     def note_silence(self, rounds: int) -> None:
@@ -173,17 +174,18 @@ class Receiver:
         self._admit(announcement.peer)
         entry = InboxEntry(announcement, opened.digest, heard.message, self.runtime.clock(), self.round, heard.backlog, medium)
         before = self.inbox.known.get(announcement.peer)
-        back = before is not None and before.silent and not heard.backlog
+        known, silent = before is not None and before.heard_live, before is None or before.silent
         arrival = self.inbox.put(entry)
         if arrival is Arrival.EQUIVOCATION:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
             raise UpdateRejectedError(arrival.value)
-        if not heard.backlog:
-            self._remember(entry)
-        if before is None or back:
-            self.on_change(announcement.peer, "back" if back else "new")
-        if isinstance(announcement.body, Leaving) and not heard.backlog:
+        if heard.backlog:
+            return  # whoever has said that may have left long ago
+        self._remember(entry)
+        if silent:
+            self.on_change(announcement.peer, "back" if known else "new")
+        if isinstance(announcement.body, Leaving):
             self.inbox.leave_behind(announcement.peer)
             self.on_change(announcement.peer, "left")
 

@@ -285,12 +285,15 @@ def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
     assert states == ["new", "silent", "back", "left", "back"]
 
 
-def test_a_peer_known_from_the_backlog_is_back_when_it_is_heard_live():
-    heard = listener().hears(said("alice", 5), backlog=True)
+def test_a_peer_known_from_the_backlog_is_new_when_it_is_heard_live():
+    """It may have left long ago: until then watchers would count it among those who are heard."""
+    heard = listener().hears(said("alice", 5), said("bob", 5), said("bob", 1, Leaving()), backlog=True)
     heard.receiver.round = 50
     heard.receiver.note_silence(8)
+    heard.receiver.forget(identity("bob").peer)
+    assert heard.changes == []
     heard.hears(said("alice", 6))
-    assert heard.changes == [("alice", "new"), ("alice", "back")]
+    assert heard.changes == [("alice", "new")]
 
 
 def test_an_honest_message_between_garbage_is_heard():

@@ -221,3 +221,8 @@ def test_an_order_to_rejoin_is_shown_with_what_became_of_it(lived, learnae):
         "lineage": home.other_lineage.hex(),
         "outcome": "moved",
     }
+
+
+def test_a_screen_that_says_it_has_no_columns_is_shown_all_the_same(lived, learnae, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "merged" in learnae("status", lived().path).words
