@@ -14,6 +14,7 @@ Old names of the public modules work on for a while, and warn. Python's own filt
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -115,7 +116,7 @@ def renamed_attribute(module: str, name: str, renamed: Mapping[str, str], *, gon
     """For the `__getattr__` of a module: what an old name of it stands for. Raises AttributeError for a name that never was one."""
     if name not in renamed:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    public = module.partition(".")[0]  # where plugins shall take it from
+    public = "learnae" if module == __name__ else module  # where plugins shall take it from
     warn_renamed(f"{module}.{name}", f"{public}.{renamed[name]}", gone_in=gone_in, stacklevel=3)
     return getattr(sys.modules[module], renamed[name])
 
@@ -129,6 +130,27 @@ def renamed_argument(call: str, old: str, new: str, value: T, *, clash: bool, go
         raise TypeError(f"{call} got both {new} and {old}, its old name: leave {old} out")
     warn_renamed(f"{call}({old}=...)", f"{new}=...", gone_in=gone_in, stacklevel=3)
     return value
+
+
+def renamed_fields(record: type, renamed: Mapping[str, str], *, gone_in: str) -> None:
+    """For a public record: its fields can be read, and given by keyword, under their old names."""
+    make: Any = record.__init__  # type: ignore[misc] # whatever the record, it is called as that record is
+
+    @functools.wraps(make)
+    def make_with_old_names(self: Any, *arguments: Any, **named: Any) -> None:
+        for old in renamed.keys() & named.keys():
+            new = renamed[old]
+            named[new] = renamed_argument(record.__name__, old, new, named.pop(old), clash=new in named, gone_in=gone_in)
+        make(self, *arguments, **named)
+
+    record.__init__ = make_with_old_names  # type: ignore[misc]
+    for old, new in renamed.items():
+        setattr(record, old, property(functools.partial(_read_renamed, record.__name__, old, new, gone_in)))
+
+
+def _read_renamed(record: str, old: str, new: str, gone_in: str, value: Any) -> Any:
+    warn_renamed(f"{record}.{old}", f"{record}.{new}", gone_in=gone_in)
+    return getattr(value, new)
 
 
 _RENAMED = {"NeedsTorch": "NeedsTorchError", "Unavailable": "UnavailableError", "UpdateRejected": "UpdateRejectedError"}

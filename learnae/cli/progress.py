@@ -76,7 +76,8 @@ def facts(moment: TrainingProgress, status: Status) -> dict[str, Any]:
         "merged": status.merged,
         "refused": status.refused,
         "lost": status.lost,
-        "benched": dict(status.benched),
+        "quarantined": dict(status.quarantined),
+        "benched": dict(status.quarantined),  # the name before, until 0.2
     }
 
 
@@ -127,7 +128,7 @@ def _swarm_in_words(status: Status) -> Iterator[str]:
     """What is wanted most comes first."""
     if status.node != "running":
         yield f"node {status.node}"
-    yield from (f"without {strategy} for {rounds} rounds" for strategy, rounds in status.benched.items())
+    yield from (f"without {strategy} for {rounds} rounds" for strategy, rounds in status.quarantined.items())
     if not status.lineage:
         yield "looking for the swarm"
         return

@@ -124,7 +124,7 @@ class NodeTable:
     fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
     fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
     hang_seconds: float = key(
-        30.0, "A strategy that does not return within this time is ended with its node, and benched.", and_(ge(1.0), le(YEAR))
+        30.0, "A strategy that does not return within this time is ended with its node, and put in quarantine.", and_(ge(1.0), le(YEAR))
     )
     bench_rounds: int = key(10, "Rounds for which a strategy that hung is not called.", gt(0))
     inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))

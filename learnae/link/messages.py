@@ -109,8 +109,8 @@ class Link(Protocol):
     async def adopted(self, number: int) -> None:
         """Wait until the trainer has named this number. Raises TrainerGoneError."""
 
-    def tell(self, report: RoundReport, **facts: Any) -> None:
-        """Show a round to the trainer's side."""
+    def send_report(self, report: RoundReport, outages: Mapping[str, str]) -> None:
+        """Show a round to the trainer's side, and what does not work now."""
 
 
 TRACE = 8000
@@ -138,7 +138,7 @@ class Start:
     home_fd: int = -1  # holds the lock on the home
     overrides: tuple[str, ...] = ()  # that `config` does not contain yet
     log: Mapping[str, str] = attrs.field(factory=dict)  # level and format
-    benched: tuple[Quarantined, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
     beat_seconds: float = 1.0  # between two signs that the node's loop runs
 
 
@@ -175,7 +175,7 @@ class Report:
     """Node: a round has ended."""
 
     report: RoundReport
-    facts: Mapping[str, Any] = attrs.field(factory=dict)
+    outages: Mapping[str, str] = attrs.field(factory=dict)  # what does not work now, with the cause
 
 
 @attrs.frozen
@@ -292,7 +292,7 @@ def _number(value: Any, _: Any) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """What facts may hold beside plain values: bytes, and numbers of numpy."""
+    """What a plugin may have put into a record: bytes, and numbers of numpy."""
     return value.hex() if isinstance(value, bytes) else value.item()
 
 

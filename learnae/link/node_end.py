@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -113,10 +113,10 @@ class NodeLink:
                 raise TrainerGoneError
             await self._changed.park()
 
-    def tell(self, report: RoundReport, **facts: Any) -> None:
+    def send_report(self, report: RoundReport, outages: Mapping[str, str]) -> None:
         """Show a round to the trainer; verdicts that do not fit on a line, and rounds that nobody reads, are left out."""
         try:
-            line = self._lines.encode(Report(report, facts))
+            line = self._lines.encode(Report(report, outages))
         except ValueError:
             line = self._lines.encode(Report(attrs.evolve(report, verdicts=())))
         if self._outgoing.statistics().current_buffer_used < QUEUED // 2:

@@ -94,7 +94,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         in_watcher_thread=in_worker_threads(2, abandon=True),
         share=SharedResources(),
         log=log,
-        calls=PluginCalls(link.calls, start.benched, interruptible=False),
+        calls=PluginCalls(link.calls, start.quarantined, interruptible=False),
     )
     return build(config, manager, identity, History.open(home.history_path), link, runtime)
 

@@ -171,8 +171,7 @@ class Node:
         await self._keep(round_record, now)
         report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
         await self._save(report, now)
-        broken = self.runtime.outages.broken
-        self.link.tell(report, **({"outages": broken} if broken else {}))
+        self.link.send_report(report, self.runtime.outages.broken)
         self.watching.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
         self.runtime.log.info(

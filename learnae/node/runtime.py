@@ -33,21 +33,21 @@ class QuarantinedError(PluginError):
 class Quarantine:
     """Counts down by the rounds of this node."""
 
-    _benched: dict[str, Quarantined]
+    _quarantined: dict[str, Quarantined]
     _rounds: int = 0
 
     @classmethod
-    def of(cls, benched: Iterable[Quarantined]) -> Quarantine:
-        return cls({one.label: one for one in benched})
+    def of(cls, quarantined: Iterable[Quarantined]) -> Quarantine:
+        return cls({one.label: one for one in quarantined})
 
     def round_began(self) -> None:
         self._rounds += 1
-        for label in [label for label, one in self._benched.items() if one.rounds < self._rounds]:
-            del self._benched[label]
+        for label in [label for label, one in self._quarantined.items() if one.rounds < self._rounds]:
+            del self._quarantined[label]
 
     def check(self, label: str, plugin: str, action: str) -> None:
         """Raises QuarantinedError."""
-        if self._benched and (one := self._benched.get(shown(label))):
+        if self._quarantined and (one := self._quarantined.get(shown(label))):
             left = one.rounds - self._rounds
             raise QuarantinedError(plugin, action, f"{one.why}; not called in this round{f' and {left} more' if left else ''}")
 
@@ -55,9 +55,9 @@ class Quarantine:
 class PluginCalls:
     """All calls of one node. Without a page, as under virtual time, nobody watches."""
 
-    def __init__(self, page: CallPage | None = None, benched: Iterable[Quarantined] = (), *, interruptible: bool = True) -> None:
+    def __init__(self, page: CallPage | None = None, quarantined: Iterable[Quarantined] = (), *, interruptible: bool = True) -> None:
         self.interruptible = interruptible
-        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(benched)
+        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(quarantined)
         # The call that a task or a thread works for; tasks and threads that it starts inherit it.
         self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
 

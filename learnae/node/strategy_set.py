@@ -42,7 +42,7 @@ class ConfiguredStrategy(Generic[S]):
         UpdateRejectedError in a codec, nothing in all others.
 
         `within` is the time after which whoever calls would cut it off, for a call that may wait; one that may not is late at once.
-        What is late for `hang_seconds` is ended with its node, and benched: raises QuarantinedError instead of calling.
+        What is late for `hang_seconds` is ended with its node, and quarantined: raises QuarantinedError instead of calling.
         """
         return self.calls.calling(self.label, self.plugin, action, within, _errors_of(self.strategy) if ours is None else ours)
 

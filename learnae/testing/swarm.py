@@ -174,7 +174,7 @@ class MemoryLink:
         while self._adopted < number:
             await self._change()
 
-    def tell(self, report: RoundReport, **facts: Any) -> None:
+    def send_report(self, report: RoundReport, outages: Mapping[str, str]) -> None:
         self.trainer.reports.append(report)
 
     def take_snapshot(self) -> None:

@@ -224,15 +224,15 @@ class Session:
             self._schedule.at_once(self.journey.steps)
             self._reschedule()
             self.watchdog.begin()
-            return self._terms.start(self._hello(), self.area.fd, self.watchdog.benched, self.watchdog.pause)
+            return self._terms.start(self._hello(), self.area.fd, self.watchdog.quarantined, self.watchdog.pause)
 
     def hear(self, message: Message) -> None:
         """Take in a line of the node. Raises GarbledError."""
         with self.changed:
             match message:
-                case Report(report, facts):
+                case Report(report, outages):
                     self.reports.append(report)
-                    self.round_counts.add(report, facts)
+                    self.round_counts.add(report, outages)
                 case Want() | Release() | MergeResult():
                     self._exchange.hear(message)
                     self._measure(message)

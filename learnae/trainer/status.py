@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from learnae.errors import renamed_fields, warn_renamed
 from learnae.link.messages import Hello, Quarantined, Start
 from learnae.logs import make_logger
 from learnae.records import RoundReport
@@ -29,10 +30,20 @@ class Status:
     heard: int  # peers with a fresh update, in the last round
     merged: int  # updates, in all rounds of this trainer
     refused: int
-    facts: Mapping[str, Any] = attrs.field(repr=False)  # what the node added to its last report
-    last_words: str = ""  # of the last node that ended and was not asked to: why
-    benched: Mapping[str, int] = attrs.field(factory=dict)  # strategies that hung: for how many rounds they are not called yet
+    outages: Mapping[str, str] = attrs.field(repr=False)  # what did not work in the last round, with the cause
+    last_error: str = ""  # why the last node ended that was not asked to
+    quarantined: Mapping[str, int] = attrs.field(factory=dict)  # strategies that hung: for how many rounds they are not called yet
     lost: int = 0  # updates that a plugin of this peer has spoiled
+
+    if not TYPE_CHECKING:  # the new names are those to be written
+
+        @property
+        def facts(self) -> Mapping[str, Any]:
+            warn_renamed("Status.facts['outages']", "Status.outages", gone_in="0.2")
+            return {"outages": self.outages} if self.outages else {}
+
+
+renamed_fields(Status, {"benched": "quarantined", "last_words": "last_error"}, gone_in="0.2")
 
 
 @attrs.define
@@ -44,15 +55,15 @@ class RoundCounts:
     merged: int = 0
     refused: int = 0
     lost: int = 0
-    facts: Mapping[str, Any] = attrs.field(factory=dict)
+    outages: Mapping[str, str] = attrs.field(factory=dict)
 
-    def add(self, report: RoundReport, facts: Mapping[str, Any]) -> None:
+    def add(self, report: RoundReport, outages: Mapping[str, str]) -> None:
         self.rounds = report.round
         self.heard = report.heard
         self.merged += report.merged
         self.refused += report.refused
         self.lost += report.lost
-        self.facts = facts
+        self.outages = outages
 
 
 def _nothing() -> None:
@@ -79,7 +90,7 @@ class SwarmSettings:
     backoff: Backoff = attrs.field(factory=Backoff)
     on_leave: Callable[[], None] = _nothing  # called when the node has ended, and in a forked child, which has no part in it
 
-    def start(self, hello: Hello, memory_fd: int, benched: tuple[Quarantined, ...] = (), beat_seconds: float = 1.0) -> Start:
+    def start(self, hello: Hello, memory_fd: int, quarantined: tuple[Quarantined, ...] = (), beat_seconds: float = 1.0) -> Start:
         """The first line to a node."""
         return Start(
             hello,
@@ -89,6 +100,6 @@ class SwarmSettings:
             memory_fd,
             home_fd=self.home_fd,
             log=self.log,
-            benched=benched,
+            quarantined=quarantined,
             beat_seconds=beat_seconds,
         )

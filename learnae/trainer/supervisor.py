@@ -159,7 +159,7 @@ class Supervisor:
         self._first_error: LearnaeError | None = None
         self.starts = 0
         self.state = "starting"
-        self.last_words = ""
+        self.last_error = ""
         """Why the last node ended that was not asked to; empty while none has."""
 
     @property
@@ -230,7 +230,7 @@ class Supervisor:
         if self._again:
             return
         delay = self._backoff.after(ending.seconds)
-        self.last_words = ending.words
+        self.last_error = ending.words
         self._teller.tell(ending, delay)
         self._wake.wait(delay)
 

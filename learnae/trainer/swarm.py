@@ -322,9 +322,9 @@ class Swarm:
                 merged=round_counts.merged,
                 refused=round_counts.refused,
                 lost=round_counts.lost,
-                facts=round_counts.facts,
-                last_words=self._node.last_words,
-                benched={one.label: one.rounds for one in contact.watchdog.benched},
+                outages=round_counts.outages,
+                last_error=self._node.last_error,
+                quarantined={one.label: one.rounds for one in contact.watchdog.quarantined},
             )
 
     def reports(self) -> tuple[RoundReport, ...]:

@@ -157,7 +157,7 @@ class Watchdog:
     _rounds_before: int = 0  # made by the nodes before this one
 
     @property
-    def benched(self) -> tuple[Quarantined, ...]:
+    def quarantined(self) -> tuple[Quarantined, ...]:
         """From any thread."""
         return self.bench.at(self._round)
 

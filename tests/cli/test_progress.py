@@ -34,8 +34,8 @@ def status(lineage: bytes = b"l" * 8, node: str = "running", rounds: int = 12_34
         heard=123,
         merged=23_456,
         refused=1_234,
-        facts={},
-        last_words={},
+        outages={},
+        last_error="",
     )
 
 

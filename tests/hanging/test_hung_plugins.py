@@ -55,8 +55,8 @@ class Peer:
         (self.home / f"hang-{kind}").unlink()
 
     @property
-    def benched(self) -> dict[str, int]:
-        return dict(self.swarm.status.benched)
+    def quarantined(self) -> dict[str, int]:
+        return dict(self.swarm.status.quarantined)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def merges(*peers: Peer) -> Callable[[], bool]:
     return lambda: all(peer.swarm.status.merged > before[peer.home] for peer in peers)
 
 
-def test_strategies_that_hang_are_ended_with_their_node_and_benched_and_called_again_later(peer, capfd):
+def test_strategies_that_hang_are_ended_with_their_node_and_quarantined_and_called_again_later(peer, capfd):
     """A merge in a thread, a selector in the loop, a storage's thread after its time, a codec that another peer has chosen."""
     kinds = ("merge", "selector", "storage", "codec")
     stuck, other = peer("stuck", **{kind: {"use": "sticky"} for kind in kinds[:3]}), peer("other", codec={"use": "sticky"})
@@ -88,11 +88,11 @@ def test_strategies_that_hang_are_ended_with_their_node_and_benched_and_called_a
         train_until(merges(stuck), stuck, other)
         stuck.hang(kind)
         steps = stuck.swarm.status.steps
-        train_until(lambda: bool(stuck.benched), stuck, other)
-        assert set(stuck.benched) == {f"{kind} sticky"}
+        train_until(lambda: bool(stuck.quarantined), stuck, other)
+        assert set(stuck.quarantined) == {f"{kind} sticky"}
         assert stuck.swarm.status.steps > steps + 50
         stuck.come_loose(kind)
-        train_until(lambda number=number: stuck.swarm.status.node_starts == number and not stuck.benched, stuck, other)
+        train_until(lambda number=number: stuck.swarm.status.node_starts == number and not stuck.quarantined, stuck, other)
     train_until(merges(stuck, other), stuck, other)
     assert other.swarm.status.node_starts == 1
     said = capfd.readouterr().err
@@ -101,11 +101,11 @@ def test_strategies_that_hang_are_ended_with_their_node_and_benched_and_called_a
     assert re.search(r"it hung \d+ s while .*; not called in this round and [234] more", said)
 
 
-def test_a_node_that_somebody_stopped_is_replaced_and_nobody_is_benched(peer, capfd):
+def test_a_node_that_somebody_stopped_is_replaced_and_nobody_is_quarantined(peer, capfd):
     alone = peer("alone")
     train_until(lambda: alone.swarm.status.rounds > 0, alone)
     os.kill(alone.swarm._node.pid, signal.SIGSTOP)
     rounds = alone.swarm.status.rounds
     train_until(lambda: alone.swarm.status.node_starts == 2 and alone.swarm.status.rounds > rounds, alone)
-    assert alone.benched == {}
+    assert alone.quarantined == {}
     assert "node.hung" in capfd.readouterr().err

@@ -4,6 +4,7 @@ import json
 import math
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link.messages import MAX_LINE, Failed, GarbledError, Lines, MergeResult, Message, Report, Taken, TrainerProgress
+from learnae.records import Cid, PeerId, UpdateVerdict
 from tests.support.hostile.link_lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()
@@ -37,9 +39,12 @@ def test_a_loss_that_is_no_number_survives() -> None:
     assert isinstance(taken, Taken) and taken.progress.loss is not None and math.isnan(taken.progress.loss)
 
 
-def test_facts_may_hold_numbers_of_numpy_and_bytes() -> None:
-    report = LINES.decode(LINES.encode(Report(REPORT, {"a": np.float32(0.5), "b": np.int64(3), "c": b"\x01"})))
-    assert isinstance(report, Report) and report.facts == {"a": 0.5, "b": 3, "c": "01"}
+def test_a_plugin_may_have_judged_in_numbers_of_numpy() -> None:
+    verdict = UpdateVerdict(
+        round=1, peer=PeerId("ab"), number=1, root=Cid("b"), merged=True, weight=np.float32(0.5), scale=1.0, stage="mine", reason=""
+    )
+    report = LINES.decode(LINES.encode(Report(attrs.evolve(REPORT, verdicts=(verdict,)))))
+    assert isinstance(report, Report) and report.report.verdicts[0].weight == 0.5
 
 
 def test_a_whole_number_may_stand_for_a_float_and_nothing_else_for_anything() -> None:

@@ -268,17 +268,17 @@ async def test_a_report_that_does_not_fit_goes_without_its_verdicts() -> None:
         round=1, peer=PeerId("ab" * 32), number=5, root=Cid("bafy"), merged=False, weight=0.0, scale=1.0, stage="fetch", reason="x" * 1000
     )
     async with linked() as (one, link):
-        link.tell(attrs.evolve(REPORT, verdicts=(verdict,) * 100), splits=2)
-        link.tell(attrs.evolve(REPORT, verdicts=(verdict,)), splits=2)
+        link.send_report(attrs.evolve(REPORT, verdicts=(verdict,) * 100), {"storage": "full"})
+        link.send_report(attrs.evolve(REPORT, verdicts=(verdict,)), {"storage": "full"})
         assert await one.hear() == Report(REPORT)
-        assert await one.hear() == Report(attrs.evolve(REPORT, verdicts=(verdict,)), {"splits": 2})
+        assert await one.hear() == Report(attrs.evolve(REPORT, verdicts=(verdict,)), {"storage": "full"})
 
 
 @run
 async def test_reports_that_nobody_reads_are_left_out_and_offers_are_not() -> None:
     async with linked() as (one, link):
         for _ in range(5000):
-            link.tell(REPORT)
+            link.send_report(REPORT, {})
         link.offer(offer(1))
         heard = 0
         while await one.hear() != offer(1):
@@ -294,7 +294,7 @@ async def test_the_last_words_are_written_before_the_link_closes() -> None:
         said = await one.hear()
         assert getattr(said, "text", "") == "KeyError: 'x'"
         link.release(0)
-        link.tell(REPORT)
+        link.send_report(REPORT, {})
 
 
 LAST_WORDS = {

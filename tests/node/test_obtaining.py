@@ -234,7 +234,7 @@ def test_what_a_plugin_says_is_cut_to_a_bounded_length(obtaining, publication, s
     assert len(verdicts(result)[0][1]) <= 500
 
 
-def test_a_benched_codec_is_not_the_fault_of_who_uses_it(obtaining, publication, shelf):
+def test_a_quarantined_codec_is_not_the_fault_of_who_uses_it(obtaining, publication, shelf):
     class Benched(Fp32):
         def check(self, encoded, like, base):
             raise QuarantinedError("codec-plugin", "checking", "it hung 30 s")

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +109,21 @@ def test_the_author_of_a_plugin_sees_the_warning_without_asking_for_it(tmp_path:
     assert done.stderr.count("UnavailableError") == 1
     assert "mine.py" in done.stderr
     assert "LearnaeDeprecationWarning" in done.stderr
+
+
+@pytest.fixture
+def status() -> Any:
+    pytest.importorskip("torch", reason="needs torch")
+    counts = dict.fromkeys(("node_starts", "age", "steps", "samples", "adoptions", "rounds", "heard", "merged", "refused"), 0)
+    return learnae.Status(
+        node="running", lineage=b"", **counts, outages={"model": "NaN"}, last_error="it broke", quarantined={"merge mine": 3}
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "value"), [("benched", {"merge mine": 3}), ("last_words", "it broke"), ("facts", {"outages": {"model": "NaN"}})]
+)
+def test_a_status_is_read_by_the_old_names_of_its_fields(status: Any, old: str, value: Any) -> None:
+    with pytest.warns(LearnaeDeprecationWarning, match=rf"Status\.{old}") as told:
+        assert getattr(status, old) == value
+    assert [one.filename for one in told] == [__file__]

@@ -95,7 +95,10 @@ def test_what_pages_and_templates_show_is_public(page: Path) -> None:
 
 
 TELL_OF_OLD_NAMES = {"CHANGELOG.md", "stability.md"}
-OLD = re.compile(r"\.step\(samples=|\.flush\(seconds=|learnae\.(?:Trainer|Unavailable|UpdateRejected|NeedsTorch)\b")
+OLD = re.compile(
+    r"\.step\(samples=|\.flush\(seconds=|\.(?:benched|last_words)\b|status\.facts\b"
+    r"|learnae\.(?:Trainer|Unavailable|UpdateRejected|NeedsTorch)\b"
+)
 
 
 SHOWN = [page for page in (*PAGES, *CODE) if page.name not in TELL_OF_OLD_NAMES]

@@ -44,7 +44,7 @@ def test_a_mask_of_infinities_stays_as_it_is_and_the_rest_is_merged(peers: list[
     merge(peers, 5)
     assert distance(*peers) < apart / 10
     assert all(torch.equal(peer.model.mask, torch.triu(torch.full((4, 4), -math.inf), 1)) for peer in peers)
-    assert all("outages" not in peer.swarm.status.facts for peer in peers)
+    assert all(not peer.swarm.status.outages for peer in peers)
 
 
 def test_tensors_that_were_replaced_by_their_like_are_merged_from_then_on(peers: list[RandomWalker]) -> None:
@@ -72,7 +72,7 @@ def test_values_that_become_infinite_are_named_until_they_are_gone(peers: list[R
     merge(peers, 1)
     with torch.no_grad():
         one.model.bias[0] = math.inf
-    train_until(lambda: "bias (1 of 5 values)" in one.swarm.status.facts.get("outages", {}).get("model", ""), *peers)
+    train_until(lambda: "bias (1 of 5 values)" in one.swarm.status.outages.get("model", ""), *peers)
     with torch.no_grad():
         one.model.bias[0] = 0.0
-    train_until(lambda: "outages" not in one.swarm.status.facts, *peers)
+    train_until(lambda: not one.swarm.status.outages, *peers)

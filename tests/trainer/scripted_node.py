@@ -105,7 +105,7 @@ async def rounds(start: Start, link: NodeLink, fault: str) -> None:
         await link.adopted(adoption + 1)
         link.release(snapshot.slot)
         number += 1
-        link.tell(report(number), seen=np.float32(0.5))
+        link.send_report(report(number), {"storage": "it is full"})
 
 
 def merge(link: NodeLink, snapshot: Snapshot, constant: float) -> None:

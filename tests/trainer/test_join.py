@@ -63,8 +63,8 @@ def test_a_peer_knows_its_own_public_key(zeros: nn.Module, tmp_path: Path) -> No
 
 def test_a_status_is_short_to_read(zeros: nn.Module, tmp_path: Path) -> None:
     with learnae.join(zeros, "a", home=tmp_path / "home") as swarm:
-        status = attrs.evolve(swarm.status, lineage=bytes([0, 0xFF] * 4), facts={"peers": {}})
-        assert "lineage=00ff00ff00ff00ff, " in repr(status) and "facts" not in repr(status)
+        status = attrs.evolve(swarm.status, lineage=bytes([0, 0xFF] * 4), outages={"storage": "full"})
+        assert "lineage=00ff00ff00ff00ff, " in repr(status) and "outages" not in repr(status)
 
 
 def test_a_document_serves_as_well_as_a_file(zeros: nn.Module, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_what_a_node_writes_before_its_link_is_open_is_in_its_last_words(make_sw
     swarm.start()
     while not log.told:
         swarm._node._settled.wait(1)
-    assert swarm._node.last_words == "Fatal: the library is broken"
+    assert swarm._node.last_error == "Fatal: the library is broken"
     assert log.told[0][1]["exception"] == "Fatal: the library is broken"
 
 
@@ -101,7 +101,7 @@ def test_a_thread_that_supervises_survives_whatever_goes_wrong_in_it(make_swarm:
     swarm._contact.begin = begins
     swarm.start()
     watch.want(swarm)
-    assert "ZeroDivisionError" in swarm._node.last_words and swarm.status.node_starts == 3
+    assert "ZeroDivisionError" in swarm._node.last_error and swarm.status.node_starts == 3
 
 
 BUGGY = "import sys, learnae.node.__main__ as node; node._build = lambda *_: {}['a bug']; sys.exit(node.main())"

@@ -57,7 +57,7 @@ def test_rounds_follow_each_other_and_reports_arrive(make_swarm: Any, watch: Any
     assert [report.round for report in swarm.reports()] == [1, 2, 3, 4, 5]
     assert swarm.reports() == ()
     status = swarm.status
-    assert (status.rounds, status.heard, status.merged, status.refused, status.facts) == (5, 2, 5, 5, {"seen": 0.5})
+    assert (status.rounds, status.heard, status.merged, status.refused, status.outages) == (5, 2, 5, 5, {"storage": "it is full"})
 
 
 def test_flush_waits_for_the_merged_model_and_adopts_it(make_swarm: Any, watch: Any, zeros: nn.Module) -> None:
@@ -144,7 +144,7 @@ def test_a_node_that_refuses_after_all_patience_is_told_of_and_started_again(
     swarm.start(timeout=0)
     watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
     assert "avrage" in capfd.readouterr().err
-    assert "avrage" in swarm.status.last_words
+    assert "avrage" in swarm.status.last_error
 
 
 def test_leaving_lets_the_node_say_goodbye(make_swarm: Any, zeros: nn.Module, tmp_path: Path) -> None:

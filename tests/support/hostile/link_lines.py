@@ -62,7 +62,7 @@ MESSAGES: tuple[Message, ...] = (
     Want(),
     Release(0),
     MergeResult("session", 4, 1, 0, b"lineage8", -20, "moved"),
-    Report(REPORT, {"splits": ["aa"], "share": 0.5}),
+    Report(REPORT, {"storage": "it is full", "announcer": "down"}),
     Failed("gone", (Problem("a.b", "is wrong", "write c"), Problem("d", "is missing"))),
 )
 

@@ -47,7 +47,7 @@ def test_one_that_was_called_for_as_long_as_it_sat_is_forgiven():
     assert bench.send("merge m", "it hung", 39).rounds == 20
 
 
-def test_others_are_not_benched_with_it():
+def test_others_are_not_quarantined_with_it():
     bench = QuarantineHistory(10)
     bench.send("merge m", "it hung", 0)
     bench.send("gate g", "it hung", 5)
@@ -55,10 +55,10 @@ def test_others_are_not_benched_with_it():
 
 
 def calls(label="merge m", rounds=2) -> PluginCalls:
-    return PluginCalls(benched=[Quarantined(label, rounds, "it hung 30 s while merging")])
+    return PluginCalls(quarantined=[Quarantined(label, rounds, "it hung 30 s while merging")])
 
 
-def test_a_benched_strategy_is_not_called_and_says_until_when():
+def test_a_quarantined_strategy_is_not_called_and_says_until_when():
     node = calls()
     said = []
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_another_label_is_called_meanwhile():
         pass
 
 
-def test_a_label_that_the_page_cuts_is_benched_all_the_same():
+def test_a_label_that_the_page_cuts_is_quarantined_all_the_same():
     label = "merge " + "m" * 200
     with pytest.raises(QuarantinedError), calls(label[:80]).calling(label, "p", "merging", 0.0):
         pass
@@ -134,7 +134,7 @@ class Fine:
         return None
 
 
-def test_a_benched_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
+def test_a_quarantined_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
     async def main():
         node, services = calls("storage s", 1), Services(Outages(structlog.get_logger()))
         service = ConfiguredStrategy("s", "p", Fine(), label="storage s", calls=node)
