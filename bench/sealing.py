@@ -25,7 +25,7 @@ from learnae.content.meta import Limits
 from learnae.content.pack import Packed, pack
 from learnae.content.unpack import Content, Manifest
 from learnae.plugins.codec import Int8
-from learnae.records import Block, Cid, Encoded, Kind, PeerId, TensorSpec
+from learnae.records import AnnouncementKind, Block, Cid, Encoded, PeerId, TensorSpec
 from learnae.testing.context import make_context
 
 WIDTHS = (1024, 3072, 3072, 2048)  # 18.9 M parameters
@@ -99,7 +99,7 @@ def updates() -> None:
 def packed(model: Mapping[TensorSpec, np.ndarray], codec: Int8, seal: Encryption) -> Packed:
     rng = np.random.default_rng(0)
     entries = ((spec, codec.encode(spec.name, tensor, None, rng)) for spec, tensor in model.items())
-    return pack(entries, peer=PeerId("0" * 64), kind=Kind.UPDATE, number=1, codec="int8", seal=seal)
+    return pack(entries, peer=PeerId("0" * 64), kind=AnnouncementKind.UPDATE, number=1, codec="int8", seal=seal)
 
 
 def unpack(update: Packed, codec: Int8, seal: Encryption) -> None:

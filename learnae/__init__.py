@@ -21,6 +21,7 @@ from learnae.errors import (
 )
 from learnae.hookspecs import CommandEntry, DemoSetup, hookimpl
 from learnae.records import (
+    AnnouncementKind,
     Block,
     Candidate,
     Cid,
@@ -28,7 +29,6 @@ from learnae.records import (
     Encoded,
     Heard,
     Judged,
-    Kind,
     LocalModel,
     Merged,
     PeerId,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from learnae.trainer.swarm import Swarm
 
 __all__ = [
+    "AnnouncementKind",
     "Announcer",
     "Array",
     "Block",
@@ -88,7 +89,6 @@ __all__ = [
     "Gate",
     "Heard",
     "Judged",
-    "Kind",
     "LearnaeDeprecationWarning",
     "LearnaeError",
     "LocalModel",
@@ -133,6 +133,7 @@ _FROM = {
 }
 """Where the names lie that need torch or numpy."""
 _RENAMED = {
+    "Kind": "AnnouncementKind",
     "NeedsTorch": "NeedsTorchError",
     "Trainer": "TrainingLoop",
     "Unavailable": "UnavailableError",

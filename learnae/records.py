@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NewType
 
 import attrs
 
+from learnae.errors import renamed_fields
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -74,7 +76,7 @@ class TensorSpec:
         return self.dtype.startswith(("float", "bfloat"))
 
 
-class Kind(enum.IntEnum):
+class AnnouncementKind(enum.IntEnum):
     """What an announcement is about. Numbers are counted for each kind on its own."""
 
     UPDATE = 1
@@ -91,7 +93,7 @@ class Update:
     root: Cid
     bytes: int
     lineage: Octets  # 8 bytes
-    signature: Octets  # 8 bytes, over names and shapes
+    architecture: Octets  # 8 bytes, over names and shapes
     age: int  # optimiser steps in the history of the model
     young: bool
     own_steps: int
@@ -101,6 +103,9 @@ class Update:
     base: Cid | None = None
     loss: float | None = None
     sketch: Octets = b""  # count sketch, 200 x float16
+
+
+renamed_fields(Update, {"signature": "architecture"}, gone_in="0.2")
 
 
 @attrs.frozen(kw_only=True)
@@ -148,16 +153,16 @@ class Announcement:
     body: Body
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> AnnouncementKind:
         return _KINDS[type(self.body)]
 
 
-_KINDS: dict[type, Kind] = {
-    Update: Kind.UPDATE,
-    Slice: Kind.SLICE,
-    Sample: Kind.SAMPLE,
-    Present: Kind.PRESENT,
-    Leaving: Kind.LEAVING,
+_KINDS: dict[type, AnnouncementKind] = {
+    Update: AnnouncementKind.UPDATE,
+    Slice: AnnouncementKind.SLICE,
+    Sample: AnnouncementKind.SAMPLE,
+    Present: AnnouncementKind.PRESENT,
+    Leaving: AnnouncementKind.LEAVING,
 }
 
 
@@ -236,7 +241,7 @@ class Candidate:
     """One fresh update of the own lineage that could be fetched in this round."""
 
     peer: PeerId
-    kind: Kind
+    kind: AnnouncementKind
     bytes: int
     age: int
     staleness: float  # in typical rounds, own ones or its peer's where those are longer

@@ -71,9 +71,9 @@ class HomeState:
         return LineageState(self.join, lineage=lineage, rounds=rounds, since=self.now - seconds)
 
     @property
-    def signature(self) -> bytes | None:
+    def architecture(self) -> bytes | None:
         """Of the own architecture, known once something was published."""
-        return next((item.signature for item in self.history.published()), None)
+        return next((item.architecture for item in self.history.published()), None)
 
     def shut_out(self, peer: PeerId) -> str | None:
         """Why nothing of this peer is heard, whatever it sends."""

@@ -219,7 +219,7 @@ def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
     fetched, tried = (record.fetched_number, record.last_tried) if record else (0, None)
     if sighting.number is None:
         return "So there is nothing to fetch."
-    if seen.signature is not None and sighting.signature != seen.signature:
+    if seen.architecture is not None and sighting.architecture != seen.architecture:
         return "It trains another architecture under this name, which cannot be merged; the verdict below names the first difference."
     if sighting.lineage != lineage:
         own = f"in lineage {lineage.hex()}" if lineage else "without a lineage yet"

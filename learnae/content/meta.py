@@ -21,7 +21,7 @@ from learnae.content.cids import parse_cid
 from learnae.content.roots import PART_LINKS, decode_dag, encode_dag
 from learnae.content.scan import Form
 from learnae.errors import PluginError, UpdateRejectedError
-from learnae.records import BLOCK_BYTES, Cid, Kind, PeerId, TensorSpec
+from learnae.records import BLOCK_BYTES, AnnouncementKind, Cid, PeerId, TensorSpec
 
 SMALLEST_LARGE = BLOCK_BYTES // 4
 """A tensor of at least this many encoded bytes starts its own block; so an update has at most one block for each 128 KiB, and one more."""
@@ -117,14 +117,14 @@ def _check(place: ByteRange, count: int, room: int) -> None:
         raise UpdateRejectedError("place", "a tensor of several blocks must start its first")
 
 
-SIGNATURE_BYTES = 8
+ARCHITECTURE_BYTES = 8
 
 
-def model_signature(specs: Iterable[TensorSpec], frozen: bytes = b"") -> bytes:
+def architecture_of(specs: Iterable[TensorSpec], frozen: bytes = b"") -> bytes:
     """8 bytes over names and shapes in any order, and the digest of what is not shared. Dtypes do not matter: peers may differ in them."""
     shapes = sorted([spec.name, list(spec.shape)] for spec in specs)
     digest = hashlib.sha256(b"learnae/model/1" + encode_dag([frozen.hex(), shapes]))
-    return digest.digest()[:SIGNATURE_BYTES]
+    return digest.digest()[:ARCHITECTURE_BYTES]
 
 
 def first_difference(own: Iterable[TensorSpec], theirs: Iterable[TensorSpec]) -> str | None:
@@ -167,7 +167,7 @@ class Meta:
     """All about an update or slice but the bytes of its tensors."""
 
     peer: PeerId
-    kind: Kind
+    kind: AnnouncementKind
     number: int
     codec: str
     tensors: tuple[TensorEntry, ...]
@@ -240,7 +240,7 @@ def _head(meta: Meta) -> dict[str, Any]:
 def _meta(head: Mapping[str, Any], tensors: tuple[TensorEntry, ...], limits: Limits) -> Meta:
     return Meta(
         peer=validators.peer(head["peer"], "peer"),
-        kind=Kind(validators.integer(head["kind"], "kind", min(Kind), max(Kind))),
+        kind=AnnouncementKind(validators.integer(head["kind"], "kind", min(AnnouncementKind), max(AnnouncementKind))),
         number=validators.integer(head["number"], "number"),
         codec=validators.text(head["codec"], "codec", limits.text),
         tensors=tensors,

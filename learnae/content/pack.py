@@ -10,7 +10,7 @@ from learnae.content.cids import dag_cid, raw_cid
 from learnae.content.encryption import NO_ENCRYPTION, Encryption, room
 from learnae.content.meta import SMALLEST_LARGE, ByteRange, Meta, TensorEntry, encode_meta
 from learnae.content.roots import Root, encode_part, encode_parts, encode_root
-from learnae.records import Block, Cid, Encoded, Kind, PeerId, TensorSpec
+from learnae.records import AnnouncementKind, Block, Cid, Encoded, PeerId, TensorSpec
 
 
 class BlockBuilder:
@@ -72,7 +72,7 @@ def pack(
     entries: Iterable[tuple[TensorSpec, Encoded]],
     *,
     peer: PeerId,
-    kind: Kind,
+    kind: AnnouncementKind,
     number: int,
     codec: str,
     base: Cid | None = None,

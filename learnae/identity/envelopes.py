@@ -22,7 +22,7 @@ from learnae.content.scan import Form, look_over
 from learnae.errors import UpdateRejectedError
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 from learnae.identity.swarms import SWARM_BYTES
-from learnae.records import Announcement, Body, Kind, Leaving, PeerId, Present, Sample, Slice, Update
+from learnae.records import Announcement, AnnouncementKind, Body, Leaving, PeerId, Present, Sample, Slice, Update
 
 NAMES = 8  # storages in `hints`, hints of one storage, versions
 NAME_CHARACTERS = 64
@@ -91,14 +91,14 @@ class Field:
     optional: bool = False
 
 
-_BODIES: Mapping[Kind, tuple[type[Body], tuple[Field, ...]]] = {
-    Kind.UPDATE: (
+_BODIES: Mapping[AnnouncementKind, tuple[type[Body], tuple[Field, ...]]] = {
+    AnnouncementKind.UPDATE: (
         Update,
         (
             Field(8, "root", CID),
             Field(9, "bytes", COUNT),
             Field(10, "lineage", octets(8, 8)),
-            Field(11, "signature", octets(8, 8)),
+            Field(11, "architecture", octets(8, 8)),
             Field(12, "age", COUNT),
             Field(13, "young", FLAG),
             Field(14, "own_steps", COUNT),
@@ -110,7 +110,7 @@ _BODIES: Mapping[Kind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(20, "sketch", octets(0, SKETCH_BYTES), optional=True),
         ),
     ),
-    Kind.SLICE: (
+    AnnouncementKind.SLICE: (
         Slice,
         (
             Field(8, "root", CID),
@@ -120,8 +120,8 @@ _BODIES: Mapping[Kind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(12, "labels", LABEL_COUNTS, optional=True),
         ),
     ),
-    Kind.SAMPLE: (Sample, (Field(8, "payload", octets(0, SAMPLE_BYTES)),)),
-    Kind.PRESENT: (
+    AnnouncementKind.SAMPLE: (Sample, (Field(8, "payload", octets(0, SAMPLE_BYTES)),)),
+    AnnouncementKind.PRESENT: (
         Present,
         (
             Field(8, "hints", HINTS, optional=True),
@@ -129,18 +129,18 @@ _BODIES: Mapping[Kind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(10, "versions", VERSIONS),
         ),
     ),
-    Kind.LEAVING: (Leaving, ()),
+    AnnouncementKind.LEAVING: (Leaving, ()),
 }
 
 
-def dump_body(kind: Kind, body: Body) -> dict[int, Any]:
+def dump_body(kind: AnnouncementKind, body: Body) -> dict[int, Any]:
     """The fields by number. Raises whatever a value of a wrong type raises."""
     _, fields = _BODIES[kind]
     values = ((field, getattr(body, field.name)) for field in fields)
     return {field.number: field.wire.dump(value) for field, value in values if not (field.optional and value in _NOTHING)}
 
 
-def load_body(kind: Kind, numbers: Mapping[Any, Any]) -> Body:
+def load_body(kind: AnnouncementKind, numbers: Mapping[Any, Any]) -> Body:
     """The body in these fields; numbers that version 1 does not know are ignored. Raises UpdateRejectedError."""
     cls, fields = _BODIES[kind]
     values = {field.name: field.wire.load(numbers[field.number], field.name) for field in fields if _there(field, numbers)}
@@ -164,7 +164,7 @@ _SIGNED = b"learnae/announcement/1"
 _HEAD_BYTES = 1 + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
 _SWARM, _KIND, _NUMBER = range(3)
 _FORM = Form(items=256, containers=32, depth=8)  # in version 1 as many as 150, 11 and 3, with room for what later ones add
-_KINDS = frozenset(Kind)
+_KINDS = frozenset(AnnouncementKind)
 _MAPPING, _LONG_MAPPING = 0xA0, 0xB8  # headers; behind the long one comes a byte that counts
 _LONG_NUMBER, _NO_NUMBER = 0x18, 0x1C  # the same for a number
 _SWARM_HEAD = bytes([_SWARM, 0x40 | SWARM_BYTES])  # the key, and the header of so many bytes
@@ -257,7 +257,7 @@ def _dump(announcement: Announcement) -> bytes:
     return payload
 
 
-def _look_at_head(payload: bytes, swarm: bytes) -> Kind:
+def _look_at_head(payload: bytes, swarm: bytes) -> AnnouncementKind:
     """Swarm and kind come first in the canonical form, each in one way of writing it. Raises UpdateRejectedError."""
     start = 2 if payload[0] == _LONG_MAPPING else 1
     end = start + len(_SWARM_HEAD) + SWARM_BYTES
@@ -270,7 +270,7 @@ def _look_at_head(payload: bytes, swarm: bytes) -> Kind:
         raise UpdateRejectedError("malformed", "its kind does not come second")
     if kind not in _KINDS:
         raise UpdateRejectedError("unknown-kind", str(kind) if kind < _LONG_NUMBER else "a high one")
-    return Kind(kind)
+    return AnnouncementKind(kind)
 
 
 def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:

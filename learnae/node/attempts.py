@@ -10,7 +10,7 @@ import attrs
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Inbox, InboxEntry, update
 from learnae.node.peers import DOUBLINGS, Peers, waits
-from learnae.records import Kind, PeerId
+from learnae.records import AnnouncementKind, PeerId
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class FetchAttempts:
 
         That a second medium brings what a first one has brought means nothing; that it is said again on the same one does.
         """
-        if entry.medium != medium or entry.announcement.kind is not Kind.UPDATE or (repeats := self._of(entry.peer)) is None:
+        if entry.medium != medium or entry.announcement.kind is not AnnouncementKind.UPDATE or (repeats := self._of(entry.peer)) is None:
             return
         if repeats.newest is None or entry.announcement.number > repeats.newest.announcement.number:
             repeats.newest = RepeatedUpdate.of(entry)
@@ -64,7 +64,7 @@ class FetchAttempts:
         record, helps = self.peers.get(newest.peer), repeats.record.failures == 0
         if not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
             return newest
-        like_it = (update(repeated).lineage, update(repeated).signature) == (update(newest).lineage, update(newest).signature)
+        like_it = (update(repeated).lineage, update(repeated).architecture) == (update(newest).lineage, update(newest).architecture)
         wanted = live(repeated, round_) and repeated.announcement.number > record.fetched_number
         return repeated if like_it and wanted else newest
 

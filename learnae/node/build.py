@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from learnae.config.tables import LARGEST_BYTES, Config
-from learnae.content.meta import model_signature
+from learnae.content.meta import architecture_of
 from learnae.identity.keys import Admission, Identity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
@@ -55,7 +55,7 @@ class Given:
     link: Link
     runtime: Runtime
     strategies: StrategySet
-    signature: bytes
+    architecture: bytes
     kept: Sequence[PublishedUpdate]
 
     @property
@@ -73,14 +73,14 @@ class Given:
     @property
     def left_behind(self) -> PublishedUpdate | None:
         """The newest of the own updates that fits the model; None where the trainer's model has come further, by a checkpoint."""
-        own = next((own for own in self.kept if own.signature == self.signature), None)
+        own = next((own for own in self.kept if own.architecture == self.architecture), None)
         return None if own is not None and own.age < self.link.hello.progress.age else own
 
 
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
     """Raises ConfigError or PluginError; touches neither network nor storage."""
-    strategies, signature = assemble(config, manager, identity.peer, runtime), model_signature(link.hello.specs, link.hello.frozen)
-    given = Given(config, identity, history, link, runtime, strategies, signature, history.published())
+    strategies, architecture = assemble(config, manager, identity.peer, runtime), architecture_of(link.hello.specs, link.hello.frozen)
+    given = Given(config, identity, history, link, runtime, strategies, architecture, history.published())
     state, pace, services = LineageState(config.join, identity.peer), TransferPace(config.node.fetch_seconds), Services(runtime.outages)
     watchers = WatcherCalls(manager, runtime)
     receiver = _receiver(given, watchers)
@@ -146,7 +146,7 @@ def _publisher(given: Given, receiver: Receiver, services: Services) -> Publishe
         identity=given.identity,
         swarm=given.strategies.swarm,
         specs=given.specs,
-        signature=given.signature,
+        architecture=given.architecture,
         strategies=given.strategies,
         history=given.history,
         receiver=receiver,
@@ -198,7 +198,7 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, mem
         selector=given.strategies.selector,
         count=given.config.selector.count,
         limit=given.largest_update,
-        signature=given.signature,
+        architecture=given.architecture,
         fresh_rounds=given.config.node.fresh_rounds,
         outages=given.runtime.outages,
         busy=fetches.busy,

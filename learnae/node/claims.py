@@ -15,7 +15,7 @@ from learnae.node.history_reader import Sighting
 from learnae.node.inbox import LONGEST_SECONDS, InboxEntry
 from learnae.node.receive import Receiver
 from learnae.node.selection import UpdateSelection
-from learnae.records import Kind, LocalModel, PeerId, Received
+from learnae.records import AnnouncementKind, LocalModel, PeerId, Received
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -201,13 +201,13 @@ class LineagePopulation:
         self._since = now if self._since is None else self._since
         here = {entry.peer for entry in self.selection.of_lineage(lineage) if self._stays(entry)}
         if now - self._since <= LONGEST_SECONDS:
-            unheard = {peer for peer in self.before if self.receiver.inbox.get(peer, Kind.UPDATE) is None}
+            unheard = {peer for peer in self.before if self.receiver.inbox.get(peer, AnnouncementKind.UPDATE) is None}
             here |= {peer for peer in unheard if self.before[peer] == lineage}
         peers = self.receiver.peers
         return sum(peers.trusts(peer) or not peers.get(peer).failures for peer in here)
 
     def _stays(self, entry: InboxEntry) -> bool:
-        gone = self.receiver.inbox.get(entry.peer, Kind.LEAVING)
+        gone = self.receiver.inbox.get(entry.peer, AnnouncementKind.LEAVING)
         if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
             return False
         return self.receiver.in_time(entry, self.selection.fresh_rounds, LONGEST_SECONDS)

@@ -34,7 +34,7 @@ class Decoder:
         self.content.check()
         shapes = {spec.name: spec.shape for spec in self.content.meta.specs}
         if shapes != {name: spec.shape for name, spec in self.specs.items()}:
-            raise UpdateRejectedError("architecture", "the meta lists other tensors than the announced signature stands for")
+            raise UpdateRejectedError("architecture", "the meta lists other tensors than the announced architecture stands for")
         for spec in self.specs.values():
             self._check(spec, self.content.encoded(spec.name))
 

@@ -18,7 +18,7 @@ from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.runtime import Outages
 from learnae.node.services import REST_SECONDS, Delivery, Services
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.records import Announcement, Block, Cid, Kind, Octets, PeerId, Update
+from learnae.records import Announcement, AnnouncementKind, Block, Cid, Octets, PeerId, Update
 from learnae.strategies import RunInThread, Storage
 
 if TYPE_CHECKING:
@@ -230,7 +230,10 @@ class Fetcher:
         read = self.reader(announcement.peer, transfer)
         limits = Limits(transfer.limit, self.tensors, meta_bytes=self.meta_bytes)
         manifest = await Manifest.read(update.root, read, limits, self.seal, decode_in=decode_in)
-        if (manifest.meta.peer, manifest.meta.number) != (announcement.peer, announcement.number) or manifest.meta.kind != Kind.UPDATE:
+        if (manifest.meta.peer, manifest.meta.number) != (
+            announcement.peer,
+            announcement.number,
+        ) or manifest.meta.kind != AnnouncementKind.UPDATE:
             raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind or number")
         return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)
 

@@ -13,7 +13,7 @@ from learnae.node.history_database import Database, keep_last_changed, keep_newe
 from learnae.node.history_reader import HistoryReader, Sighting
 from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.inbox import HighWaterMark, Key
-from learnae.records import Cid, Kind, Octets, PeerId, RoundReport
+from learnae.records import AnnouncementKind, Cid, Octets, PeerId, RoundReport
 
 
 @attrs.frozen
@@ -102,7 +102,7 @@ class PublishedUpdate:
     samples: int
     bytes: int
     codec: str
-    signature: Octets
+    architecture: Octets
     at: float = 0.0  # on the machine's wall clock, for people only
 
 
@@ -111,7 +111,7 @@ class EquivocationProof:
     """Two signed payloads under one number: kept, since they prove equivocation to anyone."""
 
     peer: PeerId
-    kind: Kind
+    kind: AnnouncementKind
     number: int
     first: bytes  # empty if only its digest was left when the second came
     second: bytes
@@ -124,8 +124,8 @@ class History:
     database: Database
     reader: HistoryReader = attrs.field(init=False)
     orders: UserOrders = attrs.field(init=False)
-    _used: dict[Kind, int] = attrs.field(factory=dict, init=False)
-    _reserved: dict[Kind, int] = attrs.field(factory=dict, init=False)
+    _used: dict[AnnouncementKind, int] = attrs.field(factory=dict, init=False)
+    _reserved: dict[AnnouncementKind, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.reader, self.orders = HistoryReader(self.database), UserOrders(self.database)
@@ -151,7 +151,7 @@ class History:
 
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
-    def next_number(self, kind: Kind, above: int = 0) -> int:
+    def next_number(self, kind: AnnouncementKind, above: int = 0) -> int:
         """The next number of this kind, above one that was heard under the own key; never again, also after a power cut.
 
         Numbers are reserved on the disk many at a time, so that not every round waits for it; a restart leaves out what was not used.
@@ -162,7 +162,7 @@ class History:
         self._used[kind] = number
         return number
 
-    def _reserve(self, kind: Kind, least: int) -> int:
+    def _reserve(self, kind: AnnouncementKind, least: int) -> int:
         """The first of a run of numbers that nobody has used, on disk when this returns."""
         with self.database.writing_durably() as db:
             row = db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()
@@ -171,9 +171,9 @@ class History:
         self._reserved[kind] = first + RESERVED - 1
         return first
 
-    def own_numbers(self) -> dict[Kind, int]:
+    def own_numbers(self) -> dict[AnnouncementKind, int]:
         """The highest that was ever reserved: none above it was sent."""
-        return {Kind(kind): number for kind, number in self.database.rows("SELECT kind, number FROM own_numbers")}
+        return {AnnouncementKind(kind): number for kind, number in self.database.rows("SELECT kind, number FROM own_numbers")}
 
     # -- own updates -------------------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class History:
 
     def marks(self) -> dict[Key, HighWaterMark]:
         rows = self.database.rows("SELECT peer, kind, number, digest FROM marks ORDER BY rowid")
-        return {(PeerId(peer), Kind(kind)): HighWaterMark(number, digest) for peer, kind, number, digest in rows}
+        return {(PeerId(peer), AnnouncementKind(kind)): HighWaterMark(number, digest) for peer, kind, number, digest in rows}
 
     def peers(self) -> dict[PeerId, PeerRecord]:
         query = (
@@ -234,7 +234,7 @@ class History:
     def proofs(self) -> list[EquivocationProof]:
         """The newest first."""
         rows = self.database.rows("SELECT peer, kind, number, first, second FROM proofs ORDER BY rowid DESC")
-        return [EquivocationProof(PeerId(peer), Kind(kind), *rest) for peer, kind, *rest in rows]
+        return [EquivocationProof(PeerId(peer), AnnouncementKind(kind), *rest) for peer, kind, *rest in rows]
 
     def counts(self) -> dict[str, int]:
         """How many messages were refused, by reason, over all runs."""

@@ -27,7 +27,7 @@ class Sighting:
     lineage: Octets | None = None
     age: int | None = None
     young: bool | None = None
-    signature: Octets | None = None
+    architecture: Octets | None = None
     bytes: int | None = None
 
 

@@ -11,7 +11,7 @@ from statistics import fmean
 import attrs
 import numpy as np
 
-from learnae.records import Announcement, Kind, PeerId, Update
+from learnae.records import Announcement, AnnouncementKind, PeerId, Update
 
 WINDOW = 8
 UNKNOWN_SECONDS = 30.0  # for whoever was heard once: three times the usual `train.round_seconds`
@@ -73,7 +73,7 @@ class RandomDraw:
 DRAWN = 8  # of which the most dispensable is evicted
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
-Key = tuple[PeerId, Kind]
+Key = tuple[PeerId, AnnouncementKind]
 
 
 @attrs.frozen
@@ -127,7 +127,7 @@ class HighWaterMark:
 class KnownPeer:
     """What is held of one peer. It is silent until it is heard live, and when it leaves or is not heard for some rounds."""
 
-    entries: dict[Kind, InboxEntry] = attrs.field(factory=dict)
+    entries: dict[AnnouncementKind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
     heard_live: bool = False  # at any time
     rhythm: PublishingRate = attrs.field(factory=PublishingRate)
@@ -165,7 +165,7 @@ class Inbox:
             known.entries[entry.announcement.kind] = entry
             known.silent = known.silent and entry.backlog
             known.heard_live = known.heard_live or not entry.backlog
-            if entry.announcement.kind is Kind.UPDATE and not entry.backlog:
+            if entry.announcement.kind is AnnouncementKind.UPDATE and not entry.backlog:
                 known.rhythm.heard(entry.heard_at)
             before = self.marks.get(entry.key)
             self._mark(entry.key, HighWaterMark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
@@ -174,9 +174,9 @@ class Inbox:
         return arrival
 
     def updates(self) -> Iterator[InboxEntry]:
-        return (known.entries[Kind.UPDATE] for known in self.known.values() if Kind.UPDATE in known.entries)
+        return (known.entries[AnnouncementKind.UPDATE] for known in self.known.values() if AnnouncementKind.UPDATE in known.entries)
 
-    def get(self, peer: PeerId, kind: Kind) -> InboxEntry | None:
+    def get(self, peer: PeerId, kind: AnnouncementKind) -> InboxEntry | None:
         return self.known[peer].entries.get(kind) if peer in self.known else None
 
     def forget(self, peer: PeerId) -> None:
@@ -202,12 +202,12 @@ class Inbox:
 
     def known_since(self, peer: PeerId) -> float:
         """When the first update of this peer was heard, as far back as marks go: also if it was evicted meanwhile."""
-        mark = self.marks.get((peer, Kind.UPDATE))
+        mark = self.marks.get((peer, AnnouncementKind.UPDATE))
         return mark.since if mark else math.inf
 
     def was_heard(self, peer: PeerId) -> bool:
         """Whether anything that this peer has signed was ever taken, as far back as marks go."""
-        return any((peer, kind) in self.marks for kind in Kind)
+        return any((peer, kind) in self.marks for kind in AnnouncementKind)
 
     def is_old(self, announcement: Announcement, digest: bytes) -> bool:
         """Whether it would be a replay or a duplicate, whoever has signed it."""

@@ -157,7 +157,7 @@ class LineageAdoption:
             root=Cid(own.root),
             bytes=own.bytes,
             lineage=own.lineage,
-            signature=own.signature,
+            architecture=own.architecture,
             age=own.age,
             young=False,
             own_steps=0,

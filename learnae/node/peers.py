@@ -11,7 +11,7 @@ import attrs
 from learnae.node.history import PeerRecord
 from learnae.node.history_reader import Sighting
 from learnae.node.inbox import Inbox, Key, KnownPeer
-from learnae.records import Kind, PeerId, Update
+from learnae.records import AnnouncementKind, PeerId, Update
 
 NEWCOMER = 1 / 2
 """After the first update that was merged, and the least after any."""
@@ -125,7 +125,7 @@ def on_wall_clock(heard: Iterable[Sighting], now: float) -> list[Sighting]:
 def _sighting(peer: PeerId, known: KnownPeer) -> Sighting:
     last = max(known.entries.values(), key=lambda entry: entry.heard_at)
     about = (peer, last.heard_at, last.heard_round, not known.silent)
-    update = known.entries.get(Kind.UPDATE)
+    update = known.entries.get(AnnouncementKind.UPDATE)
     if update is None or not isinstance(body := update.announcement.body, Update):
         return Sighting(*about)
-    return Sighting(*about, update.announcement.number, body.root, body.lineage, body.age, body.young, body.signature, body.bytes)
+    return Sighting(*about, update.announcement.number, body.root, body.lineage, body.age, body.young, body.architecture, body.bytes)

@@ -23,7 +23,7 @@ from learnae.node.runtime import Outages, Runtime
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import NOTE, encode_raw, travels_raw
-from learnae.records import Announcement, Block, Body, Cid, Encoded, Kind, Present, TensorSpec, Update
+from learnae.records import Announcement, AnnouncementKind, Block, Body, Cid, Encoded, Present, TensorSpec, Update
 from learnae.strategies import Storage
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
@@ -38,7 +38,7 @@ class Publisher:
     identity: Identity
     swarm: SwarmIdentity
     specs: tuple[TensorSpec, ...]
-    signature: bytes
+    architecture: bytes
     strategies: StrategySet
     history: History
     receiver: Receiver
@@ -54,7 +54,7 @@ class Publisher:
         Raises UnavailableError.
         """
         while not self.receiver.numbers.elsewhere:
-            number = await self._next_number(Kind.UPDATE)
+            number = await self._next_number(AnnouncementKind.UPDATE)
             stored = await self._store(snapshot, number, lineage, young=young)
             if stored is None:
                 return None
@@ -70,7 +70,7 @@ class Publisher:
             return None
         update = self._update(snapshot, packed, lineage, young=young)
         published = PublishedUpdate(
-            number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.signature
+            number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.architecture
         )
         self.putting = packed.root
         try:
@@ -102,7 +102,7 @@ class Publisher:
         ready = list(filter(self.services.ready, self.strategies.storages))
         await self.services.at_once(ready, "dropping a root", DROP_SECONDS, lambda storage: storage.strategy.drop(root))
 
-    async def _next_number(self, kind: Kind) -> int:
+    async def _next_number(self, kind: AnnouncementKind) -> int:
         """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
         if kind not in self.receiver.numbers.used:
             await trio.sleep_until(self.listen_first_until)
@@ -117,7 +117,7 @@ class Publisher:
             root=packed.root,
             bytes=packed.bytes,
             lineage=lineage or found(packed.root),
-            signature=self.signature,
+            architecture=self.architecture,
             age=progress.age,
             young=young,
             own_steps=progress.steps,
@@ -130,7 +130,9 @@ class Publisher:
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:
         entries, codec = self._encoded(snapshot), self.strategies.codec.name
         try:
-            packed = pack(entries, peer=self.identity.peer, kind=Kind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks)
+            packed = pack(
+                entries, peer=self.identity.peer, kind=AnnouncementKind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks
+            )
         except (PluginError, ValueError) as error:
             self.runtime.outages.failed("publishing", str(error))
             return None

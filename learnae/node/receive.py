@@ -19,7 +19,7 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, I
 from learnae.node.peers import Peers, sightings
 from learnae.node.rate_limits import LogShare, SignatureBudget
 from learnae.node.runtime import Runtime
-from learnae.records import Announcement, Heard, Kind, Leaving, PeerId, Present
+from learnae.records import Announcement, AnnouncementKind, Heard, Leaving, PeerId, Present
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
 PROOFS = 64  # that may wait for the history
@@ -79,7 +79,7 @@ class Receiver:
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         """Where that peer says that its storage of this name can be reached."""
-        entry = self.inbox.get(peer, Kind.PRESENT)
+        entry = self.inbox.get(peer, AnnouncementKind.PRESENT)
         present = entry.announcement.body if entry else None
         return present.hints.get(storage, ()) if isinstance(present, Present) else ()
 
@@ -234,10 +234,10 @@ class SequenceNumbers:
     """
 
     runtime: Runtime
-    used: dict[Kind, int] = attrs.field(factory=dict)
-    raised: dict[Kind, int] = attrs.field(factory=dict)
+    used: dict[AnnouncementKind, int] = attrs.field(factory=dict)
+    raised: dict[AnnouncementKind, int] = attrs.field(factory=dict)
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("numbers"), takes_self=True))
-    _unsent: dict[Kind, dict[int, None]] = attrs.field(factory=dict)  # taken, and not sent: under way, or given up
+    _unsent: dict[AnnouncementKind, dict[int, None]] = attrs.field(factory=dict)  # taken, and not sent: under way, or given up
     _pause: float = PAUSE_SECONDS  # the next one
     _until: float = -math.inf
 
@@ -246,7 +246,7 @@ class SequenceNumbers:
         """Whether nothing must be published now: this identity runs on another machine too."""
         return self.runtime.clock() < self._until
 
-    def take(self, kind: Kind, number: int) -> bool:
+    def take(self, kind: AnnouncementKind, number: int) -> bool:
         """This number is on disk, and will be sent next. False if another was heard above it meanwhile."""
         if not self.stands(kind, number):
             return False
@@ -257,22 +257,22 @@ class SequenceNumbers:
             del unsent[next(iter(unsent))]
         return True
 
-    def stands(self, kind: Kind, number: int) -> bool:
+    def stands(self, kind: AnnouncementKind, number: int) -> bool:
         """Whether nobody has been heard to use it since it was taken: each leap goes beyond all that was taken."""
         return number > self.raised.get(kind, 0)
 
-    def send(self, kind: Kind, number: int) -> bool:
+    def send(self, kind: AnnouncementKind, number: int) -> bool:
         """It is sent now, unless it must not be."""
         if self.elsewhere or not self.stands(kind, number):
             return False
         self._unsent.get(kind, {}).pop(number, None)
         return True
 
-    def is_old(self, kind: Kind, number: int) -> bool:
+    def is_old(self, kind: AnnouncementKind, number: int) -> bool:
         """Whether a message with this number under the own key would tell nothing, whoever has signed it."""
         return number <= self.used.get(kind, 0) and number not in self._unsent.get(kind, {})
 
-    def hear(self, kind: Kind, number: int, *, backlog: bool) -> None:
+    def hear(self, kind: AnnouncementKind, number: int, *, backlog: bool) -> None:
         """What came under the own key. Leaps are drawn: two that are shown the same message must not go on with the same numbers."""
         if self.is_old(kind, number):
             return

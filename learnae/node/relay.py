@@ -16,7 +16,7 @@ from learnae.node.publishing import SEND_SECONDS, Publisher
 from learnae.node.retention import RetentionPolicy
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.records import Block, Cid, Kind, PeerId
+from learnae.records import AnnouncementKind, Block, Cid, PeerId
 from learnae.strategies import Announcer, Storage
 
 NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
@@ -127,7 +127,7 @@ class BlockRelay:
     def _superfluous(self) -> Iterator[RelayedUpdate]:
         """All but the newest of each peer that is known, and a few of those that someone may still be fetching."""
         for items in self._by_peer():
-            known = self.inbox.get(items[0].peer, Kind.UPDATE) is not None
+            known = self.inbox.get(items[0].peer, AnnouncementKind.UPDATE) is not None
             late = [item for item in items[NEWEST:] if self.clock() - item.since < self.pace.retention_seconds]
             kept = [*items[:NEWEST], *late[-LONGEST:]] if known else []
             yield from (item for item in items if item not in kept)
@@ -229,7 +229,7 @@ class Relay:
     def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
         """What an announcer has delivered: admitted, live, and news unless another one has delivered it before."""
         self.forwarding[announcer].note(entry)
-        if news and not (entry.announcement.kind is Kind.UPDATE and self.carrying.needed):
+        if news and not (entry.announcement.kind is AnnouncementKind.UPDATE and self.carrying.needed):
             self._announce(entry)
 
     def fetched(self, entry: InboxEntry, transfer: Transfer) -> None:

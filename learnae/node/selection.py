@@ -17,7 +17,7 @@ from learnae.node.receive import Receiver
 from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import StrategyStates, checked_state
-from learnae.records import Candidate, Kind, PeerId, Selected, View
+from learnae.records import AnnouncementKind, Candidate, PeerId, Selected, View
 from learnae.strategies import Selector
 
 STRANGERS = 16  # never accepted peers among whom the selector may choose
@@ -36,7 +36,7 @@ class UpdateSelection:
     selector: ConfiguredStrategy[Selector]
     count: int
     limit: int
-    signature: bytes
+    architecture: bytes
     fresh_rounds: int
     outages: Outages
     busy: Callable[[PeerId], bool] = lambda peer: False
@@ -69,7 +69,7 @@ class UpdateSelection:
 
     def strangers(self) -> list[InboxEntry]:
         """Peers that train another architecture under the same name, now."""
-        return [entry for entry in self.inbox.updates() if update(entry).signature != self.signature and not entry.backlog]
+        return [entry for entry in self.inbox.updates() if update(entry).architecture != self.architecture and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Live updates of a lineage, heard within the last rounds, own or their peer's, whether fetched or not.
@@ -133,7 +133,7 @@ class UpdateSelection:
         body, record, book = update(entry), self.peers.get(entry.peer), self.attempts.record(entry)
         return Candidate(
             peer=entry.peer,
-            kind=Kind.UPDATE,
+            kind=AnnouncementKind.UPDATE,
             bytes=body.bytes,
             age=body.age,
             staleness=self.staleness(entry, now, round_seconds),
@@ -146,7 +146,7 @@ class UpdateSelection:
         )
 
     def _fitting(self) -> Iterator[InboxEntry]:
-        return (entry for entry in self.inbox.updates() if update(entry).signature == self.signature)
+        return (entry for entry in self.inbox.updates() if update(entry).architecture == self.architecture)
 
     def staleness(self, entry: InboxEntry, now: float, round_seconds: float | None) -> float:
         """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""

@@ -87,7 +87,7 @@ def received(
         root=Cid("bafyreitest"),
         bytes=1,
         lineage=bytes(8),
-        signature=bytes(8),
+        architecture=bytes(8),
         age=age,
         young=False,
         own_steps=age,

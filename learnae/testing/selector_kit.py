@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.records import Candidate, Kind, Selected, View
+from learnae.records import AnnouncementKind, Candidate, Selected, View
 from learnae.strategies import Selector
 from learnae.testing.context import peer_named
 from learnae.testing.kit import Kit, inherited
@@ -28,7 +28,7 @@ def candidate(peer: str, **facts: Any) -> Candidate:
     """A candidate of 100 bytes; accepted before unless `ever_accepted` says otherwise, and then with all trust unless `trust` does."""
     known: dict[str, Any] = {"bytes": 100, "age": 100, "staleness": 0.0, "ever_accepted": True}
     known["trust"] = 1.0 if facts.get("ever_accepted", True) else 0.0
-    return Candidate(peer=peer_named(peer), kind=Kind.UPDATE, **(known | facts))
+    return Candidate(peer=peer_named(peer), kind=AnnouncementKind.UPDATE, **(known | facts))
 
 
 def view(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learnae.content.cids import dag_cid, raw_cid
 from learnae.content.meta import ByteRange, Limits, Meta, TensorEntry, decode_meta, encode_meta
 from learnae.errors import PluginError, UpdateRejectedError
-from learnae.records import BLOCK_BYTES, Kind, PeerId, TensorSpec
+from learnae.records import BLOCK_BYTES, AnnouncementKind, PeerId, TensorSpec
 from learnae.trainer.shared import FLOATING, WHOLE
 
 PEER = PeerId("0f" * 32)
@@ -28,7 +28,7 @@ entries = st.builds(TensorEntry, specs, notes, st.builds(ByteRange, counts, coun
 metas = st.builds(
     Meta,
     peer=st.binary(min_size=32, max_size=32).map(lambda key: PeerId(key.hex())),
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(AnnouncementKind),
     number=st.integers(0, 2**63 - 1),
     codec=words,
     tensors=st.lists(entries, max_size=6, unique_by=lambda entry: entry.spec.name).map(tuple),
@@ -42,7 +42,7 @@ def entry(name: str = "w", length: int = 4, **notes: Any) -> TensorEntry:
 
 
 def meta(*tensors: TensorEntry, **changes: Any) -> Meta:
-    return Meta(**{"peer": PEER, "kind": Kind.UPDATE, "number": 7, "codec": "int8", "tensors": tensors, **changes})
+    return Meta(**{"peer": PEER, "kind": AnnouncementKind.UPDATE, "number": 7, "codec": "int8", "tensors": tensors, **changes})
 
 
 def page_with(**changes: Any) -> bytes:

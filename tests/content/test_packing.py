@@ -17,7 +17,7 @@ from learnae.content.pack import Packed, pack
 from learnae.content.roots import decode_root
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import UpdateRejectedError
-from learnae.records import MEGABYTE, Block, Cid, Encoded, Kind, PeerId, TensorSpec
+from learnae.records import MEGABYTE, AnnouncementKind, Block, Cid, Encoded, PeerId, TensorSpec
 
 PEER = PeerId("0f" * 32)
 KIB = 1024
@@ -51,7 +51,7 @@ def tensors(*sizes: int) -> list[tuple[TensorSpec, Encoded]]:
 
 
 def packed(entries: list[tuple[TensorSpec, Encoded]], **changes: Any) -> Packed:
-    return pack(entries, **{"peer": PEER, "kind": Kind.UPDATE, "number": 1, "codec": "raw", **changes})
+    return pack(entries, **{"peer": PEER, "kind": AnnouncementKind.UPDATE, "number": 1, "codec": "raw", **changes})
 
 
 def by_cid(blocks: Sequence[Block]) -> dict[Cid, bytes]:

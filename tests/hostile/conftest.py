@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trio
 
-from learnae.content.meta import model_signature
+from learnae.content.meta import architecture_of
 from learnae.content.pack import Packed, pack
 from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
@@ -19,7 +19,7 @@ from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStore
-from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
+from learnae.records import Announcement, AnnouncementKind, Body, Cid, Encoded, PeerId, TensorSpec, Update
 from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from tests.support.hostile.announcements import signed
 from tests.support.hostile.cheap_signatures import Checks
@@ -48,7 +48,7 @@ class Stranger:
 
     def pack(self, entries: Entries | None = None, *, number: int = 1, **changes: Any) -> Packed:
         """An update; without entries an honest one, all ones."""
-        named = {"peer": self.peer, "kind": Kind.UPDATE, "number": number, "codec": "fp32", **changes}
+        named = {"peer": self.peer, "kind": AnnouncementKind.UPDATE, "number": number, "codec": "fp32", **changes}
         return pack([(SPECS[0], values(1.0))] if entries is None else entries, **named)
 
     def store(self, packed: Packed) -> Packed:
@@ -60,7 +60,7 @@ class Stranger:
             root=root,
             bytes=2000,
             lineage=LINEAGE,
-            signature=model_signature(SPECS),
+            architecture=architecture_of(SPECS),
             age=100,
             young=False,
             own_steps=100,

@@ -125,7 +125,7 @@ def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(
         await trio.sleep(20)
         for number in range(200):
             stranger = world.stranger()
-            stranger.say(stranger.update(dag_cid(b"root"), lineage=number.to_bytes(8, "big"), signature=number.to_bytes(8, "big")))
+            stranger.say(stranger.update(dag_cid(b"root"), lineage=number.to_bytes(8, "big"), architecture=number.to_bytes(8, "big")))
             stranger = world.stranger()
             stranger.say(stranger.update(dag_cid(b"root"), lineage=(999 - number).to_bytes(8, "big")))
         await trio.sleep(30)
@@ -143,7 +143,7 @@ def test_one_that_shows_another_architecture_each_second_is_looked_at_once(run_w
         stranger = world.stranger()
         await trio.sleep(20)
         for number in range(1, 200):
-            stranger.say(stranger.update(dag_cid(b"root"), signature=number.to_bytes(8, "big")), number)
+            stranger.say(stranger.update(dag_cid(b"root"), architecture=number.to_bytes(8, "big")), number)
             await trio.sleep(1)
         return peer
 

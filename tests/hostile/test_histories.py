@@ -17,7 +17,7 @@ from learnae.errors import ConfigError, UnavailableError
 from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_schema import APPLICATION_ID, STEPS
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from tests.support.hostile.given_homes import hostile_home
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
@@ -100,7 +100,7 @@ def test_a_history_says_whose_it_is_and_an_older_one_learns_to(path: Path) -> No
         assert history.last_round() == 0
     assert mark() == 0  # who only looks changes nothing
     with History.open(path) as history:
-        assert history.next_number(Kind.UPDATE) == 1
+        assert history.next_number(AnnouncementKind.UPDATE) == 1
     assert mark() == APPLICATION_ID
 
 

@@ -27,7 +27,7 @@ from learnae.identity.homes import Home, claim
 from learnae.identity.keys import Identity
 from learnae.node.history import History
 from learnae.plugins.manager import open_peer_file
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from learnae.trainer import checkpoint
 from tests.support.hostile.devices import make_device
 
@@ -242,7 +242,7 @@ def write_down(home: Path) -> None:
 
 def number(home: Path) -> None:
     with History.open(home / "history.sqlite") as history:
-        history.next_number(Kind.UPDATE)
+        history.next_number(AnnouncementKind.UPDATE)
 
 
 STEPS: tuple[Callable[[Path], object], ...] = (

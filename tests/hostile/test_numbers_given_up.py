@@ -14,7 +14,7 @@ from learnae.node.receive import SequenceNumbers
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Announcement, Kind
+from learnae.records import Announcement, AnnouncementKind
 
 SWARM = swarm_id("default")
 
@@ -33,8 +33,8 @@ class OffersSlow:
 
 async def taken_anew(numbers: SequenceNumbers) -> None:
     """A round has begun to publish: a number is taken, and its model is being stored."""
-    before = numbers.used[Kind.UPDATE]
-    while numbers.used[Kind.UPDATE] == before:  # noqa: ASYNC110
+    before = numbers.used[AnnouncementKind.UPDATE]
+    while numbers.used[AnnouncementKind.UPDATE] == before:  # noqa: ASYNC110
         await trio.sleep(0.01)
 
 
@@ -51,13 +51,13 @@ def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_re
         given_up = []
         for shown in range(2 if twin else 1):
             await taken_anew(numbers)
-            given_up.append(numbers.used[Kind.UPDATE])
+            given_up.append(numbers.used[AnnouncementKind.UPDATE])
             message = encode_envelope(
-                alice.identity, Announcement(swarm=SWARM, peer=alice.peer, number=numbers.used[Kind.UPDATE] + above, body=body)
+                alice.identity, Announcement(swarm=SWARM, peer=alice.peer, number=numbers.used[AnnouncementKind.UPDATE] + above, body=body)
             )
             world.swarm.medium.send("mallory", (channel(SWARM), bytes([shown])), message)
             await trio.sleep(0.05)
-            assert numbers.used[Kind.UPDATE] > 1 << 32
+            assert numbers.used[AnnouncementKind.UPDATE] > 1 << 32
             assert numbers.elsewhere is bool(shown)
         await trio.sleep(90 if twin else 10)
         return alice, bob, given_up

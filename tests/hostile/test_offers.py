@@ -15,7 +15,7 @@ import trio
 
 from learnae.content.cids import cid_bytes, dag_cid, raw_cid
 from learnae.content.roots import Root, encode_part, encode_root
-from learnae.records import BLOCK_BYTES, Block, Cid, Encoded, Kind, TensorSpec
+from learnae.records import BLOCK_BYTES, AnnouncementKind, Block, Cid, Encoded, TensorSpec
 
 MEBIBYTE = 1 << 20
 LIMIT = 64 * 4 * 5 // 4 + 4096 + MEBIBYTE  # of the model of these tests
@@ -130,7 +130,7 @@ GALLERY: dict[str, tuple[Prepare, str]] = {
     # whose it is
     "a meta that names another peer": (lambda s: offer(s, peer="0f" * 32), "decode not-the-announced"),
     "a meta that names another number": (lambda s: offer(s, number=2), "decode not-the-announced"),
-    "a meta that names another kind": (lambda s: offer(s, kind=Kind.SLICE), "decode not-the-announced"),
+    "a meta that names another kind": (lambda s: offer(s, kind=AnnouncementKind.SLICE), "decode not-the-announced"),
     # tensors
     "another layout of as many values": (lambda s: offer(s, [(spec("w", 8, 8), floats(64))]), "decode architecture"),
     "another name": (lambda s: offer(s, [(spec("v", 64), floats(64))]), "decode architecture"),

@@ -11,7 +11,7 @@ import pytest
 
 from learnae.identity import envelopes
 from learnae.node.rate_limits import KEYS
-from learnae.records import Kind, Leaving
+from learnae.records import AnnouncementKind, Leaving
 from tests.support.hostile.cheap_signatures import OPEN, PRIVATE, Checks, Listener, forged, said, signer, update
 from tests.support.hostile.signed_floods import (
     FLOODS,
@@ -160,7 +160,7 @@ def test_equivocation_is_still_proven(checks: Checks) -> None:
     listener = Listener()
     listener.hears([said("honest-0", 5), said("honest-0", 5, update(7))])
     assert listener.refusals == {"equivocation": 1}
-    assert listener.receiver.inbox.get(signer("honest-0").peer, Kind.UPDATE) is None
+    assert listener.receiver.inbox.get(signer("honest-0").peer, AnnouncementKind.UPDATE) is None
     assert listener.hears([said("other", 1), said("other", 1, Leaving())]) == 2
 
 
@@ -211,7 +211,7 @@ def test_of_what_holds_more_items_than_any_announcement_nothing_is_decoded_and_e
 
 def test_what_a_later_version_puts_into_an_announcement_is_heard(checks: Checks) -> None:
     """Ten times what version 1 needs, within a message."""
-    fields = {0: OPEN.id, 1: int(Kind.LEAVING), 2: 1, 40: [list(range(20)) for _ in range(10)], 41: {"a": [{"b": 1}]}}
+    fields = {0: OPEN.id, 1: int(AnnouncementKind.LEAVING), 2: 1, 40: [list(range(20)) for _ in range(10)], 41: {"a": [{"b": 1}]}}
     payload = cbor2.dumps(fields, canonical=True)
     identity = signer("later")
     listener = Listener()

@@ -76,7 +76,7 @@ ATTACKS = {
     "root without meta": root_without_meta,
     "dripping": dripping,
     "another architecture": lambda world, traps, stranger, number: announced_only(
-        world, traps, stranger, number, signature=number.to_bytes(8, "big")
+        world, traps, stranger, number, architecture=number.to_bytes(8, "big")
     ),
     "equivocation": twice_under_one_number,
 }

@@ -23,7 +23,7 @@ UPDATE = Update(
     root=ROOT,
     bytes=139_265,
     lineage=b"lineage1",
-    signature=b"signatur",
+    architecture=b"signatur",
     age=1200,
     young=False,
     own_steps=700,
@@ -47,8 +47,8 @@ cids = st.binary(max_size=4).map(dag_cid)
 eight = st.binary(min_size=8, max_size=8)
 bodies = st.one_of(
     st.builds(
-        Update, root=cids, bytes=counts, lineage=eight, signature=eight, age=counts, young=st.booleans(), own_steps=counts, samples=counts,
-        step_seconds=reals.map(abs), codec=words, base=st.none() | cids, loss=st.none() | reals, sketch=octets,
+        Update, root=cids, bytes=counts, lineage=eight, architecture=eight, age=counts, young=st.booleans(), own_steps=counts,
+        samples=counts, step_seconds=reals.map(abs), codec=words, base=st.none() | cids, loss=st.none() | reals, sketch=octets,
     ),
     st.builds(Slice, root=cids, bytes=counts, schema=eight, rows=counts, labels=st.dictionaries(words, counts, max_size=8)),
     st.builds(Sample, payload=octets),

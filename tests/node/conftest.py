@@ -18,7 +18,7 @@ from learnae.node.runtime import Outages
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32
-from learnae.records import Announcement, Block, Cid, Encoded, Kind, PeerId, TensorSpec, Update
+from learnae.records import Announcement, AnnouncementKind, Block, Cid, Encoded, PeerId, TensorSpec, Update
 from learnae.strategies import Storage
 from learnae.testing.context import make_context, peer_named
 from tests.support.records import an_update
@@ -82,8 +82,8 @@ def publication(tmp_path) -> Callable[..., Publication]:
 
     def make(model, peer: str = "alice", number: int = 1, *, signer: str | None = None, announced: int | None = None, **changes):
         entries = [(spec, encoded(spec, array)) for spec, array in zip(specs_of(model), model.values(), strict=True)]
-        packed = pack(entries, peer=peer_named(peer), kind=Kind.UPDATE, number=number, codec="fp32")
-        body = an_update(packed.root, bytes=packed.bytes, lineage=b"lineage1", signature=b"shapes 1", age=7, codec="fp32")
+        packed = pack(entries, peer=peer_named(peer), kind=AnnouncementKind.UPDATE, number=number, codec="fp32")
+        body = an_update(packed.root, bytes=packed.bytes, lineage=b"lineage1", architecture=b"shapes 1", age=7, codec="fp32")
         announced_by = PeerId(peer_named(signer or peer))
         return Publication(
             Announcement(swarm=b"s" * 16, peer=announced_by, number=announced or number, body=attrs.evolve(body, **changes)), packed

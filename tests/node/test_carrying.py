@@ -60,7 +60,7 @@ def with_stock(bench, shelf):
                     identity=None,
                     swarm=None,
                     specs=(),
-                    signature=b"",
+                    architecture=b"",
                     strategies=attrs.make_class("Strategies", {"storages": attrs.field()})(made.named),
                     history=None,
                     receiver=None,

@@ -13,7 +13,7 @@ from learnae.node.runtime import Outages
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector import LeastRecentlyTried
-from learnae.records import Announcement, Candidate, Kind, PeerId, Selected
+from learnae.records import Announcement, AnnouncementKind, Candidate, PeerId, Selected
 from learnae.strategies import Selector
 from learnae.testing.context import make_context
 from tests.support.records import an_update
@@ -49,7 +49,7 @@ class Twice(Selector):
 
 class Strangers(Selector):
     def select(self, view):
-        return [Candidate(peer=PeerId("f" * 64), kind=Kind.UPDATE, bytes=1, age=0, staleness=0.0)]
+        return [Candidate(peer=PeerId("f" * 64), kind=AnnouncementKind.UPDATE, bytes=1, age=0, staleness=0.0)]
 
 
 class Text(Selector):
@@ -62,8 +62,8 @@ class Endless(Selector):
         return repeat(view.candidates[0])
 
 
-def entry(peer: str, number: int = 1, *, lineage=OURS, signature=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> InboxEntry:
-    body = an_update(bytes=100, lineage=lineage, signature=signature, age=7)
+def entry(peer: str, number: int = 1, *, lineage=OURS, architecture=SHAPE, heard_round=1, backlog=False, heard_at=0.0) -> InboxEntry:
+    body = an_update(bytes=100, lineage=lineage, architecture=architecture, age=7)
     return InboxEntry(
         Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=number, body=body), b"digest", b"message", heard_at, heard_round, backlog
     )
@@ -95,7 +95,7 @@ def test_backlog_is_for_newcomers_and_never_for_a_round(tmp_path):
 
 
 def test_another_lineage_or_architecture_is_no_candidate(tmp_path):
-    choosing = selection(tmp_path, entry("a", lineage=THEIRS), entry("b", signature=b"shapes 2"), entry("c"))
+    choosing = selection(tmp_path, entry("a", lineage=THEIRS), entry("b", architecture=b"shapes 2"), entry("c"))
     assert chosen(choosing) == ["c"]
     assert [item.peer for item in choosing.strangers()] == ["b"]
 
@@ -126,7 +126,7 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
     assert view.candidates == [
         Candidate(
             peer=PeerId("a"),
-            kind=Kind.UPDATE,
+            kind=AnnouncementKind.UPDATE,
             bytes=100,
             age=7,
             staleness=3.0,
@@ -250,7 +250,7 @@ def test_trying_what_was_heard_again_changes_no_turn_of_the_newest(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "fetched"),
-    [({"lineage": THEIRS}, 0), ({"signature": b"shapes 2"}, 0), ({"heard_round": -8}, 0), ({}, 1)],
+    [({"lineage": THEIRS}, 0), ({"architecture": b"shapes 2"}, 0), ({"heard_round": -8}, 0), ({}, 1)],
     ids=["lineage", "shapes", "old", "fetched"],
 )
 def test_what_was_heard_again_and_is_of_no_use_stands_in_for_nothing(tmp_path, changes, fetched):

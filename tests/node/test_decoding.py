@@ -15,7 +15,7 @@ from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.decoding import Decoder, LazyMasks, LazyTensors
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.codec import Fp32, Int8
-from learnae.records import Decoded, Encoded, Kind, TensorSpec
+from learnae.records import AnnouncementKind, Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 from learnae.testing.context import make_context, peer_named
 
@@ -26,7 +26,7 @@ SOUND = ((W, Encoded(FLOATS)), (COUNT, Encoded(INTEGERS)))
 
 
 def content(*entries: tuple[TensorSpec, Encoded]) -> Content:
-    packed = pack(entries, peer=peer_named("alice"), kind=Kind.UPDATE, number=1, codec="fp32")
+    packed = pack(entries, peer=peer_named("alice"), kind=AnnouncementKind.UPDATE, number=1, codec="fp32")
     blocks = {block.cid: block.data for block in packed.blocks}
     [meta] = [data for data in blocks.values() if b"tensors" in data]
     data = tuple(cid for cid in blocks if cid.startswith("bafkrei"))

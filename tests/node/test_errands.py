@@ -17,7 +17,7 @@ from tests.support.records import an_update
 
 
 def entry(peer: str) -> InboxEntry:
-    update = an_update(dag_cid(peer.encode()), bytes=100, lineage=b"lineage1", signature=b"signatur")
+    update = an_update(dag_cid(peer.encode()), bytes=100, lineage=b"lineage1", architecture=b"signatur")
     return InboxEntry(Announcement(swarm=b"", peer=PeerId(peer), number=1, body=update), b"", b"", 0.0, 0, backlog=False)
 
 

@@ -20,15 +20,15 @@ from learnae.node.relay import LONGEST_SECONDS, MESSAGES_A_SECOND, MOST_WAITING,
 from learnae.node.runtime import Outages
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.records import Announcement, Kind, Leaving, Present
+from learnae.records import Announcement, AnnouncementKind, Leaving, Present
 from learnae.strategies import Announcer
 from learnae.testing.context import peer_named
 from learnae.testing.swarm import run_in_virtual_time
 
-BODIES = {Kind.PRESENT: Present(), Kind.LEAVING: Leaving()}
+BODIES = {AnnouncementKind.PRESENT: Present(), AnnouncementKind.LEAVING: Leaving()}
 
 
-def entry(peer: str, number: int, kind: Kind = Kind.PRESENT) -> InboxEntry:
+def entry(peer: str, number: int, kind: AnnouncementKind = AnnouncementKind.PRESENT) -> InboxEntry:
     name = f"{peer}/{kind.value}/{number}".encode()
     return InboxEntry(
         Announcement(swarm=b"s" * 16, peer=peer_named(peer), number=number, body=BODIES[kind]),
@@ -84,7 +84,13 @@ class Nothing:
     async def run(self, done: Any) -> None: ...
 
 
-Heard = st.tuples(st.integers(0, 2), st.sampled_from("ab"), st.integers(1, 6), st.sampled_from([Kind.PRESENT, Kind.LEAVING]), st.booleans())
+Heard = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from("ab"),
+    st.integers(1, 6),
+    st.sampled_from([AnnouncementKind.PRESENT, AnnouncementKind.LEAVING]),
+    st.booleans(),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -153,7 +159,7 @@ def test_of_what_waits_under_one_key_the_newest_is_said(said_by):
 
 def test_the_key_is_that_of_its_owner(said_by):
     ((_, replaces, _),) = said_by(entry("a", 1)).said
-    assert replaces == f"{peer_named('a')}/{Kind.PRESENT.value}".encode()
+    assert replaces == f"{peer_named('a')}/{AnnouncementKind.PRESENT.value}".encode()
 
 
 def test_a_flood_of_strangers_is_bounded_slow_and_holds_up_nobody_who_is_known(said_by):

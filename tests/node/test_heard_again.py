@@ -16,7 +16,7 @@ from learnae.node.attempts import FetchAttempts
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import Announcement, Heard, Kind
+from learnae.records import Announcement, AnnouncementKind, Heard
 from learnae.testing.context import make_runtime
 from tests.support.records import an_update
 
@@ -48,7 +48,7 @@ class Hearing:
 
     def repeated(self, name: str) -> int | None:
         """The number of what is tried where nothing could be had of the newest, if there is such."""
-        newest = self.receiver.inbox.get(identity(name).peer, Kind.UPDATE)
+        newest = self.receiver.inbox.get(identity(name).peer, AnnouncementKind.UPDATE)
         assert newest is not None
         self.attempts.tried(newest, 1, there=False)
         other = self.attempts.to_try(newest, 1, lambda entry, round_: True)
@@ -107,4 +107,4 @@ def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hea
     taken = [hearing.hear(Heard(message)) for message in (said("alice", 1), said("alice", 1), said("eve", 1), said("me", 1), b"noise")]
     assert taken == [True, False, False, True, False]
     assert [hearing.receiver.said(message) for message in (said("bob", 1), said("eve", 1), said("me", 1), b"noise")] == [None] * 4
-    assert hearing.receiver.said(said("alice", 1)) is hearing.receiver.inbox.get(identity("alice").peer, Kind.UPDATE)
+    assert hearing.receiver.said(said("alice", 1)) is hearing.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)

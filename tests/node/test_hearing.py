@@ -21,7 +21,7 @@ from learnae.node.history import History
 from learnae.node.inbox import MARKS_PER_PEER, Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import PROOFS, RECENT, Receiver
-from learnae.records import Announcement, Body, Heard, Kind, Leaving, PeerId, Present, Update
+from learnae.records import Announcement, AnnouncementKind, Body, Heard, Leaving, PeerId, Present, Update
 from learnae.testing.context import make_runtime
 from tests.support.records import an_update
 
@@ -54,7 +54,7 @@ class Listener:
             self.receiver.hear(Heard(message, backlog))
         return self
 
-    def newest(self, name: str, kind: Kind = Kind.UPDATE) -> int | None:
+    def newest(self, name: str, kind: AnnouncementKind = AnnouncementKind.UPDATE) -> int | None:
         entry = self.receiver.inbox.get(identity(name).peer, kind)
         return entry.announcement.number if entry else None
 
@@ -187,12 +187,12 @@ def test_silent_strangers_give_way_to_new_ones_so_that_newcomers_are_heard_for_e
 
 def test_backlog_under_the_own_key_raises_the_next_number():
     heard = listener().hears(said("me", 41), said("me", 7), backlog=True)
-    assert heard.receiver.numbers.raised[Kind.UPDATE] > 41 and not heard.receiver.numbers.elsewhere
+    assert heard.receiver.numbers.raised[AnnouncementKind.UPDATE] > 41 and not heard.receiver.numbers.elsewhere
 
 
 def test_the_own_messages_coming_back_mean_nothing():
     heard = listener()
-    heard.receiver.numbers.used[Kind.UPDATE] = 3
+    heard.receiver.numbers.used[AnnouncementKind.UPDATE] = 3
     heard.hears(said("me", 3), said("me", 2))
     assert not heard.receiver.numbers.elsewhere and heard.receiver.numbers.raised == {}
 
@@ -201,7 +201,7 @@ def test_live_numbers_never_sent_under_the_own_key_say_that_this_identity_runs_e
     heard = listener()
     with capture_logs() as logs:
         assert not heard.hears(said("me", 1), said("me", 2)).receiver.numbers.elsewhere
-        heard.hears(said("me", heard.receiver.numbers.raised[Kind.UPDATE] + 1))
+        heard.hears(said("me", heard.receiver.numbers.raised[AnnouncementKind.UPDATE] + 1))
     assert heard.receiver.numbers.elsewhere
     assert [line["event"] for line in logs] == ["identity.raised", "identity.elsewhere"]
 
@@ -215,7 +215,13 @@ def test_two_payloads_under_one_number_refuse_the_peer_for_good_and_both_envelop
     assert heard.newest("alice") is None
     assert heard.receiver.refusals == {"equivocation": 1, "refused-peer": 1}
     [proof] = heard.receiver.proofs
-    assert (proof.peer, proof.kind, proof.number, proof.first, proof.second) == (identity("alice").peer, Kind.UPDATE, 5, first, second)
+    assert (proof.peer, proof.kind, proof.number, proof.first, proof.second) == (
+        identity("alice").peer,
+        AnnouncementKind.UPDATE,
+        5,
+        first,
+        second,
+    )
 
 
 def test_a_refused_peer_stays_refused_after_a_restart_and_the_proof_is_on_disk(tmp_path):
@@ -257,14 +263,14 @@ def test_what_could_not_be_saved_is_taken_again():
 
 def test_a_peer_that_says_goodbye_leaves_its_update_to_newcomers():
     heard = listener().hears(said("alice", 5), said("alice", 1, Leaving()))
-    entry = heard.receiver.inbox.get(identity("alice").peer, Kind.UPDATE)
+    entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
     assert entry is not None
     assert entry.backlog
 
 
 def test_a_goodbye_from_the_backlog_is_old_news():
     heard = listener().hears(said("alice", 1, Leaving()), backlog=True).hears(said("alice", 5))
-    entry = heard.receiver.inbox.get(identity("alice").peer, Kind.UPDATE)
+    entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
     assert entry is not None
     assert not entry.backlog
 

@@ -10,7 +10,7 @@ from learnae.errors import ConfigError, UnavailableError
 from learnae.node.history import RESERVED, EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.inbox import HighWaterMark
 from learnae.node.strategy_state import dump_state, load_state
-from learnae.records import Cid, Kind, PeerId, UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId, UpdateVerdict
 from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)
@@ -23,31 +23,31 @@ def path(tmp_path):
 
 def test_numbers_grow_per_kind_and_go_on_after_a_restart(path):
     history = History.open(path)
-    assert [history.next_number(Kind.UPDATE) for _ in range(3)] == [1, 2, 3]
-    assert history.next_number(Kind.PRESENT) == 1
-    assert History.open(path).next_number(Kind.UPDATE) == 1 + RESERVED  # not closed: as after a SIGKILL
+    assert [history.next_number(AnnouncementKind.UPDATE) for _ in range(3)] == [1, 2, 3]
+    assert history.next_number(AnnouncementKind.PRESENT) == 1
+    assert History.open(path).next_number(AnnouncementKind.UPDATE) == 1 + RESERVED  # not closed: as after a SIGKILL
 
 
 def test_no_number_is_used_that_was_not_reserved_on_disk_before(path):
     history = History.open(path)
     for _ in range(2 * RESERVED + 1):
-        assert history.next_number(Kind.UPDATE) <= History.open(path).own_numbers()[Kind.UPDATE]
+        assert history.next_number(AnnouncementKind.UPDATE) <= History.open(path).own_numbers()[AnnouncementKind.UPDATE]
 
 
 def test_a_number_heard_under_the_own_key_is_never_used_again(path):
     history = History.open(path)
-    assert history.next_number(Kind.UPDATE, above=41) == 42
-    assert history.next_number(Kind.UPDATE, above=7) == 43
-    assert History.open(path).next_number(Kind.UPDATE) == 42 + RESERVED
+    assert history.next_number(AnnouncementKind.UPDATE, above=41) == 42
+    assert history.next_number(AnnouncementKind.UPDATE, above=7) == 43
+    assert History.open(path).next_number(AnnouncementKind.UPDATE) == 42 + RESERVED
 
 
 def test_peers_marks_and_counts_come_back_as_they_were(path):
     history = History.open(path)
     record = PeerRecord(3, 2, True, 17, 1.5e6, "equivocation", 0.25)
-    history.save_peers({(ALICE, Kind.UPDATE): HighWaterMark(9, b"digest")}, {ALICE: record}, {"replay": 2})
+    history.save_peers({(ALICE, AnnouncementKind.UPDATE): HighWaterMark(9, b"digest")}, {ALICE: record}, {"replay": 2})
     history.save_peers({}, {}, {"replay": 1})
     again = History.open(path)
-    assert again.marks() == {(ALICE, Kind.UPDATE): HighWaterMark(9, b"digest")}
+    assert again.marks() == {(ALICE, AnnouncementKind.UPDATE): HighWaterMark(9, b"digest")}
     assert again.peers() == {ALICE: record}
     assert again.counts() == {"replay": 3}
 
@@ -101,7 +101,7 @@ def test_a_state_of_arrays_numbers_and_text_survives_without_pickle():
 
 def test_a_failed_write_changes_nothing(path):
     history = History.open(path)
-    bad = {(ALICE, Kind.UPDATE): HighWaterMark(1, b"d")}
+    bad = {(ALICE, AnnouncementKind.UPDATE): HighWaterMark(1, b"d")}
     with pytest.raises(sqlite3.Error):
         history.save_peers(bad, {ALICE: PeerRecord(last_tried=object())}, {})  # type: ignore[arg-type]
     assert history.marks() == {}
@@ -128,13 +128,13 @@ class FullDisk:
 def test_a_full_disk_is_unavailable_and_when_there_is_room_again_all_goes_on(path, statement, monkeypatch):
     monkeypatch.setattr("learnae.node.history.RESERVED", 1)  # each number is written before it is used
     history = History.open(path)
-    assert history.next_number(Kind.UPDATE) == 1
+    assert history.next_number(AnnouncementKind.UPDATE) == 1
     whole, history.database._connection = history.database._connection, FullDisk(history.database._connection, statement)  # type: ignore[assignment]
     for _ in range(2):
         with pytest.raises(UnavailableError, match="full"):
-            history.next_number(Kind.UPDATE)
+            history.next_number(AnnouncementKind.UPDATE)
     history.database._connection = whole
-    assert history.next_number(Kind.UPDATE) == 2
+    assert history.next_number(AnnouncementKind.UPDATE) == 2
 
 
 def test_a_history_that_another_process_holds_is_unavailable(path):
@@ -143,9 +143,9 @@ def test_a_history_that_another_process_holds_is_unavailable(path):
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UnavailableError, match="locked"):
-        history.next_number(Kind.UPDATE)
+        history.next_number(AnnouncementKind.UPDATE)
     other.execute("ROLLBACK")
-    assert history.next_number(Kind.UPDATE) == 1
+    assert history.next_number(AnnouncementKind.UPDATE) == 1
     other.close()
 
 
@@ -154,7 +154,7 @@ def test_the_memory_of_peers_is_bounded_on_disk_and_the_last_that_changed_stay(p
     monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
     history, names = History.open(path), [PeerId(f"{number:064}") for number in range(10)]
     for name in (*names, names[0]):
-        history.save_peers({(name, Kind.UPDATE): HighWaterMark(1, b"d")}, {name: PeerRecord()}, {})
+        history.save_peers({(name, AnnouncementKind.UPDATE): HighWaterMark(1, b"d")}, {name: PeerRecord()}, {})
     assert list(history.peers()) == [names[8], names[9], names[0]]
     assert [peer for peer, _ in history.marks()] == [names[8], names[9], names[0]]
 
@@ -163,22 +163,22 @@ def test_few_peers_that_change_often_drive_no_silent_one_out(path, monkeypatch):
     monkeypatch.setattr("learnae.node.history.KEPT_PEERS", 3)
     monkeypatch.setattr("learnae.node.history.KEPT_MARKS", 3)
     history, liar, busy = History.open(path), PeerId("a" * 64), PeerId("b" * 64)
-    history.save_peers({(liar, Kind.UPDATE): HighWaterMark(7, b"d")}, {liar: PeerRecord(refused="equivocation")}, {})
+    history.save_peers({(liar, AnnouncementKind.UPDATE): HighWaterMark(7, b"d")}, {liar: PeerRecord(refused="equivocation")}, {})
     for number in range(10):
-        history.save_peers({(busy, Kind.UPDATE): HighWaterMark(number, b"d")}, {busy: PeerRecord(fetched_number=number)}, {})
+        history.save_peers({(busy, AnnouncementKind.UPDATE): HighWaterMark(number, b"d")}, {busy: PeerRecord(fetched_number=number)}, {})
     assert history.peers()[liar].refused == "equivocation"
-    assert history.marks()[liar, Kind.UPDATE].number == 7
+    assert history.marks()[liar, AnnouncementKind.UPDATE].number == 7
 
 
 def test_proofs_are_kept_whole(path):
-    history, proof = History.open(path), EquivocationProof(ALICE, Kind.UPDATE, 7, b"first", b"second")
+    history, proof = History.open(path), EquivocationProof(ALICE, AnnouncementKind.UPDATE, 7, b"first", b"second")
     history.save_peers({}, {}, {}, [proof])
     assert History.open(path).proofs() == [proof]
 
 
 def test_a_damaged_history_is_unavailable_and_says_what_to_do(path):
     history = History.open(path)
-    history.next_number(Kind.UPDATE)
+    history.next_number(AnnouncementKind.UPDATE)
     history.close()
     history = History.open(path)
     data = bytearray(path.read_bytes())

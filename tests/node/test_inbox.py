@@ -5,7 +5,7 @@ import pytest
 
 from learnae.node.inbox import MARKS_PER_PEER, Arrival, HighWaterMark, Inbox, InboxEntry
 from learnae.node.peers import Peers
-from learnae.records import Announcement, Kind, PeerId, Sample
+from learnae.records import Announcement, AnnouncementKind, PeerId, Sample
 from tests.support.records import an_update
 
 
@@ -42,7 +42,7 @@ def test_the_same_message_again_is_a_duplicate_while_it_is_held():
 
 
 def test_the_same_message_refills_a_slot_that_a_restart_has_emptied():
-    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), Kind.UPDATE): HighWaterMark(5, b"d")})
+    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), AnnouncementKind.UPDATE): HighWaterMark(5, b"d")})
     assert box.put(entry("a", 5, backlog=True)) is Arrival.REFILLED
     assert newest(box) == {"a": 5}
 
@@ -111,7 +111,7 @@ def test_high_water_marks_are_bounded_and_the_held_ones_stay():
 def test_changed_marks_are_handed_over_once():
     box = inbox()
     box.put(entry("a", 5))
-    assert box.take_changed_marks() == {(PeerId("a"), Kind.UPDATE): HighWaterMark(5, b"d")}
+    assert box.take_changed_marks() == {(PeerId("a"), AnnouncementKind.UPDATE): HighWaterMark(5, b"d")}
     assert box.take_changed_marks() == {}
 
 

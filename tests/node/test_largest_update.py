@@ -11,7 +11,7 @@ from learnae.content.meta import ByteRange, Limits, Meta, TensorEntry, decode_me
 from learnae.errors import UpdateRejectedError
 from learnae.node.build import largest_meta, largest_update, most_tensors
 from learnae.plugins.manager import PluginManager
-from learnae.records import BLOCK_BYTES, MEGABYTE, Kind, PeerId, TensorSpec
+from learnae.records import BLOCK_BYTES, MEGABYTE, AnnouncementKind, PeerId, TensorSpec
 
 SMALL = (TensorSpec(name="w", dtype="float32", shape=(1_000,)),)
 HUGE = (TensorSpec(name="w", dtype="bfloat16", shape=(4_000_000_000,)),)  # 4 G parameters: more than 4 GiB in any codec
@@ -41,7 +41,7 @@ MANY = tuple(TensorSpec(name=f"encoder.layers.{number}.attention.weight", dtype=
 
 def meta_of(specs: tuple[TensorSpec, ...], note: str) -> tuple[bytes, ...]:
     entries = tuple(TensorEntry(spec, {"exponent": -3, "scale": note}, ByteRange(0, 0, 0)) for spec in specs)
-    return encode_meta(Meta(peer=PeerId("0f" * 32), kind=Kind.UPDATE, number=1, codec="int8", tensors=entries), BLOCK_BYTES)
+    return encode_meta(Meta(peer=PeerId("0f" * 32), kind=AnnouncementKind.UPDATE, number=1, codec="int8", tensors=entries), BLOCK_BYTES)
 
 
 def test_the_meta_of_the_own_model_is_read_whatever_a_codec_notes_within_reason() -> None:

@@ -16,7 +16,7 @@ from learnae.node.publishing import Publisher
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import encode_raw, travels_raw
 from learnae.plugins.codec import Fp32, Int8
-from learnae.records import Encoded, Kind, TensorSpec
+from learnae.records import AnnouncementKind, Encoded, TensorSpec
 from learnae.testing.context import make_context, peer_named
 
 VARIANCES = np.float32(10) ** np.linspace(-2, 1, 512, dtype=np.float32)
@@ -46,7 +46,7 @@ def travelled(tmp_path):
         snapshot = SimpleNamespace(tensors={spec.name: values_of(spec) for spec in specs})
         publisher = SimpleNamespace(specs=specs, strategies=SimpleNamespace(codec=named), _rng=np.random.default_rng(0))
         entries = [(spec, change(encoded)) for spec, encoded in Publisher._encoded(publisher, snapshot)]
-        packed = pack(entries, peer=peer_named("alice"), kind=Kind.UPDATE, number=1, codec="some")
+        packed = pack(entries, peer=peer_named("alice"), kind=AnnouncementKind.UPDATE, number=1, codec="some")
         blocks = {block.cid: block.data for block in packed.blocks}
         [meta] = [data for data in blocks.values() if b"tensors" in data]
         content = Content(decode_meta([meta], Limits(10**7)), tuple(cid for cid in blocks if cid.startswith("bafkrei")), blocks)

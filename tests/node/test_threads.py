@@ -16,7 +16,7 @@ from learnae.node.history import History
 from learnae.node.runtime import Runtime, in_worker_threads
 from learnae.node.strategy_set import assemble
 from learnae.plugins.manager import PluginManager
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from learnae.testing.context import make_runtime
 
 STUCK = 20
@@ -69,7 +69,7 @@ def test_the_history_is_written_while_all_threads_of_a_storage_and_an_announcer_
     history, jam = History.open(tmp_path / "history.sqlite"), Jam()
 
     async def write() -> None:
-        assert await runtime.in_thread(history.next_number, Kind.UPDATE) == 1
+        assert await runtime.in_thread(history.next_number, AnnouncementKind.UPDATE) == 1
         assert not jam.end.is_set() and jam.running >= 2
 
     contexts = [strategies.storages[0].strategy.context, strategies.announcers[0].strategy.context]

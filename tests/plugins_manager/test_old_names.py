@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import learnae
 from learnae import LearnaeDeprecationWarning
 from learnae.plugins.manager import PluginManager, open_peer_file
+from tests.support.records import an_update
 
 Install = Callable[..., None]
 
@@ -36,6 +38,7 @@ def learnae_register_merge():
 """
 
 RENAMED = [
+    ("learnae", "Kind", "AnnouncementKind"),
     ("learnae", "NeedsTorch", "NeedsTorchError"),
     ("learnae", "Unavailable", "UnavailableError"),
     ("learnae", "UpdateRejected", "UpdateRejectedError"),
@@ -127,3 +130,23 @@ def test_a_status_is_read_by_the_old_names_of_its_fields(status: Any, old: str, 
     with pytest.warns(LearnaeDeprecationWarning, match=rf"Status\.{old}") as told:
         assert getattr(status, old) == value
     assert [one.filename for one in told] == [__file__]
+
+
+@pytest.fixture
+def update() -> Any:
+    return an_update(architecture=b"shapes 1")
+
+
+def test_an_update_is_read_and_made_by_the_old_names_of_its_fields(update: Any) -> None:
+    values = attrs.asdict(update)
+    values["signature"] = values.pop("architecture")
+    with pytest.warns(LearnaeDeprecationWarning, match="architecture") as made:
+        assert learnae.Update(**values) == update
+    with pytest.warns(LearnaeDeprecationWarning, match="architecture") as read:
+        assert update.signature == b"shapes 1"
+    assert [one.filename for one in (*made, *read)] == [__file__] * 2
+
+
+def test_an_old_and_a_new_name_of_a_field_together_are_refused(update: Any) -> None:
+    with pytest.raises(TypeError, match="architecture and signature"):
+        learnae.Update(**attrs.asdict(update), signature=b"shapes 2")

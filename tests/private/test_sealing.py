@@ -14,7 +14,7 @@ from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import ENVELOPE_BYTES, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
-from learnae.records import BLOCK_BYTES, Announcement, Body, Encoded, Kind, Leaving, PeerId, Present, TensorSpec
+from learnae.records import BLOCK_BYTES, Announcement, AnnouncementKind, Body, Encoded, Leaving, PeerId, Present, TensorSpec
 from tests.support.records import an_update
 
 SEAL = AesSiv(bytes(range(64)))
@@ -81,7 +81,7 @@ def test_what_was_never_sealed_or_with_another_key_does_not_open(data: bytes) ->
 
 def packed(*sizes: int, seal: AesSiv = SEAL, number: int = 1) -> Packed:
     entries = [(TensorSpec(name=f"t{i}", dtype="float32", shape=(size,)), Encoded(bytes([i]) * size)) for i, size in enumerate(sizes)]
-    return pack(entries, peer=PEER, kind=Kind.UPDATE, number=number, codec="int8", seal=seal)
+    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=number, codec="int8", seal=seal)
 
 
 def test_no_block_is_larger_after_sealing_than_before() -> None:

@@ -11,7 +11,7 @@ import trio
 
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
-from learnae.records import Kind, Update
+from learnae.records import AnnouncementKind, Update
 
 Run = Callable[..., Any]
 
@@ -73,4 +73,4 @@ def test_a_private_swarm_is_relayed_sealed_as_it_is(run: Run, tmp_path: Path) ->
     swarm, left = SwarmIdentity("birds", key), groups.left[0].peer
     opened = [(one.replaces, decode_envelope(one.message, swarm.id, swarm.messages).announcement) for one in said]
     keys = {replaces for replaces, announcement in opened if announcement.peer == left and isinstance(announcement.body, Update)}
-    assert keys == {swarm.alias(f"{left}/{Kind.UPDATE.value}")}
+    assert keys == {swarm.alias(f"{left}/{AnnouncementKind.UPDATE.value}")}

@@ -96,8 +96,8 @@ def test_what_pages_and_templates_show_is_public(page: Path) -> None:
 
 TELL_OF_OLD_NAMES = {"CHANGELOG.md", "stability.md"}
 OLD = re.compile(
-    r"\.step\(samples=|\.flush\(seconds=|\.(?:benched|last_words)\b|status\.facts\b"
-    r"|learnae\.(?:Trainer|Unavailable|UpdateRejected|NeedsTorch)\b"
+    r"\.step\(samples=|\.flush\(seconds=|status\.(?:benched|last_words|facts)\b"
+    r"|learnae\.(?:Kind|Trainer|Unavailable|UpdateRejected|NeedsTorch)\b"
 )
 
 

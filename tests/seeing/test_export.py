@@ -16,7 +16,7 @@ from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.history import PublishedUpdate
 from learnae.plugins.codec import Fp32
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
-from learnae.records import Encoded, Kind, TensorSpec
+from learnae.records import AnnouncementKind, Encoded, TensorSpec
 from learnae.testing.context import make_context
 
 WEIGHT = np.array([[1.5, -2.0], [0.25, 3.0]], np.float32)
@@ -33,7 +33,7 @@ def publish(tmp_path):
             Fp32(None, make_context(tmp_path)).encode("weight", weight, None, None),
         )
         counts = TensorSpec(name="count", dtype="int64", shape=()), Encoded(COUNT.astype("<i8").tobytes())
-        packed = pack([weights, counts], peer=home.own, kind=Kind.UPDATE, number=number, codec="fp32", seal=seal)
+        packed = pack([weights, counts], peer=home.own, kind=AnnouncementKind.UPDATE, number=number, codec="fp32", seal=seal)
         storage = DirectoryStorage(DirectoryStorageOptions(tmp_path / "blocks"), make_context(tmp_path))
 
         async def store() -> None:

@@ -14,7 +14,7 @@ from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_reader import Sighting
 from learnae.node.history_schema import STEPS, VERSION
-from learnae.records import Cid, Kind, PeerId, UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId, UpdateVerdict
 from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)
@@ -166,7 +166,7 @@ def version_of(path):
 def test_a_history_of_the_first_version_is_brought_up_to_date_and_loses_nothing(path):
     of_version_1(path)
     with History.open(path) as history:
-        assert history.next_number(Kind.UPDATE) == 42
+        assert history.next_number(AnnouncementKind.UPDATE) == 42
         assert history.reader.totals() == {"published_bytes": 30, "fetched_bytes": 6, "merged": 2, "refused": 0, "failed": 0}
         history.add_round(a_full_report(3))
         assert [(one.round, one.splits, one.lost) for one in history.reader.past_rounds(2)] == [(3, (), 0), (2, (), 0)]

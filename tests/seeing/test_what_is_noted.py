@@ -11,11 +11,11 @@ from learnae.config.saved_config import FILE, keep, kept
 from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import on_wall_clock, sightings
 from learnae.plugins.manager import open_document
-from learnae.records import Announcement, Kind, PeerId, Present
+from learnae.records import Announcement, AnnouncementKind, PeerId, Present
 from tests.support.records import an_update
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
-UPDATE = an_update(bytes=100, lineage=b"lineage1", signature=b"shapes 1", age=7, young=True, codec="fp32")
+UPDATE = an_update(bytes=100, lineage=b"lineage1", architecture=b"shapes 1", age=7, young=True, codec="fp32")
 
 
 def entry(peer, body, heard_at, *, number=1, backlog=False):
@@ -47,7 +47,7 @@ def test_who_announced_no_update_is_sighted_without_one_and_the_silent_not_at_al
 def test_what_was_left_behind_is_not_live_and_who_was_forgotten_is_not_sighted():
     inbox = inbox_with(entry(ALICE, UPDATE, 10.0, backlog=True), entry(BOB, UPDATE, 11.0))
     inbox.forget(BOB)
-    (seen,) = sightings(inbox, [(ALICE, Kind.UPDATE), (BOB, Kind.UPDATE)])
+    (seen,) = sightings(inbox, [(ALICE, AnnouncementKind.UPDATE), (BOB, AnnouncementKind.UPDATE)])
     assert (seen.peer, seen.live) == (ALICE, False)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from learnae.cli.why import fate
 from learnae.node.history import EquivocationProof, PeerRecord
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 
 FATES = [
     ({}, "fetched, merged with weight 1"),
@@ -105,7 +105,7 @@ def test_of_several_that_begin_alike_all_are_listed(lived, learnae):
 STRANGER = "5" * 64
 SITUATIONS = [
     ({"number": None, "lineage": None}, None, "So there is nothing to fetch."),
-    ({"signature": b"shapes 2"}, None, "another architecture"),
+    ({"architecture": b"shapes 2"}, None, "another architecture"),
     ({"lineage": b"lineage2"}, None, "models of two lineages cannot be merged"),
     ({}, PeerRecord(41, 0, True, 8), "Its number 8 was fetched already"),
     ({"live": False}, None, "left behind is for newcomers"),
@@ -128,7 +128,7 @@ def test_what_was_never_fetched_is_explained_as_far_as_can_be_known(lived, learn
 
 def test_an_equivocation_is_told_with_its_proof(lived, learnae):
     home = lived()
-    proof = EquivocationProof(STRANGER, Kind.UPDATE, 7, b"one", b"another")
+    proof = EquivocationProof(STRANGER, AnnouncementKind.UPDATE, 7, b"one", b"another")
     home.heard(home.sighting(STRANGER), records={STRANGER: PeerRecord(refused="equivocation")}, proofs=[proof])
     assert "two different messages of kind UPDATE under number 7; both are kept" in learnae("why", home.path, "5555").out
 

@@ -9,7 +9,7 @@ from learnae.records import Cid, RoundReport, Update, UpdateVerdict
 _CLAIMS: dict[str, Any] = {
     "bytes": 1,
     "lineage": b"l" * 8,
-    "signature": b"s" * 8,
+    "architecture": b"s" * 8,
     "age": 0,
     "young": False,
     "own_steps": 0,

@@ -11,7 +11,7 @@ from learnae.errors import PluginError, UnavailableError
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from learnae.testing.faults import Fault, always
 
 LINEAGE = b"lineage1"
@@ -218,7 +218,7 @@ def test_an_announcement_that_gets_lost_is_made_good_by_the_next(run_world):
 # -- goodbyes --------------------------------------------------------------------------------------------------------------------
 
 
-def kinds_sent(world) -> list[Kind]:
+def kinds_sent(world) -> list[AnnouncementKind]:
     return [decode_envelope(message, swarm_id("default")).announcement.kind for _, message in world.weather.sent]
 
 
@@ -231,7 +231,7 @@ def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(run_world):
         await trio.sleep(0.5)
         return kinds_sent(world)[-1]
 
-    assert run_world(main) is Kind.LEAVING
+    assert run_world(main) is AnnouncementKind.LEAVING
 
 
 def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
@@ -253,10 +253,10 @@ def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
         b.trainer.round_seconds = lambda: 0.7
         await trio.sleep(5.65)  # the last own round ended at 5.0, the last of the other at 5.6
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
-        heard = a.node.receiver.inbox.get(b.peer, Kind.UPDATE).announcement.number
+        heard = a.node.receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number
         a.node.stop()
         await trio.sleep(3)
-        return heard, a.history.marks()[b.peer, Kind.UPDATE].number
+        return heard, a.history.marks()[b.peer, AnnouncementKind.UPDATE].number
 
     heard, saved = run_world(main)
     assert saved == heard
@@ -270,13 +270,13 @@ def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_go
 
         async def stopping(function, *args):
             if function == a.node._write and not heard:
-                heard.append(a.node.receiver.inbox.get(b.peer, Kind.UPDATE).announcement.number)
+                heard.append(a.node.receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number)
                 a.node.stop()
             return await in_thread(function, *args)
 
         a.node.runtime = attrs.evolve(a.node.runtime, in_thread=stopping)
         await trio.sleep(3)
-        return heard, [a.history.marks()[b.peer, Kind.UPDATE].number]
+        return heard, [a.history.marks()[b.peer, AnnouncementKind.UPDATE].number]
 
     heard, saved = run_world(main)
     assert heard

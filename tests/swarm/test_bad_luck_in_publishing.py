@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from learnae.errors import UnavailableError
 from learnae.plugins.codec import Fp32
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 
 LINEAGE = b"together"
 
@@ -101,7 +101,7 @@ def test_hints_that_others_would_refuse_are_left_out_and_told_once(run_world, hi
         a = world.peer("a", lineage=LINEAGE)
         a.start()
         await trio.sleep(100)
-        return [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{Kind.PRESENT.value}".encode()], a
+        return [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{AnnouncementKind.PRESENT.value}".encode()], a
 
     with capture_logs() as logs:
         present, a = run_world(main, strategies={"storage": {"odd": Odd}}, storage={"use": "odd"})

@@ -12,7 +12,7 @@ from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
 from learnae.node.history import RESERVED
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from learnae.testing.faults import Fault, always
 
 LINEAGE = b"together"
@@ -147,11 +147,11 @@ def test_a_crash_between_put_and_announcement_leaves_an_orphan_that_the_next_sta
         await trio.sleep(2.5)
         a.kill_node()
         orphans = list(world.store.roots)
-        heard = [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{Kind.UPDATE.value}".encode()]
+        heard = [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{AnnouncementKind.UPDATE.value}".encode()]
         a.settings = {}
         a.start_node()
         await trio.sleep(0.2)
-        return len(orphans), heard, len(world.store.roots), a.history.own_numbers()[Kind.UPDATE]
+        return len(orphans), heard, len(world.store.roots), a.history.own_numbers()[AnnouncementKind.UPDATE]
 
     orphans, heard, left, number = run_world(main, strategies={"storage": {"dies": DiesAfterPut}}, join={"wait_seconds": 0.0})
     assert (orphans, heard, left, number) == (1, [], 0, RESERVED)

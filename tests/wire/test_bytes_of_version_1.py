@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learnae.content.meta import model_signature
+from learnae.content.meta import architecture_of
 from learnae.content.pack import Packed, pack
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.tensors import encode_raw, travels_raw
 from learnae.plugins.codec import Fp32, Int8
-from learnae.records import Announcement, Body, Cid, Encoded, Kind, Leaving, Present, Sample, Slice, TensorSpec, Update
+from learnae.records import Announcement, AnnouncementKind, Body, Cid, Encoded, Leaving, Present, Sample, Slice, TensorSpec, Update
 from learnae.strategies import Codec, NoOptions
 from learnae.testing.context import make_context
 
@@ -35,11 +35,11 @@ SPECS = (
 )
 BODIES: dict[str, Body] = {
     "update": Update(
-        root=ROOT, bytes=139_265, lineage=b"lineage1", signature=b"signatur", age=1200, young=False, own_steps=700, samples=179_200,
+        root=ROOT, bytes=139_265, lineage=b"lineage1", architecture=b"signatur", age=1200, young=False, own_steps=700, samples=179_200,
         step_seconds=0.0015, codec="int8", loss=0.25,
     ),
     "update-of-a-delta": Update(
-        root=ROOT, bytes=1, lineage=b"lineage1", signature=b"signatur", age=1, young=True, own_steps=1, samples=1,
+        root=ROOT, bytes=1, lineage=b"lineage1", architecture=b"signatur", age=1, young=True, own_steps=1, samples=1,
         step_seconds=0.0, codec="fp32", base=ROOT, sketch=bytes(range(200)) * 2,
     ),
     "slice": Slice(root=ROOT, bytes=70_000, schema=b"schema", rows=128, labels={"cat": 60, "dog": 68}),
@@ -67,7 +67,7 @@ def entries(codec: Codec) -> Iterator[tuple[TensorSpec, Encoded]]:
 
 def packed(codec: type[Codec], name: str, swarm: SwarmIdentity, home: Path) -> Packed:
     made = codec(NoOptions(), make_context(home))
-    return pack(entries(made), peer=IDENTITY.peer, kind=Kind.UPDATE, number=7, codec=name, seal=swarm.blocks)
+    return pack(entries(made), peer=IDENTITY.peer, kind=AnnouncementKind.UPDATE, number=7, codec=name, seal=swarm.blocks)
 
 
 def digest(items: list[str]) -> str:
@@ -84,7 +84,7 @@ def test_a_name_and_a_key_give_the_same_swarm() -> None:
 
 
 def test_an_architecture_has_the_same_signature() -> None:
-    assert model_signature(SPECS, frozen=b"frozen").hex() == "211b0cd60decff8a"
+    assert architecture_of(SPECS, frozen=b"frozen").hex() == "211b0cd60decff8a"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import Kind, PeerId, Sample
+from learnae.records import AnnouncementKind, PeerId, Sample
 from learnae.testing.context import make_runtime
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor
@@ -73,7 +73,7 @@ def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     def hear(message: Heard) -> None:
         receiver.hear(message)
         if entry := next(iter(receiver.inbox.known.values()), None):
-            heard.append(entry.entries[Kind.SAMPLE].announcement)
+            heard.append(entry.entries[AnnouncementKind.SAMPLE].announcement)
 
     async def test() -> None:
         with trio.fail_after(LIMIT):

@@ -15,7 +15,7 @@ from learnae.content.pack import Packed, pack
 from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Encoded, Kind, TensorSpec
+from learnae.records import AnnouncementKind, Encoded, TensorSpec
 from learnae.testing.context import peer_named
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -34,7 +34,7 @@ def model(seal: Encryption = NO_ENCRYPTION) -> Packed:
     shapes = {"embedding": (300_000,), "bias": (7,), "scale": (3, 2)}
     tensors = {name: chance.normal(size=shape).astype("<f4") for name, shape in shapes.items()}
     entries = [(TensorSpec(name=name, dtype="float32", shape=array.shape), Encoded(array.tobytes(), {})) for name, array in tensors.items()]
-    return pack(entries, peer=PEER, kind=Kind.UPDATE, number=3, codec="fp32", seal=seal)
+    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=3, codec="fp32", seal=seal)
 
 
 async def stored(storage: Storage, packed: Packed) -> set[Cid]:

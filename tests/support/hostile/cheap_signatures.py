@@ -18,13 +18,18 @@ from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import Heard, Kind, Leaving, PeerId, Present, Sample, Update
+from learnae.records import AnnouncementKind, Heard, Leaving, PeerId, Present, Sample, Update
 from learnae.testing.context import make_runtime
 from tests.support.records import an_update
 
 OPEN, PRIVATE = SwarmIdentity("ours", None), SwarmIdentity("ours", SwarmKey(bytes(range(32))))
 WIRE_BYTES = 97
-KINDS = {Update: Kind.UPDATE, Present: Kind.PRESENT, Sample: Kind.SAMPLE, Leaving: Kind.LEAVING}
+KINDS = {
+    Update: AnnouncementKind.UPDATE,
+    Present: AnnouncementKind.PRESENT,
+    Sample: AnnouncementKind.SAMPLE,
+    Leaving: AnnouncementKind.LEAVING,
+}
 
 
 @attrs.define

@@ -12,7 +12,7 @@ from learnae.content.pack import pack
 from learnae.content.roots import PART_LINKS, Root, decode_part, decode_root, encode_part, encode_root
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import UpdateRejectedError
-from learnae.records import BLOCK_BYTES, Block, Cid, Encoded, Kind, PeerId, TensorSpec
+from learnae.records import BLOCK_BYTES, AnnouncementKind, Block, Cid, Encoded, PeerId, TensorSpec
 from tests.support.hostile.targets import Target
 from tests.support.hostile.value_mutations import DAG_CBOR, LOOSE_DAG_CBOR
 
@@ -27,7 +27,9 @@ TENSORS = (
     (TensorSpec(name="count", dtype="int64", shape=()), Encoded(bytes(8))),
     (TensorSpec(name="empty", dtype="float32", shape=(0,)), Encoded(b"")),
 )
-PACKED = pack(TENSORS, peer=PEER, kind=Kind.UPDATE, number=7, codec="int8", base=dag_cid(b"base"), parents=[dag_cid(b"a"), dag_cid(b"b")])
+PACKED = pack(
+    TENSORS, peer=PEER, kind=AnnouncementKind.UPDATE, number=7, codec="int8", base=dag_cid(b"base"), parents=[dag_cid(b"a"), dag_cid(b"b")]
+)
 BLOCKS: Mapping[Cid, bytes] = {block.cid: block.data for block in PACKED.blocks}
 _ROOT = decode_root(BLOCKS[PACKED.root], 1)
 _META = BLOCKS[_ROOT.meta]

@@ -9,7 +9,7 @@ from pathlib import Path
 from learnae.identity.keys import Identity
 from learnae.node.history import EquivocationProof, History, PublishedUpdate
 from learnae.node.history_reader import Sighting
-from learnae.records import Cid, Kind, PeerId, RoundReport, UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId, RoundReport, UpdateVerdict
 from tests.support.hostile.texts import encodable
 
 ALICE, BOB = PeerId("a11c" + "0" * 60), PeerId("b0b0" + "1" * 60)
@@ -48,7 +48,7 @@ def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
         history.add_published(PublishedUpdate(3, ROOT, lineage, 820, 100, 2_000_000, "int8", b"shapes 1"))
         history.save_lineage_state(lineage, 41, 300.0)
         sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)
-        history.save_peers({}, {}, {"reason": 3}, [EquivocationProof(ALICE, Kind.UPDATE, 1, b"a", b"b")], [sighting])
+        history.save_peers({}, {}, {"reason": 3}, [EquivocationProof(ALICE, AnnouncementKind.UPDATE, 1, b"a", b"b")], [sighting])
     name = encodable(text)[:LONGEST_NAME]
     document = {"swarm": {"name": name}, "peer": {}, "selector": {"use": name}, "storage": [{"use": "directory", "path": name}]}
     (folder / "config.json").write_text(json.dumps({"folder": str(folder), "config": document}))

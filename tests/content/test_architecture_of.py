@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.content.meta import first_difference, model_signature
+from learnae.content.meta import architecture_of, first_difference
 from learnae.records import TensorSpec
 
 WEIGHT, BIAS = TensorSpec(name="weight", dtype="float32", shape=(10, 32)), TensorSpec(name="bias", dtype="float32", shape=(10,))
@@ -15,11 +15,11 @@ WEIGHT, BIAS = TensorSpec(name="weight", dtype="float32", shape=(10, 32)), Tenso
 @given(st.permutations([WEIGHT, BIAS, TensorSpec(name="scale", dtype="float32", shape=())]))
 def test_the_order_of_tensors_does_not_matter(specs: list[TensorSpec]) -> None:
     content = b"\x82\x60\x83" + b"\x82\x64bias\x81\x0a" + b"\x82\x65scale\x80" + b"\x82\x66weight\x82\x0a\x18\x20"
-    assert model_signature(specs) == hashlib.sha256(b"learnae/model/1" + content).digest()[:8]
+    assert architecture_of(specs) == hashlib.sha256(b"learnae/model/1" + content).digest()[:8]
 
 
 def test_peers_may_differ_in_dtypes() -> None:
-    assert model_signature([WEIGHT]) == model_signature([TensorSpec(name="weight", dtype="bfloat16", shape=(10, 32))])
+    assert architecture_of([WEIGHT]) == architecture_of([TensorSpec(name="weight", dtype="bfloat16", shape=(10, 32))])
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_peers_may_differ_in_dtypes() -> None:
     ],
 )
 def test_another_name_shape_or_number_of_tensors_is_another_model(other: list[TensorSpec]) -> None:
-    assert model_signature(other) != model_signature([WEIGHT, BIAS])
-    assert len(model_signature(other)) == 8
+    assert architecture_of(other) != architecture_of([WEIGHT, BIAS])
+    assert len(architecture_of(other)) == 8
 
 
 def test_other_frozen_parameters_are_another_model() -> None:
-    assert len({model_signature([WEIGHT], frozen) for frozen in (b"", b"\1", b"\2")}) == 3
+    assert len({architecture_of([WEIGHT], frozen) for frozen in (b"", b"\1", b"\2")}) == 3
 
 
 def test_the_first_difference_is_told_in_words() -> None:
