@@ -95,7 +95,7 @@ class Update:
     lineage: Octets  # 8 bytes
     architecture: Octets  # 8 bytes, over names and shapes
     age: int  # optimiser steps in the history of the model
-    young: bool
+    provisional: bool
     own_steps: int
     samples: int
     step_seconds: float
@@ -105,7 +105,7 @@ class Update:
     sketch: Octets = b""  # count sketch, 200 x float16
 
 
-renamed_fields(Update, {"signature": "architecture"}, gone_in="0.2")
+renamed_fields(Update, {"signature": "architecture", "young": "provisional"}, gone_in="0.2")
 
 
 @attrs.frozen(kw_only=True)
@@ -309,5 +309,5 @@ class RoundReport:
     failed: int
     outcome: str  # "merged", "alone", "founded", "joined", "moved", "yielded", "rejoined"
     verdicts: tuple[UpdateVerdict, ...] = ()
-    splits: tuple[bytes, ...] = ()  # other grown lineages under the same name
+    splits: tuple[bytes, ...] = ()  # other established lineages under the same name
     lost: int = 0  # updates that came, and were not used because a plugin of this peer failed, or is not installed

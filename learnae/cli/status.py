@@ -72,10 +72,12 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
 
 def _where_it_stands(seen: HomeState, last: PastRound | None) -> dict[str, Any]:
     lineage_state = seen.lineage_state
+    provisional = lineage_state.provisional(seen.now) if lineage_state.lineage else None
     return {
         "lineage": lineage_state.lineage.hex() or None,
         "age": last.age if last else None,
-        "young": lineage_state.young(seen.now) if lineage_state.lineage else None,
+        "provisional": provisional,
+        "young": provisional,  # the name before, until 0.2
         "rounds": last.round if last else 0,
         "last_round": _round(last) if last else None,
         "splits": [lineage.hex() for lineage in last.splits] if last else [],
@@ -128,7 +130,8 @@ def _peer_fact(seen: HomeState, peer: PeerId) -> dict[str, Any]:
         "live": bool(sighting and sighting.live),
         "lineage": sighting.lineage.hex() if sighting and sighting.lineage else None,
         "age": sighting.age if sighting else None,
-        "young": sighting.young if sighting else None,
+        "provisional": sighting.provisional if sighting else None,
+        "young": sighting.provisional if sighting else None,  # the name before, until 0.2
         "failures": record.failures if record else 0,
         "ever_accepted": bool(record and record.ever_accepted),
         "trust": record.trust if record else 0.0,
@@ -212,7 +215,7 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
 def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if found["splits"]:
         rejoin = command_for(Path(found["home"]), "rejoin")
-        yield "split", cell(f"others have grown in lineage {', '.join(found['splits'])}: {rejoin} moves this peer", "red")
+        yield "split", cell(f"others are established in lineage {', '.join(found['splits'])}: {rejoin} moves this peer", "red")
     if order := found["rejoin"]:
         target = f"into lineage {order['lineage']}" if order["lineage"] else "into another lineage"
         yield "rejoin", f"ordered {ago(found['at'] - order['at'])} ago, {target}: {order['outcome'] or 'waits for its next round'}"
@@ -230,7 +233,7 @@ def _state(found: Facts) -> Text:
 def _lineage(found: Facts) -> str:
     if found["lineage"] is None:
         return "none yet"
-    return f"{found['lineage']}, age {found['age']:,}, {'young' if found['young'] else 'grown'}"
+    return f"{found['lineage']}, age {found['age']:,}, {'provisional' if found['provisional'] else 'established'}"
 
 
 def _disk(disk: Facts) -> str:

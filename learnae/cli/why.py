@@ -202,7 +202,7 @@ def _heard(sighting: Sighting, seen: HomeState) -> str:
     when = f"It was last heard {ago(seen.now - sighting.at)} ago, in round {sighting.round:,}"
     if sighting.number is None or sighting.lineage is None:
         return f"{when}, but it has announced no update."
-    state = "young" if sighting.young else "grown"
+    state = "provisional" if sighting.provisional else "established"
     return f"{when}; its newest update: number {sighting.number:,}, age {sighting.age:,}, lineage {sighting.lineage.hex()} ({state})."
 
 

@@ -19,7 +19,7 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import SwarmIdentity, SwarmKey, looks_like_a_key, without_keys
 from learnae.texts import in_shell
 
-SETTLE_WAITS = 3  # with less, two peers that founded at once may both be grown before they hear of each other
+SETTLE_WAITS = 3  # with less, two peers that founded at once may both be established before they hear of each other
 
 
 _RESTS_ON = {"join.settle_seconds": ("join.wait_seconds",), "peer.relay": ("storage", "announcer")}

@@ -103,13 +103,13 @@ class JoinTable:
     """How a peer without a lineage finds one."""
 
     wait_seconds: float = key(2.0, "How long a newcomer listens before it founds a lineage.", and_(ge(0.0), le(DAY)))
-    settle_rounds: int = key(10, "Rounds in a lineage after which a peer is grown.", ge(0))
+    settle_rounds: int = key(10, "Rounds in a lineage after which a peer is established.", ge(0))
     settle_seconds: float = key(
-        10.0, "Seconds in a lineage after which a peer is grown; at least three times wait_seconds.", and_(ge(0.0), le(YEAR))
+        10.0, "Seconds in a lineage after which a peer is established; at least three times wait_seconds.", and_(ge(0.0), le(YEAR))
     )
     on_split: str = key(
         "report",
-        'What a grown peer does about another grown lineage: "report" tells of it, "yield" also goes over to the one with more peers.',
+        'What an established peer does about another such lineage: "report" tells of it, "yield" also goes to the one with more peers.',
         in_(("report", "yield")),
     )
     trust: tuple[str, ...] = key((), "The public keys whose models a newcomer may adopt; none named: it follows the most.", PUBLIC_KEYS)

@@ -100,7 +100,7 @@ _BODIES: Mapping[AnnouncementKind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(10, "lineage", octets(8, 8)),
             Field(11, "architecture", octets(8, 8)),
             Field(12, "age", COUNT),
-            Field(13, "young", FLAG),
+            Field(13, "provisional", FLAG),
             Field(14, "own_steps", COUNT),
             Field(15, "samples", COUNT),
             Field(16, "step_seconds", SECONDS),

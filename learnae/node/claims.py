@@ -127,11 +127,11 @@ class Claims:
     _merges: int = 0
 
     def believe(
-        self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, young: bool
+        self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, provisional: bool
     ) -> BelievedClaims:
         """Of these updates, and of those before. `here`: how many others publish in this lineage (`company`).
 
-        Who is `young` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
+        Who is `provisional` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
         """
         if lineage != self.lineage:
             self.lineage, self._merges = lineage, 0
@@ -141,10 +141,10 @@ class Claims:
             self._then = {name: np.array(local.current[name]) for name in self.counters}
         self._note(accepted, round_)
         self._merges += 1
-        enough = ENOUGH if young or self._merges <= LISTENING_MERGES else max(2, min(ENOUGH, here))
+        enough = ENOUGH if provisional or self._merges <= LISTENING_MERGES else max(2, min(ENOUGH, here))
         if len(self._claims) < enough:
             return BelievedClaims(local.age, {name: local.current[name] for name in self.counters})
-        return BelievedClaims(self._age(local.age, young=young), {name: self._counter(local, name) for name in self.counters})
+        return BelievedClaims(self._age(local.age, provisional=provisional), {name: self._counter(local, name) for name in self.counters})
 
     def merged(self, local: LocalModel, believed: BelievedClaims, page: Mapping[str, Array]) -> None:
         """What became of it: a model of that age, with these counters."""
@@ -163,9 +163,9 @@ class Claims:
         while len(self._claims) > WINDOW:
             self._claims.popitem(last=False)
 
-    def _age(self, own: int, *, young: bool) -> int:
+    def _age(self, own: int, *, provisional: bool) -> int:
         others = min(OLDEST, median_low([claim.age for claim in self._claims.values()]))
-        if young and self._age_first > 2 * others:
+        if provisional and self._age_first > 2 * others:
             corrected, self._age_first = others + own - self._age_first, others
             return corrected
         return max(own, min(others, own + FASTEST * max(0, own - self._age_then)))

@@ -26,7 +26,7 @@ class Sighting:
     root: Cid | None = None
     lineage: Octets | None = None
     age: int | None = None
-    young: bool | None = None
+    provisional: bool | None = None
     architecture: Octets | None = None
     bytes: int | None = None
 
@@ -82,8 +82,10 @@ class HistoryReader:
         rows = self.database.rows("SELECT * FROM heard")
         rows.sort(key=lambda row: row[1], reverse=True)  # SQLite would write all rows to a file, however long they are
         return [
-            Sighting(PeerId(peer), at, round_, bool(live), number, root, lineage, age, None if young is None else bool(young), *rest)
-            for peer, at, round_, live, number, root, lineage, age, young, *rest in rows
+            Sighting(
+                PeerId(peer), at, round_, bool(live), number, root, lineage, age, None if provisional is None else bool(provisional), *rest
+            )
+            for peer, at, round_, live, number, root, lineage, age, provisional, *rest in rows
         ]
 
     def totals(self) -> dict[str, int]:

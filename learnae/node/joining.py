@@ -159,7 +159,7 @@ class LineageAdoption:
             lineage=own.lineage,
             architecture=own.architecture,
             age=own.age,
-            young=False,
+            provisional=False,
             own_steps=0,
             samples=own.samples,
             step_seconds=0.0,
@@ -217,7 +217,7 @@ class Joining:
         return await self._found(snapshot, round_record)
 
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
-        """The trainer brought a lineage along; whoever does not know for how long is grown."""
+        """The trainer brought a lineage along; whoever does not know for how long is established."""
         if stored[0] == lineage:
             self.lineage_state.settle(lineage, self.runtime.clock(), rounds=stored[1], seconds=stored[2])
         else:
@@ -266,7 +266,7 @@ class Joining:
         """Lineages that are heard, and when they are done, those that were left behind."""
         seen = self.selection.seen(round_record.round)
         if (own := self.adoption.left_behind) is not None:
-            seen.append(LineageVoices(own.lineage, young=False, live=False, peer=self.lineage_state.own))
+            seen.append(LineageVoices(own.lineage, provisional=False, live=False, peer=self.lineage_state.own))
         self.adoption.misses.keep({item.lineage for item in seen})
         among = [support for support in self.lineage_state.where_to_join(seen) if support.lineage not in left]
 
@@ -277,7 +277,7 @@ class Joining:
         return live or self.adoption.leads([support for support in among if not support.live], untried)
 
     async def _found(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
-        published = await self.publisher.publish(snapshot, b"", young=True)
+        published = await self.publisher.publish(snapshot, b"", provisional=True)
         if published is None:
             return False
         round_record.published, round_record.outcome = published, "founded"

@@ -1,6 +1,6 @@
 """Lineages: how well each is supported, where this peer stands among them, and splits (docs/decisions/0030).
 
-Ages are never compared. Lineages are, by their support: from how many peers they are heard, whether they are grown, then the smaller hash.
+Ages are never compared. Lineages are, by support: how many peers are heard there, whether they are established, then the smaller hash.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from learnae.records import Cid, PeerId
 
 NOBODY = PeerId("")
 
-GROWN = 2
-"""So many make a lineage a grown one where several are heard: one that lies is not enough."""
+ESTABLISHED = 2
+"""So many make a lineage an established one where several are heard: one that lies is not enough."""
 
 
 @attrs.frozen
@@ -27,7 +27,7 @@ class LineageVoices:
     """One lineage as some peer announces it. `since`: when that peer was first heard here; -inf if by an earlier run."""
 
     lineage: bytes
-    young: bool
+    provisional: bool
     live: bool = True
     peer: PeerId = NOBODY
     since: float = -math.inf
@@ -37,13 +37,13 @@ class LineageVoices:
 class Support:
     """`voices`: peers that are heard in it now. `left_behind`: those that announced it before this node listened, and are not heard.
 
-    `grown`: two of them say that they are, or the only one.
+    `established`: two of them say that they are, or the only one.
     """
 
     lineage: bytes
     voices: int = 0
     left_behind: int = 0
-    grown: bool = False
+    established: bool = False
 
     @property
     def live(self) -> bool:
@@ -62,12 +62,12 @@ class Support:
     @property
     def rank(self) -> tuple[int, bool, bytes]:
         """The smaller the better: a total order, so that all who hear the same go to the same place."""
-        return -self.size, not self.grown, self.lineage
+        return -self.size, not self.established, self.lineage
 
     @property
     def rank_for_newcomers(self) -> tuple[int, bool, bytes]:
         """They have not listened for long, so what was there before counts a little."""
-        return -self.expected, not self.grown, self.lineage
+        return -self.expected, not self.established, self.lineage
 
     def with_own(self) -> Support:
         """The own lineage: the own voice is one."""
@@ -75,7 +75,7 @@ class Support:
 
 
 def supports(seen: Iterable[LineageVoices]) -> dict[bytes, Support]:
-    """Of each lineage. Where somebody is heard in it now, only those tell whether it is grown."""
+    """Of each lineage. Where somebody is heard in it now, only those tell whether it is established."""
     heard: dict[bytes, list[LineageVoices]] = {}
     for item in seen:
         heard.setdefault(item.lineage, []).append(item)
@@ -86,8 +86,8 @@ def _support(lineage: bytes, items: list[LineageVoices]) -> Support:
     live = [item for item in items if item.live]
     voices = {item.peer for item in live}
     left_behind = {item.peer for item in items} - voices
-    grown = {item.peer for item in live or items if not item.young}
-    return Support(lineage, len(voices), len(left_behind), len(grown) >= min(GROWN, len(voices or left_behind)))
+    established = {item.peer for item in live or items if not item.provisional}
+    return Support(lineage, len(voices), len(left_behind), len(established) >= min(ESTABLISHED, len(voices or left_behind)))
 
 
 def _class(peers: int) -> int:
@@ -99,7 +99,7 @@ LATE = 3
 
 LINEAGE_BYTES = 8
 LONGEST_SECONDS = 600.0
-"""For so long at most peers must have been heard before a grown peer follows them: time enough for a person to see the split reported."""
+"""For so long at most peers must have been heard before an established peer follows them: time for a person to see the split reported."""
 
 
 def found(root: Cid) -> bytes:
@@ -124,12 +124,12 @@ class LineageState:
     ordered: bool = False
 
     def enter(self, lineage: bytes, now: float, *, vouched: bool = True) -> None:
-        """Found, join or move: from now on this peer is young."""
+        """Found, join or move: from now on this peer is provisional."""
         self.lineage, self.rounds, self.since, self.entered = lineage, 0, now, now
         self.vouched, self.ordered = vouched or not self.needs_trusted, False
 
     def settle(self, lineage: bytes, now: float, *, rounds: int | None = None, seconds: float | None = None, ordered: bool = False) -> None:
-        """Be in a lineage with the rounds and seconds that were spent there before; grown where they are not given."""
+        """Be in a lineage with the rounds and seconds that were spent there before; established where they are not given."""
         self.lineage, self.ordered, self.entered = lineage, ordered, -math.inf
         self.rounds = self.rules.settle_rounds if rounds is None else rounds
         self.since = now - (self.settle_seconds if seconds is None else seconds)
@@ -143,7 +143,7 @@ class LineageState:
         else:
             self.rounds, self.since = 0, now
 
-    def young(self, now: float) -> bool:
+    def provisional(self, now: float) -> bool:
         return self.rounds < self.rules.settle_rounds or now - self.since < self.settle_seconds
 
     @property
@@ -172,12 +172,12 @@ class LineageState:
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
     def where_to_go(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> tuple[str, list[Support]]:
-        """What going there is called, and the lineages, the best first. A young peer moves, a grown one yields where it shall.
+        """What going there is called, and the lineages, the best first. A provisional peer moves, an established one yields where it shall.
 
-        Who has grown meanwhile moves on to those where it has `begun` to go. Who has just grown and is alone moves to more than one: on a
-        slow medium it hears late that the others have left.
+        Who was established meanwhile moves on to those where it has `begun` to go. Who has just become established and is alone moves to
+        more than one: on a slow medium it hears late that the others have left.
         """
-        if self.young(now):
+        if self.provisional(now):
             return "moved", self.better(seen)
         if self._left_alone(seen, now):
             return "moved", [support for support in self.better(seen) if support.size > 1]
@@ -196,22 +196,22 @@ class LineageState:
         return best[0].lineage if best else None
 
     def where_to_yield(self, seen: Iterable[LineageVoices], now: float) -> list[Support]:
-        """The lineages that a grown peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
+        """The lineages that an established peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
 
         In the others only those count that have been heard for half as long as this peer is where it is.
         """
-        if self.rules.on_split != "yield" or self.ordered or self.young(now):
+        if self.rules.on_split != "yield" or self.ordered or self.provisional(now):
             return []
         known_for = min(LONGEST_SECONDS, (now - self.since) / 2)
         others, own = self._others(s for s in seen if s.lineage == self.lineage or now - s.since >= known_for)
-        better = [s for s in others if s.grown and (-s.size, s.lineage) < (-own.size, self.lineage)]
+        better = [s for s in others if s.established and (-s.size, s.lineage) < (-own.size, self.lineage)]
         return sorted(better, key=lambda s: (-s.size, s.lineage))
 
     def splits(self, seen: Iterable[LineageVoices], now: float) -> set[bytes]:
-        """Other grown lineages, heard live by a grown peer."""
-        if not self.lineage or self.young(now):
+        """Other established lineages, heard live by an established peer."""
+        if not self.lineage or self.provisional(now):
             return set()
-        return {s.lineage for s in seen if s.live and not s.young and s.lineage != self.lineage}
+        return {s.lineage for s in seen if s.live and not s.provisional and s.lineage != self.lineage}
 
     def _left_alone(self, seen: Collection[LineageVoices], now: float) -> bool:
         alone = not any(s.live and s.lineage == self.lineage for s in seen)
@@ -253,7 +253,9 @@ class SplitReporter:
             if lineage in self._told or not self.lines.take():
                 continue
             self._told.add(lineage)
-            self.outages.failed(_what(lineage), f"another grown lineage trains under this name: the two cannot be merged; {self._remedy}")
+            self.outages.failed(
+                _what(lineage), f"another established lineage trains under this name: the two cannot be merged; {self._remedy}"
+            )
         return tuple(splits)
 
     @property

@@ -1,4 +1,4 @@
-"""Moving from one lineage to another: while young, after a split, or as a person orders (docs/decisions/0022)."""
+"""Moving from one lineage to another: while provisional, after a split, or as a person orders (docs/decisions/0022)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Moving:
         return await self.adoption.adopt_one(lineage, obtained, snapshot, round_record, outcome)
 
     def _wanted(self, round_record: RoundRecord) -> tuple[str, list[Support]]:
-        """Where to go, the best first. What was begun young is brought to an end also by who has grown meanwhile."""
+        """Where to go, the best first. What was begun while provisional is brought to an end also by who was established meanwhile."""
         seen, now = self.selection.seen(round_record.round), self.clock()
         self.adoption.misses.keep({item.lineage for item in seen})
         begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
@@ -124,7 +124,7 @@ class Moving:
     async def _look_for(self, outcome: str, wanted: list[Support], round_record: RoundRecord) -> None:
         lasts = outcome == "moved" or (bool(wanted) and self.split.noted(round_record.round, self.clock()))
         looking = bool(self.scouting.outcome)
-        if not (self.lineage_state.young(self.clock()) if looking else lasts):
+        if not (self.lineage_state.provisional(self.clock()) if looking else lasts):
             return
         under_way, rests = self.scouting.lineages, self.adoption.misses.rests
         due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, round_record.round)]

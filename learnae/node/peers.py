@@ -128,4 +128,4 @@ def _sighting(peer: PeerId, known: KnownPeer) -> Sighting:
     update = known.entries.get(AnnouncementKind.UPDATE)
     if update is None or not isinstance(body := update.announcement.body, Update):
         return Sighting(*about)
-    return Sighting(*about, update.announcement.number, body.root, body.lineage, body.age, body.young, body.architecture, body.bytes)
+    return Sighting(*about, update.announcement.number, body.root, body.lineage, body.age, body.provisional, body.architecture, body.bytes)

@@ -48,14 +48,14 @@ class Publisher:
     putting: Cid | None = None
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("encode"), takes_self=True))
 
-    async def publish(self, snapshot: Snapshot, lineage: bytes, *, young: bool) -> PublishedUpdate | None:
+    async def publish(self, snapshot: Snapshot, lineage: bytes, *, provisional: bool) -> PublishedUpdate | None:
         """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once).
 
         Raises UnavailableError.
         """
         while not self.receiver.numbers.elsewhere:
             number = await self._next_number(AnnouncementKind.UPDATE)
-            stored = await self._store(snapshot, number, lineage, young=young)
+            stored = await self._store(snapshot, number, lineage, provisional=provisional)
             if stored is None:
                 return None
             published, update = stored
@@ -64,11 +64,11 @@ class Publisher:
             await self._take_back(published)  # the number is in the blocks: all is made anew
         return None
 
-    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, young: bool) -> tuple[PublishedUpdate, Update] | None:
+    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, provisional: bool) -> tuple[PublishedUpdate, Update] | None:
         packed = await self.runtime.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
-        update = self._update(snapshot, packed, lineage, young=young)
+        update = self._update(snapshot, packed, lineage, provisional=provisional)
         published = PublishedUpdate(
             number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.architecture
         )
@@ -111,7 +111,7 @@ class Publisher:
             number = await self.runtime.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
         return number
 
-    def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, young: bool) -> Update:
+    def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, provisional: bool) -> Update:
         progress = snapshot.progress
         return Update(
             root=packed.root,
@@ -119,7 +119,7 @@ class Publisher:
             lineage=lineage or found(packed.root),
             architecture=self.architecture,
             age=progress.age,
-            young=young,
+            provisional=provisional,
             own_steps=progress.steps,
             samples=progress.samples,
             step_seconds=progress.step_seconds,

@@ -118,7 +118,7 @@ class Rounds:
 
     async def publish(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
         round_record.published = await self.publisher.publish(
-            snapshot, self.lineage_state.lineage, young=self.lineage_state.young(self.runtime.clock())
+            snapshot, self.lineage_state.lineage, provisional=self.lineage_state.provisional(self.runtime.clock())
         )
         if round_record.published is not None:
             self.fetches.obtainer.own_bytes = round_record.published.bytes
@@ -193,8 +193,8 @@ class Rounds:
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
         """The merged model into the free page; its age, and the strategies' new states."""
-        young = self.lineage_state.young(self.runtime.clock())
-        believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, young=young)
+        provisional = self.lineage_state.provisional(self.runtime.clock())
+        believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, provisional=provisional)
         page = self.buffers.free_page()
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
         self.claims.merged(local, believed, page)

@@ -54,7 +54,7 @@ class UpdateSelection:
 
     def _seen(self, entry: InboxEntry, round_: int) -> LineageVoices:
         body, live = update(entry), self._live(entry, round_, unknown=0.0)
-        return LineageVoices(body.lineage, body.young, live, entry.peer, self.inbox.known_since(entry.peer))
+        return LineageVoices(body.lineage, body.provisional, live, entry.peer, self.inbox.known_since(entry.peer))
 
     def of_lineage(self, lineage: bytes) -> list[InboxEntry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
@@ -98,7 +98,7 @@ class UpdateSelection:
     def _a_few_strangers(self, entries: list[InboxEntry], round_: int) -> list[InboxEntry]:
         """All that were ever accepted, and of a crowd of others some whose wait is over: known for longest, half of them without a failure.
 
-        Whoever invents identities has young ones, or some that have failed: so an honest newcomer has its turn in spite of any number.
+        Whoever invents identities has provisional ones, or some that have failed: so an honest newcomer has its turn all the same.
         """
         strangers = [entry for entry in entries if not self.peers.get(entry.peer).ever_accepted]
         if len(strangers) <= STRANGERS:

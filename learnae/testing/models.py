@@ -89,7 +89,7 @@ def received(
         lineage=bytes(8),
         architecture=bytes(8),
         age=age,
-        young=False,
+        provisional=False,
         own_steps=age,
         samples=samples,
         step_seconds=0.01,

@@ -62,7 +62,7 @@ class Stranger:
             lineage=LINEAGE,
             architecture=architecture_of(SPECS),
             age=100,
-            young=False,
+            provisional=False,
             own_steps=100,
             samples=100,
             step_seconds=0.1,

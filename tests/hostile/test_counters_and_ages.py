@@ -53,7 +53,7 @@ class Peer:
     def merges(self, accepted: Sequence[Received], here: int) -> None:
         current = {COUNTS: np.array(self.count)}
         local = LocalModel(start=current, current=current, age=self.age)
-        believed = self.claims.believe(local, accepted, LINEAGE, self.rounds, here=here, young=self.rounds <= 10)
+        believed = self.claims.believe(local, accepted, LINEAGE, self.rounds, here=here, provisional=self.rounds <= 10)
         seen = bounded(accepted, believed.counters)
         self.count = max(self.count, *(int(item.tensors[COUNTS]) for item in seen))
         self.age = believed.age

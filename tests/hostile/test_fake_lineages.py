@@ -1,4 +1,4 @@
-"""Strangers that announce grown lineages whose models never come hold up nobody who is young, nobody who yields."""
+"""Strangers that announce established lineages whose models never come hold up nobody who is provisional, nobody who yields."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ async def lie(world: Any, seconds: int, lineages: int) -> None:
         for index, stranger in enumerate(strangers):
             root = dag_cid(f"{stranger.peer} {number}".encode())
             world.swarm.shared(Silent).add(root)
-            stranger.say(stranger.update(root, lineage=bytes([0] * 7 + [index]), young=False), number)
+            stranger.say(stranger.update(root, lineage=bytes([0] * 7 + [index]), provisional=False), number)
         await trio.sleep(1)
 
 
 @pytest.mark.parametrize("lineages", [1, 5])
-@pytest.mark.parametrize("before", [4, 40], ids=["young", "grown and yielding"])
+@pytest.mark.parametrize("before", [4, 40], ids=["provisional", "established and yielding"])
 def test_a_lineage_that_is_only_announced_costs_a_peer_that_would_go_there_no_rounds(run_world, before, lineages):
     async def main(world):
         peer = honest(world, "honest", 1.0)

@@ -163,7 +163,8 @@ def test_lineages_that_come_and_go_each_second_fill_no_log(run_world):
         for number in range(1, 61):
             for stranger in strangers:
                 stranger.say(
-                    stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], young=False), number
+                    stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], provisional=False),
+                    number,
                 )
             await trio.sleep(1)
         return peer

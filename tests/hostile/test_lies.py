@@ -140,7 +140,7 @@ def test_the_highest_age_number_and_samples_that_fit_move_nobody_further_than_an
 def test_another_lineage_is_never_merged_and_reported_as_a_split(run_world):
     async def main(world):
         [peer], stranger = world.honest(1), world.stranger()
-        await trio.sleep(20)  # until it is grown
+        await trio.sleep(20)  # until it is established
         root = stranger.store(stranger.pack()).root
         stranger.say(stranger.update(root, lineage=b"lineage0"))
         await trio.sleep(5)

@@ -1,4 +1,4 @@
-"""One liar with a grown lineage and the smallest hash leads nobody away from where several are, and models that never come cost little."""
+"""One liar with an established lineage and the smallest hash leads nobody away from several, and models that never come cost little."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def peer_of(world: Any, name: str, *, lineage: bytes = b"", seconds: float = 1.0
 
 
 async def lie(world: Any, lineages: list[bytes], *, there: bool = True) -> None:
-    """Each of them grown, announced by one stranger every second; their models are there, or are waited for in vain."""
+    """Each of them established, announced by one stranger every second; their models are there, or are waited for in vain."""
     strangers = [world.stranger() for _ in lineages]
     for number in range(1, 1000):
         for stranger, lineage in zip(strangers, lineages, strict=True):
@@ -52,7 +52,7 @@ async def lie(world: Any, lineages: list[bytes], *, there: bool = True) -> None:
                 root = stranger.store(stranger.pack(number=number)).root
             else:
                 world.swarm.shared(Silent).add(root)
-            stranger.say(stranger.update(root, lineage=lineage, young=False), number)
+            stranger.say(stranger.update(root, lineage=lineage, provisional=False), number)
         await trio.sleep(1)
 
 
@@ -60,9 +60,9 @@ async def two_apart(world: Any) -> tuple[Any, Any, Callable[[], None]]:
     """A founder of a lineage, a peer that has founded another meanwhile, and what lets them hear each other."""
     reached: list[bool] = []
     world.swarm.medium.reaches = lambda sender, receiver: bool(reached)
-    founder, young = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "young")
+    founder, provisional = peer_of(world, "founder", lineage=b"\x01" * 8), peer_of(world, "provisional")
     await trio.sleep(4)
-    return founder, young, lambda: reached.append(True)
+    return founder, provisional, lambda: reached.append(True)
 
 
 def went(peer: Any) -> list[str]:
@@ -85,16 +85,16 @@ def test_newcomers_go_where_most_are_not_to_the_smallest_hash(run_world, seconds
 
 
 @pytest.mark.parametrize("on_split", ["report", "yield"])
-def test_nobody_grown_and_nobody_young_leaves_several_for_one_voice(run_world, on_split):
+def test_nobody_established_and_nobody_provisional_leaves_several_for_one_voice(run_world, on_split):
     async def main(world):
-        grown = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
+        established = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
         await trio.sleep(4)
-        young = peer_of(world, "young")
+        provisional = peer_of(world, "provisional")
         await trio.sleep(4)
-        joined = went(young)
+        joined = went(provisional)
         world.swarm.nursery.start_soon(lie, world, [SMALLEST])
         await trio.sleep(30)
-        return joined, [*grown, young]
+        return joined, [*established, provisional]
 
     joined, peers = run_with(run_world, main, join={"on_split": on_split, "settle_rounds": 5})
     assert joined == ["joined"]
@@ -135,19 +135,19 @@ def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_come(run_
 
 
 @pytest.mark.parametrize("fakes", [1, 5])
-def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(run_world, fakes):
+def test_a_provisional_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(run_world, fakes):
     async def main(world):
-        founder, young, meet = await two_apart(world)
-        own = young.lineage
+        founder, provisional, meet = await two_apart(world)
+        own = provisional.lineage
         world.swarm.nursery.start_soon(lambda: lie(world, [bytes([0] * 7 + [index]) for index in range(fakes)], there=False))
         meet()
         await trio.sleep(15)
-        return own, founder.lineage, young
+        return own, founder.lineage, provisional
 
-    own, wanted, young = run_with(run_world, main)
+    own, wanted, provisional = run_with(run_world, main)
     assert own not in (b"", wanted)
-    assert young.lineage == wanted
-    assert went(young) == ["founded", "moved"]
+    assert provisional.lineage == wanted
+    assert went(provisional) == ["founded", "moved"]
 
 
 def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_and_rests(run_world):
@@ -162,29 +162,29 @@ def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_an
     assert misses.times(SMALLEST) == 0
 
 
-def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there(run_world):
-    """It says that it is grown, and there are five of them."""
+def test_one_identity_that_joins_a_lone_founder_leads_no_provisional_group_there(run_world):
+    """It says that it is established, and there are five of them."""
 
     async def main(world):
         apart, lone = [True], peer_of(world, "lone")
         world.swarm.medium.reaches = lambda sender, receiver: not apart[0] or (sender == lone.peer) == (receiver == lone.peer)
-        young = [peer_of(world, "young 0")]
+        provisional = [peer_of(world, "provisional 0")]
         await trio.sleep(3.2)
-        young += [peer_of(world, f"young {index}") for index in range(1, 5)]
+        provisional += [peer_of(world, f"provisional {index}") for index in range(1, 5)]
         await trio.sleep(4)
-        before = {peer.lineage for peer in young}
+        before = {peer.lineage for peer in provisional}
         world.swarm.nursery.start_soon(lie, world, [lone.lineage])
         await trio.sleep(0.2)
         apart[0] = False
         await trio.sleep(6)
-        return before, {peer.lineage for peer in young}
+        return before, {peer.lineage for peer in provisional}
 
     before, after = run_with(run_world, main, join={"settle_seconds": 30.0})
     assert len(before) == 1
     assert after == before
 
 
-def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(run_world):
+def test_a_search_that_is_kept_alive_leads_nobody_away_who_was_established_meanwhile(run_world):
     """Two identities announce another lineage every three seconds, whose models never come, and then one whose models do."""
 
     async def main(world):
@@ -198,34 +198,34 @@ def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(r
             for fake in fakes:
                 root = dag_cid(f"{fake.peer} {number}".encode())
                 world.swarm.shared(Silent).add(root)
-                fake.say(fake.update(root, lineage=(1000 - number // 3).to_bytes(8, "big"), young=False), number)
+                fake.say(fake.update(root, lineage=(1000 - number // 3).to_bytes(8, "big"), provisional=False), number)
             await trio.sleep(1)
-        young = [peer.node.lineage_state.young(trio.current_time()) for peer in honest]
+        provisional = [peer.node.lineage_state.provisional(trio.current_time()) for peer in honest]
         world.swarm.nursery.start_soon(lie, world, [SMALLEST] * 2)
         await trio.sleep(8)
-        return before, {peer.lineage for peer in honest}, young
+        return before, {peer.lineage for peer in honest}, provisional
 
-    before, after, young = run_with(run_world, main)
-    assert (len(before), young) == (1, [False, False])
+    before, after, provisional = run_with(run_world, main)
+    assert (len(before), provisional) == (1, [False, False])
     assert after == before
 
 
 @pytest.mark.parametrize("changing", [False, True], ids=["one lineage", "always another one"])
 def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_world, changing):
     async def main(world):
-        founder, young, meet = await two_apart(world)
-        own, liar = young.lineage, world.stranger()
+        founder, provisional, meet = await two_apart(world)
+        own, liar = provisional.lineage, world.stranger()
         meet()
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):
             root = liar.store(liar.pack([(TensorSpec(name="w", dtype="float32", shape=(64,)), nothing)], number=number)).root
-            liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), young=False), number)
+            liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), provisional=False), number)
             await trio.sleep(1)
-        return own, founder.lineage, young
+        return own, founder.lineage, provisional
 
-    own, wanted, young = run_with(run_world, main, join={"settle_seconds": 30.0})
+    own, wanted, provisional = run_with(run_world, main, join={"settle_seconds": 30.0})
     assert own not in (b"", wanted)
-    assert (young.lineage, went(young)) == (wanted, ["founded", "moved"])
+    assert (provisional.lineage, went(provisional)) == (wanted, ["founded", "moved"])
 
 
 @pytest.mark.parametrize("liars", [1, 11, 12, 20])
@@ -236,7 +236,7 @@ def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopt
         for number in range(1, 1000):
             for stranger, lineage in strangers:
                 root = stranger.store(stranger.pack([(TensorSpec(name="w", dtype="float32", shape=(64,)), nothing)], number=number)).root
-                stranger.say(stranger.update(root, lineage=lineage, young=False), number)
+                stranger.say(stranger.update(root, lineage=lineage, provisional=False), number)
             await trio.sleep(1)
 
     async def main(world):

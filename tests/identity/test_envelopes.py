@@ -25,7 +25,7 @@ UPDATE = Update(
     lineage=b"lineage1",
     architecture=b"signatur",
     age=1200,
-    young=False,
+    provisional=False,
     own_steps=700,
     samples=179_200,
     step_seconds=0.0015,
@@ -47,7 +47,7 @@ cids = st.binary(max_size=4).map(dag_cid)
 eight = st.binary(min_size=8, max_size=8)
 bodies = st.one_of(
     st.builds(
-        Update, root=cids, bytes=counts, lineage=eight, architecture=eight, age=counts, young=st.booleans(), own_steps=counts,
+        Update, root=cids, bytes=counts, lineage=eight, architecture=eight, age=counts, provisional=st.booleans(), own_steps=counts,
         samples=counts, step_seconds=reals.map(abs), codec=words, base=st.none() | cids, loss=st.none() | reals, sketch=octets,
     ),
     st.builds(Slice, root=cids, bytes=counts, schema=eight, rows=counts, labels=st.dictionaries(words, counts, max_size=8)),

@@ -59,10 +59,10 @@ class Merging:
     def __init__(self) -> None:
         self.claims, self.round = Claims(["n"], LINEAGE), 0
 
-    def believes(self, count: int, age: int, *items: Received, here: int = 19, young: bool = False) -> tuple[int, int]:
+    def believes(self, count: int, age: int, *items: Received, here: int = 19, provisional: bool = False) -> tuple[int, int]:
         self.round += 1
         mine = local(count, age)
-        found = self.claims.believe(mine, items, LINEAGE, self.round, here=here, young=young)
+        found = self.claims.believe(mine, items, LINEAGE, self.round, here=here, provisional=provisional)
         self.claims.merged(mine, found, found.counters)
         return int(found.counters["n"]), found.age
 
@@ -103,7 +103,7 @@ def test_another_lineage_begins_anew():
     merging = Merging()
     for index in range(ENOUGH):
         merging.believes(100 + index, 100 + index, received(f"p{index}", 150))
-    assert merging.claims.believe(local(1, 1), [received("a", 150)], b"another!", 9, here=9, young=True) == BelievedClaims(
+    assert merging.claims.believe(local(1, 1), [received("a", 150)], b"another!", 9, here=9, provisional=True) == BelievedClaims(
         1, {"n": np.array(1)}
     )
 
@@ -125,19 +125,22 @@ def test_no_age_outgrows_what_can_be_stored():
     assert merging.believes(0, OLDEST + 7, *lies)[1] == OLDEST + 7
 
 
-def test_a_young_peer_whose_age_was_a_lie_takes_that_of_the_others_and_keeps_its_own_steps():
+def test_a_provisional_peer_whose_age_was_a_lie_takes_that_of_the_others_and_keeps_its_own_steps():
     merging = Merging()
     for index in range(ENOUGH - 1):
-        assert merging.believes(5, 2**48 + 10 * index, received(f"p{index}", 5, 200), young=True)[1] == 2**48 + 10 * index
-    assert merging.believes(5, 2**48 + 40, received("last", 5, 200), young=True)[1] == 240
-    assert merging.believes(5, 250, received("last", 5, 10), young=True)[1] == 250
+        assert merging.believes(5, 2**48 + 10 * index, received(f"p{index}", 5, 200), provisional=True)[1] == 2**48 + 10 * index
+    assert merging.believes(5, 2**48 + 40, received("last", 5, 200), provisional=True)[1] == 240
+    assert merging.believes(5, 250, received("last", 5, 10), provisional=True)[1] == 250
 
 
-@pytest.mark.parametrize("young", [False, True])
-def test_whoever_is_ahead_of_the_others_by_its_own_steps_stays_there(young):
+@pytest.mark.parametrize("provisional", [False, True])
+def test_whoever_is_ahead_of_the_others_by_its_own_steps_stays_there(provisional):
     merging = Merging()
     for step in range(1, 20):
-        assert merging.believes(100 * step, 100 * step, received(f"p{step}", step, 60 + step), young=young) == (100 * step, 100 * step)
+        assert merging.believes(100 * step, 100 * step, received(f"p{step}", step, 60 + step), provisional=provisional) == (
+            100 * step,
+            100 * step,
+        )
 
 
 def test_the_lower_median_of_a_long_tensor_is_that_of_each_element():

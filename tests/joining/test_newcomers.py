@@ -146,8 +146,8 @@ def test_no_counter_runs_over_whatever_all_others_claim():
 
 
 def test_the_age_is_that_of_the_adopted_model_but_at_most_the_middle_one_where_few_announce():
-    young, middle, old = obtained(1.0, [0, 0], 10), obtained(2.0, [0, 0], 20), obtained(3.0, [0, 0], 2**50)
-    three = [young, middle, old]
+    provisional, middle, old = obtained(1.0, [0, 0], 10), obtained(2.0, [0, 0], 20), obtained(3.0, [0, 0], 2**50)
+    three = [provisional, middle, old]
     assert [adopted_age(item, three, [10, 20, 2**50]) for item in three] == [10, 20, 20]
     assert adopted_age(old, [old], [2**50]) == OLDEST
 

@@ -147,6 +147,11 @@ def test_an_update_is_read_and_made_by_the_old_names_of_its_fields(update: Any) 
     assert [one.filename for one in (*made, *read)] == [__file__] * 2
 
 
+def test_whether_an_update_is_young_is_whether_it_is_provisional() -> None:
+    with pytest.warns(LearnaeDeprecationWarning, match="provisional"):
+        assert an_update(provisional=True).young is True
+
+
 def test_an_old_and_a_new_name_of_a_field_together_are_refused(update: Any) -> None:
     with pytest.raises(TypeError, match="architecture and signature"):
         learnae.Update(**attrs.asdict(update), signature=b"shapes 2")

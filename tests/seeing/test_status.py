@@ -21,6 +21,7 @@ KEYS = [
     "private",
     "lineage",
     "age",
+    "provisional",
     "young",
     "rounds",
     "last_round",
@@ -47,6 +48,7 @@ def test_the_keys_for_programs_stay(lived, learnae):
         "live",
         "lineage",
         "age",
+        "provisional",
         "young",
         "failures",
         "ever_accepted",
@@ -61,7 +63,7 @@ def test_a_peer_that_does_not_run_is_told_by_what_it_left(lived, learnae):
     home = lived().configured(peer={"quota_bytes": 5_000_000})
     found = learnae("status", home.path, "--json").json
     assert (found["running"], found["trainer_pid"], found["peer"], found["swarm"]) == (False, None, home.own, "digits")
-    assert (found["lineage"], found["age"], found["young"], found["rounds"]) == (home.lineage.hex(), 820, False, 41)
+    assert (found["lineage"], found["age"], found["provisional"], found["rounds"]) == (home.lineage.hex(), 820, False, 41)
     assert found["bytes"] == {"published": 1500, "fetched": 3000, "published_last_hour": 1500, "fetched_last_hour": 3000}
     assert (found["disk"]["own_updates"], found["disk"]["own_updates_bytes"], found["disk"]["quota_bytes"]) == (1, 2_000_000, 5_000_000)
     assert found["disk"]["home_bytes"] > 0

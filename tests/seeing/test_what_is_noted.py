@@ -15,7 +15,7 @@ from learnae.records import Announcement, AnnouncementKind, PeerId, Present
 from tests.support.records import an_update
 
 ALICE, BOB = PeerId("a" * 64), PeerId("b" * 64)
-UPDATE = an_update(bytes=100, lineage=b"lineage1", architecture=b"shapes 1", age=7, young=True, codec="fp32")
+UPDATE = an_update(bytes=100, lineage=b"lineage1", architecture=b"shapes 1", age=7, provisional=True, codec="fp32")
 
 
 def entry(peer, body, heard_at, *, number=1, backlog=False):
@@ -33,7 +33,7 @@ def test_a_peer_is_sighted_with_its_newest_update_and_the_moment_of_whatever_cam
     inbox = inbox_with(entry(ALICE, UPDATE, 10.0), entry(ALICE, Present(), 12.0, number=2))
     (seen,) = sightings(inbox, inbox.take_changed_marks())
     assert (seen.peer, seen.at, seen.round, seen.live) == (ALICE, 12.0, 3, True)
-    assert (seen.number, seen.root, seen.lineage, seen.age, seen.young, seen.bytes) == (1, "root", b"lineage1", 7, True, 100)
+    assert (seen.number, seen.root, seen.lineage, seen.age, seen.provisional, seen.bytes) == (1, "root", b"lineage1", 7, True, 100)
 
 
 def test_who_announced_no_update_is_sighted_without_one_and_the_silent_not_at_all():

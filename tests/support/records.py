@@ -11,7 +11,7 @@ _CLAIMS: dict[str, Any] = {
     "lineage": b"l" * 8,
     "architecture": b"s" * 8,
     "age": 0,
-    "young": False,
+    "provisional": False,
     "own_steps": 0,
     "samples": 0,
     "step_seconds": 0.0,

@@ -120,7 +120,7 @@ def test_a_peer_without_checkpoint_joins_from_backlog_while_all_others_are_silen
     assert outcomes[0] == "joined"
 
 
-async def two_grown_swarms_meet() -> list[tuple[bytes, set[bytes]]]:
+async def two_established_swarms_meet() -> list[tuple[bytes, set[bytes]]]:
     async with SimulatedSwarm(seed=1) as swarm:
         peers = [wanderer(swarm, f"p{i}") for i in range(4)]
         sides = {peer.peer: index % 2 for index, peer in enumerate(peers)}
@@ -133,8 +133,8 @@ async def two_grown_swarms_meet() -> list[tuple[bytes, set[bytes]]]:
         return [(peer.lineage, {split for report in peer.trainer.reports for split in report.splits}) for peer in peers]
 
 
-def test_two_grown_swarms_that_meet_are_reported_as_a_split_on_both_sides():
-    (left, left_splits), (right, right_splits), *_ = seen = run_in_virtual_time(two_grown_swarms_meet)
+def test_two_established_swarms_that_meet_are_reported_as_a_split_on_both_sides():
+    (left, left_splits), (right, right_splits), *_ = seen = run_in_virtual_time(two_established_swarms_meet)
     assert left != right
     assert all(splits == ({right} if lineage == left else {left}) for lineage, splits in seen)
     assert left_splits and right_splits

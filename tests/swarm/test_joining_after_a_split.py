@@ -1,4 +1,4 @@
-"""Two grown lineages under one name: reported, and ended where the peers may yield."""
+"""Two established lineages under one name: reported, and ended where the peers may yield."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def member(swarm: SimulatedSwarm, index: int) -> SimulatedPeer:
     return peer
 
 
-async def two_grown_sides(seed: int, each: int, settings: dict) -> tuple[set[bytes], dict[str, list[str]]]:
+async def two_established_sides(seed: int, each: int, settings: dict) -> tuple[set[bytes], dict[str, list[str]]]:
     """Peers of very unequal pace, whose messages are late or lost."""
     medium = MemoryMedium(delay=lambda rng: rng.expovariate(1 / 0.3), loss=0.2)
     async with SimulatedSwarm(seed=seed, settings={**settings, "gate": {"use": "sane"}}, medium=medium) as swarm:
@@ -46,14 +46,14 @@ async def two_grown_sides(seed: int, each: int, settings: dict) -> tuple[set[byt
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_and_ten_that_yield_end_in_the_lineage_with_the_smaller_hash(seed):
-    lineages, outcomes = run_in_virtual_time(two_grown_sides, seed, 10, YIELD, seed=seed)
+    lineages, outcomes = run_in_virtual_time(two_established_sides, seed, 10, YIELD, seed=seed)
     assert lineages == {SMALL}
     went = {name: seen.count("yielded") + seen.count("moved") for name, seen in outcomes.items()}
     assert {name: times for name, times in went.items() if times} == {f"p{index}": 1 for index in range(1, 20, 2)}
 
 
 def test_two_and_two_that_yield_end_in_the_lineage_with_the_smaller_hash():
-    lineages, outcomes = run_in_virtual_time(two_grown_sides, 1, 2, YIELD, seed=1)
+    lineages, outcomes = run_in_virtual_time(two_established_sides, 1, 2, YIELD, seed=1)
     assert lineages == {SMALL}
     assert "yielded" not in outcomes["p0"] + outcomes["p2"]
     for name in ("p1", "p3"):
@@ -62,7 +62,7 @@ def test_two_and_two_that_yield_end_in_the_lineage_with_the_smaller_hash():
 
 
 def test_with_report_everyone_stays_where_it_is():
-    lineages, outcomes = run_in_virtual_time(two_grown_sides, 1, 2, {}, seed=1)
+    lineages, outcomes = run_in_virtual_time(two_established_sides, 1, 2, {}, seed=1)
     assert lineages == {SMALL, LARGE}
     assert not any("yielded" in seen or "moved" in seen for seen in outcomes.values())
 

@@ -20,7 +20,7 @@ async def split(world, **options):
     return a, b
 
 
-def test_a_grown_peer_goes_to_the_named_lineage_and_stays_there(run_world):
+def test_an_established_peer_goes_to_the_named_lineage_and_stays_there(run_world):
     async def main(world):
         a, b = await split(world)
         a.history.orders.order_rejoin(THEIRS)

@@ -35,11 +35,12 @@ SPECS = (
 )
 BODIES: dict[str, Body] = {
     "update": Update(
-        root=ROOT, bytes=139_265, lineage=b"lineage1", architecture=b"signatur", age=1200, young=False, own_steps=700, samples=179_200,
+        root=ROOT, bytes=139_265, lineage=b"lineage1", architecture=b"signatur", age=1200, provisional=False, own_steps=700,
+        samples=179_200,
         step_seconds=0.0015, codec="int8", loss=0.25,
     ),
     "update-of-a-delta": Update(
-        root=ROOT, bytes=1, lineage=b"lineage1", architecture=b"signatur", age=1, young=True, own_steps=1, samples=1,
+        root=ROOT, bytes=1, lineage=b"lineage1", architecture=b"signatur", age=1, provisional=True, own_steps=1, samples=1,
         step_seconds=0.0, codec="fp32", base=ROOT, sketch=bytes(range(200)) * 2,
     ),
     "slice": Slice(root=ROOT, bytes=70_000, schema=b"schema", rows=128, labels={"cat": 60, "dog": 68}),

@@ -46,7 +46,9 @@ class Prometheus:
             registry=registry,
         )
         self.fresh = client.Gauge("learnae_fresh_updates", "Peers with a fresh update at the last round.", registry=registry)
-        self.splits = client.Gauge("learnae_splits", "Other grown lineages under the same name, at the last round.", registry=registry)
+        self.splits = client.Gauge(
+            "learnae_splits", "Other established lineages under the same name, at the last round.", registry=registry
+        )
         self.fetched = client.Counter("learnae_fetched_bytes", "What was fetched from others.", registry=registry)
         self.published = client.Counter("learnae_published_bytes", "What was published.", registry=registry)
         self.peers = client.Gauge("learnae_peers", "Peers heard since this node started, by their state.", ["state"], registry=registry)
