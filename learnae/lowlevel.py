@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from learnae.errors import renamed_attribute
 
 if TYPE_CHECKING:
-    from learnae.config.tables import DURATION, Matches, key
+    from learnae.config.tables import DURATION, Matches, option
     from learnae.content.cids import check as is_intact
     from learnae.content.cids import cid_bytes, cid_text, parse_cid, raw_cid
     from learnae.content.encryption import Encryption
     from learnae.content.roots import dag_block
     from learnae.http import FAILURES as HTTP_FAILURES
-    from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, load_json, readable
-    from learnae.identity.envelopes import HINT_CHARACTERS, MOST_NUMBERS, SAMPLE_BYTES, encode_envelope
+    from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, load_json, sanitize
+    from learnae.identity.envelopes import HINT_CHARACTERS, MAX_SEQUENCE_NUMBER, SAMPLE_BYTES, encode_envelope
     from learnae.identity.homes import Home
     from learnae.identity.homes import claim as claim_home
     from learnae.identity.keys import Identity, write_secret
     from learnae.identity.swarms import SwarmIdentity, SwarmKey
     from learnae.opening import open_file, read_file, save_file
-    from learnae.outlets import say, tell
+    from learnae.outlets import print_message, print_result
     from learnae.plugins.manager import read_swarm
     from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Leaving, Present, Sample, Slice
     from learnae.strategies import RunInThread
@@ -32,8 +32,8 @@ __all__ = [
     "DURATION",
     "HINT_CHARACTERS",
     "HTTP_FAILURES",
+    "MAX_SEQUENCE_NUMBER",
     "MEGABYTE",
-    "MOST_NUMBERS",
     "SAMPLE_BYTES",
     "Announcement",
     "Backoff",
@@ -60,23 +60,23 @@ __all__ = [
     "encode_envelope",
     "in_thread_until",
     "is_intact",
-    "key",
     "load_json",
     "open_file",
+    "option",
     "parse_cid",
+    "print_message",
+    "print_result",
     "raw_cid",
     "read_file",
     "read_swarm",
-    "readable",
+    "sanitize",
     "save_file",
-    "say",
-    "tell",
     "write_secret",
 ]
 
 _FROM = {
-    # the keys of a strategy's TOML table
-    "key": "learnae.config.tables",
+    # the options of a strategy: keys of its TOML table
+    "option": "learnae.config.tables",
     "Matches": "learnae.config.tables",
     "DURATION": "learnae.config.tables",
     # blocks and their names
@@ -100,14 +100,14 @@ _FROM = {
     "ResponseTooLongError": "learnae.http",
     "HTTP_FAILURES": "learnae.http:FAILURES",
     "load_json": "learnae.http",
-    "readable": "learnae.http",
+    "sanitize": "learnae.http",
     # files in which others may have put something, and texts for people
     "open_file": "learnae.opening",
     "read_file": "learnae.opening",
     "save_file": "learnae.opening",
     "write_secret": "learnae.identity.keys",
-    "tell": "learnae.outlets",
-    "say": "learnae.outlets",
+    "print_result": "learnae.outlets",
+    "print_message": "learnae.outlets",
     # a swarm and its secrets
     "read_swarm": "learnae.plugins.manager",
     "SwarmIdentity": "learnae.identity.swarms",
@@ -124,16 +124,23 @@ _FROM = {
     "Leaving": "learnae.records",
     "encode_envelope": "learnae.identity.envelopes",
     "SAMPLE_BYTES": "learnae.identity.envelopes",
-    "MOST_NUMBERS": "learnae.identity.envelopes",
+    "MAX_SEQUENCE_NUMBER": "learnae.identity.envelopes",
     "HINT_CHARACTERS": "learnae.identity.envelopes",
 }
 """Where each name lies; behind a colon, what it is called there."""
+_RENAMED = {
+    "MOST_NUMBERS": "MAX_SEQUENCE_NUMBER",
+    "key": "option",
+    "readable": "sanitize",
+    "say": "print_message",
+    "tell": "print_result",
+}
 
 if not TYPE_CHECKING:  # a type checker would take it as leave for any name, also a misspelt one
 
     def __getattr__(name: str) -> Any:
         if name not in _FROM:
-            return renamed_attribute(__name__, name, {}, gone_in="")
+            return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
         import importlib
 
         module, _, inner = _FROM[name].partition(":")

@@ -17,25 +17,25 @@ from learnae.texts import as_json, fitting, harmless
 _USUAL_WIDTH, _NARROWEST, _HANG = 80, 20, 4
 
 
-def tell(*lines: str) -> None:
+def print_result(*lines: str) -> None:
     """Show results, a line each, on stdout. Raises OSError where they cannot be written."""
     width = _width(sys.stdout)
     _print("\n".join(_broken(harmless(line), width) for line in lines))
 
 
-def tell_json(found: Any, *, indent: int | None = None) -> None:
+def print_json(found: Any, *, indent: int | None = None) -> None:
     """Results for programs. Raises OSError where they cannot be written."""
     _print(as_json(found, indent=indent))
 
 
-def say(*lines: str) -> None:
+def print_message(*lines: str) -> None:
     """Show what is no result, a line each, on stderr. Where nothing can be written (closed, a full disk), that is no reason to end."""
     width = _width(sys.stderr)
     put("\n".join(_broken(harmless(line), width) for line in lines))
 
 
 def put(text: str) -> None:
-    """As `say`, for what was made harmless already and has our own marks in it: colours, a line that is cleared."""
+    """As `print_message`, for what was made harmless already and has our own marks in it: colours, a line that is cleared."""
     stream = sys.stderr
     with contextlib.suppress(Exception):  # a notebook's stream may raise anything
         if stream is sys.__stderr__ and stream is not None:

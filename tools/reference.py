@@ -190,7 +190,7 @@ CONSTANTS = {  # and types that are a name for others: no docstring goes with th
     "HINT_CHARACTERS": "The most characters of one text in `Storage.hints`: 200.",
     "HTTP_FAILURES": "The exceptions of a call of `HttpClient`, for `except`: OSError and `BadResponseError`.",
     "MEGABYTE": "1,048,576 bytes.",
-    "MOST_NUMBERS": "The largest number of an announcement: 2 ** 62.",
+    "MAX_SEQUENCE_NUMBER": "The largest number of an announcement: 2 ** 62.",
     "OpenAnnouncer": "The type of the fixture `announcer`: a function from a peer's name to a new, closed announcer.",
     "OpenStorage": "The type of the fixture `storage`: a function from a peer's name to a new, closed storage.",
     "SAMPLE_BYTES": "The most bytes of the payload of one `Sample`: 850.",

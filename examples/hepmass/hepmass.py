@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import say
+from learnae.lowlevel import print_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -328,7 +328,7 @@ def main() -> None:
     try:
         write_like_published(chosen.file, chosen.rows, chosen.seed)
     except OSError as error:
-        say(f"{chosen.file} cannot be written: {error.strerror}")
+        print_message(f"{chosen.file} cannot be written: {error.strerror}")
         sys.exit(1)
 
 

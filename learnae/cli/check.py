@@ -30,7 +30,7 @@ from learnae.logs import make_logger
 from learnae.node.history import History
 from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
 from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, refuse_unguarded, told_apart
-from learnae.outlets import tell
+from learnae.outlets import print_result
 from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import find_observer
@@ -325,13 +325,15 @@ def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> N
 
     code = code_of(file, overrides)
     if code and not no_code:
-        tell(f"{file} is a program: what it names in {file.absolute().parent} is imported now, {', '.join(code)}; --no-code leaves it out")
+        print_result(
+            f"{file} is a program: what it names in {file.absolute().parent} is imported now, {', '.join(code)}; --no-code leaves it out"
+        )
     findings = examine(file, overrides, make_logger("debug" if debug else ""), code=not no_code)
     if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
         raise click.exceptions.Exit(exit_codes.say_all(findings.problems))
     findings.problems.raise_any()
     if no_code:
         left = f"left out: strategies, storages and announcers{''.join(f', {one}' for one in code)}"
-        tell(*(f"ok  {what}" for what in findings.passed), left, f"{file} is sound as far as it was looked at.")
+        print_result(*(f"ok  {what}" for what in findings.passed), left, f"{file} is sound as far as it was looked at.")
     else:
-        tell(*(f"ok  {what}" for what in findings.passed), f"{file} can be run.")
+        print_result(*(f"ok  {what}" for what in findings.passed), f"{file} can be run.")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from learnae.errors import ConfigError, EntryError, LearnaeError, PluginError, Problem, UnavailableError
-from learnae.outlets import say
+from learnae.outlets import print_message
 from learnae.texts import indented
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _shown(error: click.ClickException) -> str:
 
 def _say(text: str) -> None:
     """Its lines on stderr, if they can be said at all."""
-    say(*text.split("\n"))
+    print_message(*text.split("\n"))
 
 
 def _is_of_output(error: OSError) -> bool:

@@ -33,7 +33,7 @@ from learnae.node.runtime import Outages
 from learnae.node.services import Services
 from learnae.node.strategy_set import StrategySet
 from learnae.opening import look
-from learnae.outlets import tell
+from learnae.outlets import print_result
 from learnae.records import Cid, TensorSpec
 
 if TYPE_CHECKING:
@@ -280,4 +280,4 @@ def export(home: str | None, root: str | None, out: Path, published: bool, force
 
     home, root = home_and_rest(home, root)
     for line in export_model(ExportArguments(home, root, out, published=published, force=force, debug=debug)):
-        tell(line)
+        print_result(line)

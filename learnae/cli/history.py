@@ -12,7 +12,7 @@ import click
 from learnae.cli import options
 from learnae.cli.options import UNKNOWN, moment, of_bytes, of_count, took
 from learnae.node.history_reader import PastRound
-from learnae.outlets import tell_json
+from learnae.outlets import print_json
 from learnae.screen import Screen, Table, cell
 
 BEFORE = ("round", "when", "took", "heard", "chose", "merged", "refused", "failed")
@@ -86,6 +86,6 @@ def history(home: str | None, most: int, as_json: bool) -> None:
     with History.read(find_home(home) / HISTORY) as past:
         rounds = past.reader.past_rounds(most)[::-1]
     if as_json:
-        tell_json([as_data(one) for one in rounds], indent=2)
+        print_json([as_data(one) for one in rounds], indent=2)
     else:
         show(rounds)

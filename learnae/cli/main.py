@@ -13,7 +13,7 @@ import click
 
 from learnae.cli import exit_codes
 from learnae.hookspecs import CommandEntry
-from learnae.outlets import say, tell
+from learnae.outlets import print_message, print_result
 from learnae.texts import harmless
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Commands(click.Group):
 
 def _say_each(remarks: Sequence[str]) -> None:
     if remarks:
-        say(*remarks)
+        print_message(*remarks)
 
 
 def _offered(ctx: click.Context) -> OfferedCommands:
@@ -107,9 +107,9 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         from importlib import metadata
 
         try:
-            tell(f"learnae {metadata.version('learnae')}")
+            print_result(f"learnae {metadata.version('learnae')}")
         except metadata.PackageNotFoundError:
-            tell("learnae, from a checkout that is not installed")
+            print_result("learnae, from a checkout that is not installed")
         context.exit()
 
 

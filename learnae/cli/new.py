@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from learnae.cli import options
-from learnae.outlets import tell
+from learnae.outlets import print_result
 from learnae.texts import in_shell
 
 EMBEDDED = "directory"
@@ -54,10 +54,10 @@ def key(file: Path | None, debug: bool) -> None:
         if sys.stdout is None:
             raise click.UsageError("there is no output to show the key on: name a file by --file")
         _keep_to_the_owner()
-        tell(line)
+        print_result(line)
     else:
         write_secret(file, f"{line}\n")
-        tell(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
+        print_result(f'{file}: a new key, which only you may read; name it by key_file = "{file}" in [swarm]')
 
 
 def _keep_to_the_owner() -> None:
@@ -84,13 +84,13 @@ def init(folder: Path, private: bool, debug: bool) -> None:
     if private:
         _write_key(folder / KEY_FILE)
     files = (*FILES, KEY_FILE) if private else FILES
-    tell(f"{folder}: {', '.join(files)}", "", "Now type")
+    print_result(f"{folder}: {', '.join(files)}", "", "Now type")
     if extras := missing_extras():
-        tell(f'    pip install "learnae[{",".join(extras)}]"')
-    tell(f"    cd {in_shell(folder)}", "    learnae run learnae.toml", "")
-    tell("and in a second terminal, in the same folder, with images of its own:", "    SHARE=1 learnae run learnae.toml")
+        print_result(f'    pip install "learnae[{",".join(extras)}]"')
+    print_result(f"    cd {in_shell(folder)}", "    learnae run learnae.toml", "")
+    print_result("and in a second terminal, in the same folder, with images of its own:", "    SHARE=1 learnae run learnae.toml")
     if private:
-        tell(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
+        print_result(f"Whoever has {KEY_FILE} can take part, and nobody else: hand it on in a way that you trust.")
 
 
 def _write_key(path: Path) -> None:
@@ -118,6 +118,6 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
 
     taken = PluginManager.discover(log=make_logger("debug" if debug else "error")).offers(kind)
     names = write_plugin(folder, kind, taken)
-    tell(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
-    tell(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
-    tell(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')
+    print_result(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
+    print_result(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
+    print_result(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')

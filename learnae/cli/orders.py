@@ -13,7 +13,7 @@ from learnae.cli.home_state import HomeState, find_peer, read_home
 from learnae.cli.homes import HISTORY, command_for, find_home, home_and_rest
 from learnae.errors import ConfigError, Problem
 from learnae.node.history import History
-from learnae.outlets import tell
+from learnae.outlets import print_result
 from learnae.records import PeerId
 
 
@@ -108,7 +108,7 @@ def deny(home: str | None, peer: str | None) -> None:
     without it, learnae.toml in this folder, else the home under the state folder.
     """
     for line in order_deny(home, peer):
-        tell(line)
+        print_result(line)
 
 
 @click.command()
@@ -120,7 +120,7 @@ def allow(home: str | None, peer: str | None) -> None:
     PEER and HOME are named as for `learnae deny`.
     """
     for line in order_allow(home, peer):
-        tell(line)
+        print_result(line)
 
 
 @click.command()
@@ -133,4 +133,4 @@ def rejoin(home: str | None, lineage: str | None) -> None:
     else the home under the state folder.
     """
     for line in order_rejoin(home, lineage):
-        tell(line)
+        print_result(line)

@@ -12,7 +12,7 @@ from learnae.cli import options
 from learnae.cli.options import on_terminal
 from learnae.cli.plugin_commands import OfferedCommand, OfferedCommands
 from learnae.errors import PluginError
-from learnae.outlets import tell, tell_json
+from learnae.outlets import print_json, print_result
 from learnae.plugins.hooks import BASES
 from learnae.screen import Screen, Table, cell, line
 
@@ -38,7 +38,7 @@ def show(found: dict[str, Any]) -> None:
     if on_terminal():
         _show_tables(found)
     else:
-        tell(*_lines(found))
+        print_result(*_lines(found))
 
 
 def _entry(offer: StrategyOffer) -> dict[str, Any]:
@@ -133,6 +133,6 @@ def plugins(as_json: bool, debug: bool) -> None:
 
     found = listing(PluginManager.discover(log=make_logger("debug" if debug else "error")), find_offered(COMMANDS))
     if as_json:
-        tell_json(found, indent=2)
+        print_json(found, indent=2)
     else:
         show(found)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from learnae.cli.options import on_terminal
-from learnae.outlets import say, tell, tell_json
+from learnae.outlets import print_json, print_message, print_result
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,9 +30,9 @@ PAUSE_SECONDS = 3.0
 def show_progress(swarm: Swarm, name: str, *, as_json: bool) -> Iterator[ProgressLine]:
     """What `train` calls with each moment: programs are shown all of them, people one every few seconds."""
     if as_json:
-        yield ProgressLine(lambda moment: tell_json(facts(moment, swarm.status)))
+        yield ProgressLine(lambda moment: print_json(facts(moment, swarm.status)))
     elif not on_terminal():
-        yield ProgressLine(lambda moment: tell(in_words(moment, swarm.status)), PAUSE_SECONDS)
+        yield ProgressLine(lambda moment: print_result(in_words(moment, swarm.status)), PAUSE_SECONDS)
     else:
         with _on_terminal(swarm, name) as show:
             yield ProgressLine(show, PAUSE_SECONDS)
@@ -146,6 +146,6 @@ def _finite(value: float | None) -> float | None:
 
 def _turn_away(error: Exception) -> None:
     """What is left in the buffer would be tried again at the end, and spoil the exit code."""
-    say(f"the results cannot be shown any more: {error}; training goes on")
+    print_message(f"the results cannot be shown any more: {error}; training goes on")
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,7 +28,7 @@ from learnae.config.words import did_you_mean
 from learnae.errors import INSTALL_TORCH, ConfigError, EntryError, Problem
 from learnae.logs import make_logger
 from learnae.opening import look
-from learnae.outlets import say
+from learnae.outlets import print_message
 from learnae.plugins.manager import open_peer_file
 
 if TYPE_CHECKING:
@@ -212,11 +212,11 @@ def run_peer(arguments: RunArguments) -> None:
         with interrupt.at_once():  # a plugin that hangs while it is imported is ended by the first signal
             config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
         entry = _entry(config)
-        say("loading PyTorch")
+        print_message("loading PyTorch")
         _import_torch()
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
-            say(f"looking for the swarm {config.swarm.name}")
+            print_message(f"looking for the swarm {config.swarm.name}")
             swarm = _join(trainer, arguments)
         with swarm:
             _say_start(swarm.status.steps, arguments.steps)
@@ -274,9 +274,9 @@ def _set_aside(folder: Path) -> None:
 
 def _say_start(step: int, steps: int | None) -> None:
     if step and steps is not None and step >= steps:
-        say(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs")
+        print_message(f"nothing to do: the model has made {step:,} steps already, --steps {steps} counts those of earlier runs")
     elif step:
-        say(f"going on from step {step:,} of an earlier run")
+        print_message(f"going on from step {step:,} of an earlier run")
 
 
 def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
@@ -296,12 +296,12 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
                 log=make_logger(**arguments.log),
             )
             progress(last, last=True)
-        say(f"saved in {folder}")
+        print_message(f"saved in {folder}")
     except UnfinishedInterrupt:
-        say(f"not saved, since it was stopped in the middle; what was saved before is still in {folder}")
+        print_message(f"not saved, since it was stopped in the middle; what was saved before is still in {folder}")
         raise
     except KeyboardInterrupt:
-        say(f"saved in {folder}: the same command goes on from there")
+        print_message(f"saved in {folder}: the same command goes on from there")
         raise
 
 

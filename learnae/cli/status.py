@@ -18,7 +18,7 @@ from learnae.cli.options import ago, of_bytes, of_count, took
 from learnae.cli.why import meaning
 from learnae.errors import LearnaeError
 from learnae.node.history_reader import PastRound
-from learnae.outlets import tell_json
+from learnae.outlets import print_json
 from learnae.records import PeerId
 from learnae.screen import Screen, Table, cell, line
 
@@ -300,6 +300,6 @@ def status(home: str | None, most: int | None, as_json: bool) -> None:
     else:
         found = facts(homes[0], most=(1000 if as_json else 20) if most is None else most)
     if as_json:
-        tell_json(found, indent=2)
+        print_json(found, indent=2)
     else:
         show(found)

@@ -21,7 +21,7 @@ from learnae.node.blocking import CLOSE_SECONDS
 from learnae.node.history import History
 from learnae.node.services import OPEN_SECONDS
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.outlets import tell
+from learnae.outlets import print_result
 from learnae.records import Cid
 from learnae.strategies import Storage
 from learnae.texts import harmless
@@ -174,7 +174,7 @@ def clear(home: str | None, yes: bool, debug: bool) -> None:
     state folder. Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
     """
     for line in clear_storages(ClearArguments(home, lambda question: _ask(question, yes=yes), debug=debug)):
-        tell(line)
+        print_result(line)
 
 
 def _ask(question: str, *, yes: bool) -> None:

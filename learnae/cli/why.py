@@ -15,7 +15,7 @@ from learnae.cli.home_state import HomeState, Subject, find_subject, read_home
 from learnae.cli.homes import command_for, find_home, home_and_rest
 from learnae.cli.options import ago, moment, of_bytes
 from learnae.node.history_reader import Sighting
-from learnae.outlets import tell, tell_json
+from learnae.outlets import print_json, print_result
 from learnae.records import Cid, PeerId, UpdateVerdict
 from learnae.texts import CELL_CHARACTERS, harmless
 
@@ -252,6 +252,6 @@ def why(home: str | None, subject: str | None, most: int, as_json: bool) -> None
     home, subject = home_and_rest(home, subject)
     found = facts(find_home(home), subject, most)
     if as_json:
-        tell_json(found, indent=2)
+        print_json(found, indent=2)
     else:
-        tell(*told(found))
+        print_result(*told(found))

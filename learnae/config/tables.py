@@ -16,7 +16,7 @@ YEAR = 365 * DAY  # longer is for ever
 LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an own model says so
 
 
-def key(default: Any, doc: str, validator: Any = None) -> Any:
+def option(default: Any, doc: str, validator: Any = None) -> Any:
     """A field of an attrs class of options that is a key of a TOML table: its default, its documentation and, if given, its validator."""
     return attrs.field(default=default, validator=validator, metadata={"doc": doc})
 
@@ -45,107 +45,109 @@ DURATION = and_(gt(0.0), le(YEAR))
 class SwarmTable:
     """Which peers train together."""
 
-    name: str = key("default", "Peers with the same name (and key) train the same model.", and_(min_len(1), max_len(200)))
-    key_env: str | None = key(None, "The environment variable that holds the key of a private swarm.", optional(min_len(1)))
-    key_file: Path | None = key(None, "The file that holds the key of a private swarm.")
-    open: bool = key(False, "Consent to train with whoever comes, over media that leave this machine.")
+    name: str = option("default", "Peers with the same name (and key) train the same model.", and_(min_len(1), max_len(200)))
+    key_env: str | None = option(None, "The environment variable that holds the key of a private swarm.", optional(min_len(1)))
+    key_file: Path | None = option(None, "The file that holds the key of a private swarm.")
+    open: bool = option(False, "Consent to train with whoever comes, over media that leave this machine.")
 
 
 @attrs.frozen(kw_only=True)
 class PeerTable:
     """This peer: where it lives, whom it hears and what it bears."""
 
-    home: Path | None = key(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
-    allow: tuple[str, ...] = key(
+    home: Path | None = option(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
+    allow: tuple[str, ...] = option(
         (), "The public keys that are heard; none named: everyone is. `learnae check` and `swarm.peer` show a peer's own.", PUBLIC_KEYS
     )
-    deny: tuple[str, ...] = key((), "Public keys that are never heard.", PUBLIC_KEYS)
-    relay: bool = key(
+    deny: tuple[str, ...] = option((), "Public keys that are never heard.", PUBLIC_KEYS)
+    relay: bool = option(
         False, "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none."
     )
-    max_update_bytes: int | None = key(
+    max_update_bytes: int | None = option(
         None,
         "The largest update that is fetched, where that is less than one of the own model can take; for `learnae export` 4 GiB without it.",
         optional(gt(0)),
     )
-    quota_bytes: int = key(
+    quota_bytes: int = option(
         4096 * MEGABYTE, "The disk space for own updates, and for those it relays; the own newest is kept whatever it takes.", gt(0)
     )
-    seed: int | None = key(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
+    seed: int | None = option(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
 
 
 @attrs.frozen(kw_only=True)
 class TrainTable:
     """The training loop and its contact with the node."""
 
-    entry: str | None = key(None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.TrainingLoop`.', ENTRY)
-    local_steps: int = key(20, "Optimiser steps between two snapshots, at most.", gt(0))
-    round_seconds: float = key(
+    entry: str | None = option(
+        None, 'For `learnae run`: "module:function" beside this file, which returns a `learnae.TrainingLoop`.', ENTRY
+    )
+    local_steps: int = option(20, "Optimiser steps between two snapshots, at most.", gt(0))
+    round_seconds: float = option(
         10.0,
         "Time between two snapshots, at most: with slow steps there are fewer than local_steps between them, but always one.",
         DURATION,
     )
-    patience: float = key(
+    patience: float = option(
         0.1, "The share of its time that the trainer may wait for merges, saved up for whole ones; 0 never waits.", and_(ge(0.0), le(1.0))
     )
-    save_seconds: float = key(30.0, "Time between two checkpoints of `learnae run`.", DURATION)
+    save_seconds: float = option(30.0, "Time between two checkpoints of `learnae run`.", DURATION)
 
 
 @attrs.frozen(kw_only=True)
 class ModelTable:
     """Which tensors are shared."""
 
-    keep_local: tuple[str, ...] = key((), 'Patterns of tensors that stay local, such as "*.running_*".')
+    keep_local: tuple[str, ...] = option((), 'Patterns of tensors that stay local, such as "*.running_*".')
 
 
 @attrs.frozen(kw_only=True)
 class JoinTable:
     """How a peer without a lineage finds one."""
 
-    wait_seconds: float = key(2.0, "How long a newcomer listens before it founds a lineage.", and_(ge(0.0), le(DAY)))
-    settle_rounds: int = key(10, "Rounds in a lineage after which a peer is established.", ge(0))
-    settle_seconds: float = key(
+    wait_seconds: float = option(2.0, "How long a newcomer listens before it founds a lineage.", and_(ge(0.0), le(DAY)))
+    settle_rounds: int = option(10, "Rounds in a lineage after which a peer is established.", ge(0))
+    settle_seconds: float = option(
         10.0, "Seconds in a lineage after which a peer is established; at least three times wait_seconds.", and_(ge(0.0), le(YEAR))
     )
-    on_split: str = key(
+    on_split: str = option(
         "report",
         'What an established peer does about another such lineage: "report" tells of it, "yield" also goes to the one with more peers.',
         in_(("report", "yield")),
     )
-    trust: tuple[str, ...] = key((), "The public keys whose models a newcomer may adopt; none named: it follows the most.", PUBLIC_KEYS)
-    lineage: str | None = key(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
-    fresh: bool = key(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
+    trust: tuple[str, ...] = option((), "The public keys whose models a newcomer may adopt; none named: it follows the most.", PUBLIC_KEYS)
+    lineage: str | None = option(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
+    fresh: bool = option(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
 
 
 @attrs.frozen(kw_only=True)
 class NodeTable:
     """The node's pace and limits."""
 
-    fetch_seconds: float = key(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
-    fresh_rounds: int = key(8, "Updates heard within this many own rounds are candidates.", gt(0))
-    hang_seconds: float = key(
+    fetch_seconds: float = option(10.0, "The deadline of a fetch before any transfer was measured.", DURATION)
+    fresh_rounds: int = option(8, "Updates heard within this many own rounds are candidates.", gt(0))
+    hang_seconds: float = option(
         30.0, "A strategy that does not return within this time is ended with its node, and put in quarantine.", and_(ge(1.0), le(YEAR))
     )
-    bench_rounds: int = key(10, "Rounds for which a strategy that hung is not called.", gt(0))
-    inbox_peers: int = key(1024, "How many peers are remembered at once.", gt(0))
-    save_seconds: float = key(30.0, "Time between two writes of the strategies' state.", DURATION)
+    bench_rounds: int = option(10, "Rounds for which a strategy that hung is not called.", gt(0))
+    inbox_peers: int = option(1024, "How many peers are remembered at once.", gt(0))
+    save_seconds: float = option(30.0, "Time between two writes of the strategies' state.", DURATION)
 
 
 @attrs.frozen(kw_only=True)
 class MetricsTable:
     """What is told to programs that watch peers; nothing of it leaves the machine by itself."""
 
-    prometheus: str | None = key(
+    prometheus: str | None = option(
         None, 'Where Prometheus reads this node\'s numbers, such as "127.0.0.1:9464" (needs learnae[prometheus]).', ADDRESS
     )
-    tensorboard: Path | None = key(None, "The folder to which rounds are written for TensorBoard (needs learnae[tensorboard]).")
+    tensorboard: Path | None = option(None, "The folder to which rounds are written for TensorBoard (needs learnae[tensorboard]).")
 
 
 @attrs.frozen(kw_only=True)
 class PluginsTable:
     """Which plugins are loaded."""
 
-    disable: tuple[str, ...] = key((), "Distributions or plugin names that are not loaded.")
+    disable: tuple[str, ...] = option((), "Distributions or plugin names that are not loaded.")
 
 
 @attrs.frozen
@@ -158,12 +160,12 @@ class Choice:
 
 @attrs.frozen
 class StorageChoice(Choice):
-    write: bool = key(True, "Whether own updates are put here; reads try all storages in order.")
+    write: bool = option(True, "Whether own updates are put here; reads try all storages in order.")
 
 
 @attrs.frozen
 class SelectorChoice(Choice):
-    count: int = key(2, "How many updates are fetched in a round.", gt(0))
+    count: int = option(2, "How many updates are fetched in a round.", gt(0))
 
 
 @attrs.frozen(kw_only=True)

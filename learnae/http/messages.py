@@ -24,10 +24,10 @@ class ResponseTooLongError(BadResponseError):
         super().__init__(f"an answer of more than {most} bytes")
 
 
-READABLE_CHARACTERS = 200
+SANITIZED_CHARACTERS = 200
 
 
-def readable(said: str, most: int = READABLE_CHARACTERS) -> str:
+def sanitize(said: str, most: int = SANITIZED_CHARACTERS) -> str:
     """What somebody else said, in at most `most` characters that do nothing to a terminal or a log: each run of others becomes a space."""
     words = "".join(character if character.isprintable() else " " for character in said[: 4 * most]).split()
     shown = " ".join(words)

@@ -157,7 +157,7 @@ VERSION = 1
 ENVELOPE_BYTES = 1090
 """After sealing, if the swarm is private: what fits into one IOTA transaction."""
 
-MOST_NUMBERS = 1 << 62
+MAX_SEQUENCE_NUMBER = 1 << 62
 """An announcement's number is at most this: a peer that hears one under its own key goes on above it, and must be able to count."""
 
 _SIGNED = b"learnae/announcement/1"
@@ -278,7 +278,7 @@ def _load(peer: PeerId, payload: bytes, swarm: bytes) -> Announcement:
     return Announcement(
         swarm=swarm,
         peer=peer,
-        number=validators.integer(numbers.get(_NUMBER), "the number", high=MOST_NUMBERS),
+        number=validators.integer(numbers.get(_NUMBER), "the number", high=MAX_SEQUENCE_NUMBER),
         body=load_body(kind, numbers),
     )
 

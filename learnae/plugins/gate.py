@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from attrs.validators import ge
 
-from learnae.config.tables import key
+from learnae.config.tables import option
 from learnae.elementwise import PIECE, pieces
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
@@ -75,7 +75,9 @@ FIRST_SHARE = 0.05
 class ClipOptions:
     """How far an update may move the model."""
 
-    factor: float = key(2.0, "The limit, in units of the median displacement lately accepted; below 1 it would shrink for ever.", ge(1.0))
+    factor: float = option(
+        2.0, "The limit, in units of the median displacement lately accepted; below 1 it would shrink for ever.", ge(1.0)
+    )
 
 
 class Clip(Gate):

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from attrs.validators import ge, in_
 
-from learnae.config.tables import key
+from learnae.config.tables import option
 from learnae.records import LocalModel, Received
 from learnae.strategies import ElementwiseMerge
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 class AverageOptions:
     """How much each update counts."""
 
-    weight: str = key("age", 'What an update weighs by: "age" (optimiser steps), "samples" or "equal".', in_(("age", "samples", "equal")))
-    staleness_power: float = key(0.5, "An update that is s rounds old weighs (1 + s) to the minus this; 0 ignores staleness.", ge(0.0))
-    trust_weights: bool = key(
+    weight: str = option(
+        "age", 'What an update weighs by: "age" (optimiser steps), "samples" or "equal".', in_(("age", "samples", "equal"))
+    )
+    staleness_power: float = option(0.5, "An update that is s rounds old weighs (1 + s) to the minus this; 0 ignores staleness.", ge(0.0))
+    trust_weights: bool = option(
         False, "Believe the age or samples that others claim, also above the own: one liar can then replace the model."
     )
 

@@ -21,7 +21,7 @@ from learnae.errors import LearnaeError
 from learnae.launch import LINK_OPTION, STDERR_OPTION
 from learnae.link import memory
 from learnae.link.messages import MAX_LINE, MAX_START, Failed, GarbledError, Lines, Message, Start, ToNode, Want
-from learnae.outlets import say
+from learnae.outlets import print_message
 from learnae.trainer.watchdog import ExitReporter, NodeExit, Watchdog
 from learnae.waiting import Backoff
 
@@ -304,7 +304,7 @@ class Supervisor:
         if isinstance(message, Want) and not self._settled.is_set():
             self._settled.set()
         if not self._up and self._child is not None and (said := self._child.said()):
-            say(*said.splitlines())
+            print_message(*said.splitlines())
         self.state, self._up = "running", True
 
     def _send(self, message: ToNode) -> None:

@@ -13,7 +13,7 @@ import trio
 
 import learnae
 from learnae.content.cids import cid_bytes
-from learnae.identity.envelopes import MOST_NUMBERS
+from learnae.identity.envelopes import MAX_SEQUENCE_NUMBER
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.records import Decoded, Encoded, Leaving, Sample, TensorSpec
@@ -38,7 +38,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a negative kind": ({"_1": -1}, "malformed"),
     "a negative number": ({"_2": -1}, "malformed"),
     "a number of 2^63": ({"_2": 2**63}, "malformed"),
-    "a number beyond which nobody could count": ({"_2": MOST_NUMBERS + 1}, "malformed"),
+    "a number beyond which nobody could count": ({"_2": MAX_SEQUENCE_NUMBER + 1}, "malformed"),
     "a number that is a float": ({"_2": 2.0}, "malformed"),
     "a root that is no CID": ({"_8": bytes(36)}, "cid"),
     "a root as text": ({"_8": "bafkrei"}, "malformed"),
@@ -125,7 +125,7 @@ def test_the_highest_age_number_and_samples_that_fit_move_nobody_further_than_an
     async def main(world, *, lying: bool):
         peers, stranger = world.honest(3), world.stranger()
         await trio.sleep(0.5)
-        number = MOST_NUMBERS if lying else 1
+        number = MAX_SEQUENCE_NUMBER if lying else 1
         root = stranger.store(stranger.pack(number=number)).root
         claims = {"age": most, "samples": most, "own_steps": most, "step_seconds": 1e300} if lying else {}
         stranger.say(stranger.update(root, **claims), number)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from learnae.content.cids import cid_bytes, dag_cid
 from learnae.errors import UpdateRejectedError
-from learnae.identity.envelopes import ENVELOPE_BYTES, MOST_NUMBERS, SAMPLE_BYTES, OpenedEnvelope, decode_envelope, encode_envelope
+from learnae.identity.envelopes import ENVELOPE_BYTES, MAX_SEQUENCE_NUMBER, SAMPLE_BYTES, OpenedEnvelope, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
 from learnae.records import Announcement, Body, Leaving, Present, Sample, Slice, Update
 
@@ -84,7 +84,7 @@ def reason(data: bytes, swarm: bytes = SWARM) -> str:
     return rejected.value.reason
 
 
-@given(bodies, st.integers(0, MOST_NUMBERS))
+@given(bodies, st.integers(0, MAX_SEQUENCE_NUMBER))
 def test_an_announcement_survives_the_way_to_the_wire_and_back(body: Body, number: int) -> None:
     sent = announcement(body, number)
     message = encode_envelope(ANN, sent)

@@ -23,6 +23,7 @@ Install = Callable[..., None]
 OLD = """
 from learnae import ElementwiseMerge, Unavailable, UpdateRejected, hookimpl
 from learnae.errors import NeedsTorch
+from learnae.lowlevel import key, readable, say
 
 class Old(ElementwiseMerge):
     '''Keeps the own model, and refuses what is empty.'''
@@ -39,6 +40,11 @@ def learnae_register_merge():
 
 RENAMED = [
     ("learnae", "Kind", "AnnouncementKind"),
+    ("learnae.lowlevel", "MOST_NUMBERS", "MAX_SEQUENCE_NUMBER"),
+    ("learnae.lowlevel", "key", "option"),
+    ("learnae.lowlevel", "readable", "sanitize"),
+    ("learnae.lowlevel", "say", "print_message"),
+    ("learnae.lowlevel", "tell", "print_result"),
     ("learnae", "NeedsTorch", "NeedsTorchError"),
     ("learnae", "Unavailable", "UnavailableError"),
     ("learnae", "UpdateRejected", "UpdateRejectedError"),

@@ -115,7 +115,7 @@ def test_nobody_is_shown_an_old_name(page: Path) -> None:
         ("from learnae import join", True),
         ("import learnae", True),
         ("from learnae import lowlevel", True),
-        ("from learnae.lowlevel import key", True),
+        ("from learnae.lowlevel import option", True),
         ("from learnae.testing.merge_kit import MergeConformance", True),
         ("from learnae.lowlevel import HttpTracer", False),
         ("from learnae import opening", False),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from learnae.logs import make_logger
-from learnae.outlets import say
+from learnae.outlets import print_message
 
 TRAINER = """
 import os, signal, sys, time, torch, learnae
@@ -69,7 +69,7 @@ class Raises(io.StringIO):
 def test_a_stream_that_is_not_there_or_raises_is_no_error(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     make_logger("info").warning("event")
-    say("words")
+    print_message("words")
 
 
 def test_a_value_that_cannot_be_shown_costs_its_line_only(capsys: pytest.CaptureFixture[str]) -> None:

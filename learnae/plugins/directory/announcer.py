@@ -13,7 +13,7 @@ import trio
 from attrs.validators import gt
 
 from learnae.config.folders import check_folder
-from learnae.config.tables import key
+from learnae.config.tables import option
 from learnae.errors import UnavailableError
 from learnae.plugins.directory.bulletin import FolderEvents, Reader, channel_name, post
 from learnae.records import Heard
@@ -29,8 +29,8 @@ _OTHER_NAMES = 1000  # remembered
 
 @attrs.frozen
 class DirectoryAnnouncerOptions:
-    path: Path | None = key(None, "The folder; without it one that all peers of this swarm on this machine share.")
-    poll_seconds: float = key(2.0, "Time between two looks at a folder without file-system events, such as a network share.", gt(0.0))
+    path: Path | None = option(None, "The folder; without it one that all peers of this swarm on this machine share.")
+    poll_seconds: float = option(2.0, "Time between two looks at a folder without file-system events, such as a network share.", gt(0.0))
 
 
 class DirectoryAnnouncer(Announcer):

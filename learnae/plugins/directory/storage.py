@@ -16,7 +16,7 @@ import trio
 from attrs.validators import ge
 
 from learnae.config.folders import check_folder
-from learnae.config.tables import key
+from learnae.config.tables import option
 from learnae.errors import UnavailableError
 from learnae.opening import look
 from learnae.plugins.directory.abandoned import DAY, now_by, remove_abandoned, remove_drafts, touch
@@ -38,8 +38,8 @@ _CARE_SECONDS, _CARE_PART = 3600.0, 0.1  # how often, and of the time that the c
 
 @attrs.frozen
 class DirectoryStorageOptions:
-    path: Path | None = key(None, "The folder; without it one that all peers of this swarm on this machine share.")
-    abandoned_days: float = key(180.0, "Models of a peer that has not run for so many days are removed by the others.", ge(1.0))
+    path: Path | None = option(None, "The folder; without it one that all peers of this swarm on this machine share.")
+    abandoned_days: float = option(180.0, "Models of a peer that has not run for so many days are removed by the others.", ge(1.0))
 
 
 class DirectoryStorage(Storage):

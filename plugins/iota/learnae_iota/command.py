@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from learnae import UnavailableError
-from learnae.lowlevel import say, tell
+from learnae.lowlevel import print_message, print_result
 from learnae_iota.devnet import Ports, Tangle, find_hornet
 from learnae_iota.devnet.tangle import DEPTH, MILESTONE_SECONDS
 
@@ -39,10 +39,10 @@ def devnet(folder: Path, nodes: int, port: int, milestone_seconds: int, depth: i
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ports = ports_from(port, nodes)
-    say(f"starting {nodes} Hornet{'s' if nodes > 1 else ''} (the first time, keys for {2**depth} milestones are made)")
+    print_message(f"starting {nodes} Hornet{'s' if nodes > 1 else ''} (the first time, keys for {2**depth} milestones are made)")
     with Tangle.running(folder, find_hornet(), ports, depth=depth, milestone_seconds=milestone_seconds) as tangle:
-        tell(*_to_paste(tangle))
-        say(f"running, with logs in {folder}; Ctrl-C ends it")
+        print_result(*_to_paste(tangle))
+        print_message(f"running, with logs in {folder}; Ctrl-C ends it")
         _watch(tangle)
 
 
@@ -64,12 +64,12 @@ def _watch(tangle: Tangle) -> None:
         for node in [node for node in running if not node.alive]:
             running.remove(node)
             lost = "; there are no milestones without it, announcing goes on" if node.issues and running else ""
-            say(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})")
+            print_message(f"{node.name} has ended{lost}: {node.last_words()} ({node.log})")
     raise UnavailableError("no node is running any more")
 
 
 def main() -> None:
     """The command `learnae-iota`, the old name. It says the new one, and runs it."""
-    say("learnae-iota is called `learnae iota` now; the old name goes in version 0.2")
+    print_message("learnae-iota is called `learnae iota` now; the old name goes in version 0.2")
     sys.argv[1:1] = ["iota"]
     runpy.run_module("learnae", run_name="__main__", alter_sys=True)

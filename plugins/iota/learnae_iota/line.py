@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from learnae.lowlevel import BadResponseError, Endpoint, HttpClient, load_json, readable
+from learnae.lowlevel import BadResponseError, Endpoint, HttpClient, load_json, sanitize
 
 PATIENCE = 3  # times as long as a node may be silent: so long may a whole answer take, which may come by drops
 ANSWER_BYTES = 8 * 1024 * 1024
@@ -125,7 +125,7 @@ def _understood(command: str, status: int, data: bytes) -> dict[str, Any]:
         answer = None
     if status != 200:
         text = answer.get("error") if isinstance(answer, dict) else None
-        said = readable(text) if isinstance(text, str) else ""
+        said = sanitize(text) if isinstance(text, str) else ""
         raise NodeRefusedError(f"{command}: {status} {said or http.client.responses.get(status, '')}", status)
     if not isinstance(answer, dict):
         raise NodeNonsenseError(f"{command}: the answer is no JSON object; is this the HTTP API of a Hornet?")

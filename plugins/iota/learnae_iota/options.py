@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from attrs.validators import and_, ge, gt, in_, le, max_len, min_len, optional
 
-from learnae.lowlevel import DURATION, Matches, key
+from learnae.lowlevel import DURATION, Matches, option
 from learnae_iota.line import check_address
 
 PORT, MOST_PORT = 14265, 65535
@@ -25,18 +25,18 @@ def _port(_: object, __: Any, address: str) -> None:
 
 @attrs.frozen
 class IotaAnnouncerOptions:
-    nodes: tuple[str, ...] = key(
+    nodes: tuple[str, ...] = option(
         (f"http://127.0.0.1:{PORT}",),
         "The HTTP APIs of Hornets of one tangle. The first that works is used, and the others are looked at now and then.",
         and_(min_len(1), max_len(16), _addresses),
     )
-    weight_magnitude: int = key(1, "Zero trits that a hash must end with: the `mwm` of the tangle.", and_(ge(1), le(18)))
-    proof_of_work: str = key("local", "Who works it out: this machine, or the node.", in_(("local", "node")))
-    poll_seconds: float = key(0.5, "The longest pause between two looks at a node that answers at once.", and_(gt(0.0), le(60.0)))
-    backlog_seconds: float = key(86_400.0, "How far back a newcomer looks.", and_(ge(0.0), le(30 * 86_400.0)))
-    repeat_seconds: float = key(300.0, "The longest time after which what is in force is sent again.", and_(ge(1.0), DURATION))
-    silence_seconds: float = key(5.0, "How long a node may be silent before it counts as gone.", and_(gt(0.0), le(60.0)))
-    feed: str | None = key(
+    weight_magnitude: int = option(1, "Zero trits that a hash must end with: the `mwm` of the tangle.", and_(ge(1), le(18)))
+    proof_of_work: str = option("local", "Who works it out: this machine, or the node.", in_(("local", "node")))
+    poll_seconds: float = option(0.5, "The longest pause between two looks at a node that answers at once.", and_(gt(0.0), le(60.0)))
+    backlog_seconds: float = option(86_400.0, "How far back a newcomer looks.", and_(ge(0.0), le(30 * 86_400.0)))
+    repeat_seconds: float = option(300.0, "The longest time after which what is in force is sent again.", and_(ge(1.0), DURATION))
+    silence_seconds: float = option(5.0, "How long a node may be silent before it counts as gone.", and_(gt(0.0), le(60.0)))
+    feed: str | None = option(
         None,
         "A node's ZMQ feed; with it, looks become rare. Needs learnae-iota[feed].",
         optional(and_(Matches(r"tcp://[^\s/]+:[0-9]{1,5}", '"tcp://host:port"'), _port)),

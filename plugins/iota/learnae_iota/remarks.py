@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from learnae import ConfigError, Context, Problem, UnavailableError
-from learnae.lowlevel import readable
+from learnae.lowlevel import sanitize
 from learnae_iota.building import LIGHT_WEIGHT, Builder
 from learnae_iota.line import NodeApi, NodeNonsenseError, NodeRefusedError
 from learnae_iota.node import TangleNode
@@ -138,7 +138,7 @@ def _clock(line: NodeApi) -> Iterator[Problem]:
 
 
 def _about(line: NodeApi, info: dict[str, object], *, tips: bool) -> Iterator[str]:
-    name, version = (readable(str(info.get(key)), 20) for key in ("appName", "appVersion"))
+    name, version = (sanitize(str(info.get(key)), 20) for key in ("appName", "appVersion"))
     tested = "" if version == TESTED else f", where {TESTED} was tested,"
     yield f"{name} {version}{tested} at {line.address} permits all calls that are needed"
     if not tips:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import read_swarm, say, tell, write_secret
+from learnae.lowlevel import print_message, print_result, read_swarm, write_secret
 from learnae_ipfs.managed.peer import PURPOSE
 from learnae_ipfs.managed.settings import swarm_key_file
 
@@ -31,11 +31,11 @@ def swarm_key(file: Path, out: Path) -> None:
     if secret is None:
         raise ConfigError(Problem("swarm", "has no key, so its daemons are in no private network", "`learnae key` makes one"))
     write_secret(out, swarm_key_file(secret))
-    tell(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
+    print_result(f"{out}: whoever has this file can enter the network of the swarm's daemons, and read none of its models")
 
 
 def main() -> None:
     """The command `learnae-ipfs`, the old name. It says the new one, and runs it."""
-    say("learnae-ipfs is called `learnae ipfs` now; the old name goes in version 0.2")
+    print_message("learnae-ipfs is called `learnae ipfs` now; the old name goes in version 0.2")
     sys.argv[1:1] = ["ipfs"]
     runpy.run_module("learnae", run_name="__main__", alter_sys=True)

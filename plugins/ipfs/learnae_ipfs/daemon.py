@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae.lowlevel import RunInThread, in_thread_until, readable
+from learnae.lowlevel import RunInThread, in_thread_until, sanitize
 from learnae_ipfs.line import FAILURES, KuboConnection, KuboRefusedError
 from learnae_ipfs.turns import SearchTurns
 
@@ -73,4 +73,4 @@ class Daemon:
         try:
             return KuboConnection(address, self.silence_seconds)
         except ValueError as error:
-            raise UnavailableError(f"{self.name} has an address that is none: {readable(address)}") from error
+            raise UnavailableError(f"{self.name} has an address that is none: {sanitize(address)}") from error

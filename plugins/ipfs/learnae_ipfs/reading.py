@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from learnae.lowlevel import MEGABYTE, BadResponseError, ResponseTooLongError, load_json, readable
+from learnae.lowlevel import MEGABYTE, BadResponseError, ResponseTooLongError, load_json, sanitize
 
 MOST_LINE_BYTES = MEGABYTE
 MOST_LINE_ITEMS = 10_000  # lists, mappings and what is in them
@@ -25,7 +25,7 @@ class KuboRefusedError(NoComplaintError):
     """The daemon says that it will not, and why."""
 
     def __init__(self, message: str, status: int = 200) -> None:
-        super().__init__(readable(message), status)
+        super().__init__(sanitize(message), status)
 
 
 def answers(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from learnae import ConfigError, Problem, UnavailableError
-from learnae.lowlevel import SAMPLE_BYTES, say
+from learnae.lowlevel import SAMPLE_BYTES, print_message
 from learnae_iota.light.sensor import Sensor
 
 EXIT_CONFIG = 2
@@ -63,7 +63,7 @@ def _parsed() -> argparse.Namespace:
 
 
 def _tell(text: str) -> None:
-    say(*text.split("\n"))
+    print_message(*text.split("\n"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import MOST_NUMBERS, read_file, save_file
+from learnae.lowlevel import MAX_SEQUENCE_NUMBER, read_file, save_file
 
 MOST_BYTES = 32
 
@@ -26,7 +26,7 @@ class SensorNumbers:
             text = "0"
         except OSError as error:
             raise _problem(path, f"cannot be read: {error.strerror}") from error
-        if not text.strip().isdigit() or int(text) >= MOST_NUMBERS:
+        if not text.strip().isdigit() or int(text) >= MAX_SEQUENCE_NUMBER:
             raise _problem(path, "is no number")
         return cls(path, int(text))
 

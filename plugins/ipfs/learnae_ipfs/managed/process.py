@@ -13,7 +13,7 @@ from typing import Self
 import attrs
 import trio
 
-from learnae.lowlevel import readable
+from learnae.lowlevel import sanitize
 from learnae_ipfs.managed.guard import guarded
 
 READY = "Daemon is ready"
@@ -86,7 +86,7 @@ class Process:
         async for piece in self.output:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                self._hear(readable(line.decode(errors="replace"), LINE_BYTES))
+                self._hear(sanitize(line.decode(errors="replace"), LINE_BYTES))
             rest = rest[-LINE_BYTES:]
         self._silent.set()
         self._turn.set()

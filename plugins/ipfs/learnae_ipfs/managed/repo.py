@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from learnae import UnavailableError
-from learnae.lowlevel import open_file, read_file, readable, save_file
+from learnae.lowlevel import open_file, read_file, sanitize, save_file
 from learnae_ipfs.managed import rpc
 from learnae_ipfs.managed.settings import Settings
 
@@ -157,5 +157,5 @@ def _whole_file(kind: int) -> tuple[int, ...]:
 
 def _cause(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        return readable(error.stderr.decode(errors="replace")) or str(error)
+        return sanitize(error.stderr.decode(errors="replace")) or str(error)
     return str(error)
