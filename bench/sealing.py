@@ -99,7 +99,7 @@ def updates() -> None:
 def packed(model: Mapping[TensorSpec, np.ndarray], codec: Int8, seal: Encryption) -> Packed:
     rng = np.random.default_rng(0)
     entries = ((spec, codec.encode(spec.name, tensor, None, rng)) for spec, tensor in model.items())
-    return pack(entries, peer=PeerId("0" * 64), kind=AnnouncementKind.UPDATE, number=1, codec="int8", seal=seal)
+    return pack(entries, peer=PeerId("0" * 64), kind=AnnouncementKind.UPDATE, number=1, codec="int8", encryption=seal)
 
 
 def unpack(update: Packed, codec: Int8, seal: Encryption) -> None:

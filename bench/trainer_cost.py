@@ -41,7 +41,7 @@ def main(sizes: list[str], steps: int, repeats: int, peers: int) -> None:
 def step_microseconds() -> float:
     with tempfile.TemporaryDirectory() as home, learnae.join(make_model(0, (4, 4)), "bench", home=Path(home) / "home") as swarm:
         swarm.flush()
-        swarm._contact.due = STEPS * 2  # nothing falls due while we look
+        swarm._session.due = STEPS * 2  # nothing falls due while we look
         began = time.perf_counter()
         for _ in range(STEPS):
             swarm.step(32)

@@ -23,6 +23,9 @@ Cid = NewType("Cid", str)
 PeerId = NewType("PeerId", str)
 """An Ed25519 public key as 64 hexadecimal digits."""
 
+NOBODY = PeerId("0" * 64)
+"""No peer. What runs beside a node has this one, so that no storage takes it for the node itself."""
+
 State = Mapping[str, Any]
 """What a strategy remembers between rounds: arrays, numbers and text by name. Immutable to the strategy."""
 

@@ -35,7 +35,7 @@ from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import find_observer
 from learnae.plugins.observers.http_server import serving_http
-from learnae.records import MEGABYTE, PeerId
+from learnae.records import MEGABYTE, NOBODY, PeerId
 from learnae.strategies import Service
 
 if TYPE_CHECKING:
@@ -241,9 +241,6 @@ async def _check(service: ServiceStrategy, findings: Findings) -> None:
                 findings.passed.extend([f"{service.label}: {line}" for line in await service.strategy.check()])
         except UnavailableError as error:
             findings.problems.add(service.label, str(error), "wait for it, or see that it can be reached")
-
-
-NOBODY = PeerId("0" * 64)  # a storage must not take what runs here for the peer's own node
 
 
 def make_strategies(config: Config, manager: PluginManager, home: Path, peer: PeerId = NOBODY, *, abandon: bool = False) -> StrategySet:

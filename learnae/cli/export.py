@@ -16,7 +16,7 @@ import trio
 from safetensors import SafetensorError
 
 from learnae.cli import options
-from learnae.cli.check import NOBODY, make_strategies
+from learnae.cli.check import make_strategies
 from learnae.cli.home_state import HomeState, find_subject, read_home
 from learnae.cli.homes import find_home, settings_of
 from learnae.cli.options import of_bytes
@@ -34,7 +34,7 @@ from learnae.node.services import Services
 from learnae.node.strategy_set import StrategySet
 from learnae.opening import look
 from learnae.outlets import print_result
-from learnae.records import Cid, TensorSpec
+from learnae.records import NOBODY, Cid, TensorSpec
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -147,11 +147,11 @@ async def _obtain(strategies: StrategySet, limit: int, root: Cid, log: Filtering
 
 
 async def _fetch(strategies: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
-    seal = strategies.swarm.blocks
-    fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, seal)
+    encryption = strategies.swarm.blocks
+    fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, encryption)
     read = fetcher.reader(NOBODY, Transfer(limit))
-    manifest = await Manifest.read(root, read, Limits(limit), seal)
-    return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), seal)
+    manifest = await Manifest.read(root, read, Limits(limit), encryption)
+    return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), encryption)
 
 
 def _decoder(content: Content, strategies: StrategySet) -> Decoder:

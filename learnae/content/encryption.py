@@ -62,6 +62,6 @@ class AesSiv:
 NO_ENCRYPTION = NoEncryption()
 
 
-def room(seal: Encryption) -> int:
+def room(encryption: Encryption) -> int:
     """Bytes that fit into one block before sealing."""
-    return BLOCK_BYTES - seal.overhead
+    return BLOCK_BYTES - encryption.overhead

@@ -16,9 +16,9 @@ from learnae.records import AnnouncementKind, Block, Cid, Encoded, PeerId, Tenso
 class BlockBuilder:
     """Takes the bytes of one tensor after the other, says where they are, and in the end gives the blocks."""
 
-    def __init__(self, seal: Encryption) -> None:
-        self._seal = seal
-        self._room = room(seal)
+    def __init__(self, encryption: Encryption) -> None:
+        self._encryption = encryption
+        self._room = room(encryption)
         self._blocks: list[Block | None] = []  # None: the place of the shared block that is still being filled
         self._shared = bytearray()
         self._slot = 0  # where the shared block will be
@@ -55,7 +55,7 @@ class BlockBuilder:
             self._shared = bytearray()
 
     def _block(self, data: bytes | memoryview) -> Block:
-        sealed = self._seal.seal(data)
+        sealed = self._encryption.seal(data)
         return Block(raw_cid(sealed), sealed)
 
 
@@ -77,23 +77,23 @@ def pack(
     codec: str,
     base: Cid | None = None,
     parents: Iterable[Cid] = (),
-    seal: Encryption = NO_ENCRYPTION,
+    encryption: Encryption = NO_ENCRYPTION,
 ) -> Packed:
     """Blocks for these tensors, which are taken one at a time.
 
     Raises ValueError for what others would refuse (two tensors of one name, an unprintable name, ...)
     and PluginError for a codec's notes that are neither text nor finite numbers.
     """
-    shelf = BlockBuilder(seal)
-    tensors = tuple(TensorEntry(spec, encoded.meta, shelf.add(encoded.data)) for spec, encoded in entries)
+    builder = BlockBuilder(encryption)
+    tensors = tuple(TensorEntry(spec, encoded.meta, builder.add(encoded.data)) for spec, encoded in entries)
     meta = Meta(peer, kind, number, codec, tensors, base, tuple(parents))
-    return _assemble(_meta_blocks(meta, seal), shelf.close())
+    return _assemble(_meta_blocks(meta, encryption), builder.close())
 
 
-def _meta_blocks(meta: Meta, seal: Encryption) -> tuple[Block, ...]:
+def _meta_blocks(meta: Meta, encryption: Encryption) -> tuple[Block, ...]:
     """First what the root links to: the only page, or the part that lists the pages."""
-    name = raw_cid if seal.overhead else dag_cid
-    sealed = map(seal.seal, encode_meta(meta, room(seal)))
+    name = raw_cid if encryption.overhead else dag_cid
+    sealed = map(encryption.seal, encode_meta(meta, room(encryption)))
     pages = tuple(Block(name(data), data) for data in sealed)
     return pages if len(pages) == 1 else (encode_part([page.cid for page in pages]), *pages)
 

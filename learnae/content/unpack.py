@@ -38,7 +38,7 @@ class Manifest:
 
     @classmethod
     async def read(
-        cls, root: Cid, read: Read, limits: Limits, seal: Encryption = NO_ENCRYPTION, *, decode_in: RunInThread = at_once
+        cls, root: Cid, read: Read, limits: Limits, encryption: Encryption = NO_ENCRYPTION, *, decode_in: RunInThread = at_once
     ) -> Manifest:
         """Read root, parts and meta, in two or three steps; what is more than some lists of links is decoded by `decode_in`.
 
@@ -50,19 +50,19 @@ class Manifest:
         pages = _page_cids(top.meta, blocks[top.meta], limits)
         if pages != (top.meta,):
             blocks |= await read(pages)
-        sealed = [blocks[page] for page in (_raw(pages) if seal.overhead else _dag(pages))]
+        sealed = [blocks[page] for page in (_raw(pages) if encryption.overhead else _dag(pages))]
         parts = [blocks[part] for part in top.parts]
-        return await decode_in(cls._decode, sealed, parts, sum(map(len, blocks.values())), limits, seal)
+        return await decode_in(cls._decode, sealed, parts, sum(map(len, blocks.values())), limits, encryption)
 
     @classmethod
-    def _decode(cls, pages: Sequence[_Bytes], parts: Sequence[_Bytes], size: int, limits: Limits, seal: Encryption) -> Manifest:
+    def _decode(cls, pages: Sequence[_Bytes], parts: Sequence[_Bytes], size: int, limits: Limits, encryption: Encryption) -> Manifest:
         """From these blocks, of which all that was read so far has that many bytes."""
-        meta = decode_meta([seal.open(page) for page in pages], limits)
+        meta = decode_meta([encryption.open(page) for page in pages], limits)
         data = _raw(decode_parts(parts))
         if len(data) > limits.blocks:
             raise UpdateRejectedError("too-large", f"{len(data)} blocks of data, {limits.blocks} expected at most")
-        lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(seal))
-        total = size + sum(length + seal.overhead for length in dict(zip(data, lengths, strict=True)).values())
+        lengths = block_lengths([entry.place for entry in meta.tensors], len(data), room(encryption))
+        total = size + sum(length + encryption.overhead for length in dict(zip(data, lengths, strict=True)).values())
         if (most := max(total, sum(lengths))) > limits.bytes:  # one block can stand for many
             raise UpdateRejectedError("too-large", f"{most} bytes, {limits.bytes} expected at most")
         return cls(meta, tuple(data), total)
@@ -75,7 +75,7 @@ class Content:
     meta: Meta
     data_cids: tuple[Cid, ...]
     blocks: Mapping[Cid, bytes]
-    seal: Encryption = NO_ENCRYPTION
+    encryption: Encryption = NO_ENCRYPTION
     _opened: dict[Cid, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def check(self) -> None:
@@ -86,7 +86,7 @@ class Content:
         missing = [cid for cid in self.data_cids if cid not in self.blocks]
         if missing:
             raise UnavailableError(f"{len(missing)} of {len(self.data_cids)} blocks are missing", missing)
-        lengths = block_lengths([entry.place for entry in self.meta.tensors], len(self.data_cids), room(self.seal))
+        lengths = block_lengths([entry.place for entry in self.meta.tensors], len(self.data_cids), room(self.encryption))
         for cid, length in zip(self.data_cids, lengths, strict=True):
             if len(self._open(cid)) != length:
                 raise UpdateRejectedError("place", f"a block of {len(self._open(cid))} bytes where the meta places {length}")
@@ -101,7 +101,7 @@ class Content:
         return {entry.spec.name: entry for entry in self.meta.tensors}
 
     def _bytes(self, entry: TensorEntry) -> bytes:
-        spans = [(self._open(self.data_cids[block]), start, stop) for block, start, stop in entry.place.spans(room(self.seal))]
+        spans = [(self._open(self.data_cids[block]), start, stop) for block, start, stop in entry.place.spans(room(self.encryption))]
         if len(spans) == 1:
             data, start, stop = spans[0]
             return data[start:stop]  # of a whole block: no copy
@@ -109,7 +109,7 @@ class Content:
 
     def _open(self, cid: Cid) -> bytes:
         if cid not in self._opened:
-            self._opened[cid] = self.seal.open(self.blocks[cid])
+            self._opened[cid] = self.encryption.open(self.blocks[cid])
         return self._opened[cid]
 
 

@@ -19,7 +19,7 @@ from learnae.content import validators
 from learnae.content.cids import CID_BYTES, cid_bytes, cid_text
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.content.scan import Form, look_over
-from learnae.errors import UpdateRejectedError
+from learnae.errors import UpdateRejectedError, renamed_argument
 from learnae.identity.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 from learnae.identity.swarms import SWARM_BYTES
 from learnae.records import Announcement, AnnouncementKind, Body, Leaving, PeerId, Present, Sample, Slice, Update
@@ -180,23 +180,32 @@ class OpenedEnvelope:
 
 
 def encode_envelope(
-    identity: Identity, announcement: Announcement, limit: int = ENVELOPE_BYTES, *, seal: Encryption = NO_ENCRYPTION
+    identity: Identity,
+    announcement: Announcement,
+    limit: int = ENVELOPE_BYTES,
+    *,
+    encryption: Encryption | None = None,
+    seal: Encryption | None = None,
 ) -> bytes:
     """Sign an announcement and seal it, in at most `limit` bytes: if it must, an update goes without its sketch, a `present` with less.
 
-    Raises ValueError for one that others would refuse, or that is too large even so.
+    Raises ValueError for one that others would refuse, or that is too large even so. `seal` is what `encryption` was called before 0.2.
     """
+    if seal is not None:
+        both = encryption is not None
+        encryption = renamed_argument("encode_envelope", "seal", "encryption", seal, clash=both, gone_in="0.2")
+    encryption = NO_ENCRYPTION if encryption is None else encryption
     for body in _shrinking(announcement.body):
         payload = _dump(attrs.evolve(announcement, body=body))
-        if _HEAD_BYTES + len(payload) + seal.overhead <= limit:
-            return seal.seal(bytes([VERSION]) + bytes.fromhex(identity.peer) + identity.sign(_SIGNED + payload) + payload)
+        if _HEAD_BYTES + len(payload) + encryption.overhead <= limit:
+            return encryption.seal(bytes([VERSION]) + bytes.fromhex(identity.peer) + identity.sign(_SIGNED + payload) + payload)
     raise ValueError(f"an announcement of kind {announcement.kind.name} does not fit into {limit} bytes")
 
 
 def decode_envelope(
     message: bytes,
     swarm: bytes,
-    seal: Encryption = NO_ENCRYPTION,
+    encryption: Encryption = NO_ENCRYPTION,
     *,
     admit: Callable[[PeerId], None] = lambda peer: None,
     old: Callable[[Announcement, bytes], bool] = lambda announcement, digest: False,
@@ -211,7 +220,7 @@ def decode_envelope(
     """
     if len(message) > ENVELOPE_BYTES:
         raise UpdateRejectedError("oversized", f"{len(message)} bytes")
-    data = seal.open(message)
+    data = encryption.open(message)
     if len(data) <= _HEAD_BYTES:
         raise UpdateRejectedError("malformed", f"an envelope of {len(data)} bytes")
     if data[0] != VERSION:

@@ -116,12 +116,12 @@ class SwarmIdentity:
     @cached_property
     def blocks(self) -> Encryption:
         """For data and meta."""
-        return self._seal("blocks")
+        return self._encryption("blocks")
 
     @cached_property
     def messages(self) -> Encryption:
         """For announcements."""
-        return self._seal("messages")
+        return self._encryption("messages")
 
     def secret(self, purpose: str) -> bytes | None:
         """32 bytes for this purpose of a strategy, the same for all members; None in an open swarm."""
@@ -133,5 +133,5 @@ class SwarmIdentity:
             return name.encode()
         return hmac.digest(self.key.derive(SECRET_BYTES, "learnae/alias/1", self.name), name.encode(), "sha256")
 
-    def _seal(self, purpose: str) -> Encryption:
+    def _encryption(self, purpose: str) -> Encryption:
         return AesSiv(self.key.derive(AesSiv.KEY_BYTES, "learnae/seal/1", self.name, purpose)) if self.key else NO_ENCRYPTION

@@ -137,7 +137,7 @@ def scratch() -> int:
 
 
 PAGE_BYTES = 8192
-NOBODY = 0
+NO_CALL = 0
 
 _ROW_BYTES = 256
 _WORDS = 8  # of the header, 8 bytes each
@@ -154,7 +154,7 @@ class Call:
 
     number: int  # counts up within one life of a node
     within: float  # seconds in which it must be back; 0 for one that may not wait for anything
-    outer: int  # the number of the call that it was made from, or NOBODY
+    outer: int  # the number of the call that it was made from, or NO_CALL
     label: str
     plugin: str
     action: str
@@ -165,7 +165,7 @@ class CallsSeen:
     """The page at one moment."""
 
     beats: int  # of the node's loop
-    stepping: int  # the call in whose name the loop is running now, or NOBODY
+    stepping: int  # the call in whose name the loop is running now, or NO_CALL
     calls: dict[int, Call]
 
 
@@ -176,7 +176,7 @@ class CallPage:
         self._page = memoryview(memory)[:PAGE_BYTES]
         self._words = self._page[: 8 * _WORDS].cast("Q")
         self._free = list(range(_ROW_BYTES, PAGE_BYTES, _ROW_BYTES))  # append and pop are atomic
-        self._numbers = count(NOBODY + 1)
+        self._numbers = count(NO_CALL + 1)
 
     # The node.
 
@@ -206,7 +206,7 @@ class CallPage:
         self._words[_ROUNDS] += 1
 
     def step(self, number: int) -> None:
-        """The loop runs in the name of this call from now on, or of NOBODY."""
+        """The loop runs in the name of this call from now on, or of NO_CALL."""
         self._words[_STEPPING] = number
 
     # The trainer's side.
@@ -229,7 +229,7 @@ class CallPage:
             body = data[_SUM.size :]
             if _SUM.unpack_from(data)[0] == zlib.crc32(body):
                 number, within, outer, *texts = _BODY.unpack(body)
-                if number != NOBODY:
+                if number != NO_CALL:
                     yield Call(number, within, outer, *map(_text, texts))
 
 

@@ -13,7 +13,7 @@ from learnae.content.meta import Limits, first_difference
 from learnae.content.unpack import Manifest
 from learnae.errors import LearnaeError
 from learnae.node.fetching import Fetcher, Transfer
-from learnae.node.inbox import InboxEntry, update
+from learnae.node.inbox import InboxEntry
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.records import BLOCK_BYTES, PeerId, TensorSpec
@@ -83,7 +83,7 @@ class Architectures:
         with trio.move_on_after(SECONDS):
             try:
                 read = self.fetcher.reader(entry.peer, transfer)
-                manifest = await Manifest.read(update(entry).root, read, limits, self.fetcher.seal, decode_in=self.decode_in)
+                manifest = await Manifest.read(entry.update.root, read, limits, self.fetcher.encryption, decode_in=self.decode_in)
                 theirs = [tensor.spec for tensor in manifest.meta.tensors]
                 return first_difference(self.specs, theirs) or "the signatures differ, names and shapes do not"
             except LearnaeError as error:

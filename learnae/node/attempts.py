@@ -8,7 +8,7 @@ from typing import Self
 import attrs
 
 from learnae.node.history import PeerRecord
-from learnae.node.inbox import Inbox, InboxEntry, update
+from learnae.node.inbox import Inbox, InboxEntry
 from learnae.node.peers import DOUBLINGS, Peers, waits
 from learnae.records import AnnouncementKind, PeerId
 
@@ -64,7 +64,7 @@ class FetchAttempts:
         record, helps = self.peers.get(newest.peer), repeats.record.failures == 0
         if not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
             return newest
-        like_it = (update(repeated).lineage, update(repeated).architecture) == (update(newest).lineage, update(newest).architecture)
+        like_it = (repeated.update.lineage, repeated.update.architecture) == (newest.update.lineage, newest.update.architecture)
         wanted = live(repeated, round_) and repeated.announcement.number > record.fetched_number
         return repeated if like_it and wanted else newest
 

@@ -89,11 +89,11 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     retention = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in given.kept))
     relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
     fetches = _fetches(given, _fetcher(given, receiver, services), attempts, pace, relay)
-    memory = StrategyStates(history, runtime.log)
-    selection = _selection(given, receiver, fetches, memory)
+    strategy_states = StrategyStates(history, runtime.log)
+    selection = _selection(given, receiver, fetches, strategy_states)
     gates = GateChain(strategies.gates, runtime.outages)
-    memory.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
-    buffers = MergeBuffers(link, memory)
+    strategy_states.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
+    buffers = MergeBuffers(link, strategy_states)
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     return Node(
@@ -104,22 +104,18 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         attempts=attempts,
         history=history,
         publisher=publisher,
-        presence=Heartbeat(strategies, services, publisher, runtime.outages),
-        tidying=GarbageCollection(services, publisher, history, runtime.in_thread, relay.carrying.carried if relay else ()),
+        heartbeat=Heartbeat(strategies, services, publisher, runtime.outages),
+        garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, relay.block_relay.carried if relay else ()),
         joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
         moving=moving,
         orders=Orders(history.orders, receiver, moving, receiver.admission, long_enough(config, state), runtime),
-        splits=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
+        split_reporter=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
         relay=relay,
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
-        fetches=fetches,
         architectures=_architectures(given, fetches.obtainer),
-        buffers=buffers,
         lineage_state=state,
         retention=retention,
-        memory=buffers.memory,
-        pace=pace,
-        watching=watchers,
+        watcher_calls=watchers,
         rules=config.node,
         runtime=runtime,
     )
@@ -131,7 +127,7 @@ def _receiver(given: Given, watchers: WatcherCalls) -> Receiver:
     return Receiver(
         own=given.identity.peer,
         swarm=swarm.id,
-        seal=swarm.messages,
+        encryption=swarm.messages,
         admission=Admission(given.config.peer.allow, given.config.peer.deny),
         inbox=inbox,
         peers=peers,
@@ -157,10 +153,10 @@ def _publisher(given: Given, receiver: Receiver, services: Services) -> Publishe
 
 def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace: TransferPace) -> Relay:
     swarm, peers = given.strategies.swarm, publisher.receiver.peers
-    carrying = BlockRelay(publisher, retention, publisher.receiver.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
+    block_relay = BlockRelay(publisher, retention, publisher.receiver.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
     announcers = given.strategies.announcers
-    forwarding = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
-    return Relay(given.identity.peer, forwarding, carrying, swarm.alias)
+    message_relays = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
+    return Relay(given.identity.peer, message_relays, block_relay, swarm.alias)
 
 
 def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
@@ -190,7 +186,7 @@ def _architectures(given: Given, obtainer: Obtainer) -> Architectures:
     return Architectures(obtainer.fetcher, given.specs, largest, obtainer.strangers, given.runtime)
 
 
-def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, memory: StrategyStates) -> UpdateSelection:
+def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, strategy_states: StrategyStates) -> UpdateSelection:
     return UpdateSelection(
         inbox=receiver.inbox,
         peers=receiver.peers,
@@ -202,8 +198,8 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, mem
         fresh_rounds=given.config.node.fresh_rounds,
         outages=given.runtime.outages,
         busy=fetches.busy,
-        receiver=receiver,
-        memory=memory,
+        clock=given.runtime.clock,
+        strategy_states=strategy_states,
     )
 
 
@@ -222,12 +218,12 @@ def _rounds(
         selection=selection,
         publisher=publisher,
         fetches=fetches,
-        judges=gates,
+        gate_chain=gates,
         merger=Merger(given.strategies.merge, given.strategies.outer, given.by_name),
         buffers=buffers,
-        memory=buffers.memory,
+        strategy_states=buffers.strategy_states,
         claims=Claims([spec.name for spec in given.specs if is_counter(spec)]),
-        company=LineagePopulation(selection, receiver, heard_before(given.history.reader.heard())),
+        lineage_population=LineagePopulation(selection, receiver, heard_before(given.history.reader.heard())),
         peers=receiver.peers,
         attempts=fetches.obtainer.attempts,
         pace=fetches.pace,

@@ -129,7 +129,7 @@ class Claims:
     def believe(
         self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, provisional: bool
     ) -> BelievedClaims:
-        """Of these updates, and of those before. `here`: how many others publish in this lineage (`company`).
+        """Of these updates, and of those before. `here`: how many others publish in this lineage (`LineagePopulation`).
 
         Who is `provisional` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
         """
@@ -210,4 +210,4 @@ class LineagePopulation:
         gone = self.receiver.inbox.get(entry.peer, AnnouncementKind.LEAVING)
         if entry.backlog and gone is not None and gone.heard_at >= entry.heard_at:
             return False
-        return self.receiver.in_time(entry, self.selection.fresh_rounds, LONGEST_SECONDS)
+        return self.receiver.inbox.in_time(entry, self.receiver.runtime.clock(), self.selection.fresh_rounds, LONGEST_SECONDS)

@@ -117,7 +117,7 @@ class BlockReader:
     left: dict[Cid, None]
     outages: Outages
     log: FilteringBoundLogger
-    manners: StorageOrder
+    storage_order: StorageOrder
     _turns: dict[Delivery, StorageCall] = attrs.field(factory=dict)
 
     async def run(self, storages: Sequence[Asked]) -> None:
@@ -151,7 +151,7 @@ class BlockReader:
         self.transfer.heard()
         turn = self._turns[delivery]
         turn.patience.deadline = _half_way_to(turn.end)
-        self.manners.answered(turn.storage.label)
+        self.storage_order.answered(turn.storage.label)
         self._note_silence(cid, turn)
         if self.transfer.overflowed or not self.left:
             for each in self._turns.values():
@@ -161,7 +161,7 @@ class BlockReader:
         for turn in self._turns.values():
             if turn is not by and turn.silent and not turn.outdone and cid in turn.delivery.wanted:
                 turn.outdone = True
-                self.manners.was_silent(turn.storage.label)
+                self.storage_order.was_silent(turn.storage.label)
 
     async def _take(self, turn: StorageCall) -> None:
         whole = False
@@ -216,10 +216,10 @@ class Fetcher:
     services: Services
     hints: Hints
     log: FilteringBoundLogger
-    seal: Encryption = NO_ENCRYPTION
+    encryption: Encryption = NO_ENCRYPTION
     tensors: int = MOST_TENSORS
     meta_bytes: int = MOST_META_BYTES
-    _manners: StorageOrder = attrs.field(factory=StorageOrder)
+    _storage_order: StorageOrder = attrs.field(factory=StorageOrder)
 
     async def fetch(self, announcement: Announcement, transfer: Transfer, decode_in: RunInThread = at_once) -> Content:
         """The content of an update. Raises UnavailableError, or UpdateRejectedError for bytes that are not what was announced."""
@@ -229,13 +229,13 @@ class Fetcher:
             raise UpdateRejectedError("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
         read = self.reader(announcement.peer, transfer)
         limits = Limits(transfer.limit, self.tensors, meta_bytes=self.meta_bytes)
-        manifest = await Manifest.read(update.root, read, limits, self.seal, decode_in=decode_in)
+        manifest = await Manifest.read(update.root, read, limits, self.encryption, decode_in=decode_in)
         if (manifest.meta.peer, manifest.meta.number) != (
             announcement.peer,
             announcement.number,
         ) or manifest.meta.kind != AnnouncementKind.UPDATE:
             raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind or number")
-        return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.seal)
+        return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.encryption)
 
     def reader(self, peer: PeerId, transfer: Transfer) -> Read:
         async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
@@ -247,8 +247,8 @@ class Fetcher:
     async def _get(self, peer: PeerId, cids: Sequence[Cid], transfer: Transfer) -> None:
         if missing := transfer.missing(cids):
             storages = [storage for storage in self.storages if self.services.is_open(storage)]
-            reading = BlockReader(transfer, dict.fromkeys(missing), self.services.outages, self.log, self._manners)
-            await reading.run([(storage, self.hints(peer, storage.name)) for storage in self._manners.order(storages, transfer)])
+            reading = BlockReader(transfer, dict.fromkeys(missing), self.services.outages, self.log, self._storage_order)
+            await reading.run([(storage, self.hints(peer, storage.name)) for storage in self._storage_order.order(storages, transfer)])
         if transfer.overflowed:
             raise UpdateRejectedError("too-large", f"more than {transfer.limit} bytes came")
         if missing := transfer.missing(cids):

@@ -96,12 +96,12 @@ class InboxEntry:
     def key(self) -> Key:
         return self.announcement.peer, self.announcement.kind
 
-
-def update(entry: InboxEntry) -> Update:
-    """What an entry of this kind announces."""
-    body = entry.announcement.body
-    assert isinstance(body, Update)
-    return body
+    @property
+    def update(self) -> Update:
+        """What an entry of this kind announces."""
+        body = self.announcement.body
+        assert isinstance(body, Update)
+        return body
 
 
 class Arrival(enum.Enum):
@@ -130,7 +130,7 @@ class KnownPeer:
     entries: dict[AnnouncementKind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
     heard_live: bool = False  # at any time
-    rhythm: PublishingRate = attrs.field(factory=PublishingRate)
+    publishing_rate: PublishingRate = attrs.field(factory=PublishingRate)
 
     @property
     def heard_at(self) -> float:
@@ -156,7 +156,7 @@ class Inbox:
     changed_marks: set[Key] = attrs.field(factory=set)
     known: dict[PeerId, KnownPeer] = attrs.field(factory=dict)  # in the order in which they were first heard
     rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
-    _lottery: RandomDraw = attrs.field(init=False, default=attrs.Factory(lambda self: RandomDraw(self.rng), takes_self=True))
+    _random_draw: RandomDraw = attrs.field(init=False, default=attrs.Factory(lambda self: RandomDraw(self.rng), takes_self=True))
 
     def put(self, entry: InboxEntry) -> Arrival:
         arrival = self._judge(entry)
@@ -166,7 +166,7 @@ class Inbox:
             known.silent = known.silent and entry.backlog
             known.heard_live = known.heard_live or not entry.backlog
             if entry.announcement.kind is AnnouncementKind.UPDATE and not entry.backlog:
-                known.rhythm.heard(entry.heard_at)
+                known.publishing_rate.heard(entry.heard_at)
             before = self.marks.get(entry.key)
             self._mark(entry.key, HighWaterMark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
             if len(self.known) > self.capacity:
@@ -179,10 +179,20 @@ class Inbox:
     def get(self, peer: PeerId, kind: AnnouncementKind) -> InboxEntry | None:
         return self.known[peer].entries.get(kind) if peer in self.known else None
 
+    def in_time(self, entry: InboxEntry, now: float, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
+        """Whether its peer need not have been heard again since, at its own rate; for `unknown` seconds where that is not known yet."""
+        known = self.known.get(entry.peer)
+        return known is not None and now - entry.heard_at <= known.publishing_rate.patience_seconds(rounds, unknown)
+
+    def seconds_between_updates(self, peer: PeerId) -> float:
+        """Of that peer, as they arrive here; 0 while unknown."""
+        known = self.known.get(peer)
+        return known.publishing_rate.seconds if known else 0.0
+
     def forget(self, peer: PeerId) -> None:
         """Remove what a peer has announced; its high-water marks stay."""
         if self.known.pop(peer, None) is not None:
-            self._lottery.remove(peer)
+            self._random_draw.remove(peer)
 
     def leave_behind(self, peer: PeerId) -> None:
         """The peer has gone: what it announced is there for newcomers, but no longer for rounds."""
@@ -220,7 +230,7 @@ class Inbox:
     def _known(self, peer: PeerId) -> KnownPeer:
         if peer not in self.known:
             self.known[peer] = KnownPeer()
-            self._lottery.add(peer)
+            self._random_draw.add(peer)
         return self.known[peer]
 
     def _judge(self, entry: InboxEntry) -> Arrival:
@@ -244,6 +254,8 @@ class Inbox:
 
     def _most_dispensable(self) -> PeerId:
         """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out; else the oldest of all."""
-        drawn = self._lottery.draw(DRAWN, lambda peer: not self.trusted(peer)) or [peer for peer in self.known if not self.trusted(peer)]
+        drawn = self._random_draw.draw(DRAWN, lambda peer: not self.trusted(peer)) or [
+            peer for peer in self.known if not self.trusted(peer)
+        ]
         silent = [peer for peer in drawn if self.known[peer].silent]
         return next(iter(silent or drawn or self.known))

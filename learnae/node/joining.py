@@ -13,7 +13,7 @@ import trio
 from learnae.errors import PluginError
 from learnae.link.messages import Snapshot
 from learnae.node.history import PublishedUpdate
-from learnae.node.inbox import InboxEntry, update
+from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
 from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
@@ -97,7 +97,7 @@ class LineageAdoption:
         local = self.buffers.local(snapshot)
         while obtained:
             chosen = await self.runtime.in_decoding_thread(medoid, obtained)
-            age = adopted_age(chosen, obtained, [update(entry).age for entry in self._announced(lineage)])
+            age = adopted_age(chosen, obtained, [entry.update.age for entry in self._announced(lineage)])
             if not (flaw := await self._write(chosen, obtained, local, age)):
                 self.misses.forget(lineage)
                 await self._settle_in(lineage, chosen.entry, age, snapshot, round_record, outcome)

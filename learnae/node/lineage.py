@@ -14,9 +14,7 @@ import attrs
 from learnae.config.tables import JoinTable
 from learnae.node.rate_limits import LogShare
 from learnae.node.runtime import Outages
-from learnae.records import Cid, PeerId
-
-NOBODY = PeerId("")
+from learnae.records import NOBODY, Cid, PeerId
 
 ESTABLISHED = 2
 """So many make a lineage an established one where several are heard: one that lies is not enough."""

@@ -14,7 +14,7 @@ import trio
 from learnae.errors import PluginError
 from learnae.node.claims import ENOUGH, OLDEST, held, lower_median
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import InboxEntry, update
+from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import LEAST_SECONDS, Obtained, Obtainer
 from learnae.node.reports import RoundRecord
 from learnae.node.tensors import finite, is_counter
@@ -61,7 +61,7 @@ def agree(obtained: Sequence[Obtained], announcing: int) -> bool:
     Their tables are equal. And where few announce, so that these models alone tell how far the lineage has come, no age and no counter is
     beyond twice that of another.
     """
-    if announcing < ENOUGH and not _alike([np.array(update(item.entry).age) for item in obtained]):
+    if announcing < ENOUGH and not _alike([np.array(item.entry.update.age) for item in obtained]):
         return False
     for name, spec in obtained[0].decoder.specs.items():
         if spec.floating or (is_counter(spec) and announcing >= ENOUGH):
@@ -82,10 +82,10 @@ def adopted_age(chosen: Obtained, obtained: Sequence[Obtained], announced: Seque
 
     Where few announce, the lower median of the obtained ones, at most that of the chosen one.
     """
-    theirs = [update(item.entry).age for item in obtained]
+    theirs = [item.entry.update.age for item in obtained]
     if len(announced) >= ENOUGH:
         return min(OLDEST, median_low(announced), max(theirs))
-    return min(OLDEST, update(chosen.entry).age, median_low(theirs))
+    return min(OLDEST, chosen.entry.update.age, median_low(theirs))
 
 
 def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int, page: Mapping[str, Array]) -> bool:

@@ -99,17 +99,17 @@ class Moving:
     lineage_state: LineageState
     selection: UpdateSelection
     adoption: LineageAdoption
-    scouting: BackgroundSearch
-    split: MinimumDuration
+    background_search: BackgroundSearch
+    minimum_duration: MinimumDuration
     clock: Callable[[], float]
 
     async def move(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """To a better lineage, if there is one and its models have come. Raises TrainerGoneError."""
         outcome, wanted = self._wanted(round_record)
-        if self.scouting.outcome != outcome or not self.scouting.lineages.intersection(s.lineage for s in wanted):
-            self.scouting.stop()
+        if self.background_search.outcome != outcome or not self.background_search.lineages.intersection(s.lineage for s in wanted):
+            self.background_search.stop()
         await self._look_for(outcome, wanted, round_record)
-        lineage, obtained = self.scouting.take(round_record) or (b"", [])
+        lineage, obtained = self.background_search.take(round_record) or (b"", [])
         if not any(support.lineage == lineage for support in wanted):
             return False
         return await self.adoption.adopt_one(lineage, obtained, snapshot, round_record, outcome)
@@ -118,22 +118,22 @@ class Moving:
         """Where to go, the best first. What was begun while provisional is brought to an end also by who was established meanwhile."""
         seen, now = self.selection.seen(round_record.round), self.clock()
         self.adoption.misses.keep({item.lineage for item in seen})
-        begun = self.scouting.lineages if self.scouting.outcome == "moved" else ()
+        begun = self.background_search.lineages if self.background_search.outcome == "moved" else ()
         return self.lineage_state.where_to_go(seen, now, begun)
 
     async def _look_for(self, outcome: str, wanted: list[Support], round_record: RoundRecord) -> None:
-        lasts = outcome == "moved" or (bool(wanted) and self.split.noted(round_record.round, self.clock()))
-        looking = bool(self.scouting.outcome)
+        lasts = outcome == "moved" or (bool(wanted) and self.minimum_duration.noted(round_record.round, self.clock()))
+        looking = bool(self.background_search.outcome)
         if not (self.lineage_state.provisional(self.clock()) if looking else lasts):
             return
-        under_way, rests = self.scouting.lineages, self.adoption.misses.rests
+        under_way, rests = self.background_search.lineages, self.adoption.misses.rests
         due = [support for support in wanted if support.lineage not in under_way and not rests(support.lineage, round_record.round)]
         leads = self.adoption.leads(due, lambda lineage, entries: self.adoption.live_candidates(lineage, round_record.round, entries))
         if looking:
-            self.scouting.add(leads)
+            self.background_search.add(leads)
         elif leads:
-            self.split.anew()  # if nothing can be had, the next try is as far away
-            await self.scouting.send(outcome, leads, round_record)
+            self.minimum_duration.anew()  # if nothing can be had, the next try is as far away
+            await self.background_search.send(outcome, leads, round_record)
 
     def best_other(self, round_: int) -> bytes | None:
         """Where an order leads that names no lineage."""
@@ -141,7 +141,7 @@ class Moving:
 
     async def rejoin(self, target: bytes, snapshot: Snapshot, round_record: RoundRecord) -> str:
         """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
-        self.scouting.stop()
+        self.background_search.stop()
         entries = self.adoption.live_candidates(target, round_record.round) or self.adoption.candidates(target)
         if not entries:
             heard = "nobody of join.trust publishes in it" if self.selection.of_lineage(target) else "it is not heard"
@@ -156,14 +156,14 @@ class Moving:
 class Orders:
     """What a person orders while the node runs: whom to hear no more, and which lineage to go to. Looked up once in each round.
 
-    `admission` is the file's own; `waiting` tells when an order that cannot be carried out is given up.
+    `admission` is the file's own; `minimum_duration` tells when an order that cannot be carried out is given up.
     """
 
     user_orders: UserOrders
     receiver: Receiver
     moving: Moving
     admission: Admission
-    waiting: MinimumDuration
+    minimum_duration: MinimumDuration
     runtime: Runtime
     _rejoin: RejoinOrder | None = None
     _ended: tuple[RejoinOrder, str] | None = None
@@ -194,7 +194,7 @@ class Orders:
         if not (why_not := await self._go(order, snapshot, round_record)):
             await self._end(order, f"went over to lineage {lineage_state.lineage.hex()}")
             return True
-        if self.waiting.noted(round_record.round, self.runtime.clock()):
+        if self.minimum_duration.noted(round_record.round, self.runtime.clock()):
             await self._give_up(order, why_not)
         return False
 
@@ -210,7 +210,7 @@ class Orders:
     def _take(self, rejoin: RejoinOrder | None) -> None:
         self._rejoin = rejoin
         if rejoin is not None:
-            self.waiting.anew()
+            self.minimum_duration.anew()
             self.runtime.log.info("rejoin.ordered", lineage=rejoin.lineage.hex() if rejoin.lineage else "the best that is heard")
 
     def _look(self) -> tuple[frozenset[PeerId], RejoinOrder | None]:

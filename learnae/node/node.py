@@ -17,18 +17,16 @@ from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
 from learnae.node.moving import Moving, Orders
-from learnae.node.obtaining import BackgroundFetches, TransferPace
 from learnae.node.peers import on_wall_clock
 from learnae.node.publishing import Heartbeat, Publisher
 from learnae.node.receive import Learned, Receiver
 from learnae.node.relay import Relay
 from learnae.node.reports import RoundRecord, WatcherCalls
 from learnae.node.retention import GarbageCollection, RetentionPolicy
-from learnae.node.rounds import MergeBuffers, Rounds
+from learnae.node.rounds import Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.services import Messages, Services, back_off
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
-from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import finite, what_is_not
 from learnae.records import Heard, Leaving, RoundReport
 from learnae.strategies import Announcer
@@ -48,22 +46,18 @@ class Node:
     attempts: FetchAttempts
     history: History
     publisher: Publisher
-    presence: Heartbeat
-    tidying: GarbageCollection
+    heartbeat: Heartbeat
+    garbage_collection: GarbageCollection
     joining: Joining
     moving: Moving
     orders: Orders
-    splits: SplitReporter
+    split_reporter: SplitReporter
     relay: Relay | None
     rounds: Rounds
-    fetches: BackgroundFetches
     architectures: Architectures
-    buffers: MergeBuffers
     lineage_state: LineageState
     retention: RetentionPolicy
-    memory: StrategyStates
-    pace: TransferPace
-    watching: WatcherCalls
+    watcher_calls: WatcherCalls
     rules: NodeTable
     runtime: Runtime
     _rounds_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -92,17 +86,17 @@ class Node:
         self.joining.listening_since = self.runtime.clock()
         self.publisher.listen_first_until = trio.current_time() + self.lineage_state.rules.wait_seconds
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.fetches.run)
-            await nursery.start(self.moving.scouting.run)
+            await nursery.start(self.rounds.fetches.run)
+            await nursery.start(self.moving.background_search.run)
             nursery.start_soon(self.architectures.run)
-            nursery.start_soon(self.watching.run)
-            nursery.start_soon(self.presence.run)
+            nursery.start_soon(self.watcher_calls.run)
+            nursery.start_soon(self.heartbeat.run)
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
             for announcer in self.strategies.announcers:
                 nursery.start_soon(self._listen, announcer)
             for storage in self.strategies.storages:
-                nursery.start_soon(self.tidying.run, storage)
+                nursery.start_soon(self.garbage_collection.run, storage)
             with self._rounds_scope:
                 await self._make_rounds()
             nursery.cancel_scope.cancel()
@@ -112,7 +106,7 @@ class Node:
         try:
             while True:
                 snapshot = await self.link.next_snapshot()
-                if self.buffers.contains_last_offer(snapshot):
+                if self.rounds.buffers.contains_last_offer(snapshot):
                     await self._try_round(snapshot)
                 self.link.release(snapshot.slot)
         except TrainerGoneError:
@@ -156,7 +150,7 @@ class Node:
     def _begin_round(self) -> RoundRecord:
         now = self.runtime.clock()
         if self._round_began is not None:
-            self.pace.round_took(now - self._round_began)
+            self.rounds.pace.round_took(now - self._round_began)
         self._round_began = now
         self._round += 1
         self.strategies.calls.round_began()
@@ -167,12 +161,12 @@ class Node:
     async def _end_round(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
         now = self.runtime.clock()
         self.architectures.explain(self.rounds.selection.strangers(), round_record)
-        round_record.splits = self.splits.note(self.rounds.selection.seen(round_record.round), now)
+        round_record.splits = self.split_reporter.note(self.rounds.selection.seen(round_record.round), now)
         await self._keep(round_record, now)
         report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
         await self._save(report, now)
         self.link.send_report(report, self.runtime.outages.broken)
-        self.watching.round_finished(report)
+        self.watcher_calls.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
         self.runtime.log.info(
             "round.finished", round=report.round, lineage=report.lineage.hex(), **{name: getattr(report, name) for name in shown}
@@ -182,7 +176,8 @@ class Node:
         if round_record.published is None:
             return
         self.retention.announced(round_record.published, now)
-        for item in self.retention.superfluous(await self.runtime.in_thread(self.history.published), now, self.pace.retention_seconds):
+        published = await self.runtime.in_thread(self.history.published)
+        for item in self.retention.superfluous(published, now, self.rounds.pace.retention_seconds):
             await self.runtime.in_thread(self.history.drop_published, item.number)
             await self.publisher.drop(item.root)
 
@@ -200,7 +195,7 @@ class Node:
         if report is not None:
             self.history.add_round(report)
             self.history.save_lineage_state(self.lineage_state.lineage, self.lineage_state.rounds, now - self.lineage_state.since)
-        self.memory.save(now, self.rules.save_seconds, force=report is None)
+        self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)
 
     async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
         """Listens again after an outage, less and less often until listening has lasted for a while."""

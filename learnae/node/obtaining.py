@@ -16,7 +16,7 @@ from learnae.node.attempts import FetchAttempts
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
-from learnae.node.inbox import InboxEntry, update
+from learnae.node.inbox import InboxEntry
 from learnae.node.peers import Peers
 from learnae.node.rate_limits import TimeShare
 from learnae.node.reports import RoundRecord, stage_of
@@ -161,7 +161,7 @@ class Obtainer:
         """
         transfer, started = transfer or Transfer(self.limit), self.runtime.clock()
         known_speed = self.attempts.record(entry).bytes_per_second
-        seconds = self.pace.deadline_seconds(self.believed(update(entry).bytes), known_speed)
+        seconds = self.pace.deadline_seconds(self.believed(entry.update.bytes), known_speed)
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
         failure, obtained, blame = ("", ""), None, True
@@ -181,7 +181,7 @@ class Obtainer:
         record = self.attempts.tried(entry, round_record.round, there=there)
         if obtained is None:
             if limit.cancelled_caught:
-                self._guess(record, took, self.believed(update(entry).bytes), transfer.bytes)
+                self._guess(record, took, self.believed(entry.update.bytes), transfer.bytes)
             if blame:
                 self.attempts.failed(entry)
             round_record.failed(entry, *failure)
@@ -203,7 +203,7 @@ class Obtainer:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
 
     async def _fetch(self, entry: InboxEntry, transfer: Transfer) -> Obtained:
-        codec = await self.runtime.in_decoding_thread(self.strategies.codec_named, update(entry).codec)  # may be imported now
+        codec = await self.runtime.in_decoding_thread(self.strategies.codec_named, entry.update.codec)  # may be imported now
         decode_in = self.runtime.in_decoding_thread if self.peers.trusts(entry.peer) else self.strangers
         content = await self.fetcher.fetch(entry.announcement, transfer, decode_in)
         decoder = Decoder(content, codec, self.specs)
@@ -312,7 +312,7 @@ class BackgroundFetches:
         return max((self._usual(fetch) for fetch in fetches), default=0.0)
 
     def _usual(self, fetch: BackgroundFetch) -> float:
-        return self.pace.deadline_seconds(self.obtainer.believed(update(fetch.entry).bytes))
+        return self.pace.deadline_seconds(self.obtainer.believed(fetch.entry.update.bytes))
 
     def _cut_off_late_ones(self) -> None:
         """Of accepted peers those that were begun last, so that the others can come to an end. Nobody waits for what takes time to end."""

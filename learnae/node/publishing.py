@@ -131,7 +131,7 @@ class Publisher:
         entries, codec = self._encoded(snapshot), self.strategies.codec.name
         try:
             packed = pack(
-                entries, peer=self.identity.peer, kind=AnnouncementKind.UPDATE, number=number, codec=codec, seal=self.swarm.blocks
+                entries, peer=self.identity.peer, kind=AnnouncementKind.UPDATE, number=number, codec=codec, encryption=self.swarm.blocks
             )
         except (PluginError, ValueError) as error:
             self.runtime.outages.failed("publishing", str(error))
@@ -156,7 +156,7 @@ class Publisher:
         """Whether it was sent, as far as that can be known; not if its number was heard under the own key since it was taken."""
         announcement = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=number, body=body)
         try:
-            message = encode_envelope(self.identity, announcement, seal=self.swarm.messages)
+            message = encode_envelope(self.identity, announcement, encryption=self.swarm.messages)
         except ValueError as error:
             self.runtime.outages.failed("announcing", str(error))
             return True  # with another number it would fail again

@@ -143,7 +143,7 @@ class SignatureBudget:
     accepted: Callable[[PeerId], bool]
     held: Callable[[PeerId], bool]  # whether the inbox holds anything of it
     old: Callable[[Announcement, bytes], bool]
-    seal: Encryption = NO_ENCRYPTION
+    encryption: Encryption = NO_ENCRYPTION
     _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
     def open(self, message: bytes, medium: str, *, backlog: bool) -> OpenedEnvelope:
@@ -154,7 +154,7 @@ class SignatureBudget:
             claims.append(self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now))
 
         try:
-            opened = decode_envelope(message, self.swarm, self.seal, admit=admit, old=self.old)
+            opened = decode_envelope(message, self.swarm, self.encryption, admit=admit, old=self.old)
         except UpdateRejectedError:
             for claim in claims:  # whatever it was refused for: it was decoded
                 claim.was_bad(now)

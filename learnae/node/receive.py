@@ -48,12 +48,12 @@ class Receiver:
     peers: Peers
     runtime: Runtime
     on_change: Callable[[PeerId, str], None]
-    seal: Encryption = NO_ENCRYPTION
+    encryption: Encryption = NO_ENCRYPTION
     round: int = 0
     numbers: SequenceNumbers = attrs.field(
         default=attrs.Factory(lambda self: SequenceNumbers(self.runtime), takes_self=True)
     )  # the own ones
-    checking: SignatureBudget = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
+    signature_budget: SignatureBudget = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[EquivocationProof] = attrs.field(factory=list)
     _recent: OrderedDict[bytes, OpenedEnvelope] = attrs.field(factory=OrderedDict)
@@ -96,19 +96,9 @@ class Receiver:
         for peer, known in self.inbox.known.items():
             if known.silent or self.round - known.heard_round <= rounds:
                 continue
-            if now - known.heard_at > known.rhythm.patience_seconds(rounds, UNKNOWN_SECONDS):
+            if now - known.heard_at > known.publishing_rate.patience_seconds(rounds, UNKNOWN_SECONDS):
                 known.silent = True
                 self.on_change(peer, "silent")
-
-    def in_time(self, entry: InboxEntry, rounds: int, unknown: float = UNKNOWN_SECONDS) -> bool:
-        """Whether its peer need not have been heard again since, at its own pace; for `unknown` seconds where that is not known yet."""
-        known = self.inbox.known.get(entry.peer)
-        return known is not None and self.runtime.clock() - entry.heard_at <= known.rhythm.patience_seconds(rounds, unknown)
-
-    def pace_of(self, peer: PeerId) -> float:
-        """Seconds between its updates, as they arrive here; 0 while unknown."""
-        known = self.inbox.known.get(peer)
-        return known.rhythm.seconds if known else 0.0
 
     def take_learned(self) -> Learned:
         """What is to be saved."""
@@ -133,7 +123,7 @@ class Receiver:
             return accepted(peer) or self.inbox.was_heard(peer)
 
         held = self.inbox.known.__contains__
-        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.seal)
+        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption)
 
     def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
         if announcement.peer == self.own:
@@ -141,7 +131,7 @@ class Receiver:
         return self.inbox.is_old(announcement, digest)
 
     def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
-        opened = self._recent.get(heard.message) or self.checking.open(heard.message, medium, backlog=heard.backlog)
+        opened = self._recent.get(heard.message) or self.signature_budget.open(heard.message, medium, backlog=heard.backlog)
         if not opened.verified:
             return opened
         self._recent[heard.message] = opened

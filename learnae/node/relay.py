@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from learnae.node.fetching import Transfer
-from learnae.node.inbox import Inbox, InboxEntry, Key, update
+from learnae.node.inbox import Inbox, InboxEntry, Key
 from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import SEND_SECONDS, Publisher
@@ -81,7 +81,7 @@ class BlockRelay:
 
     async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
         """True when it can be had wherever it came from, and in one storage more."""
-        root, outages = update(entry).root, self.publisher.runtime.outages
+        root, outages = entry.update.root, self.publisher.runtime.outages
         if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False
@@ -222,41 +222,41 @@ class Relay:
     """An update is passed on once its blocks are where this peer can put them, all else at once. `alias` is how a key is called outside."""
 
     own: PeerId
-    forwarding: Mapping[ConfiguredStrategy[Announcer], MessageRelay]
-    carrying: BlockRelay
+    message_relays: Mapping[ConfiguredStrategy[Announcer], MessageRelay]
+    block_relay: BlockRelay
     alias: Callable[[str], bytes]
 
     def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
         """What an announcer has delivered: admitted, live, and news unless another one has delivered it before."""
-        self.forwarding[announcer].note(entry)
-        if news and not (entry.announcement.kind is AnnouncementKind.UPDATE and self.carrying.needed):
+        self.message_relays[announcer].note(entry)
+        if news and not (entry.announcement.kind is AnnouncementKind.UPDATE and self.block_relay.needed):
             self._announce(entry)
 
     def fetched(self, entry: InboxEntry, transfer: Transfer) -> None:
         """An update that has come whole. What was left behind is not passed on: others would take its peer for alive."""
-        if not self.carrying.needed or entry.backlog:
+        if not self.block_relay.needed or entry.backlog:
             return
-        if self.carrying.targets(transfer):
-            self.carrying.add(entry, transfer)
-        elif self.carrying.still_there(entry):
+        if self.block_relay.targets(transfer):
+            self.block_relay.add(entry, transfer)
+        elif self.block_relay.still_there(entry):
             self._announce(entry)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.carrying.run, self._announce_carried)
-            for forwarding in self.forwarding.values():
-                nursery.start_soon(forwarding.run)
+            nursery.start_soon(self.block_relay.run, self._announce_carried)
+            for message_relay in self.message_relays.values():
+                nursery.start_soon(message_relay.run)
 
     def _announce(self, entry: InboxEntry) -> bool:
         """Wherever it was not heard; False where there is no such medium."""
-        lacking = [forwarding for forwarding in self.forwarding.values() if forwarding.lacks(entry)]
-        for forwarding in lacking:
-            forwarding.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value}"))
+        lacking = [message_relay for message_relay in self.message_relays.values() if message_relay.lacks(entry)]
+        for message_relay in lacking:
+            message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value}"))
         return bool(lacking)
 
     def _announce_carried(self, entry: InboxEntry) -> None:
         """Where all have heard of it before it could be had: once more, beside what its owner says there, which may be newer by now."""
         if not self._announce(entry):
-            for forwarding in self.forwarding.values():
-                forwarding.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)
+            for message_relay in self.message_relays.values():
+                message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)

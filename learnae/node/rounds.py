@@ -14,7 +14,7 @@ from learnae.link.messages import Link, MergeResult, Snapshot
 from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
-from learnae.node.inbox import InboxEntry, update
+from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, GateChain, Judgement
 from learnae.node.lineage import LineageState
 from learnae.node.merging import Merger
@@ -36,7 +36,7 @@ class MergeBuffers:
     """One page holds the last adopted model, the `start` of the next merge; the other is free to be written."""
 
     link: Link
-    memory: StrategyStates
+    strategy_states: StrategyStates
     _start_page: int | None = None
     _last_number: int | None = None
     _buffers: frozenset[str] = attrs.field(init=False)
@@ -70,7 +70,7 @@ class MergeBuffers:
         self.link.offer(MergeResult(self.link.hello.session, number, self._free, snapshot.slot, lineage, gain, outcome))
         await self.link.adopted(number)
         self._start_page = self._free
-        self.memory.commit(number, states)
+        self.strategy_states.commit(number, states)
 
     @property
     def _free(self) -> int:
@@ -104,12 +104,12 @@ class Rounds:
     selection: UpdateSelection
     publisher: Publisher
     fetches: BackgroundFetches
-    judges: GateChain
+    gate_chain: GateChain
     merger: Merger
     buffers: MergeBuffers
-    memory: StrategyStates
+    strategy_states: StrategyStates
     claims: Claims
-    company: LineagePopulation
+    lineage_population: LineagePopulation
     peers: Peers
     attempts: FetchAttempts
     pace: TransferPace
@@ -132,9 +132,9 @@ class Rounds:
             return
         local = self.buffers.local(snapshot)
         judgements, learned = await self.runtime.in_merging_thread(
-            self.judges.judge, local, self._received(obtained, local), self.memory.states
+            self.gate_chain.judge, local, self._received(obtained, local), self.strategy_states.states
         )
-        self.memory.learn(learned)
+        self.strategy_states.learn(learned)
         accepted = [judgement.received for judgement in judgements if judgement.accepted]
         failure = await self._merge(snapshot, local, accepted, round_record)
         self._keep_book(obtained, judgements, failure, round_record)
@@ -142,9 +142,9 @@ class Rounds:
     def _of_own_lineage(self, obtained: Sequence[Obtained], round_record: RoundRecord) -> list[Obtained]:
         """What was begun in an earlier round may have come after this peer has moved."""
         for item in obtained:
-            if update(item.entry).lineage != self.lineage_state.lineage:
+            if item.entry.update.lineage != self.lineage_state.lineage:
                 round_record.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
-        return [item for item in obtained if update(item.entry).lineage == self.lineage_state.lineage]
+        return [item for item in obtained if item.entry.update.lineage == self.lineage_state.lineage]
 
     def _choose(self, snapshot: Snapshot, round_record: RoundRecord) -> list[InboxEntry]:
         lineage = self.lineage_state.lineage
@@ -159,7 +159,7 @@ class Rounds:
         record = self.peers.note(entry.peer)
         record.last_tried, record.fetched_number = round_record.round, entry.announcement.number
         self.attempts.failed(entry)
-        round_record.failed(entry, "decode", f"too-large: {update(entry).bytes} bytes announced, {self.selection.limit} expected at most")
+        round_record.failed(entry, "decode", f"too-large: {entry.update.bytes} bytes announced, {self.selection.limit} expected at most")
 
     def _received(self, obtained: Sequence[Obtained], local: LocalModel) -> list[Received]:
         return [self._received_one(item, local) for item in obtained]
@@ -169,7 +169,7 @@ class Rounds:
         old = self.selection.staleness(item.entry, self.runtime.clock(), self.pace.round_seconds)
         return Received(
             peer=item.entry.peer,
-            update=update(item.entry),
+            update=item.entry.update,
             tensors=tensors,
             masks=LazyMasks(tensors),
             staleness=old,
@@ -182,7 +182,7 @@ class Rounds:
             return "refused"
         try:
             age, changed = await self.runtime.in_merging_thread(
-                self._write, local, accepted, self.company.others(self.lineage_state.lineage), round_record.round
+                self._write, local, accepted, self.lineage_population.others(self.lineage_state.lineage), round_record.round
             )
         except PluginError as error:
             self.runtime.outages.plugin_failed("merging", error)
@@ -196,7 +196,7 @@ class Rounds:
         provisional = self.lineage_state.provisional(self.runtime.clock())
         believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, provisional=provisional)
         page = self.buffers.free_page()
-        changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.memory.states)
+        changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.strategy_states.states)
         self.claims.merged(local, believed, page)
         return believed.age, changed
 

@@ -16,7 +16,7 @@ import numpy as np
 import trio
 
 from learnae.errors import LearnaeError, PluginError
-from learnae.link.memory import NOBODY, PAGE_BYTES, Call, CallPage, shown
+from learnae.link.memory import NO_CALL, PAGE_BYTES, Call, CallPage, shown
 from learnae.link.messages import Quarantined
 from learnae.plugins.calls import blame
 from learnae.strategies import RunInThread
@@ -57,9 +57,9 @@ class PluginCalls:
 
     def __init__(self, page: CallPage | None = None, quarantined: Iterable[Quarantined] = (), *, interruptible: bool = True) -> None:
         self.interruptible = interruptible
-        self.page, self.bench = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(quarantined)
+        self.page, self.quarantine = page or CallPage(bytearray(PAGE_BYTES)), Quarantine.of(quarantined)
         # The call that a task or a thread works for; tasks and threads that it starts inherit it.
-        self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NOBODY)
+        self.innermost: ContextVar[int] = ContextVar("learnae_call", default=NO_CALL)
 
     def calling(
         self, label: str, plugin: str, action: str, within: float, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)
@@ -68,7 +68,7 @@ class PluginCalls:
 
     def round_began(self) -> None:
         self.page.begin_round()
-        self.bench.round_began()
+        self.quarantine.round_began()
 
     async def beat(self, seconds: float) -> None:
         """Show that the loop runs, every so many seconds, until cancelled."""
@@ -91,11 +91,11 @@ class PluginCall:
     ) -> None:
         self._calls, self._label, self._plugin, self._action, self._within = calls, label, plugin, action, within
         self._ours = ours
-        self._row = self._number = self._outer = NOBODY
+        self._row = self._number = self._outer = NO_CALL
 
     def __enter__(self) -> Self:
         calls = self._calls
-        calls.bench.check(self._label, self._plugin, self._action)
+        calls.quarantine.check(self._label, self._plugin, self._action)
         self._outer = calls.innermost.get()
         self._row, self._number = calls.page.enter(self._label, self._plugin, self._action, self._within, self._outer)
         calls.innermost.set(self._number)
@@ -119,10 +119,10 @@ class _Steps(trio.abc.Instrument):
         self._page, self._innermost = calls.page, calls.innermost
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._page.step(task.context.get(self._innermost, NOBODY))
+        self._page.step(task.context.get(self._innermost, NO_CALL))
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._page.step(NOBODY)
+        self._page.step(NO_CALL)
 
 
 R = TypeVar("R")

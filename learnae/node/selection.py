@@ -10,10 +10,9 @@ import attrs
 
 from learnae.errors import PluginError
 from learnae.node.attempts import FetchAttempts
-from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry, update
+from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry
 from learnae.node.lineage import LineageVoices
 from learnae.node.peers import Peers, waits
-from learnae.node.receive import Receiver
 from learnae.node.runtime import Outages
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import StrategyStates, checked_state
@@ -27,7 +26,7 @@ STRANGERS = 16  # never accepted peers among whom the selector may choose
 class UpdateSelection:
     """`inbox`, `peers` and `attempts` are the node's own; `limit` is the most bytes that an update of the own model can have.
 
-    `busy` tells whose update is being fetched already, `receiver` how often each peer publishes. `memory` keeps what the selector learns.
+    `busy` tells whose update is being fetched already, and `strategy_states` keeps what the selector learns.
     """
 
     inbox: Inbox
@@ -39,9 +38,9 @@ class UpdateSelection:
     architecture: bytes
     fresh_rounds: int
     outages: Outages
+    clock: Callable[[], float]
     busy: Callable[[PeerId], bool] = lambda peer: False
-    receiver: Receiver | None = None
-    memory: StrategyStates | None = None
+    strategy_states: StrategyStates | None = None
 
     @property
     def key(self) -> str:
@@ -53,23 +52,23 @@ class UpdateSelection:
         return [self._seen(entry, round_) for entry in self._fitting()]
 
     def _seen(self, entry: InboxEntry, round_: int) -> LineageVoices:
-        body, live = update(entry), self._live(entry, round_, unknown=0.0)
+        body, live = entry.update, self._live(entry, round_, unknown=0.0)
         return LineageVoices(body.lineage, body.provisional, live, entry.peer, self.inbox.known_since(entry.peer))
 
     def of_lineage(self, lineage: bytes) -> list[InboxEntry]:
         """Everything announced in that lineage, also what was left behind: whose model a newcomer may adopt."""
-        return [entry for entry in self._fitting() if update(entry).lineage == lineage]
+        return [entry for entry in self._fitting() if entry.update.lineage == lineage]
 
     def by_lineage(self) -> dict[bytes, list[InboxEntry]]:
         """The same of all lineages, in one pass: there may be as many of them as peers."""
         announced: dict[bytes, list[InboxEntry]] = {}
         for entry in self._fitting():
-            announced.setdefault(update(entry).lineage, []).append(entry)
+            announced.setdefault(entry.update.lineage, []).append(entry)
         return announced
 
     def strangers(self) -> list[InboxEntry]:
         """Peers that train another architecture under the same name, now."""
-        return [entry for entry in self.inbox.updates() if update(entry).architecture != self.architecture and not entry.backlog]
+        return [entry for entry in self.inbox.updates() if entry.update.architecture != self.architecture and not entry.backlog]
 
     def fresh(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """Live updates of a lineage, heard within the last rounds, own or their peer's, whether fetched or not.
@@ -83,13 +82,13 @@ class UpdateSelection:
         """What the selector wants of the fresh updates that were not fetched yet."""
         entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
         candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
-        state = self.memory.states.get(self.key, {}) if self.memory else {}
+        state = self.strategy_states.states.get(self.key, {}) if self.strategy_states else {}
         view = View(round=round_, age=age, count=self.count, budget_bytes=self.limit * self.count, candidates=candidates, state=state)
         return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
 
     def oversized(self, lineage: bytes, round_: int) -> list[InboxEntry]:
         """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
-        return list(islice((entry for entry in self._new(lineage, round_) if update(entry).bytes > self.limit), self.count))
+        return list(islice((entry for entry in self._new(lineage, round_) if entry.update.bytes > self.limit), self.count))
 
     def _new(self, lineage: bytes, round_: int) -> Iterator[InboxEntry]:
         newer = (e for e in self.fresh(lineage, round_) if e.announcement.number > self.peers.get(e.peer).fetched_number)
@@ -124,13 +123,13 @@ class UpdateSelection:
         except PluginError as error:
             self.outages.plugin_failed(self.selector.label, error)
             return ()
-        if state is not None and self.memory is not None:
-            self.memory.learn({self.key: state})
+        if state is not None and self.strategy_states is not None:
+            self.strategy_states.learn({self.key: state})
         self.outages.works(self.selector.label)
         return chosen
 
     def _candidate(self, entry: InboxEntry, now: float, round_seconds: float | None) -> Candidate:
-        body, record, book = update(entry), self.peers.get(entry.peer), self.attempts.record(entry)
+        body, record, book = entry.update, self.peers.get(entry.peer), self.attempts.record(entry)
         return Candidate(
             peer=entry.peer,
             kind=AnnouncementKind.UPDATE,
@@ -146,16 +145,15 @@ class UpdateSelection:
         )
 
     def _fitting(self) -> Iterator[InboxEntry]:
-        return (entry for entry in self.inbox.updates() if update(entry).architecture == self.architecture)
+        return (entry for entry in self.inbox.updates() if entry.update.architecture == self.architecture)
 
     def staleness(self, entry: InboxEntry, now: float, round_seconds: float | None) -> float:
         """How old an announcement is by its arrival here, in typical rounds: own ones, or its peer's where those are longer."""
-        pace = self.receiver.pace_of(entry.peer) if self.receiver else 0.0
-        return (now - entry.heard_at) / max(round_seconds, pace) if round_seconds else 0.0
+        return (now - entry.heard_at) / max(round_seconds, self.inbox.seconds_between_updates(entry.peer)) if round_seconds else 0.0
 
     def _live(self, entry: InboxEntry, round_: int, unknown: float = UNKNOWN_SECONDS) -> bool:
         """Heard within so many rounds: own ones, or its peer's where those are longer."""
         if entry.backlog:
             return False
-        in_time = self.receiver is not None and self.receiver.in_time(entry, self.fresh_rounds, unknown)
-        return in_time or round_ - entry.heard_round <= self.fresh_rounds
+        in_own_rounds = round_ - entry.heard_round <= self.fresh_rounds
+        return in_own_rounds or self.inbox.in_time(entry, self.clock(), self.fresh_rounds, unknown)

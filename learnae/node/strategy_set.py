@@ -66,7 +66,7 @@ class StrategySet:
     outer: ConfiguredStrategy[Outer] | None
     codec: ConfiguredStrategy[Codec]
     calls: PluginCalls
-    _maker: StrategyFactory
+    _factory: StrategyFactory
     _codecs: dict[str, ConfiguredStrategy[Codec]] = attrs.field(factory=dict)
 
     def services(self) -> Iterator[ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]]:
@@ -79,7 +79,7 @@ class StrategySet:
         if name == self.codec.name:
             return self.codec
         if name not in self._codecs:
-            self._codecs[name] = self._maker.installed_codec(name)
+            self._codecs[name] = self._factory.installed_codec(name)
         return self._codecs[name]
 
 
@@ -171,5 +171,5 @@ def assemble(config: Config, manager: PluginManager, peer: PeerId, runtime: Runt
         outer=maker.make("outer", config.outer) if config.outer else None,
         codec=maker.make("codec", config.codec),
         calls=runtime.calls,
-        maker=maker,
+        factory=maker,
     )

@@ -107,18 +107,18 @@ def join(
             state = checked(found)
         if resume is not None:  # frozen tensors may have come from there too
             shared = find_shared(model, settings.model.keep_local, state["local"] if state else ())
-        terms = _terms(settings, claimed, log or {})
-        swarm = Swarm(model, shared, terms, optimizer=optimizer)
+        swarm_settings = _swarm_settings(settings, claimed, log or {})
+        swarm = Swarm(model, shared, swarm_settings, optimizer=optimizer)
         undo.callback(swarm.leave)
         if state is not None:
             swarm.load_state_dict(state)
         undo.pop_all()
     if name is None and settings.swarm.name == SwarmTable().name:
-        terms.logger.warning(
+        swarm_settings.logger.warning(
             "swarm.unnamed", swarm=settings.swarm.name, advice="all that have no name meet there; give it one: [swarm] name"
         )
-    _tell_of(shared, terms)
-    terms.logger.info("swarm.looking", swarm=settings.swarm.name, home=terms.home, advice="this may take some seconds")
+    _tell_of(shared, swarm_settings)
+    swarm_settings.logger.info("swarm.looking", swarm=settings.swarm.name, home=swarm_settings.home, advice="this may take some seconds")
     swarm.start()
     return swarm
 
@@ -135,7 +135,7 @@ def _claim(config: Config, named: Path | None) -> Home:
     return claim_free(default_home(config.swarm.name)) if named is None else claim(named, wait_seconds=PREDECESSOR_SECONDS)
 
 
-def _terms(config: Config, home: Home, log: Mapping[str, str]) -> SwarmSettings:
+def _swarm_settings(config: Config, home: Home, log: Mapping[str, str]) -> SwarmSettings:
     return SwarmSettings(
         name=config.swarm.name,
         local_steps=config.train.local_steps,
@@ -152,17 +152,17 @@ def _terms(config: Config, home: Home, log: Mapping[str, str]) -> SwarmSettings:
     )
 
 
-def _tell_of(shared: SharedModel, terms: SwarmSettings) -> None:
+def _tell_of(shared: SharedModel, swarm_settings: SwarmSettings) -> None:
     for pattern in shared.unmatched:
-        terms.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
+        swarm_settings.logger.warning("keep_local.unmatched", pattern=pattern, advice="no tensor of the model is called so")
     for reason, names in by_reason(shared.kept).items():
-        terms.logger.warning("kept_local", tensors=listed(names), reason=reason, advice=KEPT_LOCAL)
+        swarm_settings.logger.warning("kept_local", tensors=listed(names), reason=reason, advice=KEPT_LOCAL)
     apart = [place for place in shared.places if place.spec.apart]
     known = [place.name for place in apart if is_known(place.owner, place.attribute)]
     guessed = [place.name for place in apart if place.name not in known]
     if known:
-        terms.logger.info("kept_apart", tensors=listed(known), advice="they are not merged, and adopted only with a whole model")
+        swarm_settings.logger.info("kept_apart", tensors=listed(known), advice="they are not merged, and adopted only with a whole model")
     if guessed:
-        terms.logger.warning("kept_apart", tensors=listed(guessed), reason=LOOKS_SPECTRAL, advice=NOT_MERGED)
+        swarm_settings.logger.warning("kept_apart", tensors=listed(guessed), reason=LOOKS_SPECTRAL, advice=NOT_MERGED)
     if shared.broken:
-        terms.logger.warning("model.not_finite", tensors=listed(shared.broken), advice=BROKEN)
+        swarm_settings.logger.warning("model.not_finite", tensors=listed(shared.broken), advice=BROKEN)

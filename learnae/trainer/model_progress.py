@@ -81,7 +81,7 @@ class SnapshotSchedule:
 
 
 @attrs.frozen
-class _Standing:
+class _Position:
     """Where a model stands since its last adoption: replaced as a whole, so that an interrupt finds it old or new."""
 
     lineage: bytes = b""  # empty: none yet
@@ -101,17 +101,17 @@ class ModelProgress:
     resumed_adoption: int = 0
     step_seconds: float = 0.0
     round_seconds: float = 0.0
-    _standing: _Standing = attrs.field(factory=lambda: _Standing())
+    _position: _Position = attrs.field(factory=lambda: _Position())
     _last_steps: int = 0
     _last_time: float = attrs.field(factory=time.monotonic)
 
     @property
     def lineage(self) -> bytes:
-        return self._standing.lineage
+        return self._position.lineage
 
     @property
     def age(self) -> int:
-        return self._standing.age_before + self.steps
+        return self._position.age_before + self.steps
 
     def progress(self, adoption: int, *, told: bool = True) -> TrainerProgress:
         """What a snapshot of the present model says; with the loss that the user told, unless another thread asks."""
@@ -120,9 +120,9 @@ class ModelProgress:
 
     def adopted(self, offer: MergeResult) -> None:
         """Once for each offer, however often it is told: who was interrupted tells it again."""
-        before = self._standing  # looked at once: a handler may come in between, and tell it too
+        before = self._position  # looked at once: a handler may come in between, and tell it too
         if before.by is not offer:
-            self._standing = _Standing(offer.lineage, before.age_before + offer.age_gain, offer)
+            self._position = _Position(offer.lineage, before.age_before + offer.age_gain, offer)
 
     def round_ended(self, paused: float) -> None:
         """A snapshot was taken: measure the round, of which the trainer stood still for `paused` seconds."""
@@ -138,14 +138,14 @@ class ModelProgress:
         return {**position, "age": self.age, "steps": self.steps, "samples": self.samples}
 
     def is_at(self, state: Mapping[str, Any]) -> bool:
-        """Whether this is the journey that went on from there, before its first step."""
+        """Whether this is the run that went on from there, before its first step."""
         return (self.resumed, self.resumed_adoption, self.steps) == (state["run"], state["adoption"], state["steps"])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there under a name of its own, since adoptions count from 0 again."""
         self.run = uuid.uuid4().hex
         self.steps, self.samples, self._last_steps = state["steps"], state["samples"], state["steps"]
-        self._standing = _Standing(bytes.fromhex(state["lineage"]), state["age"] - self.steps)
+        self._position = _Position(bytes.fromhex(state["lineage"]), state["age"] - self.steps)
         self.resumed, self.resumed_adoption = state["run"], state["adoption"]
         self._last_time, self.loss = time.monotonic(), None
 

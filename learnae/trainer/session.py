@@ -116,23 +116,27 @@ REPORTS = 1000
 class Session:
     """Hands snapshots over and adopts offers. `due` says at which step: any thread sets it, the trainer reads it without the lock."""
 
-    def __init__(self, shared: SharedModel, terms: SwarmSettings) -> None:
-        self.area = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
-        self.watchdog = Watchdog(HangDetector(self.area.calls, terms.hang_seconds), QuarantineHistory(terms.bench_rounds), terms.logger)
-        self.journey, self.round_counts = ModelProgress(), RoundCounts()
+    def __init__(self, shared: SharedModel, swarm_settings: SwarmSettings) -> None:
+        self.shared_memory = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
+        self.watchdog = Watchdog(
+            HangDetector(self.shared_memory.calls, swarm_settings.hang_seconds),
+            QuarantineHistory(swarm_settings.bench_rounds),
+            swarm_settings.logger,
+        )
+        self.model_progress, self.round_counts = ModelProgress(), RoundCounts()
         self.reports: deque[RoundReport] = deque(maxlen=REPORTS)
         self._make_lock()
         self.due = NEVER
         self.left = False
-        self._shared, self._terms = shared, terms
-        self._structure = ModelStructure(shared, terms.logger)
-        self._copier = ModelCopier(shared.places, self.area.slots, self.area.pages)
-        self._exchange = SessionState()
+        self._shared, self._swarm_settings = shared, swarm_settings
+        self._structure = ModelStructure(shared, swarm_settings.logger)
+        self._copier = ModelCopier(shared.places, self.shared_memory.slots, self.shared_memory.pages)
+        self._session_state = SessionState()
         self._send: Callable[[ToNode], None] = _to_nobody
-        self._schedule = SnapshotSchedule(terms.local_steps, terms.round_seconds)
+        self._schedule = SnapshotSchedule(swarm_settings.local_steps, swarm_settings.round_seconds)
         self._paused = 0.0  # seconds, in this round
-        self._lent_at = [0.0] * len(self.area.slots)
-        self._patience = WaitBudget(terms.patience)
+        self._lent_at = [0.0] * len(self.shared_memory.slots)
+        self._wait_budget = WaitBudget(swarm_settings.patience)
         self._adopting: tuple[MergeResult, AdoptionInProgress] | None = None  # begun, and only after an interrupt still here
         self._taken: Taken | None = None  # the same for a snapshot that is whole and not handed over yet
         self._handed_over = 0
@@ -140,7 +144,7 @@ class Session:
     @property
     def adoption(self) -> int:
         """How many offers this run has adopted."""
-        return self._exchange.adoption
+        return self._session_state.adoption
 
     @property
     def places(self) -> Sequence[SharedTensor]:
@@ -171,8 +175,8 @@ class Session:
             self._follow()
             self._finish()
             self._adopt_what_waits()
-            if self._exchange.wanted and self.journey.steps >= self._schedule.step:
-                self._patience.spend(self._hand_over_and_wait(lambda: self._patience.seconds))
+            if self._session_state.wanted and self.model_progress.steps >= self._schedule.step:
+                self._wait_budget.spend(self._hand_over_and_wait(lambda: self._wait_budget.seconds))
             self._paused += time.monotonic() - began
             self._reschedule()
 
@@ -184,7 +188,7 @@ class Session:
             self._follow()
             self._finish()
             self._adopt_what_waits()
-            while not (self._exchange.wanted or self.left) and self.changed.wait(deadline - time.monotonic()):
+            while not (self._session_state.wanted or self.left) and self.changed.wait(deadline - time.monotonic()):
                 self._adopt_what_waits()
             self._hand_over_and_wait(lambda: deadline - time.monotonic())
             self._reschedule()
@@ -198,17 +202,17 @@ class Session:
         with self._lock:
             self._finish()
             local = [one.name for one in self._shared.kept]
-            return {**self.journey.state_dict(self.adoption), "residues": self._copier.copy_residues(), "local": local}
+            return {**self.model_progress.state_dict(self.adoption), "residues": self._copier.copy_residues(), "local": local}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Whether this was news."""
         _refuse("load_state_dict()", within(self._lock, __file__))
         with self._lock:
-            if self.journey.is_at(state):
+            if self.model_progress.is_at(state):
                 return False
-            self._exchange.new_run()
+            self._session_state.new_run()
             self._adopting = self._taken = None
-            self.journey.load_state_dict(state)
+            self.model_progress.load_state_dict(state)
             self._copier.load_residues(state["residues"])
             self._reschedule()
         return True
@@ -218,13 +222,13 @@ class Session:
     def begin(self, send: Callable[[ToNode], None]) -> Start:
         """Greet a new node. The first snapshot is due at once: it is where the session starts from."""
         with self.changed:
-            self._exchange.begin(uuid.uuid4().hex)
+            self._session_state.begin(uuid.uuid4().hex)
             self._taken = None
             self._send = send
-            self._schedule.at_once(self.journey.steps)
+            self._schedule.at_once(self.model_progress.steps)
             self._reschedule()
             self.watchdog.begin()
-            return self._terms.start(self._hello(), self.area.fd, self.watchdog.quarantined, self.watchdog.pause)
+            return self._swarm_settings.start(self._hello(), self.shared_memory.fd, self.watchdog.quarantined, self.watchdog.pause)
 
     def hear(self, message: Message) -> None:
         """Take in a line of the node. Raises GarbledError."""
@@ -234,7 +238,7 @@ class Session:
                     self.reports.append(report)
                     self.round_counts.add(report, outages)
                 case Want() | Release() | MergeResult():
-                    self._exchange.hear(message)
+                    self._session_state.hear(message)
                     self._measure(message)
                 case _:
                     raise GarbledError(f"a trainer hears no {type(message).__name__}")
@@ -253,7 +257,7 @@ class Session:
     def ended(self) -> None:
         """The node is gone, and with it what it offered."""
         with self.changed:
-            self._exchange.begin("")
+            self._session_state.begin("")
             self._taken = None
             self._send = _to_nobody
             self._reschedule()
@@ -278,37 +282,37 @@ class Session:
     def _adopt(self) -> None:
         """All steps of it may be taken twice, one after the other or one call within another."""
         adopting = self._adopting  # looked at first: a handler's call finishes what has begun, and begins nothing
-        if adopting is None and (offer := self._exchange.offer) is not None:
-            adopting = offer, self._copier.adoption(offer.page, offer.slot, self.journey.steps, whole=offer.whole)
+        if adopting is None and (offer := self._session_state.offer) is not None:
+            adopting = offer, self._copier.adoption(offer.page, offer.slot, self.model_progress.steps, whole=offer.whole)
             self._adopting = adopting
         if adopting is not None:
             begun, adoption = adopting
-            adoption.finish(self._shared.places, self.journey.steps)
-            self.journey.adopted(begun)
-            if begun.session == self._exchange.session:
-                self._send(self._exchange.adopt(begun))
+            adoption.finish(self._shared.places, self.model_progress.steps)
+            self.model_progress.adopted(begun)
+            if begun.session == self._session_state.session:
+                self._send(self._session_state.adopt(begun))
             self._adopting = None
 
     def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
         """How many seconds it waited."""
-        slot = self._exchange.free_slot()
-        if slot is None or not self._exchange.wanted:
+        slot = self._session_state.free_slot()
+        if slot is None or not self._session_state.wanted:
             return 0.0
         self._hand_over(slot)
         began, seconds = time.monotonic(), patience()
         if seconds <= 0:
             return 0.0
-        self.changed.wait_for(lambda: self._exchange.offer is not None or not self._exchange.lent(slot), seconds)
+        self.changed.wait_for(lambda: self._session_state.offer is not None or not self._session_state.lent(slot), seconds)
         waited = time.monotonic() - began
         self._adopt_what_waits()
         return waited
 
     def _hand_over(self, slot: int) -> None:
-        self.journey.round_ended(self._paused)
-        self._patience.earn(self.journey.round_seconds)
+        self.model_progress.round_ended(self._paused)
+        self._wait_budget.earn(self.model_progress.round_seconds)
         self._paused = 0.0
-        taken = Taken(slot, self.journey.progress(self.adoption), self._handed_over + 1)
-        self._copier.snapshot(slot, self.journey.steps)
+        taken = Taken(slot, self.model_progress.progress(self.adoption), self._handed_over + 1)
+        self._copier.snapshot(slot, self.model_progress.steps)
         self._taken = taken
         _to_the_end(self._deliver)
 
@@ -316,21 +320,21 @@ class Session:
         """It may be sent twice: the node goes by its number. All else comes before: the node may have answered when it is sent again."""
         if (taken := self._taken) is not None:
             if self._handed_over != taken.number:
-                self._exchange.lend(taken.slot)
+                self._session_state.lend(taken.slot)
                 self._lent_at[taken.slot] = time.monotonic()
-                self._schedule.taken(self.journey.steps, joined=bool(self.journey.lineage))
+                self._schedule.taken(self.model_progress.steps, joined=bool(self.model_progress.lineage))
                 self._handed_over = taken.number
             self._send(taken)
             self._taken = None
 
     def _measure(self, message: Want | Release | MergeResult) -> None:
-        if isinstance(message, MergeResult) and message is self._exchange.offer:
-            self._patience.latency = time.monotonic() - self._lent_at[message.slot]
+        if isinstance(message, MergeResult) and message is self._session_state.offer:
+            self._wait_budget.latency = time.monotonic() - self._lent_at[message.slot]
 
     def _reschedule(self) -> None:
-        if self._exchange.offer is not None or self._adopting is not None or self._taken is not None:
+        if self._session_state.offer is not None or self._adopting is not None or self._taken is not None:
             self.due = 0
-        elif self._exchange.wanted and self._exchange.free_slot() is not None:
+        elif self._session_state.wanted and self._session_state.free_slot() is not None:
             self.due = self._schedule.step
         else:
             self.due = NEVER
@@ -343,10 +347,12 @@ class Session:
         self.changed = threading.Condition(self._lock)
 
     def _hello(self) -> Hello:
-        journey = self.journey
-        progress = journey.progress(self.adoption, told=False)
+        model_progress = self.model_progress
+        progress = model_progress.progress(self.adoption, told=False)
         model = (self._shared.specs, self._shared.frozen)
-        return Hello(journey.run, self._exchange.session, progress, *model, journey.resumed, journey.resumed_adoption)
+        return Hello(
+            model_progress.run, self._session_state.session, progress, *model, model_progress.resumed, model_progress.resumed_adoption
+        )
 
 
 def _to_the_end(work: Callable[[], None]) -> None:

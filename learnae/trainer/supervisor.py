@@ -146,7 +146,7 @@ class Supervisor:
         self, trainer: NodeOwner, fds: Sequence[int], watchdog: Watchdog, *, command: Sequence[str] = (), backoff: Backoff, log: Any
     ) -> None:
         self._trainer, self._fds, self._watchdog, self._command = trainer, tuple(fds), watchdog, tuple(command)
-        self._backoff, self._teller = backoff, ExitReporter(log)
+        self._backoff, self._exit_reporter = backoff, ExitReporter(log)
         self._lines = Lines()
         self._log = log
         self._thread = threading.Thread(target=self._run, name="learnae-node", daemon=True)
@@ -231,7 +231,7 @@ class Supervisor:
             return
         delay = self._backoff.after(ending.seconds)
         self.last_error = ending.words
-        self._teller.tell(ending, delay)
+        self._exit_reporter.tell(ending, delay)
         self._wake.wait(delay)
 
     def _one_life(self) -> NodeExit:

@@ -36,9 +36,9 @@ from learnae.trainer.supervisor import Supervisor
 class Membership:
     """What ends together."""
 
-    contact: Session
+    session: Session
     node: Supervisor
-    terms: SwarmSettings
+    swarm_settings: SwarmSettings
     thread: int | None = None  # the one that trains, once it has
     inside: bool = False  # a `with` block, which ends it
     ended: bool = False  # all of it: the node is gone, and the home is free
@@ -48,7 +48,7 @@ class Membership:
     @property
     def left(self) -> bool:
         """From then on it is on its way out."""
-        return self.contact.left
+        return self.session.left
 
     @property
     def is_used(self) -> bool:
@@ -58,12 +58,12 @@ class Membership:
 
     def in_common(self, shared: SharedModel) -> list[str]:
         """The names of those tensors that are in this swarm too."""
-        own = {id(getattr(place.owner, place.attribute, None)) for place in self.contact.places}
+        own = {id(getattr(place.owner, place.attribute, None)) for place in self.session.places}
         return [place.name for place in shared.places if id(place.tensor()) in own]
 
     def lives_in(self, home: Path) -> bool:
         with contextlib.suppress(OSError):
-            return bool(self.terms.home) and os.path.samefile(self.terms.home, home)
+            return bool(self.swarm_settings.home) and os.path.samefile(self.swarm_settings.home, home)
         return False
 
     def leave(self, why: str = "") -> None:
@@ -76,8 +76,8 @@ class Membership:
             return
         if not self.left:
             self.why_left = why
-        self.contact.leave()
-        if self.contact.inside:
+        self.session.leave()
+        if self.session.inside:
             self._finish_adoption()
             self.leave_elsewhere()
         elif not within(self._leaving, __file__):  # leaving goes on when a handler in the middle of it returns
@@ -95,39 +95,39 @@ class Membership:
         try:
             threading.Thread(target=self.leave, name="learnae-leaving", daemon=True).start()
         except RuntimeError:  # the interpreter is about to end
-            if not self.contact.inside:
+            if not self.session.inside:
                 self.leave()
 
     def forgotten(self) -> None:
         """Nobody holds the handle. The collector calls it anywhere, under any lock."""
         if not self.ended:
-            self.contact.leave()
+            self.session.leave()
             self.leave_elsewhere()
 
     def forked(self) -> None:
         """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
         if not self.ended:
             self.ended = True
-            self.contact.leave()
-            self.contact.forked()
+            self.session.leave()
+            self.session.forked()
             self.node.abandon()
-            self.terms.on_leave()
+            self.swarm_settings.on_leave()
 
     def _end(self) -> None:
         """One stage after the other; those that are done already do nothing."""
         if not self.ended:
             self._finish_adoption()
             self.node.stop()
-            self.contact.area.close()
-            self.terms.on_leave()
+            self.session.shared_memory.close()
+            self.swarm_settings.on_leave()
             self.ended = True
 
     def _finish_adoption(self) -> None:
         """Whatever is wrong with the model keeps nobody from leaving."""
         try:
-            self.contact.finish()
+            self.session.finish()
         except Exception as error:
-            self.terms.logger.warning("adoption.unfinished", cause=str(error), left="the model has a merged one in part")
+            self.swarm_settings.logger.warning("adoption.unfinished", cause=str(error), left="the model has a merged one in part")
 
 
 LEAVE = "call leave() on that swarm first, or use it in `with`"
@@ -159,9 +159,9 @@ class ProcessSwarms:
         self.settle()
         for member in self._others():
             if names := member.in_common(shared):
-                self._end(member, name, _in_it_already(member, names), member.terms.name == name)
+                self._end(member, name, _in_it_already(member, names), member.swarm_settings.name == name)
             elif home is not None and member.lives_in(home):
-                what = f"this very process uses this home already, in the swarm {member.terms.name!r}"
+                what = f"this very process uses this home already, in the swarm {member.swarm_settings.name!r}"
                 self._end(member, name, Problem(f"peer.home {home}", what, f"{LEAVE}, or name another home"), True)
 
     def settle(self) -> None:
@@ -173,8 +173,8 @@ class ProcessSwarms:
     def _end(self, member: Membership, name: str, problem: Problem, may_end: bool) -> None:
         if member.is_used or not may_end:
             raise ConfigError(problem)
-        member.terms.logger.warning(
-            "swarm.replaced", swarm=member.terms.name, home=member.terms.home, by=f"a later learnae.join() of {name!r}"
+        member.swarm_settings.logger.warning(
+            "swarm.replaced", swarm=member.swarm_settings.name, home=member.swarm_settings.home, by=f"a later learnae.join() of {name!r}"
         )
         member.leave("a later learnae.join() in this process took its place")
 
@@ -191,9 +191,8 @@ class ProcessSwarms:
 
 
 def _in_it_already(member: Membership, names: Sequence[str]) -> Problem:
-    what = (
-        f"{listed(names)} {'is' if len(names) == 1 else 'are'} in the swarm {member.terms.name!r} already, in this process: one at a time"
-    )
+    name = member.swarm_settings.name
+    what = f"{listed(names)} {'is' if len(names) == 1 else 'are'} in the swarm {name!r} already, in this process: one at a time"
     return Problem("model", what, f"{LEAVE}; of two models that have a part in common, one keeps it local: [model] keep_local")
 
 
@@ -206,13 +205,20 @@ START_SECONDS = 20.0
 class Swarm:
     """Made by learnae.join(). Call `step` after each optimiser step, always from one thread; leave by `with` or `leave()`."""
 
-    def __init__(self, model: nn.Module, shared: SharedModel, terms: SwarmSettings, *, optimizer: Any = None) -> None:
-        self._model, self._optimizer, self._terms = model, optimizer, terms
-        self._contact = Session(shared, terms)
-        self._journey = self._contact.journey
-        fds = [fd for fd in (self._contact.area.fd, terms.home_fd) if fd >= 0]
-        self._node = Supervisor(self._contact, fds, self._contact.watchdog, command=terms.command, backoff=terms.backoff, log=terms.logger)
-        self._membership = Membership(self._contact, self._node, terms)
+    def __init__(self, model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, *, optimizer: Any = None) -> None:
+        self._model, self._optimizer, self._swarm_settings = model, optimizer, swarm_settings
+        self._session = Session(shared, swarm_settings)
+        self._model_progress = self._session.model_progress
+        fds = [fd for fd in (self._session.shared_memory.fd, swarm_settings.home_fd) if fd >= 0]
+        self._node = Supervisor(
+            self._session,
+            fds,
+            self._session.watchdog,
+            command=swarm_settings.command,
+            backoff=swarm_settings.backoff,
+            log=swarm_settings.logger,
+        )
+        self._membership = Membership(self._session, self._node, swarm_settings)
         RESIDENTS.add(self._membership)
         self._forgotten = weakref.finalize(self, self._membership.forgotten)  # and at exit, where the user forgets to leave
 
@@ -241,18 +247,18 @@ class Swarm:
             num_samples = whole(num_samples, "num_samples")
         if loss is not None and type(loss) is not float:
             loss = loss_of(loss)
-        journey = self._journey
-        steps, total = journey.steps + 1, journey.samples + num_samples
+        model_progress = self._model_progress
+        steps, total = model_progress.steps + 1, model_progress.samples + num_samples
         if total > MAX_INTEGER:
             raise ValueError(f"num_samples is {shown(num_samples)}: with those before that is more than {MAX_INTEGER}")
-        due = steps >= self._contact.due
+        due = steps >= self._session.due
         if due:
             self._check()
-        journey.steps, journey.samples = steps, total
+        model_progress.steps, model_progress.samples = steps, total
         if loss is not None:
-            journey.loss = loss
+            model_progress.loss = loss
         if due:
-            self._contact.attend()
+            self._session.attend()
 
     def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
         """Adopt what waits, and hand over a snapshot now if the node wants one: before an evaluation, or at the end.
@@ -264,7 +270,7 @@ class Swarm:
             timeout = renamed_argument("swarm.flush", "seconds", "timeout", seconds, clash=timeout != 0.0, gone_in="0.2")
         timeout = seconds_of(timeout, "timeout")
         self._check()
-        self._contact.flush(timeout)
+        self._session.flush(timeout)
 
     def leave(self) -> None:
         """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is.
@@ -288,15 +294,14 @@ class Swarm:
             peer = self.peer[:8] if look(Home(self.home, lock_fd=-1).key_path) is not None else "without a key yet"
         except (ConfigError, OSError):
             peer = "whose key cannot be read"
-        lineage = self._journey.lineage.hex() or "none yet"
-        return (
-            f"<Swarm {self._terms.name!r}: peer {peer}, node {self._state}, round {self._contact.round_counts.rounds}, lineage {lineage}>"
-        )
+        lineage = self._model_progress.lineage.hex() or "none yet"
+        name, round_ = self._swarm_settings.name, self._session.round_counts.rounds
+        return f"<Swarm {name!r}: peer {peer}, node {self._state}, round {round_}, lineage {lineage}>"
 
     @property
     def home(self) -> Path:
         """This peer's folder."""
-        return Path(self._terms.home)
+        return Path(self._swarm_settings.home)
 
     @property
     def peer(self) -> PeerId:
@@ -306,17 +311,17 @@ class Swarm:
     @property
     def status(self) -> Status:
         """A picture of this moment; from any thread."""
-        contact, journey = self._contact, self._journey
-        with contact.changed:
-            round_counts = contact.round_counts
+        session, model_progress = self._session, self._model_progress
+        with session.changed:
+            round_counts = session.round_counts
             return Status(
                 node=self._state,
                 node_starts=self._node.starts,
-                lineage=journey.lineage,
-                age=journey.age,
-                steps=journey.steps,
-                samples=journey.samples,
-                adoptions=contact.adoption,
+                lineage=model_progress.lineage,
+                age=model_progress.age,
+                steps=model_progress.steps,
+                samples=model_progress.samples,
+                adoptions=session.adoption,
                 rounds=round_counts.rounds,
                 heard=round_counts.heard,
                 merged=round_counts.merged,
@@ -324,19 +329,19 @@ class Swarm:
                 lost=round_counts.lost,
                 outages=round_counts.outages,
                 last_error=self._node.last_error,
-                quarantined={one.label: one.rounds for one in contact.watchdog.quarantined},
+                quarantined={one.label: one.rounds for one in session.watchdog.quarantined},
             )
 
     def reports(self) -> tuple[RoundReport, ...]:
         """The rounds since the last call, the last thousand at most; from any thread."""
-        with self._contact.changed:
-            reports = tuple(self._contact.reports)
-            self._contact.reports.clear()
+        with self._session.changed:
+            reports = tuple(self._session.reports)
+            self._session.reports.clear()
         return reports
 
     def state_dict(self) -> dict[str, Any]:
         """What belongs into the model's checkpoint; `torch.load(weights_only=True)` reads it."""
-        return self._contact.state_dict()
+        return self._session.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it.
@@ -344,7 +349,7 @@ class Swarm:
         Raises ConfigError for what `state_dict()` never gave, RuntimeError after leave().
         """
         self._refuse_if_left()
-        if self._contact.load_state_dict(checked(state)):
+        if self._session.load_state_dict(checked(state)):
             self._node.restart()
 
     @property

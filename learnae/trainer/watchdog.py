@@ -144,45 +144,45 @@ def _key(call: Call) -> tuple[int, float]:
 
 STACKS_SECONDS = 0.5  # for the node to write the stacks of its threads
 HANG_ADVICE = "if it was only slow, raise node.hang_seconds"
-NOBODY = "the stacks above tell where it stood, unless it was suspended"
+NO_CALL_ADVICE = "the stacks above tell where it stood, unless it was suspended"
 
 
 @attrs.define
 class Watchdog:
     """Lives as long as the trainer's process; the page that it watches belongs to one node after another."""
 
-    watch: HangDetector
-    bench: QuarantineHistory
+    hang_detector: HangDetector
+    quarantine_history: QuarantineHistory
     log: Any
     _rounds_before: int = 0  # made by the nodes before this one
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
         """From any thread."""
-        return self.bench.at(self._round)
+        return self.quarantine_history.at(self._round)
 
     @property
     def _round(self) -> int:
-        return self._rounds_before + self.watch.page.rounds
+        return self._rounds_before + self.hang_detector.page.rounds
 
     @property
     def pause(self) -> float:
         """Seconds between two looks, and between two signs of life."""
-        return self.watch.pause
+        return self.hang_detector.pause
 
     def seconds_to_look(self) -> float:
-        return self.watch.seconds_to_look()
+        return self.hang_detector.seconds_to_look()
 
     def begin(self) -> None:
         """A new node is about to be greeted; its predecessor has ended."""
         self._rounds_before = self._round
-        self.watch.begin()
+        self.hang_detector.begin()
 
     def look(self, process: subprocess.Popen[bytes]) -> Hang | None:
         """If a look is due and the node hangs: ends it and tells why."""
-        if self.watch.seconds_to_look() > 0:
+        if self.hang_detector.seconds_to_look() > 0:
             return None
-        hang = self.watch.look(lambda: suspended(process.pid))
+        hang = self.hang_detector.look(lambda: suspended(process.pid))
         if hang is not None:
             self._tell(hang)
             end_with_stacks(process)
@@ -191,9 +191,9 @@ class Watchdog:
     def _tell(self, hang: Hang) -> None:
         call, seconds = hang.call, round(hang.seconds, 1)
         if call is None:
-            self.log.error("node.hung", seconds=seconds, advice=NOBODY)
+            self.log.error("node.hung", seconds=seconds, advice=NO_CALL_ADVICE)
             return
-        rounds = self.bench.send(call.label, str(hang), self._round).rounds
+        rounds = self.quarantine_history.send(call.label, str(hang), self._round).rounds
         shown = {"strategy": call.label, "plugin": call.plugin, "doing": call.action}
         self.log.error("node.hung", **shown, seconds=seconds, benched_rounds=rounds, advice=HANG_ADVICE)
 

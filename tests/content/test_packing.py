@@ -58,20 +58,20 @@ def by_cid(blocks: Sequence[Block]) -> dict[Cid, bytes]:
     return {block.cid: block.data for block in blocks}
 
 
-def read_manifest(root: Cid, store: Mapping[Cid, bytes], seal: Encryption = SEALS[0]) -> Manifest:
+def read_manifest(root: Cid, store: Mapping[Cid, bytes], encryption: Encryption = SEALS[0]) -> Manifest:
     async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:
         return {cid: store[cid] for cid in cids}
 
     async def run() -> Manifest:
-        return await Manifest.read(root, read, Limits(LIMIT), seal)
+        return await Manifest.read(root, read, Limits(LIMIT), encryption)
 
     return trio.run(run)
 
 
-def unpacked(result: Packed, seal: Encryption = SEALS[0]) -> Content:
+def unpacked(result: Packed, encryption: Encryption = SEALS[0]) -> Content:
     store = by_cid(result.blocks)
-    manifest = read_manifest(result.root, store, seal)
-    content = Content(manifest.meta, manifest.data_cids, {cid: store[cid] for cid in manifest.data_cids}, seal)
+    manifest = read_manifest(result.root, store, encryption)
+    content = Content(manifest.meta, manifest.data_cids, {cid: store[cid] for cid in manifest.data_cids}, encryption)
     content.check()
     return content
 
@@ -80,19 +80,19 @@ def data_blocks(result: Packed) -> list[Block]:
     return [block for block in result.blocks if not is_dag(block.cid)]
 
 
-@pytest.mark.parametrize("seal", SEALS, ids=["open", "stamped", "sealed"])
+@pytest.mark.parametrize("encryption", SEALS, ids=["open", "stamped", "sealed"])
 @given(sizes=sizes)
 @settings(max_examples=40)
-def test_what_was_packed_comes_out_again(seal: Encryption, sizes: list[int]) -> None:
+def test_what_was_packed_comes_out_again(encryption: Encryption, sizes: list[int]) -> None:
     entries = tensors(*sizes)
-    result = packed(entries, seal=seal)
-    content = unpacked(result, seal)
+    result = packed(entries, encryption=encryption)
+    content = unpacked(result, encryption)
     assert [(spec, content.encoded(spec.name)) for spec in content.meta.specs] == entries
     assert all(map(check, result.blocks))
     assert (
         result.bytes
         == sum(len(block.data) for block in result.blocks)
-        == read_manifest(result.root, by_cid(result.blocks), seal=seal).bytes
+        == read_manifest(result.root, by_cid(result.blocks), encryption=encryption).bytes
     )
 
 
@@ -117,9 +117,9 @@ def test_the_form_of_an_update_is_the_documented_one() -> None:
     assert [block.data for block in packed(tensors(8, 4)).blocks] == [root, part, meta, data]
 
 
-@given(sizes=sizes, seal=st.sampled_from(SEALS))
+@given(sizes=sizes, encryption=st.sampled_from(SEALS))
 @settings(max_examples=20)
-def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[int], seal: Encryption) -> None:
+def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[int], encryption: Encryption) -> None:
     def walk(value: object) -> None:
         if isinstance(value, cbor2.CBORTag):
             assert value.tag == 42 and value.value[:5] in (b"\0\x01\x55\x12\x20", b"\0\x01\x71\x12\x20") and len(value.value) == 37
@@ -128,7 +128,7 @@ def test_no_dag_cbor_block_holds_a_byte_string_that_is_not_a_link(sizes: list[in
         for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(item)
 
-    for block in packed(tensors(*sizes), seal=seal, parents=[dag_cid(b"")], base=dag_cid(b"")).blocks:
+    for block in packed(tensors(*sizes), encryption=encryption, parents=[dag_cid(b"")], base=dag_cid(b"")).blocks:
         if is_dag(block.cid):
             walk(cbor2.loads(block.data))
 
@@ -183,16 +183,16 @@ def test_a_model_of_ten_thousand_tensors_comes_through() -> None:
         (TensorSpec(name=f"model.layers.{i}.attention.projection.weight", dtype="float32", shape=(3,)), Encoded(b"abc"))
         for i in range(10_000)
     ]
-    for seal in SEALS:
-        result = packed(entries, seal=seal)
-        content = unpacked(result, seal)
+    for encryption in SEALS:
+        result = packed(entries, encryption=encryption)
+        content = unpacked(result, encryption)
         assert len(content.meta.tensors) == 10_000
         assert content.encoded(entries[-1][0].name).data == b"abc"
         assert len(result.blocks) == 1 + 1 + (1 + 2) + 1  # root, part, a list of two pages, data
 
 
 def test_a_sealed_update_shows_no_byte_of_its_meta_or_data() -> None:
-    result = packed(tensors(40), seal=SEALS[1])
+    result = packed(tensors(40), encryption=SEALS[1])
     top = decode_root(by_cid(result.blocks)[result.root], 1)
     assert not is_dag(top.meta)
     assert by_cid(result.blocks)[top.meta] == Stamp().seal(by_cid(result.blocks)[top.meta][16:])
@@ -210,7 +210,7 @@ def test_two_tensors_of_one_name_are_an_error() -> None:
 
 
 def test_a_block_that_was_sealed_with_another_key_is_rejected_by_the_check() -> None:
-    result = packed(tensors(5), seal=SEALS[1])
+    result = packed(tensors(5), encryption=SEALS[1])
     manifest = read_manifest(result.root, by_cid(result.blocks), SEALS[1])
     with pytest.raises(UpdateRejectedError, match="seal"):
         Content(manifest.meta, manifest.data_cids, {manifest.data_cids[0]: bytes(21)}, SEALS[1]).check()

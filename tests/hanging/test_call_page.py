@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.link.memory import NOBODY, PAGE_BYTES, Call, CallPage, shown
+from learnae.link.memory import NO_CALL, PAGE_BYTES, Call, CallPage, shown
 
 
 def two_sides(memory: bytearray | None = None) -> tuple[CallPage, CallPage]:
@@ -17,8 +17,8 @@ def two_sides(memory: bytearray | None = None) -> tuple[CallPage, CallPage]:
 
 def test_a_call_is_seen_from_its_beginning_to_its_end():
     node, trainer = two_sides()
-    row, number = node.enter("merge mine", "my-plugin", "merging", 0.0, NOBODY)
-    assert trainer.read().calls == {number: Call(number, 0.0, NOBODY, "merge mine", "my-plugin", "merging")}
+    row, number = node.enter("merge mine", "my-plugin", "merging", 0.0, NO_CALL)
+    assert trainer.read().calls == {number: Call(number, 0.0, NO_CALL, "merge mine", "my-plugin", "merging")}
     node.leave(row)
     assert trainer.read().calls == {}
 
@@ -37,18 +37,18 @@ def test_beats_rounds_and_steps_are_counted():
 
 def test_more_calls_than_there_is_room_for_are_not_shown_and_break_nothing():
     node, trainer = two_sides()
-    rows = [node.enter("storage s", "p", "getting", 1.0, NOBODY)[0] for _ in range(100)]
+    rows = [node.enter("storage s", "p", "getting", 1.0, NO_CALL)[0] for _ in range(100)]
     assert len(trainer.read().calls) == 31
     for row in rows:
         node.leave(row)
     assert trainer.read().calls == {}
-    node.enter("storage s", "p", "getting", 1.0, NOBODY)
+    node.enter("storage s", "p", "getting", 1.0, NO_CALL)
     assert len(trainer.read().calls) == 1
 
 
 def test_texts_that_are_too_long_are_cut_and_never_in_the_middle_of_a_letter():
     node, trainer = two_sides()
-    node.enter("merge " + "ä" * 100, "p" * 100, "merging", 0.0, NOBODY)
+    node.enter("merge " + "ä" * 100, "p" * 100, "merging", 0.0, NO_CALL)
     [call] = trainer.read().calls.values()
     assert (call.label, call.plugin) == ("merge " + "ä" * 37, "p" * 56)
     assert call.label == shown("merge " + "ä" * 100)
@@ -63,7 +63,7 @@ def test_garbage_is_no_call(garbage):
 def test_a_torn_row_is_no_call(place, change):
     memory = bytearray(PAGE_BYTES)
     node, trainer = two_sides(memory)
-    row, _ = node.enter("merge mine", "my-plugin", "merging", 0.0, NOBODY)
+    row, _ = node.enter("merge mine", "my-plugin", "merging", 0.0, NO_CALL)
     memory[row + place] ^= change
     assert trainer.read().calls == {}
 
@@ -74,9 +74,9 @@ def test_threads_that_come_and_go_never_share_a_row():
 
     def work(name: str) -> None:
         for _ in range(500):
-            row, number = node.enter(name, name, name, 0.0, NOBODY)
+            row, number = node.enter(name, name, name, 0.0, NO_CALL)
             seen = trainer.read().calls.get(number)
-            if seen != Call(number, 0.0, NOBODY, name, name, name):
+            if seen != Call(number, 0.0, NO_CALL, name, name, name):
                 wrong.append(seen)
             node.leave(row)
 

@@ -21,37 +21,37 @@ from learnae.testing.swarm import run_in_virtual_time
 from learnae.trainer.watchdog import MOST, QuarantineHistory
 
 
-def left(bench: QuarantineHistory, now: int) -> dict[str, int]:
-    return {one.label: one.rounds for one in bench.at(now)}
+def left(quarantine: QuarantineHistory, now: int) -> dict[str, int]:
+    return {one.label: one.rounds for one in quarantine.at(now)}
 
 
 def test_it_is_called_again_after_so_many_rounds():
-    bench = QuarantineHistory(10)
-    bench.send("merge m", "it hung", 100)
-    assert [left(bench, now) for now in (100, 109, 110)] == [{"merge m": 10}, {"merge m": 1}, {}]
+    quarantine = QuarantineHistory(10)
+    quarantine.send("merge m", "it hung", 100)
+    assert [left(quarantine, now) for now in (100, 109, 110)] == [{"merge m": 10}, {"merge m": 1}, {}]
 
 
 def test_one_that_hangs_again_soon_sits_twice_as_long_up_to_a_limit():
-    bench, now, sat = QuarantineHistory(10), 0, []
+    quarantine, now, sat = QuarantineHistory(10), 0, []
     for _ in range(10):
-        sat.append(bench.send("merge m", "it hung", now).rounds)
+        sat.append(quarantine.send("merge m", "it hung", now).rounds)
         now += sat[-1] + 1
     assert sat == [10, 20, 40, 80, 160, 320, 640, 640, 640, 640]
     assert sat[-1] == 10 * MOST
 
 
 def test_one_that_was_called_for_as_long_as_it_sat_is_forgiven():
-    bench = QuarantineHistory(10)
-    bench.send("merge m", "it hung", 0)
-    assert bench.send("merge m", "it hung", 20).rounds == 10
-    assert bench.send("merge m", "it hung", 39).rounds == 20
+    quarantine = QuarantineHistory(10)
+    quarantine.send("merge m", "it hung", 0)
+    assert quarantine.send("merge m", "it hung", 20).rounds == 10
+    assert quarantine.send("merge m", "it hung", 39).rounds == 20
 
 
 def test_others_are_not_quarantined_with_it():
-    bench = QuarantineHistory(10)
-    bench.send("merge m", "it hung", 0)
-    bench.send("gate g", "it hung", 5)
-    assert left(bench, 7) == {"merge m": 3, "gate g": 8}
+    quarantine = QuarantineHistory(10)
+    quarantine.send("merge m", "it hung", 0)
+    quarantine.send("gate g", "it hung", 5)
+    assert left(quarantine, 7) == {"merge m": 3, "gate g": 8}
 
 
 def calls(label="merge m", rounds=2) -> PluginCalls:

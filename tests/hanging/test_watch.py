@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from learnae.link.memory import NOBODY, PAGE_BYTES, CallPage
+from learnae.link.memory import NO_CALL, PAGE_BYTES, CallPage
 from learnae.trainer.watchdog import START_SECONDS, HangDetector
 
 HANG_SECONDS = 30.0
@@ -21,7 +21,7 @@ class Node:
         self.stopped = False
         self.pass_time(PAUSE)
 
-    def enter(self, label, within=0.0, outer=NOBODY):
+    def enter(self, label, within=0.0, outer=NO_CALL):
         return self.page.enter(label, "plugin", f"calling {label}", within, outer)
 
     def pass_time(self, seconds, *, beats=True, between=lambda: None):
@@ -77,7 +77,7 @@ def test_the_time_of_a_call_starts_anew_when_it_is_given_another_limit(node):
     row, number = node.enter("storage s", within=float("inf"))
     assert node.pass_time(10_000) is None
     [call] = node.page.read().calls.values()
-    node.page.show(row, type(call)(number, 2.0, NOBODY, call.label, call.plugin, call.action))
+    node.page.show(row, type(call)(number, 2.0, NO_CALL, call.label, call.plugin, call.action))
     after, who = node.pass_time(1000)
     assert (who, 32 <= after <= 39) == ("storage s", True)
 

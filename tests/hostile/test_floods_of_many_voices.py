@@ -60,7 +60,7 @@ def test_newcomers_share_with_such_a_flood_what_the_accepted_leave_over(checks: 
 
 def test_one_failure_costs_an_accepted_peer_nothing_of_its_share_and_three_in_a_row_all(checks: Checks) -> None:
     listener, peer = Listener(), signer("honest-0").peer
-    accepted = listener.receiver.checking.accepted
+    accepted = listener.receiver.signature_budget.accepted
     assert not accepted(peer)
     listener.accepts(["honest-0"])
     for left in (True, True, False):

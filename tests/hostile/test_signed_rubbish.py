@@ -131,7 +131,7 @@ def test_what_is_remembered_of_keys_is_bounded(checks: Checks) -> None:
     for _ in range(2):
         listener.hears((by_a_thousand_keys(numbers) for _ in range(5_000)), seconds=1.0)
         listener.hears((by_new_keys(numbers) for _ in range(5_000)), seconds=1.0)
-    [medium] = listener.receiver.checking._media.values()
+    [medium] = listener.receiver.signature_budget._media.values()
     assert all(len(keys) <= KEYS for keys in medium.keys.values())
 
 

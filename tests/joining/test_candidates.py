@@ -79,7 +79,7 @@ def test_as_many_lineages_as_peers_are_gone_through_once_and_no_more_are_looked_
     for number in range(300):
         body = an_update(lineage=number.to_bytes(8, "big"), age=7, codec="fp32")
         inbox.put(InboxEntry(Announcement(swarm=b"", peer=PeerId(f"{number:064x}"), number=1, body=body), b"", b"", 0.0, 1, backlog=False))
-    selection = UpdateSelection(inbox, records, FetchAttempts(inbox, records), None, 2, 10**6, b"s" * 8, 8, None)
+    selection = UpdateSelection(inbox, records, FetchAttempts(inbox, records), None, 2, 10**6, b"s" * 8, 8, None, lambda: 1e6)
     made = attrs.evolve(adoption(JoinTable()), selection=selection)
     among = made.lineage_state.where_to_join(selection.seen(1))
     inbox.visits = 0

@@ -75,7 +75,7 @@ def selection(tmp_path, *entries: InboxEntry, selector: type[Selector] = First, 
         inbox.put(item)
     named = ConfiguredStrategy("chosen", "some-plugin", selector(None, make_context(tmp_path)))
     attempts = FetchAttempts(inbox, peers)
-    return UpdateSelection(inbox, peers, attempts, named, count, 1000, SHAPE, fresh_rounds=8, outages=Outages(structlog.get_logger()))
+    return UpdateSelection(inbox, peers, attempts, named, count, 1000, SHAPE, 8, Outages(structlog.get_logger()), lambda: 1e6)
 
 
 def chosen(selection: UpdateSelection, round_: int = 1) -> list[str]:

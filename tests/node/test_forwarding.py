@@ -182,7 +182,7 @@ def test_what_came_from_the_only_storage_that_is_written_to_is_announced_at_once
             made = await bench(nursery, Medium(), Medium())
             forwarding = {named: MessageRelay(named, "channel", made.services, lambda peer: True) for named in made.named}
             relay = Relay(peer_named("relay"), forwarding, Nothing(needed=True, there=there), alias)  # type: ignore[arg-type]
-            relay.forwarding[made.named[0]].note(entry("a", 1))
+            relay.message_relays[made.named[0]].note(entry("a", 1))
             relay.fetched(entry("a", 1), Transfer(1))
             nursery.start_soon(relay.run)
             await trio.sleep(5)

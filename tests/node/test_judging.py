@@ -66,11 +66,11 @@ def judged(tmp_path):
 
     def run(values, *answers, states=None):
         gates = [Says(answer, make_context(tmp_path)) for answer in answers]
-        judges = GateChain(
+        gate_chain = GateChain(
             [ConfiguredStrategy(f"g{index}", f"plugin-{index}", gate) for index, gate in enumerate(gates)], Outages(structlog.get_logger())
         )
         with capture_logs() as logs:
-            judgements, changed = judges.judge(local_model(OWN), [update(value) for value in values], states or {})
+            judgements, changed = gate_chain.judge(local_model(OWN), [update(value) for value in values], states or {})
         return judgements, changed, gates, logs
 
     return run

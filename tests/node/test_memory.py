@@ -23,9 +23,9 @@ def recalled(tmp_path):
     """The memory of a node that starts on this home, greeted so."""
 
     def start(greeting: Hello) -> StrategyStates:
-        memory = StrategyStates(History.open(tmp_path / "history.sqlite"), structlog.get_logger())
-        memory.recall(greeting, MODEL, PEERS)
-        return memory
+        strategy_states = StrategyStates(History.open(tmp_path / "history.sqlite"), structlog.get_logger())
+        strategy_states.recall(greeting, MODEL, PEERS)
+        return strategy_states
 
     return start
 
@@ -33,10 +33,10 @@ def recalled(tmp_path):
 @pytest.fixture
 def saved(recalled):
     """A state of run-1, committed with adoption 5 and on disk."""
-    memory = recalled(hello())
-    memory.commit(5, {"merge": {"momentum": np.array([1.5, -2.0]), "steps": 3}})
-    memory.save(0.0, 30.0)
-    return memory
+    strategy_states = recalled(hello())
+    strategy_states.commit(5, {"merge": {"momentum": np.array([1.5, -2.0]), "steps": 3}})
+    strategy_states.save(0.0, 30.0)
+    return strategy_states
 
 
 def test_a_node_that_starts_again_under_the_same_run_takes_its_state_up(saved, recalled):
@@ -59,9 +59,9 @@ def test_a_checkpoint_that_names_the_run_brings_the_state_along(saved, recalled)
 
 
 def test_a_state_that_was_brought_along_belongs_to_the_new_run_from_then_on(saved, recalled):
-    memory = recalled(hello("run-2", resumed="run-1", resumed_adoption=5))
-    memory.commit(1, {})
-    memory.save(0.0, 30.0)
+    strategy_states = recalled(hello("run-2", resumed="run-1", resumed_adoption=5))
+    strategy_states.commit(1, {})
+    strategy_states.save(0.0, 30.0)
     assert "merge" in recalled(hello("run-2", adoption=1)).states
     assert recalled(hello("run-1", adoption=5)).states == {}
 

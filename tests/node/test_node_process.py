@@ -28,14 +28,14 @@ class Process:
     """A node, and the trainer's end of its link."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        self.lines, self.home, self.memory = Lines(), claim(folder / "home"), memory.create(Layout.of(SPECS).total_bytes)
+        self.lines, self.home, self.strategy_states = Lines(), claim(folder / "home"), memory.create(Layout.of(SPECS).total_bytes)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(LIMIT_SECONDS)
-        fds = (theirs.fileno(), self.memory, self.home.lock_fd)
+        fds = (theirs.fileno(), self.strategy_states, self.home.lock_fd)
         with theirs:
             self.process = run_node("--link-fd", str(theirs.fileno()), pass_fds=fds)
         hello = Hello("run", "session", TrainerProgress(0, b"", 0, 0, 0, 0.0), SPECS)
-        start = Start(hello, config, str(folder), str(self.home.path), self.memory, self.home.lock_fd)
+        start = Start(hello, config, str(folder), str(self.home.path), self.strategy_states, self.home.lock_fd)
         self.socket.sendall(self.lines.encode(start, MAX_START))
         self.file = self.socket.makefile("rb")
 
@@ -57,7 +57,7 @@ class Process:
     def close(self) -> None:
         self.file.close()
         self.socket.close()
-        os.close(self.memory)
+        os.close(self.strategy_states)
         self.home.close()
         self.process.kill()
         self.process.communicate()

@@ -15,7 +15,11 @@ import pytest
 
 import learnae
 from learnae import LearnaeDeprecationWarning
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.keys import Identity
+from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.plugins.manager import PluginManager, open_peer_file
+from learnae.records import Announcement, Leaving
 from tests.support.records import an_update
 
 Install = Callable[..., None]
@@ -156,6 +160,13 @@ def test_an_update_is_read_and_made_by_the_old_names_of_its_fields(update: Any) 
 def test_whether_an_update_is_young_is_whether_it_is_provisional() -> None:
     with pytest.warns(LearnaeDeprecationWarning, match="provisional"):
         assert an_update(provisional=True).young is True
+
+
+def test_a_message_is_sealed_by_what_comes_under_the_old_name() -> None:
+    swarm, identity = SwarmIdentity("a", SwarmKey.generate()), Identity.generate()
+    said = Announcement(swarm=swarm.id, peer=identity.peer, number=1, body=Leaving())
+    with pytest.warns(LearnaeDeprecationWarning, match="encryption"):
+        assert encode_envelope(identity, said, seal=swarm.messages) == encode_envelope(identity, said, encryption=swarm.messages)
 
 
 def test_an_old_and_a_new_name_of_a_field_together_are_refused(update: Any) -> None:

@@ -22,7 +22,7 @@ def listener() -> Receiver:
     return Receiver(
         own=Identity.generate(b"m" * 32).peer,
         swarm=SWARM.id,
-        seal=SWARM.messages,
+        encryption=SWARM.messages,
         admission=Admission(),
         inbox=Inbox(16, peers.trusts),
         peers=peers,
@@ -44,7 +44,7 @@ def test_the_log_tells_of_the_first_message_without_a_seal_and_then_ever_less_of
 
 def test_every_reason_is_counted_and_told_by_itself() -> None:
     receiver = listener()
-    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
+    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), encryption=SWARM.messages)
     with capture_logs() as logs:
         for message in (b"noise", good, bytes(2000), good, good[:-1]):
             receiver.hear(Heard(message, backlog=False))
@@ -54,7 +54,7 @@ def test_every_reason_is_counted_and_told_by_itself() -> None:
 
 def test_noise_is_not_kept_and_does_not_drive_out_what_was_verified() -> None:
     receiver = listener()
-    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), seal=SWARM.messages)
+    good = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), encryption=SWARM.messages)
     receiver.hear(Heard(good, backlog=False))
     for number in range(3_000):
         receiver.hear(Heard(number.to_bytes(40, "big"), backlog=False))

@@ -79,9 +79,9 @@ def test_what_was_never_sealed_or_with_another_key_does_not_open(data: bytes) ->
 # -- blocks ----------------------------------------------------------------------------------------------------------------------
 
 
-def packed(*sizes: int, seal: AesSiv = SEAL, number: int = 1) -> Packed:
+def packed(*sizes: int, encryption: AesSiv = SEAL, number: int = 1) -> Packed:
     entries = [(TensorSpec(name=f"t{i}", dtype="float32", shape=(size,)), Encoded(bytes([i]) * size)) for i, size in enumerate(sizes)]
-    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=number, codec="int8", seal=seal)
+    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=number, codec="int8", encryption=encryption)
 
 
 def test_no_block_is_larger_after_sealing_than_before() -> None:
@@ -94,7 +94,7 @@ def test_two_members_with_the_same_weights_make_the_same_blocks_and_with_other_k
         return {block.cid for block in result.blocks if not is_dag(block.cid) and len(block.data) > 100 * KIB}
 
     assert data(packed(200 * KIB, 300 * KIB)) == data(packed(200 * KIB, 300 * KIB, number=2))
-    assert data(packed(200 * KIB)) & data(packed(200 * KIB, seal=OTHER)) == set()
+    assert data(packed(200 * KIB)) & data(packed(200 * KIB, encryption=OTHER)) == set()
 
 
 def test_a_storage_finds_sealed_blocks_by_the_hash_of_what_it_holds() -> None:
@@ -108,7 +108,7 @@ UPDATE = an_update(raw_cid(b""), sketch=bytes(400))
 
 
 def said(body: Body, *, swarm: SwarmIdentity = SWARM) -> bytes:
-    return encode_envelope(ANN, Announcement(swarm=swarm.id, peer=ANN.peer, number=7, body=body), seal=swarm.messages)
+    return encode_envelope(ANN, Announcement(swarm=swarm.id, peer=ANN.peer, number=7, body=body), encryption=swarm.messages)
 
 
 @pytest.mark.parametrize("body", [UPDATE, Present({"ipfs": ("/ip4/10.0.0.1/tcp/4001",)}), Leaving()])
@@ -150,7 +150,7 @@ def test_an_oversized_message_is_not_even_opened() -> None:
 
 def test_a_member_cannot_speak_for_another_swarm_or_another_member() -> None:
     foreign = encode_envelope(
-        ANN, Announcement(swarm=SwarmIdentity("letters").id, peer=ANN.peer, number=7, body=Leaving()), seal=SWARM.messages
+        ANN, Announcement(swarm=SwarmIdentity("letters").id, peer=ANN.peer, number=7, body=Leaving()), encryption=SWARM.messages
     )
     with pytest.raises(UpdateRejectedError, match="foreign"):
         decode_envelope(foreign, SWARM.id, SWARM.messages)

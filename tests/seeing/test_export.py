@@ -27,13 +27,13 @@ COUNT = np.array(41, np.int64)
 def publish(tmp_path):
     """Puts a model of one weight and one count into the folder `blocks` and into a home; the root."""
 
-    def put(home, number=4, seal=NO_ENCRYPTION, weight=WEIGHT, dtype="float32"):
+    def put(home, number=4, encryption=NO_ENCRYPTION, weight=WEIGHT, dtype="float32"):
         weights = (
             TensorSpec(name="weight", dtype=dtype, shape=weight.shape),
             Fp32(None, make_context(tmp_path)).encode("weight", weight, None, None),
         )
         counts = TensorSpec(name="count", dtype="int64", shape=()), Encoded(COUNT.astype("<i8").tobytes())
-        packed = pack([weights, counts], peer=home.own, kind=AnnouncementKind.UPDATE, number=number, codec="fp32", seal=seal)
+        packed = pack([weights, counts], peer=home.own, kind=AnnouncementKind.UPDATE, number=number, codec="fp32", encryption=encryption)
         storage = DirectoryStorage(DirectoryStorageOptions(tmp_path / "blocks"), make_context(tmp_path))
 
         async def store() -> None:
@@ -128,7 +128,7 @@ def test_a_folder_that_is_not_there_is_the_users_to_mend(home, publish, learnae)
 
 def test_a_sealed_model_needs_the_key_that_the_file_names(home, publish, learnae, tmp_path, monkeypatch):
     key = SwarmKey.generate()
-    publish(home, seal=SwarmIdentity("digits", key).blocks)
+    publish(home, encryption=SwarmIdentity("digits", key).blocks)
     home.configured(swarm={"name": "digits", "key_env": "DIGITS_KEY"}, storage=[{"use": "directory", "path": str(tmp_path / "blocks")}])
     without = learnae("export", home.path, "-o", "model.safetensors")
     assert without.code == 2 and "DIGITS_KEY" in without.err

@@ -118,15 +118,15 @@ def test_deadlines_are_short_again_after_a_slow_time(run_world):
         a, *_ = four(world)
         lines = world.swarm.shared(Lines)
         await trio.sleep(30)
-        before = a.node.pace.deadline_seconds(300)
+        before = a.node.rounds.pace.deadline_seconds(300)
         lines.usual = 0.5
         await trio.sleep(60)
-        slow, merged = a.node.pace.deadline_seconds(300), len(a.trainer.reports)
+        slow, merged = a.node.rounds.pace.deadline_seconds(300), len(a.trainer.reports)
         came = statistics.fmean(report.merged for report in a.trainer.reports[-10:])
         lines.usual = 0.02
         await trio.sleep(60)
         assert len(a.trainer.reports) > merged + 40
-        return before, slow, came, a.node.pace.deadline_seconds(300)
+        return before, slow, came, a.node.rounds.pace.deadline_seconds(300)
 
     before, slow, came, after = run(run_world, main)
     assert max(before, after) < 0.5

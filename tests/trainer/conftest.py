@@ -30,7 +30,7 @@ def make_swarm(tmp_path: Path) -> Iterator[Callable[..., Swarm]]:
     made: list[Swarm] = []
 
     def make(model: nn.Module, *, faults: dict[int, str] | None = None, start: bool = True, resume: Any = None, **config: Any) -> Swarm:
-        terms = SwarmSettings(
+        swarm_settings = SwarmSettings(
             local_steps=config.pop("local_steps", 1),
             patience=config.pop("patience", 0.0),
             config={"faults": {str(number): fault for number, fault in (faults or {}).items()}, **config},
@@ -38,7 +38,7 @@ def make_swarm(tmp_path: Path) -> Iterator[Callable[..., Swarm]]:
             command=(sys.executable, str(NODE)),
             backoff=Backoff(first=0.01, limit=0.05),
         )
-        swarm = Swarm(model, find_shared(model), terms)
+        swarm = Swarm(model, find_shared(model), swarm_settings)
         made.append(swarm)
         if resume is not None:
             swarm.load_state_dict(resume)
@@ -57,14 +57,14 @@ class Watch:
     """Waits for what the listening thread brings about."""
 
     def until(self, swarm: Swarm, condition: Callable[[], bool]) -> None:
-        with swarm._contact.changed:
-            assert swarm._contact.changed.wait_for(condition, 30), "it never came"
+        with swarm._session.changed:
+            assert swarm._session.changed.wait_for(condition, 30), "it never came"
 
     def offer(self, swarm: Swarm) -> None:
-        self.until(swarm, lambda: swarm._contact._exchange.offer is not None)
+        self.until(swarm, lambda: swarm._session._session_state.offer is not None)
 
     def want(self, swarm: Swarm) -> None:
-        self.until(swarm, lambda: swarm._contact._exchange.wanted)
+        self.until(swarm, lambda: swarm._session._session_state.wanted)
 
 
 @pytest.fixture

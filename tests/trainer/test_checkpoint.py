@@ -40,7 +40,7 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
     swarm = make_swarm(model, start=False)
     train(model, optimizer)
     swarm.step(num_samples=5)
-    swarm._contact.journey.adopted(MergeResult("session", 1, 0, 0, b"lineage8", 0, "founded"))
+    swarm._session.model_progress.adopted(MergeResult("session", 1, 0, 0, b"lineage8", 0, "founded"))
     checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm))
     expected = draws()
     other, its_optimizer = net()
@@ -58,17 +58,17 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
 def test_residues_of_low_precision_parameters_are_in_the_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
     model = nn.Linear(2, 2).bfloat16()
     swarm = make_swarm(model, start=False)
-    swarm._contact._copier.residues["weight"].fill_(0.001)
+    swarm._session._copier.residues["weight"].fill_(0.001)
     checkpoint.save(tmp_path, {"swarm": swarm.state_dict()})
     other = make_swarm(nn.Linear(2, 2).bfloat16(), start=False)
     state = checkpoint.newest(tmp_path, LOG)
     assert state is not None
     other.load_state_dict(state["swarm"])
-    assert torch.equal(other._contact._copier.residues["weight"], torch.full((2, 2), 0.001))
+    assert torch.equal(other._session._copier.residues["weight"], torch.full((2, 2), 0.001))
 
 
 def test_residues_of_another_model_are_left_alone(make_swarm: Any) -> None:
-    copier = make_swarm(nn.Linear(2, 1).bfloat16(), start=False)._contact._copier
+    copier = make_swarm(nn.Linear(2, 1).bfloat16(), start=False)._session._copier
     copier.load_residues({"bias": torch.tensor([0.25]), "weight": torch.ones(3), "unknown": torch.zeros(1)})
     assert copier.residues["bias"].tolist() == [0.25] and copier.residues["weight"].tolist() == [[0.0, 0.0]]
 

@@ -58,21 +58,21 @@ def make_model(dtype: torch.dtype) -> nn.Module:
 
 def life(model: nn.Module, *, moved: bool) -> dict[str, Any]:
     """Join, a snapshot, an adoption, a checkpoint: what a trainer does beside training. Its state at the end."""
-    contact = Session(find_shared(model), SwarmSettings(local_steps=1, patience=0.0))
+    session = Session(find_shared(model), SwarmSettings(local_steps=1, patience=0.0))
     sent: list[Any] = []
-    start: Start = contact.begin(sent.append)
-    contact.hear(Want())
-    contact.journey.steps += 1
-    contact.attend()
-    for array in contact.area.pages[0].values():
+    start: Start = session.begin(sent.append)
+    session.hear(Want())
+    session.model_progress.steps += 1
+    session.attend()
+    for array in session.shared_memory.pages[0].values():
         array.fill_(2)
-    contact.hear(MergeResult(start.hello.session, 1, 0, 0, b"lineage8", 0, "merged"))
-    contact.journey.steps += moved
-    contact.attend()
+    session.hear(MergeResult(start.hello.session, 1, 0, 0, b"lineage8", 0, "merged"))
+    session.model_progress.steps += moved
+    session.attend()
     assert sent[-1] == Adopted(1)
-    state = contact.state_dict()
-    assert contact.load_state_dict(state)
-    contact.area.close()
+    state = session.state_dict()
+    assert session.load_state_dict(state)
+    session.shared_memory.close()
     return state
 
 

@@ -67,28 +67,35 @@ class Trainer:
 
     def __init__(self, *, moved: bool) -> None:
         self.model, self.sent = make_model(), list[Any]()
-        self.contact = Session(find_shared(self.model), SwarmSettings(local_steps=1, patience=0.0))
-        self.start: Start = self.contact.begin(self.sent.append)
-        self.contact.hear(Want())
+        self.session = Session(find_shared(self.model), SwarmSettings(local_steps=1, patience=0.0))
+        self.start: Start = self.session.begin(self.sent.append)
+        self.session.hear(Want())
         self.step()
-        for name, page in self.contact.area.pages[0].items():
-            page.copy_(self.contact.area.slots[0][name] + (2 if name == "n" else 1.25))
-        self.contact.hear(MergeResult(self.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
+        for name, page in self.session.shared_memory.pages[0].items():
+            page.copy_(self.session.shared_memory.slots[0][name] + (2 if name == "n" else 1.25))
+        self.session.hear(MergeResult(self.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
         if moved:
-            self.contact.journey.steps += 1
+            self.session.model_progress.steps += 1
             with torch.no_grad():
                 for tensor in (*self.model.parameters(), *self.model.buffers()):
                     tensor.add_(1)
-        self.contact.hear(Want())
+        self.session.hear(Want())
 
     def step(self) -> None:
-        self.contact.journey.steps += 1
-        self.contact.attend()
+        self.session.model_progress.steps += 1
+        self.session.attend()
 
     def state(self) -> Any:
         values = {name: tensor.tolist() for name, tensor in self.model.state_dict().items()}
-        residues = {name: rest.tolist() for name, rest in self.contact.state_dict()["residues"].items()}
-        return values, residues, self.contact.journey.lineage, self.contact.journey.age, self.contact.adoption, self.contact._exchange.offer
+        residues = {name: rest.tolist() for name, rest in self.session.state_dict()["residues"].items()}
+        return (
+            values,
+            residues,
+            self.session.model_progress.lineage,
+            self.session.model_progress.age,
+            self.session.adoption,
+            self.session._session_state.offer,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -106,13 +113,13 @@ def make() -> Iterator[Callable[..., Trainer]]:
 
     yield trainer
     for one in made:
-        one.contact.area.close()
+        one.session.shared_memory.close()
 
 
 def instructions(make: Callable[..., Trainer], act: str, **how: bool) -> int:
     trainer = make(**how)
     with Interrupts() as counted:
-        getattr(trainer.contact, act)()
+        getattr(trainer.session, act)()
     return counted.seen
 
 
@@ -155,10 +162,10 @@ def half_way(trainer: Trainer) -> None:
     at_once, copying._as_one = copying._as_one, as_one
     try:
         with pytest.raises(KeyboardInterrupt):
-            trainer.contact.attend()
+            trainer.session.attend()
     finally:
         copying._as_one = at_once
-    assert trainer.contact._adopting is not None
+    assert trainer.session._adopting is not None
     assert trainer.model.n.tolist() in ([1, 1, 1], [2, 2, 2])
 
 
@@ -167,16 +174,16 @@ def half_way(trainer: Trainer) -> None:
 def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: Callable[..., Trainer], moved: bool, first: int) -> None:
     count, expected = instructions(make, "attend", moved=moved), make(moved=moved)
     expected.step()
-    assert expected.contact.adoption == 1 and count > 500
+    assert expected.session.adoption == 1 and count > 500
     for at in range(first, count, STRIDE):
         trainer = make(moved=moved)
-        trainer.contact.journey.steps += 1
-        assert interrupted(trainer, trainer.contact.attend, at)
+        trainer.session.model_progress.steps += 1
+        assert interrupted(trainer, trainer.session.attend, at)
         half = {name: tensor.tolist() for name, tensor in trainer.model.state_dict().items()}
         begun = {name: value for name, value in half.items() if value != make_model().state_dict()[name].tolist()}
         if not moved:
             assert not begun or half == expected.state()[0], f"at {at} the interrupt came through with the model adopted in part"
-        trainer.contact.attend()
+        trainer.session.attend()
         assert trainer.state() == expected.state(), f"interrupted at {at} of {count}"
         assert Adopted(1) in trainer.sent
 
@@ -191,14 +198,14 @@ def test_a_handler_that_saves_or_leaves_anywhere_within_an_adoption_finds_and_le
     names, untouched = list(make_model().state_dict()), make(moved=True).state()[:2]
     for at in range(first, count, STRIDE):
         trainer, found = make(moved=True), list[Any]()
-        trainer.contact.journey.steps += 1
+        trainer.session.model_progress.steps += 1
 
         def handler(trainer: Trainer = trainer, found: list[Any] = found) -> None:
-            getattr(trainer.contact, call)()
+            getattr(trainer.session, call)()
             found.append(trainer.state()[:2])
 
         with Interrupts(at, handler):
-            trainer.contact.attend()
+            trainer.session.attend()
         assert found[0] in (untouched, expected.state()[:2]), f"at {at} a checkpoint of {names} has the adoption in part"
         assert trainer.state() == expected.state(), f"a handler came at {at} of {count}"
 
@@ -210,16 +217,16 @@ def test_a_handler_cannot_step_within_a_step(make: Callable[..., Trainer], call:
     refused = 0
     for at in range(60, count - 60, 5 * STRIDE):
         trainer = make(moved=True)
-        trainer.contact.journey.steps += 1
+        trainer.session.model_progress.steps += 1
 
         def handler(trainer: Trainer = trainer) -> None:
             nonlocal refused
             with pytest.raises(RuntimeError, match="signal's handler"):
-                getattr(trainer.contact, call)(*[0.0] * (call == "flush"))
+                getattr(trainer.session, call)(*[0.0] * (call == "flush"))
             refused += 1
 
         with Interrupts(at, handler):
-            trainer.contact.attend()
+            trainer.session.attend()
         assert trainer.state() == expected.state()
     assert refused > 5
 
@@ -232,11 +239,11 @@ def test_an_adoption_that_is_interrupted_twice_is_finished_in_the_next_step(
     expected.step()
     for at in range(first, count, 3 * STRIDE):
         trainer = make(moved=True)
-        trainer.contact.journey.steps += 1
+        trainer.session.model_progress.steps += 1
         with monkeypatch.context() as patch:
             second_attempts(patch, at * 7 % count)
-            interrupted(trainer, trainer.contact.attend, at)
-        trainer.contact.attend()
+            interrupted(trainer, trainer.session.attend, at)
+        trainer.session.attend()
         assert trainer.state() == expected.state(), f"interrupted at {at} and {at * 7 % count} of {count}"
         assert Adopted(1) in trainer.sent
 
@@ -245,9 +252,9 @@ def test_an_adoption_that_is_interrupted_twice_is_finished_in_the_next_step(
 def test_an_adoption_that_was_interrupted_twice_is_finished_by_leaving_and_by_a_checkpoint(make: Callable[..., Trainer], end: str) -> None:
     expected, trainer = make(moved=True), make(moved=True)
     expected.step()
-    trainer.contact.journey.steps += 1
+    trainer.session.model_progress.steps += 1
     half_way(trainer)
-    getattr(trainer.contact, end)()
+    getattr(trainer.session, end)()
     assert trainer.state()[:2] == expected.state()[:2]
 
 
@@ -259,7 +266,7 @@ def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[.
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.add_(8)
-    trainer.step() if counted else trainer.contact.finish()
+    trainer.step() if counted else trainer.session.finish()
     assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (5, 5, 2)]
 
 
@@ -268,15 +275,17 @@ def test_a_snapshot_that_is_interrupted_anywhere_is_handed_over_whole_and_once_o
     count = instructions(make, "attend", moved=True)
     for at in range(first, count, STRIDE):
         trainer = make(moved=True)
-        trainer.contact.journey.steps += 1
-        interrupted(trainer, trainer.contact.attend, at)
-        trainer.contact.attend()
+        trainer.session.model_progress.steps += 1
+        interrupted(trainer, trainer.session.attend, at)
+        trainer.session.attend()
         taken: Sequence[Taken] = [message for message in trainer.sent if isinstance(message, Taken)]
         assert {(message.slot, message.number) for message in taken} == {(0, 1), (1, 2)} and taken[0].number == 1
         for name, tensor in trainer.model.state_dict().items():
-            rest = trainer.contact._copier.residues.get(name, 0.0)
-            assert torch.equal(trainer.contact.area.slots[1][name], tensor.to(torch.int64 if name == "n" else torch.float32) + rest)
-        assert trainer.contact._exchange.lent(1) and not trainer.contact._exchange.wanted
+            rest = trainer.session._copier.residues.get(name, 0.0)
+            assert torch.equal(
+                trainer.session.shared_memory.slots[1][name], tensor.to(torch.int64 if name == "n" else torch.float32) + rest
+            )
+        assert trainer.session._session_state.lent(1) and not trainer.session._session_state.wanted
 
 
 def test_an_error_of_the_model_is_raised_as_it_is_and_adopts_nothing(make: Callable[..., Trainer]) -> None:

@@ -20,7 +20,7 @@ from learnae.trainer.status import SwarmSettings
 from learnae.trainer.swarm import Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
-PLACES = ("contact.finish", "node.stop", "contact.area.close", "terms.on_leave")
+PLACES = ("session.finish", "node.stop", "session.shared_memory.close", "swarm_settings.on_leave")
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def interrupt(swarm: Swarm, place: str, times: int) -> None:
 def test_leaving_that_is_interrupted_leaves_all_the_same(tmp_path: Path, place: str) -> None:
     swarm = learnae.join(nn.Linear(2, 1), "a", home=tmp_path)
     swarm.step()
-    descriptor = swarm._contact.area.fd
+    descriptor = swarm._session.shared_memory.fd
     interrupt(swarm, place, 1)
     with pytest.raises(KeyboardInterrupt):
         swarm.leave()
@@ -69,7 +69,8 @@ def test_leaving_that_is_interrupted_leaves_all_the_same(tmp_path: Path, place: 
 
 
 @pytest.mark.parametrize(
-    ("place", "ending"), [("contact.finish", "leave"), ("contact.area.close", "leave"), ("node.stop", "join"), ("terms.on_leave", "forget")]
+    ("place", "ending"),
+    [("session.finish", "leave"), ("session.shared_memory.close", "leave"), ("node.stop", "join"), ("swarm_settings.on_leave", "forget")],
 )
 def test_what_two_interrupts_left_undone_is_done_by_whatever_comes_next(tmp_path: Path, place: str, ending: str) -> None:
     model = nn.Linear(2, 1)
@@ -92,10 +93,10 @@ def test_a_handler_of_signals_that_leaves_while_the_swarm_is_left_is_no_error(tm
     swarm = learnae.join(nn.Linear(2, 1), "a", home=tmp_path)
     finish = Session.finish
 
-    def again(contact: Session) -> None:
+    def again(session: Session) -> None:
         monkeypatch.setattr(Session, "finish", finish)
         swarm.leave()
-        finish(contact)
+        finish(session)
 
     monkeypatch.setattr(Session, "finish", again)
     swarm.leave()

@@ -17,11 +17,11 @@ from learnae.trainer.status import SwarmSettings
 class Node:
     """It hears a message or not when the trainer is interrupted in sending it, so many times."""
 
-    def __init__(self, contact: Session, kind: type, interrupts: int, *, heard: bool) -> None:
-        self.contact, self.kind, self.interrupts, self.heard = contact, kind, interrupts, heard
+    def __init__(self, session: Session, kind: type, interrupts: int, *, heard: bool) -> None:
+        self.session, self.kind, self.interrupts, self.heard = session, kind, interrupts, heard
         self.sent: list[Any] = []
-        self.start: Start = contact.begin(self.hear)
-        contact.hear(Want())
+        self.start: Start = session.begin(self.hear)
+        session.hear(Want())
 
     def hear(self, message: Any) -> None:
         cut = isinstance(message, self.kind) and self.interrupts > 0
@@ -33,48 +33,48 @@ class Node:
 
 
 @pytest.fixture
-def contact(zeros: nn.Module) -> Iterator[Session]:
-    contact = Session(find_shared(zeros), SwarmSettings(local_steps=1, patience=0.0))
-    yield contact
-    contact.area.close()
+def session(zeros: nn.Module) -> Iterator[Session]:
+    session = Session(find_shared(zeros), SwarmSettings(local_steps=1, patience=0.0))
+    yield session
+    session.shared_memory.close()
 
 
-def step(contact: Session) -> None:
-    contact.journey.steps += 1
-    if contact.journey.steps >= contact.due:
-        contact.attend()
+def step(session: Session) -> None:
+    session.model_progress.steps += 1
+    if session.model_progress.steps >= session.due:
+        session.attend()
 
 
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(contact: Session, interrupts: int, heard: bool) -> None:
-    node = Node(contact, Taken, interrupts, heard=heard)
+def test_a_snapshot_that_was_interrupted_as_it_was_sent_stops_nothing(session: Session, interrupts: int, heard: bool) -> None:
+    node = Node(session, Taken, interrupts, heard=heard)
     with pytest.raises(KeyboardInterrupt):
-        step(contact)
+        step(session)
     if heard:
         for answer in (Want(), Release(0)):
-            contact.hear(answer)
+            session.hear(answer)
     for _ in range(3):
-        step(contact)
+        step(session)
     numbers = [taken.number for taken in node.sent]
     assert numbers == sorted(numbers) and numbers[-1] == (2 if heard else 1)
-    assert not contact._exchange.wanted and contact.due == NEVER
+    assert not session._session_state.wanted and session.due == NEVER
 
 
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_an_adoption_that_was_interrupted_as_it_was_told_is_told_and_counted(
-    contact: Session, zeros: nn.Module, interrupts: int, heard: bool
+    session: Session, zeros: nn.Module, interrupts: int, heard: bool
 ) -> None:
-    node = Node(contact, Adopted, interrupts, heard=heard)
-    step(contact)
-    for page in contact.area.pages[0].values():
+    node = Node(session, Adopted, interrupts, heard=heard)
+    step(session)
+    for page in session.shared_memory.pages[0].values():
         page.fill_(2.0)
-    contact.hear(MergeResult(node.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
+    session.hear(MergeResult(node.start.hello.session, 1, 0, 0, b"lineage8", 100, "merged"))
     with pytest.raises(KeyboardInterrupt):
-        step(contact)
+        step(session)
     if heard:
-        contact.hear(Release(0))
-    step(contact)
-    assert Adopted(1) in node.sent and contact.adoption == 1
-    assert (contact.journey.age, zeros.weight.tolist()) == (103, [[2.0, 2.0]])
+        session.hear(Release(0))
+    step(session)
+    assert Adopted(1) in node.sent and session.adoption == 1
+    assert (session.model_progress.age, zeros.weight.tolist()) == (103, [[2.0, 2.0]])

@@ -51,9 +51,13 @@ def test_a_file_and_what_overrides_it_decide(zeros: nn.Module, tmp_path: Path) -
     file = tmp_path / "learnae.toml"
     file.write_text('[swarm]\nname = "a"\n[peer]\nhome = "here"\n[train]\nlocal_steps = 3\n[model]\nkeep_local = ["bias"]\n')
     with learnae.join(zeros, config=file, overrides=["train.patience=0.5"]) as swarm:
-        assert (swarm._terms.local_steps, swarm._terms.patience, swarm._terms.home) == (3, 0.5, str(tmp_path / "here"))
-        assert swarm._terms.config["swarm"]["name"] == "a" and swarm._terms.folder == str(tmp_path)
-        assert list(swarm._contact.area.slots[0]) == ["weight"]
+        assert (swarm._swarm_settings.local_steps, swarm._swarm_settings.patience, swarm._swarm_settings.home) == (
+            3,
+            0.5,
+            str(tmp_path / "here"),
+        )
+        assert swarm._swarm_settings.config["swarm"]["name"] == "a" and swarm._swarm_settings.folder == str(tmp_path)
+        assert list(swarm._session.shared_memory.slots[0]) == ["weight"]
 
 
 def test_a_peer_knows_its_own_public_key(zeros: nn.Module, tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_a_status_is_short_to_read(zeros: nn.Module, tmp_path: Path) -> None:
 
 def test_a_document_serves_as_well_as_a_file(zeros: nn.Module, tmp_path: Path) -> None:
     with learnae.join(zeros, "b", config={"train": {"local_steps": 4}}, home=tmp_path / "home") as swarm:
-        assert swarm._terms.local_steps == 4 and swarm._terms.config["swarm"]["name"] == "b"
+        assert swarm._swarm_settings.local_steps == 4 and swarm._swarm_settings.config["swarm"]["name"] == "b"
 
 
 def test_a_mistake_in_the_file_is_raised_at_once(zeros: nn.Module) -> None:
@@ -139,7 +143,7 @@ def test_frozen_tensors_that_come_from_a_checkpoint_are_those_that_count(tmp_pat
         model.load_state_dict(loaded.state_dict())
 
     with learnae.join(model, "a", home=tmp_path / "home", resume=load) as swarm:
-        assert swarm._contact._shared.frozen == find_shared(loaded).frozen
+        assert swarm._session._shared.frozen == find_shared(loaded).frozen
 
 
 def test_what_a_checkpoint_says_is_in_the_first_hello(zeros: nn.Module, tmp_path: Path) -> None:
@@ -184,7 +188,7 @@ def test_what_stayed_local_by_itself_does_so_when_it_is_resumed(tmp_path: Path) 
     first, again = (nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.BatchNorm1d(1, affine=False)}) for _ in range(2))
     first["b"].running_var.fill_(math.inf)
     with learnae.join(first, "a", home=tmp_path) as swarm:
-        state, specs = swarm.state_dict(), swarm._contact._shared.specs
+        state, specs = swarm.state_dict(), swarm._session._shared.specs
     for resume in (state, lambda home: state):
         with learnae.join(again, "a", home=tmp_path, resume=resume) as swarm:
-            assert swarm._contact._shared.specs == specs and "b.running_var" not in {spec.name for spec in specs}
+            assert swarm._session._shared.specs == specs and "b.running_var" not in {spec.name for spec in specs}

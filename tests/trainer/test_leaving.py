@@ -50,7 +50,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: BaseExcep
     monkeypatch.setattr(owner, name, call)
 
 
-STAGES = [("_contact", "finish"), ("_node", "stop")]
+STAGES = [("_session", "finish"), ("_node", "stop")]
 
 
 @pytest.mark.parametrize(("part", "stage"), STAGES)
@@ -83,7 +83,7 @@ def test_a_rerun_cell_ends_what_interrupts_kept_from_leaving(
 def test_a_model_that_cannot_take_up_a_merged_one_keeps_nobody_from_leaving(
     swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cut(monkeypatch, swarm._contact, "finish", RuntimeError("out of memory"))
+    cut(monkeypatch, swarm._session, "finish", RuntimeError("out of memory"))
     swarm.leave()
     assert nodes() == 0 and "out of memory" in capfd.readouterr().err
     claim(tmp_path).close()
@@ -92,16 +92,16 @@ def test_a_model_that_cannot_take_up_a_merged_one_keeps_nobody_from_leaving(
 def test_a_handler_that_leaves_within_a_step_does_not_wait_and_the_node_ends_after_it(
     swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contact, snapshot, told = swarm._contact, swarm._contact._copier.snapshot, []
+    session, snapshot, told = swarm._session, swarm._session._copier.snapshot, []
 
     def with_a_handler(*args: Any) -> None:
         swarm.leave()
         told.append(swarm._membership.ended)
         snapshot(*args)
 
-    monkeypatch.setattr(contact._copier, "snapshot", with_a_handler)
-    with contact.changed:
-        assert contact.changed.wait_for(lambda: contact._exchange.wanted, 60)
+    monkeypatch.setattr(session._copier, "snapshot", with_a_handler)
+    with session.changed:
+        assert session.changed.wait_for(lambda: session._session_state.wanted, 60)
     swarm.step()
     assert told == [False]
     with pytest.raises(RuntimeError, match="has left"):
@@ -137,7 +137,7 @@ def test_the_collector_waits_for_nothing_and_whoever_joins_next_does(swarm: Swar
         raise AssertionError(f"waited for {thread.name}, in a callback of the collector")
 
     member = swarm._membership
-    with swarm._contact.changed:  # a lock that the thread needs which leaves
+    with swarm._session.changed:  # a lock that the thread needs which leaves
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "join", refuse)
             member.forgotten()
@@ -150,7 +150,7 @@ def test_a_forked_child_waits_for_no_lock_that_a_thread_of_its_parent_held(swarm
     held, end = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with swarm._contact.changed, swarm._node._guard:
+        with swarm._session.changed, swarm._node._guard:
             held.set()
             end.wait(60)
 

@@ -36,10 +36,10 @@ def test_whole_samples_count_however_they_come(swarm: Swarm, samples: Any) -> No
 def test_a_step_with_samples_that_cannot_be_counts_for_nothing(swarm: Swarm, samples: Any, due: bool) -> None:
     swarm.step(num_samples=4, loss=0.5)
     if due:
-        swarm._contact.due = 0
+        swarm._session.due = 0
     with pytest.raises((ValueError, TypeError), match="samples is"):
         swarm.step(num_samples=samples, loss=0.25)
-    assert (swarm.status.steps, swarm.status.samples, swarm._journey.loss) == (1, 4, 0.5)
+    assert (swarm.status.steps, swarm.status.samples, swarm._model_progress.loss) == (1, 4, 0.5)
 
 
 @pytest.mark.parametrize("loss", [torch.ones(3), "0.5", [0.5], {"loss": 1}, 10**400])
@@ -53,7 +53,7 @@ def test_a_loss_may_be_missing_or_not_a_number(swarm: Swarm) -> None:
     swarm.step(4, None)
     swarm.step(4, math.nan)
     swarm.step(4, torch.tensor([0.5]))
-    assert swarm._journey.progress(0).loss == 0.5
+    assert swarm._model_progress.progress(0).loss == 0.5
 
 
 def test_more_samples_than_can_be_told_are_refused(swarm: Swarm) -> None:

@@ -79,7 +79,7 @@ def test_each_ending_has_words(end: NodeExit, words: str) -> None:
 
 def test_what_a_node_writes_before_its_link_is_open_is_in_its_last_words(make_swarm: Any, zeros: Any, monkeypatch: Any) -> None:
     swarm = make_swarm(zeros, start=False)
-    log = swarm._node._teller.log = Log()
+    log = swarm._node._exit_reporter.log = Log()
     swarm._node._command = (sys.executable, "-c", "import os; os.write(2, b'Fatal: the library is broken'); os._exit(1)")
     swarm.start()
     while not log.told:
@@ -90,7 +90,7 @@ def test_what_a_node_writes_before_its_link_is_open_is_in_its_last_words(make_sw
 
 def test_a_thread_that_supervises_survives_whatever_goes_wrong_in_it(make_swarm: Any, zeros: Any, watch: Any) -> None:
     swarm = make_swarm(zeros, start=False)
-    begin, calls = swarm._contact.begin, []
+    begin, calls = swarm._session.begin, []
 
     def begins(send: Any) -> Any:
         calls.append(send)
@@ -98,7 +98,7 @@ def test_a_thread_that_supervises_survives_whatever_goes_wrong_in_it(make_swarm:
             raise ZeroDivisionError("a bug of ours")
         return begin(send)
 
-    swarm._contact.begin = begins
+    swarm._session.begin = begins
     swarm.start()
     watch.want(swarm)
     assert "ZeroDivisionError" in swarm._node.last_error and swarm.status.node_starts == 3
@@ -109,7 +109,7 @@ BUGGY = "import sys, learnae.node.__main__ as node; node._build = lambda *_: {}[
 
 def test_a_bug_in_the_node_reaches_the_log_of_the_trainer_with_the_place(make_swarm: Any, zeros: Any) -> None:
     swarm = make_swarm(zeros, start=False)
-    log = swarm._node._teller.log = Log()
+    log = swarm._node._exit_reporter.log = Log()
     swarm._node._command = (sys.executable, "-c", BUGGY)
     swarm.start()
     while not log.told:

@@ -80,7 +80,7 @@ def test_flush_does_not_wait_for_a_node_that_has_nothing_to_offer(make_swarm: An
 def test_a_node_that_dies_is_replaced_and_its_offer_is_void(make_swarm: Any, watch: Any, zeros: nn.Module, fault: str) -> None:
     swarm = make_swarm(zeros, faults={0: fault})
     swarm.step()
-    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
+    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._session._session_state.wanted)
     swarm.step()
     watch.offer(swarm)
     swarm.step()
@@ -95,7 +95,7 @@ def test_a_node_killed_in_a_long_pause_of_the_trainer_is_back_without_a_step(mak
     watch.want(swarm)
     for starts in (2, 3):
         os.kill(swarm._node.pid, signal.SIGKILL)
-        watch.until(swarm, lambda starts=starts: swarm._node.starts == starts and swarm._contact._exchange.wanted)
+        watch.until(swarm, lambda starts=starts: swarm._node.starts == starts and swarm._session._session_state.wanted)
     swarm.step()
     watch.offer(swarm)
     swarm.step()
@@ -111,7 +111,7 @@ def test_a_node_killed_after_the_adoption_learns_the_number_from_the_next_hello(
     os.kill(swarm._node.pid, signal.SIGSTOP)
     swarm.step()
     os.kill(swarm._node.pid, signal.SIGKILL)
-    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
+    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._session._session_state.wanted)
     assert [line.split()[1] for line in (tmp_path / "hellos").read_text().splitlines()] == ["0", "1"]
 
 
@@ -125,7 +125,7 @@ def test_any_other_failure_to_start_does_not_stop_training(make_swarm: Any, watc
     swarm = make_swarm(zeros, faults={0: "crash", 1: "config"})
     for _ in range(100):
         swarm.step()
-    watch.until(swarm, lambda: swarm._node.starts == 3 and swarm._contact._exchange.wanted)
+    watch.until(swarm, lambda: swarm._node.starts == 3 and swarm._session._session_state.wanted)
 
 
 def test_a_program_that_is_not_there_does_not_stop_training(make_swarm: Any, zeros: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_a_node_that_refuses_after_all_patience_is_told_of_and_started_again(
 ) -> None:
     swarm = make_swarm(zeros, faults={0: "config"}, start=False)
     swarm.start(timeout=0)
-    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
+    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._session._session_state.wanted)
     assert "avrage" in capfd.readouterr().err
     assert "avrage" in swarm.status.last_error
 
@@ -197,7 +197,7 @@ def test_load_state_dict_starts_another_run_that_names_the_old_one(make_swarm: A
     swarm.step(num_samples=4)
     state = swarm.state_dict()
     swarm.load_state_dict(state)
-    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._contact._exchange.wanted)
+    watch.until(swarm, lambda: swarm._node.starts == 2 and swarm._session._session_state.wanted)
     first, second = (line.split(" ") for line in (tmp_path / "hellos").read_text().splitlines())
     assert second[0] != first[0] and second[1:] == ["0", first[0], "1"]
     status = swarm.status
@@ -259,7 +259,7 @@ def test_a_step_with_nothing_due_takes_no_lock(make_swarm: Any, zeros: nn.Module
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with swarm._contact.changed:
+        with swarm._session.changed:
             held.set()
             done.wait(30)
 

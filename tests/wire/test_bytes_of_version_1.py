@@ -52,7 +52,7 @@ BODIES: dict[str, Body] = {
 
 def message(body: Body, swarm: SwarmIdentity) -> bytes:
     announcement = Announcement(swarm=swarm.id, peer=IDENTITY.peer, number=7, body=body)
-    return encode_envelope(IDENTITY, announcement, seal=swarm.messages)
+    return encode_envelope(IDENTITY, announcement, encryption=swarm.messages)
 
 
 def entries(codec: Codec) -> Iterator[tuple[TensorSpec, Encoded]]:
@@ -68,7 +68,7 @@ def entries(codec: Codec) -> Iterator[tuple[TensorSpec, Encoded]]:
 
 def packed(codec: type[Codec], name: str, swarm: SwarmIdentity, home: Path) -> Packed:
     made = codec(NoOptions(), make_context(home))
-    return pack(entries(made), peer=IDENTITY.peer, kind=AnnouncementKind.UPDATE, number=7, codec=name, seal=swarm.blocks)
+    return pack(entries(made), peer=IDENTITY.peer, kind=AnnouncementKind.UPDATE, number=7, codec=name, encryption=swarm.blocks)
 
 
 def digest(items: list[str]) -> str:

@@ -50,7 +50,7 @@ def make_receiver(swarm: SwarmIdentity) -> Receiver:
         peers=peers,
         runtime=make_runtime(clock=trio.current_time),
         on_change=lambda peer, state: None,
-        seal=swarm.messages,
+        encryption=swarm.messages,
     )
 
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 PEER = peer_named("a")
 
 
-def model(seal: Encryption = NO_ENCRYPTION) -> Packed:
+def model(encryption: Encryption = NO_ENCRYPTION) -> Packed:
     """A large tensor of several blocks, and small ones that share one."""
     chance = np.random.default_rng(0)
     shapes = {"embedding": (300_000,), "bias": (7,), "scale": (3, 2)}
     tensors = {name: chance.normal(size=shape).astype("<f4") for name, shape in shapes.items()}
     entries = [(TensorSpec(name=name, dtype="float32", shape=array.shape), Encoded(array.tobytes(), {})) for name, array in tensors.items()]
-    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=3, codec="fp32", seal=seal)
+    return pack(entries, peer=PEER, kind=AnnouncementKind.UPDATE, number=3, codec="fp32", encryption=encryption)
 
 
 async def stored(storage: Storage, packed: Packed) -> set[Cid]:

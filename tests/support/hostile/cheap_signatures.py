@@ -94,7 +94,7 @@ class Listener:
         self.receiver = Receiver(
             own=signer("me").peer,
             swarm=self.swarm.id,
-            seal=self.swarm.messages,
+            encryption=self.swarm.messages,
             admission=Admission(),
             inbox=Inbox(1024, peers.trusts),
             peers=peers,

@@ -66,11 +66,11 @@ class Sensor:
         encode_envelope(
             self._identity,
             Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=0, body=Sample(payload)),
-            seal=self._swarm.messages,
+            encryption=self._swarm.messages,
         )
         number = self._numbers.next()
         announcement = Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=number, body=Sample(payload))
-        self._send(encode_envelope(self._identity, announcement, seal=self._swarm.messages))
+        self._send(encode_envelope(self._identity, announcement, encryption=self._swarm.messages))
         return number
 
     def close(self) -> None:
