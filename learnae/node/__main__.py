@@ -82,7 +82,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     with suppress(OSError):  # a full disk keeps nobody from training
         keep(config, home.path)
     identity = Identity.load_or_create(home.key_path)
-    log = log.bind(swarm=config.swarm.name, peer=identity.peer[:8])
+    log = log.bind(swarm=config.swarm.name, own=identity.peer[:8])
     observers.enter_context(observing(config, manager, identity.peer))
     runtime = Runtime(
         home=home.path,

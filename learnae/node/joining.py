@@ -129,7 +129,9 @@ class LineageAdoption:
         round_record.outcome = outcome
 
     def _tell(self, lineage: bytes, entry: InboxEntry, age: int, outcome: str) -> None:
-        facts = {"lineage": lineage.hex(), "peer": entry.peer[:8], "age": age, "left_behind_by_an_earlier_run": entry.backlog}
+        facts = {"lineage": lineage.hex(), "age": age, "left_behind_by_an_earlier_run": entry.backlog}
+        if entry.peer != self.lineage_state.own:
+            facts["peer"] = entry.peer[:8]
         if outcome in ABANDONING:
             facts["consequence"] = f"what was learned in lineage {self.lineage_state.lineage.hex()} is not in this peer's model any more"
         say = self.runtime.log.warning if entry.backlog or outcome in ABANDONING else self.runtime.log.info

@@ -52,7 +52,7 @@ def make_context(
         share=shared or SharedResources(),
         clock=clock,
         rng=np.random.default_rng(seed),
-        log=structlog.get_logger().bind(peer=peer),
+        log=structlog.get_logger().bind(own=peer),
         in_thread=in_thread or run_in_thread,
         channel=channel,
     )

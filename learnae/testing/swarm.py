@@ -273,7 +273,7 @@ class SimulatedPeer:
 
     def _runtime(self) -> Runtime:
         log = structlog.wrap_logger(self.swarm.logger, wrapper_class=structlog.make_filtering_bound_logger(self.swarm.level)).bind(
-            peer=self.name
+            own=self.name
         )
         seed = int.from_bytes(hashlib.sha256(f"{self.swarm.seed}/{self.name}/{self._starts}".encode()).digest()[:8], "big")
         folder = self.swarm.folder / self.name

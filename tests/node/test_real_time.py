@@ -72,7 +72,7 @@ def peers(tmp_path: Path):
             in_thread=in_worker_threads(),
             in_watcher_thread=in_worker_threads(2, abandon=True),
             share=SharedResources(),
-            log=structlog.get_logger().bind(peer=name),
+            log=structlog.get_logger().bind(own=name),
         )
         config = load_document(document, folder=tmp_path, options_of=manager.options_of(tmp_path))
         identity, history = Identity.load_or_create(home / "key"), History.open(home / "history.sqlite")
@@ -122,6 +122,6 @@ def test_folders_that_vanish_stop_nothing_for_good(peers, tmp_path):
 
     with capture_logs() as logs:
         trio.run(partial(run_both, [peers("a", 0.0), peers("b", 8.0)], main))
-    told = [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == "a"]
+    told = [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == "a"]
     assert told.count(("outage", "putting blocks by storage directory")) == 1
     assert told.count(("outage.over", "putting blocks by storage directory")) == 1

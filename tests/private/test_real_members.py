@@ -76,7 +76,7 @@ def test_members_train_through_the_noise_of_a_stranger_who_learns_nothing(
         assert history.counts()["seal"] >= 24
         history.close()
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    told = {(line["peer"], line["count"]) for line in lines if line["event"] == "messages.refused" and line["reason"] == "seal"}
+    told = {(line["own"], line["count"]) for line in lines if line["event"] == "messages.refused" and line["reason"] == "seal"}
     assert told == {(peer[:8], count) for peer in peers for count in (1, 10)}
 
 

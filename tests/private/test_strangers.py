@@ -144,7 +144,7 @@ def test_noise_between_the_messages_is_counted_and_logged_without_a_flood_and_ch
         a, b = run_world(main)
     assert a.history.counts()["seal"] == 210 and a.history.counts()["oversized"] == 30
     assert merged_from(a) == {b.peer} and merged_from(b) == {a.peer}
-    told = [(line["reason"], line["count"]) for line in logs if line["event"] == "messages.refused" and line["peer"] == "a"]
+    told = [(line["reason"], line["count"]) for line in logs if line["event"] == "messages.refused" and line["own"] == "a"]
     assert sorted(told) == [("oversized", 1), ("oversized", 10), ("seal", 1), ("seal", 10), ("seal", 100)]
 
 

@@ -95,7 +95,7 @@ def test_a_medium_that_fails_at_the_relay_is_one_outage_and_holds_no_round_up(ru
 
     with capture_logs() as logs:
         rounds = run(main)
-    lines = [line for line in logs if line["event"].startswith("outage") and line["peer"] == "relay-0"]
+    lines = [line for line in logs if line["event"].startswith("outage") and line["own"] == "relay-0"]
     assert [line["what"] for line in lines] == ["putting blocks by storage right"]
     assert rounds >= 18
 
@@ -113,7 +113,7 @@ def test_a_put_of_what_is_carried_that_hangs_holds_no_round_up(run: Run) -> None
 
     with capture_logs() as logs:
         relay = run(main)
-    lines = [line for line in logs if line["event"].startswith("outage") and line["peer"] == "relay-0"]
+    lines = [line for line in logs if line["event"].startswith("outage") and line["own"] == "relay-0"]
     assert [line["what"] for line in lines] == ["putting blocks by storage right"]
     assert len(relay.trainer.reports) >= 88
     assert max(report.seconds for report in relay.trainer.reports[3:]) < 1

@@ -18,7 +18,7 @@ LINEAGE = b"lineage1"
 
 
 def outages(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
 
 
 def merges(peer) -> int:
@@ -150,7 +150,7 @@ def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_l
         a = run_world(main, strategies={"announcer": {"mad": Mad}})
     assert len(a.trainer.reports) > 90
     assert 5 < Mad.calls < 15
-    [line] = [line for line in logs if line["event"] == "outage" and line["peer"] == "a"]
+    [line] = [line for line in logs if line["event"] == "outage" and line["own"] == "a"]
     assert "bad-luck" in line["cause"]
 
 

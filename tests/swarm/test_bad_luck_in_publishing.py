@@ -16,7 +16,7 @@ LINEAGE = b"together"
 
 
 def told(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
 
 
 def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_ends_are_told_once(run_world):

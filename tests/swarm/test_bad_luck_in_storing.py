@@ -19,7 +19,7 @@ LINEAGE = b"together"
 
 
 def told(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
 
 
 def outcomes(peer) -> list[str]:

@@ -30,7 +30,7 @@ def value(peer) -> float:
 
 
 def failures(logs, peer: str = "a") -> set[tuple[str, str]]:
-    return {(line["plugin"], line["log_level"]) for line in logs if line["event"] == "plugin.failed" and line["peer"] == peer}
+    return {(line["plugin"], line["log_level"]) for line in logs if line["event"] == "plugin.failed" and line["own"] == peer}
 
 
 def verdicts(peer):

@@ -66,5 +66,5 @@ def test_many_lineages_under_one_name_are_reported_up_to_a_bound(run_world):
     with capture_logs() as logs:
         a = run_world(main)
     assert len(a.trainer.reports[-1].splits) == MOST
-    told = [line["what"] for line in logs if line["event"] == "outage" and line["peer"] == "a"]
+    told = [line["what"] for line in logs if line["event"] == "outage" and line["own"] == "a"]
     assert len(told) == MOST

@@ -143,7 +143,7 @@ async def two(world, **settings):
 
 def told(logs) -> list[str]:
     """All that a says about what went wrong."""
-    return [str(line) for line in logs if line.get("peer") == "a" and line["log_level"] in ("warning", "error")]
+    return [str(line) for line in logs if line.get("own") == "a" and line["log_level"] in ("warning", "error")]
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
