@@ -1,0 +1,257 @@
+"""A network in memory: streams with delay, speed and a window, for virtual time. Peers can be cut off, frozen and killed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+from learnae_libp2p.streams.transport import Connection, Handler, Stream, StreamClosedError, UnreachableError
+
+WINDOW_BYTES = 1 << 18
+STALL_SECONDS = 5.0  # as yamux does it: a writer whose reader does not read is reset
+
+
+@attrs.define(eq=False)
+class Pipe:
+    """One direction of a stream."""
+
+    network: FakeNetwork
+    source: str
+    target: str
+    waiting: deque[tuple[float, bytes]] = attrs.field(factory=deque)
+    size: int = 0
+    ended: bool = False
+    broken: bool = False
+    free_at: float = 0.0
+    lot: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    def break_off(self) -> None:
+        self.broken = True
+        self.lot.unpark_all()
+
+    async def send(self, data: bytes) -> None:
+        for start in range(0, len(data), 1 << 16):
+            piece = data[start : start + (1 << 16)]
+            with trio.move_on_after(STALL_SECONDS) as stall:
+                while self.size and self.size + len(piece) > WINDOW_BYTES and not self.broken:
+                    await self.lot.park()
+            if stall.cancelled_caught:
+                self.break_off()
+            if self.broken or self.ended:
+                raise StreamClosedError("reset")
+            now = trio.current_time()
+            self.free_at = max(self.free_at, now) + len(piece) / self.network.speed(self.source, self.target)
+            self.waiting.append((self.free_at + self.network.delay, piece))
+            self.size += len(piece)
+            self.lot.unpark_all()
+
+    async def receive(self, most: int) -> bytes:
+        while True:
+            await trio.lowlevel.checkpoint()
+            if self.broken:
+                raise StreamClosedError("reset")
+            if self.network.frozen & {self.source, self.target}:
+                await self.lot.park()
+            elif self.waiting and self.waiting[0][0] > trio.current_time():
+                await trio.sleep_until(self.waiting[0][0])
+            elif self.waiting:
+                break
+            elif self.ended:
+                return b""
+            else:
+                await self.lot.park()
+        taken = bytearray()
+        while self.waiting and self.waiting[0][0] <= trio.current_time() and len(taken) < most:
+            arrived, piece = self.waiting.popleft()
+            room = most - len(taken)
+            taken += piece[:room]
+            if piece[room:]:
+                self.waiting.appendleft((arrived, piece[room:]))
+        self.size -= len(taken)
+        self.network.carried[self.source, self.target] = self.network.carried.get((self.source, self.target), 0) + len(taken)
+        self.lot.unpark_all()
+        return bytes(taken)
+
+
+@attrs.define(eq=False)
+class FakeStream:
+    """One end of a stream."""
+
+    peer: str
+    incoming: Pipe
+    outgoing: Pipe
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        await self.outgoing.send(bytes(data))
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return await self.incoming.receive(max_bytes)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.outgoing.ended = True
+        self.outgoing.lot.unpark_all()
+
+    async def reset(self) -> None:
+        self.incoming.break_off()
+        self.outgoing.break_off()
+
+    @property
+    def broken(self) -> bool:
+        return self.incoming.broken
+
+
+@attrs.define
+class FakeNetwork:
+    """Who can reach whom, how fast, and by which addresses. `nursery` runs the handlers."""
+
+    nursery: trio.Nursery
+    delay: float = 0.0  # seconds, one way
+    bytes_per_second: float = math.inf  # of each stream
+    transports: dict[str, FakeTransport] = attrs.field(factory=dict)
+    frozen: set[str] = attrs.field(factory=set)
+    slow: dict[str, float] = attrs.field(factory=dict)  # what this peer sends a second
+    apart: Callable[[str, str], bool] = lambda one, other: False
+    answers: dict[str, tuple[str, float]] = attrs.field(factory=dict)  # by address: which peer, after how many seconds
+    carried: dict[tuple[str, str], int] = attrs.field(factory=dict)  # bytes that arrived, by sender and receiver
+    dialled: list[str] = attrs.field(factory=list)
+    dialling: int = 0
+    most_dialling: int = 0
+
+    def host(self, peer: str) -> FakeTransport:
+        """A new host of this name, reachable by the address that is its name. One before it is gone."""
+        if peer in self.transports:
+            self.kill(peer)
+        self.answers.setdefault(peer, (peer, 0.0))
+        self.transports[peer] = FakeTransport(self, peer)
+        return self.transports[peer]
+
+    def join(self, one: str, other: str) -> None:
+        """As if one had dialled the other."""
+        self.transports[one].links[other] = Link(other, inbound=False)
+        self.transports[other].links[one] = Link(one, inbound=True)
+        self.tell(one, other)
+
+    def part(self, one: str, other: str) -> None:
+        """The connection of these two is lost, and both notice."""
+        for peer, at in ((one, other), (other, one)):
+            if at in self.transports and (link := self.transports[at].links.pop(peer, None)):
+                for stream in link.streams:
+                    stream.incoming.break_off()
+                    stream.outgoing.break_off()
+        self.tell(one, other)
+
+    def kill(self, peer: str) -> None:
+        for other in list(self.transports[peer].links):
+            self.part(peer, other)
+        del self.transports[peer]
+
+    def thaw(self, peer: str) -> None:
+        self.frozen.discard(peer)
+        for transport in self.transports.values():
+            for link in transport.links.values():
+                for stream in link.streams:
+                    stream.incoming.lot.unpark_all()
+
+    def tell(self, *peers: str) -> None:
+        for peer in peers:
+            for changed in self.transports[peer].watchers if peer in self.transports else ():
+                changed()
+
+    def speed(self, source: str, target: str) -> float:
+        return min(self.bytes_per_second, self.slow.get(source, math.inf))
+
+
+@attrs.define(eq=False)
+class Link:
+    """A connection, as one end knows it."""
+
+    peer: str
+    inbound: bool
+    address: str = ""
+    streams: list[FakeStream] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class FakeTransport:
+    """A host of the fake network."""
+
+    network: FakeNetwork
+    peer: str
+    links: dict[str, Link] = attrs.field(factory=dict)
+    handlers: dict[str, Handler] = attrs.field(factory=dict)
+    watchers: list[Callable[[], None]] = attrs.field(factory=list)
+    opened: list[str] = attrs.field(factory=list)
+
+    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        if peer in self.links:
+            return
+        self.network.dialling += 1
+        self.network.most_dialling = max(self.network.dialling, self.network.most_dialling)
+        try:
+            address = await self._first_answer(peer, addresses)
+        finally:
+            self.network.dialling -= 1
+        if peer not in self.links:
+            self.network.join(self.peer, peer)
+            self.links[peer].address = address
+
+    async def _first_answer(self, peer: str, addresses: Sequence[str]) -> str:
+        last = "no address"
+        for address in addresses:
+            self.network.dialled.append(address)
+            answering, seconds = self.network.answers.get(address, (None, 0.0))
+            await trio.sleep(seconds + 2 * self.network.delay)
+            there = answering == peer and peer in self.network.transports and not self.network.apart(self.peer, peer)
+            if there and not self.network.frozen & {self.peer, peer}:
+                return address
+            last = f"{address} does not answer"
+        raise UnreachableError(last)
+
+    async def disconnect(self, peer: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.network.part(self.peer, peer)
+
+    async def open_stream(self, peer: str, protocol: str) -> Stream:
+        await trio.sleep(4 * self.network.delay)
+        other = self.network.transports.get(peer)
+        if peer not in self.links or other is None or protocol not in other.handlers:
+            raise UnreachableError(f"no {protocol} at {peer}")
+        if peer in self.network.frozen:
+            await trio.sleep_forever()
+        self.opened.append(peer)
+        there, back = Pipe(self.network, self.peer, peer), Pipe(self.network, peer, self.peer)
+        mine, theirs = FakeStream(peer, back, there), FakeStream(self.peer, there, back)
+        self.links[peer].streams.append(mine)
+        other.links[self.peer].streams.append(theirs)
+        self.network.nursery.start_soon(self._served, other.handlers[protocol], theirs)
+        return mine
+
+    async def _served(self, handler: Handler, stream: FakeStream) -> None:
+        try:
+            await handler(stream)
+        finally:
+            await stream.reset()
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        self.handlers[protocol] = handler
+
+    def connections(self) -> Sequence[Connection]:
+        return [Connection(peer=link.peer, address=link.address or link.peer, inbound=link.inbound) for link in self.links.values()]
+
+    def local_addresses(self) -> Sequence[str]:
+        return [self.peer]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.watchers.append(changed)
+
+
+def stream_pair(network: FakeNetwork, one: str = "one", other: str = "other") -> tuple[FakeStream, FakeStream]:
+    """Two ends of one stream, without hosts."""
+    there, back = Pipe(network, one, other), Pipe(network, other, one)
+    return FakeStream(other, back, there), FakeStream(one, there, back)
