@@ -40,6 +40,7 @@ class Absence(IntEnum):
 
     UNKNOWN = 0
     NOT_NOW = 1  # no upload is left for now
+    FORGOTTEN = 2  # as the asker has wished
 
 
 class FrameError(Exception):

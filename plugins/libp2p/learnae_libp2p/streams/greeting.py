@@ -22,7 +22,7 @@ GREETING_SECONDS = 10.0
 
 
 @attrs.frozen(kw_only=True)
-class Membership:
+class SwarmProof:
     """What it takes to greet others. `nonce` gives 32 bytes that nobody can guess, others each time."""
 
     peer: str
@@ -30,7 +30,7 @@ class Membership:
     nonce: Callable[[], bytes]
 
     @classmethod
-    def of(cls, peer: str, secret: bytes | None, channel: str, nonce: Callable[[], bytes]) -> Membership:
+    def of(cls, peer: str, secret: bytes | None, channel: str, nonce: Callable[[], bytes]) -> SwarmProof:
         """`secret` is None in an open swarm."""
         key = secret if secret is not None else hashlib.sha256(b"an open swarm: " + channel.encode()).digest()
         return cls(peer=peer, key=key, nonce=nonce)
@@ -40,7 +40,7 @@ class Membership:
         return hmac.digest(self.key, b"learnae blocks " + role + nonces + names, "sha256")
 
 
-async def greet_as_asker(stream: Stream, reader: FrameReader, membership: Membership) -> None:
+async def greet_as_asker(stream: Stream, reader: FrameReader, membership: SwarmProof) -> None:
     """Raises FrameError for a holder that is no member or no peer of ours, TooSlowError, StreamClosedError."""
     with trio.fail_after(GREETING_SECONDS):
         own = _checked(membership.nonce())
@@ -52,7 +52,7 @@ async def greet_as_asker(stream: Stream, reader: FrameReader, membership: Member
         await stream.send_all(frame(FrameKind.PROOF, membership.proof(b"asker", membership.peer, stream.peer, nonces)))
 
 
-async def greet_as_holder(stream: Stream, reader: FrameReader, membership: Membership) -> None:
+async def greet_as_holder(stream: Stream, reader: FrameReader, membership: SwarmProof) -> None:
     """Raises FrameError for an asker that is no member or no peer of ours, TooSlowError, StreamClosedError."""
     with trio.fail_after(GREETING_SECONDS):
         body = await _expect(reader, FrameKind.HELLO, len(VERSION) + NONCE_BYTES)

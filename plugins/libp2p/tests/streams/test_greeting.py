@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader, frame
-from learnae_libp2p.streams.greeting import GREETING_SECONDS, VERSION, Membership, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.greeting import GREETING_SECONDS, VERSION, SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.transport import StreamClosedError
 
 from learnae.testing.swarm import run_in_virtual_time
@@ -17,8 +17,8 @@ from plugins.libp2p.tests.support.network import FakeNetwork, FakeStream, stream
 NONCES = itertools.count(1)
 
 
-def member(peer: str, key: bytes | None = b"secret", channel: str = "c") -> Membership:
-    return Membership.of(peer, key, channel, lambda: next(NONCES).to_bytes(32, "big"))
+def member(peer: str, key: bytes | None = b"secret", channel: str = "c") -> SwarmProof:
+    return SwarmProof.of(peer, key, channel, lambda: next(NONCES).to_bytes(32, "big"))
 
 
 async def outcome(greet: Callable[[], Awaitable[None]], ends: FakeStream, into: dict[str, object], name: str) -> None:
@@ -30,7 +30,7 @@ async def outcome(greet: Callable[[], Awaitable[None]], ends: FakeStream, into: 
         await ends.reset()
 
 
-def greeted(asker: Membership, holder: Membership) -> dict[str, object]:
+def greeted(asker: SwarmProof, holder: SwarmProof) -> dict[str, object]:
     """What each end makes of the other."""
 
     async def main() -> dict[str, object]:
@@ -63,7 +63,7 @@ def test_in_an_open_swarm_everybody_greets() -> None:
     ],
     ids=["another key", "no key", "another open swarm", "another asker's name", "another holder's name"],
 )
-def test_who_does_not_belong_is_refused_by_both(asker: Membership, holder: Membership) -> None:
+def test_who_does_not_belong_is_refused_by_both(asker: SwarmProof, holder: SwarmProof) -> None:
     found = greeted(asker, holder)
     assert found["asker"] is FrameError
     assert found["holder"] in (FrameError, StreamClosedError)

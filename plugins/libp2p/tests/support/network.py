@@ -235,6 +235,8 @@ class FakeTransport:
     async def _served(self, handler: Handler, stream: FakeStream) -> None:
         try:
             await handler(stream)
+        except StreamClosedError:
+            pass
         finally:
             await stream.reset()
 
