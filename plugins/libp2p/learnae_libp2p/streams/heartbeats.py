@@ -1,0 +1,99 @@
+"""Heartbeats: a frozen peer keeps its connections open for ever, so each end asks now and then whether the other still runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae_libp2p.streams.transport import Stream, StreamClosedError, Transport, UnreachableError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+HEARTBEAT_PROTOCOL = "/learnae/heartbeat/1"
+BEAT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
+OTHERS_SECONDS = 15.0  # until a peer that does not speak this is asked again
+LEAST_SECONDS = 1.0  # between two answers
+BEAT_BYTES = 8
+MOST_ANSWERED = 512  # streams
+
+
+class FrozenError(Exception):
+    """A peer has not answered in time."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Heartbeats:
+    """`watch` follows one connection until it ends; `answer` serves the other end's."""
+
+    transport: Transport
+    nonce: Callable[[], bytes]
+    log: FilteringBoundLogger
+    rtts: dict[str, float] = attrs.field(factory=dict)  # seconds, of those that are watched
+    _answered: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+
+    async def watch(self, peer: str) -> None:
+        """Disconnect the peer where it does not answer. Returns when its connection is gone."""
+        try:
+            while any(connection.peer == peer for connection in self.transport.connections()):
+                try:
+                    await self._beat(peer)
+                except FrozenError:
+                    self.log.info("peer.frozen", peer=peer)
+                    await self.transport.disconnect(peer)
+                except StreamClosedError:
+                    await trio.sleep(LEAST_SECONDS)
+                except UnreachableError:
+                    await trio.sleep(OTHERS_SECONDS)
+        finally:
+            self.rtts.pop(peer, None)
+
+    async def _beat(self, peer: str) -> None:
+        with trio.move_on_after(ANSWER_SECONDS) as opening:
+            stream = await self.transport.open_stream(peer, HEARTBEAT_PROTOCOL)
+        if opening.cancelled_caught:
+            raise FrozenError
+        try:
+            while True:
+                begin = trio.current_time()
+                await self._ask(stream)
+                self.rtts[peer] = trio.current_time() - begin
+                await trio.sleep(BEAT_SECONDS)
+        finally:
+            await stream.reset()
+
+    async def _ask(self, stream: Stream) -> None:
+        sent, answer = self.nonce()[:BEAT_BYTES], b""
+        with trio.move_on_after(ANSWER_SECONDS) as waiting:
+            await stream.send_all(sent)
+            while len(answer) < BEAT_BYTES:
+                if not (more := await stream.receive_some(BEAT_BYTES - len(answer))):
+                    raise StreamClosedError("no more heartbeats")
+                answer += more
+        if waiting.cancelled_caught or answer != sent:
+            raise FrozenError
+
+    async def answer(self, stream: Stream) -> None:
+        """Serve one stream; of one peer only the newest."""
+        if (older := self._answered.pop(stream.peer, None)) is not None:
+            older.cancel()
+        if len(self._answered) >= MOST_ANSWERED:
+            return
+        with trio.CancelScope() as scope:
+            self._answered[stream.peer] = scope
+            try:
+                await _echo(stream)
+            except StreamClosedError:
+                pass
+            finally:
+                if self._answered.get(stream.peer) is scope:
+                    del self._answered[stream.peer]
+
+
+async def _echo(stream: Stream) -> None:
+    while data := await stream.receive_some(BEAT_BYTES):
+        await stream.send_all(data)
+        await trio.sleep(LEAST_SECONDS / BEAT_BYTES * len(data))

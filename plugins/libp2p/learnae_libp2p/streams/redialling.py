@@ -1,0 +1,162 @@
+"""Keeps connections up: who was lost is dialled again, for ever, later and later, and never all at the same moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae.lowlevel import Backoff, RunInThread
+from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.heartbeats import Heartbeats
+from learnae_libp2p.streams.transport import Transport, UnreachableError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+FIRST_SECONDS, LIMIT_SECONDS, NAMED_LIMIT_SECONDS = 1.0, 300.0, 60.0
+HEALTHY_SECONDS = 60.0  # a connection that lived so long is none that fails again and again
+SAVE_SECONDS = 30.0
+DIALLED_AT_ONCE = 8
+WANTED = 16  # connections that are kept up; who is named is dialled all the same
+UNREACHED_TRIES = 6  # after which a peer that only strangers speak of is forgotten
+
+
+@attrs.define
+class _Attempts:
+    backoff: Backoff
+    due: float = -math.inf
+    tries: int = 0
+    connected_at: float | None = None
+    why: str = ""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Redialler:
+    """`named` are the peers of the user's file, which are always wanted. `run` keeps it going."""
+
+    transport: Transport
+    book: AddressBook
+    dialler: Dialler
+    heartbeats: Heartbeats
+    rng: Random
+    in_thread: RunInThread
+    log: FilteringBoundLogger
+    named: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    wanted: int = WANTED
+    read_only: bool = False
+    _attempts: dict[str, _Attempts] = attrs.field(factory=dict)
+    _dialling: set[str] = attrs.field(factory=set)
+    _watched: set[str] = attrs.field(factory=set)
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled. The book is saved now and then, and at the end."""
+        self.transport.watch(self.look_again)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._save_now_and_then)
+                while True:
+                    self._changed = trio.Event()
+                    with trio.move_on_at(self._look(nursery)):
+                        await self._changed.wait()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+                await self._save()
+
+    def look_again(self) -> None:
+        """Something has changed: a connection, or the book."""
+        self._changed.set()
+
+    def unconnected(self) -> Mapping[str, str]:
+        """Of each peer that is wanted and not connected, why not."""
+        connected = {connection.peer for connection in self.transport.connections()}
+        return {peer: attempts.why or "not tried yet" for peer, attempts in self._attempts.items() if peer not in connected}
+
+    def _look(self, nursery: trio.Nursery) -> float:
+        """Dial who is due, as many as are wanted. Returns when to look again."""
+        now = trio.current_time()
+        connected = {connection.peer for connection in self.transport.connections()}
+        self._note(connected, now, nursery)
+        missing = self.wanted - len(connected) - len(self._dialling)
+        again = math.inf
+        for peer in self._candidates(connected):
+            if len(self._dialling) >= DIALLED_AT_ONCE or (missing <= 0 and peer not in self.named):
+                continue
+            attempts = self._attempts_of(peer)
+            if attempts.due <= now:
+                missing -= 1
+                self._dialling.add(peer)
+                nursery.start_soon(self._dial, peer, attempts)
+            else:
+                again = min(again, attempts.due)
+        return again
+
+    def _note(self, connected: set[str], now: float, nursery: trio.Nursery) -> None:
+        for peer in connected:
+            if peer not in self._watched:
+                self._watched.add(peer)
+                nursery.start_soon(self._watch, peer)
+            attempts = self._attempts_of(peer)
+            if attempts.connected_at is None:
+                attempts.connected_at, attempts.why, attempts.tries = now, "", 0
+        for peer, attempts in list(self._attempts.items()):
+            if peer not in connected and attempts.connected_at is not None:
+                lived, attempts.connected_at = now - attempts.connected_at, None
+                attempts.due, attempts.why = now + self._spread(attempts.backoff.after(lived)), "its connection was lost"
+                if peer not in self.book and peer not in self.named:
+                    del self._attempts[peer]
+
+    def _candidates(self, connected: set[str]) -> list[str]:
+        """Who is named, then who was reached last; who is due soonest comes first among those whom only others speak of."""
+        known = self.book.peers()
+        reached = [one.peer for one in known if one.reached_at is not None]
+        others = sorted((one.peer for one in known if one.reached_at is None), key=lambda peer: self._attempts_of(peer).due)
+        every = dict.fromkeys([*self.named, *reached, *others])
+        return [peer for peer in every if peer not in connected and peer not in self._dialling and peer != self.transport.peer]
+
+    def _attempts_of(self, peer: str) -> _Attempts:
+        if peer not in self._attempts:
+            limit = NAMED_LIMIT_SECONDS if peer in self.named else LIMIT_SECONDS
+            self._attempts[peer] = _Attempts(Backoff(FIRST_SECONDS, limit, HEALTHY_SECONDS))
+        return self._attempts[peer]
+
+    def _spread(self, seconds: float) -> float:
+        """Peers that lost one and the same peer together do not come back together."""
+        return seconds * self.rng.uniform(0.5, 1.5)
+
+    async def _dial(self, peer: str, attempts: _Attempts) -> None:
+        try:
+            await self.dialler.dial(peer, self.named.get(peer, ()))
+        except UnreachableError as error:
+            attempts.tries += 1
+            attempts.why = str(error)
+            attempts.due = trio.current_time() + self._spread(attempts.backoff.after(0.0))
+            known = next((one for one in self.book.peers() if one.peer == peer), None)
+            if peer not in self.named and attempts.tries >= UNREACHED_TRIES and known is not None and known.reached_at is None:
+                self.book.forget(peer)
+                self._attempts.pop(peer, None)
+        finally:
+            self._dialling.discard(peer)
+            self._changed.set()
+
+    async def _watch(self, peer: str) -> None:
+        try:
+            await self.heartbeats.watch(peer)
+        finally:
+            self._watched.discard(peer)
+            self._changed.set()
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(SAVE_SECONDS)
+            await self._save()
+
+    async def _save(self) -> None:
+        if self.book.changed and not self.read_only:
+            await self.in_thread(self.book.save, self.book.content())
