@@ -48,7 +48,7 @@ class HolderStream:
     """
 
     stream: Stream
-    membership: SwarmProof
+    proof: SwarmProof
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
     lacking: Callable[[HolderStream, Sequence[bytes]], None]
     ended: Callable[[HolderStream, str], None]
@@ -73,7 +73,7 @@ class HolderStream:
 
     async def greet(self) -> None:
         """Raises FrameError, TooSlowError, StreamClosedError."""
-        await greet_as_asker(self.stream, self._reader, self.membership)
+        await greet_as_asker(self.stream, self._reader, self.proof)
 
     async def run(self) -> None:
         """Until it ends, or somebody ends it."""

@@ -34,7 +34,7 @@ class BlockFetcher:
     """`run` keeps it going. `read_hint` makes a peer and an address of a hint, None of what it is not; `dial` connects to them."""
 
     transport: Transport
-    membership: SwarmProof
+    proof: SwarmProof
     store: BlockStore
     budget: ByteBudget
     in_thread: RunInThread
@@ -50,7 +50,7 @@ class BlockFetcher:
     def __attrs_post_init__(self) -> None:
         self.holders = Holders(
             transport=self.transport,
-            membership=self.membership,
+            proof=self.proof,
             log=self.log,
             took=self._took,
             lacking=self._lacking,

@@ -28,7 +28,7 @@ class Holders:
     """Opens a stream to a peer that is connected, once for all who ask it. `nursery` runs the streams."""
 
     transport: Transport
-    membership: SwarmProof
+    proof: SwarmProof
     log: FilteringBoundLogger
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
     lacking: Callable[[HolderStream, Sequence[bytes]], None]
@@ -73,7 +73,7 @@ class Holders:
         try:
             with trio.fail_after(OPEN_SECONDS):
                 stream = await self.transport.open_stream(peer, BLOCK_PROTOCOL)
-                holder = HolderStream(stream=stream, membership=self.membership, took=self.took, lacking=self.lacking, ended=self._ended)
+                holder = HolderStream(stream=stream, proof=self.proof, took=self.took, lacking=self.lacking, ended=self._ended)
                 await holder.greet()
         except BaseException as error:
             if stream is not None:

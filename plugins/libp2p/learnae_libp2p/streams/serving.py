@@ -54,7 +54,7 @@ class BlockServer:
     """Serves streams, a bounded number at once and of each peer. Its bounds hold whatever askers do."""
 
     store: BlockStore
-    membership: SwarmProof
+    proof: SwarmProof
     budget: FairBudget
     in_thread: RunInThread
     clock: Callable[[], float]
@@ -137,7 +137,7 @@ class ServedStream:
     async def run(self) -> None:
         """To its end. Raises FrameError, StreamClosedError, TooSlowError in a group."""
         async with trio.open_nursery() as nursery:
-            await greet_as_holder(self.stream, self.reader, self.server.membership)
+            await greet_as_holder(self.stream, self.reader, self.server.proof)
             nursery.start_soon(self._answer)
             await self._listen()
             nursery.cancel_scope.cancel()

@@ -24,7 +24,7 @@ from plugins.libp2p.tests.support.stream_peers import inline
 
 
 @attrs.define(eq=False)
-class Dialling:
+class DiallingPeer:
     """One peer that keeps its connections up."""
 
     transport: FakeTransport
@@ -42,7 +42,7 @@ class World:
     network: FakeNetwork
     folder: Path
 
-    def peer(self, name: str, **keys: Any) -> Dialling:
+    def peer(self, name: str, **keys: Any) -> DiallingPeer:
         """A new run of this peer, with the book that an earlier one has left."""
         transport, log = self.network.host(name), structlog.get_logger().bind(peer=name)
         book = AddressBook(path=self.folder / name, now=trio.current_time, log=log)
@@ -53,9 +53,9 @@ class World:
         redialler = Redialler(
             transport=transport, book=book, dialler=dialler, heartbeats=heartbeats, rng=Random(name), in_thread=inline, log=log, **keys
         )
-        return Dialling(transport, book, dialler, heartbeats, redialler)
+        return DiallingPeer(transport, book, dialler, heartbeats, redialler)
 
-    def start(self, peer: Dialling) -> None:
+    def start(self, peer: DiallingPeer) -> None:
         self.network.nursery.start_soon(peer.redialler.run)
 
 

@@ -95,7 +95,7 @@ class StreamSwarm:
         member = membership(name, secret)
         server = BlockServer(
             store=store,
-            membership=member,
+            proof=member,
             budget=FairBudget(ByteBudget(*upload, trio.current_time)),
             in_thread=inline,
             clock=trio.current_time,
@@ -104,7 +104,7 @@ class StreamSwarm:
         transport.serve(BLOCK_PROTOCOL, server.serve)
         fetcher = BlockFetcher(
             transport=transport,
-            membership=member,
+            proof=member,
             store=store,
             budget=ByteBudget(*download, trio.current_time),
             in_thread=inline,
