@@ -11,14 +11,14 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+
+from learnae.testing.kit import inherited
 from learnae_libp2p.streams.address_book import (
     MOST_ADDRESSES,
     MOST_PEERS,
     MOST_UNREACHED,
     AddressBook,
 )
-
-from learnae.testing.kit import inherited
 
 
 class Clock:

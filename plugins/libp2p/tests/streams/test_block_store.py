@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from learnae_libp2p.streams.block_store import BlockStore
 
 from learnae import Block, Cid, UnavailableError
 from learnae.lowlevel import raw_cid
 from learnae.testing.context import make_context, run_in_thread
 from learnae.testing.published import OpenStorage, fetched, payloads, published, same
 from learnae.testing.storage_kit import StorageConformance
+from learnae_libp2p.streams.block_store import BlockStore
 from plugins.libp2p.tests.support.local_storage import LocalStorage
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
 
 from learnae.testing.swarm import run_in_virtual_time
+from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
 
 
 def spend_for(seconds: float, per_second: int | None, per_hour: int | None, piece: int) -> list[tuple[float, int]]:

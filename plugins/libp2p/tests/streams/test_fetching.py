@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from learnae_libp2p.streams.fetch_job import FEW_BLOCKS
 
 from learnae import Block, Cid
 from learnae.lowlevel import MEGABYTE, cid_bytes
+from learnae_libp2p.streams.fetch_job import FEW_BLOCKS
 from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm
 
 

@@ -6,6 +6,9 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+
+from learnae.lowlevel import BLOCK_BYTES
+from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.frames import (
     CID_BYTES,
     HEADER,
@@ -21,9 +24,6 @@ from learnae_libp2p.streams.frames import (
     to_bits,
 )
 from learnae_libp2p.streams.transport import FAST_WRITE, StreamClosedError
-
-from learnae.lowlevel import BLOCK_BYTES
-from learnae.testing.swarm import run_in_virtual_time
 
 
 class Pieces:

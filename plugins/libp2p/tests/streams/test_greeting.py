@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+
+from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader, frame
 from learnae_libp2p.streams.greeting import GREETING_SECONDS, VERSION, SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.transport import StreamClosedError
-
-from learnae.testing.swarm import run_in_virtual_time
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeStream, stream_pair
 
 NONCES = itertools.count(1)

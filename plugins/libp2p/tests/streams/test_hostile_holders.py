@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import trio
+
+from learnae.lowlevel import BLOCK_BYTES
 from learnae_libp2p.streams.frames import (
     CID_BYTES,
     HEADER,
@@ -18,8 +20,6 @@ from learnae_libp2p.streams.frames import (
     frame,
 )
 from learnae_libp2p.streams.transport import Stream
-
-from learnae.lowlevel import BLOCK_BYTES
 from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm, odd_holder
 
 Behave = Callable[[Stream, FrameReader], Awaitable[None]]

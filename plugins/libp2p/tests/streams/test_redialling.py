@@ -12,13 +12,13 @@ import attrs
 import pytest
 import structlog
 import trio
+
+from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.dialling import ADDRESS_SECONDS, STAGGER_SECONDS, Dialler
 from learnae_libp2p.streams.heartbeats import ANSWER_SECONDS, BEAT_SECONDS, HEARTBEAT_PROTOCOL, Heartbeats
 from learnae_libp2p.streams.redialling import DIALLED_AT_ONCE, LIMIT_SECONDS, NAMED_LIMIT_SECONDS, Redialler
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
-
-from learnae.testing.swarm import run_in_virtual_time
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
 from plugins.libp2p.tests.support.stream_peers import inline
 

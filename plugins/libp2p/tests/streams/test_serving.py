@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
+
+from learnae.lowlevel import cid_bytes
 from learnae_libp2p.streams.frames import HEADER, MOST_CIDS, FrameKind, FrameReader, frame, in_frames
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL, MOST_STREAMS, MOST_STREAMS_OF_ONE
 from learnae_libp2p.streams.transport import Stream, StreamClosedError
-
-from learnae.lowlevel import cid_bytes
 from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, greeted_stream, in_swarm, want
 
 HERE = blocks(40)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from learnae_libp2p.streams.block_store import BlockStore
-
 from learnae import Block, Cid, Context, Storage, UnavailableError
+from learnae_libp2p.streams.block_store import BlockStore
 
 
 class LocalStorage(Storage):

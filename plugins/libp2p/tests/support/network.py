@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 import trio
+
 from learnae_libp2p.streams.transport import Connection, Handler, Stream, StreamClosedError, UnreachableError
 
 WINDOW_BYTES = 1 << 18

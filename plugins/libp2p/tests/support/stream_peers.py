@@ -11,6 +11,11 @@ from typing import Any, TypeVar
 import attrs
 import structlog
 import trio
+
+from learnae import Block, Cid, UnavailableError
+from learnae.lowlevel import MEGABYTE, cid_bytes, raw_cid
+from learnae.testing.published import payloads
+from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.block_store import BlockStore
 from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
 from learnae_libp2p.streams.fetching import BlockFetcher
@@ -18,11 +23,6 @@ from learnae_libp2p.streams.frames import FrameKind, FrameReader, frame
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL, BlockServer
 from learnae_libp2p.streams.transport import Stream
-
-from learnae import Block, Cid, UnavailableError
-from learnae.lowlevel import MEGABYTE, cid_bytes, raw_cid
-from learnae.testing.published import payloads
-from learnae.testing.swarm import run_in_virtual_time
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
 
 T = TypeVar("T")
