@@ -22,7 +22,7 @@ _VERSION = 1
 
 
 @attrs.frozen(kw_only=True)
-class KnownPeer:
+class RememberedPeer:
     """What is remembered of one peer. Times are those of the wall clock, since they outlive the machine's start."""
 
     peer: str
@@ -40,7 +40,7 @@ class AddressBook:
     now: Callable[[], float]
     log: FilteringBoundLogger
     changed: bool = False  # since it was loaded or saved
-    _peers: dict[str, KnownPeer] = attrs.field(factory=dict)
+    _peers: dict[str, RememberedPeer] = attrs.field(factory=dict)
 
     def load(self) -> None:
         """Read its file; begin anew where that is missing, not ours or no book. In a thread."""
@@ -75,7 +75,7 @@ class AddressBook:
     def __contains__(self, peer: object) -> bool:
         return peer in self._peers
 
-    def peers(self) -> Sequence[KnownPeer]:
+    def peers(self) -> Sequence[RememberedPeer]:
         """Those who were reached last come first."""
         return sorted(self._peers.values(), key=_value, reverse=True)
 
@@ -92,7 +92,7 @@ class AddressBook:
         said = [address for address in addresses if _is_text(address, ADDRESS_CHARACTERS)]
         if not said or not _is_text(peer, PEER_CHARACTERS):
             return
-        known = self._peers.get(peer) or KnownPeer(peer=peer, addresses=(), found_by=found_by)
+        known = self._peers.get(peer) or RememberedPeer(peer=peer, addresses=(), found_by=found_by)
         kept = known.addresses[:1] if known.reached_at is not None else ()
         merged = tuple(dict.fromkeys([*kept, *said, *known.addresses]))[:MOST_ADDRESSES]
         self._put(attrs.evolve(known, addresses=merged, heard_at=self.now()))
@@ -101,14 +101,14 @@ class AddressBook:
         """This address has answered, and it was that peer."""
         if not _is_text(address, ADDRESS_CHARACTERS) or not _is_text(peer, PEER_CHARACTERS):
             return
-        known = self._peers.get(peer) or KnownPeer(peer=peer, addresses=())
+        known = self._peers.get(peer) or RememberedPeer(peer=peer, addresses=())
         addresses = tuple(dict.fromkeys([address, *known.addresses]))[:MOST_ADDRESSES]
         self._put(attrs.evolve(known, addresses=addresses, heard_at=self.now(), reached_at=self.now()))
 
     def forget(self, peer: str) -> None:
         self.changed |= self._peers.pop(peer, None) is not None
 
-    def _put(self, known: KnownPeer) -> None:
+    def _put(self, known: RememberedPeer) -> None:
         self._peers[known.peer] = known
         self.changed = True
         self._make_room()
@@ -120,7 +120,7 @@ class AddressBook:
             self._make_room()
 
 
-def _value(known: KnownPeer) -> tuple[float, float]:
+def _value(known: RememberedPeer) -> tuple[float, float]:
     return known.reached_at or 0.0, known.heard_at
 
 
@@ -132,7 +132,7 @@ def _time(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and 0 <= value < 1e11 else 0.0
 
 
-def _read(entry: Any) -> KnownPeer | None:
+def _read(entry: Any) -> RememberedPeer | None:
     """None for what is no entry."""
     if not isinstance(entry, dict) or not _is_text(entry.get("peer"), PEER_CHARACTERS) or not isinstance(entry.get("addresses"), list):
         return None
@@ -140,7 +140,7 @@ def _read(entry: Any) -> KnownPeer | None:
     if not addresses:
         return None
     found_by = entry.get("found_by")
-    return KnownPeer(
+    return RememberedPeer(
         peer=entry["peer"],
         addresses=addresses,
         found_by=found_by if isinstance(found_by, str) and _is_text(found_by, 32) else "",
