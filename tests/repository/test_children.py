@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [ROOT / "learnae", ROOT / "plugins" / "iota" / "learnae_iota", ROOT / "plugins" / "ipfs" / "learnae_ipfs"]
+SOURCES = [ROOT / "learnae", *(ROOT / "plugins" / name / f"learnae_{name}" for name in ("iota", "ipfs", "libp2p"))]
 
 
 def test_only_one_module_starts_pythons() -> None:

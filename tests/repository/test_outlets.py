@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [ROOT / "learnae", ROOT / "plugins" / "iota" / "learnae_iota", ROOT / "plugins" / "ipfs" / "learnae_ipfs"]
+SOURCES = [ROOT / "learnae", *(ROOT / "plugins" / name / f"learnae_{name}" for name in ("iota", "ipfs", "libp2p"))]
 OUTLETS = {"learnae/outlets.py", "learnae/screen.py"}
 EXCEPTIONS = {
     "learnae/cli/storage.py: click.confirm": "a question, made harmless where it is asked",

@@ -60,6 +60,7 @@ def machine(tmp_path: Path) -> Machine:
     made.programs.mkdir()
     made.has("apt-get", 'echo "apt-get $*" >> called')
     made.has("id", "echo 0")
+    made.has("cc", "true")
     made.has("uv", 'echo "uv $*" >> called')
     made.has("pip", 'echo "pip $*" >> called')
     made.has_python()
@@ -128,3 +129,39 @@ def test_an_environment_of_another_folder_is_made_anew(machine: Machine) -> None
     (machine.checkout / ".venv" / "kept").touch()
     assert machine.set_up().returncode == 0
     assert not (machine.checkout / ".venv" / "kept").exists()
+
+
+def test_where_libp2p_can_be_compiled_it_is_installed(machine: Machine) -> None:
+    assert "libp2p" not in machine.set_up().stderr
+    (installed,) = [line for line in machine.calls().splitlines() if "plugins/libp2p" in line]
+    assert "--no-deps" not in installed
+
+
+def test_root_gets_the_compiler_and_the_headers_of_debian(machine: Machine) -> None:
+    machine.has("cc", "[ -e called ] && grep -q build-essential called")
+    result = machine.set_up()
+    assert result.returncode == 0 and "libp2p" not in result.stderr
+    calls = machine.calls()
+    assert "apt-get install -y -qq --no-install-recommends build-essential python3-dev libgmp-dev" in calls
+    assert "--no-deps --editable plugins/libp2p" not in calls and "--editable plugins/libp2p" in calls
+
+
+@pytest.mark.parametrize("user", [0, 1000], ids=["root, without a network", "others"])
+def test_where_nothing_can_be_compiled_all_but_libp2p_is_installed_and_the_last_lines_name_what_is_missing(machine: Machine, user: int) -> None:
+    machine.has("cc", "exit 1")
+    machine.has("id", f"echo {user}")
+    machine.has("apt-get", "exit 100")
+    result = machine.set_up()
+    assert result.returncode == 0, result.stderr
+    assert machine.ready
+    assert "build-essential python3-dev libgmp-dev" in " ".join(result.stderr.splitlines()[-2:])
+    assert "--no-deps --editable plugins/libp2p" in machine.calls()
+
+
+def test_stubs_that_hide_the_types_of_trio_do_not_stay(machine: Machine) -> None:
+    machine.set_up()
+    packages = machine.checkout / ".venv" / "lib" / "python3.11" / "site-packages"
+    (packages / "trio-stubs").mkdir(parents=True)
+    (packages / "trio").mkdir()
+    assert machine.set_up().returncode == 0
+    assert [path.name for path in packages.iterdir()] == ["trio"]
