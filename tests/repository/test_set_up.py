@@ -147,7 +147,7 @@ def test_root_gets_the_compiler_and_the_headers_of_debian(machine: Machine) -> N
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["root, without a network", "others"])
-def test_where_nothing_can_be_compiled_all_but_libp2p_is_installed_and_the_last_lines_name_what_is_missing(machine: Machine, user: int) -> None:
+def test_where_nothing_compiles_the_rest_is_installed_and_the_last_lines_name_what_is_missing(machine: Machine, user: int) -> None:
     machine.has("cc", "exit 1")
     machine.has("id", f"echo {user}")
     machine.has("apt-get", "exit 100")
