@@ -54,6 +54,11 @@ class RunInThread(Protocol):
     def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
 
 
+def signs_nothing(message: bytes) -> bytes:
+    """What `Context.sign` is where no peer runs."""
+    raise ValueError("nothing is signed here: a command that only looks at a home has no key")
+
+
 @attrs.frozen(kw_only=True)
 class Context:
     """What the core hands to every strategy: use these, never a global."""
@@ -70,6 +75,9 @@ class Context:
     in_thread: RunInThread
     channel: str = ""  # under which announcers know the swarm: what `announce` and `listen` are called with
     existing_only: bool = False  # for a command that looks into a home: use what is there, and make no folders or files
+    sign: Callable[[bytes], bytes] = (
+        signs_nothing  # 64 bytes, as this peer; ValueError for what begins with `learnae/`, which is the core's
+    )
 
 
 class Strategy:

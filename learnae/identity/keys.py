@@ -22,6 +22,7 @@ KEY = "key"  # its name in a home
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32
 SEED_BYTES = 32
+OURS = b"learnae/"  # what all messages begin with that Learnae itself signs
 
 _FILE = re.compile(r"[0-9a-f]{64}\n")  # the seed: 64 hexadecimal digits and a line end
 
@@ -66,6 +67,13 @@ class Identity:
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of the signature."""
+        return self._key.sign(message)
+
+    def sign_for_plugin(self, message: bytes) -> bytes:
+        """As `sign`, for a protocol of a plugin's. Raises ValueError for a message that could be taken for one of Learnae's own."""
+        message = bytes(message)
+        if message.startswith(OURS):
+            raise ValueError(f"a message that begins with {OURS.decode()!r} is signed by Learnae alone")
         return self._key.sign(message)
 
 

@@ -79,7 +79,8 @@ class Given:
 
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
     """Raises ConfigError or PluginError; touches neither network nor storage."""
-    strategies, architecture = assemble(config, manager, identity.peer, runtime), architecture_of(link.hello.specs, link.hello.frozen)
+    strategies = assemble(config, manager, identity.peer, runtime, identity.sign_for_plugin)
+    architecture = architecture_of(link.hello.specs, link.hello.frozen)
     given = Given(config, identity, history, link, runtime, strategies, architecture, history.published())
     state, pace, services = LineageState(config.join, identity.peer), TransferPace(config.node.fetch_seconds), Services(runtime.outages)
     watchers = WatcherCalls(manager, runtime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -15,7 +15,7 @@ from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
-from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
+from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy, signs_nothing
 
 if TYPE_CHECKING:
     from learnae.node.runtime import Runtime
@@ -92,6 +92,7 @@ class StrategyFactory:
     peer: PeerId
     runtime: Runtime
     swarm: SwarmIdentity
+    sign: Callable[[bytes], bytes] = signs_nothing
 
     def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
@@ -135,6 +136,7 @@ class StrategyFactory:
             in_thread=runtime.threads(),
             channel=self.swarm.channel,
             existing_only=runtime.existing_only,
+            sign=self.sign,
         )
 
 
@@ -155,10 +157,12 @@ def refuse_unguarded(
         raise ConfigError(Problem("swarm.open", message, remedy))
 
 
-def assemble(config: Config, manager: PluginManager, peer: PeerId, runtime: Runtime) -> StrategySet:
-    """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
+def assemble(
+    config: Config, manager: PluginManager, peer: PeerId, runtime: Runtime, sign: Callable[[bytes], bytes] = signs_nothing
+) -> StrategySet:
+    """Without `sign`, for whoever only looks, they cannot sign. Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
     swarm = swarm_of(config.swarm)
-    maker = StrategyFactory(config, manager, peer, runtime, swarm)
+    maker = StrategyFactory(config, manager, peer, runtime, swarm, sign)
     storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
     refuse_unguarded(config, swarm, [*storages, *announcers])
     return StrategySet(

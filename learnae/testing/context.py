@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 import trio
 
+from learnae.identity.keys import Identity
 from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.records import PeerId
 from learnae.strategies import Context, RunInThread
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 R = TypeVar("R")
-__all__ = ["SharedResources", "make_context", "make_runtime", "peer_named", "run_in_thread"]
+__all__ = ["SharedResources", "identity_named", "make_context", "make_runtime", "peer_named", "run_in_thread"]
 
 T = TypeVar("T")
 
 
 def peer_named(name: str) -> PeerId:
     """A peer's public key (64 hexadecimal digits) for tests that call peers by a name."""
-    return PeerId(hashlib.sha256(name.encode()).hexdigest())
+    return identity_named(name).peer
+
+
+def identity_named(name: str) -> Identity:
+    """The key of a peer of this name, always the same one, for tests of what signs."""
+    return Identity.generate(hashlib.sha256(name.encode()).digest())
 
 
 def make_context(
@@ -55,6 +61,7 @@ def make_context(
         log=structlog.get_logger().bind(own=peer),
         in_thread=in_thread or run_in_thread,
         channel=channel,
+        sign=identity_named(peer).sign_for_plugin,
     )
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.errors import ConfigError
-from learnae.identity.keys import Identity, verify
-from learnae.records import PeerId
+from learnae.identity.envelopes import encode_envelope
+from learnae.identity.keys import OURS, SIGNATURE_BYTES, Identity, verify
+from learnae.records import Announcement, Leaving, PeerId
 
 # RFC 8032, section 7.1, test 2
 SEED = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
@@ -82,3 +83,17 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert len({process.communicate(timeout=60)[0] for process in started}) == 1
     assert [process.returncode for process in started] == [0, 0, 0]
+
+
+def test_all_that_learnae_signs_begins_with_what_a_plugin_may_not_sign():
+    signed = []
+
+    class Recorder:
+        peer = Identity.generate(bytes(32)).peer
+
+        def sign(self, message):
+            signed.append(message)
+            return bytes(SIGNATURE_BYTES)
+
+    encode_envelope(Recorder(), Announcement(swarm=bytes(16), peer=Recorder.peer, number=1, body=Leaving()))
+    assert [message.startswith(OURS) for message in signed] == [True]

@@ -9,7 +9,7 @@ import pytest
 import learnae
 from learnae.config.load import load_document
 from learnae.errors import UpdateRejectedError
-from learnae.identity.keys import Identity
+from learnae.identity.keys import Identity, verify
 from learnae.node.strategy_set import ConfiguredStrategy, assemble, told_apart
 from learnae.plugins.codec import Fp32
 from learnae.plugins.hooks import Plugin
@@ -75,3 +75,39 @@ def test_two_of_one_name_are_told_apart_whatever_it_is_and_other_kinds_do_not_co
     for _ in range(3):
         made.append(told_apart(ConfiguredStrategy(name, "p", None, label=f"storage {name}"), made))
     assert [one.label for one in made[1:]] == [f"storage {name}", f"storage {name} (2)", f"storage {name} (3)"]
+
+
+class Signer(Fp32):
+    pass
+
+
+class OffersSigner:
+    @learnae.hookimpl
+    def learnae_register_codec(self):
+        return {"signer": Signer}
+
+
+def a_context(folder, **sign):
+    manager = PluginManager.discover(only=())
+    manager.register(OffersSigner(), Plugin("third-party"))
+    document = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}, "codec": {"use": "signer"}}
+    config = load_document(document, folder=folder, options_of=manager.options_of(folder))
+    peer = Identity.generate(bytes(32)).peer
+    return assemble(config, manager, peer, make_runtime(folder), **sign).codec.strategy.context
+
+
+def test_a_strategy_can_sign_as_the_peer(tmp_path):
+    context = a_context(tmp_path, sign=Identity.generate(bytes(32)).sign_for_plugin)
+    assert verify(context.peer, context.sign(b"noise-libp2p-static-key:..."), b"noise-libp2p-static-key:...")
+
+
+@pytest.mark.parametrize("message", [b"learnae/announcement/1...", b"learnae/", bytearray(b"learnae/x"), memoryview(b"learnae/x")])
+def test_a_strategy_cannot_sign_what_could_be_taken_for_a_message_of_learnae(tmp_path, message):
+    context = a_context(tmp_path, sign=Identity.generate(bytes(32)).sign_for_plugin)
+    with pytest.raises(ValueError, match="learnae/"):
+        context.sign(message)
+
+
+def test_where_a_command_only_looks_nothing_is_signed(tmp_path):
+    with pytest.raises(ValueError, match="no key"):
+        a_context(tmp_path).sign(b"anything")
