@@ -160,7 +160,10 @@ def refuse_unguarded(
 def assemble(
     config: Config, manager: PluginManager, peer: PeerId, runtime: Runtime, sign: Callable[[bytes], bytes] = signs_nothing
 ) -> StrategySet:
-    """Without `sign`, for whoever only looks, they cannot sign. Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent."""
+    """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent.
+
+    Without `sign`, for whoever only looks at a home, they cannot sign.
+    """
     swarm = swarm_of(config.swarm)
     maker = StrategyFactory(config, manager, peer, runtime, swarm, sign)
     storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
