@@ -1,1 +1,10 @@
 """Peers that connect directly, over libp2p. This module is light: listing plugins imports it."""
+
+from collections.abc import Mapping
+
+from learnae import hookimpl
+
+
+@hookimpl
+def learnae_register_announcer() -> Mapping[str, str]:
+    return {"gossipsub": "learnae_libp2p.announcer:GossipsubAnnouncer"}

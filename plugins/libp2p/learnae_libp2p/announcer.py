@@ -1,0 +1,175 @@
+"""The announcer `gossipsub`: a topic for each channel, over direct connections. This module is light: the library comes with the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import attrs
+import trio
+
+from learnae import Announcer, Context, Heard, UnavailableError
+from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
+from learnae_libp2p.dialling import Dialling
+from learnae_libp2p.host import Libp2pHost
+from learnae_libp2p.libp2p_transport import Libp2pTransport
+from learnae_libp2p.messages import MESSAGE_BYTES, KeptMessages, Signed, frame_of, topic_of
+from learnae_libp2p.options import GossipsubOptions
+
+if TYPE_CHECKING:
+    from learnae_libp2p.gossip import BoundedPubsub
+    from learnae_libp2p.running import RunningHost
+
+SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
+LOOK_SECONDS = 3.0  # how long the first look at the backlog of others may hold back what is live
+MOST_CHANNELS = 32
+MOST_HELD = 4096
+PAUSES = (3.0, 10.0)  # before somebody who did not answer is asked again
+
+
+@attrs.define(eq=False)
+class Listening:
+    """One call of `listen`. Until its first look is over, what is live waits, so that old messages come before new ones."""
+
+    topics: dict[str, str]
+    deliver: Callable[[Heard], None]
+    looking: bool = True
+    _held: dict[tuple[str, bytes, bytes, int], Signed] = attrs.field(factory=dict)
+
+    def live(self, signed: Signed) -> None:
+        if not self.looking:
+            self.deliver(Heard(signed.message, backlog=False))
+        elif len(self._held) < MOST_HELD:
+            self._held[(*signed.place, signed.number)] = signed
+
+    def backlog(self, signed: Signed) -> None:
+        self._held.pop((*signed.place, signed.number), None)
+        self.deliver(Heard(signed.message, backlog=True))
+
+    def looked(self) -> None:
+        self.looking = False
+        for signed in self._held.values():
+            self.deliver(Heard(signed.message, backlog=False))
+        self._held.clear()
+
+
+class GossipsubAnnouncer(Announcer):
+    """Whoever is connected hears; newcomers are given the newest of each sender by whom they connect to."""
+
+    Options = GossipsubOptions
+    max_bytes: ClassVar[int] = MESSAGE_BYTES
+
+    def __init__(self, options: GossipsubOptions, context: Context) -> None:
+        super().__init__(options, context)
+        self.host = context.share(Libp2pHost)
+        self.host.configure(options, context)
+        self.transport = Libp2pTransport(self.host)
+        self.kept = KeptMessages(context.clock)
+        self._server = BacklogServer(self.kept)
+        self._dialling = Dialling(self.transport, options.peers, context.rng)
+        self._gossip: BoundedPubsub | None = None
+        self._topics: dict[str, str] = {}
+        self._listening: Listening | None = None
+        self._asked: set[str] = set()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.transport.serve(PROTOCOL, self._server.serve)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            await stack.enter_async_context(self.host.with_part(self._part))
+            nursery.start_soon(self.host.serve)
+            await self.host.ready()
+            nursery.start_soon(self._dialling.run)
+            await self._dialling.first()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
+        if len(message) > self.max_bytes:
+            raise ValueError(f"a message of {len(message)} bytes; at most {self.max_bytes} fit")
+        with trio.move_on_after(SEND_SECONDS):
+            await self.host.ready()
+            if (gossip := self._gossip) is not None:
+                await gossip.drained()
+                await gossip.publish(topic_of(channel), frame_of(message, replaces))
+                return
+        raise UnavailableError(f"the libp2p host does not run: {self.host.cause or 'it is being built'}")
+
+    async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
+        wanted = {topic_of(channel): channel for channel in channels}
+        self._topics |= wanted
+        if len(self._topics) > MOST_CHANNELS:
+            raise UnavailableError(f"more than {MOST_CHANNELS} channels")
+        self._listening = listening = Listening(wanted, deliver)
+        try:
+            await self._subscribe()
+            for signed in self.kept.of(tuple(wanted)):
+                listening.backlog(signed)
+            self._asked.clear()
+            with trio.move_on_after(LOOK_SECONDS):
+                async with trio.open_nursery() as first_look:
+                    self._ask_new(first_look, pauses=())
+            listening.looked()
+            async with trio.open_nursery() as nursery:
+                while True:
+                    news = self.host.news
+                    self._ask_new(nursery)
+                    await news.wait()
+        finally:
+            if self._listening is listening:
+                self._listening = None
+
+    async def _part(self, running: RunningHost, *, task_status: trio.TaskStatus[None]) -> None:
+        """Gossipsub on this host, for as long as it lives."""
+        from learnae_libp2p.gossip import open_gossip  # with the library
+
+        async with open_gossip(running.host, self._hear) as gossip:
+            self._gossip = gossip
+            try:
+                self._asked.clear()
+                await self._subscribe()
+                task_status.started()
+                await gossip.manager.wait_finished()
+            finally:
+                self._gossip = None
+
+    async def _subscribe(self) -> None:
+        """A topic stays subscribed: who leaves one is not let into its mesh again for a while."""
+        if (gossip := self._gossip) is not None:
+            for topic in self._topics:
+                await gossip.subscribe(topic)
+
+    def _hear(self, signed: Signed, via: str) -> None:
+        """A new message, by gossip or by ourselves."""
+        self.kept.add(signed, via)
+        if (listening := self._listening) is not None and signed.topic in listening.topics:
+            listening.live(signed)
+
+    def _ask_new(self, nursery: trio.Nursery, pauses: Sequence[float] = PAUSES) -> None:
+        """Ask whoever was not asked since he is connected."""
+        here = {connection.peer for connection in self.transport.connections()}
+        self._asked &= here
+        for peer in here - self._asked:
+            self._asked.add(peer)
+            nursery.start_soon(self._ask, peer, pauses)
+
+    async def _ask(self, peer: str, pauses: Sequence[float]) -> None:
+        from learnae_libp2p.gossip import verified  # with the library
+
+        def take(wire: bytes) -> None:
+            signed = verified(wire)
+            if signed is None or (listening := self._listening) is None or signed.topic not in listening.topics:
+                return
+            if self.kept.add(signed, peer):
+                listening.backlog(signed)
+
+        for pause in (0.0, *pauses):
+            await trio.sleep(pause)
+            if peer not in self._asked or await ask(self.transport, peer, tuple(self._topics), take):
+                return

@@ -1,0 +1,240 @@
+"""Gossipsub with the settings without which messages are lost, and with bounds on all that others send.
+
+Of the library's own ways are changed: messages are delivered as they come, not by a queue of 32; what is sent has longer queues and waits
+while they are full; nothing is replayed to newcomers, who ask for the backlog; of control messages only those of known topics count.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.validators import signature_validator
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+
+from learnae_libp2p.guards import GuardedService
+from learnae_libp2p.messages import FRAME_BYTES, TOPIC_CHARACTERS, Signed, parse_frame
+
+HEARTBEAT_SECONDS = 1
+QUEUE_MESSAGES = 512  # towards one peer
+FULL = 64  # of them: who announces waits
+RPC_BYTES = 256 << 10
+SENT_RPC_BYTES = 64 << 10
+TOPICS_PER_PEER = 32
+CONTROL_ENTRIES = 16  # of one kind in one message
+MESSAGES_PER_SECOND = 1000.0  # looked at, from all peers together
+LEAST_PER_SECOND = 20.0
+BURST = 400.0
+LONGEST_PAUSE = 2.0  # who is not read for five seconds resets the stream
+
+
+@attrs.define
+class Pace:
+    """How fast the messages of one peer are taken: who sends more is read more slowly, and nothing of it is thrown away."""
+
+    _left: float = BURST
+    _at: float = -math.inf
+
+    def pause(self, cost: float, per_second: float, now: float) -> float:
+        """Seconds to wait after something that costs so much."""
+        if self._at > -math.inf:
+            self._left = min(BURST, self._left + (now - self._at) * per_second)
+        self._at = now
+        self._left = max(self._left - cost, -LONGEST_PAUSE * per_second)
+        return max(0.0, -self._left / per_second)
+
+
+class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp2p is not followed by mypy
+    """The mesh: three peers for each topic, and each second a look at it."""
+
+    @classmethod
+    def make(cls) -> BoundedGossipSub:
+        return cls(
+            protocols=[PROTOCOL_ID_V11],
+            degree=3,
+            degree_low=2,
+            degree_high=4,
+            heartbeat_initial_delay=0.1,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            gossip_window=3,
+            gossip_history=10,
+            spam_protection_enabled=False,  # its 10 messages a second are for each forwarder; ours are paced as they are read
+            adaptive_gossip_enabled=False,  # where it thinks the mesh is unwell, it looks at it once a minute
+            eclipse_protection_enabled=False,  # on one machine or behind one router all have one address
+        )
+
+    async def heartbeat(self) -> None:
+        while True:
+            try:
+                await super().heartbeat()
+            except Exception:
+                self.failed_tasks += 1
+            await trio.sleep(HEARTBEAT_SECONDS)
+
+    def mesh_heartbeat(self) -> Any:
+        for kept in (self.recent_message_deliveries, self.recent_peer_connections, self.recent_peer_disconnections):
+            kept.clear()  # only the adaptive part, which is off, would
+        return super().mesh_heartbeat()
+
+    async def handle_rpc(self, rpc: Any, sender_peer_id: ID) -> None:
+        control, known = rpc.control, self.pubsub.topic_ids
+        for entries in (control.ihave, control.graft, control.prune):
+            kept = [entry for entry in entries if entry.topicID in known][:CONTROL_ENTRIES]
+            del entries[:]
+            entries.extend(kept)
+        for prune in control.prune:
+            del prune.peers[:]  # whom others name is not dialled
+        del control.iwant[CONTROL_ENTRIES:]
+        del control.idontwant[:]
+        rpc.ClearField("senderRecord")
+        await super().handle_rpc(rpc, sender_peer_id)
+
+
+class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is not followed by mypy
+    """Calls `heard` once for each message that is signed and of our form, the own ones too."""
+
+    def __init__(self, host: Any, router: BoundedGossipSub, heard: Callable[[Signed, str], None]) -> None:
+        super().__init__(
+            host,
+            router,
+            strict_signing=True,
+            max_subscriptions_per_rpc=256,
+            max_subscriptions_per_peer=TOPICS_PER_PEER,
+            max_inbound_rpc_size=RPC_BYTES,
+        )
+        self.counter = time.time_ns()  # by seconds, a restarted peer would use numbers again, and not be heard
+        self._heard = heard
+        self._paces: dict[ID, Pace] = {}
+        self._forwarder = str(self.my_id)
+
+    async def continuously_read_stream(self, stream: Any) -> None:
+        """One message after the other, no faster than its peer may speak."""
+        peer = stream.muxed_conn.peer_id
+        while self.manager.is_running:
+            try:
+                incoming = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
+            except StreamEOF:
+                return
+            rpc = rpc_pb2.RPC()
+            rpc.ParseFromString(incoming)
+            await trio.sleep(self._pause(peer, len(incoming), rpc))
+            await self._take(peer, rpc)
+
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
+        """Validators and strange keys may raise: that is one message lost, and not a stream."""
+        self._forwarder = str(msg_forwarder)
+        try:
+            await super().push_msg(msg_forwarder, msg)
+        except Exception:
+            self.failed_tasks += 1
+
+    async def _take(self, peer: ID, rpc: Any) -> None:
+        for message in rpc.publish:
+            if well_formed(message) and self._is_subscribed_to_msg(message):
+                await self.push_msg(peer, message)
+        for subscription in rpc.subscriptions[: self.max_subscriptions_per_rpc]:
+            self.handle_subscription(peer, subscription)
+        if rpc.HasField("control"):
+            await self.router.handle_rpc(rpc, peer)
+
+    def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
+        if len(sub_message.topicid) <= TOPIC_CHARACTERS:
+            super().handle_subscription(origin_id, sub_message)
+
+    def notify_subscriptions(self, publish_message: Any) -> None:
+        """Called for each new message that is validly signed; the library would put it into a queue of 32, and lose the 33rd."""
+        if (signed := as_signed(publish_message)) is not None:
+            self._heard(signed, self._forwarder)
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        await super()._handle_new_peer(peer_id)
+        if (queue := self.peer_queues.get(peer_id)) is not None:
+            queue.max_message_size = SENT_RPC_BYTES
+            queue._queue.max_size = QUEUE_MESSAGES
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        self._paces.pop(peer_id, None)
+        super()._handle_dead_peer(peer_id)
+
+    async def _replay_recent_messages(self, peer_id: ID, topic: str) -> None:
+        """Newcomers ask for the backlog: what came before them is no news."""
+
+    async def drained(self) -> None:
+        """Returns when no peer has many messages waiting, and after a while all the same: who does not read keeps nobody silent."""
+        with trio.move_on_after(LONGEST_PAUSE):
+            while any(len(queue._queue) > FULL for queue in self.peer_queues.values()):  # noqa: ASYNC110  # the library tells nobody
+                await trio.sleep(0.005)
+
+    def _pause(self, peer: ID, size: int, rpc: Any) -> float:
+        control = rpc.control
+        entries = sum(map(len, (control.ihave, control.iwant, control.graft, control.prune, control.idontwant)))
+        cost = 1 + len(rpc.publish) + len(rpc.subscriptions) + entries + size / 4096
+        share = max(LEAST_PER_SECOND, MESSAGES_PER_SECOND / max(1, len(self._paces)))
+        return self._paces.setdefault(peer, Pace()).pause(cost, share, trio.current_time())
+
+
+@asynccontextmanager
+async def open_gossip(host: Any, heard: Callable[[Signed, str], None]) -> AsyncIterator[BoundedPubsub]:
+    """Gossipsub on this host while it is open; where the service ends by itself, so does what runs in it."""
+    router = BoundedGossipSub.make()
+    pubsub = BoundedPubsub(host, router, heard)
+    notifee = host.get_network().notifees[-1]
+    try:
+        async with background_trio_service(router), background_trio_service(pubsub):
+            await pubsub.wait_until_ready()
+            for peer in {connection.muxed_conn.peer_id for connection in host.get_network().get_connections()}:
+                pubsub.manager.run_task(pubsub._handle_new_peer_with_retry, peer)
+            yield pubsub
+    finally:
+        host.get_network().remove_notifee(notifee)
+        for protocol in router.get_protocols():
+            host.remove_stream_handler(protocol)
+
+
+def well_formed(message: Any) -> bool:
+    """Whether it may be one of ours, told before its signature is checked."""
+    return (
+        len(message.topicIDs) == 1
+        and len(message.topicIDs[0]) <= TOPIC_CHARACTERS
+        and len(message.seqno) == 8
+        and len(message.from_id) <= 64
+        and len(message.data) <= FRAME_BYTES
+        and parse_frame(message.data) is not None
+    )
+
+
+def as_signed(message: Any) -> Signed | None:
+    """What the backlog keeps of it."""
+    if not well_formed(message):
+        return None
+    frame = parse_frame(message.data)
+    assert frame is not None, "well formed"
+    return Signed(
+        topic=message.topicIDs[0],
+        sender=bytes(message.from_id),
+        number=int.from_bytes(message.seqno, "big"),
+        key=frame.key,
+        message=frame.message,
+        wire=message.SerializeToString(),
+    )
+
+
+def verified(wire: bytes) -> Signed | None:
+    """A message that somebody has kept, None for one that its sender has not signed. Never raises."""
+    try:
+        message = rpc_pb2.Message()
+        message.ParseFromString(wire)
+        return as_signed(message) if well_formed(message) and signature_validator(message) else None
+    except Exception:  # keys and names of any form: the library raises what it likes
+        return None

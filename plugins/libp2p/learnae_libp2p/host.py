@@ -1,0 +1,142 @@
+"""One host for all strategies of a peer: whoever enters first runs it, and where it falls it is built anew with the same key."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from learnae import ConfigError, Context, Problem, UnavailableError
+from learnae.lowlevel import Backoff
+from learnae_libp2p.options import HostOptions, agreed
+
+if TYPE_CHECKING:
+    from learnae_libp2p.running import RunningHost
+
+READY_SECONDS = 60.0  # its first import takes a second, and much longer on a busy machine
+INSTALL = "apt-get install build-essential python3-dev libgmp-dev, then pip install -e plugins/libp2p"
+
+
+class Part(Protocol):
+    """What runs beside the host for as long as it lives: `started` is called when others may connect."""
+
+    def __call__(self, running: RunningHost, *, task_status: trio.TaskStatus[None]) -> Awaitable[None]: ...
+
+
+class Libp2pHost:
+    """Made by `context.share`. Strategies tell it what their table says, and run `serve` in a nursery of their own."""
+
+    def __init__(self) -> None:
+        self.options = HostOptions()
+        self.context: Context | None = None
+        self.running: RunningHost | None = None
+        self.times_built = 0
+        self.cause = ""
+        self._changed = trio.Event()
+        self._turn = trio.Lock()
+        self._parts: list[Part] = []
+        self._watchers: list[Callable[[], None]] = []
+        self._handlers: dict[str, Callable[[Any], Awaitable[None]]] = {}
+        self._bound: Sequence[str] = ()
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """What libp2p calls this peer. Known once the host has run."""
+        return self._name
+
+    def configure(self, options: HostOptions, context: Context) -> None:
+        """Raises ConfigError for keys that differ, and where libp2p is not installed."""
+        if importlib.util.find_spec("libp2p") is None:
+            raise ConfigError(Problem("use", "needs libp2p, which is not installed", INSTALL))
+        self.options = agreed(self.options, options)
+        self.context = self.context or context
+
+    async def serve(self) -> None:
+        """Run the host until cancelled. While another one does, wait for its end, and go on then."""
+        assert self.context is not None, "configured before it is served"
+        async with self._turn:
+            backoff = Backoff(first=0.1, limit=10.0, healthy=30.0)
+            while True:
+                began = trio.current_time()
+                try:
+                    await self._live(self.context)
+                except Exception as error:
+                    self.cause = _told(error)
+                self.context.log.warning("libp2p.host_fell", cause=self.cause)
+                self.tell()
+                await trio.sleep(backoff.after(trio.current_time() - began))
+
+    async def ready(self) -> RunningHost:
+        """The host, once it runs. Raises UnavailableError when it does not in time."""
+        with trio.move_on_after(READY_SECONDS):
+            while self.running is None:
+                if self.cause and not self.times_built:
+                    raise UnavailableError(f"no libp2p host: {self.cause}")
+                await self._changed.wait()
+            return self.running
+        raise UnavailableError(f"no libp2p host within {READY_SECONDS:.0f} s: {self.cause}")
+
+    @asynccontextmanager
+    async def with_part(self, part: Part) -> AsyncIterator[None]:
+        """While this is open, the part runs in each host that is built, and in the one that runs."""
+        self._parts.append(part)
+        if self.running is not None:
+            await self.running.begin(part)
+        try:
+            yield
+        finally:
+            self._parts.remove(part)
+            if self.running is not None:
+                self.running.end(part)
+
+    def handle(self, protocol: str, handler: Callable[[Any], Awaitable[None]]) -> None:
+        """Serve streams of this protocol in each host from now on."""
+        self._handlers[protocol] = handler
+        if self.running is not None:
+            self.running.handle(protocol, handler)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call this whenever a connection, or the host, has come or gone."""
+        self._watchers.append(changed)
+
+    def tell(self) -> None:
+        """Whoever waits looks again."""
+        self._changed.set()
+        self._changed = trio.Event()
+        for changed in self._watchers:
+            changed()
+
+    @property
+    def news(self) -> trio.Event:
+        """Set when a connection, or the host, has come or gone since it was asked for."""
+        return self._changed
+
+    async def _live(self, context: Context) -> None:
+        library = await context.in_thread(importlib.import_module, "learnae_libp2p.running")  # a second, of which half is in C
+        running: RunningHost = library.RunningHost.build(context, self.options, self.tell)
+        for protocol, handler in self._handlers.items():
+            running.handle(protocol, handler)
+        async with running.opened():
+            for part in list(self._parts):
+                await running.begin(part)
+            await running.listen(self._bound or self.options.listen)
+            self._bound = running.bound()
+            self.running, self._name, self.cause = running, running.name, ""
+            self.times_built += 1
+            self.tell()
+            try:
+                await running.fallen()
+                self.cause = "a part of it has ended"
+            finally:
+                self.running = None
+
+
+def _told(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return (str(error) if isinstance(error, UnavailableError) else f"{type(error).__name__}: {error}")[:300]

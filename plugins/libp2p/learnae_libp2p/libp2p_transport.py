@@ -1,0 +1,193 @@
+"""The transport of `streams/`, on the peer's libp2p host. This module is light: the library comes with the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from learnae import UnavailableError
+from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.host import Libp2pHost
+from learnae_libp2p.streams.transport import Connection, Handler, Stream, StreamClosedError, UnreachableError
+
+if TYPE_CHECKING:
+    from learnae_libp2p.running import RunningHost
+
+DIAL_SECONDS = 10.0
+HEAD_START_SECONDS = 0.25  # of each address before the next one: the best that answers is used
+MOST_ADDRESSES = 8
+OPEN_SECONDS = 10.0
+
+
+@attrs.define
+class Traffic:
+    """Bytes of all streams with one peer."""
+
+    received: int = 0
+    sent: int = 0
+
+
+@attrs.define(eq=False)
+class Libp2pStream:
+    """A stream of the library's under the names of ours."""
+
+    _stream: Any
+    _traffic: Traffic
+
+    @property
+    def peer(self) -> str:
+        return str(self._stream.muxed_conn.peer_id)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._stream.write(bytes(data))
+        except Exception as error:  # the library's many, and those of what lies below
+            raise StreamClosedError(str(error)) from error
+        self._traffic.sent += len(data)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        try:
+            data: bytes = await self._stream.read(max_bytes)
+        except Exception as error:
+            if type(error).__name__ == "StreamEOF" and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
+                return b""
+            raise StreamClosedError(str(error)) from error
+        self._traffic.received += len(data)
+        return data
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.close_write()
+        except Exception:  # it has ended already
+            return
+
+    async def reset(self) -> None:
+        with trio.CancelScope(shield=True), trio.move_on_after(1.0):
+            try:
+                await self._stream.reset()
+            except Exception:  # it has ended already
+                return
+
+
+@attrs.define(eq=False)
+class Libp2pTransport:
+    """See `streams.transport.Transport`. While the host is built anew, nobody can be reached."""
+
+    host: Libp2pHost
+    _traffic: dict[str, Traffic] = attrs.field(factory=dict)
+
+    @property
+    def peer(self) -> str:
+        return self.host.name
+
+    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+        running = self._running()
+        if running.connected(peer):
+            return
+        places = _readable(peer, addresses)
+        with trio.move_on_after(DIAL_SECONDS + HEAD_START_SECONDS * len(places)):
+            await _first(running, peer, places)
+        if not running.connected(peer):
+            raise UnreachableError(f"{peer} answers at none of {len(places)} addresses")
+
+    async def disconnect(self, peer: str) -> None:
+        if (running := self.host.running) is not None:
+            await running.disconnect(peer)
+
+    async def open_stream(self, peer: str, protocol: str) -> Stream:
+        running = self._running()
+        if not running.connected(peer):
+            raise UnreachableError(f"no connection to {peer}")
+        with trio.move_on_after(OPEN_SECONDS):
+            try:
+                return Libp2pStream(await running.open_stream(peer, protocol), self._of(peer))
+            except Exception as error:
+                raise UnreachableError(f"{peer} opens no stream of {protocol}: {error}"[:300]) from error
+        raise UnreachableError(f"{peer} opened no stream within {OPEN_SECONDS:.0f} s")
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        self.host.handle(protocol, self._served(handler))
+
+    def connections(self) -> Sequence[Connection]:
+        if (running := self.host.running) is None:
+            return ()
+        facts = running.connections()
+        for gone in self._traffic.keys() - facts.keys():
+            del self._traffic[gone]
+        return [
+            Connection(
+                peer=peer,
+                address=fact.address,
+                inbound=fact.inbound,
+                interface=fact.interface,
+                bytes_in=self._of(peer).received,
+                bytes_out=self._of(peer).sent,
+            )
+            for peer, fact in facts.items()
+        ]
+
+    def local_addresses(self) -> Sequence[str]:
+        return self.host.running.local_addresses() if self.host.running is not None else ()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.host.watch(changed)
+
+    def _running(self) -> RunningHost:
+        if self.host.running is None:
+            raise UnreachableError(f"the host does not run: {self.host.cause or 'it is being built'}")
+        return self.host.running
+
+    def _of(self, peer: str) -> Traffic:
+        return self._traffic.setdefault(peer, Traffic())
+
+    def _served(self, handler: Handler) -> Callable[[Any], Awaitable[None]]:
+        async def serve(raw: Any) -> None:
+            stream = Libp2pStream(raw, self._of(str(raw.muxed_conn.peer_id)))
+            try:
+                await handler(stream)
+            finally:
+                await stream.reset()
+
+        return serve
+
+
+def _readable(peer: str, addresses: Sequence[str]) -> list[Address]:
+    """Those of this peer that can be read, each once. Raises UnreachableError for none."""
+    found: dict[str, Address] = {}
+    for text in addresses:
+        try:
+            address = parse_address(text)
+        except ValueError:
+            continue
+        if address.port and address.peer in (None, peer):
+            found.setdefault(address.place, address)
+    if not found:
+        raise UnreachableError(f"no address of {peer} that can be dialled")
+    return list(found.values())[:MOST_ADDRESSES]
+
+
+async def _first(running: RunningHost, peer: str, places: Sequence[Address]) -> None:
+    """Dial one after the other, and drop the rest when one has answered."""
+    async with trio.open_nursery() as nursery:
+        open_dials = len(places)
+
+        async def dial(address: Address, failure: trio.Event) -> None:
+            nonlocal open_dials
+            try:
+                await running.dial(peer, address)
+            except (UnavailableError, OSError):
+                failure.set()
+                open_dials -= 1
+            if running.connected(peer) or not open_dials:
+                nursery.cancel_scope.cancel()
+
+        for address in places:
+            failed = trio.Event()
+            nursery.start_soon(dial, address, failed)
+            with trio.move_on_after(HEAD_START_SECONDS):
+                await failed.wait()
+        await trio.sleep(math.inf)

@@ -1,0 +1,58 @@
+"""The keys of this plugin's tables in a peer's file. Those of the host may stand in `[storage]` or in `[announcer]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from attrs.validators import and_, ge, le, max_len
+
+from learnae import ConfigError, Problem
+from learnae.lowlevel import key
+from learnae_libp2p.addresses import parse_address
+
+MOST_PEERS = 64
+
+
+def _listening(_: object, __: Any, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        if parse_address(text).ip is None or "/p2p/" in text:
+            raise ValueError("must be addresses of this machine, such as /ip4/0.0.0.0/tcp/4101")
+
+
+def _dialled(_: object, __: Any, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        address = parse_address(text)
+        if address.peer is None or address.port == 0:
+            raise ValueError("must be addresses with a port and the peer's name, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...")
+
+
+@attrs.frozen(kw_only=True)
+class HostOptions:
+    """One host serves all strategies of a peer: a key may stand in one table or in several, and says the same in all of them."""
+
+    listen: tuple[str, ...] = key(
+        (),
+        "Where this peer listens, such as /ip4/0.0.0.0/tcp/4101. Empty: all IPv4 addresses, any free port.",
+        and_(max_len(8), _listening),
+    )
+    peers: tuple[str, ...] = key(
+        (), "Addresses of peers to begin with, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...", and_(max_len(MOST_PEERS), _dialled)
+    )
+    connections: int = key(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))
+
+
+@attrs.frozen(kw_only=True)
+class GossipsubOptions(HostOptions):
+    """The keys of `[announcer]` with `use = "gossipsub"`."""
+
+
+def agreed(first: HostOptions, second: HostOptions) -> HostOptions:
+    """What both say of the host; where one says nothing of a key, what the other says. Raises ConfigError where they differ."""
+    said: dict[str, Any] = {}
+    for field in attrs.fields(HostOptions):
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        if one != other and field.default not in (one, other):
+            raise ConfigError(Problem(field.name, "is one thing in one table and another in the other", "write it once: there is one host"))
+        said[field.name] = other if one == field.default else one
+    return HostOptions(**said)

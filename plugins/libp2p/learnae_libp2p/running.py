@@ -1,0 +1,311 @@
+"""The host as long as it lives: settings without which libp2p 0.8.1 loses messages, and guards without which anybody can end it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import psutil
+import trio
+from libp2p.abc import INotifee
+from libp2p.crypto.x25519 import create_new_key_pair
+from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify_push.identify_push import ID_PUSH
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore, PeerStoreError
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+
+from learnae import Context, UnavailableError
+from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard
+from learnae_libp2p.keys import key_pair
+from learnae_libp2p.options import HostOptions
+
+if TYPE_CHECKING:
+    from learnae_libp2p.host import Part
+
+EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
+CLOSE_SECONDS = 3.0
+RESOLVE_SECONDS = 5.0
+MOST_RESOLVED = 4
+WRAPPERS = 10
+WRAPPED = ("secured_conn", "conn", "read_writer", "read_write_closer", "stream")
+PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
+
+
+@attrs.define(eq=False)
+class RunningHost:
+    """libp2p's host with what runs beside it."""
+
+    host: BasicHost
+    network: GuardedSwarm
+    context: Context
+    _parts: dict[int, trio.CancelScope] = attrs.field(factory=dict)
+    _nursery: trio.Nursery | None = None
+    _fell: trio.Event = attrs.field(factory=trio.Event)
+
+    @classmethod
+    def build(cls, context: Context, options: HostOptions, changed: Callable[[], None]) -> RunningHost:
+        """Noise and yamux over TCP alone: nothing that does not encrypt is offered, and nothing that is slow."""
+        keys, store = key_pair(context), PeerStore()
+        name = ID.from_pubkey(keys.public_key)
+        store.add_key_pair(name, keys)
+        noise = NoiseTransport(keys, noise_privkey=create_new_key_pair().private_key)
+        network = GuardedSwarm(
+            name,
+            store,
+            TransportUpgrader({NOISE: noise}, {YAMUX: Yamux}),
+            transports=[ClosingTCP()],
+            retry_config=RetryConfig(max_retries=0),  # who dials again, and when, is not the library's affair
+            connection_config=ConnectionConfig(
+                max_connections=options.connections,
+                min_connections=0,
+                low_watermark=0,
+                high_watermark=options.connections,
+                max_connections_per_peer=PER_PEER,
+                inbound_stream_protocol_negotiation_timeout=5.0,
+                outbound_stream_protocol_negotiation_timeout=5.0,
+            ),
+        )
+        network.auto_connector = NoAutoConnector(network)
+        network.most_inbound = max(1, options.connections - 4)  # some are left for those whom we dial
+        host = BasicHost(network, disable_identify_address_discovery=True, announce_addrs=[])
+        host.remove_stream_handler(ID_PUSH)  # lets others write into what is remembered of them, without bound
+        for notifee in list(network.notifees):
+            if type(notifee).__name__ == "_IdentifyNotifee":  # asks each new peer what it can, which nobody here wants to know
+                network.remove_notifee(notifee)
+        network.set_stream_handler(StreamGuard(context.log).around(host._swarm_stream_handler))
+        network.register_notifee(Changes(store, name, changed))
+        return cls(host, network, context)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """While this is open the host runs, without listening yet."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                async with background_trio_service(self.network):
+                    nursery.start_soon(self._watch)
+                    try:
+                        yield
+                    finally:
+                        await self._close()
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def fallen(self) -> None:
+        """Returns when the host can no longer be used."""
+        await self._fell.wait()
+
+    async def begin(self, part: Part) -> None:
+        """Run this beside the host; when it ends by itself, the host falls."""
+        assert self._nursery is not None, "the host is open"
+        await self._nursery.start(self._run_part, part)
+
+    def end(self, part: Part) -> None:
+        """Cancel what `begin` began."""
+        if (scope := self._parts.pop(id(part), None)) is not None:
+            scope.cancel()
+
+    def handle(self, protocol: str, handler: Callable[[Any], Awaitable[None]]) -> None:
+        """Serve streams of this protocol."""
+        self.host.set_stream_handler(protocol, handler)
+
+    async def listen(self, addresses: Sequence[str]) -> None:
+        """Raises UnavailableError where a port is taken."""
+        wanted = [parse_address(text) for text in addresses or (EVERYWHERE,)]
+        for address in wanted:
+            _claim(address)
+        if not await self.network.listen(*(Multiaddr(address.place) for address in wanted)):
+            raise UnavailableError(f"cannot listen at {', '.join(map(str, wanted))}")
+
+    @property
+    def name(self) -> str:
+        return str(self.host.get_id())
+
+    def connected(self, peer: str) -> bool:
+        """Whether there is a connection to this peer now."""
+        return any(peer == str(found) and any(not one.is_closed for one in several) for found, several in self.network.connections.items())
+
+    def connections(self) -> dict[str, ConnectionFacts]:
+        """What is known of each open connection, one for each peer."""
+        return {
+            str(peer): _facts(one) for peer, several in list(self.network.connections.items()) for one in several[:1] if not one.is_closed
+        }
+
+    async def dial(self, peer: str, address: Address) -> None:
+        """Connect at this address. Raises UnavailableError, OSError."""
+        failure: Exception | None = None
+        for found in await _resolved(address):
+            try:
+                await self.network.dial_addr(Multiaddr(found.place), ID.from_string(peer))
+                return
+            except Exception as error:  # of many kinds: of the library, of noise, of the socket
+                failure = error
+        raise UnavailableError(f"{address}: {failure}"[:300]) from failure
+
+    async def disconnect(self, peer: str) -> None:
+        """Close all connections to this peer."""
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self.network.close_peer(ID.from_string(peer))
+
+    async def open_stream(self, peer: str, protocol: str) -> Any:
+        """Raises what the library raises."""
+        return await self.host.new_stream(ID.from_string(peer), [protocol])
+
+    def bound(self) -> list[str]:
+        """Where it listens, with the ports that it got."""
+        return [str(address) for listener in self.network.listeners.values() for address in listener.get_addrs()]
+
+    def local_addresses(self) -> list[str]:
+        """Where others can dial it, the best first: those that only this machine reaches only where there are no others."""
+        found = [place for text in self.bound() for place in _reachable(parse_address(text))]
+        far = [address for address in found if not address.local]
+        return [f"{address.place}/p2p/{self.host.get_id()}" for address in far or found]
+
+    async def _run_part(self, part: Part, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.CancelScope() as scope:
+            self._parts[id(part)] = scope
+            try:
+                await part(self, task_status=task_status)
+            except Exception as error:
+                self.context.log.warning("libp2p.part_failed", error=repr(error)[:300])
+        if not scope.cancelled_caught:
+            self._fell.set()
+
+    async def _watch(self) -> None:
+        await self.network.manager.wait_finished()
+        self._fell.set()
+
+    async def _close(self) -> None:
+        """The library's listeners are system tasks: what is not closed here keeps its port for ever."""
+        listeners = list(self.network.listeners.values())
+        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_SECONDS):
+            for listener in listeners:
+                await listener.close()
+            await self.network.close()
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionFacts:
+    """One connection of the library's."""
+
+    address: str
+    inbound: bool
+    interface: str | None
+
+
+class ClosingTCP(TCP):  # type: ignore[misc]  # libp2p is not followed by mypy
+    """The library's own leaves the sockets open that did not connect."""
+
+    async def dial(self, maddr: Any) -> RawConnection:
+        address = parse_address(str(maddr))
+        try:
+            stream = await trio.open_tcp_stream(address.host, address.port)
+        except OSError as error:
+            raise OpenConnectionError(str(error)) from error
+        return RawConnection(TrioTCPStream(stream), True)
+
+
+class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy
+    """Tells of connections that come and go, and lets nothing be remembered of peers that have gone."""
+
+    def __init__(self, store: PeerStore, own: ID, changed: Callable[[], None]) -> None:
+        self._store, self._own, self._changed = store, own, changed
+
+    async def connected(self, network: Any, connection: Any) -> None:
+        self._changed()
+
+    async def disconnected(self, network: Any, connection: Any) -> None:
+        peer = connection.muxed_conn.peer_id
+        if peer != self._own and not network.get_connections(peer):
+            with suppress(PeerStoreError):  # nothing is remembered of it
+                self._store.clear_peerdata(peer)
+        self._changed()
+
+    async def opened_stream(self, network: Any, stream: Any) -> None: ...
+
+    async def closed_stream(self, network: Any, stream: Any) -> None: ...
+
+    async def listen(self, network: Any, address: Any) -> None: ...
+
+    async def listen_close(self, network: Any, address: Any) -> None: ...
+
+
+def _facts(connection: Any) -> ConnectionFacts:
+    remote = connection.muxed_conn.get_remote_address()
+    kind = "ip6" if remote and ":" in remote[0] else "ip4"
+    return ConnectionFacts(
+        address=f"/{kind}/{remote[0]}/tcp/{remote[1]}" if remote else "",
+        inbound=str(connection.direction) == "inbound",
+        interface=_interface(connection),
+    )
+
+
+def _interface(connection: Any) -> str | None:
+    """By the address of the own end of its socket, which lies some wrappers deep; None where one of them is another."""
+    inner = connection.muxed_conn
+    for _ in range(WRAPPERS):
+        if hasattr(inner, "socket"):
+            break
+        inner = next((getattr(inner, name) for name in WRAPPED if hasattr(inner, name)), None)
+    try:
+        own = inner.socket.getsockname()[0]
+    except (AttributeError, OSError):
+        return None
+    return next((name for name, found in psutil.net_if_addrs().items() if any(one.address == own for one in found)), None)
+
+
+async def _resolved(address: Address) -> list[Address]:
+    """Itself, or for a name its addresses. Raises OSError."""
+    if address.ip is not None:
+        return [address]
+    family = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}.get(address.kind, socket.AF_UNSPEC)
+    with trio.move_on_after(RESOLVE_SECONDS):
+        found = await trio.socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
+        return [
+            attrs.evolve(address, kind="ip6" if one[0] == socket.AF_INET6 else "ip4", host=str(one[4][0]).partition("%")[0])
+            for one in found[:MOST_RESOLVED]
+        ]
+    raise OSError(f"no address of {address.host} was found in time")
+
+
+def _claim(address: Address) -> None:
+    """libp2p lets several of one user's processes listen at one port, and the kernel gives each some of the connections."""
+    if address.port == 0:
+        return
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            raise UnavailableError(f"cannot listen at {address}: {error.strerror}") from error
+
+
+def _reachable(address: Address) -> list[Address]:
+    """Itself, or for "all addresses" those of the interfaces that are up."""
+    if address.ip is None or not address.ip.is_unspecified:
+        return [address]
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    up = {name for name, facts in psutil.net_if_stats().items() if facts.isup}
+    return [
+        attrs.evolve(address, host=found.address.partition("%")[0])
+        for name, addresses in psutil.net_if_addrs().items()
+        for found in addresses
+        if name in up and found.family == family
+    ]

@@ -1,0 +1,56 @@
+"""Addresses are texts of strangers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnae_libp2p.addresses import parse_address
+
+PEER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/ip4/192.168.1.5/tcp/4101",
+        f"/ip4/192.168.1.5/tcp/4101/p2p/{PEER}",
+        f"/ip6/fd00::5/tcp/4101/p2p/{PEER}",
+        f"/dns4/peer.example/tcp/4101/p2p/{PEER}",
+    ],
+)
+def test_an_address_that_can_be_dialled_is_read_and_written_alike(text: str) -> None:
+    assert str(parse_address(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/ip4/1.2.3.4",
+        "/ip4/1.2.3.256/tcp/1",
+        "/ip4/01.2.3.4/tcp/1",
+        "/ip6/fe80::1%eth0/tcp/1",
+        "/ip4/1.2.3.4/tcp/65536",
+        "/ip4/1.2.3.4/tcp/-1",
+        "/ip4/1.2.3.4/udp/1/quic-v1",
+        "/ip4/1.2.3.4/tcp/1/ws",
+        f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit",
+        "/unix/tmp/socket",
+        "/ip4/1.2.3.4/tcp/1\n",
+        "/dns4/" + "a" * 200 + "/tcp/1",
+    ],
+)
+def test_what_is_not_dialled_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_address(text)
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return
+    assert parse_address(str(address)) == address
