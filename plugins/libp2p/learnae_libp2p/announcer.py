@@ -146,7 +146,12 @@ class GossipsubAnnouncer(Announcer):
                 await gossip.subscribe(topic)
 
     def _hear(self, signed: Signed, via: str) -> None:
-        """A new message, by gossip or by ourselves."""
+        """A message by gossip, or of our own. One that came as backlog is no news.
+
+        Another one is, also with a lower number: its sender's clock may have been set back, and the core knows what is old.
+        """
+        if signed in self.kept:
+            return
         self.kept.add(signed, via)
         if (listening := self._listening) is not None and signed.topic in listening.topics:
             listening.live(signed)

@@ -69,6 +69,7 @@ class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp
             heartbeat_interval=HEARTBEAT_SECONDS,
             gossip_window=3,
             gossip_history=10,
+            max_pending_messages_per_peer=1,
             spam_protection_enabled=False,  # its 10 messages a second are for each forwarder; ours are paced as they are read
             adaptive_gossip_enabled=False,  # where it thinks the mesh is unwell, it looks at it once a minute
             eclipse_protection_enabled=False,  # on one machine or behind one router all have one address
@@ -86,6 +87,10 @@ class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp
         for kept in (self.recent_message_deliveries, self.recent_peer_connections, self.recent_peer_disconnections):
             kept.clear()  # only the adaptive part, which is off, would
         return super().mesh_heartbeat()
+
+    async def flush_pending_messages(self, peer_id: ID) -> None:
+        """What was sent before a peer has subscribed is no news to it: it asks for the backlog."""
+        self._pending_messages.pop(peer_id, None)
 
     async def handle_rpc(self, rpc: Any, sender_peer_id: ID) -> None:
         control, known = rpc.control, self.pubsub.topic_ids
@@ -157,15 +162,37 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
         if (signed := as_signed(publish_message)) is not None:
             self._heard(signed, self._forwarder)
 
+    async def handle_dead_peer_queue(self) -> None:
+        """As the library's, which looks only whether the peer is still there.
+
+        One that came again before its old connection was seen to be dead would be written to on that one, and never hear what we have
+        subscribed to.
+        """
+        async with self.dead_peer_receive_channel:
+            self.event_handle_dead_peer_queue_started.set()
+            async for peer in self.dead_peer_receive_channel:
+                if self._is_stale(peer) or not self._peer_is_connected(peer):
+                    self._handle_dead_peer(peer)
+
     async def _handle_new_peer(self, peer_id: ID) -> None:
+        if self._is_stale(peer_id):
+            self._handle_dead_peer(peer_id)  # and opens a new stream by itself
+            return
         await super()._handle_new_peer(peer_id)
         if (queue := self.peer_queues.get(peer_id)) is not None:
             queue.max_message_size = SENT_RPC_BYTES
             queue._queue.max_size = QUEUE_MESSAGES
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
+        """Of a peer whose stream has died, and which is still there, we know what it has subscribed to: it will not say so again."""
         self._paces.pop(peer_id, None)
+        still = [topic for topic, peers in self.peer_topics.items() if peer_id in peers] if self._peer_is_connected(peer_id) else []
         super()._handle_dead_peer(peer_id)
+        for topic in still:
+            self.handle_subscription(peer_id, rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic))
+
+    def _is_stale(self, peer: ID) -> bool:
+        return (stream := self.peers.get(peer)) is not None and stream.muxed_conn.is_closed
 
     async def _replay_recent_messages(self, peer_id: ID, topic: str) -> None:
         """Newcomers ask for the backlog: what came before them is no news."""

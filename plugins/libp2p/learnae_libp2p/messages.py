@@ -81,6 +81,10 @@ class KeptMessages:
             self._remove(next(place for place, (_, brought_by, _) in self._kept.items() if brought_by == worst))
         return True
 
+    def __contains__(self, signed: Signed) -> bool:
+        there = self._kept.get(signed.place)
+        return there is not None and there[0].number == signed.number
+
     def of(self, topics: Sequence[str]) -> Iterator[Signed]:
         """Those that are still in force, the oldest first."""
         oldest = self.clock() - self.seconds

@@ -35,6 +35,7 @@ def test_the_newest_of_each_key_is_kept() -> None:
     assert kept.add(signed("a", 2), "x") and not kept.add(signed("a", 1), "x") and not kept.add(signed("a", 2), "y")
     assert kept.add(signed("a", 3), "y") and kept.add(signed("a", 1, key=b"other"), "x")
     assert sorted(one.number for one in kept.of(["t"])) == [1, 3]
+    assert signed("a", 3) in kept and signed("a", 2) not in kept and signed("b", 3) not in kept
     assert list(kept.of(["another topic"])) == []
 
 
