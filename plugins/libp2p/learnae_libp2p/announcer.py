@@ -29,7 +29,7 @@ PAUSES = (3.0, 10.0)  # before somebody who did not answer is asked again
 
 
 @attrs.define(eq=False)
-class Listening:
+class Audience:
     """One call of `listen`. Until its first look is over, what is live waits, so that old messages come before new ones."""
 
     topics: dict[str, str]
@@ -70,7 +70,7 @@ class GossipsubAnnouncer(Announcer):
         self._dialling = Dialling(self.transport, options.peers, context.rng)
         self._gossip: BoundedPubsub | None = None
         self._topics: dict[str, str] = {}
-        self._listening: Listening | None = None
+        self._listening: Audience | None = None
         self._asked: set[str] = set()
         self._stack = AsyncExitStack()
 
@@ -106,7 +106,7 @@ class GossipsubAnnouncer(Announcer):
         self._topics |= wanted
         if len(self._topics) > MOST_CHANNELS:
             raise UnavailableError(f"more than {MOST_CHANNELS} channels")
-        self._listening = listening = Listening(wanted, deliver)
+        self._listening = listening = Audience(wanted, deliver)
         try:
             await self._subscribe()
             for signed in self.kept.of(tuple(wanted)):
