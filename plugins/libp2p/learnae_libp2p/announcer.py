@@ -12,6 +12,7 @@ import trio
 from learnae import Announcer, Context, Heard, UnavailableError
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
 from learnae_libp2p.dialling import Dialling
+from learnae_libp2p.discovery import LocalDiscovery
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.messages import MESSAGE_BYTES, KeptMessages, Signed, frame_of, topic_of
@@ -83,6 +84,8 @@ class GossipsubAnnouncer(Announcer):
             nursery.start_soon(self.host.serve)
             await self.host.ready()
             nursery.start_soon(self._dialling.run)
+            if self.host.options.mdns:
+                nursery.start_soon(LocalDiscovery(self.transport, self.context, self._dialling.found).run)
             await self._dialling.first()
             self._stack = stack.pop_all()
         return self

@@ -1,4 +1,4 @@
-"""The peers that the file names are dialled again for ever."""
+"""Peers that the file names are dialled again for ever, those that were found in another way until they have been away for a while."""
 
 from __future__ import annotations
 
@@ -13,39 +13,68 @@ from learnae_libp2p.streams.transport import Transport, UnreachableError
 FIRST_SECONDS = 2.0
 LOOK_SECONDS = 2.0
 LONGEST_SECONDS = 60.0
+MOST_FOUND = 64
+FAILURES = 8  # of one that was found, one after the other
 
 
 class Dialling:
-    """With back-off and jitter, each peer by itself. Whoever connects to us is not dialled."""
+    """With back-off and jitter, each peer by itself. Whoever has connected to us is not dialled."""
 
     def __init__(self, transport: Transport, addresses: Sequence[str], rng: np.random.Generator) -> None:
         self._transport = transport
         self._rng = rng
-        self._peers: dict[str, list[str]] = {}
+        self._named: dict[str, list[str]] = {}
+        self._heard_of: dict[str, Sequence[str]] = {}
         for text in addresses:
             if (peer := parse_address(text).peer) is not None:
-                self._peers.setdefault(peer, []).append(text)
+                self._named.setdefault(peer, []).append(text)
         self._met = trio.Event()
+        self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            for peer in self._peers:
-                nursery.start_soon(self._keep, peer)
+            self._nursery = nursery
+            for peer, addresses in self._named.items():
+                nursery.start_soon(self._keep, peer, addresses)
+            await trio.sleep_forever()
 
     async def first(self) -> None:
-        """Returns when one of them is there, and soon all the same."""
-        if self._peers:
+        """Returns when one of those that the file names is there, and soon all the same."""
+        if self._named:
             with trio.move_on_after(FIRST_SECONDS):
                 await self._met.wait()
 
-    async def _keep(self, peer: str) -> None:
+    def found(self, peer: str, addresses: Sequence[str]) -> None:
+        """Somebody says that this peer is there. Of those that are dialled for such a reason there are so many at most."""
+        if self._nursery is None or peer in self._named:
+            return
+        if peer in self._heard_of:
+            self._heard_of[peer] = addresses
+        elif len(self._heard_of) < MOST_FOUND:
+            self._heard_of[peer] = addresses
+            self._nursery.start_soon(self._keep_found, peer)
+
+    async def _keep(self, peer: str, addresses: Sequence[str]) -> None:
         pause = LOOK_SECONDS / 4
         while True:
-            try:
-                await self._transport.connect(peer, self._peers[peer])
-                self._met.set()
-                pause = LOOK_SECONDS
-            except UnreachableError:
-                pause = min(pause * 2, LONGEST_SECONDS)
-            await trio.sleep(pause * (0.5 + self._rng.random()))
+            pause = LOOK_SECONDS if await self._reached(peer, addresses) else min(pause * 2, LONGEST_SECONDS)
+            await self._sleep(pause)
+
+    async def _keep_found(self, peer: str) -> None:
+        failures = 0
+        while failures < FAILURES:
+            failures = 0 if await self._reached(peer, self._heard_of[peer]) else failures + 1
+            await self._sleep(min(LOOK_SECONDS * 2**failures, LONGEST_SECONDS))
+        del self._heard_of[peer]
+
+    async def _reached(self, peer: str, addresses: Sequence[str]) -> bool:
+        try:
+            await self._transport.connect(peer, addresses)
+        except UnreachableError:
+            return False
+        self._met.set()
+        return True
+
+    async def _sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds * (0.5 + self._rng.random()))

@@ -39,6 +39,7 @@ class HostOptions:
     peers: tuple[str, ...] = key(
         (), "Addresses of peers to begin with, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...", and_(max_len(MOST_PEERS), _dialled)
     )
+    mdns: bool = key(True, "Whether to find peers of this swarm on the local network, and to be found there.")
     connections: int = key(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))
 
 

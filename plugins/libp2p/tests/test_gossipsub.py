@@ -69,7 +69,7 @@ def open_ear(tmp_path: Path) -> OpenEar:
     @asynccontextmanager
     async def opened(name: str, *peers: Ear, listen: tuple[str, ...] = LOOPBACK) -> AsyncIterator[Ear]:
         addresses = tuple(address for peer in peers for address in peer.announcer.transport.local_addresses())
-        made = GossipsubAnnouncer(GossipsubOptions(listen=listen, peers=addresses), make_context(tmp_path / name, peer=name))
+        made = GossipsubAnnouncer(GossipsubOptions(listen=listen, peers=addresses, mdns=False), make_context(tmp_path / name, peer=name))
         async with made as announcer, trio.open_nursery() as nursery:
             ear = Ear(announcer)
             nursery.start_soon(announcer.listen, ["c"], ear.deliver)

@@ -29,7 +29,7 @@ class TestGossipsub(AnnouncerConformance):
         def make(peer: str) -> GossipsubAnnouncer:
             there = [address for one in opened for address in one.transport.local_addresses()]
             context = attrs.evolve(learnae_contexts(peer), share=SharedResources())  # a host of its own
-            one = GossipsubAnnouncer(GossipsubOptions(listen=LOOPBACK, peers=tuple(there)), context)
+            one = GossipsubAnnouncer(GossipsubOptions(listen=LOOPBACK, peers=tuple(there), mdns=False), context)
             opened.append(one)
             return one
 
