@@ -68,7 +68,6 @@ class GossipsubAnnouncer(Announcer):
         self.transport = Libp2pTransport(self.host)
         self.kept = KeptMessages(context.clock)
         self._server = BacklogServer(self.kept)
-        self._dialling = Dialling(self.transport, options.peers, context.rng)
         self._gossip: BoundedPubsub | None = None
         self._topics: dict[str, str] = {}
         self._listening: Audience | None = None
@@ -78,15 +77,16 @@ class GossipsubAnnouncer(Announcer):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self.transport.serve(PROTOCOL, self._server.serve)
+            dialling = Dialling(self.transport, self.host.options.peers, self.context.rng)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             await stack.enter_async_context(self.host.with_part(self._part))
             nursery.start_soon(self.host.serve)
             await self.host.ready()
-            nursery.start_soon(self._dialling.run)
+            nursery.start_soon(dialling.run)
             if self.host.options.mdns:
-                nursery.start_soon(LocalDiscovery(self.transport, self.context, self._dialling.found).run)
-            await self._dialling.first()
+                nursery.start_soon(LocalDiscovery(self.transport, self.context, dialling.found).run)
+            await dialling.first()
             self._stack = stack.pop_all()
         return self
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import trio
 
 from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.streams.transport import Transport, UnreachableError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FIRST_SECONDS = 2.0
 LOOK_SECONDS = 2.0

@@ -60,16 +60,10 @@ class Libp2pHost:
         """Run the host until cancelled. While another one does, wait for its end, and go on then."""
         assert self.context is not None, "configured before it is served"
         async with self._turn:
-            backoff = Backoff(first=0.1, limit=10.0, healthy=30.0)
-            while True:
-                began = trio.current_time()
-                try:
-                    await self._live(self.context)
-                except Exception as error:
-                    self.cause = _told(error)
-                self.context.log.warning("libp2p.host_fell", cause=self.cause)
-                self.tell()
-                await trio.sleep(backoff.after(trio.current_time() - began))
+            try:
+                await self._serve(self.context)
+            finally:
+                self.cause = ""  # whoever serves next begins anew
 
     async def ready(self) -> RunningHost:
         """The host, once it runs. Raises UnavailableError when it does not in time."""
@@ -115,6 +109,18 @@ class Libp2pHost:
     def news(self) -> trio.Event:
         """Set when a connection, or the host, has come or gone since it was asked for."""
         return self._changed
+
+    async def _serve(self, context: Context) -> None:
+        backoff = Backoff(first=0.1, limit=10.0, healthy=30.0)
+        while True:
+            began = trio.current_time()
+            try:
+                await self._live(context)
+            except Exception as error:
+                self.cause = _told(error)
+            context.log.warning("libp2p.host_fell", cause=self.cause)
+            self.tell()
+            await trio.sleep(backoff.after(trio.current_time() - began))
 
     async def _live(self, context: Context) -> None:
         library = await context.in_thread(importlib.import_module, "learnae_libp2p.running")  # a second, of which half is in C

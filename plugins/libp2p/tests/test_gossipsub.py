@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from learnae import Heard
+from learnae import Heard, UnavailableError
 from learnae.testing.context import make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
 from learnae_libp2p.gossip import BURST, LONGEST_PAUSE, Pace, verified
@@ -137,6 +137,20 @@ def test_after_a_partition_each_side_hears_what_the_other_has_said_meanwhile(ope
             a.heard.clear(), b.heard.clear()
             await a.is_heard_by(b)
             await b.is_heard_by(a)
+
+    in_trio(test)
+
+
+def test_who_could_not_listen_is_entered_again_when_the_port_is_free(tmp_path: Path, open_ear: OpenEar) -> None:
+    async def test() -> None:
+        async with open_ear("a") as a:
+            taken = a.announcer.transport.local_addresses()[0].partition("/p2p/")[0]
+            announcer = GossipsubAnnouncer(GossipsubOptions(listen=(taken,), mdns=False), make_context(tmp_path / "b", peer="b"))
+            with pytest.raises(ExceptionGroup) as failed:
+                await announcer.__aenter__()
+            assert failed.group_contains(UnavailableError)
+        async with announcer:
+            assert announcer.transport.local_addresses()[0].startswith(taken)
 
     in_trio(test)
 
