@@ -11,8 +11,7 @@ import trio
 
 from learnae import Announcer, Context, Heard, UnavailableError
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
-from learnae_libp2p.dialling import Dialling
-from learnae_libp2p.discovery import LocalDiscovery
+from learnae_libp2p.connecting import Connecting, first_connection
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.messages import MESSAGE_BYTES, KeptMessages, Signed, frame_of, topic_of
@@ -77,16 +76,13 @@ class GossipsubAnnouncer(Announcer):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self.transport.serve(PROTOCOL, self._server.serve)
-            dialling = Dialling(self.transport, self.host.options.peers, self.context.rng)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             await stack.enter_async_context(self.host.with_part(self._part))
             nursery.start_soon(self.host.serve)
             await self.host.ready()
-            nursery.start_soon(dialling.run)
-            if self.host.options.mdns:
-                nursery.start_soon(LocalDiscovery(self.transport, self.context, dialling.found).run)
-            await dialling.first()
+            nursery.start_soon(self.context.share(Connecting).serve, self.host)
+            await first_connection(self.host)
             self._stack = stack.pop_all()
         return self
 

@@ -6,15 +6,11 @@ import uuid
 from pathlib import Path
 
 import pytest
-import trio
-import trio.testing
 
 from learnae.testing.context import make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
-from learnae_libp2p.dialling import FAILURES, MOST_FOUND, Dialling
 from learnae_libp2p.discovery import read_properties, service_type
 from learnae_libp2p.options import GossipsubOptions
-from learnae_libp2p.streams.transport import UnreachableError
 from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, in_trio
 
 PEER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
@@ -63,35 +59,3 @@ def test_what_is_said_of_a_peer_on_the_local_network_is_read() -> None:
 )
 def test_what_names_nobody_on_a_local_network_or_ourselves_is_passed_over(values: tuple[bytes | None, ...]) -> None:
     assert read_properties({b"%d" % number: value for number, value in enumerate(values)}, OWN) is None
-
-
-class Nobody:
-    """A transport that reaches nobody."""
-
-    def __init__(self) -> None:
-        self.dialled: list[str] = []
-
-    async def connect(self, peer: str, addresses: object) -> None:
-        self.dialled.append(peer)
-        await trio.lowlevel.checkpoint()
-        raise UnreachableError
-
-
-def test_of_invented_peers_only_so_many_are_dialled_and_each_has_an_end() -> None:
-    transport = Nobody()
-
-    async def test() -> None:
-        dialling = Dialling(transport, (), make_context(Path("nowhere")).rng)  # type: ignore[arg-type]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(dialling.run)
-            await trio.testing.wait_all_tasks_blocked()
-            for number in range(1000):
-                dialling.found(f"peer {number}", ["anywhere"])
-            await trio.sleep(3600.0)
-            assert len(set(transport.dialled)) == MOST_FOUND and len(transport.dialled) == MOST_FOUND * FAILURES
-            dialling.found("another one", ["anywhere"])
-            await trio.sleep(1.0)
-            assert "another one" in transport.dialled
-            nursery.cancel_scope.cancel()
-
-    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0.0))

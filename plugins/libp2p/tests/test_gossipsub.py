@@ -141,6 +141,19 @@ def test_after_a_partition_each_side_hears_what_the_other_has_said_meanwhile(ope
     in_trio(test)
 
 
+def test_who_was_reached_once_is_found_again_by_a_file_that_names_nobody(open_ear: OpenEar) -> None:
+    async def test() -> None:
+        async with open_ear("b") as b:
+            place = b.announcer.transport.local_addresses()[0].partition("/p2p/")[0]
+            async with open_ear("a", b) as a:
+                await a.is_heard_by(b)
+        async with open_ear("b", listen=(place,)), open_ear("a") as a:
+            while not a.announcer.transport.connections():
+                await a.announcer.host.news.wait()
+
+    in_trio(test)
+
+
 def test_who_could_not_listen_is_entered_again_when_the_port_is_free(tmp_path: Path, open_ear: OpenEar) -> None:
     async def test() -> None:
         async with open_ear("a") as a:

@@ -1,0 +1,91 @@
+"""Whom this peer is connected to: those of its file, those of earlier runs and those of the local network, dialled again for ever.
+
+This module is light: the library comes with the host.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from random import Random
+
+import trio
+
+from learnae import Context
+from learnae_libp2p.addresses import parse_address
+from learnae_libp2p.discovery import LocalDiscovery
+from learnae_libp2p.host import Libp2pHost
+from learnae_libp2p.libp2p_transport import Libp2pTransport
+from learnae_libp2p.options import HostOptions
+from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.redialling import Redialler
+
+BOOK = "peers.json"
+FIRST_SECONDS = 2.0
+
+
+class Connecting:
+    """Made by `context.share`. Strategies run `serve` in a nursery of their own: whoever is first does it for all."""
+
+    def __init__(self) -> None:
+        self._turn = trio.Lock()
+
+    async def serve(self, host: Libp2pHost) -> None:
+        """Until cancelled."""
+        assert host.context is not None, "configured before it is served"
+        async with self._turn:
+            await _connect(host, host.context, host.options)
+
+
+async def first_connection(host: Libp2pHost) -> None:
+    """Returns when somebody is connected, where the file names anybody, and soon all the same."""
+    if host.options.peers:
+        transport = Libp2pTransport(host)
+        with trio.move_on_after(FIRST_SECONDS):
+            while not transport.connections():
+                await host.news.wait()
+
+
+async def _connect(host: Libp2pHost, context: Context, options: HostOptions) -> None:
+    transport = Libp2pTransport(host)
+    book = AddressBook(path=context.home / BOOK, now=time.time, log=context.log)
+    await context.in_thread(_open, book, context.existing_only)
+    heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
+    transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
+    redialler = Redialler(
+        transport=transport,
+        book=book,
+        dialler=Dialler(transport=transport, book=book),
+        heartbeats=heartbeats,
+        rng=Random(int(context.rng.integers(1 << 62))),
+        in_thread=context.in_thread,
+        log=context.log,
+        named=_named(options.peers),
+        read_only=context.existing_only,
+    )
+
+    def found(peer: str, addresses: Sequence[str]) -> None:
+        book.heard(peer, addresses, "mdns")
+        redialler.look_again()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(redialler.run)
+        if options.mdns:
+            nursery.start_soon(LocalDiscovery(transport, context, found).run)
+
+
+def _open(book: AddressBook, existing_only: bool) -> None:
+    if not existing_only:
+        book.path.parent.mkdir(parents=True, exist_ok=True)
+    book.load()
+
+
+def _named(addresses: Sequence[str]) -> dict[str, list[str]]:
+    named: dict[str, list[str]] = {}
+    for text in addresses:
+        if (peer := parse_address(text).peer) is not None:
+            named.setdefault(peer, []).append(text)
+    return named
