@@ -21,6 +21,8 @@ EXCEPTIONS = {
     "learnae/demo/model.py: sys.stdout.write": "JSON into the pipe of whoever plays the demo",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.write": "a number that was counted here",
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.flush": "the same",
+    "plugins/libp2p/learnae_libp2p/streams/root_files.py: os.write": "blocks into a file",
+    "plugins/libp2p/learnae_libp2p/streams/block_cache.py: os.write": "the same",
     "learnae/errors.py: warnings.warn": "names of ours alone; Python adds the line of the code that used the old one",
     "learnae/launch.py: os.write": "to the trainer, which makes it harmless",
     "learnae/launch.py: sys.exit(_imported_main(module, told, int(arguments[arguments.index(LINK_OPTION) + 1]))())": "a code",
