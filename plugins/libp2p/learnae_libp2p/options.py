@@ -8,7 +8,7 @@ import attrs
 from attrs.validators import and_, ge, le, max_len
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import key
+from learnae.lowlevel import option
 from learnae_libp2p.addresses import parse_address
 
 MOST_PEERS = 64
@@ -31,16 +31,16 @@ def _dialled(_: object, __: Any, texts: tuple[str, ...]) -> None:
 class HostOptions:
     """One host serves all strategies of a peer: a key may stand in one table or in several, and says the same in all of them."""
 
-    listen: tuple[str, ...] = key(
+    listen: tuple[str, ...] = option(
         (),
         "Where this peer listens, such as /ip4/0.0.0.0/tcp/4101. Empty: all IPv4 addresses, any free port.",
         and_(max_len(8), _listening),
     )
-    peers: tuple[str, ...] = key(
+    peers: tuple[str, ...] = option(
         (), "Addresses of peers to begin with, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...", and_(max_len(MOST_PEERS), _dialled)
     )
-    mdns: bool = key(True, "Whether to find peers of this swarm on the local network, and to be found there.")
-    connections: int = key(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))
+    mdns: bool = option(True, "Whether to find peers of this swarm on the local network, and to be found there.")
+    connections: int = option(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))
 
 
 @attrs.frozen(kw_only=True)
