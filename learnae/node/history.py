@@ -53,6 +53,10 @@ class UserOrders:
         with self.database.writing_durably() as db:
             db.execute("UPDATE rejoin SET outcome = ? WHERE at = ?", (outcome, order.at))
 
+    def renew_rejoin(self, order: RejoinOrder) -> None:
+        """What was carried out was lost: it is to be carried out once more."""
+        self.end_rejoin(order, "")
+
     def last_rejoin(self) -> RejoinOrder | None:
         """Also one that was carried out."""
         rows = self.database.rows("SELECT lineage, at, outcome FROM rejoin")

@@ -177,6 +177,15 @@ class Orders:
         if not _same(rejoin, self._rejoin):
             self._take(rejoin)
 
+    async def resume(self, brought: bytes, stored: bytes) -> None:
+        """A trainer that was killed before its next checkpoint brings the lineage along that it was ordered out of.
+
+        Raises UnavailableError.
+        """
+        order = await self.runtime.in_thread(self.user_orders.last_rejoin)
+        if order is not None and order.outcome and order.lineage == stored != brought:
+            await self.runtime.in_thread(self.user_orders.renew_rejoin, order)
+
     async def carry_out(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
         """Whether the order, if there is one, has led this peer to another lineage now. Raises TrainerGoneError and UnavailableError."""
         order, lineage_state = self._rejoin, self.moving.lineage_state

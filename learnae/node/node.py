@@ -132,12 +132,18 @@ class Node:
                 return
         else:
             if snapshot.progress.lineage != self.lineage_state.lineage:
-                self.joining.resume(snapshot.progress.lineage, await self.runtime.in_thread(self.history.lineage_state))
+                await self._resume(snapshot.progress.lineage)
             await self.rounds.publish(snapshot, round_record)
             if not (await self.orders.carry_out(snapshot, round_record) or await self.moving.move(snapshot, round_record)):
                 await self.rounds.exchange(snapshot, round_record)
             self.joining.spend_round(round_record)
         await self._end_round(snapshot, round_record)
+
+    async def _resume(self, lineage: bytes) -> None:
+        """The trainer brought it along."""
+        stored = await self.runtime.in_thread(self.history.lineage_state)
+        self.joining.resume(lineage, stored)
+        await self.orders.resume(lineage, stored[0])
 
     async def _is_sound(self, snapshot: Snapshot) -> bool:
         """What is not finite can neither be published nor merged with."""
