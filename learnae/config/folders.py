@@ -7,15 +7,17 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from learnae.config.words import show
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import SwarmIdentity
 from learnae.opening import folder as opened
-from learnae.opening import paths_in_errors, reach, read_file
-from learnae.shared_folder import FolderHandle, create, in_words, make_in, remove
+from learnae.opening import look, paths_in_errors, reach, read_file
+from learnae.shared_folder import FolderHandle, create, in_words, make_in, may_remove, remove
 
 
 def state_folder() -> Path:
@@ -68,6 +70,9 @@ def existing(folder: Path) -> Path:
 
 
 _TEXT = b"learnae"
+_TRIAL = re.compile(r"new\.[0-9a-f]{32}\.check")
+LEFT_SECONDS = 3600.0  # a trial takes some milliseconds; what is older was left behind by one that was killed
+_MOST_LOOKED_AT = 20_000  # names in a folder that many share
 
 
 def check_folder(folder: Path | FolderHandle, key: str, named: Path | None = None, *, shared: bool = True) -> str:
@@ -110,7 +115,7 @@ class _TriedError(Exception):
 
 def _try_to_make(above: int, name: str, place: Path) -> None:
     """As `learnae.opening.Make`, but under another name, and nothing stays."""
-    trial = f"new.{secrets.token_hex(16)}.check"
+    trial = _trial_name()
     make_in(above, trial, place.with_name(trial))
     try:
         with paths_in_errors(place.parent / trial), opened(trial, at=above) as at:
@@ -122,7 +127,7 @@ def _try_to_make(above: int, name: str, place: Path) -> None:
 
 
 def _try_in(at: int) -> None:
-    draft, final = (f"new.{secrets.token_hex(16)}.check" for _ in range(2))
+    draft, final = _trial_name(), _trial_name()
     try:
         with create(draft, at=at) as file:
             file.write(_TEXT)
@@ -132,8 +137,29 @@ def _try_in(at: int) -> None:
         os.fsync(at)
         if read_file(final, len(_TEXT), at=at) != _TEXT:
             raise OSError(errno.EIO, "what was written is not what is read")
+        _remove_left_behind(at, os.stat(final, dir_fd=at).st_mtime - LEFT_SECONDS)
         os.unlink(final, dir_fd=at)
     finally:
         for name in (draft, final):
             with suppress(OSError):
                 remove(name, at=at)
+
+
+def _trial_name() -> str:
+    return f"new.{secrets.token_hex(16)}.check"
+
+
+def _remove_left_behind(at: int, newest: float) -> None:
+    """Of trials that were killed: files, as far as this user may, and empty folders. Times are of the machine that keeps them."""
+    above = os.fstat(at)
+    with os.scandir(at) as entries:
+        names = [entry.name for entry in islice(entries, _MOST_LOOKED_AT) if _TRIAL.fullmatch(entry.name)]
+    for name in names:
+        with suppress(OSError):
+            found = look(name, at=at)
+            if found is None or found.st_mtime >= newest:
+                continue
+            if may_remove(found, above):
+                remove(name, at=at)
+            elif stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                os.rmdir(name, dir_fd=at)

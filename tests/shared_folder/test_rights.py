@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from errno import ENOTSUP
 from grp import struct_group
@@ -13,7 +14,7 @@ from pwd import struct_passwd
 import pytest
 
 from learnae import shared_folder
-from learnae.config.folders import try_out
+from learnae.config.folders import LEFT_SECONDS, try_out
 from learnae.shared_folder import FolderHandle, create, in_words
 
 UMASKS = [0o022, 0o077, 0o002, 0o000]
@@ -145,6 +146,21 @@ def test_what_is_in_the_way_is_an_error(tmp_path: Path) -> None:
 def test_a_try_leaves_nothing_behind(tmp_path: Path) -> None:
     try_out(FolderHandle(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_try_removes_what_one_that_was_killed_has_left_and_nothing_else(tmp_path: Path) -> None:
+    """One that may still run has a young file; what only looks alike is somebody's own."""
+    *killed, folder, running = (f"new.{digit * 32}.check" for digit in "abcde")
+    others = ["new.check", f"new.{'f' * 31}.check", "notes"]
+    old = time.time() - 2 * LEFT_SECONDS
+    for name in (*killed, running, *others):
+        (tmp_path / name).touch()
+        if name != running:
+            os.utime(tmp_path / name, (old, old))
+    (tmp_path / folder).mkdir()
+    os.utime(tmp_path / folder, (old, old))
+    try_out(FolderHandle(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running, *others])
 
 
 def test_a_full_disk_is_told_with_the_folder_and_not_with_a_name_that_nobody_knows(tmp_path: Path) -> None:
