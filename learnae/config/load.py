@@ -232,9 +232,9 @@ def load_document(
     """As `load`, from what TOML or JSON gave; relative paths start at `folder`."""
     problems = Problems()
     complete, overridden = override(with_defaults(_named(document, name)), overrides, problems)
-    values = _values(complete, folder.absolute(), options_of, problems)
+    config = _what_can_be(complete, overridden, folder.absolute(), options_of, problems)
     problems.raise_any(lambda found: _arranged(found, complete, overridden))
-    return Config(folder=folder.absolute(), **values)
+    return config
 
 
 def load_what_can_be(
@@ -243,22 +243,28 @@ def load_what_can_be(
     """As `load_document`, but all that is wrong is returned, beside what the file says without it."""
     problems = Problems()
     complete, overridden = override(with_defaults(document), overrides, problems)
+    config = _what_can_be(complete, overridden, folder.absolute(), options_of, problems)
+    problems.found[:] = _arranged(problems.found, complete, overridden)
+    return config, problems
+
+
+def _what_can_be(complete: Mapping[str, Any], overridden: Sequence[str], folder: Path, options_of: OptionsOf, problems: Problems) -> Config:
+    """What is left without what is wrong: a rule across several keys is judged once all that it looks at is sound."""
     sound: Mapping[str, Any] = complete
     bad: set[str] = set()
     while True:
         found = Problems()
-        values = _values(sound, folder.absolute(), options_of, found)
-        problems.found.extend(problem for problem in found.found if not rests_on(problem.key, bad))
+        values = _values(sound, folder, options_of, found)
+        problems.found.extend(one for one in found.found if one not in problems.found and not rests_on(one.key, bad))
         problems.broken.extend(found.broken)
         if not (found.found or found.broken):
             break
         keys = {problem.key for problem in (*found.found, *(problem for problem, _ in found.broken))}
         if keys <= bad:  # it is not in the file
-            problems.raise_any()
+            problems.raise_any(lambda found: _arranged(found, complete, overridden))
         bad |= keys
         sound = with_defaults(without(sound, keys))
-    problems.found[:] = _arranged(problems.found, complete, overridden)
-    return Config(folder=folder.absolute(), **values), problems
+    return Config(folder=folder, **values)
 
 
 def _arranged(found: Iterable[Problem], document: Mapping[str, Any], overridden: Sequence[str]) -> list[Problem]:

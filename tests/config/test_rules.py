@@ -18,6 +18,12 @@ def test_the_key_of_a_swarm_does_not_stand_in_the_file(problems: Problems) -> No
     assert "swordfish" not in problem
 
 
+def test_a_rule_across_several_keys_is_judged_also_where_another_key_is_wrong(problems: Problems) -> None:
+    """Else a file is mended, run, and refused once more."""
+    found = problems('[peer]\nrelay = true\n[train]\nlocal_steps = "20"\n[join]\nwait_seconds = 5.0\nsettle_seconds = 1.0\n')
+    assert [problem.partition(":")[0] for problem in found] == ["peer.relay", "train.local_steps", "join.settle_seconds"]
+
+
 @pytest.mark.parametrize(("wait", "settle"), [(0, 10.0), (2, 10.0), (3, 10.0), (4, 12.0), (10.5, 31.5)])
 def test_without_settle_seconds_a_peer_settles_after_three_waits_but_not_before_ten_seconds(read: Read, wait: float, settle: float) -> None:
     assert read(f"[join]\nwait_seconds = {wait}").join.settle_seconds == settle
@@ -57,3 +63,10 @@ def test_a_relay_needs_two_announcers_or_two_storages_of_which_it_writes_to_one(
 def test_a_table_that_is_wrong_is_the_only_problem_of_a_relay(problems: Problems) -> None:
     (problem,) = problems(f'[peer]\nrelay = true\n{STORAGE}[[storage]]\nuse = "nowhere"\n')
     assert problem.startswith("storage[1].use")
+
+
+@pytest.mark.parametrize("high", ["", "high = 5.0"])
+def test_what_a_validator_says_of_its_own_default_too_is_told_once(problems: Problems, high: str) -> None:
+    """The default of `high` is 10: what is wrong with the file's own value is wrong with that as well."""
+    found = problems(f'[merge]\nuse = "between"\nlow = 20.0\n{high}\n[train]\nlocal_steps = 0')
+    assert [problem.partition(":")[0] for problem in found] == ["merge.high", "train.local_steps"]

@@ -67,6 +67,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(problems: Problems) 
         "train.nonsense",
         "train.patience",
         "gate[1].trim",
+        "join.settle_seconds",
         "join.fresh",
         "swarm.name",
         "merge.use",
