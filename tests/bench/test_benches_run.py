@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import signal
@@ -88,6 +89,14 @@ def test_the_ipfs_storage_is_compared_with_the_command_line_of_kubo():
     rows = rows_of(quick("ipfs.py"))
     assert {"put", "get from the own daemon", "get from another daemon"} <= set(rows)
     assert float(rows["get from another daemon / `dag export`, receiving side"][0]) > 0
+
+
+def test_the_libp2p_storage_is_compared_with_tls():
+    if importlib.util.find_spec("libp2p") is None:
+        pytest.skip("needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean")
+    rows = rows_of(quick("libp2p_blocks.py"))
+    assert {"storage `libp2p`", "trio TLS"} <= set(rows)
+    assert all(float(rows[name][0]) >= 0 for name in ("storage `libp2p`", "trio TLS"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,5 +6,10 @@ from learnae import hookimpl
 
 
 @hookimpl
+def learnae_register_storage() -> Mapping[str, str]:
+    return {"libp2p": "learnae_libp2p.storage:Libp2pStorage"}
+
+
+@hookimpl
 def learnae_register_announcer() -> Mapping[str, str]:
     return {"gossipsub": "learnae_libp2p.announcer:GossipsubAnnouncer"}

@@ -31,13 +31,45 @@ class Connecting:
     """Made by `context.share`. Strategies run `serve` in a nursery of their own: whoever is first does it for all."""
 
     def __init__(self) -> None:
+        self.dialler: Dialler | None = None  # while it is served
         self._turn = trio.Lock()
 
     async def serve(self, host: Libp2pHost) -> None:
         """Until cancelled."""
         assert host.context is not None, "configured before it is served"
         async with self._turn:
-            await _connect(host, host.context, host.options)
+            try:
+                await self._connect(host, host.context, host.options)
+            finally:
+                self.dialler = None
+
+    async def _connect(self, host: Libp2pHost, context: Context, options: HostOptions) -> None:
+        transport = Libp2pTransport(host)
+        book = AddressBook(path=context.home / BOOK, now=time.time, log=context.log)
+        await context.in_thread(_open, book, context.existing_only)
+        heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
+        transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
+        self.dialler = Dialler(transport=transport, book=book)
+        redialler = Redialler(
+            transport=transport,
+            book=book,
+            dialler=self.dialler,
+            heartbeats=heartbeats,
+            rng=Random(int(context.rng.integers(1 << 62))),
+            in_thread=context.in_thread,
+            log=context.log,
+            named=_named(options.peers),
+            read_only=context.existing_only,
+        )
+
+        def found(peer: str, addresses: Sequence[str]) -> None:
+            book.heard(peer, addresses, "mdns")
+            redialler.look_again()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(redialler.run)
+            if options.mdns:
+                nursery.start_soon(LocalDiscovery(transport, context, found).run)
 
 
 async def first_connection(host: Libp2pHost) -> None:
@@ -47,34 +79,6 @@ async def first_connection(host: Libp2pHost) -> None:
         with trio.move_on_after(FIRST_SECONDS):
             while not transport.connections():
                 await host.news.wait()
-
-
-async def _connect(host: Libp2pHost, context: Context, options: HostOptions) -> None:
-    transport = Libp2pTransport(host)
-    book = AddressBook(path=context.home / BOOK, now=time.time, log=context.log)
-    await context.in_thread(_open, book, context.existing_only)
-    heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
-    transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
-    redialler = Redialler(
-        transport=transport,
-        book=book,
-        dialler=Dialler(transport=transport, book=book),
-        heartbeats=heartbeats,
-        rng=Random(int(context.rng.integers(1 << 62))),
-        in_thread=context.in_thread,
-        log=context.log,
-        named=_named(options.peers),
-        read_only=context.existing_only,
-    )
-
-    def found(peer: str, addresses: Sequence[str]) -> None:
-        book.heard(peer, addresses, "mdns")
-        redialler.look_again()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(redialler.run)
-        if options.mdns:
-            nursery.start_soon(LocalDiscovery(transport, context, found).run)
 
 
 def _open(book: AddressBook, existing_only: bool) -> None:
