@@ -71,6 +71,8 @@ class RandomDraw:
 
 
 DRAWN = 8  # of which the most dispensable is evicted
+FLOOD = 3  # never accepted ones among those drawn: then they are many, and nobody has to count them
+FOR_NEW = 10  # one place of so many is for peers that were never accepted
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, AnnouncementKind]
@@ -148,7 +150,7 @@ def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMa
 
 @attrs.define
 class Inbox:
-    """`trusted` tells whether a peer was ever accepted: those are evicted last."""
+    """`trusted` tells whether a peer was ever accepted: those are evicted last, while the others have more than a tenth of the places."""
 
     capacity: int
     trusted: Callable[[PeerId], bool]
@@ -253,9 +255,19 @@ class Inbox:
             self.changed_marks.discard(oldest)
 
     def _most_dispensable(self) -> PeerId:
-        """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out; else the oldest of all."""
-        drawn = self._random_draw.draw(DRAWN, lambda peer: not self.trusted(peer)) or [
-            peer for peer in self.known if not self.trusted(peer)
-        ]
+        """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out.
+
+        Where these have no more than their tenth, it is an accepted one: the one that was silent for longest, so that no more keep newcomers
+        out by having been merged once.
+        """
+        drawn = self._random_draw.draw(DRAWN, lambda peer: not self.trusted(peer))
+        if len(set(drawn)) < FLOOD:
+            drawn = [peer for peer in self.known if not self.trusted(peer)]
+            if len(drawn) <= self.capacity // FOR_NEW:
+                return min(self.known.keys() - set(drawn), key=self._last_heard)
         silent = [peer for peer in drawn if self.known[peer].silent]
-        return next(iter(silent or drawn or self.known))
+        return (silent or drawn)[0]
+
+    def _last_heard(self, peer: PeerId) -> tuple[bool, float, PeerId]:
+        known = self.known[peer]
+        return not known.silent, known.heard_at, peer

@@ -84,6 +84,30 @@ def test_an_inbox_full_of_identities_that_were_merged_once_and_failed_since_take
     assert any(name.startswith("late") for name in newest(box))
 
 
+def full_of_merged(silent: int) -> Inbox:
+    """Twenty accepted peers, the first of which have fallen silent."""
+    names = [f"merged {number}" for number in range(20)]
+    box = inbox(capacity=20, trusted=tuple(names))
+    for number, name in enumerate(names):
+        box.put(attrs.evolve(entry(name, 1), heard_at=float(number)))
+        box.known[PeerId(name)].silent = number < silent
+    return box
+
+
+def test_identities_that_were_merged_once_and_fell_silent_give_way_to_newcomers_the_longest_silent_first():
+    box = full_of_merged(silent=2)
+    for number in range(2):
+        box.put(attrs.evolve(entry(f"new {number}", 1), heard_at=100.0))
+    assert {"new 0", "new 1"} <= newest(box).keys() and not {"merged 0", "merged 1"} & newest(box).keys()
+
+
+def test_a_tenth_of_an_inbox_full_of_accepted_peers_is_for_newcomers_and_no_more():
+    box = full_of_merged(silent=0)
+    for number in range(50):
+        box.put(attrs.evolve(entry(f"new {number}", 1), heard_at=100.0))
+    assert sum(name.startswith("new") for name in newest(box)) == 2
+
+
 def test_a_stranger_that_is_heard_again_is_as_old_as_when_it_was_first_heard():
     box = inbox(capacity=1)
     box.put(attrs.evolve(entry("a", 1), heard_at=5.0))

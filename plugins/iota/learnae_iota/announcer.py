@@ -19,7 +19,7 @@ from learnae_iota.nodes import Nodes
 from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.outbox import Outbox
 from learnae_iota.places import PURPOSE, Places
-from learnae_iota.posting import Make, TransactionRejectedError, post
+from learnae_iota.posting import Make, NodeDeclinedError, post
 from learnae_iota.remarks import Remarks
 from learnae_iota.transactions import MESSAGE_BYTES
 from learnae_iota.witnesses import Posted, Witnesses
@@ -38,7 +38,7 @@ class IotaAnnouncer(Announcer):
         self.round_record = PollCounts()
         nodes = [TangleNode(address, options.silence_seconds, context.in_thread) for address in dict.fromkeys(options.nodes)]
         self._nodes = Nodes(nodes, context.log)
-        self._witnesses = Witnesses(self._nodes)
+        self._witnesses = Witnesses(self._nodes, context.rng)
         self._outbox: Outbox
         self._feed = Feed.load(options.feed) if options.feed else None
         self._secret = context.secret(PURPOSE)
@@ -81,7 +81,7 @@ class IotaAnnouncer(Announcer):
         again = partial(post, message=message, places=self._places(channel), make=make)
         try:
             address, transaction = await self._nodes.call(lambda line: (line.address, again(line)))
-        except TransactionRejectedError as error:
+        except NodeDeclinedError as error:
             raise UnavailableError(str(error)) from error
         self._witnesses.sent(Posted(address, transaction, trio.current_time(), again))
 

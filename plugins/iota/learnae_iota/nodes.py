@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -31,6 +31,7 @@ class Record:
     works_since: float = 0.0
     lost: bool = False
     told: bool = False
+    outdone: bool = False  # it declined what another node took
 
 
 @attrs.define(eq=False)
@@ -50,19 +51,22 @@ class Nodes:
     async def call(self, function: Callable[[NodeApi], T]) -> T:
         """What `function` returns on the first node where it works. Raises UnavailableError, at once while all are lost.
 
-        One that declines is not lost: it may do all else that is asked of it. Raises Declined where no other node does it.
+        One that declines is not lost: it may do all else that is asked of it. Once another one has done what it declined, it is asked last.
+        Raises the first NodeDeclinedError where no other node does it.
         """
-        declined: NodeDeclinedError | None = None
-        for node in self.nodes:
-            if not self._records[node].lost:
-                try:
-                    return await self.call_at(node, function)
-                except NodeDeclinedError as error:
-                    declined = error
-                except UnavailableError:
-                    continue
-        if declined is not None:
-            raise declined
+        declined: dict[TangleNode, NodeDeclinedError] = {}
+        for node in sorted(self.working(), key=lambda node: self._records[node].outdone):
+            try:
+                result = await self.call_at(node, function)
+            except NodeDeclinedError as error:
+                declined[node] = error
+            except UnavailableError:
+                continue
+            else:
+                self._note_outdone(declined, node)
+                return result
+        for error in declined.values():
+            raise error
         await trio.lowlevel.checkpoint()
         raise UnavailableError(self._cause)
 
@@ -96,6 +100,12 @@ class Nodes:
     def close(self) -> None:
         for node in self.nodes:
             node.close()
+
+    def _note_outdone(self, declined: Mapping[TangleNode, NodeDeclinedError], by: TangleNode) -> None:
+        for node, error in declined.items():
+            if not self._records[node].outdone:
+                self._records[node].outdone = True
+                self.log.warning("iota.node_declines", address=node.address, cause=str(error), taken_by=by.address)
 
     def _lose(self, node: TangleNode, error: UnavailableError) -> None:
         record, now = self._records[node], trio.current_time()

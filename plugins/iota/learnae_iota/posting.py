@@ -17,16 +17,14 @@ Make = Callable[[NodeApi, bytes, MessageTag, tuple[str, str], int], str]
 NOT_VALID = 400
 
 
-class TransactionRejectedError(Exception):
-    """The node works, and would not take this transaction; another one of the same tangle would not either."""
-
-
-class NodeDeclinedError(TransactionRejectedError):
-    """This node takes none, for want of a permission or by an error of its own; another one may."""
+class NodeDeclinedError(Exception):
+    """The node works, and does not take this transaction: for want of a permission, by an error of its own, or because it says that it is
+    not valid. Another node may.
+    """
 
 
 def post(line: NodeApi, message: bytes, places: Places, make: Make) -> str:
-    """The transaction that the node has taken. Raises one of FAILURES, or Rejected."""
+    """The transaction that the node has taken. Raises one of FAILURES, or NodeDeclinedError."""
     parents = chosen_parents(line, places)
     seconds = line.now()
     try:
@@ -36,7 +34,7 @@ def post(line: NodeApi, message: bytes, places: Places, make: Make) -> str:
     except NodeRefusedError as error:
         if error.status != NOT_VALID:
             raise NodeDeclinedError(f"{line.address} takes no transactions: {error}") from error
-        raise TransactionRejectedError(
+        raise NodeDeclinedError(
             f"{line.address} does not take the transaction: {error}; weight_magnitude must be `mwm` of the tangle"
         ) from error
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -16,10 +17,13 @@ from learnae_iota import calls, curl
 from learnae_iota.line import NodeApi
 from learnae_iota.node import TangleNode
 from learnae_iota.nodes import Nodes
-from learnae_iota.posting import TransactionRejectedError
+from learnae_iota.posting import NodeDeclinedError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 AFTER_SECONDS = 3.0  # a tangle passes a transaction on in less
-REST_SECONDS = 30.0  # after which a node that had what was looked for is asked again; one that had not is asked about all that follows
+REST_SECONDS = 60.0  # a node that had what was looked for rests for a random part of this; one that had not is asked about all that follows
 ASKING_SECONDS = 8.0  # all of it: looking, and giving it
 MOST_WAITING = 64  # the oldest are looked for no more
 
@@ -39,6 +43,7 @@ class Witnesses:
     """`run` must run beside the calls. Each message costs one more transaction for each node that lacks it."""
 
     nodes: Nodes
+    rng: np.random.Generator  # a node that knew when the next look comes would pass on that message alone
     _waiting: deque[Posted] = attrs.field(factory=lambda: deque(maxlen=MOST_WAITING))
     _rests_until: dict[TangleNode, float] = attrs.field(factory=dict)
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -61,8 +66,8 @@ class Witnesses:
                     await self._ask(node, posted)
 
     async def _ask(self, node: TangleNode, posted: Posted) -> None:
-        self._rests_until[node] = trio.current_time() + REST_SECONDS  # also one that does not answer
-        with trio.move_on_after(ASKING_SECONDS), suppress(UnavailableError, TransactionRejectedError):
+        self._rests_until[node] = trio.current_time() + REST_SECONDS * self.rng.random()  # also one that does not answer
+        with trio.move_on_after(ASKING_SECONDS), suppress(UnavailableError, NodeDeclinedError):
             if not await node.call(partial(_has, posted)):
                 self._rests_until[node] = -math.inf
 

@@ -207,15 +207,35 @@ def test_what_no_node_takes_is_told_with_the_cause(nodes: Any, learnae_contexts:
     run(test)
 
 
-def test_a_transaction_that_is_not_valid_is_taken_to_no_other_node(nodes: Any, learnae_contexts: Contexts) -> None:
+INVALID = (400, b'{"error":"Invalid transaction hash"}')
+
+
+def test_a_node_that_calls_sound_transactions_invalid_silences_nobody_and_is_asked_last(nodes: Any, learnae_contexts: Contexts) -> None:
     first, second = nodes(), nodes()
-    first.misbehave = lambda asked: (400, b'{"error":"Invalid transaction hash"}') if asked == "broadcastTransactions" else None
+    second.transactions = first.transactions
+    first.misbehave = lambda asked: INVALID if asked == "broadcastTransactions" else None
 
     async def test() -> None:
-        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(first.url, second.url)), learnae_contexts("a")) as a:
+        options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2)
+        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+            for number in range(3):
+                await announce(a, b"hello %d" % number)
+                await ear.hears(b"hello %d" % number)
+        assert (first.asked["broadcastTransactions"], second.asked["broadcastTransactions"]) == (1, 3)
+
+    run(test)
+
+
+def test_a_transaction_that_all_nodes_call_invalid_is_told_with_what_to_mend(nodes: Any, learnae_contexts: Contexts) -> None:
+    both = nodes(), nodes()
+    for node in both:
+        node.misbehave = lambda asked: INVALID if asked == "broadcastTransactions" else None
+
+    async def test() -> None:
+        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=tuple(node.url for node in both)), learnae_contexts("a")) as a:
             with pytest.raises(UnavailableError, match="weight_magnitude"):
                 await announce(a, b"hello")
-        assert not second.asked
+        assert all(node.asked["broadcastTransactions"] for node in both)
 
     run(test)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from learnae import Cid, UnavailableError
 from learnae_ipfs.line import KuboConnection, KuboRefusedError
 
@@ -17,14 +15,14 @@ def pin(line: KuboConnection, cid: Cid, name: str) -> None:
     """Raises UnavailableError if the daemon lacks a block: it would search the network, even if it is told not to, and not end by
     itself.
     """
-    alike: Counter[int] = Counter()
+    furthest, since = 0, 0
     for answer in line.ask("pin/add", cid, name=name, offline="true", progress="true"):
         if answer.get("Pins"):
             return
         told = answer.get("Progress", 0)
         progress = told if isinstance(told, int) else 0
-        alike[progress] += 1
-        if alike[progress] > (STUCK if progress else WAITING):
+        furthest, since = (progress, 0) if progress > furthest else (furthest, since + 1)
+        if since > (STUCK if furthest else WAITING):
             line.hang_up()
             break
     raise UnavailableError("the IPFS daemon does not pin what it was sent: it may have collected garbage meanwhile")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +17,7 @@ from learnae.records import MEGABYTE
 from learnae.testing.published import fetched
 from learnae_ipfs.line import KuboConnection
 from learnae_ipfs.options import IpfsStorageOptions
-from learnae_ipfs.pinning import WHOLE, is_pinned, is_whole, pin_alone, pinned, unpin
+from learnae_ipfs.pinning import WAITING, WHOLE, is_pinned, is_whole, pin, pin_alone, pinned, unpin
 from learnae_ipfs.storage import IpfsStorage
 
 if TYPE_CHECKING:
@@ -109,11 +109,33 @@ class Chatty(KuboConnection):
 
 CALLS: dict[str, Callable[[KuboConnection], object]] = {
     "is_pinned": lambda line: is_pinned(line, CID, "name", WHOLE),
+    "pin": lambda line: pytest.raises(UnavailableError, pin, line, CID, "name"),
     "unpin": lambda line: unpin(line, CID, ""),
     "pinned": lambda line: pinned(line, "", WHOLE),
     "pin_alone": lambda line: pin_alone(line, CID, ""),
     "is_whole": lambda line: is_whole(line, CID),
 }
+
+
+class EverOther(KuboConnection):
+    """Tells of progress that comes to no end, by ever other numbers."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        super().__init__("/ip4/127.0.0.1/tcp/1", 1.0)
+        self.numbers = numbers
+        self.told = 0
+
+    def ask(self, path: str, *args: str, **options: Any) -> Iterator[Any]:
+        for self.told, number in enumerate(self.numbers):
+            yield {"Progress": number}
+
+
+@pytest.mark.parametrize("numbers", [(5, 4, 3, 2, 1) * 1000, range(1_000_000, 0, -1), (-number for number in range(1_000_000))])
+def test_progress_that_gets_no_further_ends_a_pin(numbers: Iterable[int]) -> None:
+    line = EverOther(iter(numbers))
+    with pytest.raises(UnavailableError):
+        pin(line, CID, "name")
+    assert line.told <= WAITING
 
 
 @pytest.mark.parametrize("call", CALLS)

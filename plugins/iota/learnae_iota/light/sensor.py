@@ -15,7 +15,7 @@ from learnae_iota.calls import attach, meet
 from learnae_iota.light.numbers import SensorNumbers
 from learnae_iota.line import FAILURES, NodeApi, check_address
 from learnae_iota.places import PURPOSE, Places
-from learnae_iota.posting import Make, TransactionRejectedError, post
+from learnae_iota.posting import Make, NodeDeclinedError, post
 from learnae_iota.transactions import MessageTag, make
 
 SILENCE_SECONDS = 10.0
@@ -88,7 +88,7 @@ class Sensor:
             try:
                 self._send_to(address, message)
                 return
-            except (*FAILURES, TransactionRejectedError) as error:
+            except (*FAILURES, NodeDeclinedError) as error:
                 causes.append(f"{address}: {error}")
         raise UnavailableError("no node has taken it: " + "; ".join(causes))
 
