@@ -257,8 +257,8 @@ class Inbox:
     def _most_dispensable(self) -> PeerId:
         """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out.
 
-        Where these have no more than their tenth, it is an accepted one: the one that was silent for longest, so that no more keep newcomers
-        out by having been merged once.
+        Where these have no more than their tenth, it is the accepted one that was silent for longest: nobody keeps newcomers out by having
+        been merged once.
         """
         drawn = self._random_draw.draw(DRAWN, lambda peer: not self.trusted(peer))
         if len(set(drawn)) < FLOOD:

@@ -107,9 +107,14 @@ class Chatty(KuboConnection):
         return (Kept() for _ in range(1000))
 
 
+def pin_in_vain(line: KuboConnection) -> None:
+    with pytest.raises(UnavailableError):
+        pin(line, CID, "name")
+
+
 CALLS: dict[str, Callable[[KuboConnection], object]] = {
     "is_pinned": lambda line: is_pinned(line, CID, "name", WHOLE),
-    "pin": lambda line: pytest.raises(UnavailableError, pin, line, CID, "name"),
+    "pin": pin_in_vain,
     "unpin": lambda line: unpin(line, CID, ""),
     "pinned": lambda line: pinned(line, "", WHOLE),
     "pin_alone": lambda line: pin_alone(line, CID, ""),
@@ -126,7 +131,8 @@ class EverOther(KuboConnection):
         self.told = 0
 
     def ask(self, path: str, *args: str, **options: Any) -> Iterator[Any]:
-        for self.told, number in enumerate(self.numbers):
+        for number in self.numbers:
+            self.told += 1
             yield {"Progress": number}
 
 
@@ -135,7 +141,7 @@ def test_progress_that_gets_no_further_ends_a_pin(numbers: Iterable[int]) -> Non
     line = EverOther(iter(numbers))
     with pytest.raises(UnavailableError):
         pin(line, CID, "name")
-    assert line.told <= WAITING
+    assert line.told <= WAITING + 1
 
 
 @pytest.mark.parametrize("call", CALLS)
