@@ -65,8 +65,8 @@ class Nodes:
             else:
                 self._note_outdone(declined, node)
                 return result
-        for error in declined.values():
-            raise error
+        for first in declined.values():
+            raise first
         await trio.lowlevel.checkpoint()
         raise UnavailableError(self._cause)
 
