@@ -24,7 +24,8 @@ from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of
 from learnae.config.saved_config import code_in, without_code
 from learnae.errors import ConfigError, Problem, UnavailableError
-from learnae.identity.homes import LOCK, Home, claim, open_home
+from learnae.identity.home_folder import open_home
+from learnae.identity.homes import LOCK, Home, claim
 from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
 from learnae.node.history import History

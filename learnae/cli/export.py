@@ -24,7 +24,7 @@ from learnae.config.tables import LARGEST_BYTES
 from learnae.content.meta import Limits
 from learnae.content.unpack import Content, Manifest
 from learnae.errors import ConfigError, NeedsTorchError, Problem, UnavailableError, UpdateRejectedError
-from learnae.identity.homes import open_home
+from learnae.identity.home_folder import open_home
 from learnae.logs import make_logger
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer

@@ -16,7 +16,7 @@ from learnae.config import problems
 from learnae.config.options import KINDS, fields_of
 from learnae.config.tables import Choice, Config
 from learnae.errors import ConfigError, PluginError, Problem
-from learnae.identity.homes import open_home
+from learnae.identity.home_folder import open_home
 from learnae.records import MEGABYTE
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from learnae import opening
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import HomeFolder, open_home, open_to_others
+from learnae.identity.home_folder import HomeFolder, open_home, open_to_others
 from learnae.records import PeerId
 
 KEY = "key"  # its name in a home

@@ -81,6 +81,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
     home = Home.inherit(Path(start.home), start.home_fd)
     with suppress(OSError):  # a full disk keeps nobody from training
         keep(config, home.path)
+        home.make_room_for_plugins()
     identity = Identity.load_or_create(home.key_path)
     log = log.bind(swarm=config.swarm.name, own=identity.peer[:8])
     observers.enter_context(observing(config, manager, identity.peer))

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import ROOT, HomeFolder, open_home
+from learnae.identity.home_folder import ROOT, HomeFolder, open_home
 from learnae.node.history_limits import (
     INDEX,
     JOURNAL,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from learnae.errors import ConfigError, Problem
-from learnae.identity.homes import HomeFolder
+from learnae.identity.home_folder import HomeFolder
 from learnae.records import MEGABYTE
 
 COPY_SECONDS = 120.0

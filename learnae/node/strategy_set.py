@@ -10,6 +10,7 @@ import attrs
 from learnae.config.rules import swarm_of
 from learnae.config.tables import Choice, Config, StorageChoice
 from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError
+from learnae.identity.home_folder import PLUGINS
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
@@ -124,7 +125,7 @@ class StrategyFactory:
     def context(self, kind: str, name: str) -> Context:
         runtime = self.runtime
         return Context(
-            home=runtime.home / "plugins" / f"{kind}-{name.replace('/', '_').replace(':', '_')}",
+            home=runtime.home / PLUGINS / f"{kind}-{name.replace('/', '_').replace(':', '_')}",
             meeting=runtime.meeting,
             swarm=self.config.swarm.name,
             peer=self.peer,

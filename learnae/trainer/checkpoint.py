@@ -21,6 +21,7 @@ from torch import nn
 import learnae
 from learnae import opening
 from learnae.errors import ConfigError, EntryError, LearnaeError, Problem
+from learnae.identity.home_folder import HomeFolder, open_home
 from learnae.plugins.calls import described
 from learnae.trainer.checkpoint_reader import ReadModel, read_model
 from learnae.trainer.storable import revived, storable
@@ -66,10 +67,13 @@ Read = TypeVar("Read")
 
 
 def save(folder: Path, state: State) -> None:
-    """Write, flush and rename: a crash at any moment leaves the last checkpoint or the one before. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with opening.folder(folder) as descriptor:
-        with opening.draft_in(descriptor, DRAFT, 0o666) as file:  # the umask decides who may read it, as for any file of the user's
+    """Write, flush and rename: a crash at any moment leaves the last checkpoint or the one before. `folder` lies in a home.
+
+    Raises OSError, and ConfigError for a folder of others, or in which they may write.
+    """
+    with open_home(folder.parent) as home, home.subfolder(folder.name, make=True) as opened:
+        descriptor = opened.fd
+        with opening.draft_in(descriptor, DRAFT) as file:
             _write(state, file)
             file.flush()
             os.fsync(file.fileno())
@@ -90,7 +94,10 @@ def _write(state: State, file: BinaryIO) -> None:
 
 
 def newest(folder: Path, log: Any) -> State | None:
-    """The newest checkpoint that can be read, or None if there is none. Raises ConfigError if there are some and all are broken."""
+    """The newest checkpoint that can be read, or None if there is none; `folder` lies in a home.
+
+    Raises ConfigError if there are some and all are broken, and for what others may have put there.
+    """
 
     def read(file: BinaryIO) -> State:
         state: State = revived(torch.load(file, map_location="cpu", weights_only=True))
@@ -101,23 +108,34 @@ def newest(folder: Path, log: Any) -> State | None:
 
 def newest_model(folder: Path, log: Any) -> ReadModel | None:
     """Only the model of that, and its progress, from a folder that somebody else may have written. Raises ConfigError as `newest`."""
-    return _newest(folder, log, read_model)
+    return _newest(folder, log, read_model, looking=True)
 
 
-def _newest(folder: Path, log: Any, read: Callable[[BinaryIO], Read]) -> Read | None:
+def _newest(folder: Path, log: Any, read: Callable[[BinaryIO], Read], *, looking: bool = False) -> Read | None:
+    try:
+        with open_home(folder.parent, looking=looking) as home, home.subfolder(folder.name) as opened:
+            return _newest_in(opened, log, read)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(Problem(str(folder), f"cannot be read: {error.strerror}", "move it away to start anew")) from error
+
+
+def _newest_in(folder: HomeFolder, log: Any, read: Callable[[BinaryIO], Read]) -> Read | None:
     cause = ""
-    present = [path for path in (folder / FILE, folder / PREVIOUS) if os.path.lexists(path)]
-    for path in present:
+    present = [name for name in (FILE, PREVIOUS) if opening.look(name, at=folder.fd) is not None]
+    for name in present:
+        descriptor = folder.open(name, links=None)  # what others may have written is refused: the one before helps nobody then
         try:
-            with opening.folder(folder) as descriptor, os.fdopen(opening.open_file(path.name, at=descriptor, links=None), "rb") as file:
+            with os.fdopen(descriptor, "rb") as file:
                 found = read(file)
         except Exception as error:  # a broken file may raise anything
             cause = " ".join(str(error).split())
-            log.warning("checkpoint.unreadable", path=str(path), error=cause)
+            log.warning("checkpoint.unreadable", path=str(folder.path / name), error=cause)
         else:
             return found
     if present:
-        raise ConfigError(Problem(str(folder), f"none of its checkpoints can be read: {cause}", "move them away to start anew"))
+        raise ConfigError(Problem(str(folder.path), f"none of its checkpoints can be read: {cause}", "move them away to start anew"))
     return None
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from learnae.cli.main import main
 from learnae.errors import ConfigError, UnavailableError
-from learnae.identity.homes import HomeFolder
+from learnae.identity.home_folder import HomeFolder
 from learnae.node import history_database, history_limits
 from learnae.node.history import History
 from learnae.node.history_limits import MOST_BYTES, TimeLimit, back_up, upgrading

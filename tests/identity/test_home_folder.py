@@ -19,7 +19,8 @@ from learnae.config.load import load_document
 from learnae.config.saved_config import keep
 from learnae.errors import ConfigError
 from learnae.identity import homes
-from learnae.identity.homes import claim, open_home
+from learnae.identity.home_folder import open_home
+from learnae.identity.homes import claim
 from learnae.identity.keys import Identity
 from learnae.node.history import History
 from learnae.plugins.manager import PluginManager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from learnae.errors import ConfigError
-from learnae.identity.homes import HomeFolder
+from learnae.identity.home_folder import HomeFolder
 from learnae.node import history_file
 from learnae.node.history import History
 

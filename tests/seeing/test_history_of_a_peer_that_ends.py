@@ -2,7 +2,7 @@
 
 import pytest
 
-from learnae.identity.homes import open_home
+from learnae.identity.home_folder import open_home
 from learnae.node import history_file
 from learnae.node.history import History
 from tests.support.records import a_full_report
