@@ -15,6 +15,9 @@ PYTEST_ARGS ?=
 export PATH := $(PATH):/usr/local/go/bin
 KUBO := .nodes/ipfs
 HORNET := .nodes/hornet
+# What was built here is used by what is typed here; no program looks for it by itself.
+export LEARNAE_KUBO := $(or $(LEARNAE_KUBO),$(wildcard $(CURDIR)/$(KUBO)))
+export LEARNAE_HORNET := $(or $(LEARNAE_HORNET),$(wildcard $(CURDIR)/$(HORNET)))
 # Tests that need a real daemon are skipped where there is no Go; the last lines of the run say so.
 NODES := $(if $(shell PATH="$(PATH)" command -v go),$(KUBO) $(HORNET))
 

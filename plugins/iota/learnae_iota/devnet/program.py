@@ -15,7 +15,6 @@ import attrs
 from learnae import ConfigError, Problem
 
 VARIABLE = "LEARNAE_HORNET"
-BUILT = Path(".nodes", "hornet")
 GET_IT = f"build it with `make nodes` in a checkout of Learnae, which needs Go; then set {VARIABLE} to the file, or put it on the PATH"
 
 # Hornet asks for its newest version when it starts and each hour; through a proxy that nobody serves it cannot.
@@ -26,12 +25,15 @@ GUARDED = 'exec 3<&0 </dev/null; (read -r _ <&3 || kill -9 $$) & exec "$@" 3<&-'
 
 
 def find_hornet() -> str:
-    """The Hornet that the environment names, of the PATH, or that `make nodes` built here. Raises ConfigError."""
+    """The Hornet that the environment names, or of the PATH. Raises ConfigError.
+
+    Never one of the folder of work, which may be anybody's, also where the PATH names that.
+    """
     named = os.environ.get(VARIABLE)
     if named and not os.access(named, os.X_OK):
         raise ConfigError(Problem(VARIABLE, f"{named} is no program", GET_IT))
-    found = named or shutil.which("hornet") or shutil.which(str(BUILT.absolute()))
-    if not found:
+    found = named or shutil.which("hornet")
+    if not found or not (named or os.path.isabs(found)):
         raise ConfigError(Problem("hornet", "is not installed", GET_IT))
     return found
 
