@@ -191,12 +191,16 @@ class Failed:
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
-        match told := gravest_of(error):
-            case ConfigError():
-                return cls(str(told), problems=told.problems)
-            case PluginError():
-                return cls(str(told), plugin=told.plugin, action=told.action, cause=told.cause)
-        return cls(described(told)[:TRACE], trace="".join(traceback.format_exception(error))[-TRACE:])
+        told = gravest_of(error)
+        try:
+            match told:
+                case ConfigError():
+                    return cls(str(told), problems=told.problems)
+                case PluginError():
+                    return cls(str(told), plugin=told.plugin, action=told.action, cause=told.cause)
+            return cls(described(told)[:TRACE], trace="".join(traceback.format_exception(error))[-TRACE:])
+        except BaseException:  # an exception of a plugin's own, that raises when it is looked at: it must not hide that the node ends
+            return cls(described(told)[:TRACE])
 
     def shorter(self) -> Iterator[Failed]:
         """The same in fewer and fewer words: the traceback goes first, then the ends of what is said; who must act stays to the last."""

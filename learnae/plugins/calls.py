@@ -1,4 +1,8 @@
-"""Every failure of a plugin names the plugin and what it was asked to do; who must act is decided here, and nowhere else."""
+"""Every failure of a plugin names the plugin and what it was asked to do; who must act is decided here, and nowhere else.
+
+An exception of a plugin's own may lie about its class, compare itself to others, or raise when it is told. So it is asked by what Python
+knows of it (`is_a`, `described`), never by its own attributes.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError, UpdateRejectedError
 
 GRAVEST_FIRST = (PluginError, ConfigError, UpdateRejectedError, UnavailableError)
 MOST_TOLD = 3  # of many outages that a group holds
+_EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]  # what a group holds, whatever a class derived from it says
 
 
 @contextmanager
@@ -42,16 +48,44 @@ def blame(
     Of a group, however deep, the gravest counts: a mistake of the plugin, then what one of `ours` says. `ours` are those of our errors
     that this call may raise; any other is a mistake too. What is cancelled beside an error is cancelled again at the next checkpoint.
     """
-    leaves = [] if error is None else [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
+    if error is None:
+        return None
+    try:
+        return _blame(plugin, action, error, ours, interruptible=interruptible)
+    except BaseException:  # where an exception finds a way to raise even here: a mistake without words
+        return PluginError(plugin, action, _class_name(error))
+
+
+def _blame(
+    plugin: str, action: str, error: BaseException, ours: tuple[type[LearnaeError], ...], *, interruptible: bool
+) -> LearnaeError | None:
+    leaves = [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
     if not leaves or (interruptible and any(map(_interrupts, leaves))):
         return None
-    allowed = [leaf for leaf in leaves if isinstance(leaf, (PluginError, *ours))]
-    if len(allowed) < len(leaves):
-        mistake = next(leaf for leaf in leaves if leaf not in allowed)
-        blamed = PluginError(plugin, action, described(mistake))
-        blamed.__cause__ = mistake
-        return blamed
-    return None if allowed[0] is error else _gravest([leaf for leaf in allowed if isinstance(leaf, LearnaeError)])
+    for leaf in leaves:
+        if not is_a(leaf, PluginError, *ours) or not _can_be_told(leaf):
+            blamed = PluginError(plugin, action, described(leaf))
+            blamed.__cause__ = leaf
+            return blamed
+    return None if leaves[0] is error else _gravest([leaf for leaf in leaves if isinstance(leaf, LearnaeError)])
+
+
+def is_a(error: object, *kinds: type[BaseException]) -> bool:
+    """As isinstance, without asking for `__class__`, which a class may answer as it likes."""
+    return any(issubclass(type(error), kind) for kind in kinds)
+
+
+def _class_name(error: BaseException) -> str:
+    """Also where a metaclass has another answer."""
+    return str(type.__dict__["__name__"].__get__(type(error)))
+
+
+def _can_be_told(error: BaseException) -> bool:
+    """Whether one of our errors says what the core will ask of it: a plugin may have derived its own."""
+    try:
+        return isinstance(str(error), str) and (not is_a(error, UnavailableError) or isinstance(getattr(error, "missing", None), tuple))
+    except BaseException:
+        return False
 
 
 @contextmanager
@@ -68,20 +102,21 @@ def ungrouped() -> Iterator[None]:
 def gravest_of(error: BaseException) -> BaseException:
     """What a group stands for, however deep: what is none of our errors, else the gravest of them. Without a group the error itself."""
     errors = [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
-    ours = [leaf for leaf in errors if isinstance(leaf, LearnaeError)]
-    if not errors or errors == [error]:
+    if not errors or (len(errors) == 1 and errors[0] is error):
         return error
-    return _gravest(ours) if len(ours) == len(errors) else next(leaf for leaf in errors if leaf not in ours)
+    strange = next((leaf for leaf in errors if not is_a(leaf, LearnaeError) or not _can_be_told(leaf)), None)
+    return strange if strange is not None else _gravest([leaf for leaf in errors if isinstance(leaf, LearnaeError)])
 
 
 def described(error: BaseException) -> str:
     """An exception in one line: its type and its words; of a group, what the first in it says."""
-    error = next(_leaves(error))
+    error = next(_leaves(error), error)
+    name = _class_name(error)
     try:
-        words = str(error)
+        words = "".join([str(error)])  # plain text, where it gives a kind of its own
     except BaseException:  # an exception of a plugin's own, that cannot even be told: whatever it raises, it is not what we ask for
         words = ""
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return f"{name}: {words}" if words else name
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -89,8 +124,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
     waiting = [error]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            waiting.extend(reversed(one.exceptions))
+        if is_a(one, BaseExceptionGroup):
+            waiting.extend(reversed(_EXCEPTIONS.__get__(one)))
         else:
             yield one
 
@@ -100,19 +135,20 @@ def _is_cancellation(error: BaseException) -> bool:
 
     GeneratorExit is none: no generator of ours is closed in the middle of a call, so a plugin has raised it.
     """
-    return isinstance(error, getattr(sys.modules.get("trio"), "Cancelled", ()))
+    cancelled = getattr(sys.modules.get("trio"), "Cancelled", None)
+    return cancelled is not None and is_a(error, cancelled)
 
 
 def _interrupts(error: BaseException) -> bool:
     """Whether a user has typed Ctrl-C: that reaches the main thread alone."""
-    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+    return is_a(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def _gravest(errors: Sequence[LearnaeError]) -> LearnaeError:
     """The one that counts; of several outages one that tells of all, and of all that is missing."""
-    told = min(errors, key=lambda error: next((rank for rank, kind in enumerate(GRAVEST_FIRST) if isinstance(error, kind)), 0))
+    told = min(errors, key=lambda error: next((rank for rank, kind in enumerate(GRAVEST_FIRST) if is_a(error, kind)), 0))
     outages = [error for error in errors if isinstance(error, UnavailableError)]
-    if not isinstance(told, UnavailableError) or len(outages) == 1:
+    if not is_a(told, UnavailableError) or len(outages) == 1:
         return told
     said = list(dict.fromkeys(map(str, outages)))[:MOST_TOLD]
     return UnavailableError("; ".join(said), tuple(dict.fromkeys(cid for outage in outages for cid in outage.missing)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
 
 from learnae import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
+from learnae.link.messages import Failed
 from learnae.plugins.calls import blame, naming
 
 
@@ -42,6 +45,84 @@ def test_our_own_errors_and_interrupts_pass_as_they_are(error: BaseException) ->
 class Untellable(Exception):
     def __str__(self) -> str:
         raise SystemExit(3)
+
+
+class NamelessKind(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("no name")
+
+
+class Nameless(Exception, metaclass=NamelessKind):
+    pass
+
+
+class Classless(Exception):
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise RuntimeError("no class")
+
+
+class Closed(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(4)
+
+
+class Incomparable(Exception):
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise SystemExit(5)
+
+
+class Words(str):
+    def __format__(self, spec: str) -> str:
+        raise SystemExit(6)
+
+    def __len__(self) -> int:
+        raise SystemExit(7)
+
+
+class Wordy(Exception):
+    def __str__(self) -> str:
+        return Words("words")
+
+
+class ClosedGroup(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> tuple[Exception, ...]:
+        raise SystemExit(8)
+
+
+class Outage(UnavailableError):
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+class ClosedOutage(UnavailableError):
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(10)
+
+
+EVIL = [Untellable, Nameless, Classless, Closed, Incomparable, Wordy, Outage, ClosedOutage]
+MAKE: list[Callable[[], BaseException]] = [
+    *(lambda kind=kind: kind("x") for kind in EVIL),
+    *(lambda kind=kind: ExceptionGroup("two", [ValueError("y"), kind("x")]) for kind in EVIL),
+    *(lambda kind=kind: ExceptionGroup("two", [UnavailableError("y"), kind("x")]) for kind in EVIL),
+    lambda: ClosedGroup("one", [ValueError("x")]),
+]
+
+
+@pytest.mark.parametrize("make", MAKE, ids=range(len(MAKE)))
+def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure_of_the_plugin(make: Callable[[], BaseException]) -> None:
+    with pytest.raises(PluginError, match="'p' failed while merging"), naming("p", "merging"):
+        raise make()
+    assert isinstance(blame("p", "merging", make()), PluginError)
+
+
+@pytest.mark.parametrize("make", MAKE, ids=range(len(MAKE)))
+def test_an_exception_that_raises_when_it_is_looked_at_does_not_hide_that_the_node_ends(make: Callable[[], BaseException]) -> None:
+    assert Failed.of(make()).text
 
 
 def deep(levels: int) -> BaseException:
