@@ -119,5 +119,6 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
     taken = PluginManager.discover(log=make_logger("debug" if debug else "error")).offers(kind)
     names = write_plugin(folder, kind, taken)
     print_result(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
-    print_result(f'    pip install -e "./{folder}[test]"' if not folder.is_absolute() else f'    pip install -e "{folder}[test]"')
+    place = folder if folder.is_absolute() else f"./{folder}"
+    print_result(f"    pip install -e {in_shell(f'{place}[test]')}")
     print_result(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')

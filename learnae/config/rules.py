@@ -104,7 +104,7 @@ def _parsed(key: str, place: str, text: str) -> SwarmKey:
 def _from_environment(name: str) -> str:
     text = os.environ.get(name)
     if text is None:
-        remedy = f'set it before the start, such as export {name}="$(cat swarm.key)"; {_MAKE_ONE}'
+        remedy = f'set it before the start, such as export {in_shell(name)}="$(cat swarm.key)"; {_MAKE_ONE}'
         raise ConfigError(Problem("swarm.key_env", f"the variable {name} is not set", remedy))
     return text
 

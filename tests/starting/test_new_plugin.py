@@ -33,17 +33,20 @@ def test_it_says_what_it_wrote_and_what_to_type(
     package = ["my_rule/__init__.py", "my_rule/merge.py", "pyproject.toml", "tests/test_my_rule.py"]
     assert written == [".gitignore", "README.md", *package]
     said = capsys.readouterr().out
-    assert 'pip install -e "./my-rule[test]"' in said and "python -m pytest my-rule" in said and 'use = "my-rule"' in said
+    assert "pip install -e './my-rule[test]'" in said and "python -m pytest my-rule" in said and 'use = "my-rule"' in said
 
 
+@pytest.mark.parametrize("above", ["my plugins", "$(touch PWNED)", '"; touch PWNED; "', "`touch PWNED`"])
 def test_what_to_type_is_quoted_where_the_folder_needs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    above: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my plugins").mkdir()
-    assert main(["new-plugin", "my plugins/my-rule", "--kind", "merge"]) == 0
-    words = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
-    assert words == [["pip", "install", "-e", "./my plugins/my-rule[test]"], ["python", "-m", "pytest", "my plugins/my-rule"]]
+    folder = f"{above}/my-rule"
+    assert main(["new-plugin", folder, "--kind", "merge"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    assert [shlex.split(line) for line in lines] == [["pip", "install", "-e", f"./{folder}[test]"], ["python", "-m", "pytest", folder]]
+    subprocess.run(["sh", "-c", f"pip() {{ :; }}; python() {{ :; }}; {'; '.join(lines)}"], check=True, cwd=tmp_path)
+    assert not (tmp_path / "PWNED").exists()
 
 
 @pytest.mark.parametrize(
