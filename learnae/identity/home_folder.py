@@ -161,6 +161,16 @@ def open_home(path: Path, *, looking: bool = False) -> Iterator[HomeFolder]:
         yield folder
 
 
+def check_own_folder(path: Path, descriptor: int) -> None:
+    """Raises ConfigError for a folder of another user than root, or in which others may write; `path` is what it is called."""
+    found = os.fstat(descriptor)
+    if found.st_uid not in (os.geteuid(), ROOT):
+        message, remedy = f"it belongs to {_user(found.st_uid)}, who may change what lies in it", "take another name"
+        raise ConfigError(Problem(str(path), message, remedy))
+    if writers := _written_by_others(found, descriptor):
+        raise ConfigError(Problem(str(path), f"{writers} may write to it (mode {_mode(found)})", f"chmod go-w {in_shell(path)}"))
+
+
 def unfit(path: Path, error: opening.UnfitError) -> ConfigError:
     """In words for the user of a home."""
     remedy = "what lies in a home is the peer's own: move it away, and put a copy of the file itself there if one is needed"

@@ -4,34 +4,56 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import os
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from string import Template
 
 import attrs
 
+from learnae import opening
 from learnae.config.folders import folder_name
 from learnae.errors import ConfigError, Problem
+from learnae.identity.home_folder import check_own_folder
 from learnae.plugins.hooks import bounds_around, own_version
+
+_CLOSED = 0o755  # to the writing of others
 
 
 def fill(folder: Path, files: Mapping[str, str], values: Mapping[str, str]) -> None:
     """Write each file, named relative to `folder`, from its template, named relative to `templates/`, with `$name` replaced by values.
 
-    Raises ConfigError for a folder that has something in it, or that cannot be written to.
+    Raises ConfigError for a folder that has something in it, that cannot be written to, or that others may change: what is written is
+    a program, and may lie beside a key.
     """
     texts = {name: _rendered(template, values) for name, template in files.items()}
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(Problem(str(folder), "is there already, and not empty", "take another name, or move it away"))
-        for name, text in texts.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+        folder.mkdir(_CLOSED, parents=True, exist_ok=True)
+        with opening.folder(folder.resolve()) as descriptor:
+            check_own_folder(folder, descriptor)
+            for name, text in texts.items():
+                _write(descriptor, PurePath(name).parts, text.encode())
     except OSError as error:
         raise ConfigError(Problem(str(folder), f"cannot be written: {error.strerror}", "go where this user may write")) from error
+
+
+def _write(folder: int, way: Sequence[str], content: bytes) -> None:
+    """A file, and the folders that lead to it; others may write to none of them, whatever the umask."""
+    name, *rest = way
+    if not rest:
+        with opening.draft_in(folder, name, 0o644) as file:
+            file.write(content)
+        return
+    with suppress(FileExistsError):
+        os.mkdir(name, _CLOSED, dir_fd=folder)
+    with opening.folder(name, at=folder) as inner:
+        _write(inner, rest, content)
 
 
 def _rendered(template: str, values: Mapping[str, str]) -> str:

@@ -1,0 +1,62 @@
+"""A project is a program, and may lie beside the key of a swarm: it is made in no folder that a neighbour may change."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from learnae.scaffold import write_plugin, write_project
+from tests.support import users
+
+GROUP, ANNA, BERT = 53_000, 53_001, 53_002
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
+
+
+def project(folder: Path) -> None:
+    write_project(folder, private=True)
+
+
+def plugin(folder: Path) -> None:
+    write_plugin(folder, "gate", ())
+
+
+def as_anna(work: Callable[[], object]) -> str:
+    return users.as_user(ANNA, work, umask=0o002, group=GROUP)
+
+
+@pytest.mark.parametrize("write", [project, plugin])
+@pytest.mark.parametrize(("owner", "mode"), [(BERT, 0o777), (BERT, 0o1777), (ANNA, 0o777), (ANNA, 0o770), (0, 0o777)])
+def test_nothing_is_written_into_a_folder_that_others_may_change(place: Path, owner: int, mode: int, write: Callable[[Path], None]) -> None:
+    folder = place / "mine"
+    folder.mkdir()
+    os.chown(folder, owner, GROUP)
+    folder.chmod(mode)
+    assert "ConfigError" in as_anna(lambda: write(folder))
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [project, plugin])
+def test_no_umask_lets_others_write_into_what_is_made(place: Path, write: Callable[[Path], None]) -> None:
+    folder = place / "mine"
+    assert as_anna(lambda: write(folder)) == ""
+    made = [folder, *folder.rglob("*")]
+    assert len(made) > 4 and [path for path in made if path.stat().st_mode & 0o022] == []
+
+
+def test_an_empty_folder_of_its_user_is_filled(place: Path) -> None:
+    folder = place / "mine"
+    folder.mkdir(0o755)
+    os.chown(folder, ANNA, GROUP)
+    assert as_anna(lambda: project(folder)) == ""
