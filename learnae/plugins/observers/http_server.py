@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import TCPServer, ThreadingMixIn
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import BoundedSemaphore, Thread, Timer
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from learnae.errors import ConfigError, Problem
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 
+MOST_CLIENTS = 8  # at once: each takes a descriptor and a thread of the node
+REQUEST_SECONDS = 10.0  # for a whole request, however many drops it comes in
+
+
 class _Handler(WSGIRequestHandler):
-    timeout = 10.0  # seconds that a client may take
+    timeout = REQUEST_SECONDS  # for each read and write
 
     def log_message(self, format: str, *args: object) -> None:
         """A request is no news."""
@@ -26,6 +30,29 @@ class _Handler(WSGIRequestHandler):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = MOST_CLIENTS
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = BoundedSemaphore(MOST_CLIENTS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """One too many is turned away at once: it would take what the node needs itself."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.close_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Cut off at the end of its time: a client that sends a byte now and then never runs out of that of a single read."""
+        ending = Timer(REQUEST_SECONDS, _cut_off, (request,))
+        ending.daemon = True
+        ending.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            ending.cancel()
+            self._free.release()
 
     def server_bind(self) -> None:
         """Without looking up the host's name, as HTTPServer would."""
@@ -35,6 +62,11 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away in the middle is no news either."""
+
+
+def _cut_off(request: socket.socket) -> None:
+    with suppress(OSError):  # it has gone by itself
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Server6(_Server):
