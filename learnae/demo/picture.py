@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,15 +23,17 @@ BOX = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "boxstyle": "round,pa
 Point = tuple[float, float]  # seconds, accuracy
 
 
-def draw(peers: list[Peer], baselines: Baselines, path: Path) -> None:
-    """Write a PNG. Raises OSError."""
+def draw(peers: list[Peer], baselines: Baselines) -> bytes:
+    """A PNG."""
     figure = Figure(figsize=(13, 6.2), dpi=120, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     over_time, came_to = figure.subplots(1, 2, width_ratios=(1.7, 1), sharey=True)
     figure.suptitle("Four peers learn to read all ten digits, though each has images of only two or three", fontsize=15, color=INK)
     _draw_curves(over_time, peers, baselines)
     _draw_bars(came_to, peers, baselines)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
 
 
 def _draw_curves(axes: Axes, peers: list[Peer], baselines: Baselines) -> None:

@@ -21,8 +21,10 @@ from learnae.demo.screen import closing_table, summary, watch
 from learnae.errors import ConfigError, Problem
 from learnae.hookspecs import DemoSetup
 from learnae.identity.swarms import SwarmKey
+from learnae.opening import replace_file
 from learnae.plugins.calls import naming
 from learnae.screen import Screen, line
+from learnae.shared_folder import FolderHandle
 from learnae.texts import harmless, indented
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def _show(director: Director, out: Path, console: Screen) -> bool:
         raise KeyboardInterrupt
     found = [director.failure] if director.failure else _close(director, out, console)
     if found:
-        _keep_logs(director.stage, out / LOGS)
+        keep_logs(director.stage, out / LOGS)
         told = ["The demo has failed:", *(f"  {indented(one)}" for one in found), f"Logs: {harmless(str(out / LOGS))}"]
         console.print("\n".join(told), style="red", soft_wrap=True)
     return not found
@@ -160,7 +162,7 @@ def _close(director: Director, out: Path, console: Screen) -> list[str]:
     assert baselines is not None
     console.print(closing_table(peers, baselines))
     console.print(f"{summary(peers, baselines)}\n")
-    draw(peers, baselines, out / PICTURE)
+    put(FolderHandle(out), PICTURE, draw(peers, baselines))
     console.print(line(f"The same as a picture: {out / PICTURE}"), soft_wrap=True)
     return shortcomings(peers)
 
@@ -174,7 +176,7 @@ def _check_needs() -> None:
 
 def _make(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        FolderHandle(out).make(parents=True)
     except OSError as error:
         raise ConfigError(Problem("--out", f"{out} cannot be made: {error.strerror}", "name another folder")) from error
 
@@ -190,7 +192,14 @@ def _write_data(stage: Stage) -> None:
     new.rename(stage.data)  # they wait for it: it appears whole
 
 
-def _keep_logs(stage: Stage, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def keep_logs(stage: Stage, folder: Path) -> None:
+    place = FolderHandle(folder.parent, (folder.name,))  # whoever made it a link meant another folder
+    place.make(parents=True)
     for log in stage.folder.glob("*.log"):
-        shutil.copy(log, folder)
+        put(place, log.name, log.read_bytes())
+
+
+def put(folder: FolderHandle, name: str, content: bytes) -> None:
+    """In the place of what lies there, also of a link of somebody else's. Raises OSError."""
+    with folder.opened() as descriptor:
+        replace_file(name, content, at=descriptor, mode=0o644)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import attrs
 
 from learnae import ConfigError, Problem
+from learnae.lowlevel import open_file
 from learnae_iota.devnet.keys import Keys
 from learnae_iota.devnet.node import HornetProcess
 from learnae_iota.devnet.ports import LOOPBACK, Ports
@@ -20,6 +22,7 @@ from learnae_iota.devnet.settings import write_settings
 
 DEPTH = 12  # with milestones so often: for a day and a half
 MILESTONE_SECONDS = 30
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 @attrs.define(eq=False)
@@ -107,13 +110,17 @@ def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises ConfigError if another tangle runs here, or the folder holds something else."""
+    """Raises ConfigError if another tangle runs here, the folder holds something else, or others may put something into it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        if (found := folder.stat()).st_uid not in (os.geteuid(), 0):
+            raise ConfigError(Problem(str(folder), f"belongs to another user ({found.st_uid})", "name a folder of your own"))
+        if found.st_mode & _OTHERS_WRITE:
+            raise ConfigError(Problem(str(folder), f"others may write to it (mode {found.st_mode & 0o7777:o})", "take that right away"))
         names = {entry.name for entry in folder.iterdir()}
         if names and not names & {"lock", "keys"}:
             raise ConfigError(Problem(str(folder), "holds something else than a tangle", "name a new or an empty folder"))
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = open_file(folder / "lock", os.O_RDWR | os.O_CREAT, owners={os.geteuid(), 0})
     except OSError as error:
         raise ConfigError(Problem(str(folder), f"cannot be used: {error.strerror}", "name another folder")) from error
     with open(fd, "r+") as lock:
