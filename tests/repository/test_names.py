@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CODE = [path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.parts]
-MOST_FILES = 170
+MOST_FILES = 171
 
 STAND_TWICE: Mapping[str, str] = {}
 """Names of classes that mean two things, each with the reason why that misleads nobody."""
