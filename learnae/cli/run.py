@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,13 +23,16 @@ import click
 
 from learnae.cli import options
 from learnae.cli.progress import show_progress
+from learnae.config.folders import state_folder
 from learnae.config.tables import Config
 from learnae.config.words import did_you_mean
 from learnae.errors import INSTALL_TORCH, ConfigError, EntryError, Problem
+from learnae.identity.home_folder import check_own_folder
 from learnae.logs import make_logger
 from learnae.opening import look
 from learnae.outlets import print_message
 from learnae.plugins.manager import open_peer_file
+from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:
     from learnae.trainer.loop import TrainingLoop
@@ -234,7 +237,24 @@ def _import_torch() -> None:
     """Where a signal waits: an extension that is interrupted while it is imported may abort the process. Raises NeedsTorchError."""
     import learnae
 
+    keep_torch_to_own_folder()
     _ = learnae.TrainingLoop
+
+
+TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def keep_torch_to_own_folder() -> None:
+    """Where nobody has named another: PyTorch's own choice is in /tmp, under a name that a neighbour can take first, and it runs what
+    lies there. Without a folder of this user's own that choice stays.
+    """
+    with suppress(OSError, ConfigError):
+        folder = FolderHandle(state_folder(), ("torchinductor",), unnamed=True)
+        if TORCH_CACHE not in os.environ:
+            folder.make(parents=True)
+            with folder.opened() as descriptor:
+                check_own_folder(folder.path, descriptor)
+            os.environ[TORCH_CACHE] = str(folder.path)
 
 
 def _join(trainer: TrainingLoop, arguments: RunArguments) -> Swarm:

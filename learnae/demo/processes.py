@@ -188,7 +188,8 @@ async def start_baselines(commands: Commands, plan: Plan, stage: Stage) -> DemoP
 
 async def _start(command: list[str], stage: Stage, log: Path) -> trio.Process:
     """In a session of its own: Ctrl-C reaches the demo alone, which then ends them in order."""
-    environment = {**os.environ, **ONE_THREAD, "XDG_STATE_HOME": str(stage.state)}
+    own_cache = {"TORCHINDUCTOR_CACHE_DIR": str(stage.folder / "torchinductor")}  # PyTorch's choice is in /tmp, where others write
+    environment = {**own_cache, **os.environ, **ONE_THREAD, "XDG_STATE_HOME": str(stage.state)}
     with log.open("ab") as stderr:
         return await trio.lowlevel.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd=stage.folder, start_new_session=True
