@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 import attrs
@@ -16,7 +18,8 @@ from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
-from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses, adopted_age, agree, medoid, write_model
+from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses
+from learnae.node.medoid import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
@@ -26,6 +29,14 @@ from learnae.node.selection import UpdateSelection
 from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
 
 ABANDONING = ("yielded", "rejoined")
+
+BATCHES = 4
+"""So often a peer looks for models of the lineages that it hears, each time of other peers."""
+SPOILED = LANES
+"""So often at once it looks at other models of one lineage, of which none could be adopted. It finds those that are less than three."""
+
+Leads = Callable[[Collection[PeerId], Collection[bytes]], Sequence[SearchLead]]
+"""What to look for, without these peers and these lineages."""
 
 
 @attrs.define
@@ -80,15 +91,38 @@ class LineageAdoption:
         finally:
             self.obtainer.peers.forget(self.lineage_state.own)
         for lineage in search.missed:
-            self.misses.note(lineage, search.round_record.round)
+            self._miss(lineage, search.round_record.round)
         return (found.lineage, found.obtained) if found else None
 
-    async def adopt(
-        self, lineage: bytes, entries: Sequence[InboxEntry], snapshot: Snapshot, round_record: RoundRecord, outcome: str
-    ) -> bool:
-        """The medoid of those that can be had; False when there is none. Raises TrainerGoneError."""
-        found = await self.find(self.search(round_record), [SearchLead(lineage, entries, 1)])
-        return found is not None and await self.adopt_one(*found, snapshot, round_record, outcome)
+    async def adopt(self, leads: Leads, snapshot: Snapshot, round_record: RoundRecord, outcome: str) -> bool:
+        """The medoid of those that can be had, of the best lineage; False when there is none. Raises TrainerGoneError.
+
+        Models that come and are none to adopt write off their peers, and no lineage: others of it are looked at. So do models that never
+        come, but they take time, so of those it is not looked for as often.
+        """
+        tried, left, missed, spoiled = set[PeerId](), set[bytes](), 0, Counter[bytes]()
+        while missed < BATCHES and spoiled.total() < MOST_LANES:
+            search = self.search(round_record)
+            found = await self.find(search, leads(tried, left))
+            tried |= search.failed
+            if found is None:
+                if not search.tried:
+                    return False
+                missed += 1
+                continue
+            lineage, obtained = found
+            tried.update(item.entry.peer for item in obtained)
+            if await self.adopt_one(lineage, obtained, snapshot, round_record, outcome):
+                return True
+            spoiled[lineage] += 1
+            if spoiled[lineage] == SPOILED:
+                left.add(lineage)
+        return False
+
+    def _miss(self, lineage: bytes, round_: int) -> None:
+        """Of a lineage nothing could be adopted. It counts once all who are there have failed: some bad ones write off no good ones."""
+        if all(self._failures(entry) for entry in self._allowed(self.selection.fresh(lineage, round_))):
+            self.misses.note(lineage, round_)
 
     async def adopt_one(
         self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, round_record: RoundRecord, outcome: str
@@ -106,7 +140,7 @@ class LineageAdoption:
             if chosen.entry.peer != self.lineage_state.own:
                 self.obtainer.attempts.failed(chosen.entry)
             obtained.remove(chosen)
-        self.misses.note(lineage, round_record.round)
+        self._miss(lineage, round_record.round)
         return False
 
     async def _unsure(self, lineage: bytes, obtained: Sequence[Obtained]) -> bool:
@@ -178,8 +212,10 @@ class LineageAdoption:
 
 
 TRUSTED = "hearing a peer of join.trust"
-BATCHES = 4
-"""So often a newcomer looks for models of the lineages that it hears, each time of other peers."""
+NOT_ADOPTED = ("fetch", "join")
+"""The stages of models that did not come, or came and were none to adopt."""
+LONGEST_TRYING = 2
+"""Times as long: a newcomer founds no lineage meanwhile where somebody is there of whom no model was tried."""
 
 
 @attrs.define
@@ -208,7 +244,7 @@ class Joining:
             self.selection.seen(round_record.round)
         ):
             return False
-        if await self._adopt_any(snapshot, round_record):
+        if await self.adoption.adopt(partial(self._leads, round_record), snapshot, round_record, "joined"):
             self.runtime.outages.works(TRUSTED)
             return True
         if self._may_come_yet(round_record):
@@ -238,33 +274,14 @@ class Joining:
         return self.runtime.clock() - self.listening_since
 
     def _may_come_yet(self, round_record: RoundRecord) -> bool:
-        """Whether somebody is there whose model did not come, and it was not tried for long."""
-        if self._listened_for >= self.lineage_state.rules.wait_seconds + self.trying_seconds:
-            return False
-        there = any(seen.live for seen in self.lineage_state.allowed(self.selection.seen(round_record.round)))
-        return there and any(verdict.stage == "fetch" for verdict in round_record.verdicts)
+        """Whether somebody is there who was not tried yet, or whose model could not be had; for as long as it may take at most."""
+        left = self.lineage_state.rules.wait_seconds + self.trying_seconds - self._listened_for
+        there = [seen.peer for seen in self.lineage_state.allowed(self.selection.seen(round_record.round)) if seen.live]
+        if any(not self.adoption.obtainer.peers.get(peer).failures for peer in there):
+            left += (LONGEST_TRYING - 1) * self.trying_seconds
+        return left > 0 and bool(there) and any(verdict.stage in NOT_ADOPTED for verdict in round_record.verdicts)
 
-    async def _adopt_any(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
-        """The best lineages side by side, then the others of whose models none was tried, until one could be had or too often none.
-
-        A lineage whose model came and is none to adopt costs no more than the fetch of it: beside it the others are looked for again.
-        """
-        tried, left, missed = set[PeerId](), set[bytes](), 0
-        while missed < BATCHES and len(left) < MOST_LANES:
-            search = self.adoption.search(round_record)
-            found = await self.adoption.find(search, self._leads(round_record, tried, left))
-            if found is None:
-                if not search.tried:
-                    return False
-                tried |= search.tried
-                missed += 1
-                continue
-            if await self.adoption.adopt_one(*found, snapshot, round_record, "joined"):
-                return True
-            left.add(found[0])
-        return False
-
-    def _leads(self, round_record: RoundRecord, tried: set[PeerId], left: set[bytes]) -> list[SearchLead]:
+    def _leads(self, round_record: RoundRecord, tried: Collection[PeerId], left: Collection[bytes]) -> list[SearchLead]:
         """Lineages that are heard, and when they are done, those that were left behind."""
         seen = self.selection.seen(round_record.round)
         if (own := self.adoption.left_behind) is not None:

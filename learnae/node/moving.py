@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 import trio
@@ -10,14 +10,16 @@ import trio
 from learnae.identity.keys import Admission
 from learnae.link.messages import Snapshot
 from learnae.node.history import RejoinOrder, UserOrders
+from learnae.node.inbox import InboxEntry
 from learnae.node.joining import LineageAdoption
 from learnae.node.lineage import LineageState, MinimumDuration, Support
 from learnae.node.lineage_search import LineageSearch, SearchLead
-from learnae.node.obtaining import Obtained, TransferPace
+from learnae.node.obtaining import Obtained
 from learnae.node.receive import Receiver
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
+from learnae.node.transfer_pace import TransferPace
 from learnae.records import PeerId
 
 
@@ -142,14 +144,21 @@ class Moving:
     async def rejoin(self, target: bytes, snapshot: Snapshot, round_record: RoundRecord) -> str:
         """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
         self.background_search.stop()
-        entries = self.adoption.live_candidates(target, round_record.round) or self.adoption.candidates(target)
-        if not entries:
+        if not self._to_rejoin(target, round_record.round):
             heard = "nobody of join.trust publishes in it" if self.selection.of_lineage(target) else "it is not heard"
             return f"lineage {target.hex()}: {heard}"
-        if not await self.adoption.adopt(target, entries, snapshot, round_record, "rejoined"):
+
+        def leads(tried: Collection[PeerId], left: Collection[bytes]) -> list[SearchLead]:
+            entries = [entry for entry in self._to_rejoin(target, round_record.round) if entry.peer not in tried]
+            return [SearchLead(target, entries, 1)] if entries and target not in left else []
+
+        if not await self.adoption.adopt(leads, snapshot, round_record, "rejoined"):
             return f"lineage {target.hex()}: none of its models could be had"
         self.lineage_state.settle(target, self.clock(), ordered=True)
         return ""
+
+    def _to_rejoin(self, target: bytes, round_: int) -> list[InboxEntry]:
+        return self.adoption.live_candidates(target, round_) or self.adoption.candidates(target)
 
 
 @attrs.define

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median, median_low, quantiles
 
 import attrs
 import numpy as np
@@ -22,86 +20,8 @@ from learnae.node.rate_limits import TimeShare
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.strategy_set import StrategySet
+from learnae.node.transfer_pace import TransferPace
 from learnae.records import PeerId, TensorSpec
-
-WINDOW = 20
-SLACK = 1.5
-LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not the network
-GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
-PATIENT_WITH = 64  # peers whose silences are remembered
-PATIENCE = 2
-MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
-
-
-def _window() -> deque[float]:
-    return deque(maxlen=WINDOW)
-
-
-@attrs.define
-class TransferPace:
-    """`first_seconds` is the deadline of a fetch before anything was measured."""
-
-    first_seconds: float
-    _rounds: deque[float] = attrs.field(factory=_window)
-    _per_byte: deque[float] = attrs.field(factory=_window)
-    _silences: OrderedDict[PeerId, float] = attrs.field(factory=OrderedDict)
-    slowest_seconds: float = 0.0
-
-    def round_took(self, seconds: float) -> None:
-        self._rounds.append(seconds)
-
-    def transfer_took(self, seconds: float, size: int) -> None:
-        """Of a whole update: what little came of a broken one says nothing about the line."""
-        self._per_byte.append(seconds / max(size, 1))
-        self.slowest_seconds = max(self.slowest_seconds, seconds)
-
-    def silence_was(self, peer: PeerId, seconds: float) -> None:
-        """So long nothing came within the last whole transfer of this accepted peer."""
-        self._silences[peer] = seconds
-        self._silences.move_to_end(peer)
-        if len(self._silences) > PATIENT_WITH:
-            self._silences.popitem(last=False)
-
-    def silence_seconds(self, peer: PeerId) -> float:
-        """A round bears no longer silence of this peer: twice the typical one; none at all of one that is known to take longer.
-
-        Typical is the median of peers, not of transfers, and the shorter of two: no single peer sets it by being slow.
-        """
-        if not self._silences:
-            return math.inf
-        most = max(LEAST_SECONDS, PATIENCE * median_low(self._silences.values()))
-        return most if self._silences.get(peer, 0.0) <= most else 0.0
-
-    @property
-    def retention_seconds(self) -> float:
-        """For so long others may still be fetching what was announced: twice what the first deadline allows, or the slowest fetch took."""
-        return 2 * max(self.first_seconds, self.slowest_seconds)
-
-    @property
-    def round_seconds(self) -> float | None:
-        """The typical round: the median; None before the first."""
-        return median(self._rounds) if self._rounds else None
-
-    @property
-    def grace_seconds(self) -> float:
-        """So long a round waits for strangers."""
-        return GRACE * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
-
-    def deadline_seconds(self, size: int, bytes_per_second: float | None = None) -> float:
-        """1.5 times the 90th percentile of the last 20 transfers, for this many bytes; longer for a peer that was measured slower."""
-        most, own = MOST * self.first_seconds, size / bytes_per_second if bytes_per_second else 0.0
-        usual = self._slow_per_byte() * size if self._per_byte else self.first_seconds / SLACK
-        return min(most, max(LEAST_SECONDS, SLACK * usual, SLACK * own))
-
-    def speed_of_silence(self, size: int) -> float:
-        """At least so many bytes a second are expected of a peer of whom nothing came: its next deadline is the first one at most."""
-        return SLACK * size / self.first_seconds
-
-    def _slow_per_byte(self) -> float:
-        """Between two samples, never beyond the slowest."""
-        slow = quantiles(self._per_byte, n=10)[-1] if len(self._per_byte) > 1 else self._per_byte[0]
-        return min(slow, max(self._per_byte))
-
 
 LEAST_SHARE = 0.25
 """What was cut off counts as a quarter of the whole at least: the next deadline is longer, but not by any factor."""
@@ -189,7 +109,7 @@ class Obtainer:
         transfer.heard()
         if self.peers.trusts(entry.peer):
             self.pace.transfer_took(took, transfer.bytes)
-            self.pace.silence_was(entry.peer, transfer.longest_silence)
+            self.pace.came_whole(entry.peer, took, transfer.longest_silence)
         _measure(record, took, transfer.bytes)
         self.peers.note(entry.peer).fetched_number = entry.announcement.number
         if self.on_fetched:
@@ -232,7 +152,7 @@ class BackgroundFetch:
 
 @attrs.define
 class BackgroundFetches:
-    """A round waits for accepted peers as long as most of their transfers take, for strangers a moment; the rest is for later rounds.
+    """A round waits for accepted peers as long as a typical transfer takes, for others a moment; the rest is for later rounds.
 
     Under way are at most `most` from strangers and, beside those that a round waits for, as many from accepted peers.
     """
@@ -260,13 +180,17 @@ class BackgroundFetches:
         """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
         sent = [fetch for entry in entries if (fetch := self._send(entry, round_record))]
         began = self.runtime.clock()
-        awaited = [fetch for fetch in sent if not fetch.stranger and self.pace.silence_seconds(fetch.entry.peer) > 0.0]
+        awaited = [fetch for fetch in sent if not fetch.stranger and self._is_timely(fetch.entry.peer)]
         await self._wait(awaited, self._patience(awaited))
         others = [fetch for fetch in sent if fetch not in awaited]
         await self._wait(others, began + self.pace.grace_seconds - self.runtime.clock())
         self._cut_off_late_ones()
         round_record.chosen = len(sent)
         return self._take(round_record)
+
+    def _is_timely(self, peer: PeerId) -> bool:
+        """Whoever takes longer than others is merged at its own pace, and no round waits for it."""
+        return min(self.pace.wait_seconds(peer), self.pace.silence_seconds(peer)) > 0.0
 
     def _send(self, entry: InboxEntry, round_record: RoundRecord) -> BackgroundFetch | None:
         assert self._nursery is not None
@@ -309,7 +233,8 @@ class BackgroundFetches:
         return fetch.transfer.heard_at + (self.pace.silence_seconds(fetch.entry.peer) or math.inf)
 
     def _patience(self, fetches: Sequence[BackgroundFetch]) -> float:
-        return max((self._usual(fetch) for fetch in fetches), default=0.0)
+        """However many blocks come, and in whatever drops: as a whole a round waits so long, and no longer."""
+        return max((min(self._usual(fetch), self.pace.wait_seconds(fetch.entry.peer)) for fetch in fetches), default=0.0)
 
     def _usual(self, fetch: BackgroundFetch) -> float:
         return self.pace.deadline_seconds(self.obtainer.believed(fetch.entry.update.bytes))

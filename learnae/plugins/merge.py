@@ -50,13 +50,11 @@ class Average(ElementwiseMerge):
 
         In this form models that agree give exactly that model; a sum of rounded products changes up to 30 % of the coordinates.
         """
-        own: Array = stacked[0]
-        result, difference = own.copy(), np.empty_like(own)
-        for other, weight in zip(stacked[1:], weights[1:], strict=True):
-            np.subtract(other, own, out=difference)
-            np.multiply(difference, weight, out=difference)
-            np.add(result, difference, out=result)
-        return result
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                return _moved(stacked, weights)
+        except FloatingPointError:
+            return _mean_of_the_largest(stacked, weights)
 
     def _relative(self, local: LocalModel, item: Received) -> float:
         """The update's age (or samples) over the own; less than one counts as one, so that newcomers among themselves are equals."""
@@ -69,3 +67,21 @@ class Average(ElementwiseMerge):
 
     def _freshness(self, item: Received) -> float:
         return math.pow(1.0 + max(item.staleness, 0.0), -self.options.staleness_power)
+
+
+def _moved(stacked: Array, weights: Array) -> Array:
+    own: Array = stacked[0]
+    result, difference = own.copy(), np.empty_like(own)
+    for other, weight in zip(stacked[1:], weights[1:], strict=True):
+        np.subtract(other, own, out=difference)
+        np.multiply(difference, weight, out=difference)
+        np.add(result, difference, out=result)
+    return result
+
+
+def _mean_of_the_largest(stacked: Array, weights: Array) -> Array:
+    """The same where a difference is beyond the largest float32: one update must not end the merge of all."""
+    own = stacked[0].astype(np.float64)
+    mean = own + sum(weight * (other - own) for other, weight in zip(stacked[1:], weights[1:].astype(np.float64), strict=True))
+    result: Array = np.clip(mean, stacked.min(axis=0), stacked.max(axis=0)).astype(np.float32)
+    return result

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from learnae.node.claims import FASTEST, Claims, bounded, held, lower_median
-from learnae.node.lineage_search import adopted_age
+from learnae.node.medoid import adopted_age
 from learnae.records import LocalModel, PeerId, Received
 from tests.support.records import an_update
 

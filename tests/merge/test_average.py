@@ -113,6 +113,21 @@ def test_models_that_agree_give_exactly_that_model(average):
     np.testing.assert_array_equal(result, model)
 
 
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("claim", [1, 100, 10**9])
+@pytest.mark.parametrize("values", [(LARGEST, -LARGEST), (-LARGEST, LARGEST, -LARGEST), (0.5, LARGEST, LARGEST), (LARGEST, LARGEST)])
+def test_the_largest_values_there_are_do_not_overflow(average, values, claim, trust):
+    mine, *theirs = values
+    result = merged(average(trust_weights=trust), own(mine, age=100), *(scalar(value, age=claim) for value in theirs))["w"]
+    share = min(claim, 10**9 if trust else 100) / 100
+    expected = np.average(np.array(values), weights=[1.0] + [share] * len(theirs))
+    assert np.isfinite(result).all()
+    assert result[0] == pytest.approx(expected, rel=1e-5, abs=1e-5 * LARGEST)
+
+
 def by_the_book(local, items, power=0.5):
     """sum of w x / sum of w in float64, w = min(1, age / own age) * (1 + staleness)^-power * gate weight."""
     weights = [1.0] + [min(1.0, item.update.age / local.age) * (1 + item.staleness) ** -power * item.weight for item in items]

@@ -1,12 +1,14 @@
 """Deadlines learned from transfers, and which own updates are kept."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.node.history import PublishedUpdate
-from learnae.node.obtaining import LEAST_SECONDS, PATIENT_WITH, TransferPace
 from learnae.node.retention import RetentionPolicy
+from learnae.node.transfer_pace import FEW, LEAST_SECONDS, MARGIN, PATIENT_WITH, TransferPace
 from learnae.records import Cid, PeerId
 
 MB = 1_000_000
@@ -124,25 +126,64 @@ def test_what_is_kept_is_known_so_that_others_can_have_the_rest_of_the_quota():
     assert keeping.kept_bytes == 60
 
 
+def a_pace(**seconds: tuple[float, float]) -> TransferPace:
+    """Of each peer how long its whole transfers take, and for how long nothing comes meanwhile. A round takes a second."""
+    pace = TransferPace(10.0)
+    pace.round_took(1.0)
+    for name, (whole, silence) in seconds.items():
+        pace.came_whole(PeerId(name), whole, silence)
+    return pace
+
+
 def test_half_of_all_peers_do_not_lengthen_the_silence_that_a_round_bears():
     pace = TransferPace(10.0)
     for number in range(8):
-        pace.silence_was(PeerId(f"honest {number}"), 0.4)
-        pace.silence_was(PeerId(f"slow {number}"), 7.0)
+        pace.came_whole(PeerId(f"honest {number}"), 1.0, 0.4)
+        pace.came_whole(PeerId(f"slow {number}"), 9.0, 7.0)
     assert pace.silence_seconds(PeerId("honest 0")) == pytest.approx(0.8)
     assert pace.silence_seconds(PeerId("unknown")) == pytest.approx(0.8)
     assert pace.silence_seconds(PeerId("slow 0")) == 0.0
 
 
-def test_where_all_are_slow_a_round_waits_for_all():
+def test_where_all_are_silent_for_long_a_round_bears_that_of_all():
     pace = TransferPace(10.0)
     for number in range(3):
-        pace.silence_was(PeerId(f"{number}"), 4.0 + number)
+        pace.came_whole(PeerId(f"{number}"), 9.0, 4.0 + number)
     assert all(pace.silence_seconds(PeerId(f"{number}")) == pytest.approx(10.0) for number in range(3))
 
 
-def test_the_silences_of_no_more_than_some_peers_are_remembered():
+def test_the_transfers_of_no_more_than_some_peers_are_remembered():
     pace = TransferPace(10.0)
     for number in range(3 * PATIENT_WITH):
-        pace.silence_was(PeerId(f"{number}"), 100.0 if number < 2 * PATIENT_WITH else 1.0)
+        seconds = 100.0 if number < 2 * PATIENT_WITH else 1.0
+        pace.came_whole(PeerId(f"{number}"), seconds, seconds)
     assert pace.silence_seconds(PeerId("anybody")) == pytest.approx(2.0)
+    assert pace.wait_seconds(PeerId("anybody")) == pytest.approx(1.0 + LEAST_SECONDS)
+
+
+def test_a_round_waits_less_than_a_tenth_longer_than_typical_and_not_at_all_for_who_takes_longer():
+    pace = a_pace(a=(0.3, 0.1), b=(0.35, 0.1), slow=(0.5, 0.1))
+    assert pace.wait_seconds(PeerId("a")) == pace.wait_seconds(PeerId("unknown")) == pytest.approx(0.35 + MARGIN)
+    assert pace.wait_seconds(PeerId("slow")) == 0.0
+    assert MARGIN < 0.1
+
+
+def test_half_of_all_peers_do_not_lengthen_what_a_round_waits_for():
+    pace = a_pace(a=(0.1, 0.0), slow=(6.0, 0.1), b=(0.1, 0.0), drips=(7.0, 0.1))
+    assert pace.wait_seconds(PeerId("a")) == pytest.approx(0.1 + MARGIN)
+    assert pace.wait_seconds(PeerId("drips")) == 0.0
+
+
+def test_one_slow_transfer_among_others_of_a_peer_changes_nothing():
+    pace = a_pace(a=(0.1, 0.0), b=(0.1, 0.0))
+    for seconds in (0.1, 5.0, 0.1):
+        pace.came_whole(PeerId("a"), seconds, 0.0)
+        assert pace.wait_seconds(PeerId("a")) == pytest.approx(0.1 + MARGIN)
+    for _ in range(FEW):
+        pace.came_whole(PeerId("a"), 5.0, 0.0)
+    assert pace.wait_seconds(PeerId("a")) == 0.0
+    assert pace.wait_seconds(PeerId("b")) == pytest.approx(0.1 + MARGIN)
+
+
+def test_before_anything_came_only_the_first_deadline_bounds_what_a_round_waits_for():
+    assert TransferPace(10.0).wait_seconds(PeerId("a")) == math.inf

@@ -1,4 +1,4 @@
-"""A storage in memory in which some blocks never come: whoever asks for one of them waits until it is cut off."""
+"""A storage in memory in which some blocks never come: whoever asks for one of them has the others, and waits until it is cut off."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Silent(set[Cid]):
 
 class Trapped(MemoryStorage):
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        if self.context.share(Silent).intersection(cids):
+        silent = self.context.share(Silent)
+        if there := [cid for cid in cids if cid not in silent]:
+            await super().get(there, deliver, hints=hints)
+        if silent.intersection(cids):
             await trio.sleep_forever()
-        await super().get(cids, deliver, hints=hints)
