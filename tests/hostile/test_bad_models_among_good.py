@@ -102,22 +102,22 @@ def test_bad_models_in_the_lineage_of_the_honest_lead_no_newcomer_to_the_one_ide
 
 
 @pytest.mark.parametrize("tell", [not_finite, all_but_the_end])
-def test_a_young_peer_moves_to_the_honest_among_twenty_bad_models(run_world, tell):
+def test_a_provisional_peer_moves_to_the_honest_among_twenty_bad_models(run_world, tell):
     async def main(world):
         reached: list[bool] = []
         world.swarm.medium.reaches = lambda sender, receiver: bool(reached)
-        young = peer_of(world, "young")
+        provisional = peer_of(world, "provisional")
         await trio.sleep(4)
-        own = young.lineage
-        world.swarm.medium.reaches = lambda sender, receiver: bool(reached) or young.peer not in (sender, receiver)
+        own = provisional.lineage
+        world.swarm.medium.reaches = lambda sender, receiver: bool(reached) or provisional.peer not in (sender, receiver)
         await honest_and_liars(world, [(tell, LINEAGE)] * 20)
         reached.append(True)
         await trio.sleep(24)
-        return own, young
+        return own, provisional
 
-    own, young = run_with(run_world, main, join={"settle_seconds": 60.0})
+    own, provisional = run_with(run_world, main, join={"settle_seconds": 60.0})
     assert own not in (b"", LINEAGE)
-    assert (young.lineage, went(young)) == (LINEAGE, ["founded", "moved"])
+    assert (provisional.lineage, went(provisional)) == (LINEAGE, ["founded", "moved"])
 
 
 @pytest.mark.parametrize("tell", [not_finite, all_but_the_end])
