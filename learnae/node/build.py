@@ -24,7 +24,7 @@ from learnae.node.lineage import LineageState, MinimumDuration, SplitReporter
 from learnae.node.merging import Merger
 from learnae.node.moving import BackgroundSearch, Moving, Orders
 from learnae.node.node import Node
-from learnae.node.obtaining import BackgroundFetches, Obtainer
+from learnae.node.obtaining import BackgroundFetches, Obtainer, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Heartbeat, Publisher
 from learnae.node.rate_limits import LogShare
@@ -39,7 +39,6 @@ from learnae.node.services import Services
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import MEGABYTE, TensorSpec
 
 if TYPE_CHECKING:

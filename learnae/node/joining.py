@@ -14,12 +14,12 @@ import trio
 
 from learnae.errors import PluginError
 from learnae.link.messages import Snapshot
+from learnae.node.claims import adopted_age, agree, medoid, write_model
 from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
 from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses
-from learnae.node.medoid import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord

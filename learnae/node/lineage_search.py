@@ -11,9 +11,8 @@ import trio
 from learnae.node.claims import ENOUGH
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import InboxEntry
-from learnae.node.obtaining import Obtained, Obtainer
+from learnae.node.obtaining import LEAST_SECONDS, Obtained, Obtainer
 from learnae.node.reports import RoundRecord
-from learnae.node.transfer_pace import LEAST_SECONDS
 from learnae.records import PeerId
 
 CANDIDATES = 3

@@ -14,12 +14,11 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.joining import LineageAdoption
 from learnae.node.lineage import LineageState, MinimumDuration, Support
 from learnae.node.lineage_search import LineageSearch, SearchLead
-from learnae.node.obtaining import Obtained
+from learnae.node.obtaining import Obtained, TransferPace
 from learnae.node.receive import Receiver
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import PeerId
 
 

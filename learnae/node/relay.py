@@ -10,12 +10,12 @@ import trio
 
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import Inbox, InboxEntry, Key
+from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import SEND_SECONDS, Publisher
 from learnae.node.retention import RetentionPolicy
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import AnnouncementKind, Block, Cid, PeerId
 from learnae.strategies import Announcer, Storage
 

@@ -18,14 +18,13 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, GateChain, Judgement
 from learnae.node.lineage import LineageState
 from learnae.node.merging import Merger
-from learnae.node.obtaining import BackgroundFetches, Obtained
+from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_state import StrategyStates
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import LocalModel, Received, State
 
 if TYPE_CHECKING:

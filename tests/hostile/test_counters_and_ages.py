@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.node.claims import FASTEST, Claims, bounded, held, lower_median
-from learnae.node.medoid import adopted_age
+from learnae.node.claims import FASTEST, Claims, adopted_age, bounded, held, lower_median
 from learnae.records import LocalModel, PeerId, Received
 from tests.support.records import an_update
 
@@ -70,7 +69,7 @@ class Peer:
 
 def _obtained(item: Received) -> Any:
     class Of:
-        entry: Any = type("Entry", (), {"announcement": type("Announcement", (), {"body": item.update})})
+        entry: Any = type("Entry", (), {"update": item.update})
 
     return Of
 

@@ -7,9 +7,8 @@ import attrs
 import numpy as np
 import pytest
 
-from learnae.node.claims import OLDEST
+from learnae.node.claims import OLDEST, adopted_age, agree, medoid, write_model
 from learnae.node.inbox import InboxEntry
-from learnae.node.medoid import adopted_age, agree, medoid, write_model
 from learnae.node.obtaining import Obtained
 from learnae.records import Announcement, Decoded, LocalModel, PeerId, TensorSpec
 from tests.support.records import an_update

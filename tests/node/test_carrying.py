@@ -12,11 +12,11 @@ import trio
 from learnae.content.cids import raw_cid
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import Inbox, InboxEntry
+from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
 from learnae.node.relay import LONGEST, NEWEST, BlockRelay
 from learnae.node.retention import RetentionPolicy
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import Announcement
 from learnae.testing.context import make_runtime, peer_named
 from learnae.testing.swarm import run_in_virtual_time

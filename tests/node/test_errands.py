@@ -8,9 +8,8 @@ import trio
 from learnae.content.cids import dag_cid
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import InboxEntry
-from learnae.node.obtaining import BackgroundFetches, Obtained
+from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.reports import RoundRecord
-from learnae.node.transfer_pace import TransferPace
 from learnae.records import Announcement, PeerId
 from learnae.testing.context import make_runtime
 from learnae.testing.swarm import run_in_virtual_time

@@ -15,12 +15,11 @@ from learnae.node.attempts import FetchAttempts, RepeatedUpdate
 from learnae.node.fetching import Fetcher
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Inbox, InboxEntry
-from learnae.node.obtaining import Obtainer
+from learnae.node.obtaining import Obtainer, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import QuarantinedError
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.node.transfer_pace import TransferPace
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, make_runtime, peer_named

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.node.history import PublishedUpdate
+from learnae.node.obtaining import FEW, LEAST_SECONDS, MARGIN, PATIENT_WITH, TransferPace
 from learnae.node.retention import RetentionPolicy
-from learnae.node.transfer_pace import FEW, LEAST_SECONDS, MARGIN, PATIENT_WITH, TransferPace
 from learnae.records import Cid, PeerId
 
 MB = 1_000_000

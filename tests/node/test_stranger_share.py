@@ -14,12 +14,11 @@ from learnae.content import roots
 from learnae.node.attempts import FetchAttempts
 from learnae.node.fetching import Fetcher
 from learnae.node.inbox import Inbox
-from learnae.node.obtaining import Obtainer
+from learnae.node.obtaining import Obtainer, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.rate_limits import AT_ONCE_SECONDS, SHARE, LogShare, TimeShare
 from learnae.node.reports import RoundRecord
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.node.transfer_pace import TransferPace
 from learnae.plugins.codec import Fp32
 from learnae.records import TensorSpec
 from learnae.testing.context import make_context, make_runtime
