@@ -234,10 +234,11 @@ class SimulatedPeer:
     def lineage(self) -> bytes:
         return self.trainer.progress.lineage
 
-    def start(self) -> None:
+    def start(self) -> Self:
         self.start_node()
         self._trainer_scope = trio.CancelScope()
         self.swarm.nursery.start_soon(self._run_trainer, self._trainer_scope)
+        return self
 
     def start_node(self) -> None:
         """A new session on the old home."""

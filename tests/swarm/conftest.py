@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,6 +19,7 @@ from learnae.records import PeerId
 from learnae.strategies import Strategy
 from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, Plan
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from tests.support.simulated import LINEAGE
 
 
 @attrs.define
@@ -101,6 +102,9 @@ def offering(strategies: Mapping[str, Mapping[str, type[Strategy]]], watchers: M
     return manager
 
 
+Two = tuple[SimulatedPeer, SimulatedPeer]
+
+
 @attrs.define
 class World:
     """A swarm of peers that have a number as their model and do not train, unless the test says otherwise."""
@@ -120,6 +124,16 @@ class World:
         peer = self.swarm.peer(name, model, train, **options)
         peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=lineage)
         return peer
+
+    def two(self, first: Any = 0.0, second: Any = 8.0, *, lineages: Sequence[bytes] = (LINEAGE, LINEAGE), **of_a: Any) -> Two:
+        """Start a, with these options, and an ordinary b beside it."""
+        return self.peer("a", first, lineage=lineages[0], **of_a).start(), self.peer("b", second, lineage=lineages[1]).start()
+
+    async def two_for(self, seconds: float, *models: Any, **settings_of_a: Any) -> Two:
+        """The same, as they are after so long."""
+        both = self.two(*models, settings=settings_of_a)
+        await trio.sleep(seconds)
+        return both
 
 
 @pytest.fixture

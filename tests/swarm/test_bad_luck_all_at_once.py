@@ -9,8 +9,8 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.testing.faults import Fault, at_random
+from tests.support.simulated import LINEAGE, events, merges, value
 
-LINEAGE = b"together"
 CHANCES = dict.fromkeys((Fault.BEFORE, Fault.HALFWAY, Fault.GARBAGE), 0.1) | {Fault.SLOW: 0.05, Fault.SILENCE: 0.02}
 STORM_SECONDS, CALM_SECONDS = 120, 240
 
@@ -33,10 +33,10 @@ async def weather_the_storm(world, seed: int):
     for peer in peers:  # what hangs hangs on: only a new node is rid of it
         peer.kill_node()
         peer.start_node()
-    before = [sum(report.merged for report in peer.trainer.reports) for peer in peers]
+    before = [merges(peer) for peer in peers]
     await trio.sleep(CALM_SECONDS)
-    merged = [sum(report.merged for report in peer.trainer.reports) - past for peer, past in zip(peers, before, strict=True)]
-    return peers, [float(peer.trainer.model["w"][0]) for peer in peers], merged, world.store
+    merged = [merges(peer) - past for peer, past in zip(peers, before, strict=True)]
+    return peers, [value(peer) for peer in peers], merged, world.store
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
@@ -47,4 +47,4 @@ def test_after_a_storm_all_peers_merge_agree_and_leave_nothing_lying_about(run_w
     assert min(merged) > CALM_SECONDS / 2
     assert [peer.trainer.progress.steps for peer in peers] == [STORM_SECONDS + CALM_SECONDS] * 4
     assert len(store.roots) <= 4 * 12
-    assert not [line for line in logs if line["event"] == "plugin.failed"]
+    assert not events(logs, "plugin.failed")

@@ -10,22 +10,14 @@ from structlog.testing import capture_logs
 
 from learnae.node.claims import OLDEST
 from learnae.testing.faults import Fault, always
+from tests.support.simulated import events, outcomes, start, value
 
 LINEAGE, OTHER = b"lineage1", b"lineage0"
 
 
-def value(peer) -> float:
-    return float(peer.trainer.model["w"][0])
-
-
-def outcomes(peer) -> list[str]:
-    return [report.outcome for report in peer.trainer.reports]
-
-
 async def leave_behind(world, name: str, what: float, lineage: bytes):
     """A peer that publishes once and is gone."""
-    peer = world.peer(name, what, lineage=lineage)
-    peer.start()
+    peer = world.peer(name, what, lineage=lineage).start()
     await trio.sleep(1.5)
     peer.kill()
     return peer
@@ -37,15 +29,14 @@ NOW = {"join": {"wait_seconds": 0.0}}
 def test_what_an_earlier_run_left_behind_is_adopted_and_said_loudly(run_world):
     async def main(world):
         await leave_behind(world, "a", 8.0, LINEAGE)
-        b = world.peer("b", 0.0)
-        b.start()
+        b = world.peer("b", 0.0).start()
         await trio.sleep(3)
         return b
 
     with capture_logs() as logs:
         b = run_world(main, **NOW)
     assert (b.lineage, value(b)) == (LINEAGE, 8.0)
-    [line] = [line for line in logs if line["event"] == "lineage.joined"]
+    [line] = events(logs, "lineage.joined")
     assert (line["log_level"], line["left_behind_by_an_earlier_run"]) == ("warning", True)
 
 
@@ -99,10 +90,8 @@ def test_a_fresh_start_neither_adopts_the_own_past_nor_that_of_others(run_world)
 
 def test_a_fresh_start_still_joins_those_who_are_there(run_world):
     async def main(world):
-        a = world.peer("a", 8.0, lineage=LINEAGE)
-        a.start()
-        b = world.peer("b", 0.0, settings={"join": {"fresh": True}})
-        b.start()
+        world.peer("a", 8.0, lineage=LINEAGE).start()
+        b = world.peer("b", 0.0, settings={"join": {"fresh": True}}).start()
         await trio.sleep(6)
         return b
 
@@ -113,8 +102,7 @@ def test_only_the_named_lineage_is_joined(run_world):
     async def main(world):
         a, c = world.peer("a", 8.0, lineage=LINEAGE), world.peer("c", 9.0, lineage=OTHER)
         b = world.peer("b", 0.0, settings={"join": {"lineage": LINEAGE.hex()}})
-        for peer in (a, b, c):
-            peer.start()
+        start(a, b, c)
         await trio.sleep(6)
         return b
 
@@ -125,8 +113,7 @@ def test_of_three_the_one_nearest_to_the_others_is_adopted(run_world):
     async def main(world):
         for name, what in (("a", 1.0), ("b", 100.0), ("c", 2.0)):
             await leave_behind(world, name, what, LINEAGE)
-        d = world.peer("d", 0.0)
-        d.start()
+        d = world.peer("d", 0.0).start()
         await trio.sleep(1.5)
         return d
 
@@ -138,8 +125,7 @@ def test_a_model_that_is_not_finite_is_not_adopted_but_another_one_is(run_world,
     async def main(world):
         for name, what in (("a", np.nan), ("b", 5.0), ("c", np.nan)):
             await leave_behind(world, name, what, LINEAGE)
-        d = world.peer("d", 0.0)
-        d.start()
+        d = world.peer("d", 0.0).start()
         await trio.sleep(2.5)
         return d
 
@@ -152,8 +138,7 @@ def test_when_nothing_can_be_had_a_lineage_is_founded(run_world):
     async def main(world):
         await leave_behind(world, "a", 8.0, LINEAGE)
         world.store.blocks.clear()
-        b = world.peer("b", 1.0)
-        b.start()
+        b = world.peer("b", 1.0).start()
         await trio.sleep(3)
         return b
 
@@ -166,9 +151,8 @@ def test_a_crowd_whose_models_cannot_be_had_keeps_a_newcomer_waiting_for_a_bound
     async def main(world):
         for number in range(40):
             await leave_behind(world, f"p{number}", 1.0, bytes([number]) * 8)
-        b = world.peer("b", 0.0)
+        b = world.peer("b", 0.0).start()
         world.weather.storage[b.peer] = always(Fault.SILENCE, "get")
-        b.start()
         await trio.sleep(50)  # four times ten seconds
         return b
 
@@ -218,8 +202,7 @@ def test_a_claimed_age_beyond_all_measure_is_adopted_as_one_that_can_be_counted_
         a = world.peer("a", 8.0, lineage=LINEAGE)
         a.trainer.progress = attrs.evolve(a.trainer.progress, age=2**63 - 1000)
         a.start()
-        b = world.peer("b", 0.0)
-        b.start()
+        b = world.peer("b", 0.0).start()
         await trio.sleep(20)
         return b
 
@@ -233,9 +216,7 @@ def test_a_key_without_its_history_hears_out_what_it_once_said_before_it_speaks(
     """The home was lost, the key was not: nobody must take its first words for equivocation."""
 
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(10)
         a.kill()
         again = world.peer("a", 0.0, lineage=LINEAGE)  # the same key, an empty history
@@ -250,11 +231,9 @@ def test_a_key_without_its_history_hears_out_what_it_once_said_before_it_speaks(
 
 def test_two_that_run_under_one_key_stop_publishing_and_say_so(run_world):
     async def main(world):
-        a = world.peer("a", 0.0, lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", 0.0, lineage=LINEAGE).start()
         await trio.sleep(5)
-        again = world.peer("a", 0.0, lineage=LINEAGE)
-        again.start()
+        again = world.peer("a", 0.0, lineage=LINEAGE).start()
         await trio.sleep(20)
         return a, again
 

@@ -13,34 +13,15 @@ from learnae.identity.swarms import swarm_id
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.records import AnnouncementKind
 from learnae.testing.faults import Fault, always
-
-LINEAGE = b"lineage1"
-
-
-def outages(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
-
-
-def merges(peer) -> int:
-    return sum(report.merged for report in peer.trainer.reports)
-
-
-def pair(world, **settings):
-    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
-    for peer in (a, b):
-        peer.start()
-    return a, b
-
+from tests.support.simulated import LINEAGE, merges, outages
 
 # -- at the start ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_storage_that_is_down_at_the_start_stops_no_training_and_is_used_when_it_is_up(run_world):
     async def main(world):
-        a = world.peer("a", 0.0, lineage=LINEAGE)
+        a, _ = world.two()
         world.weather.at_start[a.peer] = [UnavailableError("no daemon")] * 4
-        a.start()
-        world.peer("b", 8.0, lineage=LINEAGE).start()
         await trio.sleep(20.5)
         return a
 
@@ -74,10 +55,8 @@ def test_a_plugin_that_breaks_at_the_start_ends_the_node_with_its_name(run_world
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.HALFWAY, Fault.GARBAGE])
 def test_listening_is_taken_up_again_after_an_outage(run_world, fault):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, _ = world.two()
         world.weather.announcer[a.peer] = lambda method, call: fault if method == "listen" and call < 3 else None
-        a.start()
-        b.start()
         await trio.sleep(20.5)
         return a
 
@@ -99,7 +78,7 @@ def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(run
             raise UnavailableError("the connection broke")
 
     async def main(world):
-        pair(world, announcer={"use": "breaking"})
+        world.two(settings={"announcer": {"use": "breaking"}})
         await trio.sleep(100)
 
     with capture_logs() as logs:
@@ -109,7 +88,7 @@ def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(run
 
 def test_a_medium_that_breaks_after_each_message_is_one_outage(run_world):
     async def main(world):
-        a, _ = pair(world)
+        a, _ = world.two()
         world.weather.announcer[a.peer] = always(Fault.HALFWAY, "listen")
         await trio.sleep(100)
 
@@ -125,7 +104,7 @@ def test_an_announcer_that_returns_from_listening_is_listened_to_again(run_world
                 await super().listen(channels, deliver)
 
     async def main(world):
-        a, _ = pair(world, announcer={"use": "forgetful"})
+        a, _ = world.two(settings={"announcer": {"use": "forgetful"}})
         await trio.sleep(30.5)
         return a
 
@@ -142,7 +121,7 @@ def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_l
             deliver("not a Heard")
 
     async def main(world):
-        a, _ = pair(world, announcer={"use": "mad"})
+        a, _ = world.two(settings={"announcer": {"use": "mad"}})
         await trio.sleep(100)
         return a
 
@@ -156,7 +135,7 @@ def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_l
 
 def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(run_world):
     async def main(world):
-        a, b = pair(world)
+        a, b = world.two()
         b.trainer.round_seconds = lambda: 0.73
         await trio.sleep(20.2)
         a.kill_node()
@@ -174,11 +153,8 @@ def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(
 
 def test_an_announcer_that_hangs_costs_a_round_ten_seconds_and_is_then_left_alone(run_world):
     async def main(world):
-        a = world.peer("a", 0.0, lineage=LINEAGE)
+        a, _ = world.two()
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
-        a.start()
-        b = world.peer("b", 8.0, lineage=LINEAGE)
-        b.start()
         await trio.sleep(300)
         return a
 
@@ -191,10 +167,8 @@ def test_an_announcer_that_hangs_costs_a_round_ten_seconds_and_is_then_left_alon
 
 def test_out_of_two_announcers_one_is_enough(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, b = world.two()
         world.weather.announcer[a.peer] = always(Fault.BEFORE)
-        a.start()
-        b.start()
         await trio.sleep(10.5)
         return a, b
 
@@ -205,10 +179,8 @@ def test_out_of_two_announcers_one_is_enough(run_world):
 
 def test_an_announcement_that_gets_lost_is_made_good_by_the_next(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, b = world.two()
         world.weather.announcer[b.peer] = lambda method, call: Fault.BEFORE if method == "announce" and call % 2 else None
-        a.start()
-        b.start()
         await trio.sleep(20.5)
         return a
 
@@ -224,8 +196,7 @@ def kinds_sent(world) -> list[AnnouncementKind]:
 
 def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.5)
         a.trainer.disconnect()
         await trio.sleep(0.5)
@@ -236,8 +207,7 @@ def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(run_world):
 
 def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.5)
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
         a.node.stop()
@@ -249,7 +219,7 @@ def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
 
 def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
     async def main(world):
-        a, b = pair(world)
+        a, b = world.two()
         b.trainer.round_seconds = lambda: 0.7
         await trio.sleep(5.65)  # the last own round ended at 5.0, the last of the other at 5.6
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
@@ -264,7 +234,7 @@ def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
 
 def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_goodbye(run_world):
     async def main(world):
-        a, b = pair(world)
+        a, b = world.two()
         await trio.sleep(5.5)
         in_thread, heard = a.node.runtime.in_thread, []
 

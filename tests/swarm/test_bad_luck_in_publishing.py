@@ -10,20 +10,13 @@ from structlog.testing import capture_logs
 from learnae.errors import UnavailableError
 from learnae.plugins.codec import Fp32
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import AnnouncementKind
-
-LINEAGE = b"together"
-
-
-def told(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
+from learnae.records import Kind
+from tests.support.simulated import LINEAGE, events, outages
 
 
 def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_ends_are_told_once(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(5.5)
         a.trainer.model["w"][:] = [np.inf, -np.inf, np.nan, 1.0]
         await trio.sleep(5)
@@ -37,7 +30,7 @@ def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_end
     assert 4 <= len(silent) <= 6
     assert {report.outcome for report in silent} == {"alone"}
     assert np.isfinite(b.trainer.model["w"]).all()
-    assert told(logs) == [("outage", "model"), ("outage.over", "model")]
+    assert outages(logs) == [("outage", "model"), ("outage.over", "model")]
     assert "w (3 of 4 values)" in next(line["cause"] for line in logs if line["event"] == "outage" and line["what"] == "model")
 
 
@@ -47,15 +40,14 @@ def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(run_world)
             raise OverflowError("too much")
 
     async def main(world):
-        a = world.peer("a", {"w": np.zeros((40, 40), np.float32)}, lineage=LINEAGE)  # smaller ones travel without a codec
-        a.start()
+        a = world.peer("a", {"w": np.zeros((40, 40), np.float32)}, lineage=LINEAGE).start()  # smaller ones travel without a codec
         await trio.sleep(10.5)
         return a
 
     with capture_logs() as logs:
         a = run_world(main, strategies={"codec": {"breaks": Breaks}}, codec={"use": "breaks"})
     assert len(a.trainer.reports) >= 8
-    [line] = [line for line in logs if line["event"] == "outage"]
+    [line] = events(logs, "outage")
     assert "bad-luck" in line["cause"]
 
 
@@ -70,10 +62,7 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
             pass
 
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
-        a.start()
-        b.start()
-        await trio.sleep(10.5)
+        a, _ = await world.two_for(10.5)
         lock, a.history.database._lock = a.history.database._lock, Full()
         await trio.sleep(40)
         during = len(a.trainer.reports)
@@ -86,7 +75,7 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
     assert during <= 11
     assert len(a.trainer.reports) >= during + 9
     assert a.trainer.progress.steps == 60
-    assert told(logs) == [("outage", "history"), ("outage.over", "history")]
+    assert outages(logs) == [("outage", "history"), ("outage.over", "history")]
 
 
 @pytest.mark.parametrize("hints", [None, "text", 7, [b"bytes"], ["x" * 1000], ["a\nb"], RuntimeError("oops")], ids=repr)
@@ -98,8 +87,7 @@ def test_hints_that_others_would_refuse_are_left_out_and_told_once(run_world, hi
             return hints
 
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(100)
         return [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{AnnouncementKind.PRESENT.value}".encode()], a
 
@@ -108,7 +96,7 @@ def test_hints_that_others_would_refuse_are_left_out_and_told_once(run_world, hi
     assert len(present) == 1
     assert len(a.trainer.reports) > 90
     if hints != "text":
-        assert told(logs) == [("outage", "hints of storage odd")]
+        assert outages(logs) == [("outage", "hints of storage odd")]
 
 
 def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
@@ -117,9 +105,7 @@ def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
             return [f"address-{number}" for number in range(20)]
 
     async def main(world):
-        a, b = world.peer("a", lineage=LINEAGE), world.peer("b", lineage=LINEAGE)
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(5)
         return b.node.receiver.hints(a.peer, "reachable"), b.node.receiver.hints(a.peer, "stormy")
 
@@ -138,9 +124,7 @@ def test_a_store_that_moves_is_told_of_within_seconds(run_world):
             return await super().__aenter__()
 
     async def main(world):
-        a, b = world.peer("a"), world.peer("b")
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(39)
         before = b.node.receiver.hints(a.peer, "moving")
         await trio.sleep(5)

@@ -14,16 +14,12 @@ from learnae.node.history import RESERVED
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import AnnouncementKind
 from learnae.testing.faults import Fault, always
-
-LINEAGE = b"together"
-
-
-def told(logs, peer: str = "a") -> list[tuple[str, str]]:
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
+from tests.support.simulated import LINEAGE, outages, outcomes, value
 
 
-def outcomes(peer) -> list[str]:
-    return [report.outcome for report in peer.trainer.reports]
+def counting(model) -> int:
+    model["w"] += 1.0
+    return 1
 
 
 def published(peer) -> list[bool]:
@@ -33,8 +29,7 @@ def published(peer) -> list[bool]:
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.HALFWAY])
 def test_a_storage_that_is_full_stops_publishing_and_not_training_and_both_ends_are_told_once(run_world, fault):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.5)
         world.weather.storage[a.peer] = always(fault, "put")
         await trio.sleep(10)
@@ -46,17 +41,15 @@ def test_a_storage_that_is_full_stops_publishing_and_not_training_and_both_ends_
         a = run_world(main, join={"wait_seconds": 0.0})
     assert published(a) == [True] * 5 + [False] * 10 + [True] * 5
     assert a.trainer.progress.steps == 20
-    assert told(logs) == [("outage", "putting blocks by storage stormy"), ("outage.over", "putting blocks by storage stormy")]
+    assert outages(logs) == [("outage", "putting blocks by storage stormy"), ("outage.over", "putting blocks by storage stormy")]
 
 
 def test_while_it_cannot_publish_a_peer_still_merges_what_others_publish(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, b = world.two()
         world.weather.storage[a.peer] = always(Fault.BEFORE, "put")
-        a.start()
-        b.start()
         await trio.sleep(10)
-        return float(a.trainer.model["w"][0]), float(b.trainer.model["w"][0])
+        return value(a), value(b)
 
     ours, theirs = run_world(main)
     assert ours > 4.0
@@ -65,24 +58,22 @@ def test_while_it_cannot_publish_a_peer_still_merges_what_others_publish(run_wor
 
 def test_a_storage_that_hangs_is_cut_off_and_left_alone_for_a_while(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
+        a = world.peer("a", lineage=LINEAGE).start()
         world.weather.storage[a.peer] = always(Fault.SILENCE, "put")
-        a.start()
         await trio.sleep(300)
         return a
 
     with capture_logs() as logs:
         a = run_world(main)
     assert len(a.trainer.reports) > 60
-    assert told(logs) == [("outage", "putting blocks by storage stormy")]
+    assert outages(logs) == [("outage", "putting blocks by storage stormy")]
 
 
 def test_one_of_two_storages_is_enough(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, b = world.two()
         for peer in (a, b):
             world.weather.storage[peer.peer] = always(Fault.BEFORE, "put")
-            peer.start()
         await trio.sleep(10)
         return a, b
 
@@ -90,13 +81,12 @@ def test_one_of_two_storages_is_enough(run_world):
         a, b = run_world(main, storage=[{"use": "stormy"}, {"use": "second"}])
     assert "merged" in outcomes(a)
     assert "merged" in outcomes(b)
-    assert told(logs) == [("outage", "putting blocks by storage stormy")]
+    assert outages(logs) == [("outage", "putting blocks by storage stormy")]
 
 
 def test_a_storage_that_is_read_only_for_us_gets_nothing(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5)
         return len(world.store.roots), published(a)
 
@@ -107,8 +97,7 @@ def test_a_storage_that_is_read_only_for_us_gets_nothing(run_world):
 
 def test_after_fifty_rounds_the_storage_holds_what_is_kept_and_no_more(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE, train=lambda model: model["w"].__iadd__(1.0) is None or 1)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE, train=counting).start()
         await trio.sleep(53)
         return list(world.store.roots), a.history.published()
 
@@ -121,9 +110,8 @@ def test_what_could_not_be_dropped_is_dropped_later(run_world, monkeypatch):
     monkeypatch.setattr("learnae.node.retention.AGAIN_SECONDS", 30.0)
 
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE, train=lambda model: model["w"].__iadd__(1.0) is None or 1)
+        a = world.peer("a", lineage=LINEAGE, train=counting).start()
         world.weather.storage[a.peer] = always(Fault.BEFORE, "drop")
-        a.start()
         await trio.sleep(20)
         before = len(world.store.roots)
         del world.weather.storage[a.peer]
@@ -142,8 +130,7 @@ def test_a_crash_between_put_and_announcement_leaves_an_orphan_that_the_next_sta
             await trio.sleep_forever()
 
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE, settings={"storage": {"use": "dies"}})
-        a.start()
+        a = world.peer("a", lineage=LINEAGE, settings={"storage": {"use": "dies"}}).start()
         await trio.sleep(2.5)
         a.kill_node()
         orphans = list(world.store.roots)
@@ -166,8 +153,7 @@ def test_what_is_being_put_is_not_taken_for_an_orphan(run_world, monkeypatch):
             await trio.sleep(0.5)
 
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.3)
         return {root for _, root in world.store.roots}, {item.root for item in a.history.published()}, a.node.publisher.putting
 
@@ -178,8 +164,7 @@ def test_what_is_being_put_is_not_taken_for_an_orphan(run_world, monkeypatch):
 
 def test_a_number_is_never_used_again_whenever_the_node_dies(run_world):
     async def main(world):
-        a = world.peer("a", lineage=LINEAGE, train=lambda model: model["w"].__iadd__(1.0) is None or 1)
-        a.start()
+        a = world.peer("a", lineage=LINEAGE, train=counting).start()
         for pause in (1.0, 1.3, 2.01, 0.4, 3.0):
             await trio.sleep(pause)
             a.kill_node()
@@ -194,10 +179,8 @@ def test_a_number_is_never_used_again_whenever_the_node_dies(run_world):
 
 def test_a_peer_that_cannot_be_fetched_is_tried_less_and_less_often_until_it_can(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
+        a, b = world.two()
         world.weather.storage[a.peer] = always(Fault.BEFORE, "get")
-        a.start()
-        b.start()
         await trio.sleep(30.5)
         tried = [report.round for report in a.trainer.reports if report.chosen]
         failures = a.node.receiver.peers.get(b.peer).failures

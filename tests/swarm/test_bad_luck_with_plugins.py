@@ -11,30 +11,11 @@ from learnae.plugins.codec import Fp32
 from learnae.plugins.merge import Average
 from learnae.records import Judged, Merged, Verdict
 from learnae.strategies import Gate, Merge, NoOptions, Selector
-from learnae.testing.swarm import MemoryTrainer
-
-LINEAGE = b"lineage1"
-
-
-async def two(world, seconds: float = 10.5, **settings):
-    """a, with these settings, beside an ordinary b."""
-    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
-    a.start()
-    b.start()
-    await trio.sleep(seconds)
-    return a, b
-
-
-def value(peer) -> float:
-    return float(peer.trainer.model["w"].flat[0])
+from tests.support.simulated import LINEAGE, in_another_run, outcomes, start, value, verdicts
 
 
 def failures(logs, peer: str = "a") -> set[tuple[str, str]]:
     return {(line["plugin"], line["log_level"]) for line in logs if line["event"] == "plugin.failed" and line["own"] == peer}
-
-
-def verdicts(peer):
-    return [verdict for report in peer.trainer.reports for verdict in report.verdicts]
 
 
 class Lost(Selector):
@@ -78,24 +59,24 @@ BROKEN = {"selector": {"lost": Lost}, "gate": {"panics": Panics}, "merge": {"tor
 )
 def test_a_strategy_that_raises_is_named_and_the_model_stays_as_it_was(run_world, settings):
     with capture_logs() as logs:
-        a, b = run_world(lambda world: two(world, **settings), strategies=BROKEN)
+        a, b = run_world(lambda world: world.two_for(10.5, **settings), strategies=BROKEN)
     assert value(a) == 0.0
     assert value(b) < 8.0
     assert len(a.trainer.reports) >= 8
-    assert {report.outcome for report in a.trainer.reports} == {"alone"}
+    assert {*outcomes(a)} == {"alone"}
     assert failures(logs) == {("bad-luck", "error")}
 
 
 def test_the_verdicts_say_what_kept_an_update_out(run_world):
-    a, _ = run_world(lambda world: two(world, merge={"use": "torn"}), strategies=BROKEN)
+    a, _ = run_world(lambda world: world.two_for(10.5, merge={"use": "torn"}), strategies=BROKEN)
     assert all("torn" in verdict.reason and not verdict.merged for verdict in verdicts(a))
-    a, _ = run_world(lambda world: two(world, gate={"use": "panics"}), strategies=BROKEN)
+    a, _ = run_world(lambda world: world.two_for(10.5, gate={"use": "panics"}), strategies=BROKEN)
     assert {(verdict.stage, verdict.merged) for verdict in verdicts(a)} == {("plugin", False)}
 
 
 @pytest.mark.parametrize("settings", [{"merge": {"use": "torn"}}, {"gate": {"use": "panics"}}], ids=["merge", "gate"])
 def test_what_a_plugin_of_ones_own_has_lost_is_counted_as_lost_and_not_as_refused_by_anybody(run_world, settings):
-    a, _ = run_world(lambda world: two(world, **settings), strategies=BROKEN)
+    a, _ = run_world(lambda world: world.two_for(10.5, **settings), strategies=BROKEN)
     reports = a.trainer.reports
     assert sum(report.lost for report in reports) == len(verdicts(a)) > 5
     assert all(report.refused == report.failed == report.merged == 0 for report in reports)
@@ -110,8 +91,7 @@ def test_a_codec_that_breaks_on_access_ends_neither_the_node_nor_a_newcomers_sea
         lax = {"codec": {"use": "lax"}}
         b = world.peer("b", {"w": np.full((64, 64), 8.0, np.float32)}, lineage=LINEAGE, settings=lax)  # what is small needs no codec
         a = world.peer("a", {"w": np.zeros((64, 64), np.float32)}, lineage=lineage)
-        b.start()
-        a.start()
+        start(b, a)
         await trio.sleep(15.5)
         return a
 
@@ -164,16 +144,14 @@ COUNTING = {"merge": {"use": "counting"}, "gate": {"use": "counting"}}
 
 
 def test_states_grow_from_merge_to_merge(counting):
-    counting(lambda world: two(world, **COUNTING))
+    counting(lambda world: world.two_for(10.5, **COUNTING))
     assert Counting.seen == list(range(len(Counting.seen)))
     assert len(Counting.seen) >= 8
 
 
 def test_a_state_counts_only_when_the_trainer_has_adopted(counting):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=COUNTING, lag=lambda: 10**6), world.peer("b", 8.0, lineage=LINEAGE)
-        a.start()
-        b.start()
+        a, _ = world.two(settings=COUNTING, lag=lambda: 10**6)
         await trio.sleep(5.5)
         a.kill_node()
         a.trainer.lag = lambda: 0
@@ -185,7 +163,7 @@ def test_a_state_counts_only_when_the_trainer_has_adopted(counting):
 
 
 async def restart_node(world, trainer=None):
-    a, _ = await two(world, **COUNTING)
+    a, _ = await world.two_for(10.5, **COUNTING)
     merges = len(Counting.seen)
     a.kill_node()
     if trainer:
@@ -204,10 +182,7 @@ def test_a_state_survives_a_restart_of_the_node_under_the_same_run(counting):
 
 
 def test_another_run_of_the_trainer_starts_with_empty_states(counting):
-    def another(old: MemoryTrainer) -> MemoryTrainer:
-        return MemoryTrainer(model=old.model, train=old.train, round_seconds=old.round_seconds, run="run-2", progress=old.progress)
-
-    _, first = counting(lambda world: restart_node(world, another))
+    _, first = counting(lambda world: restart_node(world, in_another_run))
     assert first == 0
 
 
@@ -227,9 +202,7 @@ def test_watchers_are_told_of_rounds_verdicts_and_peers(run_world):
         seen["peers"].append((peer, state))
 
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=LINEAGE), world.peer("b", 8.0, lineage=LINEAGE)
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(5.5)
         b.trainer.disconnect()
         await trio.sleep(1)
@@ -246,10 +219,7 @@ def test_a_watcher_that_raises_is_named_and_changes_nothing(run_world):
     def broken(report):
         raise RuntimeError("oops")
 
-    async def main(world):
-        return await two(world)
-
     with capture_logs() as logs:
-        a, _ = run_world(main, watchers={"learnae_round_finished": broken})
+        a, _ = run_world(lambda world: world.two_for(10.5), watchers={"learnae_round_finished": broken})
     assert len(a.trainer.reports) >= 8
     assert {line["plugin"] for line in logs if line["event"] == "watcher.failed"} == {"watcher-learnae_round_finished"}

@@ -8,22 +8,12 @@ from structlog.testing import capture_logs
 
 from learnae.node.lineage import MOST
 from learnae.testing.faults import Fault, always
-
-LINEAGE = b"lineage1"
-
-
-def value(peer) -> float:
-    return float(peer.trainer.model["w"][0])
+from tests.support.simulated import LINEAGE, start, value
 
 
 def test_another_architecture_under_the_same_name_is_told_on_both_sides_once(run_world):
     async def main(world):
-        a = world.peer("a", {"w": np.zeros(4, np.float32)}, lineage=LINEAGE)
-        b = world.peer("b", {"w": np.zeros(5, np.float32)}, lineage=LINEAGE)
-        a.start()
-        b.start()
-        await trio.sleep(20)
-        return a, b
+        return await world.two_for(20, *({"w": np.zeros(size, np.float32)} for size in (4, 5)))
 
     with capture_logs() as logs:
         a, b = run_world(main)
@@ -39,11 +29,9 @@ def test_another_architecture_under_the_same_name_is_told_on_both_sides_once(run
 def test_an_architecture_that_cannot_be_read_costs_each_round_no_more_than_one_look(run_world):
     async def main(world):
         strangers = [world.peer(f"s{size}", {"w": np.zeros(size, np.float32)}, lineage=LINEAGE) for size in range(5, 9)]
-        for stranger in strangers:
-            stranger.start()
-        a = world.peer("a", {"w": np.zeros(4, np.float32)}, lineage=LINEAGE)
+        start(*strangers)
+        a = world.peer("a", {"w": np.zeros(4, np.float32)}, lineage=LINEAGE).start()
         world.weather.storage[a.peer] = always(Fault.SILENCE, "get")
-        a.start()
         await trio.sleep(150)
         return a
 

@@ -6,8 +6,7 @@ import numpy as np
 import trio
 
 from tests.support.blocking import BoardAnnouncer, FolderStorage
-
-LINEAGE = b"lineage1"
+from tests.support.simulated import LINEAGE
 
 
 class SlowBoardAnnouncer(BoardAnnouncer):
@@ -18,9 +17,7 @@ SETTINGS = {"storage": {"use": "folder"}, "announcer": {"use": "board"}}
 
 
 async def two(world):
-    peers = [world.peer(name, value, lineage=LINEAGE, settings=SETTINGS) for name, value in (("a", 0.0), ("b", 8.0))]
-    for peer in peers:
-        peer.start()
+    peers = [world.peer(name, value, lineage=LINEAGE, settings=SETTINGS).start() for name, value in (("a", 0.0), ("b", 8.0))]
     await trio.sleep(15)
     return [(float(np.mean(peer.trainer.model["w"])), [report.merged for report in peer.trainer.reports]) for peer in peers]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 
-import numpy as np
 import trio
 
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
+from tests.support.simulated import LINEAGE, merged_of, wandering
 
-LINEAGE = b"lineage1"
 FETCH_SECONDS = 2.0
 
 
@@ -38,26 +37,12 @@ def run(run_world, main):
     return run_world(main, strategies={"storage": {"far": FarStorage}}, storage={"use": "far"}, node=node, train={"patience": 0.0})
 
 
-def wandering(seed):
-    """Training that makes each model another one, so that no two updates share a block."""
-    chance = np.random.default_rng(seed)
-
-    def train(model):
-        model["w"] += chance.normal(size=4).astype(np.float32)
-        return 1
-
-    return train
-
-
 def four(world):
-    peers = [world.peer(name, lineage=LINEAGE, train=wandering(seed)) for seed, name in enumerate("abcd")]
-    for peer in peers:
-        peer.start()
-    return peers
+    return [world.peer(name, lineage=LINEAGE, train=wandering(seed)).start() for seed, name in enumerate("abcd")]
 
 
 def merges_of(peer, of):
-    return [verdict.round for report in peer.trainer.reports for verdict in report.verdicts if verdict.merged and verdict.peer == of.peer]
+    return [verdict.round for verdict in merged_of(peer, of)]
 
 
 def test_a_peer_whose_line_is_twenty_times_slower_is_merged_now_and_then(run_world):

@@ -9,6 +9,7 @@ import trio
 
 from learnae.plugins.memory import MemoryMedium
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from tests.support.simulated import start
 
 MEAN_LATENCIES = (0.05, 0.3, 1.0, 3.0, 6.0)
 
@@ -41,9 +42,7 @@ def slow_medium(mean: float, look_seconds: float | None, loss: float = 0.0) -> M
 
 async def start_four_together(seed: int, mean: float, look_seconds: float | None) -> set[bytes]:
     async with SimulatedSwarm(seed=seed, medium=slow_medium(mean, look_seconds)) as swarm:
-        peers = [wanderer(swarm, f"p{i}") for i in range(4)]
-        for peer in peers:
-            peer.start()
+        peers = [wanderer(swarm, f"p{i}").start() for i in range(4)]
         await trio.sleep(60 + 10 * mean)
         return lineages(peers)
 
@@ -60,9 +59,7 @@ def test_four_that_start_together_end_in_one_lineage(seed, mean, look_seconds):
 async def start_twenty_under_fire(seed: int) -> set[bytes]:
     chance = Random(seed)
     async with SimulatedSwarm(seed=seed, medium=slow_medium(0.3, None, loss=0.2)) as swarm:
-        peers = [wanderer(swarm, f"p{i}") for i in range(20)]
-        for peer in peers:
-            peer.start()
+        peers = [wanderer(swarm, f"p{i}").start() for i in range(20)]
         for _ in range(15):
             victim = chance.choice(peers)
             await trio.sleep(1.0)
@@ -80,9 +77,7 @@ def test_twenty_with_loss_and_kills_from_the_first_second_end_in_one_lineage(see
 
 async def fifth_comes_late() -> tuple[set[bytes], float]:
     async with SimulatedSwarm(seed=1) as swarm:
-        peers = [wanderer(swarm, f"p{i}") for i in range(4)]
-        for peer in peers:
-            peer.start()
+        peers = [wanderer(swarm, f"p{i}").start() for i in range(4)]
         await trio.sleep(60)
         fifth = wanderer(swarm, "late")
         fifth.trainer.model["w"] += 100
@@ -100,9 +95,7 @@ def test_a_fifth_that_comes_late_adopts_the_model_of_the_others():
 
 async def comes_back_while_all_are_silent() -> tuple[bytes, bytes, list[str]]:
     async with SimulatedSwarm(seed=1) as swarm:
-        peers = [wanderer(swarm, f"p{i}") for i in range(3)]
-        for peer in peers:
-            peer.start()
+        peers = [wanderer(swarm, f"p{i}").start() for i in range(3)]
         await trio.sleep(30)
         for peer in peers:
             peer.kill()
@@ -125,8 +118,7 @@ async def two_established_swarms_meet() -> list[tuple[bytes, set[bytes]]]:
         peers = [wanderer(swarm, f"p{i}") for i in range(4)]
         sides = {peer.peer: index % 2 for index, peer in enumerate(peers)}
         swarm.medium.reaches = lambda sender, receiver: sides[sender] == sides[receiver]
-        for peer in peers:
-            peer.start()
+        start(*peers)
         await trio.sleep(30)
         swarm.medium.reaches = lambda sender, receiver: True
         await trio.sleep(10)
@@ -142,8 +134,7 @@ def test_two_established_swarms_that_meet_are_reported_as_a_split_on_both_sides(
 
 async def one_alone() -> SimulatedPeer:
     async with SimulatedSwarm(seed=1) as swarm:
-        peer = wanderer(swarm, "alone")
-        peer.start()
+        peer = wanderer(swarm, "alone").start()
         await trio.sleep(20)
         return peer
 

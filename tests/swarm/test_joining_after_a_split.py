@@ -13,13 +13,10 @@ from structlog.testing import capture_logs
 from learnae.plugins.memory import MemoryMedium
 from learnae.testing.faults import Fault, always
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from tests.support.simulated import events, outcomes, start
 
 SMALL, LARGE = b"lineage1", b"lineage2"
 YIELD = {"join": {"on_split": "yield"}}
-
-
-def told(logs, event: str) -> list[dict]:
-    return [line for line in logs if line["event"] == event]
 
 
 def member(swarm: SimulatedSwarm, index: int) -> SimulatedPeer:
@@ -36,59 +33,55 @@ async def two_established_sides(seed: int, each: int, settings: dict) -> tuple[s
     medium = MemoryMedium(delay=lambda rng: rng.expovariate(1 / 0.3), loss=0.2)
     async with SimulatedSwarm(seed=seed, settings={**settings, "gate": {"use": "sane"}}, medium=medium) as swarm:
         peers = [member(swarm, index) for index in range(2 * each)]
-        for peer in peers:
-            peer.start()
+        start(*peers)
         await trio.sleep(60)
-        outcomes = {peer.name: [report.outcome for report in peer.trainer.reports] for peer in peers}
-        return {peer.lineage for peer in peers}, outcomes
+        return {peer.lineage for peer in peers}, {peer.name: outcomes(peer) for peer in peers}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_and_ten_that_yield_end_in_the_lineage_with_the_smaller_hash(seed):
-    lineages, outcomes = run_in_virtual_time(two_established_sides, seed, 10, YIELD, seed=seed)
+    lineages, did = run_in_virtual_time(two_grown_sides, seed, 10, YIELD, seed=seed)
     assert lineages == {SMALL}
-    went = {name: seen.count("yielded") + seen.count("moved") for name, seen in outcomes.items()}
+    went = {name: seen.count("yielded") + seen.count("moved") for name, seen in did.items()}
     assert {name: times for name, times in went.items() if times} == {f"p{index}": 1 for index in range(1, 20, 2)}
 
 
 def test_two_and_two_that_yield_end_in_the_lineage_with_the_smaller_hash():
-    lineages, outcomes = run_in_virtual_time(two_established_sides, 1, 2, YIELD, seed=1)
+    lineages, did = run_in_virtual_time(two_grown_sides, 1, 2, YIELD, seed=1)
     assert lineages == {SMALL}
-    assert "yielded" not in outcomes["p0"] + outcomes["p2"]
+    assert "yielded" not in did["p0"] + did["p2"]
     for name in ("p1", "p3"):
-        assert outcomes[name].index("yielded") >= 9  # not at the first glimpse
-        assert outcomes[name].count("yielded") == 1
+        assert did[name].index("yielded") >= 9  # not at the first glimpse
+        assert did[name].count("yielded") == 1
 
 
 def test_with_report_everyone_stays_where_it_is():
-    lineages, outcomes = run_in_virtual_time(two_established_sides, 1, 2, {}, seed=1)
+    lineages, did = run_in_virtual_time(two_grown_sides, 1, 2, {}, seed=1)
     assert lineages == {SMALL, LARGE}
-    assert not any("yielded" in seen or "moved" in seen for seen in outcomes.values())
+    assert not any("yielded" in seen or "moved" in seen for seen in did.values())
 
 
 def test_yielding_is_said_loudly_and_what_it_costs(run_world):
     async def main(world):
-        for name, lineage in (("a", SMALL), ("b", LARGE)):
-            world.peer(name, lineage=lineage).start()
+        world.two(lineages=(SMALL, LARGE))
         await trio.sleep(30)
 
     with capture_logs() as logs:
         run_world(main, **YIELD)
-    [line] = told(logs, "lineage.yielded")
+    [line] = events(logs, "lineage.yielded")
     assert line["log_level"] == "warning"
     assert LARGE.hex() in line["consequence"]
 
 
 def test_a_split_that_is_reported_names_what_ends_it(run_world):
     async def main(world):
-        for name, lineage in (("a", SMALL), ("b", LARGE)):
-            world.peer(name, lineage=lineage).start()
+        world.two(lineages=(SMALL, LARGE))
         await trio.sleep(5)
 
     with capture_logs() as logs:
         run_world(main)
-    causes = [line["cause"] for line in told(logs, "outage")]
+    causes = [line["cause"] for line in events(logs, "outage")]
     assert len(causes) == 2
     assert all("learnae rejoin" in cause and "on_split" in cause for cause in causes)
 
@@ -98,8 +91,7 @@ def test_a_peer_that_is_gone_after_a_word_leads_nobody_away(run_world):
 
     async def main(world):
         a, b = world.peer("a", lineage=SMALL), world.peer("b", lineage=LARGE)
-        b.start()
-        a.start()
+        start(b, a)
         await trio.sleep(2.2)
         a.kill()
         await trio.sleep(30)
@@ -112,10 +104,8 @@ def test_a_peer_that_is_gone_after_a_word_leads_nobody_away(run_world):
 
 def test_who_cannot_have_a_model_of_the_other_side_goes_on_in_its_own_and_tries_again_later(run_world):
     async def main(world):
-        a, b = world.peer("a", 1.0, lineage=SMALL), world.peer("b", 2.0, lineage=LARGE)
+        _, b = world.two(1.0, 2.0, lineages=(SMALL, LARGE))
         world.weather.storage[b.peer] = always(Fault.BEFORE, "get")
-        a.start()
-        b.start()
         await trio.sleep(45)
         before = (b.lineage, sum(verdict.stage == "fetch" for report in b.trainer.reports for verdict in report.verdicts))
         del world.weather.storage[b.peer]
@@ -132,8 +122,7 @@ def test_who_yields_goes_only_to_those_whom_it_trusts(run_world):
     async def main(world):
         liar, friend = world.peer("liar", -9.0, lineage=b"\0" * 8), world.peer("friend", 1.0, lineage=SMALL)
         b = world.peer("b", 2.0, lineage=LARGE, settings={"join": {"on_split": "yield", "trust": [friend.peer]}})
-        for peer in (liar, friend, b):
-            peer.start()
+        start(liar, friend, b)
         await trio.sleep(40)
         return b
 
@@ -145,8 +134,7 @@ def test_a_newcomer_to_a_split_swarm_goes_to_one_side_and_stays_there(run_world)
         for index in range(4):
             world.peer(f"p{index}", lineage=(SMALL, LARGE)[index % 2]).start()
         await trio.sleep(3)  # who begins with the first of them hears nobody yet, and founds
-        newcomer = world.peer("newcomer")
-        newcomer.start()
+        newcomer = world.peer("newcomer").start()
         await trio.sleep(40)
         return newcomer
 

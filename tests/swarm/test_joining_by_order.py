@@ -5,19 +5,15 @@ from __future__ import annotations
 import trio
 from structlog.testing import capture_logs
 
+from tests.support.simulated import events, outcomes, start, value
+
 OURS, THEIRS = b"lineage1", b"lineage2"
 
 
-def value(peer) -> float:
-    return float(peer.trainer.model["w"][0])
-
-
 async def split(world, **options):
-    a, b = world.peer("a", 1.0, lineage=OURS, **options), world.peer("b", 5.0, lineage=THEIRS)
-    a.start()
-    b.start()
+    both = world.two(1.0, 5.0, lineages=(OURS, THEIRS), **options)
     await trio.sleep(5)
-    return a, b
+    return both
 
 
 def test_an_established_peer_goes_to_the_named_lineage_and_stays_there(run_world):
@@ -31,17 +27,16 @@ def test_an_established_peer_goes_to_the_named_lineage_and_stays_there(run_world
         a, b = run_world(main)
     assert a.lineage == b.lineage == THEIRS
     assert value(a) == 5.0
-    assert [report.outcome for report in a.trainer.reports].count("rejoined") == 1
+    assert outcomes(a).count("rejoined") == 1
     assert a.history.orders.last_rejoin().outcome == f"went over to lineage {THEIRS.hex()}"
-    [line] = [line for line in logs if line["event"] == "lineage.rejoined"]
+    [line] = events(logs, "lineage.rejoined")
     assert (line["log_level"], OURS.hex() in line["consequence"]) == ("warning", True)
 
 
 def test_without_a_name_it_goes_to_the_best_of_the_others_once(run_world):
     async def main(world):
         a, _ = await split(world)
-        c = world.peer("c", 9.0, lineage=b"lineage3")
-        c.start()
+        world.peer("c", 9.0, lineage=b"lineage3").start()
         await trio.sleep(3)
         a.history.orders.order_rejoin(None)
         await trio.sleep(40)
@@ -55,8 +50,7 @@ def test_an_order_outweighs_yielding(run_world):
         a, _ = await split(world, settings={"join": {"on_split": "yield"}})
         a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(10)
-        c = world.peer("c", 1.0, lineage=OURS)
-        c.start()
+        world.peer("c", 1.0, lineage=OURS).start()
         await trio.sleep(40)
         return a
 
@@ -65,8 +59,7 @@ def test_an_order_outweighs_yielding(run_world):
 
 def test_an_order_waits_for_a_lineage_that_comes_a_little_later(run_world):
     async def main(world):
-        a = world.peer("a", 1.0, lineage=OURS)
-        a.start()
+        a = world.peer("a", 1.0, lineage=OURS).start()
         a.history.orders.order_rejoin(THEIRS)
         await trio.sleep(6)
         world.peer("b", 5.0, lineage=THEIRS).start()
@@ -86,7 +79,7 @@ def test_an_order_to_a_lineage_that_nobody_knows_is_given_up_and_said(run_world)
     with capture_logs() as logs:
         a = run_world(main)
     assert a.lineage == OURS
-    [line] = [line for line in logs if line["event"] == "rejoin.given_up"]
+    [line] = events(logs, "rejoin.given_up")
     assert "it is not heard" in line["cause"]
     assert a.history.orders.take_rejoin() is None
 
@@ -106,9 +99,7 @@ def test_an_order_to_a_lineage_of_strangers_is_given_up_where_trust_forbids_it(r
 
 def test_a_peer_that_is_denied_while_running_is_not_merged_any_more_until_it_is_allowed_again(run_world):
     async def main(world):
-        a, b = world.peer("a", 0.0, lineage=OURS), world.peer("b", 8.0, lineage=OURS)
-        a.start()
-        b.start()
+        a, b = world.two()
         await trio.sleep(5)
         merged = [a.trainer.reports[-1].merged]
         a.history.orders.deny(b.peer)
@@ -128,8 +119,7 @@ def test_a_liar_that_lured_a_peer_away_is_denied_and_left(run_world):
     async def main(world):
         liar, friend = world.peer("liar", -9.0, lineage=b"\0" * 8), world.peer("friend", 1.0, lineage=OURS)
         a = world.peer("a", 1.0, lineage=OURS, settings={"join": {"on_split": "yield"}})
-        for peer in (liar, a):
-            peer.start()
+        start(liar, a)
         await trio.sleep(40)
         friend.start()
         await trio.sleep(3)

@@ -6,28 +6,20 @@ import trio
 from structlog.testing import capture_logs
 
 from learnae.testing.faults import Fault, always
+from tests.support.simulated import events, start, value
 
 TRUSTED, FOREIGN = b"lineage9", b"lineage1"
-
-
-def value(peer) -> float:
-    return float(peer.trainer.model["w"][0])
 
 
 def trusting(*peers) -> dict:
     return {"join": {"trust": [peer.peer for peer in peers]}}
 
 
-def events(logs, name: str) -> list[dict]:
-    return [line for line in logs if line["event"] == name]
-
-
 def test_a_newcomer_adopts_only_from_those_whom_it_trusts(run_world):
     async def main(world):
         alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
         newcomer = world.peer("newcomer", settings=trusting(alice))
-        for peer in (alice, bob, newcomer):
-            peer.start()
+        start(alice, bob, newcomer)
         await trio.sleep(6)
         return newcomer
 
@@ -42,8 +34,7 @@ def test_in_one_lineage_too_the_model_comes_from_the_trusted_one(run_world):
         alice = world.peer("alice", 8.0, lineage=TRUSTED)
         liars = [world.peer(f"liar{i}", -100.0, lineage=TRUSTED) for i in range(5)]
         newcomer = world.peer("newcomer", settings=trusting(alice))
-        for peer in (alice, *liars, newcomer):
-            peer.start()
+        start(alice, *liars, newcomer)
         await trio.sleep(6)
         return alice
 
@@ -142,9 +133,7 @@ def test_two_that_trust_only_each_other_do_not_wait_for_ever(run_world):
 
 def test_without_trust_it_is_said_once_that_anybodys_model_was_adopted(run_world):
     async def main(world):
-        bob, newcomer = world.peer("bob", 5.0, lineage=FOREIGN), world.peer("newcomer")
-        bob.start()
-        newcomer.start()
+        start(world.peer("bob", 5.0, lineage=FOREIGN), world.peer("newcomer"))
         await trio.sleep(20)
 
     with capture_logs() as logs:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
 import numpy as np
 import pytest
 import trio
 
-LINEAGE = b"lineage1"
+from tests.support.simulated import LINEAGE, aged, merges, start
+
 MOST = np.iinfo(np.int64).max
 TABLE = [0, 1, 2, 511]  # such as the positions of a transformer: an index beyond it ends the training
 
@@ -27,6 +27,16 @@ def made(value: float, batches: int = 0) -> dict[str, np.ndarray]:
     return {"w": np.full(4, value, np.float32), "batches": np.array(batches), "positions": np.array(TABLE)}
 
 
+def of_old(world, number: int, lie, **options) -> list:
+    """Liars that say in each round that their model is very old."""
+
+    def liar(index: int):
+        peer = world.peer(f"liar{index}", made(3.0), lineage=LINEAGE, train=lambda model: aged(peer, 2**48) and lie(model), **options)
+        return peer
+
+    return [liar(index) for index in range(number)]
+
+
 def batches(peer) -> int:
     return int(peer.trainer.model["batches"])
 
@@ -36,26 +46,22 @@ def test_one_liar_among_eight_moves_no_counter_and_no_index(run_world, seed):
     async def main(world):
         honest = [world.peer(f"p{i}", made(float(i)), lineage=LINEAGE, train=counting) for i in range(7)]
         liar = world.peer("liar", made(3.0), lineage=LINEAGE, train=lying)
-        for peer in (*honest, liar):
-            peer.start()
+        start(*honest, liar)
         await trio.sleep(40)
         return honest
 
     for peer in run_world(main, seed=seed):
         assert peer.trainer.progress.steps <= batches(peer) <= 45
         assert peer.trainer.model["positions"].tolist() == TABLE
-        assert any(verdict.merged for report in peer.trainer.reports for verdict in report.verdicts)
+        assert merges(peer)
 
 
 def test_a_newcomer_that_can_choose_of_three_gets_no_lie_along_with_its_model(run_world):
     async def main(world):
         for index in range(2):
             world.peer(f"p{index}", made(1.0, 100), lineage=LINEAGE, train=counting).start()
-        liar = world.peer("liar", made(1.0), lineage=LINEAGE, train=lying)
-        liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**50)
-        liar.start()
-        newcomer = world.peer("newcomer", made(0.0), train=counting)
-        newcomer.start()
+        aged(world.peer("liar", made(1.0), lineage=LINEAGE, train=lying), 2**50).start()
+        newcomer = world.peer("newcomer", made(0.0), train=counting).start()
         await trio.sleep(20)
         return newcomer
 
@@ -72,18 +78,11 @@ def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(run_w
     """Each honest peer merges with both at once now and then, and would pass on what it believed."""
 
     async def main(world):
-        def of_old(model) -> int:
-            for liar in liars:
-                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
-            return lying(model)
-
-        liars = [world.peer(f"liar{i}", made(3.0), lineage=LINEAGE, train=of_old) for i in range(2)]
+        liars = of_old(world, 2, lying)
         honest = [world.peer(f"p{i}", made(3.0), lineage=LINEAGE, train=counting) for i in range(8)]
-        for peer in (*honest, *liars):
-            peer.start()
+        start(*honest, *liars)
         await trio.sleep(30)
-        honest.append(world.peer("newcomer", made(0.0), train=counting))
-        honest[-1].start()
+        honest.append(world.peer("newcomer", made(0.0), train=counting).start())
         await trio.sleep(15)
         return honest
 
@@ -105,20 +104,13 @@ def test_two_liars_with_equal_tables_change_no_integer_of_newcomers_whose_first_
         return 1
 
     async def main(world):
-        def of_old(model) -> int:
-            for liar in liars:
-                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
-            return lying_together(model)
-
-        liars = [world.peer(f"liar{i}", made(3.0), lineage=LINEAGE, train=of_old) for i in range(2)]
+        liars = of_old(world, 2, lying_together)
         honest = [world.peer(f"p{i}", made(3.0), lineage=LINEAGE, train=counting) for i in range(3)]
-        for peer in (*honest, *liars):
-            peer.start()
+        start(*honest, *liars)
         await trio.sleep(20)
         new = []
         for index in range(8):  # each gone before the next comes: it shall hear no more honest ones than those
-            new.append(world.peer(f"newcomer{index}", made(0.0) | {"positions": np.zeros(4, int)}, train=counting))
-            new[-1].start()
+            new.append(world.peer(f"newcomer{index}", made(0.0) | {"positions": np.zeros(4, int)}, train=counting).start())
             await trio.sleep(5)
             new[-1].kill()
             world.swarm.medium.newest.clear()
@@ -137,23 +129,14 @@ def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slo
     """After the restart it hears the liars alone for half a minute, and they are more than it needs in a small swarm."""
 
     async def main(world):
-        def of_old(model) -> int:
-            for liar in liars:
-                liar.trainer.progress = attrs.evolve(liar.trainer.progress, age=2**48)
-            return lying(model)
-
         def peer(name, train, seconds):
             return world.peer(name, made(3.0), lineage=LINEAGE, train=train, round_seconds=lambda: seconds)
 
         slow = [peer(f"p{i}", counting, 40 + 0.13 * i) for i in range(7)]
         fast = peer("fast", counting, 0.5)
-        liars = []
-        for one in (*slow, fast):
-            one.start()
+        start(*slow, fast)
         await trio.sleep(42)
-        liars += [peer(f"liar{i}", of_old, 0.5) for i in range(2)]
-        for one in liars:
-            one.start()
+        start(*of_old(world, 2, lying, round_seconds=lambda: 0.5))
         await trio.sleep(5)
         fast.kill_node()
         await trio.sleep(1)
@@ -171,9 +154,7 @@ def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slo
 
 def test_counters_of_both_sides_of_a_partition_meet_again(run_world):
     async def main(world):
-        peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting) for i in range(6)]
-        for peer in peers:
-            peer.start()
+        peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting).start() for i in range(6)]
         await trio.sleep(40)
         return peers
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import trio
 
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
+from tests.support.simulated import merged_of, start, wandering
 
 ROUND_SECONDS, READ_SECONDS = 0.3, 2.0
 UPDATE_BYTES = 316  # root, parts, meta and one block
@@ -29,17 +29,6 @@ def run(run_world, main, **settings):
     return run_world(main, strategies={"storage": {"far": FarFromSome}}, storage={"use": "far"}, **settings)
 
 
-def wandering(seed):
-    """Each model is another one, so that no two updates share a block."""
-    chance = np.random.default_rng(seed)
-
-    def train(model):
-        model["w"] += chance.normal(size=4).astype(np.float32)
-        return 1
-
-    return train
-
-
 def founder_of(world, **options):
     return world.peer("founder", train=wandering(1), round_seconds=lambda: ROUND_SECONDS, **options)
 
@@ -48,10 +37,6 @@ def newcomer(world, name="newcomer", read_seconds=READ_SECONDS, **options):
     peer = world.peer(name, train=wandering(len(name)), **options)
     world.swarm.shared(Reads).of[peer.peer] = read_seconds
     return peer
-
-
-def merged_by(peer, of):
-    return sum(verdict.merged and verdict.peer == of.peer for report in peer.trainer.reports for verdict in report.verdicts)
 
 
 def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(run_world):
@@ -63,7 +48,7 @@ def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(run_wo
         await trio.sleep(16)
         joined = late.trainer.adopted_outcomes[:1], late.lineage == founder.lineage != b""
         await trio.sleep(40)
-        return joined, merged_by(late, founder), merged_by(founder, late)
+        return joined, len(merged_of(late, founder)), len(merged_of(founder, late))
 
     joined, by_late, by_founder = run(run_world, main)
     assert joined == (["joined"], True)
@@ -72,12 +57,10 @@ def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(run_wo
 
 def test_several_newcomers_that_read_slowly_join_a_founder_that_was_just_started_again(run_world):
     async def main(world):
-        founder = founder_of(world)
-        founder.start()
+        founder = founder_of(world).start()
         await trio.sleep(20)
         late = [newcomer(world, name, seconds) for name, seconds in (("one", 1.0), ("another", 1.5), ("a third", READ_SECONDS))]
-        for peer in late:
-            peer.start()
+        start(*late)
         await trio.sleep(4)  # they read what was announced a moment ago
         founder.kill_node()
         await trio.sleep(0.5)

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import trio
 
-LINEAGE = b"lineage1"
+from tests.support.simulated import LINEAGE, merged_of, wandering
+
 FAST, SLOW = 0.3, 10.0
 
 
-def wandering(seed):
-    chance = np.random.default_rng(seed)
-
-    def train(model):
-        model["w"] += chance.normal(size=4).astype(np.float32)
-        return 1
-
-    return train
-
-
 def two(world, slow=SLOW, fast=FAST):
-    a = world.peer("fast", lineage=LINEAGE, train=wandering(1), round_seconds=lambda: fast)
-    b = world.peer("slow", lineage=LINEAGE, train=wandering(2), round_seconds=lambda: slow)
-    a.start()
-    b.start()
-    return a, b
+    paces = {"fast": fast, "slow": slow}
+    return [
+        world.peer(name, lineage=LINEAGE, train=wandering(seed), round_seconds=lambda seconds=seconds: seconds).start()
+        for seed, (name, seconds) in enumerate(paces.items(), 1)
+    ]
+
+
+def numbers(peer, of):
+    return [verdict.number for verdict in merged_of(peer, of)]
 
 
 def noting(changes):
     return {"learnae_peer_changed": lambda peer, state: changes.append((peer, state))}
-
-
-def merges_of(peer, of):
-    return [v.number for report in peer.trainer.reports for v in report.verdicts if v.merged and v.peer == of.peer]
 
 
 @pytest.mark.slow
@@ -43,11 +33,11 @@ def test_a_slow_peer_is_never_silent_to_a_fast_one_and_each_of_its_updates_is_me
     async def main(world):
         fast, slow = two(world)
         await trio.sleep(300)
-        return fast, slow, max(number for number in merges_of(fast, slow))
+        return fast, slow, max(numbers(fast, slow))
 
     fast, slow, last = run_world(main, watchers=noting(changes))
     assert [state for _, state in changes] == ["new", "new"]
-    merged = merges_of(fast, slow)
+    merged = numbers(fast, slow)
     assert len(merged) == len(set(merged)) >= last - 1 >= 25
     rounds = [report for report in slow.trainer.reports[2:] if report.published]
     assert all(report.merged == 1 for report in rounds)

@@ -9,9 +9,8 @@ import trio
 from learnae.plugins.gate import Clip
 from learnae.records import Judged, Selected, Verdict
 from learnae.strategies import Gate, Merge, Selector
-from learnae.testing.swarm import MemoryTrainer
+from tests.support.simulated import in_another_run, outcomes
 
-LINEAGE = b"lineage1"
 WARM_UP = 3
 
 
@@ -86,57 +85,41 @@ def run(run_world, monkeypatch):
     return lambda main, **settings: run_world(main, strategies=STRATEGIES, node={"save_seconds": 0.5}, **settings)
 
 
-async def two(world, seconds: float = 10.5, **settings):
-    a, b = world.peer("a", 0.0, lineage=LINEAGE, settings=settings), world.peer("b", 8.0, lineage=LINEAGE)
-    a.start()
-    b.start()
-    await trio.sleep(seconds)
-    return a, b
-
-
 def test_a_gate_with_a_warm_up_lets_a_peer_through_in_the_end(run):
-    a, _ = run(lambda world: two(world, seconds=120, gate={"use": "warming-up"}))
+    a, _ = run(lambda world: world.two_for(120, gate={"use": "warming-up"}))
     fates = [verdict.merged for report in a.trainer.reports for verdict in report.verdicts]
     assert fates[:WARM_UP] == [False] * WARM_UP
     assert all(fates[WARM_UP:]) and len(fates) > WARM_UP
 
 
 def test_what_was_learned_counts_also_when_another_gate_refused_everything(run):
-    run(lambda world: two(world, gate=[{"use": "counting"}, {"use": "refuses-all"}]))
+    run(lambda world: world.two_for(10.5, gate=[{"use": "counting"}, {"use": "refuses-all"}]))
     assert Counting.shown == list(range(len(Counting.shown)))
     assert len(Counting.shown) >= 2
 
 
 def test_what_was_learned_counts_also_when_the_merge_failed(run):
-    run(lambda world: two(world, merge={"use": "torn"}, **COUNTING))
+    run(lambda world: world.two_for(10.5, merge={"use": "torn"}, **COUNTING))
     assert Counting.shown == list(range(len(Counting.shown)))
     assert len(Counting.shown) >= 2
 
 
 def test_a_clip_keeps_its_norms_when_the_merge_failed(run):
-    run(lambda world: two(world, merge={"use": "torn"}, gate={"use": "noting"}))
+    run(lambda world: world.two_for(10.5, merge={"use": "torn"}, gate={"use": "noting"}))
     assert [len(norms) for norms in Noting.shown] == list(range(len(Noting.shown)))
 
 
 @pytest.mark.parametrize("other_run", [False, True], ids=["the same run", "another run"])
 def test_what_was_learned_before_an_adoption_that_never_came_is_there_after_a_restart(run, other_run):
     async def main(world):
-        a, _ = await two(world, seconds=5.5, **COUNTING)
+        a, _ = await world.two_for(5.5, **COUNTING)
         a.trainer.lag = lambda: 10**6
         await trio.sleep(5)
         learned = len(Counting.shown)
         a.kill_node()
         if other_run:
             a.kill()
-            a.replace_trainer(
-                MemoryTrainer(
-                    model=a.trainer.model,
-                    train=a.trainer.train,
-                    round_seconds=a.trainer.round_seconds,
-                    run="run-2",
-                    progress=a.trainer.progress,
-                )
-            )
+            a.replace_trainer(in_another_run(a.trainer, lag=lambda: 0))
             a.start()
         else:
             a.trainer.lag = lambda: 0
@@ -151,26 +134,25 @@ def test_what_was_learned_before_an_adoption_that_never_came_is_there_after_a_re
 
 def test_what_was_learned_is_kept_by_a_peer_that_moves_to_another_lineage(run):
     async def main(world):
-        a, b = await two(world, seconds=6.5, join={"on_split": "yield"}, **COUNTING)
-        c = world.peer("c", 4.0, lineage=b"lineage0")
+        a, b = await world.two_for(6.5, join={"on_split": "yield"}, **COUNTING)
         b.kill()
-        c.start()
+        world.peer("c", 4.0, lineage=b"lineage0").start()
         await trio.sleep(60)
         return a
 
     a = run(main)
-    assert "yielded" in {report.outcome for report in a.trainer.reports}
+    assert "yielded" in {*outcomes(a)}
     assert Counting.shown == list(range(len(Counting.shown)))
 
 
 def test_what_a_selector_has_learned_counts_also_when_the_merge_failed(run):
-    run(lambda world: two(world, merge={"use": "torn"}, selector={"use": "remembering"}))
+    run(lambda world: world.two_for(10.5, merge={"use": "torn"}, selector={"use": "remembering"}))
     assert Remembering.shown == list(range(len(Remembering.shown)))
     assert len(Remembering.shown) >= 2
 
 
 def test_a_plain_answer_of_a_selector_leaves_its_state_as_it_was(run):
-    run(lambda world: two(world, selector={"use": "one-in-two"}))
+    run(lambda world: world.two_for(10.5, selector={"use": "one-in-two"}))
     assert len(set(Remembering.shown)) > 2
     assert all(shown % 2 == 0 for shown in Remembering.shown)
     assert sorted(Remembering.shown) == Remembering.shown
@@ -178,7 +160,7 @@ def test_a_plain_answer_of_a_selector_leaves_its_state_as_it_was(run):
 
 def test_what_a_selector_has_learned_is_there_after_a_restart(run):
     async def main(world):
-        a, _ = await two(world, seconds=10.5, selector={"use": "remembering"})
+        a, _ = await world.two_for(10.5, selector={"use": "remembering"})
         learned = len(Remembering.shown)
         a.kill_node()
         a.start_node()

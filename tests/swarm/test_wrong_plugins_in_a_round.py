@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
-import trio
 from structlog.testing import capture_logs
 
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
@@ -13,8 +14,7 @@ from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage
 from learnae.plugins.merge import Average
 from learnae.records import Encoded, Judged, Merged, Verdict
 from learnae.strategies import Gate, Selector
-
-LINEAGE = b"lineage1"
+from tests.support.simulated import outcomes
 
 
 class Boom(BaseException):
@@ -126,19 +126,7 @@ STRATEGIES = {kind: {"wrong": cls} for kind, cls in KINDS.items()} | {"merge": {
 
 CHOICES = {kind: {kind: {"use": "wrong"}} for kind in KINDS} | {"late merge": {"merge": {"use": "late"}}}
 
-
-def model(value: float) -> dict[str, np.ndarray]:
-    """Large enough to be encoded."""
-    return {"w": np.full((64, 64), value, np.float32)}
-
-
-async def two(world, **settings):
-    a = world.peer("a", model(0.0), lineage=LINEAGE, settings=settings)
-    b = world.peer("b", model(8.0), lineage=LINEAGE)
-    a.start()
-    b.start()
-    await trio.sleep(15.5)
-    return a, b
+LARGE = [{"w": np.full((64, 64), value, np.float32)} for value in (0.0, 8.0)]  # enough to be encoded
 
 
 def told(logs) -> list[str]:
@@ -151,7 +139,7 @@ def told(logs) -> list[str]:
 def test_whatever_a_strategy_raises_its_node_makes_its_rounds_and_says_who_it_was(run_world, monkeypatch, settings, error):
     monkeypatch.setattr(Wrong, "error", staticmethod(error))
     with capture_logs() as logs:
-        a, b = run_world(lambda world: two(world, **settings), strategies=STRATEGIES)
+        a, b = run_world(lambda world: world.two_for(15.5, *copy.deepcopy(LARGE), **settings), strategies=STRATEGIES)
     assert len(a.trainer.reports) >= 10 and len(b.trainer.reports) >= 10
     assert float(a.trainer.model["w"][0, 0]) == 0.0 or "codec" in settings or "announcer" in settings
     (kind,) = settings
@@ -159,8 +147,8 @@ def test_whatever_a_strategy_raises_its_node_makes_its_rounds_and_says_who_it_wa
 
 
 def test_what_raises_when_it_is_thrown_away_changes_nothing(run_world, recwarn):
-    a, _ = run_world(lambda world: two(world, merge={"use": "reborn"}), strategies=STRATEGIES)
-    assert "merged" in {report.outcome for report in a.trainer.reports}
+    a, _ = run_world(lambda world: world.two_for(15.5, *copy.deepcopy(LARGE), merge={"use": "reborn"}), strategies=STRATEGIES)
+    assert "merged" in {*outcomes(a)}
 
 
 # -- answers of the wrong type -----------------------------------------------------------------------------------------------------
@@ -196,7 +184,7 @@ def test_an_answer_of_the_wrong_type_is_the_plugins_mistake(run_world, kind, ans
     strategies = {"selector": {"odd": Chooses}, "gate": {"odd": Judges}, "merge": {"odd": Merges}, "codec": codecs}
     settings = {kind.partition(" ")[0]: {"use": "odd"}}
     with capture_logs() as logs:
-        a, b = run_world(lambda world: two(world, **settings), strategies=strategies)
+        a, b = run_world(lambda world: world.two_for(15.5, *copy.deepcopy(LARGE), **settings), strategies=strategies)
     assert len(a.trainer.reports) >= 10 and len(b.trainer.reports) >= 10
     assert any("bad-luck" in line for line in told(logs)) or kind == "codec that knows"  # of which each has a truth, or it is not asked
 
@@ -218,7 +206,9 @@ def test_an_encoding_of_the_wrong_form_is_the_codecs_mistake(run_world, encoded)
             return encoded
 
     with capture_logs() as logs:
-        a, _ = run_world(lambda world: two(world, codec={"use": "odd"}), strategies={"codec": {"odd": Encodes}})
+        a, _ = run_world(
+            lambda world: world.two_for(15.5, *copy.deepcopy(LARGE), codec={"use": "odd"}), strategies={"codec": {"odd": Encodes}}
+        )
     assert len(a.trainer.reports) >= 10
     assert any("bad-luck" in line for line in told(logs))
 
@@ -228,6 +218,8 @@ def test_verdicts_of_the_wrong_number_lose_the_updates_and_refuse_none(run_world
         def judge(self, local, received, state):
             return Judged([Verdict()] * (len(received) + 1))
 
-    a, _ = run_world(lambda world: two(world, gate={"use": "counts"}), strategies={"gate": {"counts": Counts}})
+    a, _ = run_world(
+        lambda world: world.two_for(15.5, *copy.deepcopy(LARGE), gate={"use": "counts"}), strategies={"gate": {"counts": Counts}}
+    )
     assert sum(report.lost for report in a.trainer.reports) > 0
     assert sum(report.refused for report in a.trainer.reports) == 0
