@@ -1,24 +1,32 @@
-"""What holds for every test: no trace outside its own folder, no process left behind, nothing skipped in silence."""
+"""What holds for every test: no trace outside its own folder, no process left behind, nothing skipped in silence. Async ones are run."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis
 import psutil
 import pytest
+import trio
+
+from tests.support.limits import within
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a script: the tests' own children would not hear it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same by nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers that each take all cores slow each other down
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many container images: each process of a test would compile all of torch again
+    sys.dont_write_bytecode = False
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -37,6 +45,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """An async test is a trio program. It runs in real time, or in that of a clock which jumps, where `virtual_time` marks it."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    test = partial(pyfuncitem.obj, **arguments)
+    if pyfuncitem.get_closest_marker("virtual_time"):
+        from learnae.testing.swarm import run_in_virtual_time  # and with it numpy, for which OMP_NUM_THREADS is set now
+
+        run_in_virtual_time(test)
+    else:
+        marker = pyfuncitem.get_closest_marker("timeout")
+        trio.run(within(0.9 * float(marker.args[0] if marker else pyfuncitem.config.getini("timeout")), test))
+    return True
 
 
 @pytest.fixture(autouse=True)

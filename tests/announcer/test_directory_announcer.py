@@ -21,7 +21,6 @@ from learnae.plugins.directory.bulletin import FolderEvents, Reader, channel_fol
 from learnae.records import Heard
 from learnae.testing.announcer_talk import Listener
 from learnae.testing.context import make_context
-from tests.support.limits import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,19 +58,16 @@ def test_each_key_has_one_file_that_holds_its_newest_message(channel: Path) -> N
 
 
 @linux
-def test_an_event_wakes_the_listener(board: Path) -> None:
-    async def scenario() -> None:
-        ear = Listener()
-        async with announcer_in(board, poll_seconds=10_000.0) as announcer, trio.open_nursery() as nursery:
-            await announcer.announce(b"before", channel="c", replaces=b"1")
-            nursery.start_soon(announcer.listen, ["c"], ear.deliver)
-            await ear.hears(b"before")
-            for number in range(20):
-                await announcer.announce(b"%d" % number, channel="c", replaces=b"k")
-                assert await ear.hears(b"%d" % number) == Heard(b"%d" % number)
-            nursery.cancel_scope.cancel()
-
-    trio.run(within(30, scenario))
+async def test_an_event_wakes_the_listener(board: Path) -> None:
+    ear = Listener()
+    async with announcer_in(board, poll_seconds=10_000.0) as announcer, trio.open_nursery() as nursery:
+        await announcer.announce(b"before", channel="c", replaces=b"1")
+        nursery.start_soon(announcer.listen, ["c"], ear.deliver)
+        await ear.hears(b"before")
+        for number in range(20):
+            await announcer.announce(b"%d" % number, channel="c", replaces=b"k")
+            assert await ear.hears(b"%d" % number) == Heard(b"%d" % number)
+        nursery.cancel_scope.cancel()
 
 
 class NoEvents:
@@ -91,73 +87,59 @@ class NoEvents:
 
 
 @pytest.mark.parametrize("losing", [False, True], ids=["no events come", "events are lost"])
-def test_looks_find_what_no_event_told(board: Path, losing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_looks_find_what_no_event_told(board: Path, losing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announcer, "FolderEvents", lambda folders: NoEvents(folders, losing))
-
-    async def scenario() -> None:
-        ear = Listener()
-        async with announcer_in(board, poll_seconds=10_000.0 if losing else 0.05) as announcer, trio.open_nursery() as nursery:
-            await announcer.announce(b"before", channel="c", replaces=b"1")
-            nursery.start_soon(announcer.listen, ["c"], ear.deliver)
-            await ear.hears(b"before")
-            await announcer.announce(b"after", channel="c", replaces=b"2")
-            assert await ear.hears(b"after") == Heard(b"after")
-            nursery.cancel_scope.cancel()
-        assert [heard.message for heard in ear.heard] == [b"before", b"after"]
-
-    trio.run(within(30, scenario))
+    ear = Listener()
+    async with announcer_in(board, poll_seconds=10_000.0 if losing else 0.05) as ours, trio.open_nursery() as nursery:
+        await ours.announce(b"before", channel="c", replaces=b"1")
+        nursery.start_soon(ours.listen, ["c"], ear.deliver)
+        await ear.hears(b"before")
+        await ours.announce(b"after", channel="c", replaces=b"2")
+        assert await ear.hears(b"after") == Heard(b"after")
+        nursery.cancel_scope.cancel()
+    assert [heard.message for heard in ear.heard] == [b"before", b"after"]
 
 
 @pytest.mark.parametrize("with_events", [pytest.param(True, marks=linux), False])
-def test_a_folder_that_goes_is_unavailable_and_what_it_brings_back_is_backlog(
+async def test_a_folder_that_goes_is_unavailable_and_what_it_brings_back_is_backlog(
     board: Path, with_events: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = board.parent / "away"
     if not with_events:
         monkeypatch.setattr(announcer, "FolderEvents", _refused)
-
-    async def scenario() -> None:
-        ear = Listener()
-        async with announcer_in(board, poll_seconds=0.05) as announcer:
-            await announcer.announce(b"kept", channel="c", replaces=b"k")
-            with pytest.raises(UnavailableError):
-                await announcer.listen(["c"], lambda heard: None if away.exists() else _move(board, away))
-            with pytest.raises(UnavailableError, match="No such file"):
-                await announcer.announce(b"lost", channel="c", replaces=b"k")
-            with pytest.raises(UnavailableError, match="No such file"):
-                await announcer.listen(["c"], ear.deliver)
-            _move(away, board)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(announcer.listen, ["c"], ear.deliver)
-                assert await ear.hears(b"kept") == Heard(b"kept", backlog=True)
-                nursery.cancel_scope.cancel()
-
-    trio.run(within(30, scenario))
+    ear = Listener()
+    async with announcer_in(board, poll_seconds=0.05) as ours:
+        await ours.announce(b"kept", channel="c", replaces=b"k")
+        with pytest.raises(UnavailableError):
+            await ours.listen(["c"], lambda heard: None if away.exists() else _move(board, away))
+        with pytest.raises(UnavailableError, match="No such file"):
+            await ours.announce(b"lost", channel="c", replaces=b"k")
+        with pytest.raises(UnavailableError, match="No such file"):
+            await ours.listen(["c"], ear.deliver)
+        _move(away, board)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.listen, ["c"], ear.deliver)
+            assert await ear.hears(b"kept") == Heard(b"kept", backlog=True)
+            nursery.cancel_scope.cancel()
 
 
 @linux
-def test_a_channel_that_is_removed_under_a_listener_is_unavailable(board: Path) -> None:
-    async def scenario() -> None:
-        async with announcer_in(board, poll_seconds=10_000.0) as announcer:
-            await announcer.announce(b"hello", channel="c", replaces=b"k")
-            with pytest.raises(UnavailableError, match="gone"):
-                await announcer.listen(["c"], lambda heard: shutil.rmtree(board))
-
-    trio.run(within(30, scenario))
+async def test_a_channel_that_is_removed_under_a_listener_is_unavailable(board: Path) -> None:
+    async with announcer_in(board, poll_seconds=10_000.0) as announcer:
+        await announcer.announce(b"hello", channel="c", replaces=b"k")
+        with pytest.raises(UnavailableError, match="gone"):
+            await announcer.listen(["c"], lambda heard: shutil.rmtree(board))
 
 
-def test_a_failed_announcement_leaves_nothing_behind(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_announcement_leaves_nothing_behind(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: str, target: str, **where: int) -> None:
         raise OSError(28, "No space left on device")
 
-    async def scenario() -> None:
-        async with announcer_in(board) as announcer:
-            with monkeypatch.context() as patched:
-                patched.setattr(os, "replace", full)
-                with pytest.raises(UnavailableError, match="No space left"):
-                    await announcer.announce(b"hello", channel="c", replaces=b"k")
-
-    trio.run(scenario)
+    async with announcer_in(board) as announcer:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", full)
+            with pytest.raises(UnavailableError, match="No space left"):
+                await announcer.announce(b"hello", channel="c", replaces=b"k")
     assert [list(folder.iterdir()) for folder in board.iterdir()] == [[]]
 
 
@@ -211,22 +193,19 @@ def test_what_strangers_put_there_is_not_read(channel: Path) -> None:
 
 
 @linux
-def test_a_cancelled_listener_leaves_no_descriptor_open(board: Path) -> None:
-    async def scenario() -> None:
-        async with announcer_in(board) as announcer:
-            await announcer.announce(b"hello", channel="c", replaces=b"k")
+async def test_a_cancelled_listener_leaves_no_descriptor_open(board: Path) -> None:
+    async with announcer_in(board) as announcer:
+        await announcer.announce(b"hello", channel="c", replaces=b"k")
 
-            async def listen_once() -> None:
-                with trio.CancelScope() as scope:
-                    await announcer.listen(["c"], lambda heard: scope.cancel())
+        async def listen_once() -> None:
+            with trio.CancelScope() as scope:
+                await announcer.listen(["c"], lambda heard: scope.cancel())
 
+        await listen_once()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
             await listen_once()
-            before = len(os.listdir("/proc/self/fd"))
-            for _ in range(20):
-                await listen_once()
-            assert len(os.listdir("/proc/self/fd")) <= before
-
-    trio.run(within(30, scenario))
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @linux
@@ -258,22 +237,9 @@ trio.run(main)
 """
 
 
-def test_a_process_that_is_killed_while_it_announces_leaves_only_whole_messages(board: Path) -> None:
+async def test_a_process_that_is_killed_while_it_announces_leaves_only_whole_messages(board: Path) -> None:
     def whole(message: bytes) -> bool:
         return hashlib.sha256(message[32:]).digest() == message[:32]
-
-    async def scenario() -> None:
-        ear = Listener()
-        async with announcer_in(board) as announcer, trio.open_nursery() as nursery:
-            await announcer.announce(hashlib.sha256(b"first").digest() + b"first", channel="c", replaces=b"k")
-            nursery.start_soon(announcer.listen, ["c"], ear.deliver)
-            await ear.hears(hashlib.sha256(b"first").digest() + b"first")
-            await trio.to_thread.run_sync(_run_and_kill)
-            await announcer.announce(hashlib.sha256(b"last").digest() + b"last", channel="c", replaces=b"k")
-            await ear.hears(hashlib.sha256(b"last").digest() + b"last")
-            nursery.cancel_scope.cancel()
-        assert len(ear.heard) > 10
-        assert all(whole(heard.message) for heard in ear.heard)
 
     def _run_and_kill() -> None:
         with subprocess.Popen([sys.executable, "-c", CHILD, str(board)], stdout=subprocess.PIPE, text=True) as process:
@@ -281,7 +247,17 @@ def test_a_process_that_is_killed_while_it_announces_leaves_only_whole_messages(
             assert process.stdout.readline() == "at work\n"
             process.kill()
 
-    trio.run(within(60, scenario))
+    ear = Listener()
+    async with announcer_in(board) as announcer, trio.open_nursery() as nursery:
+        await announcer.announce(hashlib.sha256(b"first").digest() + b"first", channel="c", replaces=b"k")
+        nursery.start_soon(announcer.listen, ["c"], ear.deliver)
+        await ear.hears(hashlib.sha256(b"first").digest() + b"first")
+        await trio.to_thread.run_sync(_run_and_kill)
+        await announcer.announce(hashlib.sha256(b"last").digest() + b"last", channel="c", replaces=b"k")
+        await ear.hears(hashlib.sha256(b"last").digest() + b"last")
+        nursery.cancel_scope.cancel()
+    assert len(ear.heard) > 10
+    assert all(whole(heard.message) for heard in ear.heard)
 
 
 def _refused(folders: Sequence[Path]) -> FolderEvents:

@@ -17,7 +17,6 @@ from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import LocalModel, Merged
 from learnae.strategies import Merge
-from learnae.testing.swarm import run_in_virtual_time
 from learnae.trainer.watchdog import MOST, QuarantineHistory
 
 
@@ -102,7 +101,7 @@ def test_a_call_within_another_names_it():
     assert by_label["codec c"].outer == by_label["merge m"].number
 
 
-def test_the_loop_shows_in_whose_name_it_runs_also_for_tasks_that_a_service_has_started():
+async def test_the_loop_shows_in_whose_name_it_runs_also_for_tasks_that_a_service_has_started():
     node, seen = PluginCalls(), {}
 
     async def look(who):
@@ -115,14 +114,11 @@ def test_the_loop_shows_in_whose_name_it_runs_also_for_tasks_that_a_service_has_
                 nursery.start_soon(look, "background task")
                 await look("service")
 
-    async def main():
-        trio.lowlevel.add_instrument(node.steps())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(look, "node")
-            await service()
-        await look("afterwards")
-
-    trio.run(main)
+    trio.lowlevel.add_instrument(node.steps())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, "node")
+        await service()
+    await look("afterwards")
     assert seen == {"background task": 1, "service": 1, "node": 0, "afterwards": 0}
 
 
@@ -134,19 +130,17 @@ class Fine:
         return None
 
 
-def test_a_quarantined_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
-    async def main():
-        node, services = calls("storage s", 1), Services(Outages(structlog.get_logger()))
-        service = ConfiguredStrategy("s", "p", Fine(), label="storage s", calls=node)
-        async with trio.open_nursery() as nursery:
-            await services.open([service], nursery)
-            assert (services.failure, services.is_open(service)) == (None, False)
-            node.round_began()
-            node.round_began()
-            await services.opened(service)
-            services.close()
-
-    run_in_virtual_time(main)
+@pytest.mark.virtual_time
+async def test_a_benched_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
+    node, services = calls("storage s", 1), Services(Outages(structlog.get_logger()))
+    service = ConfiguredStrategy("s", "p", Fine(), label="storage s", calls=node)
+    async with trio.open_nursery() as nursery:
+        await services.open([service], nursery)
+        assert (services.failure, services.is_open(service)) == (None, False)
+        node.round_began()
+        node.round_began()
+        await services.opened(service)
+        services.close()
 
 
 class Gradual(Merge):

@@ -64,19 +64,16 @@ def _opening_then(change: Callable[[Path], None], path: Path, original: Callable
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=["shrinks", "grows", "vanishes", "becomes a pipe", "is emptied", "is cut"])
-def test_a_pack_that_changes_while_it_is_read_hides_no_other(tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pack_that_changes_while_it_is_read_hides_no_other(tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / f"{UPDATE.root}.{peer_named('a')}"
 
-    async def main() -> None:
-        async with _storage(tmp_path, "a") as first, _storage(tmp_path, "b") as second, _storage(tmp_path, "c") as reader:
-            await first.put(UPDATE.root, UPDATE.blocks)
-            await second.put(UPDATE.root, UPDATE.blocks)
-            with monkeypatch.context() as patched:
-                patched.setattr(packs, "open_file", _opening_then(change, path, packs.open_file))
-                assert same(await fetched(reader, UPDATE.cids), UPDATE)
+    async with _storage(tmp_path, "a") as first, _storage(tmp_path, "b") as second, _storage(tmp_path, "c") as reader:
+        await first.put(UPDATE.root, UPDATE.blocks)
+        await second.put(UPDATE.root, UPDATE.blocks)
+        with monkeypatch.context() as patched:
+            patched.setattr(packs, "open_file", _opening_then(change, path, packs.open_file))
             assert same(await fetched(reader, UPDATE.cids), UPDATE)
-
-    trio.run(within(20, main))
+        assert same(await fetched(reader, UPDATE.cids), UPDATE)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=["shrinks", "grows", "vanishes", "becomes a pipe", "is emptied", "is cut"])
@@ -121,7 +118,7 @@ def test_more_files_of_one_user_than_are_remembered_hide_no_message_of_another(
 
 @pytest.mark.parametrize("name", ["{:032x}", "new.{:016x}", "junk {}"])
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
-def test_any_amount_of_junk_hides_no_message_from_a_newcomer(
+async def test_any_amount_of_junk_hides_no_message_from_a_newcomer(
     tmp_path: Path, name: str, first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulletin, "_MAX_READ", 100)
@@ -134,21 +131,18 @@ def test_any_amount_of_junk_hides_no_message_from_a_newcomer(
     if not first:
         post(channel, KEY, b"hello")
 
-    async def main() -> None:
-        context = make_context(tmp_path / "home", peer="bert")
-        async with DirectoryAnnouncer(DirectoryAnnouncerOptions(board, poll_seconds=10_000.0), context) as announcer:
-            heard = list[Heard]()
-            with trio.CancelScope() as limit:
+    context = make_context(tmp_path / "home", peer="bert")
+    async with DirectoryAnnouncer(DirectoryAnnouncerOptions(board, poll_seconds=10_000.0), context) as announcer:
+        heard = list[Heard]()
+        with trio.CancelScope() as limit:
 
-                def deliver(item: Heard) -> None:
-                    heard.append(item)
-                    if item.message == b"hello":
-                        limit.cancel()
+            def deliver(item: Heard) -> None:
+                heard.append(item)
+                if item.message == b"hello":
+                    limit.cancel()
 
-                await announcer.listen(["c"], deliver)
-            assert heard[-1] == Heard(b"hello", backlog=True)
-
-    trio.run(within(60, main))
+            await announcer.listen(["c"], deliver)
+        assert heard[-1] == Heard(b"hello", backlog=True)
 
 
 @pytest.mark.slow
@@ -168,7 +162,7 @@ def test_sixty_thousand_files_of_one_user_keep_no_other_waiting(tmp_path: Path) 
     assert b"hello" in reader.look() and reader.more
 
 
-def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) -> None:
+async def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) -> None:
     """Each claims to have what is wanted, and has not. Neither a hint nor the order of time helps here: users take turns."""
     if os.geteuid() != 0:
         pytest.skip("needs root: only it can be two users, as in a container of CI")
@@ -179,19 +173,16 @@ def test_packs_of_one_user_however_many_keep_no_other_waiting(tmp_path: Path) ->
             looked.append(path)
             super().__init__(path, at=at)
 
-    async def main() -> None:
-        async with _storage(tmp_path, "evil") as evil, _storage(tmp_path, "anna") as anna, _storage(tmp_path, "bert") as bert:
-            await evil.put(UPDATE.root, UPDATE.blocks[:0])
-            [empty] = tmp_path.iterdir()
-            for number in range(300):
-                (tmp_path / f"{UPDATE.root}.{peer_named(str(number))}").write_bytes(empty.read_bytes())
-            await anna.put(UPDATE.root, UPDATE.blocks)
-            os.chown(tmp_path / f"{UPDATE.root}.{peer_named('anna')}", ANNA, GROUP)
-            with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("learnae.plugins.directory.search.Pack", Counting)
-                assert same(await fetched(bert, UPDATE.cids), UPDATE)
-
-    trio.run(within(20, main))
+    async with _storage(tmp_path, "evil") as evil, _storage(tmp_path, "anna") as anna, _storage(tmp_path, "bert") as bert:
+        await evil.put(UPDATE.root, UPDATE.blocks[:0])
+        [empty] = tmp_path.iterdir()
+        for number in range(300):
+            (tmp_path / f"{UPDATE.root}.{peer_named(str(number))}").write_bytes(empty.read_bytes())
+        await anna.put(UPDATE.root, UPDATE.blocks)
+        os.chown(tmp_path / f"{UPDATE.root}.{peer_named('anna')}", ANNA, GROUP)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("learnae.plugins.directory.search.Pack", Counting)
+            assert same(await fetched(bert, UPDATE.cids), UPDATE)
     assert len([name for name in looked if name.startswith(f"{UPDATE.root}.")]) <= 4
 
 

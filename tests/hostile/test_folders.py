@@ -19,7 +19,9 @@ from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorage
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published
-from learnae.testing.swarm import run_in_virtual_time
+
+pytestmark = pytest.mark.virtual_time
+
 
 # -- announcements ---------------------------------------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ def test_files_that_come_and_go_leave_a_bounded_memory(channel, monkeypatch):
     assert len(reader._seen) == 10
 
 
-def test_events_without_end_do_not_put_off_the_look_for_what_came_without_an_event(tmp_path, monkeypatch):
+async def test_events_without_end_do_not_put_off_the_look_for_what_came_without_an_event(tmp_path, monkeypatch):
     """Such as a message that another machine has written to a network share."""
 
     class Busy:
@@ -81,17 +83,14 @@ def test_events_without_end_do_not_put_off_the_look_for_what_came_without_an_eve
     monkeypatch.setattr(DirectoryAnnouncer, "_events", lambda self, folders, stack: Busy())
     options = DirectoryAnnouncerOptions(path=tmp_path, poll_seconds=2.0)
 
-    async def main() -> list[tuple[float, Heard]]:
-        heard, began = [], trio.current_time()
-        async with DirectoryAnnouncer(options, make_context(tmp_path, in_thread=inline)) as announcer, trio.open_nursery() as nursery:
-            nursery.start_soon(announcer.listen, ["channel"], lambda message: heard.append((trio.current_time() - began, message)))
-            await trio.sleep(3)
-            await announcer.announce(b"hello", channel="channel", replaces=b"key")
-            await trio.sleep(3)
-            nursery.cancel_scope.cancel()
-        return heard
-
-    [(seconds, message)] = run_in_virtual_time(main)
+    heard, began = [], trio.current_time()
+    async with DirectoryAnnouncer(options, make_context(tmp_path, in_thread=inline)) as announcer, trio.open_nursery() as nursery:
+        nursery.start_soon(announcer.listen, ["channel"], lambda message: heard.append((trio.current_time() - began, message)))
+        await trio.sleep(3)
+        await announcer.announce(b"hello", channel="channel", replaces=b"key")
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    [(seconds, message)] = heard
     assert message == Heard(b"hello") and seconds <= 5.0
 
 

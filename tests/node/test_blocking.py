@@ -74,57 +74,45 @@ async def give_up(call: Callable[[], Any]) -> None:
     assert scope.cancelled_caught
 
 
-def test_a_call_that_does_not_end_is_left_alone_and_the_node_ends_without_it(stuck: Stuck) -> None:
-    async def main() -> None:
-        async with asynchronous(stuck) as storage:
-            await give_up(lambda: storage.get([ROOT], lambda block: None))
-
-    trio.run(main)
+async def test_a_call_that_does_not_end_is_left_alone_and_the_node_ends_without_it(stuck: Stuck) -> None:
+    async with asynchronous(stuck) as storage:
+        await give_up(lambda: storage.get([ROOT], lambda block: None))
     assert not stuck.ended.acquire(blocking=False)
 
 
-def test_what_a_call_delivers_after_it_was_left_alone_counts_for_nothing(stuck: Stuck) -> None:
+async def test_what_a_call_delivers_after_it_was_left_alone_counts_for_nothing(stuck: Stuck) -> None:
     delivered: list[Block] = []
 
-    async def main() -> None:
-        storage = asynchronous(stuck)
-        await give_up(lambda: storage.get([ROOT], delivered.append))
-        stuck.free.set()
-        await trio.to_thread.run_sync(stuck.ended.acquire)
-        assert list(await storage.roots()) == []
-
-    trio.run(main)
+    storage = asynchronous(stuck)
+    await give_up(lambda: storage.get([ROOT], delivered.append))
+    stuck.free.set()
+    await trio.to_thread.run_sync(stuck.ended.acquire)
+    assert list(await storage.roots()) == []
     assert delivered == []
 
 
-def test_threads_that_hang_are_counted_and_are_back_when_they_end(stuck: Stuck) -> None:
-    async def main() -> None:
-        storage = asynchronous(stuck)
-        for _ in range(Stuck.threads):
-            await give_up(lambda: storage.get([ROOT], lambda block: None))
-        with pytest.raises(UnavailableError, match="hang"):
-            await storage.roots()
-        stuck.free.set()
-        while True:
-            try:
-                assert list(await storage.roots()) == []
-                break
-            except UnavailableError:
-                await trio.sleep(0.001)
-
-    trio.run(main)
+async def test_threads_that_hang_are_counted_and_are_back_when_they_end(stuck: Stuck) -> None:
+    storage = asynchronous(stuck)
+    for _ in range(Stuck.threads):
+        await give_up(lambda: storage.get([ROOT], lambda block: None))
+    with pytest.raises(UnavailableError, match="hang"):
+        await storage.roots()
+    stuck.free.set()
+    while True:
+        try:
+            assert list(await storage.roots()) == []
+            break
+        except UnavailableError:
+            await trio.sleep(0.001)
 
 
-def test_a_put_that_succeeds_after_it_was_left_alone_is_dropped(stuck: Stuck) -> None:
-    async def main() -> None:
-        storage = asynchronous(stuck)
-        await give_up(lambda: storage.put(ROOT, [BLOCK]))
-        with pytest.raises(UnavailableError, match="earlier call"):
-            await storage.put(ROOT, [BLOCK])
-        stuck.free.set()
-        assert await trio.to_thread.run_sync(lambda: stuck.dropped.acquire(timeout=30))
-
-    trio.run(main)
+async def test_a_put_that_succeeds_after_it_was_left_alone_is_dropped(stuck: Stuck) -> None:
+    storage = asynchronous(stuck)
+    await give_up(lambda: storage.put(ROOT, [BLOCK]))
+    with pytest.raises(UnavailableError, match="earlier call"):
+        await storage.put(ROOT, [BLOCK])
+    stuck.free.set()
+    assert await trio.to_thread.run_sync(lambda: stuck.dropped.acquire(timeout=30))
 
 
 class SlowToOpen(Stuck):
@@ -135,33 +123,27 @@ class SlowToOpen(Stuck):
         self.dropped.release()
 
 
-def test_an_open_that_succeeds_after_it_was_left_alone_is_closed_and_no_other_one_meets_it(tmp_path: Path) -> None:
+async def test_an_open_that_succeeds_after_it_was_left_alone_is_closed_and_no_other_one_meets_it(tmp_path: Path) -> None:
     stuck = SlowToOpen(tmp_path)
 
-    async def main() -> None:
-        storage = asynchronous(stuck)
-        await give_up(storage.__aenter__)
-        with pytest.raises(UnavailableError, match="earlier"):
-            await storage.__aenter__()
-        assert list(await storage.roots()) == [], "a call had no thread for itself"
-        stuck.free.set()
-        assert await trio.to_thread.run_sync(lambda: stuck.dropped.acquire(timeout=30))
-
-    trio.run(main)
+    storage = asynchronous(stuck)
+    await give_up(storage.__aenter__)
+    with pytest.raises(UnavailableError, match="earlier"):
+        await storage.__aenter__()
+    assert list(await storage.roots()) == [], "a call had no thread for itself"
+    stuck.free.set()
+    assert await trio.to_thread.run_sync(lambda: stuck.dropped.acquire(timeout=30))
 
 
-def test_the_cores_own_threads_do_not_wait_behind_those_of_a_service(stuck: Stuck) -> None:
-    async def main() -> None:
-        storage, in_thread = asynchronous(stuck), in_worker_threads(1)
-        async with trio.open_nursery() as nursery:
-            for _ in range(5):
-                nursery.start_soon(storage.get, [ROOT], lambda block: None)
-            await trio.testing.wait_all_tasks_blocked()
-            with trio.fail_after(30):
-                assert await in_thread(lambda: "done") == "done"
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+async def test_the_cores_own_threads_do_not_wait_behind_those_of_a_service(stuck: Stuck) -> None:
+    storage, in_thread = asynchronous(stuck), in_worker_threads(1)
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(storage.get, [ROOT], lambda block: None)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(30):
+            assert await in_thread(lambda: "done") == "done"
+        nursery.cancel_scope.cancel()
 
 
 class Interruptible(Stuck):
@@ -177,13 +159,10 @@ class Interruptible(Stuck):
         self.free.set()
 
 
-def test_what_is_interruptible_is_interrupted_from_another_thread_and_what_it_raises_then_is_not_told(tmp_path: Path) -> None:
+async def test_what_is_interruptible_is_interrupted_from_another_thread_and_what_it_raises_then_is_not_told(tmp_path: Path) -> None:
     stuck = Interruptible(tmp_path)
 
-    async def main() -> None:
-        await give_up(lambda: asynchronous(stuck).put(ROOT, [BLOCK]))
-
-    trio.run(main)
+    await give_up(lambda: asynchronous(stuck).put(ROOT, [BLOCK]))
     assert stuck.ended.acquire(blocking=False)
     assert stuck.closer != threading.get_ident()
 
@@ -199,15 +178,12 @@ class Nested(Stuck):
         raise SystemExit(3)
 
 
-def test_an_interrupt_that_raises_keeps_none_of_the_others_from_being_called(tmp_path: Path) -> None:
+async def test_an_interrupt_that_raises_keeps_none_of_the_others_from_being_called(tmp_path: Path) -> None:
     stuck = Nested(tmp_path)
 
-    async def main() -> None:
-        with trio.move_on_after(0.05):
-            await asynchronous(stuck).put(ROOT, [BLOCK])
-        assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
-
-    trio.run(main)
+    with trio.move_on_after(0.05):
+        await asynchronous(stuck).put(ROOT, [BLOCK])
+    assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
     assert stuck.free.is_set()
 
 
@@ -223,16 +199,13 @@ class Late(Stuck):
         self.stay()
 
 
-def test_what_becomes_interruptible_too_late_is_interrupted_at_once_and_once(tmp_path: Path) -> None:
+async def test_what_becomes_interruptible_too_late_is_interrupted_at_once_and_once(tmp_path: Path) -> None:
     stuck = Late(tmp_path)
     stuck.free.set()
 
-    async def main() -> None:
-        with trio.move_on_after(0.05):
-            await asynchronous(stuck).put(ROOT, [BLOCK])
-        assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
-
-    trio.run(main)
+    with trio.move_on_after(0.05):
+        await asynchronous(stuck).put(ROOT, [BLOCK])
+    assert await trio.to_thread.run_sync(lambda: stuck.ended.acquire(timeout=20))
     assert stuck.seen == stuck.interrupted == ["outer", "inner"]
 
 
@@ -249,27 +222,21 @@ class Waiting(Stuck):
         self.ended.release()
 
 
-def test_no_attribute_of_the_author_and_no_constructor_stands_between_a_call_and_its_end(tmp_path: Path) -> None:
+async def test_no_attribute_of_the_author_and_no_constructor_stands_between_a_call_and_its_end(tmp_path: Path) -> None:
     waiting = Waiting(tmp_path)
 
-    async def main() -> None:
-        with trio.move_on_after(0.05):
-            await asynchronous(waiting).put(ROOT, [BLOCK])
-        assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
-
-    trio.run(main)
+    with trio.move_on_after(0.05):
+        await asynchronous(waiting).put(ROOT, [BLOCK])
+    assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
 
 
-def test_a_service_that_calls_another_one_waits_no_longer_than_its_own_call(tmp_path: Path) -> None:
+async def test_a_service_that_calls_another_one_waits_no_longer_than_its_own_call(tmp_path: Path) -> None:
     waiting, outer = Waiting(tmp_path), Stuck(tmp_path)
     outer.stay = lambda: waiting.put(ROOT, [BLOCK])  # type: ignore[method-assign]
 
-    async def main() -> None:
-        with trio.move_on_after(0.05):
-            await asynchronous(outer).put(ROOT, [BLOCK])
-        assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
-
-    trio.run(main)
+    with trio.move_on_after(0.05):
+        await asynchronous(outer).put(ROOT, [BLOCK])
+    assert await trio.to_thread.run_sync(lambda: waiting.ended.acquire(timeout=20))
 
 
 class Asyncio(Stuck):
@@ -289,15 +256,12 @@ class Asyncio(Stuck):
                 self.ended.release()
 
 
-def test_a_client_of_asyncio_works_in_a_thread_and_is_cancelled_with_its_call(tmp_path: Path) -> None:
+async def test_a_client_of_asyncio_works_in_a_thread_and_is_cancelled_with_its_call(tmp_path: Path) -> None:
     storage, delivered = Asyncio(tmp_path), list[Block]()
 
-    async def main() -> None:
-        await asynchronous(storage).get([ROOT], delivered.append)
-        assert storage.ended.acquire(blocking=False)
-        await give_up(lambda: asynchronous(storage).get([ROOT, ROOT], delivered.append))
-
-    trio.run(main)
+    await asynchronous(storage).get([ROOT], delivered.append)
+    assert storage.ended.acquire(blocking=False)
+    await give_up(lambda: asynchronous(storage).get([ROOT, ROOT], delivered.append))
     assert delivered == [BLOCK, BLOCK]
     assert storage.ended.acquire(blocking=False)
 

@@ -17,7 +17,9 @@ from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.runtime import Outages
 from learnae.node.services import MOST_WAITING, Messages
 from learnae.records import BLOCK_BYTES, Block, Heard
-from learnae.testing.swarm import run_in_virtual_time
+
+pytestmark = pytest.mark.virtual_time
+
 
 MODEL = {"w": np.arange(300_000, dtype=np.float32)}
 LIMIT = 10_000_000
@@ -280,13 +282,10 @@ def test_a_flood_out_of_a_thread_fills_no_memory():
     assert len(heard) == MOST_WAITING
 
 
-def test_a_thread_that_delivers_when_the_loop_is_over_disturbs_nobody():
+async def test_a_thread_that_delivers_when_the_loop_is_over_disturbs_nobody():
     kept: list[Messages] = []
 
-    async def main() -> None:
-        kept.append(Messages(lambda heard: None, "p", "listening", Outages(structlog.get_logger()), 0.0))
-
-    run_in_virtual_time(main)
+    kept.append(Messages(lambda heard: None, "p", "listening", Outages(structlog.get_logger()), 0.0))
     thread = threading.Thread(target=kept[0], args=(Heard(b"x"),))
     thread.start()
     thread.join()

@@ -13,7 +13,9 @@ from learnae.errors import ConfigError, LearnaeError, PluginError, Problem, Unav
 from learnae.node.runtime import PluginCalls, in_worker_threads
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.calls import naming
-from learnae.testing.swarm import run_in_virtual_time
+
+pytestmark = pytest.mark.virtual_time
+
 
 DOWN = UnavailableError("the daemon is down")
 ODD = TypeError("wrong version")
@@ -112,38 +114,32 @@ def test_an_interrupt_in_a_thread_of_the_core_is_the_plugins_mistake_there():
         trio.run(main)
 
 
-def test_a_group_of_nothing_but_cancellation_passes():
-    async def main() -> tuple[bool, bool]:
-        with trio.move_on_after(1) as limit, ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.sleep_forever)
-                await trio.sleep_forever()
-        return limit.cancelled_caught, limit.cancel_called
-
-    assert run_in_virtual_time(main) == (True, True)
+async def test_a_group_of_nothing_but_cancellation_passes():
+    with trio.move_on_after(1) as limit, ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+    assert (limit.cancelled_caught, limit.cancel_called) == (True, True)
 
 
-def test_an_error_while_it_is_cancelled_is_told_and_the_cancellation_goes_on():
+async def test_an_error_while_it_is_cancelled_is_told_and_the_cancellation_goes_on():
     async def breaking() -> None:
         try:
             await trio.sleep_forever()
         finally:
             raise ODD
 
-    async def main() -> str:
-        told = ""
-        with trio.move_on_after(1):
-            try:
-                with ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(breaking)
-                        await trio.sleep_forever()
-            except PluginError as error:
-                told = str(error)
-                await trio.sleep_forever()
-        return told
-
-    assert "wrong version" in run_in_virtual_time(main)
+    told = ""
+    with trio.move_on_after(1):
+        try:
+            with ConfiguredStrategy("s", "p", None).calling("putting"):  # type: ignore[type-var]
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(breaking)
+                    await trio.sleep_forever()
+        except PluginError as error:
+            told = str(error)
+            await trio.sleep_forever()
+    assert "wrong version" in told
 
 
 # -- services with nurseries of their own ------------------------------------------------------------------------------------------
@@ -181,78 +177,60 @@ class Busy:
         await self._take(self.later)
 
 
-def test_a_service_whose_nursery_finds_its_daemon_down_is_opened_again(bench):
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            made = await bench(nursery, Busy(entering=[DOWN, DOWN]))
-            assert made.services.failure is None
-            assert made.outages["storage s0"] == str(DOWN)
-            await made.services.opened(made.named[0])
-            made.services.close()
-
-    run_in_virtual_time(main)
+async def test_a_service_whose_nursery_finds_its_daemon_down_is_opened_again(bench):
+    async with trio.open_nursery() as nursery:
+        made = await bench(nursery, Busy(entering=[DOWN, DOWN]))
+        assert made.services.failure is None
+        assert made.outages["storage s0"] == str(DOWN)
+        await made.services.opened(made.named[0])
+        made.services.close()
 
 
-def test_a_service_whose_nursery_has_a_mistake_is_a_failure_that_names_it(bench):
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            made = await bench(nursery, Busy(entering=[ODD]))
-        assert isinstance(made.services.failure, PluginError)
-        assert "TypeError: wrong version" in str(made.services.failure)
-
-    run_in_virtual_time(main)
+async def test_a_service_whose_nursery_has_a_mistake_is_a_failure_that_names_it(bench):
+    async with trio.open_nursery() as nursery:
+        made = await bench(nursery, Busy(entering=[ODD]))
+    assert isinstance(made.services.failure, PluginError)
+    assert "TypeError: wrong version" in str(made.services.failure)
 
 
-def test_a_service_that_finds_the_file_wrong_is_a_failure_of_the_file(bench):
+async def test_a_service_that_finds_the_file_wrong_is_a_failure_of_the_file(bench):
     wrong = ConfigError(Problem("storage.path", "is no folder"))
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            made = await bench(nursery, Busy(entering=[wrong]))
-        assert made.services.failure is wrong
-
-    run_in_virtual_time(main)
+    async with trio.open_nursery() as nursery:
+        made = await bench(nursery, Busy(entering=[wrong]))
+    assert made.services.failure is wrong
 
 
 @pytest.mark.parametrize("error", [DOWN, ODD], ids=["outage", "mistake"])
-def test_a_service_that_breaks_while_it_is_open_is_told_and_opened_again(bench, error):
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            made = await bench(nursery, Busy(later=[error]))
-            await trio.sleep(10.1)
-            assert str(error) in made.outages["storage s0"]
-            await made.services.opened(made.named[0])
-            made.services.close()
-
-    run_in_virtual_time(main)
+async def test_a_service_that_breaks_while_it_is_open_is_told_and_opened_again(bench, error):
+    async with trio.open_nursery() as nursery:
+        made = await bench(nursery, Busy(later=[error]))
+        await trio.sleep(10.1)
+        assert str(error) in made.outages["storage s0"]
+        await made.services.opened(made.named[0])
+        made.services.close()
 
 
 @pytest.mark.parametrize("error", [DOWN, ODD], ids=["outage", "mistake"])
-def test_a_service_that_breaks_when_it_is_closed_is_told_and_is_no_failure(bench, error):
-    async def main() -> None:
+async def test_a_service_that_breaks_when_it_is_closed_is_told_and_is_no_failure(bench, error):
+    with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             made = await bench(nursery, Busy(closing=error))
             made.services.close()
         assert made.services.failure is None
-
-    with capture_logs() as logs:
-        run_in_virtual_time(main)
     assert [str(error) in line["cause"] for line in logs] == [True]
 
 
 @pytest.mark.parametrize("error", [DOWN, ODD], ids=["outage", "mistake"])
-def test_a_call_that_breaks_in_a_nursery_of_its_own_is_an_outage_of_that_call(bench, error):
+async def test_a_call_that_breaks_in_a_nursery_of_its_own_is_an_outage_of_that_call(bench, error):
     async def breaking() -> None:
         raise error
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            made = await bench(nursery, Busy())
-            with made.services.using(made.named[0], "putting", 5) as attempt:
-                async with trio.open_nursery() as own:
-                    own.start_soon(breaking)
-            assert not attempt.worked
-            assert str(error) in made.outages["putting by storage s0"]
-            made.services.close()
-
-    run_in_virtual_time(main)
+    async with trio.open_nursery() as nursery:
+        made = await bench(nursery, Busy())
+        with made.services.using(made.named[0], "putting", 5) as attempt:
+            async with trio.open_nursery() as own:
+                own.start_soon(breaking)
+        assert not attempt.worked
+        assert str(error) in made.outages["putting by storage s0"]
+        made.services.close()

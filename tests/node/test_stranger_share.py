@@ -24,6 +24,9 @@ from learnae.records import TensorSpec
 from learnae.testing.context import make_context, make_runtime
 from learnae.testing.swarm import run_in_virtual_time
 
+pytestmark = pytest.mark.virtual_time
+
+
 TENSORS = 400
 MODEL = {f"layer.{number}.weight": np.zeros(1, np.float32) for number in range(TENSORS)}
 LOOP_BYTES = 1024  # a root, and whatever else is as short
@@ -47,50 +50,40 @@ class Thread:
 
 
 @pytest.mark.parametrize("callers", [1, 3, 30])
-def test_however_many_strangers_there_are_they_take_a_small_share_of_the_time_one_at_a_time(callers):
-    async def main():
-        thread = Thread(0.5)
-        share = TimeShare(thread, trio.current_time)
+async def test_however_many_strangers_there_are_they_take_a_small_share_of_the_time_one_at_a_time(callers):
+    thread = Thread(0.5)
+    share = TimeShare(thread, trio.current_time)
 
-        async def call_for_ever():
-            while True:
-                await share(int)
+    async def call_for_ever():
+        while True:
+            await share(int)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(callers):
-                nursery.start_soon(call_for_ever)
-            await trio.sleep(200)
-            nursery.cancel_scope.cancel()
-        return thread
-
-    thread = run_in_virtual_time(main)
+    async with trio.open_nursery() as nursery:
+        for _ in range(callers):
+            nursery.start_soon(call_for_ever)
+        await trio.sleep(200)
+        nursery.cancel_scope.cancel()
     assert thread.most == 1
     assert 0.5 * SHARE * 200 <= thread.took <= AT_ONCE_SECONDS + SHARE * 200 + 0.5
 
 
-def test_a_few_that_come_now_and_then_wait_for_nothing():
-    async def main():
-        share, waited = TimeShare(Thread(0.01), trio.current_time), 0.0
-        for _ in range(50):
-            began = trio.current_time()
-            await share(int)
-            waited += trio.current_time() - began - 0.01
-            await trio.sleep(1)
-        return waited
-
-    assert run_in_virtual_time(main) == pytest.approx(0.0)
-
-
-def test_whoever_is_cut_off_while_it_waits_keeps_nobody_waiting():
-    async def main():
-        share = TimeShare(Thread(10.0), trio.current_time)
+async def test_a_few_that_come_now_and_then_wait_for_nothing():
+    share, waited = TimeShare(Thread(0.01), trio.current_time), 0.0
+    for _ in range(50):
+        began = trio.current_time()
         await share(int)
-        with trio.move_on_after(1.0):
-            await share(int)
-        with trio.fail_after(10.0 / SHARE + 20.0):
-            await share(int)
+        waited += trio.current_time() - began - 0.01
+        await trio.sleep(1)
+    assert waited == pytest.approx(0.0)
 
-    run_in_virtual_time(main)
+
+async def test_whoever_is_cut_off_while_it_waits_keeps_nobody_waiting():
+    share = TimeShare(Thread(10.0), trio.current_time)
+    await share(int)
+    with trio.move_on_after(1.0):
+        await share(int)
+    with trio.fail_after(10.0 / SHARE + 20.0):
+        await share(int)
 
 
 def test_some_lines_come_at_once_and_then_one_a_minute():

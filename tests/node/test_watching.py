@@ -60,8 +60,8 @@ async def running(nursery: trio.Nursery, made: PluginManager, in_thread: Any) ->
     return watcher
 
 
-def test_watchers_are_told_in_order_and_one_that_raises_is_named():
-    async def main() -> None:
+async def test_watchers_are_told_in_order_and_one_that_raises_is_named():
+    with capture_logs() as logs:
         bell = Bell(2)
 
         def broken(peer, state):
@@ -74,9 +74,6 @@ def test_watchers_are_told_in_order_and_one_that_raises_is_named():
             await bell.wait()
             nursery.cancel_scope.cancel()
         assert bell.calls == [(ALICE, "new"), (ALICE, "left")]
-
-    with capture_logs() as logs:
-        trio.run(main)
     assert {(line["event"], line["plugin"]) for line in logs} == {("watcher.failed", "broken")}
 
 
@@ -109,58 +106,51 @@ def test_one_that_is_stuck_is_cut_off_named_and_takes_no_more_than_one_thread(mo
     assert [(line["event"], line["plugin"]) for line in logs] == [("watcher.slow", "hang")]
 
 
-def test_one_that_was_slow_once_is_told_again_when_it_has_caught_up(monkeypatch):
+async def test_one_that_was_slow_once_is_told_again_when_it_has_caught_up(monkeypatch):
     monkeypatch.setattr(reports, "LIMIT_SECONDS", 0.05)
     released = threading.Event()
 
-    async def main() -> None:
-        started, ended, again = Bell(1), Bell(1), Bell(2)
+    started, ended, again = Bell(1), Bell(1), Bell(2)
 
-        def slow(peer):
-            again.strike(peer)
-            if peer == ALICE:
-                started.strike(peer)
-                released.wait(30)
+    def slow(peer):
+        again.strike(peer)
+        if peer == ALICE:
+            started.strike(peer)
+            released.wait(30)
 
-        def beside(peer):
-            ended.strike(peer)
+    def beside(peer):
+        ended.strike(peer)
 
-        async with trio.open_nursery() as nursery:
-            told = await running(nursery, manager(slow=slow, beside=beside), in_worker_threads(2, abandon=True))
-            told.peer_changed(ALICE, "new")
-            await ended.wait()
-            released.set()
-            with trio.fail_after(30):
-                while told._running:  # nothing tells that a thread has ended
-                    await trio.lowlevel.checkpoint()
-            told.peer_changed(BOB, "new")
-            await again.wait()
-            nursery.cancel_scope.cancel()
-        assert again.calls == [ALICE, BOB]
-
-    trio.run(main)
+    async with trio.open_nursery() as nursery:
+        told = await running(nursery, manager(slow=slow, beside=beside), in_worker_threads(2, abandon=True))
+        told.peer_changed(ALICE, "new")
+        await ended.wait()
+        released.set()
+        with trio.fail_after(30):
+            while told._running:  # nothing tells that a thread has ended
+                await trio.lowlevel.checkpoint()
+        told.peer_changed(BOB, "new")
+        await again.wait()
+        nursery.cancel_scope.cancel()
+    assert again.calls == [ALICE, BOB]
 
 
-def test_what_nobody_reads_is_bounded_and_said_once():
-    async def main() -> None:
+@pytest.mark.virtual_time
+async def test_what_nobody_reads_is_bounded_and_said_once():
+    with capture_logs() as logs:
         told = WatcherCalls(manager(), make_runtime(log=log()))
         for _ in range(10 * WAITING):
             told.peer_changed(ALICE, "new")
         assert told._channel[1].statistics().current_buffer_used == WAITING
         with trio.move_on_after(1):
             await told.run()
-
-    with capture_logs() as logs:
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert [line["event"] for line in logs] == ["watcher.behind"]
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("hook", ["learnae_round_finished", "learnae_update_judged"])
-def test_without_watchers_nothing_happens(hook):
-    async def main() -> None:
-        told = WatcherCalls(manager(), make_runtime(log=log()))
-        told._queue(hook, report=None)
-        with trio.move_on_after(1):
-            await told.run()
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+async def test_without_watchers_nothing_happens(hook):
+    told = WatcherCalls(manager(), make_runtime(log=log()))
+    told._queue(hook, report=None)
+    with trio.move_on_after(1):
+        await told.run()

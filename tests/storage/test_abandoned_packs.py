@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -38,48 +39,42 @@ def age(path: Path, days: float) -> None:
     os.utime(path, (time.time() - days * DAY,) * 2)
 
 
-def put(folder: Path, peer: str, update: object, days: float = 180.0) -> None:
-    async def work() -> None:
-        async with storage_in(folder, peer, days=days) as store:
-            await store.put(update.root, update.blocks)  # type: ignore[attr-defined]
-
-    trio.run(work)
+async def put(folder: Path, peer: str, update: Any, days: float = 180.0) -> None:
+    async with storage_in(folder, peer, days=days) as store:
+        await store.put(update.root, update.blocks)
 
 
 def removed_from(folder: Path, days: float = 180.0, start: float = 0.0) -> int:
     return sum(abandoned.remove_abandoned(folder, peer_named("alive"), time.time() - days * DAY, start))
 
 
-def test_a_pack_that_nobody_has_touched_for_long_is_removed_by_whoever_publishes_next_and_a_younger_one_is_not(folder: Path) -> None:
+async def test_a_pack_that_nobody_has_touched_for_long_is_removed_by_whoever_publishes_next_and_a_younger_one_is_not(folder: Path) -> None:
     for peer in ("gone", "asleep"):
-        put(folder, peer, OLD)
+        await put(folder, peer, OLD)
     age(file_of(folder, OLD, "gone"), 181)
     age(file_of(folder, OLD, "asleep"), 179)
     with capture_logs() as logs:
-        put(folder, "alive", NEW)
+        await put(folder, "alive", NEW)
     assert sorted(folder.iterdir()) == sorted([file_of(folder, OLD, "asleep"), file_of(folder, NEW, "alive")])
     assert [(entry["event"], entry["removed"]) for entry in logs] == [("storage.abandoned", 1)]
 
 
-def test_a_peer_that_comes_back_after_long_keeps_its_own(folder: Path) -> None:
-    put(folder, "returns", OLD)
+async def test_a_peer_that_comes_back_after_long_keeps_its_own(folder: Path) -> None:
+    await put(folder, "returns", OLD)
     age(file_of(folder, OLD, "returns"), 1000)
-    put(folder, "returns", NEW)
+    await put(folder, "returns", NEW)
     assert len(list(folder.iterdir())) == 2
-    put(folder, "other", NEW)  # what the peer has kept counts as young again
+    await put(folder, "other", NEW)  # what the peer has kept counts as young again
     assert file_of(folder, OLD, "returns").exists()
 
 
-def test_a_peer_that_only_reads_shows_that_it_is_alive(folder: Path) -> None:
-    put(folder, "reader", OLD)
-    put(folder, "writer", NEW)
+async def test_a_peer_that_only_reads_shows_that_it_is_alive(folder: Path) -> None:
+    await put(folder, "reader", OLD)
+    await put(folder, "writer", NEW)
     age(file_of(folder, OLD, "reader"), 170)
 
-    async def read() -> None:
-        async with storage_in(folder, "reader") as store:
-            assert same(await fetched(store, NEW.cids), NEW)
-
-    trio.run(read)
+    async with storage_in(folder, "reader") as store:
+        assert same(await fetched(store, NEW.cids), NEW)
     assert time.time() - file_of(folder, OLD, "reader").stat().st_mtime < DAY
 
 
@@ -103,8 +98,8 @@ def test_it_is_looked_after_once_an_hour_and_not_in_each_round(folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "new.{owner}.abc", "{root}", "{root}.{owner}.bak", "{root}.short", "x{root}.{owner}"])
-def test_a_file_that_is_not_named_as_a_storage_names_its_packs_is_left_alone(folder: Path, name: str) -> None:
-    put(folder, "alive", NEW)
+async def test_a_file_that_is_not_named_as_a_storage_names_its_packs_is_left_alone(folder: Path, name: str) -> None:
+    await put(folder, "alive", NEW)
     file = folder / name.format(root=OLD.root, owner=peer_named("gone"))
     file.write_bytes(b"mine")
     age(file, 10_000)
@@ -112,8 +107,8 @@ def test_a_file_that_is_not_named_as_a_storage_names_its_packs_is_left_alone(fol
     assert file.exists()
 
 
-def test_neither_links_nor_folders_are_removed(folder: Path, tmp_path: Path) -> None:
-    put(folder, "alive", NEW)
+async def test_neither_links_nor_folders_are_removed(folder: Path, tmp_path: Path) -> None:
+    await put(folder, "alive", NEW)
     (tmp_path / "elsewhere").write_text("of somebody else")
     age(tmp_path / "elsewhere", 10_000)
     file_of(folder, OLD, "link").symlink_to(tmp_path / "elsewhere")
@@ -146,35 +141,34 @@ def test_in_a_folder_too_large_for_one_go_each_pack_has_its_turn(folder: Path, m
 
 
 @pytest.mark.parametrize("wrong_by", [200 * DAY, -200 * DAY], ids=["ahead", "behind"])
-def test_a_peer_whose_clock_is_wrong_removes_nothing_of_others(folder: Path, monkeypatch: pytest.MonkeyPatch, wrong_by: float) -> None:
+async def test_a_peer_whose_clock_is_wrong_removes_nothing_of_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, wrong_by: float
+) -> None:
     """The times of files are those of the machine that keeps them."""
-    put(folder, "other", OLD)
+    await put(folder, "other", OLD)
     (folder / f"new.{peer_named('other')}.abc").write_bytes(b"being written")
     before = set(folder.iterdir())
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + wrong_by)
-    put(folder, "wrong", NEW)
+    await put(folder, "wrong", NEW)
     assert before < set(folder.iterdir())
 
 
-def test_a_peer_whose_clock_is_behind_shows_that_it_is_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(folder, "behind", OLD)
+async def test_a_peer_whose_clock_is_behind_shows_that_it_is_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await put(folder, "behind", OLD)
     age(file_of(folder, OLD, "behind"), 170)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 400 * DAY)
-    put(folder, "behind", NEW)
+    await put(folder, "behind", NEW)
     assert real() - file_of(folder, OLD, "behind").stat().st_mtime < DAY
 
 
-def test_a_folder_that_cannot_be_cared_for_is_read_and_written_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_that_cannot_be_cared_for_is_read_and_written_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("learnae.plugins.directory.storage.touch", broken)
 
-    async def work() -> None:
-        async with storage_in(folder, "alive") as store:
-            await store.put(NEW.root, NEW.blocks)
-            assert same(await fetched(store, NEW.cids), NEW)
-
-    trio.run(work)
+    async with storage_in(folder, "alive") as store:
+        await store.put(NEW.root, NEW.blocks)
+        assert same(await fetched(store, NEW.cids), NEW)

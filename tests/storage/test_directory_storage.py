@@ -35,13 +35,10 @@ def storage_in(folder: Path, peer: str = "a") -> DirectoryStorage:
     return DirectoryStorage(DirectoryStorageOptions(path=folder), make_context(folder.parent / peer, peer=peer))
 
 
-def put(folder: Path, *updates: Any, peer: str = "a") -> None:
-    async def all_of_them() -> None:
-        async with storage_in(folder, peer) as store:
-            for update in updates:
-                await store.put(update.root, update.blocks)
-
-    trio.run(all_of_them)
+async def put(folder: Path, *updates: Any, peer: str = "a") -> None:
+    async with storage_in(folder, peer) as store:
+        for update in updates:
+            await store.put(update.root, update.blocks)
 
 
 def file_of(folder: Path, update: Any, peer: str = "a") -> Path:
@@ -53,221 +50,180 @@ def test_without_a_path_the_folder_is_in_the_meeting_place(tmp_path: Path) -> No
     assert DirectoryStorage(DirectoryStorageOptions(), context).folder == tmp_path / "meeting" / "blocks"
 
 
-def test_a_root_is_one_file_and_its_drop_leaves_none(folder: Path) -> None:
-    put(folder, ONE)
+async def test_a_root_is_one_file_and_its_drop_leaves_none(folder: Path) -> None:
+    await put(folder, ONE)
     assert list(folder.iterdir()) == [file_of(folder, ONE)]
 
-    async def drop() -> None:
-        async with storage_in(folder) as store:
-            await store.drop(ONE.root)
-
-    trio.run(drop)
+    async with storage_in(folder) as store:
+        await store.drop(ONE.root)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("lost", [1, 48, 1000], ids=["a byte", "the trailer", "a block"])
-def test_a_file_cut_short_is_removed_at_the_next_start_and_nothing_else(folder: Path, lost: int) -> None:
-    put(folder, ONE, TWO)
+async def test_a_file_cut_short_is_removed_at_the_next_start_and_nothing_else(folder: Path, lost: int) -> None:
+    await put(folder, ONE, TWO)
     damaged = file_of(folder, ONE)
     os.truncate(damaged, damaged.stat().st_size - lost)
 
-    async def start_again() -> None:
+    with capture_logs() as logs:
         async with storage_in(folder) as store:
             assert list(await store.roots()) == [TWO.root]
             assert same(await fetched(store, TWO.cids), TWO)
             with pytest.raises(UnavailableError) as caught:
                 await fetched(store, ONE.cids)
             assert set(caught.value.missing) == set(ONE.cids)
-
-    with capture_logs() as logs:
-        trio.run(start_again)
     assert [entry["event"] for entry in logs] == ["storage.damaged"]
     assert not damaged.exists()
 
 
-def test_a_damaged_block_is_missing_and_reported_once(folder: Path) -> None:
-    put(folder, ONE)
+async def test_a_damaged_block_is_missing_and_reported_once(folder: Path) -> None:
+    await put(folder, ONE)
     with file_of(folder, ONE).open("r+b") as file:
         file.write(b"\0\0\0")  # the file begins with the first block
 
-    async def read_twice() -> None:
+    with capture_logs() as logs:
         async with storage_in(folder, "b") as store:
             for _ in range(2):
                 with pytest.raises(UnavailableError) as caught:
                     await fetched(store, ONE.cids)
                 assert caught.value.missing == (ONE.cids[0],)
-
-    with capture_logs() as logs:
-        trio.run(read_twice)
     assert [entry["event"] for entry in logs] == ["storage.damaged"]
 
 
-def test_a_damaged_block_comes_from_another_root_that_names_it(folder: Path) -> None:
-    put(folder, ONE)
-    put(folder, ONE, peer="b")
+async def test_a_damaged_block_comes_from_another_root_that_names_it(folder: Path) -> None:
+    await put(folder, ONE)
+    await put(folder, ONE, peer="b")
     with file_of(folder, ONE).open("r+b") as file:
         file.write(b"\0\0\0")
 
-    async def read() -> None:
-        async with storage_in(folder, "c") as store:
-            assert same(await fetched(store, ONE.cids), ONE)
-
-    trio.run(read)
+    async with storage_in(folder, "c") as store:
+        assert same(await fetched(store, ONE.cids), ONE)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", os.urandom(5000)], ids=["empty", "one byte", "noise"])
-def test_garbage_under_the_name_of_a_root_does_no_harm(folder: Path, garbage: bytes) -> None:
-    put(folder, ONE)
+async def test_garbage_under_the_name_of_a_root_does_no_harm(folder: Path, garbage: bytes) -> None:
+    await put(folder, ONE)
     (folder / f"{TWO.root}.{peer_named('stranger')}").write_bytes(garbage)
     (folder / f"{TWO.root}.{peer_named('fool')}").mkdir()
     found: list[Block] = []
 
-    async def read() -> None:
-        async with storage_in(folder) as store:
-            with pytest.raises(UnavailableError) as caught:
-                await store.get([TWO.root, *ONE.cids], found.append)
-            assert caught.value.missing == (TWO.root,)
-
-    trio.run(read)
+    async with storage_in(folder) as store:
+        with pytest.raises(UnavailableError) as caught:
+            await store.get([TWO.root, *ONE.cids], found.append)
+        assert caught.value.missing == (TWO.root,)
     assert set(found) == set(ONE.blocks)
 
 
-def test_what_only_looks_like_a_file_holds_nobody_up(folder: Path) -> None:
-    put(folder, ONE)
+async def test_what_only_looks_like_a_file_holds_nobody_up(folder: Path) -> None:
+    await put(folder, ONE)
     os.mkfifo(folder / f"{TWO.root}.{peer_named('stranger')}")
     (folder / f"{TWO.root}.{peer_named('fool')}").symlink_to("/dev/zero")
     (folder / f"{ONE.root}.{peer_named('thief')}").symlink_to(folder / f"{ONE.root}.{peer_named('a')}")
 
-    async def read() -> None:
-        async with storage_in(folder) as store:
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, [TWO.root, *ONE.cids])
-            assert caught.value.missing == (TWO.root,)
-
-    trio.run(read)
+    async with storage_in(folder) as store:
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, [TWO.root, *ONE.cids])
+        assert caught.value.missing == (TWO.root,)
 
 
-def test_what_a_crash_left_half_written_is_removed(folder: Path) -> None:
+async def test_what_a_crash_left_half_written_is_removed(folder: Path) -> None:
     folder.mkdir()
     own, others, ancient = (folder / f"new.{peer_named(peer)}.{token}" for peer, token in (("a", "1"), ("b", "2"), ("b", "3")))
     for path in (own, others, ancient):
         path.write_bytes(b"half")
     os.utime(ancient, (0, time.time() - 2 * 86_400))
-    put(folder)
+    await put(folder)
     assert list(folder.iterdir()) == [others]  # may still be being written
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "", ".", "b" * 59 + "/..", "bafkrei" + "A" * 52, "bafkrei\0" + "a" * 51])
-def test_a_hostile_cid_never_becomes_a_path(folder: Path, name: str) -> None:
+async def test_a_hostile_cid_never_becomes_a_path(folder: Path, name: str) -> None:
     outside = folder.parent / "outside"
     outside.write_bytes(b"secret")
 
-    async def try_all() -> None:
-        async with storage_in(folder) as store:
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, [Cid(name)])
-            assert caught.value.missing == (name,)
-            await store.drop(Cid(name))
-            with pytest.raises(ValueError, match="not a CID"):
-                await store.put(Cid(name), ONE.blocks)
-
-    trio.run(try_all)
+    async with storage_in(folder) as store:
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, [Cid(name)])
+        assert caught.value.missing == (name,)
+        await store.drop(Cid(name))
+        with pytest.raises(ValueError, match="not a CID"):
+            await store.put(Cid(name), ONE.blocks)
     assert outside.read_bytes() == b"secret"
     assert list(folder.iterdir()) == []
 
 
-def test_a_block_beyond_the_bound_is_refused_and_nothing_is_kept(folder: Path) -> None:
+async def test_a_block_beyond_the_bound_is_refused_and_nothing_is_kept(folder: Path) -> None:
     data = bytes(BLOCK_BYTES + 1)
 
-    async def try_it() -> None:
-        async with storage_in(folder) as store:
-            with pytest.raises(ValueError, match="524289 bytes"):
-                await store.put(ONE.root, [*ONE.blocks, Block(raw_cid(data), data)])
-
-    trio.run(try_it)
+    async with storage_in(folder) as store:
+        with pytest.raises(ValueError, match="524289 bytes"):
+            await store.put(ONE.root, [*ONE.blocks, Block(raw_cid(data), data)])
     assert list(folder.iterdir()) == []
 
 
-def test_a_full_disk_is_unavailable_and_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_unavailable_and_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async def try_it() -> None:
-        async with storage_in(folder) as store:
-            with monkeypatch.context() as patched:
-                patched.setattr(os, "fsync", no_space)
-                with pytest.raises(UnavailableError, match="No space left on device"):
-                    await store.put(ONE.root, ONE.blocks)
-            assert os.listdir(folder) == []
-            assert list(await store.roots()) == []
-            await store.put(ONE.root, ONE.blocks)
-            assert same(await fetched(store, ONE.cids), ONE)
-
-    trio.run(try_it)
+    async with storage_in(folder) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", no_space)
+            with pytest.raises(UnavailableError, match="No space left on device"):
+                await store.put(ONE.root, ONE.blocks)
+        assert os.listdir(folder) == []
+        assert list(await store.roots()) == []
+        await store.put(ONE.root, ONE.blocks)
+        assert same(await fetched(store, ONE.cids), ONE)
 
 
-def test_a_folder_that_has_gone_is_unavailable_until_it_is_back(folder: Path) -> None:
+async def test_a_folder_that_has_gone_is_unavailable_until_it_is_back(folder: Path) -> None:
     away = folder.parent / "away"
 
-    async def come_and_go() -> None:
-        async with storage_in(folder) as store:
-            await store.put(ONE.root, ONE.blocks)
-            shutil.move(folder, away)
-            for attempt in (store.put(TWO.root, TWO.blocks), store.drop(ONE.root), store.roots()):
-                with pytest.raises(UnavailableError, match="No such file"):
-                    await attempt
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, ONE.cids)
-            assert set(caught.value.missing) == set(ONE.cids)
-            assert os.listdir(folder.parent) == ["away"]
-            shutil.move(away, folder)
-            assert same(await fetched(store, ONE.cids), ONE)
-            await store.put(TWO.root, TWO.blocks)
-
-    trio.run(come_and_go)
+    async with storage_in(folder) as store:
+        await store.put(ONE.root, ONE.blocks)
+        shutil.move(folder, away)
+        for attempt in (store.put(TWO.root, TWO.blocks), store.drop(ONE.root), store.roots()):
+            with pytest.raises(UnavailableError, match="No such file"):
+                await attempt
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, ONE.cids)
+        assert set(caught.value.missing) == set(ONE.cids)
+        assert os.listdir(folder.parent) == ["away"]
+        shutil.move(away, folder)
+        assert same(await fetched(store, ONE.cids), ONE)
+        await store.put(TWO.root, TWO.blocks)
 
 
-def test_a_folder_that_cannot_be_made_is_unavailable(folder: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_unavailable(folder: Path) -> None:
     folder.write_text("a file is in the way")
-
-    async def enter() -> None:
-        async with storage_in(folder):
-            pass
-
     with pytest.raises(UnavailableError, match="File exists"):
-        trio.run(enter)
+        await storage_in(folder).__aenter__()
 
 
-def test_a_root_dropped_while_it_is_read_is_read_to_its_end(folder: Path) -> None:
+async def test_a_root_dropped_while_it_is_read_is_read_to_its_end(folder: Path) -> None:
     update = published("large", *payloads(40, length=BLOCK_BYTES))  # several batches
     found: dict[Cid, bytes] = {}
 
-    async def read_and_drop() -> None:
-        async with storage_in(folder) as store, storage_in(folder, "b") as reader:
-            await store.put(update.root, update.blocks)
+    async with storage_in(folder) as store, storage_in(folder, "b") as reader:
+        await store.put(update.root, update.blocks)
 
-            def deliver(block: Block) -> None:
-                file_of(folder, update).unlink(missing_ok=True)
-                found[block.cid] = block.data
+        def deliver(block: Block) -> None:
+            file_of(folder, update).unlink(missing_ok=True)
+            found[block.cid] = block.data
 
-            await reader.get(update.cids, deliver)
-
-    trio.run(read_and_drop)
+        await reader.get(update.cids, deliver)
     assert same(found, update)
 
 
-def test_a_block_that_moved_to_another_root_between_two_looks_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def read() -> None:
-        async with storage_in(folder, "a") as a, storage_in(folder, "b") as b, storage_in(folder, "c") as reader:
-            await a.put(ONE.root, ONE.blocks)
-            names = list(reader._names())
-            await b.put(ONE.root, ONE.blocks)
-            await a.drop(ONE.root)
-            looks = iter([names])  # the first look happened before both
-            monkeypatch.setattr(reader, "_names", lambda: (name for name in next(looks, [file_of(folder, ONE, "b").name])))
-            assert same(await fetched(reader, ONE.cids), ONE)
-
-    trio.run(read)
+async def test_a_block_that_moved_to_another_root_between_two_looks_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with storage_in(folder, "a") as a, storage_in(folder, "b") as b, storage_in(folder, "c") as reader:
+        await a.put(ONE.root, ONE.blocks)
+        names = list(reader._names())
+        await b.put(ONE.root, ONE.blocks)
+        await a.drop(ONE.root)
+        looks = iter([names])  # the first look happened before both
+        monkeypatch.setattr(reader, "_names", lambda: (name for name in next(looks, [file_of(folder, ONE, "b").name])))
+        assert same(await fetched(reader, ONE.cids), ONE)
 
 
 def test_a_cancelled_put_leaves_no_file(folder: Path) -> None:

@@ -31,7 +31,7 @@ def storage_in(folder: Path) -> DirectoryStorage:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "under another name"])
-def test_what_was_put_is_dropped_where_the_system_calls_it_another_users(
+async def test_what_was_put_is_dropped_where_the_system_calls_it_another_users(
     folder: Path, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a network share does that takes all users for one, in a folder with the sticky bit."""
@@ -39,32 +39,26 @@ def test_what_was_put_is_dropped_where_the_system_calls_it_another_users(
     if again:
         (folder / f"{ONE.root}.{peer_named('a')}").mkdir(parents=True)
 
-    async def put_and_drop() -> None:
-        async with storage_in(folder) as store:
-            await store.put(ONE.root, ONE.blocks)
-            assert await store.roots() == [ONE.root]
-            await store.drop(ONE.root)
-            assert await store.roots() == []
-
-    trio.run(put_and_drop)
+    async with storage_in(folder) as store:
+        await store.put(ONE.root, ONE.blocks)
+        assert await store.roots() == [ONE.root]
+        await store.drop(ONE.root)
+        assert await store.roots() == []
     assert [path for path in folder.iterdir() if path.is_file()] == []
 
 
-def test_a_drop_that_is_not_allowed_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drop_that_is_not_allowed_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "x")
 
-    async def put_and_drop() -> None:
-        async with storage_in(folder) as store:
-            await store.put(ONE.root, ONE.blocks)
-            monkeypatch.setattr(storage, "remove", refuse)
-            with pytest.raises(UnavailableError):
-                await store.drop(ONE.root)
-            monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
-            with pytest.raises(UnavailableError):
-                await store.drop(ONE.root)
-
-    trio.run(put_and_drop)
+    async with storage_in(folder) as store:
+        await store.put(ONE.root, ONE.blocks)
+        monkeypatch.setattr(storage, "remove", refuse)
+        with pytest.raises(UnavailableError):
+            await store.drop(ONE.root)
+        monkeypatch.setattr(storage, "may_remove", lambda found, above: False)
+        with pytest.raises(UnavailableError):
+            await store.drop(ONE.root)
 
 
 def test_a_pack_of_an_earlier_run_that_cannot_be_dropped_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_a_put_that_is_killed_half_way_leaves_the_others_whole_and_no_litter(tmp
 
 
 @pytest.mark.parametrize("killed_after", [4, 9])
-def test_every_root_that_was_put_when_the_process_was_killed_is_whole(tmp_path: Path, killed_after: int) -> None:
+async def test_every_root_that_was_put_when_the_process_was_killed_is_whole(tmp_path: Path, killed_after: int) -> None:
     folder = tmp_path / "blocks"
     with child(folder, "a", MANY) as first, child(folder, "b", MANY) as second:
         for process in (first, second):
@@ -100,36 +100,30 @@ def test_every_root_that_was_put_when_the_process_was_killed_is_whole(tmp_path: 
                     break
             process.kill()
 
-    async def after() -> None:
-        for peer in ("a", "b"):
-            async with storage_in(folder, peer) as store:
-                roots = set(await store.roots())
-                updates = [published(f"{peer} {number}", *payloads(20, seed=number)) for number in range(1000)]
-                done = [update for update in updates if update.root in roots]
-                assert len(done) == len(roots)
-                assert 3 <= len(roots) <= 5
-                for update in done:
-                    assert same(await fetched(store, update.cids), update)
-
-    trio.run(after)
+    for peer in ("a", "b"):
+        async with storage_in(folder, peer) as store:
+            roots = set(await store.roots())
+            updates = [published(f"{peer} {number}", *payloads(20, seed=number)) for number in range(1000)]
+            done = [update for update in updates if update.root in roots]
+            assert len(done) == len(roots)
+            assert 3 <= len(roots) <= 5
+            for update in done:
+                assert same(await fetched(store, update.cids), update)
 
 
-def test_a_peer_reads_what_another_process_puts_while_it_runs(tmp_path: Path) -> None:
+async def test_a_peer_reads_what_another_process_puts_while_it_runs(tmp_path: Path) -> None:
     folder = tmp_path / "blocks"
     half = "update = published('half', *payloads(30)); await store.put(update.root, slowly(update.blocks)); print('done', flush=True)"
 
-    async def watch() -> None:
-        update = published("half", *payloads(30))
-        async with storage_in(folder, "b") as reader:
-            with child(folder, "a", half) as process:
-                assert lines(process).readline() == "half way\n"
-                with pytest.raises(UnavailableError) as caught:
-                    await fetched(reader, update.cids)
-                assert set(caught.value.missing) == set(update.cids)
-                assert process.stdin is not None
-                process.stdin.write("\n")
-                process.stdin.flush()
-                assert lines(process).readline() == "done\n"
-            assert same(await fetched(reader, update.cids), update)
-
-    trio.run(watch)
+    update = published("half", *payloads(30))
+    async with storage_in(folder, "b") as reader:
+        with child(folder, "a", half) as process:
+            assert lines(process).readline() == "half way\n"
+            with pytest.raises(UnavailableError) as caught:
+                await fetched(reader, update.cids)
+            assert set(caught.value.missing) == set(update.cids)
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert lines(process).readline() == "done\n"
+        assert same(await fetched(reader, update.cids), update)

@@ -18,17 +18,14 @@ BESIDE = Path(trio.__file__).parent
     [(BESIDE.with_name("trio_websocket") / "reading.py", True), (BESIDE.with_name("trio_mine.py"), True), (BESIDE / "_socket.py", False)],
     ids=["a package beside it", "a file beside it", "trio"],
 )
-def test_a_file_whose_name_begins_as_trios_does_is_told(path: Path, shown: bool) -> None:
+async def test_a_file_whose_name_begins_as_trios_does_is_told(path: Path, shown: bool) -> None:
     there = {"trio": trio}
     exec(compile("async def reading():\n    await trio.sleep_forever()\n", str(path), "exec"), there)
 
-    async def main() -> str:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(there["reading"])  # type: ignore[arg-type]
-            await trio.testing.wait_all_tasks_blocked()
-            [task] = nursery.child_tasks
-            words = awaited(task)
-            nursery.cancel_scope.cancel()
-        return words
-
-    assert (f"reading() at {path.name}:2" in trio.run(main)) is shown
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(there["reading"])  # type: ignore[arg-type]
+        await trio.testing.wait_all_tasks_blocked()
+        [task] = nursery.child_tasks
+        words = awaited(task)
+        nursery.cancel_scope.cancel()
+    assert (f"reading() at {path.name}:2" in words) is shown

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import learnae
-from learnae.identity.swarms import SwarmKey
+from learnae.lowlevel import SwarmKey
 from tests.support.random_walk import RandomWalker, train_until
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from learnae_iota.calls import meet
 from learnae_iota.line import NodeApi
 from learnae_iota.node import TangleNode
 from learnae_iota.options import IotaAnnouncerOptions
-from tests.support.limits import run
 from tests.support.tangle import FakeNode
 from tests.support.tangle.talk import announce, listening
 
@@ -50,19 +49,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     return clock
 
 
-def test_a_listener_hears_on_when_the_clock_of_its_machine_is_set(node: FakeNode, learnae_contexts: Contexts, clock: SetClock) -> None:
-    async def test() -> None:
-        options = IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2)
-        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
-            await announce(a, b"before", b"1")
-            await ear.hears(b"before")
-            clock.off_seconds = 0.0
-            async with IotaAnnouncer(options, learnae_contexts("b")) as b:
-                await announce(b, b"after", b"2")
-                await ear.hears(b"after")
-            assert not ear.failed.is_set()
-
-    run(test)
+async def test_a_listener_hears_on_when_the_clock_of_its_machine_is_set(
+    node: FakeNode, learnae_contexts: Contexts, clock: SetClock
+) -> None:
+    options = IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2)
+    async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+        await announce(a, b"before", b"1")
+        await ear.hears(b"before")
+        clock.off_seconds = 0.0
+        async with IotaAnnouncer(options, learnae_contexts("b")) as b:
+            await announce(b, b"after", b"2")
+            await ear.hears(b"after")
+        assert not ear.failed.is_set()
 
 
 def test_without_a_clock_of_its_own_a_machine_goes_by_that_of_the_node(node: FakeNode, clock: SetClock) -> None:
@@ -109,36 +107,30 @@ def test_a_node_without_a_clock_tells_nothing_to_a_machine_without_one(told: flo
     line.close()
 
 
-def test_peers_hear_each_other_though_the_node_of_one_lies_about_the_time(learnae_contexts: Contexts) -> None:
-    async def test() -> None:
-        with FakeNode().running() as liar, FakeNode().running() as honest:
-            honest.transactions = liar.transactions
-            liar.ahead_seconds = 86_400.0
-            near, far = (IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2) for node in (honest, liar))
-            async with (
-                IotaAnnouncer(near, learnae_contexts("a")) as a,
-                IotaAnnouncer(far, learnae_contexts("b")) as b,
-                listening(a) as ear,
-                listening(b) as other,
-            ):
-                await announce(b, b"from b", b"1")
-                await ear.hears(b"from b")
-                await announce(a, b"from a", b"2")
-                await other.hears(b"from a")
-
-    run(test)
+async def test_peers_hear_each_other_though_the_node_of_one_lies_about_the_time(learnae_contexts: Contexts) -> None:
+    with FakeNode().running() as liar, FakeNode().running() as honest:
+        honest.transactions = liar.transactions
+        liar.ahead_seconds = 86_400.0
+        near, far = (IotaAnnouncerOptions(nodes=(node.url,), poll_seconds=0.2) for node in (honest, liar))
+        async with (
+            IotaAnnouncer(near, learnae_contexts("a")) as a,
+            IotaAnnouncer(far, learnae_contexts("b")) as b,
+            listening(a) as ear,
+            listening(b) as other,
+        ):
+            await announce(b, b"from b", b"1")
+            await ear.hears(b"from b")
+            await announce(a, b"from a", b"2")
+            await other.hears(b"from a")
 
 
-def test_a_node_whose_clock_is_set_is_asked_again_in_the_end(
+async def test_a_node_whose_clock_is_set_is_asked_again_in_the_end(
     node: FakeNode, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test() -> None:
-        one = TangleNode(node.url, 5.0, learnae_contexts("a").in_thread)
-        await one.call(meet)
-        node.ahead_seconds = 5000.0
-        assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(0.0, abs=10.0)
-        monkeypatch.setattr("learnae_iota.line.CLOCK_SECONDS", 0.0)
-        assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(5000.0, abs=10.0)
-        one.close()
-
-    run(test)
+    one = TangleNode(node.url, 5.0, learnae_contexts("a").in_thread)
+    await one.call(meet)
+    node.ahead_seconds = 5000.0
+    assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(0.0, abs=10.0)
+    monkeypatch.setattr("learnae_iota.line.CLOCK_SECONDS", 0.0)
+    assert await one.call(lambda line: line.ahead_seconds) == pytest.approx(5000.0, abs=10.0)
+    one.close()

@@ -16,7 +16,7 @@ import attrs
 import psutil
 import pytest
 
-from learnae.errors import ConfigError
+from learnae import ConfigError
 from learnae_iota.command import ports_from
 from learnae_iota.devnet import Tangle, free_ports
 

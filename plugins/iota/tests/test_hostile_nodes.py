@@ -20,7 +20,6 @@ from learnae_iota.options import IotaAnnouncerOptions
 from learnae_iota.pace import FASTEST_SECONDS, LONGEST_REST_SECONDS, PollingPace
 from learnae_iota.places import Places
 from learnae_iota.transactions import NOTHING, make
-from tests.support.limits import run
 from tests.support.tangle import FakeNode
 from tests.support.tangle.talk import announce, announced, listening
 
@@ -101,70 +100,58 @@ def test_no_size_of_a_chunk_makes_more_be_read_than_an_answer_may_have(size: byt
     assert sent <= 2 * ANSWER_BYTES
 
 
-def test_a_node_that_bends_http_is_given_up_in_favour_of_another(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_node_that_bends_http_is_given_up_in_favour_of_another(nodes: Any, learnae_contexts: Contexts) -> None:
     second = nodes()
 
-    async def test() -> None:
-        with answering(lambda caller: caller.sendall(CHUNKED + b"-5\r\n")) as address:
-            async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(f"http://{address}", second.url)), learnae_contexts("a")) as a:
-                await announce(a, b"hello")
-        assert second.asked["broadcastTransactions"] == 1
-
-    run(test)
+    with answering(lambda caller: caller.sendall(CHUNKED + b"-5\r\n")) as address:
+        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(f"http://{address}", second.url)), learnae_contexts("a")) as a:
+            await announce(a, b"hello")
+    assert second.asked["broadcastTransactions"] == 1
 
 
-def test_a_node_that_answers_by_drops_is_given_up_in_favour_of_another(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_node_that_answers_by_drops_is_given_up_in_favour_of_another(nodes: Any, learnae_contexts: Contexts) -> None:
     first, second = nodes(), nodes()
     second.transactions = first.transactions
 
-    async def test() -> None:
-        options = IotaAnnouncerOptions(nodes=(first.url, second.url), silence_seconds=SILENCE, poll_seconds=0.2)
-        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
-            await announced(a, b"before")
-            await ear.hears(b"before")
-            first.dripping = True
-            await announced(a, b"meanwhile")
-            await ear.hears(b"meanwhile")
-            first.dripping = False
-
-    run(test)
+    options = IotaAnnouncerOptions(nodes=(first.url, second.url), silence_seconds=SILENCE, poll_seconds=0.2)
+    async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+        await announced(a, b"before")
+        await ear.hears(b"before")
+        first.dripping = True
+        await announced(a, b"meanwhile")
+        await ear.hears(b"meanwhile")
+        first.dripping = False
 
 
 @pytest.mark.parametrize("drop", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["a status line", "continuations"])
-def test_nothing_that_comes_by_drops_is_waited_for(drop: bytes, learnae_contexts: Contexts) -> None:
+async def test_nothing_that_comes_by_drops_is_waited_for(drop: bytes, learnae_contexts: Contexts) -> None:
     def drip(caller: socket.socket) -> None:
         while True:
             caller.sendall(drop)
             time.sleep(0.01)
 
-    async def test() -> None:
-        with answering(drip) as address:
-            options = IotaAnnouncerOptions(nodes=(f"http://{address}",), silence_seconds=SILENCE)
-            async with IotaAnnouncer(options, learnae_contexts("a")) as a:
-                with pytest.raises(UnavailableError, match=r"takes too long|put off again and again"):
-                    await announce(a, b"hello")
-
-    run(test)
+    with answering(drip) as address:
+        options = IotaAnnouncerOptions(nodes=(f"http://{address}",), silence_seconds=SILENCE)
+        async with IotaAnnouncer(options, learnae_contexts("a")) as a:
+            with pytest.raises(UnavailableError, match=r"takes too long|put off again and again"):
+                await announce(a, b"hello")
 
 
-def test_work_between_two_answers_has_all_the_time_it_needs(
+async def test_work_between_two_answers_has_all_the_time_it_needs(
     nodes: Any, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof of work of this machine may take minutes."""
     node = nodes()
     monkeypatch.setattr("learnae_iota.line.PATIENCE", 0.25)
 
-    async def test() -> None:
-        one = TangleNode(node.url, 4.0, learnae_contexts("a").in_thread)
+    one = TangleNode(node.url, 4.0, learnae_contexts("a").in_thread)
 
-        def work(line: NodeApi) -> bool:
-            time.sleep(1.2)
-            return bool(line.ask("getNodeInfo"))
+    def work(line: NodeApi) -> bool:
+        time.sleep(1.2)
+        return bool(line.ask("getNodeInfo"))
 
-        assert await one.call(work)
-        one.close()
-
-    run(test)
+    assert await one.call(work)
+    one.close()
 
 
 def test_after_a_look_of_minutes_the_pause_has_an_end() -> None:
@@ -175,7 +162,7 @@ def test_after_a_look_of_minutes_the_pause_has_an_end() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 502])
 @pytest.mark.parametrize("command", ["broadcastTransactions", "attachToTangle"])
-def test_a_node_that_takes_no_transactions_is_passed_over_and_still_listened_to(
+async def test_a_node_that_takes_no_transactions_is_passed_over_and_still_listened_to(
     status: int, command: str, nodes: Any, learnae_contexts: Contexts
 ) -> None:
     first, second = nodes(), nodes()
@@ -184,60 +171,50 @@ def test_a_node_that_takes_no_transactions_is_passed_over_and_still_listened_to(
     second.misbehave = lambda asked: (500, b"") if asked == "findTransactions" else None
     work = "node" if command == "attachToTangle" else "local"
 
-    async def test() -> None:
-        options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2, proof_of_work=work)
-        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
-            await announce(a, b"hello")
-            await ear.hears(b"hello")
-            assert not ear.failed.is_set()
-        assert second.asked["broadcastTransactions"] == 1
-
-    run(test)
+    options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2, proof_of_work=work)
+    async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+        await announce(a, b"hello")
+        await ear.hears(b"hello")
+        assert not ear.failed.is_set()
+    assert second.asked["broadcastTransactions"] == 1
 
 
-def test_what_no_node_takes_is_told_with_the_cause(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_what_no_node_takes_is_told_with_the_cause(nodes: Any, learnae_contexts: Contexts) -> None:
     node = nodes()
     node.misbehave = lambda asked: (401, b'{"error":"protected"}') if asked == "broadcastTransactions" else None
 
-    async def test() -> None:
-        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(node.url,)), learnae_contexts("a")) as a:
-            with pytest.raises(UnavailableError, match="takes no transactions: broadcastTransactions: 401 protected"):
-                await announce(a, b"hello")
-
-    run(test)
+    async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(node.url,)), learnae_contexts("a")) as a:
+        with pytest.raises(UnavailableError, match="takes no transactions: broadcastTransactions: 401 protected"):
+            await announce(a, b"hello")
 
 
 INVALID = (400, b'{"error":"Invalid transaction hash"}')
 
 
-def test_a_node_that_calls_sound_transactions_invalid_silences_nobody_and_is_asked_last(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_node_that_calls_sound_transactions_invalid_silences_nobody_and_is_asked_last(
+    nodes: Any, learnae_contexts: Contexts
+) -> None:
     first, second = nodes(), nodes()
     second.transactions = first.transactions
     first.misbehave = lambda asked: INVALID if asked == "broadcastTransactions" else None
 
-    async def test() -> None:
-        options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2)
-        async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
-            for number in range(3):
-                await announce(a, b"hello %d" % number)
-                await ear.hears(b"hello %d" % number)
-        assert (first.asked["broadcastTransactions"], second.asked["broadcastTransactions"]) == (1, 3)
-
-    run(test)
+    options = IotaAnnouncerOptions(nodes=(first.url, second.url), poll_seconds=0.2)
+    async with IotaAnnouncer(options, learnae_contexts("a")) as a, listening(a) as ear:
+        for number in range(3):
+            await announce(a, b"hello %d" % number)
+            await ear.hears(b"hello %d" % number)
+    assert (first.asked["broadcastTransactions"], second.asked["broadcastTransactions"]) == (1, 3)
 
 
-def test_a_transaction_that_all_nodes_call_invalid_is_told_with_what_to_mend(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_transaction_that_all_nodes_call_invalid_is_told_with_what_to_mend(nodes: Any, learnae_contexts: Contexts) -> None:
     both = nodes(), nodes()
     for node in both:
         node.misbehave = lambda asked: INVALID if asked == "broadcastTransactions" else None
 
-    async def test() -> None:
-        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=tuple(node.url for node in both)), learnae_contexts("a")) as a:
-            with pytest.raises(UnavailableError, match="weight_magnitude"):
-                await announce(a, b"hello")
-        assert all(node.asked["broadcastTransactions"] for node in both)
-
-    run(test)
+    async with IotaAnnouncer(IotaAnnouncerOptions(nodes=tuple(node.url for node in both)), learnae_contexts("a")) as a:
+        with pytest.raises(UnavailableError, match="weight_magnitude"):
+            await announce(a, b"hello")
+    assert all(node.asked["broadcastTransactions"] for node in both)
 
 
 def test_a_node_that_would_list_a_million_transactions_is_asked_for_fewer(nodes: Any) -> None:

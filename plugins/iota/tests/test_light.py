@@ -15,14 +15,12 @@ import attrs
 import pytest
 import trio
 
-from learnae import ConfigError, Heard, UnavailableError
-from learnae.identity.envelopes import SAMPLE_BYTES
+from learnae import ConfigError, Heard, Kind, PeerId, UnavailableError
 from learnae.identity.keys import Admission
-from learnae.identity.swarms import SwarmIdentity, SwarmKey
+from learnae.lowlevel import SAMPLE_BYTES, Sample, SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import AnnouncementKind, PeerId, Sample
 from learnae.testing.context import make_runtime
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.light import Sensor
@@ -61,7 +59,7 @@ def node() -> Iterator[FakeNode]:
 
 
 @pytest.mark.parametrize("key", [None, SwarmKey.generate()], ids=["open", "private"])
-def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
+async def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
     key: SwarmKey | None, shared_tangle: Tangle, learnae_contexts: Callable[[str], Context], tmp_path: Path
 ) -> None:
     swarm = SwarmIdentity(f"weather {tmp_path}", key)
@@ -75,17 +73,14 @@ def test_samples_of_a_sensor_process_are_heard_verified_and_counted(
         if entry := next(iter(receiver.inbox.known.values()), None):
             heard.append(entry.entries[AnnouncementKind.SAMPLE].announcement)
 
-    async def test() -> None:
-        with trio.fail_after(LIMIT):
-            async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(here,)), context) as announcer, trio.open_nursery() as nursery:
-                nursery.start_soon(announcer.listen, [swarm.channel], hear)
-                sensor = partial(run_sensor, swarm, there, tmp_path / "sensor", readings)
-                assert await trio.to_thread.run_sync(sensor) == [1, 2, 3, 4, 5]
-                while not heard or heard[-1].number < len(readings):  # noqa: ASYNC110  # what is heard is told by a callback
-                    await trio.sleep(0.05)
-                nursery.cancel_scope.cancel()
-
-    trio.run(test)
+    with trio.fail_after(LIMIT):
+        async with IotaAnnouncer(IotaAnnouncerOptions(nodes=(here,)), context) as announcer, trio.open_nursery() as nursery:
+            nursery.start_soon(announcer.listen, [swarm.channel], hear)
+            sensor = partial(run_sensor, swarm, there, tmp_path / "sensor", readings)
+            assert await trio.to_thread.run_sync(sensor) == [1, 2, 3, 4, 5]
+            while not heard or heard[-1].number < len(readings):  # noqa: ASYNC110  # what is heard is told by a callback
+                await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
     assert heard[-1].body == Sample(readings[-1])
     assert {announcement.body for announcement in heard} <= {Sample(reading) for reading in readings}
     assert not receiver.refusals.keys() - {"duplicate", "replay"}

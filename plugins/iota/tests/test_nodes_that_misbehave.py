@@ -74,83 +74,71 @@ def options(*nodes: FakeNode, **others: Any) -> IotaAnnouncerOptions:
 
 
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
-def test_a_node_that_answers_nonsense_is_unavailable_and_works_once_it_is_well(
+async def test_a_node_that_answers_nonsense_is_unavailable_and_works_once_it_is_well(
     answer: tuple[int, bytes], nodes: Any, learnae_contexts: Contexts
 ) -> None:
     node = nodes()
 
-    async def test() -> None:
-        async with IotaAnnouncer(options(node), learnae_contexts("a")) as a, listening(a) as ear:
-            await announce(a, b"before")
-            await ear.hears(b"before")
-            node.misbehave = lambda command: answer
-            with pytest.raises(UnavailableError):
-                await announce(a, b"meanwhile")
-            with pytest.raises(UnavailableError):
-                await a.listen(["c"], lambda heard: None)
-            node.misbehave = lambda command: None
-            await ear.hears(b"meanwhile")
-
-    run(test)
+    async with IotaAnnouncer(options(node), learnae_contexts("a")) as a, listening(a) as ear:
+        await announce(a, b"before")
+        await ear.hears(b"before")
+        node.misbehave = lambda command: answer
+        with pytest.raises(UnavailableError):
+            await announce(a, b"meanwhile")
+        with pytest.raises(UnavailableError):
+            await a.listen(["c"], lambda heard: None)
+        node.misbehave = lambda command: None
+        await ear.hears(b"meanwhile")
 
 
 @pytest.mark.parametrize("answer", [NONSENSE["wrong types"], NONSENSE["a refusal"]])
-def test_no_call_that_is_answered_by_nonsense_breaks_more_than_itself(
+async def test_no_call_that_is_answered_by_nonsense_breaks_more_than_itself(
     answer: tuple[int, bytes], nodes: Any, learnae_contexts: Contexts
 ) -> None:
     node = nodes()
 
-    async def test() -> None:
-        async with IotaAnnouncer(options(node), learnae_contexts("a")) as a, listening(a) as ear:
-            for bad in ("findTransactions", "getTrytes", "getTransactionsToApprove", "broadcastTransactions", "getNodeAPIConfiguration"):
-                node.misbehave = lambda command, bad=bad: answer if command == bad else None
-                with trio.move_on_after(1.0):
-                    await announced(a, b"one")
-                node.misbehave = lambda command: None
-                await announced(a, bad.encode())
-                await ear.hears(bad.encode())
-
-    run(test)
+    async with IotaAnnouncer(options(node), learnae_contexts("a")) as a, listening(a) as ear:
+        for bad in ("findTransactions", "getTrytes", "getTransactionsToApprove", "broadcastTransactions", "getNodeAPIConfiguration"):
+            node.misbehave = lambda command, bad=bad: answer if command == bad else None
+            with trio.move_on_after(1.0):
+                await announced(a, b"one")
+            node.misbehave = lambda command: None
+            await announced(a, bad.encode())
+            await ear.hears(bad.encode())
 
 
-def test_a_silent_node_is_given_up_in_favour_of_another_and_taken_again(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_silent_node_is_given_up_in_favour_of_another_and_taken_again(nodes: Any, learnae_contexts: Contexts) -> None:
     first, second = nodes(), nodes()
 
     def silent(command: str) -> None:
         time.sleep(2.0)
 
-    async def test() -> None:
-        with capture_logs() as logs:
-            async with IotaAnnouncer(options(first, second), learnae_contexts("a")) as a:
-                await announce(a, b"at the first")
-                first.misbehave = silent
-                await announce(a, b"at the second")
-                await announce(a, b"at the second too")
-                first.misbehave = lambda command: None
-                while first.asked["broadcastTransactions"] < 2:
-                    await announce(a, b"at the first again")
-                    await trio.sleep(0.05)
-        assert [entry["event"] for entry in logs] == ["iota.node_lost", "iota.node_back"]
-
-    run(test)
+    with capture_logs() as logs:
+        async with IotaAnnouncer(options(first, second), learnae_contexts("a")) as a:
+            await announce(a, b"at the first")
+            first.misbehave = silent
+            await announce(a, b"at the second")
+            await announce(a, b"at the second too")
+            first.misbehave = lambda command: None
+            while first.asked["broadcastTransactions"] < 2:
+                await announce(a, b"at the first again")
+                await trio.sleep(0.05)
+    assert [entry["event"] for entry in logs] == ["iota.node_lost", "iota.node_back"]
 
 
-def test_a_slow_node_is_waited_for(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_slow_node_is_waited_for(nodes: Any, learnae_contexts: Contexts) -> None:
     node = nodes()
 
     def slow(command: str) -> None:
         time.sleep(0.3)
 
-    async def test() -> None:
-        node.misbehave = slow
-        async with IotaAnnouncer(options(node, silence_seconds=5.0), learnae_contexts("a")) as a, listening(a) as ear:
-            await announce(a, b"hello")
-            await ear.hears(b"hello")
-
-    run(test)
+    node.misbehave = slow
+    async with IotaAnnouncer(options(node, silence_seconds=5.0), learnae_contexts("a")) as a, listening(a) as ear:
+        await announce(a, b"hello")
+        await ear.hears(b"hello")
 
 
-def test_a_call_that_is_cancelled_is_cut_off(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_a_call_that_is_cancelled_is_cut_off(nodes: Any, learnae_contexts: Contexts) -> None:
     node, asked, closed = nodes(), threading.Semaphore(0), threading.Event()
     waited_for: list[str] = []
 
@@ -165,15 +153,12 @@ def test_a_call_that_is_cancelled_is_cut_off(nodes: Any, learnae_contexts: Conte
             assert await trio.to_thread.run_sync(partial(asked.acquire, timeout=LIMIT))
             nursery.cancel_scope.cancel()
 
-    async def test() -> None:
-        async with IotaAnnouncer(options(node, silence_seconds=60.0), learnae_contexts("a")) as a:
-            await announce(a, b"before")
-            node.misbehave = silent
-            await cut_off(a.listen, ["c"], lambda heard: None)
-            await cut_off(announce, a, b"meanwhile")
-        closed.set()
-
-    run(test)
+    async with IotaAnnouncer(options(node, silence_seconds=60.0), learnae_contexts("a")) as a:
+        await announce(a, b"before")
+        node.misbehave = silent
+        await cut_off(a.listen, ["c"], lambda heard: None)
+        await cut_off(announce, a, b"meanwhile")
+    closed.set()
     assert not waited_for
 
 
@@ -198,69 +183,57 @@ def test_nothing_reachable_at_first_is_no_error_and_the_newest_is_sent_in_the_en
         node.stop()
 
 
-def test_an_announcer_can_be_opened_again(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_an_announcer_can_be_opened_again(nodes: Any, learnae_contexts: Contexts) -> None:
     """As the core does after an outage."""
     node = nodes()
 
-    async def test() -> None:
-        announcer = IotaAnnouncer(options(node), learnae_contexts("a"))
-        async with announcer:
-            await announce(announcer, b"before")
-            node.stop()
-            with pytest.raises(UnavailableError):
-                await announce(announcer, b"meanwhile")
-        node.start()
-        async with announcer, listening(announcer) as ear:
-            await announced(announcer, b"after")
-            await ear.hears(b"after")
-
-    run(test)
+    announcer = IotaAnnouncer(options(node), learnae_contexts("a"))
+    async with announcer:
+        await announce(announcer, b"before")
+        node.stop()
+        with pytest.raises(UnavailableError):
+            await announce(announcer, b"meanwhile")
+    node.start()
+    async with announcer, listening(announcer) as ear:
+        await announced(announcer, b"after")
+        await ear.hears(b"after")
 
 
-def test_what_was_sent_during_an_outage_of_the_listener_is_backlog(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_what_was_sent_during_an_outage_of_the_listener_is_backlog(nodes: Any, learnae_contexts: Contexts) -> None:
     node, other = nodes(), nodes()
     other.transactions = node.transactions
 
-    async def test() -> None:
-        here, there = IotaAnnouncer(options(node), learnae_contexts("a")), IotaAnnouncer(options(other), learnae_contexts("b"))
-        async with here, there, listening(here) as ear:
-            await announce(there, b"live", b"1")
-            await ear.hears(b"live")
-            node.stop()
-            await announce(there, b"meanwhile", b"2")
-            await ear.failed.wait()
-            await trio.to_thread.run_sync(node.start)
-            assert (await ear.hears(b"meanwhile")).backlog
-
-    run(test)
+    here, there = IotaAnnouncer(options(node), learnae_contexts("a")), IotaAnnouncer(options(other), learnae_contexts("b"))
+    async with here, there, listening(here) as ear:
+        await announce(there, b"live", b"1")
+        await ear.hears(b"live")
+        node.stop()
+        await announce(there, b"meanwhile", b"2")
+        await ear.failed.wait()
+        await trio.to_thread.run_sync(node.start)
+        assert (await ear.hears(b"meanwhile")).backlog
 
 
-def test_without_milestones_parents_are_those_of_the_swarm(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_without_milestones_parents_are_those_of_the_swarm(nodes: Any, learnae_contexts: Contexts) -> None:
     node = nodes()
     node.milestones = False
 
-    async def test() -> None:
-        async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
-            await announce(a, b"first")
-            known = set(node.transactions)
-            await announce(a, b"second")
-            (new,) = set(node.transactions) - known
-            assert {node.transactions[new][2430:2511], node.transactions[new][2511:2592]} == known
-
-    run(test)
+    async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
+        await announce(a, b"first")
+        known = set(node.transactions)
+        await announce(a, b"second")
+        (new,) = set(node.transactions) - known
+        assert {node.transactions[new][2430:2511], node.transactions[new][2511:2592]} == known
 
 
-def test_too_little_work_is_told_with_what_to_change(nodes: Any, learnae_contexts: Contexts) -> None:
+async def test_too_little_work_is_told_with_what_to_change(nodes: Any, learnae_contexts: Contexts) -> None:
     node = nodes()
     refusal = 400, b'{"error":"Invalid transaction hash"}'
     node.misbehave = lambda command: refusal if command == "broadcastTransactions" else None
 
-    async def test() -> None:
-        async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
-            with pytest.raises(UnavailableError, match=r"Invalid transaction hash; weight_magnitude must be"):
-                await announce(a, b"hello")
-
-    run(test)
+    async with IotaAnnouncer(options(node), learnae_contexts("a")) as a:
+        with pytest.raises(UnavailableError, match=r"Invalid transaction hash; weight_magnitude must be"):
+            await announce(a, b"hello")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:14265", "ftp://a", "http://", "http://a:0", "http://a:99999", "http://a b", ""])

@@ -14,7 +14,6 @@ import trio
 from learnae_iota.announcer import IotaAnnouncer
 from learnae_iota.curl import TRANSACTION_TRYTES
 from learnae_iota.options import IotaAnnouncerOptions
-from tests.support.limits import run
 from tests.support.tangle import FakeNode
 from tests.support.tangle.fake_node import Answer
 from tests.support.tangle.talk import announced, listening
@@ -63,48 +62,42 @@ def brings_others(command: str) -> Answer | None:
 
 @pytest.mark.parametrize("misbehave", [lists_nothing, lists_much_and_brings_it_slowly, brings_others])
 @pytest.mark.parametrize("when", ["live", "backlog"])
-def test_what_the_first_node_keeps_back_is_heard_from_the_second(
+async def test_what_the_first_node_keeps_back_is_heard_from_the_second(
     two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts, misbehave: Any, when: str
 ) -> None:
     first, second = two_nodes
     first.transactions = second.transactions
     first.misbehave = misbehave
 
-    async def test() -> None:
-        honest, victim = IotaAnnouncer(at(second), learnae_contexts("honest")), IotaAnnouncer(at(first, second), learnae_contexts("victim"))
-        async with honest, victim:
-            if when == "backlog":
+    honest, victim = IotaAnnouncer(at(second), learnae_contexts("honest")), IotaAnnouncer(at(first, second), learnae_contexts("victim"))
+    async with honest, victim:
+        if when == "backlog":
+            await announced(honest, b"hello")
+        async with listening(victim) as ear:
+            if when == "live":
                 await announced(honest, b"hello")
-            async with listening(victim) as ear:
-                if when == "live":
-                    await announced(honest, b"hello")
-                await ear.hears(b"hello")
-
-    run(test)
+            await ear.hears(b"hello")
 
 
-def test_what_two_nodes_bring_is_heard_once(two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts) -> None:
+async def test_what_two_nodes_bring_is_heard_once(two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts) -> None:
     first, second = two_nodes
     first.transactions = second.transactions
 
-    async def test() -> None:
-        honest, reader = IotaAnnouncer(at(second), learnae_contexts("honest")), IotaAnnouncer(at(first, second), learnae_contexts("reader"))
-        async with honest, reader, listening(reader) as ear:
-            for number in range(5):
-                await announced(honest, b"%d" % number)
-                await ear.hears(b"%d" % number)
-            brought = second.asked["getTrytes"]
-            while second.asked["getTrytes"] == brought:  # noqa: ASYNC110  # it tells nobody
-                await trio.sleep(0.05)
-            await announced(honest, b"last")
-            await ear.hears(b"last")
-            assert [heard.message for heard in ear.heard] == [b"0", b"1", b"2", b"3", b"4", b"last"]
-
-    run(test)
+    honest, reader = IotaAnnouncer(at(second), learnae_contexts("honest")), IotaAnnouncer(at(first, second), learnae_contexts("reader"))
+    async with honest, reader, listening(reader) as ear:
+        for number in range(5):
+            await announced(honest, b"%d" % number)
+            await ear.hears(b"%d" % number)
+        brought = second.asked["getTrytes"]
+        while second.asked["getTrytes"] == brought:  # noqa: ASYNC110  # it tells nobody
+            await trio.sleep(0.05)
+        await announced(honest, b"last")
+        await ear.hears(b"last")
+        assert [heard.message for heard in ear.heard] == [b"0", b"1", b"2", b"3", b"4", b"last"]
 
 
 @pytest.mark.parametrize("swallowing", [0, 1], ids=["first", "second"])
-def test_what_one_node_swallows_is_given_to_the_other(
+async def test_what_one_node_swallows_is_given_to_the_other(
     two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts, swallowing: int
 ) -> None:
     def swallows(command: str) -> Answer | None:
@@ -113,27 +106,21 @@ def test_what_one_node_swallows_is_given_to_the_other(
     two_nodes[swallowing].misbehave = swallows
     sound = two_nodes[1 - swallowing]
 
-    async def test() -> None:
-        honest, victim = IotaAnnouncer(at(sound), learnae_contexts("honest")), IotaAnnouncer(at(*two_nodes), learnae_contexts("victim"))
-        async with honest, victim, listening(honest) as ear:
-            for number in range(2):
-                await announced(victim, b"%d" % number)
-                await ear.hears(b"%d" % number)
-
-    run(test)
+    honest, victim = IotaAnnouncer(at(sound), learnae_contexts("honest")), IotaAnnouncer(at(*two_nodes), learnae_contexts("victim"))
+    async with honest, victim, listening(honest) as ear:
+        for number in range(2):
+            await announced(victim, b"%d" % number)
+            await ear.hears(b"%d" % number)
 
 
-def test_what_two_nodes_of_one_tangle_have_is_sent_once(two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts) -> None:
+async def test_what_two_nodes_of_one_tangle_have_is_sent_once(two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts) -> None:
     first, second = two_nodes
     first.transactions = second.transactions
 
-    async def test() -> None:
-        async with IotaAnnouncer(at(first, second), learnae_contexts("a")) as a:
-            await announced(a, b"hello")
-            while not second.asked["getTrytes"]:  # noqa: ASYNC110  # it tells nobody
-                await trio.sleep(0.05)
-            await announced(a, b"another")
-        assert second.asked["broadcastTransactions"] == 0
-        assert len(second.transactions) == 2
-
-    run(test)
+    async with IotaAnnouncer(at(first, second), learnae_contexts("a")) as a:
+        await announced(a, b"hello")
+        while not second.asked["getTrytes"]:  # noqa: ASYNC110  # it tells nobody
+            await trio.sleep(0.05)
+        await announced(a, b"another")
+    assert second.asked["broadcastTransactions"] == 0
+    assert len(second.transactions) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from learnae.errors import ConfigError, UnavailableError
+from learnae import ConfigError, UnavailableError
 from learnae_iota.devnet import HornetProcess, Tangle, free_ports
 from learnae_iota.pyota import load_pyota
 

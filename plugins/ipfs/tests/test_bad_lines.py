@@ -14,9 +14,8 @@ import pytest
 import trio
 
 from learnae import Block, UnavailableError
-from learnae.content.cids import raw_cid
 from learnae.http import client
-from learnae.records import BLOCK_BYTES
+from learnae.lowlevel import BLOCK_BYTES, raw_cid
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.search import FINDS

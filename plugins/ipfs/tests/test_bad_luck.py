@@ -10,12 +10,10 @@ import pytest
 import trio
 
 from learnae import Block, UnavailableError
-from learnae.content.cids import raw_cid
-from learnae.records import BLOCK_BYTES
+from learnae.lowlevel import BLOCK_BYTES, raw_cid
 from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
-from tests.support.limits import run
 
 if TYPE_CHECKING:
     from learnae import Context
@@ -39,23 +37,20 @@ def killing(kubo: Any, blocks: tuple[Block, ...]) -> Iterator[Block]:
         yield block
 
 
-def test_a_daemon_killed_during_put_is_unavailable_and_works_again_on_its_repo(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_daemon_killed_during_put_is_unavailable_and_works_again_on_its_repo(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo = new_kubo()
 
-    async def test() -> None:
-        async with storage_at(kubo.address, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            with pytest.raises(UnavailableError):
-                await store.put(LARGE.root, killing(kubo, LARGE.blocks))
-        await trio.to_thread.run_sync(kubo.start)
-        async with storage_at(kubo.address, learnae_contexts("a")) as store:
-            assert list(await store.roots()) == [UPDATE.root]
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        with pytest.raises(UnavailableError):
+            await store.put(LARGE.root, killing(kubo, LARGE.blocks))
+    await trio.to_thread.run_sync(kubo.start)
+    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+        assert list(await store.roots()) == [UPDATE.root]
+        assert same(await fetched(store, UPDATE.cids), UPDATE)
 
 
-def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo, found = new_kubo(), list[Block]()
 
     def deliver(block: Block) -> None:
@@ -63,29 +58,23 @@ def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_k
         if len(found) == 5:
             kubo.kill()
 
-    async def test() -> None:
-        async with storage_at(kubo.address, learnae_contexts("a")) as store:
-            await store.put(LARGE.root, LARGE.blocks)
-            with pytest.raises(UnavailableError) as caught:
-                await store.get(LARGE.cids, deliver)
-        assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
-
-    run(test)
+    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+        await store.put(LARGE.root, LARGE.blocks)
+        with pytest.raises(UnavailableError) as caught:
+            await store.get(LARGE.cids, deliver)
+    assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
 
 
-def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, learnae_contexts: Contexts) -> None:
     theirs = shared_kubo.ipfs("add", "-q", "--pin-name=theirs", data=b"somebody else's")
 
-    async def test() -> None:
-        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await trio.to_thread.run_sync(shared_kubo.ipfs, "pin", "add", "--name=mine", UPDATE.root)  # takes the pin over
-            await store.drop(UPDATE.root)
-            assert list(await store.roots()) == []
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.drop(UPDATE.root)
-
-    run(test)
+    async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await trio.to_thread.run_sync(shared_kubo.ipfs, "pin", "add", "--name=mine", UPDATE.root)  # takes the pin over
+        await store.drop(UPDATE.root)
+        assert list(await store.roots()) == []
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await store.drop(UPDATE.root)
     pins = shared_kubo.ipfs("pin", "ls", "--type=recursive", "--names")
     assert f"{theirs} recursive theirs" in pins
     assert f"{UPDATE.root} recursive mine" in pins
@@ -93,24 +82,21 @@ def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, learnae_context
     shared_kubo.ipfs("pin", "rm", UPDATE.root)
 
 
-def test_blocks_of_another_daemon_of_a_private_network_are_found_by_hints_only(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_blocks_of_another_daemon_of_a_private_network_are_found_by_hints_only(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(SWARM_KEY), new_kubo(SWARM_KEY)
 
-    async def test() -> None:
-        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(reader, UPDATE.cids)
-            assert {*caught.value.missing} == {*UPDATE.cids}
-            found = dict[Any, bytes]()
-            hints = ("rubbish", "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWRubbish", *store.hints())
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=hints)
-            assert same(found, UPDATE)
-
-    run(test)
+    async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(reader, UPDATE.cids)
+        assert {*caught.value.missing} == {*UPDATE.cids}
+        found = dict[Any, bytes]()
+        hints = ("rubbish", "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWRubbish", *store.hints())
+        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=hints)
+        assert same(found, UPDATE)
 
 
-def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two, found = new_kubo(), new_kubo(), list[Block]()
 
     def deliver(block: Block) -> None:
@@ -118,16 +104,13 @@ def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any
         if len(found) == 5:
             one.kill()
 
-    async def test() -> None:
-        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
-            await store.put(LARGE.root, LARGE.blocks)
-            with pytest.raises(UnavailableError) as caught:
-                await reader.get(LARGE.cids, deliver, hints=store.hints())
-            assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
-            await reader.put(UPDATE.root, UPDATE.blocks)
-            assert same(await fetched(reader, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+        await store.put(LARGE.root, LARGE.blocks)
+        with pytest.raises(UnavailableError) as caught:
+            await reader.get(LARGE.cids, deliver, hints=store.hints())
+        assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
+        await reader.put(UPDATE.root, UPDATE.blocks)
+        assert same(await fetched(reader, UPDATE.cids), UPDATE)
 
 
 @pytest.fixture
@@ -137,57 +120,45 @@ def silent() -> Iterator[str]:
         yield f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
 
 
-def test_a_daemon_that_never_answers_is_unavailable(silent: str, learnae_contexts: Contexts) -> None:
-    async def test() -> None:
-        store = storage_at(silent, learnae_contexts("a"), silence_seconds=0.2)
-        calls = (store.__aenter__(), store.put(UPDATE.root, UPDATE.blocks), store.drop(UPDATE.root), store.roots())
-        for call in calls:
-            with pytest.raises(UnavailableError):
-                await call
-        with pytest.raises(UnavailableError) as caught:
-            await fetched(store, UPDATE.cids)
-        assert {*caught.value.missing} == {*UPDATE.cids}
-
-    run(test)
+async def test_a_daemon_that_never_answers_is_unavailable(silent: str, learnae_contexts: Contexts) -> None:
+    store = storage_at(silent, learnae_contexts("a"), silence_seconds=0.2)
+    calls = (store.__aenter__(), store.put(UPDATE.root, UPDATE.blocks), store.drop(UPDATE.root), store.roots())
+    for call in calls:
+        with pytest.raises(UnavailableError):
+            await call
+    with pytest.raises(UnavailableError) as caught:
+        await fetched(store, UPDATE.cids)
+    assert {*caught.value.missing} == {*UPDATE.cids}
 
 
 @pytest.mark.parametrize("doing", ["get", "put", "roots"])
-def test_a_call_that_waits_for_a_silent_daemon_can_be_cancelled(doing: str, silent: str, learnae_contexts: Contexts) -> None:
-    async def test() -> None:
-        store = storage_at(silent, learnae_contexts("a"), silence_seconds=10 * LIMIT)  # or the limit of the test is over first
-        calls = {"get": (store.get, UPDATE.cids, print), "put": (store.put, UPDATE.root, UPDATE.blocks), "roots": (store.roots,)}
-        with trio.move_on_after(0.2) as scope:
-            function, *arguments = calls[doing]
-            await function(*arguments)
-        assert scope.cancelled_caught
-
-    run(test)
+async def test_a_call_that_waits_for_a_silent_daemon_can_be_cancelled(doing: str, silent: str, learnae_contexts: Contexts) -> None:
+    store = storage_at(silent, learnae_contexts("a"), silence_seconds=10 * LIMIT)  # or the limit of the test is over first
+    calls = {"get": (store.get, UPDATE.cids, print), "put": (store.put, UPDATE.root, UPDATE.blocks), "roots": (store.roots,)}
+    with trio.move_on_after(0.2) as scope:
+        function, *arguments = calls[doing]
+        await function(*arguments)
+    assert scope.cancelled_caught
 
 
-def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, learnae_contexts: Contexts) -> None:
     hostile: Any = ["", "../../config", "/ipfs/" + UPDATE.root, raw_cid(b"not there")]
 
-    async def test() -> None:
-        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, hostile)
-            assert {*caught.value.missing} == {*hostile}
-
-    run(test)
+    async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, hostile)
+        assert {*caught.value.missing} == {*hostile}
 
 
-def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo = new_kubo()
 
-    async def test() -> None:
-        async with storage_at(kubo.address, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.drop(UPDATE.root)  # or the pin would protect it
-            formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
-            names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, UPDATE.cids[3]) for how in formats]
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, [*names, "/ipfs/" + UPDATE.cids[3]])
-            assert len(caught.value.missing) == len(names) + 1
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await store.drop(UPDATE.root)  # or the pin would protect it
+        formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))
+        names: list[Any] = [kubo.ipfs("cid", "format", "-v", "1", *how, UPDATE.cids[3]) for how in formats]
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, [*names, "/ipfs/" + UPDATE.cids[3]])
+        assert len(caught.value.missing) == len(names) + 1
+        assert same(await fetched(store, UPDATE.cids), UPDATE)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae import Block, Cid
-from learnae.content.cids import cid_text, raw_cid
+from learnae.lowlevel import cid_text, raw_cid
 from learnae.testing.published import payloads, published
 from learnae_ipfs.car import car, form
 

@@ -9,9 +9,7 @@ import trio
 
 from learnae.cli.check import make_strategies
 from learnae.cli.main import main
-from learnae.identity.homes import claim
-from learnae.identity.keys import Identity
-from learnae.identity.swarms import SwarmKey
+from learnae.lowlevel import Identity, SwarmKey, claim_home
 from learnae.node.history import History
 from learnae.plugins.manager import open_peer_file
 from learnae.testing.published import payloads, published
@@ -32,7 +30,7 @@ def write_file(home: Path, address: str, swarm: str) -> Path:
 
 def put_all(home: Path, file: Path) -> None:
     """As the node of a peer with this file and this home would."""
-    with claim(home) as claimed, History.open(claimed.history_path):
+    with claim_home(home) as claimed, History.open(claimed.history_path):
         config, manager = open_peer_file(file)
         store = make_strategies(config, manager, home, Identity.load_or_create(claimed.key_path).peer).storages[0].strategy
 

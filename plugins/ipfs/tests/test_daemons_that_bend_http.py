@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from learnae import UnavailableError
-from learnae.content.cids import raw_cid
+from learnae.lowlevel import raw_cid
 from learnae.testing.published import fetched
 from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.options import IpfsStorageOptions

@@ -67,103 +67,87 @@ async def got(store: IpfsStorage, *hints: str) -> dict[Any, bytes]:
 
 
 @pytest.mark.parametrize("harmed", [HARMED, LIST], ids=["block", "list of blocks"])
-def test_a_damaged_block_is_fetched_from_another_daemon_and_whole_again(harmed: Block, new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_damaged_block_is_fetched_from_another_daemon_and_whole_again(
+    harmed: Block, new_kubo: Any, learnae_contexts: Contexts
+) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await got(reader, *store.hints())
-            file = damage(two, harmed)
-            assert same(await got(reader, *store.hints()), UPDATE)
-            assert file.read_bytes() == harmed.data
-
-    run(test)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await got(reader, *store.hints())
+        file = damage(two, harmed)
+        assert same(await got(reader, *store.hints()), UPDATE)
+        assert file.read_bytes() == harmed.data
 
 
-def test_what_a_provider_has_damaged_is_fetched_from_a_third(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_what_a_provider_has_damaged_is_fetched_from_a_third(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two, three = new_kubo(), new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(three, learnae_contexts("c")) as third:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await got(third, *store.hints())
-            damage(one, HARMED)
-            async with storage_of(two, learnae_contexts("b")) as reader:
-                assert same(await got(reader, *store.hints(), *third.hints()), UPDATE)
-
-    run(test)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(three, learnae_contexts("c")) as third:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await got(third, *store.hints())
+        damage(one, HARMED)
+        async with storage_of(two, learnae_contexts("b")) as reader:
+            assert same(await got(reader, *store.hints(), *third.hints()), UPDATE)
 
 
-def test_a_damaged_block_under_own_pins_is_replaced_and_they_stay(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_damaged_block_under_own_pins_is_replaced_and_they_stay(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            for update in (UPDATE, ALIKE):
-                await reader.put(update.root, update.blocks)
-            file = damage(two, HARMED)
-            assert same(await got(reader, *store.hints()), UPDATE)
-            assert file.read_bytes() == HARMED.data
-            assert {*await reader.roots()} == {UPDATE.root, ALIKE.root}
-
-    run(test)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        for update in (UPDATE, ALIKE):
+            await reader.put(update.root, update.blocks)
+        file = damage(two, HARMED)
+        assert same(await got(reader, *store.hints()), UPDATE)
+        assert file.read_bytes() == HARMED.data
+        assert {*await reader.roots()} == {UPDATE.root, ALIKE.root}
     assert_collecting_garbage_leaves(two, UPDATE, ALIKE)
 
 
-def test_of_two_that_find_the_same_damage_at_once_both_get_all(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_of_two_that_find_the_same_damage_at_once_both_get_all(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two, came = new_kubo(), new_kubo(), list[dict[Any, bytes]]()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
-            for either in (store, reader):
-                await either.put(UPDATE.root, UPDATE.blocks)
-            damage(two, HARMED)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+        for either in (store, reader):
+            await either.put(UPDATE.root, UPDATE.blocks)
+        damage(two, HARMED)
 
-            async def get() -> None:
-                came.append(await got(reader, *store.hints()))
+        async def get() -> None:
+            came.append(await got(reader, *store.hints()))
 
-            async with trio.open_nursery() as nursery:
-                for _ in range(2):
-                    nursery.start_soon(get)
-            assert [same(found, UPDATE) for found in came] == [True, True]
-            assert list(await reader.roots()) == [UPDATE.root]
-
-    run(test)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(get)
+        assert [same(found, UPDATE) for found in came] == [True, True]
+        assert list(await reader.roots()) == [UPDATE.root]
 
 
-def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_damaged_block_that_is_nowhere_else_is_missing_until_it_is_put_again(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo = new_kubo()
 
-    async def test() -> None:
-        async with storage_of(kubo, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            damage(kubo, HARMED)
-            with pytest.raises(UnavailableError) as caught:
-                await fetched(store, UPDATE.cids)
-            assert caught.value.missing == (HARMED.cid,)
-            assert list(await store.roots()) == [UPDATE.root]
-            await store.put(ALIKE.root, ALIKE.blocks)
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with storage_of(kubo, learnae_contexts("a")) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        damage(kubo, HARMED)
+        with pytest.raises(UnavailableError) as caught:
+            await fetched(store, UPDATE.cids)
+        assert caught.value.missing == (HARMED.cid,)
+        assert list(await store.roots()) == [UPDATE.root]
+        await store.put(ALIKE.root, ALIKE.blocks)
+        assert same(await fetched(store, UPDATE.cids), UPDATE)
     assert_collecting_garbage_leaves(kubo, UPDATE, ALIKE)
 
 
-def test_the_pins_that_a_cut_off_get_has_taken_away_come_back_with_the_block(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_the_pins_that_a_cut_off_get_has_taken_away_come_back_with_the_block(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
-            for either in (store, reader):
-                await either.put(UPDATE.root, UPDATE.blocks)
-            async with searching_for_the_damaged(two, learnae_contexts("b")):
-                pass
-            assert list(await reader.roots()) == [UPDATE.root]  # though another process was cut off
-            assert same(await got(reader, *store.hints()), UPDATE)
-
-    run(test)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+        for either in (store, reader):
+            await either.put(UPDATE.root, UPDATE.blocks)
+        async with searching_for_the_damaged(two, learnae_contexts("b")):
+            pass
+        assert list(await reader.roots()) == [UPDATE.root]  # though another process was cut off
+        assert same(await got(reader, *store.hints()), UPDATE)
     assert_collecting_garbage_leaves(two, UPDATE)
 
 
@@ -194,39 +178,33 @@ def test_pins_that_were_away_when_their_peer_was_killed_come_back_after_its_next
     assert_collecting_garbage_leaves(kubo, UPDATE)
 
 
-def test_no_garbage_is_collected_while_pins_are_away(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_no_garbage_is_collected_while_pins_are_away(new_kubo: Any, learnae_contexts: Contexts) -> None:
     kubo = new_kubo()
 
-    async def test() -> None:
-        async with storage_of(kubo, learnae_contexts("a")) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-        async with searching_for_the_damaged(kubo, learnae_contexts("a")) as searching, trio.open_nursery() as nursery:
-            collector = Collector(searching._daemon, kubo.repo, 1, searching._pins.aside.mending)
-            nursery.start_soon(collector.collect)
-            await trio.testing.wait_all_tasks_blocked(0.1)
-            kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
-
-    run(test)
+    async with storage_of(kubo, learnae_contexts("a")) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+    async with searching_for_the_damaged(kubo, learnae_contexts("a")) as searching, trio.open_nursery() as nursery:
+        collector = Collector(searching._daemon, kubo.repo, 1, searching._pins.aside.mending)
+        nursery.start_soon(collector.collect)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        kubo.ipfs("block", "put", "--mhtype=sha2-256", "--cid-codec=raw", data=HARMED.data)
     assert_collecting_garbage_leaves(kubo, UPDATE)
 
 
-def test_what_is_dropped_while_its_damaged_block_is_searched_for_is_dropped_at_once_and_for_good(
+async def test_what_is_dropped_while_its_damaged_block_is_searched_for_is_dropped_at_once_and_for_good(
     new_kubo: Any, learnae_contexts: Contexts
 ) -> None:
     kubo = new_kubo()
 
-    async def test() -> None:
-        context = learnae_contexts("a")
-        async with storage_of(kubo, context) as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-        async with searching_for_the_damaged(kubo, context) as store:
-            await store.drop(UPDATE.root)
-            assert list(await store.roots()) == []
-        async with storage_of(kubo, context) as store:
-            await store.put(ALIKE.root, ALIKE.blocks)
-            assert list(await store.roots()) == [ALIKE.root]
-
-    run(test)
+    context = learnae_contexts("a")
+    async with storage_of(kubo, context) as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+    async with searching_for_the_damaged(kubo, context) as store:
+        await store.drop(UPDATE.root)
+        assert list(await store.roots()) == []
+    async with storage_of(kubo, context) as store:
+        await store.put(ALIKE.root, ALIKE.blocks)
+        assert list(await store.roots()) == [ALIKE.root]
     assert "learnae/" not in kubo.ipfs("pin", "ls", "--names", "--type=direct")
 
 
@@ -243,44 +221,38 @@ async def searching_for_the_damaged(kubo: Any, context: Context) -> AsyncIterato
         nursery.cancel_scope.cancel()
 
 
-def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_damaged_block_that_others_have_pinned_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with (
-            storage_of(one, learnae_contexts("a")) as store,
-            storage_of(two, learnae_contexts("b")) as reader,
-            storage_of(two, learnae_contexts("c")) as other,
-        ):
-            for each in (store, reader, other):
-                await each.put(UPDATE.root, UPDATE.blocks)
-            file = damage(two, HARMED)
-            harmed = file.read_bytes()
-            with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
-                await got(reader, *store.hints())
-            assert caught.value.missing == (HARMED.cid,)
-            assert file.read_bytes() == harmed
-            assert list(await reader.roots()) == list(await other.roots()) == [UPDATE.root]
-
-    run(test)
+    async with (
+        storage_of(one, learnae_contexts("a")) as store,
+        storage_of(two, learnae_contexts("b")) as reader,
+        storage_of(two, learnae_contexts("c")) as other,
+    ):
+        for each in (store, reader, other):
+            await each.put(UPDATE.root, UPDATE.blocks)
+        file = damage(two, HARMED)
+        harmed = file.read_bytes()
+        with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
+            await got(reader, *store.hints())
+        assert caught.value.missing == (HARMED.cid,)
+        assert file.read_bytes() == harmed
+        assert list(await reader.roots()) == list(await other.roots()) == [UPDATE.root]
 
 
-def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_damaged_list_of_blocks_under_a_pin_is_missing_and_stays_as_it_is(new_kubo: Any, learnae_contexts: Contexts) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test() -> None:
-        async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
-            for either in (store, reader):
-                await either.put(UPDATE.root, UPDATE.blocks)
-            file = damage(two, LIST)
-            harmed = file.read_bytes()
-            with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
-                await got(reader, *store.hints())
-            assert caught.value.missing == (LIST.cid,)
-            assert file.read_bytes() == harmed
-            assert list(await reader.roots()) == [UPDATE.root]
-
-    run(test)
+    async with storage_of(one, learnae_contexts("a")) as store, storage_of(two, learnae_contexts("b")) as reader:
+        for either in (store, reader):
+            await either.put(UPDATE.root, UPDATE.blocks)
+        file = damage(two, LIST)
+        harmed = file.read_bytes()
+        with pytest.raises(UnavailableError, match="not to be removed: 1") as caught:
+            await got(reader, *store.hints())
+        assert caught.value.missing == (LIST.cid,)
+        assert file.read_bytes() == harmed
+        assert list(await reader.roots()) == [UPDATE.root]
 
 
 def assert_collecting_garbage_leaves(kubo: Any, *updates: MadeUpUpdate) -> None:

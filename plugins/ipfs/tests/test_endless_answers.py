@@ -12,8 +12,7 @@ import pytest
 import trio
 
 from learnae import UnavailableError
-from learnae.content.cids import raw_cid
-from learnae.records import MEGABYTE
+from learnae.lowlevel import MEGABYTE, raw_cid
 from learnae.testing.published import fetched
 from learnae_ipfs.line import KuboConnection
 from learnae_ipfs.options import IpfsStorageOptions

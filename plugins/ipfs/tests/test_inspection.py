@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
-from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae import Encoded, Kind, TensorSpec
+from learnae.content.encryption import NO_ENCRYPTION
 from learnae.content.pack import Packed, pack
-from learnae.identity.swarms import SwarmIdentity, SwarmKey
+from learnae.lowlevel import Encryption, SwarmIdentity, SwarmKey
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import AnnouncementKind, Encoded, TensorSpec
 from learnae.testing.context import peer_named
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage

@@ -26,7 +26,6 @@ from learnae_ipfs.managed.process import Process
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
-from tests.support.limits import run
 
 UPDATE = published("u", *payloads(5))
 OTHER = published("other", *payloads(5, seed=1))
@@ -69,8 +68,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_daemon_that_is_killed_comes_back_on_its_repo_with_one_line_of_log(own: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
+async def test_a_daemon_that_is_killed_comes_back_on_its_repo_with_one_line_of_log(own: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    with structlog.testing.capture_logs() as logs:
         async with own() as store:
             await store.put(UPDATE.root, UPDATE.blocks)
             first, hints, starts = pid_of(store), store.hints(), list[object]()
@@ -83,34 +82,25 @@ def test_a_daemon_that_is_killed_comes_back_on_its_repo_with_one_line_of_log(own
             assert store.hints() == hints
             assert same(await fetched(store, UPDATE.cids), UPDATE)
             assert list(await store.roots()) == [UPDATE.root]
-
-    with structlog.testing.capture_logs() as logs:
-        run(test)
     assert [line["event"] for line in logs] == ["ipfs.daemon_is_gone", "ipfs.daemon_is_back"]
 
 
-def test_a_daemon_that_is_silent_is_killed_and_started_anew(own: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_daemon_that_is_silent_is_killed_and_started_anew(own: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managed_daemon, "PING_SECONDS", 0.1)
 
-    async def test() -> None:
+    with structlog.testing.capture_logs() as logs:
         async with own(silence_seconds=0.5) as store:
             first = pid_of(store)
             os.kill(first, signal.SIGSTOP)
             await until(lambda: not alive(first) and len(logs) == 2)
             await store.put(UPDATE.root, UPDATE.blocks)
-
-    with structlog.testing.capture_logs() as logs:
-        run(test)
     assert "of no use" in logs[0]["cause"]
 
 
-def test_the_daemon_ends_with_the_peer(own: Open) -> None:
-    async def test() -> None:
-        async with own() as store:
-            pid = pid_of(store)
-        await until(lambda: not alive(pid))
-
-    run(test)
+async def test_the_daemon_ends_with_the_peer(own: Open) -> None:
+    async with own() as store:
+        pid = pid_of(store)
+    await until(lambda: not alive(pid))
 
 
 PEER = """
@@ -152,23 +142,20 @@ def test_no_daemon_is_left_of_a_peer_that_is_killed(kubo_program: str, tmp_path:
     assert repo.address is None  # it took its leave in order
 
 
-def test_whoever_uses_the_daemon_of_another_runs_one_when_that_has_left(
+async def test_whoever_uses_the_daemon_of_another_runs_one_when_that_has_left(
     own: Open, kubo_program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "TAKE_OVER_SECONDS", 0.05)
 
-    async def test() -> None:
-        with peer_that_lives(kubo_program, tmp_path / "a") as first:
-            async with own(key=None) as store:
-                before = pid_of(store)
-                await store.put(UPDATE.root, UPDATE.blocks)
-                first.kill()
-                assert await roots_of(store, when=lambda: daemon_of(store).managed.repo.holder not in (None, before)) == [UPDATE.root]
-
-    run(test)
+    with peer_that_lives(kubo_program, tmp_path / "a") as first:
+        async with own(key=None) as store:
+            before = pid_of(store)
+            await store.put(UPDATE.root, UPDATE.blocks)
+            first.kill()
+            assert await roots_of(store, when=lambda: daemon_of(store).managed.repo.holder not in (None, before)) == [UPDATE.root]
 
 
-def test_a_daemon_that_lost_peer_and_guard_is_ended_by_the_next_start(
+async def test_a_daemon_that_lost_peer_and_guard_is_ended_by_the_next_start(
     own: Open, kubo_program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with peer_that_lives(kubo_program, tmp_path / "a"):
@@ -179,12 +166,9 @@ def test_a_daemon_that_lost_peer_and_guard_is_ended_by_the_next_start(
     assert alive(left)
     monkeypatch.setattr(managed_daemon, "FREE_SECONDS", 1.0)
 
-    async def test() -> None:
-        async with own(key=None) as store:
-            assert pid_of(store) != left
-            assert not alive(left)
-
-    run(test)
+    async with own(key=None) as store:
+        assert pid_of(store) != left
+        assert not alive(left)
 
 
 def _members(group: int) -> set[int]:
@@ -192,81 +176,66 @@ def _members(group: int) -> set[int]:
     return {int(pid) for pid, pgid in (line.split() for line in listed.splitlines()) if int(pgid) == group}
 
 
-def test_a_repo_that_somebody_else_uses_is_left_to_them(
+async def test_a_repo_that_somebody_else_uses_is_left_to_them(
     own: Open, kubo_program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test() -> None:
-        async with own():
-            pass
-        repo = Repo(tmp_path / "a" / "repo")
-        environment = {**os.environ, "IPFS_PATH": str(repo.folder)}
-        theirs = await trio.lowlevel.open_process([kubo_program, "daemon"], env=environment, stdout=subprocess.DEVNULL)
-        try:
-            await until(lambda: repo.holder == theirs.pid and repo.address is not None)
-            socket = Path(str(repo.address).removeprefix("/unix"))
-            assert socket.is_socket()
-            monkeypatch.setattr(managed_daemon, "FREE_SECONDS", 0.2)
-            with pytest.raises(UnavailableError, match=f"used by process {theirs.pid}.*end it"):
-                await own().__aenter__()
-            assert theirs.poll() is None
-            assert repo.address is not None
-            assert socket.is_socket(), "nobody can reach it any more"
-        finally:
-            theirs.kill()
-            await theirs.wait()
-
-    run(test)
+    async with own():
+        pass
+    repo = Repo(tmp_path / "a" / "repo")
+    environment = {**os.environ, "IPFS_PATH": str(repo.folder)}
+    theirs = await trio.lowlevel.open_process([kubo_program, "daemon"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        await until(lambda: repo.holder == theirs.pid and repo.address is not None)
+        socket = Path(str(repo.address).removeprefix("/unix"))
+        assert socket.is_socket()
+        monkeypatch.setattr(managed_daemon, "FREE_SECONDS", 0.2)
+        with pytest.raises(UnavailableError, match=f"used by process {theirs.pid}.*end it"):
+            await own().__aenter__()
+        assert theirs.poll() is None
+        assert repo.address is not None
+        assert socket.is_socket(), "nobody can reach it any more"
+    finally:
+        theirs.kill()
+        await theirs.wait()
 
 
 @pytest.mark.parametrize(
     ("program", "told"), [("no-such-kubo", "no program no-such-kubo: install Kubo"), ("/bin/false", "cannot be prepared")]
 )
-def test_a_program_that_is_no_kubo_is_told(own: Open, program: str, told: str) -> None:
-    async def test() -> None:
-        with pytest.raises(UnavailableError, match=told):
-            await own(program=program).__aenter__()
-
-    run(test)
+async def test_a_program_that_is_no_kubo_is_told(own: Open, program: str, told: str) -> None:
+    with pytest.raises(UnavailableError, match=told):
+        await own(program=program).__aenter__()
 
 
-def test_a_home_in_which_no_repo_can_be_is_unavailable(own: Open, tmp_path: Path) -> None:
+async def test_a_home_in_which_no_repo_can_be_is_unavailable(own: Open, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("in the way")
 
-    async def test() -> None:
-        with pytest.raises(UnavailableError, match="cannot be used"):
-            await own().__aenter__()
-
-    run(test)
+    with pytest.raises(UnavailableError, match="cannot be used"):
+        await own().__aenter__()
 
 
-def test_a_repo_that_a_crash_left_half_made_is_made_anew(own: Open, tmp_path: Path) -> None:
+async def test_a_repo_that_a_crash_left_half_made_is_made_anew(own: Open, tmp_path: Path) -> None:
     (tmp_path / "a" / "repo.new" / "blocks").mkdir(parents=True)
     (tmp_path / "a" / "repo.new" / "config").write_text("{")
 
-    async def test() -> None:
-        async with own() as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-
-    run(test)
+    async with own() as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
 
 
-def test_a_daemon_that_the_user_started_anew_at_another_port_is_found_by_its_repo(new_kubo: Any, tmp_path: Path) -> None:
+async def test_a_daemon_that_the_user_started_anew_at_another_port_is_found_by_its_repo(new_kubo: Any, tmp_path: Path) -> None:
     kubo = new_kubo()
     store = IpfsStorage(IpfsStorageOptions(repo=kubo.repo, search_seconds=1.0), make_context(tmp_path))
 
-    async def test() -> None:
-        async with store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            before = kubo.address
-            kubo.kill()
-            with pytest.raises(UnavailableError):
-                await store.roots()
-            await trio.to_thread.run_sync(kubo.start)
-            assert kubo.address != before
-            assert list(await store.roots()) == [UPDATE.root]
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        before = kubo.address
+        kubo.kill()
+        with pytest.raises(UnavailableError):
+            await store.roots()
+        await trio.to_thread.run_sync(kubo.start)
+        assert kubo.address != before
+        assert list(await store.roots()) == [UPDATE.root]
+        assert same(await fetched(store, UPDATE.cids), UPDATE)
 
 
 @pytest.mark.parametrize(

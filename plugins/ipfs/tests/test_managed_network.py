@@ -11,13 +11,11 @@ import pytest
 import trio
 
 from learnae import UnavailableError
-from learnae.content.cids import raw_cid
-from learnae.records import BLOCK_BYTES
+from learnae.lowlevel import BLOCK_BYTES, raw_cid
 from learnae.testing.published import fetched, payloads, published, same
 from learnae.testing.storage_kit import OpenStorage, StorageConformance
 from learnae_ipfs.managed.peer import OwnDaemon
 from learnae_ipfs.storage import IpfsStorage
-from tests.support.limits import run
 
 UPDATE = published("u", *payloads(5))
 OTHER = published("other", *payloads(5, seed=1))
@@ -42,72 +40,57 @@ def daemon_of(store: IpfsStorage) -> OwnDaemon:
     return store._own
 
 
-def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:
-    async def test() -> None:
-        async with own("a") as store, own("b") as reader, own("c", key="two") as stranger:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            found = dict[Any, bytes]()
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
-            assert same(found, UPDATE)
-            with pytest.raises(UnavailableError):
-                await stranger.get(UPDATE.cids, print, hints=store.hints())
-
-    run(test)
+async def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:
+    async with own("a") as store, own("b") as reader, own("c", key="two") as stranger:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        found = dict[Any, bytes]()
+        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
+        assert same(found, UPDATE)
+        with pytest.raises(UnavailableError):
+            await stranger.get(UPDATE.cids, print, hints=store.hints())
 
 
-def test_content_of_a_publisher_that_has_gone_is_found_with_a_third_peer_that_was_met_before(own: Open) -> None:
-    async def test() -> None:
-        async with own("b") as third, own("c") as reader:
-            async with own("a") as publisher:
-                await publisher.put(UPDATE.root, UPDATE.blocks)
-                await third.get(UPDATE.cids, lambda block: None, hints=publisher.hints())
-                gone = publisher.hints()
-            await third.put(OTHER.root, OTHER.blocks)
-            await reader.get(OTHER.cids, lambda block: None, hints=third.hints())
-            found = dict[Any, bytes]()
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=gone)
-            assert same(found, UPDATE)
-
-    run(test)
+async def test_content_of_a_publisher_that_has_gone_is_found_with_a_third_peer_that_was_met_before(own: Open) -> None:
+    async with own("b") as third, own("c") as reader:
+        async with own("a") as publisher:
+            await publisher.put(UPDATE.root, UPDATE.blocks)
+            await third.get(UPDATE.cids, lambda block: None, hints=publisher.hints())
+            gone = publisher.hints()
+        await third.put(OTHER.root, OTHER.blocks)
+        await reader.get(OTHER.cids, lambda block: None, hints=third.hints())
+        found = dict[Any, bytes]()
+        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=gone)
+        assert same(found, UPDATE)
 
 
-def test_a_search_for_what_nobody_has_holds_nothing_else_up(own: Open) -> None:
+async def test_a_search_for_what_nobody_has_holds_nothing_else_up(own: Open) -> None:
     nowhere = [raw_cid(bytes([number])) for number in range(20)]
 
-    async def test() -> None:
-        async with own("a", search_seconds=2 * LIMIT) as store, own("b") as other, trio.open_nursery() as nursery:
-            nursery.start_soon(store.get, nowhere, print)
-            while not store._daemon.searches.running:  # noqa: ASYNC110  # it tells nobody
-                await trio.sleep(0.01)
-            await other.put(UPDATE.root, UPDATE.blocks)
-            await store.get(UPDATE.cids, lambda block: None, hints=other.hints())
-            await store.put(OTHER.root, OTHER.blocks)
-            assert list(await store.roots()) == [OTHER.root]
-            nursery.cancel_scope.cancel()
-
-    run(test)
+    async with own("a", search_seconds=2 * LIMIT) as store, own("b") as other, trio.open_nursery() as nursery:
+        nursery.start_soon(store.get, nowhere, print)
+        while not store._daemon.searches.running:  # noqa: ASYNC110  # it tells nobody
+            await trio.sleep(0.01)
+        await other.put(UPDATE.root, UPDATE.blocks)
+        await store.get(UPDATE.cids, lambda block: None, hints=other.hints())
+        await store.put(OTHER.root, OTHER.blocks)
+        assert list(await store.roots()) == [OTHER.root]
+        nursery.cancel_scope.cancel()
 
 
-def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
-    async def test() -> None:
-        async with own() as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.put(OTHER.root, OTHER.blocks)
-            await store.drop(OTHER.root)
-            await daemon_of(store).collector.collect()
-            with pytest.raises(UnavailableError):
-                await fetched(store, OTHER.cids)
-            assert same(await fetched(store, UPDATE.cids), UPDATE)
-
-    run(test)
+async def test_what_was_dropped_goes_and_what_is_pinned_stays(own: Open) -> None:
+    async with own() as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await store.put(OTHER.root, OTHER.blocks)
+        await store.drop(OTHER.root)
+        await daemon_of(store).collector.collect()
+        with pytest.raises(UnavailableError):
+            await fetched(store, OTHER.cids)
+        assert same(await fetched(store, UPDATE.cids), UPDATE)
 
 
-def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with own() as store:
-            assert await store._daemon.call(lambda line: next(line.ask("bootstrap/list"))["Peers"]) in ([], None)  # Kubo says null for none
-
-    run(test)
+async def test_a_daemon_of_ones_own_calls_nobody(own: Open, tmp_path: Path) -> None:
+    async with own() as store:
+        assert await store._daemon.call(lambda line: next(line.ask("bootstrap/list"))["Peers"]) in ([], None)  # Kubo says null for none
     config = json.loads((tmp_path / "a" / "repo" / "config").read_text())
     assert config["Routing"]["Type"] == "none"
     assert config["Bootstrap"] == []
@@ -136,36 +119,30 @@ def test_a_home_may_go_from_one_network_to_the_other_and_back(own: Open) -> None
     assert private.applied(of_public, RPC) == of_private
 
 
-def test_garbage_is_collected_when_the_repo_is_full_and_not_again_before_it_has_grown(own: Open) -> None:
-    async def test() -> None:
-        async with own() as store:
-            collector, calls = daemon_of(store).collector, list[float]()
-            collector.limit_bytes = 1 << 20  # less than is pinned
-            await store.put(UPDATE.root, UPDATE.blocks)
-            large = published("large", *payloads(3, length=BLOCK_BYTES, seed=2))
-            await store.put(large.root, large.blocks)
-            for _ in range(3):
-                await collector.look()
-                calls.append(collector._last)
-            assert calls[0] == calls[1] == calls[2]
-            await store.drop(large.root)
-            more = published("more", *payloads(1, length=BLOCK_BYTES, seed=3))
-            await store.put(more.root, more.blocks)
+async def test_garbage_is_collected_when_the_repo_is_full_and_not_again_before_it_has_grown(own: Open) -> None:
+    async with own() as store:
+        collector, calls = daemon_of(store).collector, list[float]()
+        collector.limit_bytes = 1 << 20  # less than is pinned
+        await store.put(UPDATE.root, UPDATE.blocks)
+        large = published("large", *payloads(3, length=BLOCK_BYTES, seed=2))
+        await store.put(large.root, large.blocks)
+        for _ in range(3):
             await collector.look()
-            assert collector._last > calls[0]
-            with pytest.raises(UnavailableError):
-                await fetched(store, large.cids)
+            calls.append(collector._last)
+        assert calls[0] == calls[1] == calls[2]
+        await store.drop(large.root)
+        more = published("more", *payloads(1, length=BLOCK_BYTES, seed=3))
+        await store.put(more.root, more.blocks)
+        await collector.look()
+        assert collector._last > calls[0]
+        with pytest.raises(UnavailableError):
+            await fetched(store, large.cids)
 
-    run(test)
 
-
-def test_what_was_dropped_goes_when_the_peer_leaves(own: Open) -> None:
-    async def test() -> None:
-        async with own() as store:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            await store.drop(UPDATE.root)
-        async with own() as store:
-            with pytest.raises(UnavailableError):
-                await fetched(store, UPDATE.cids)
-
-    run(test)
+async def test_what_was_dropped_goes_when_the_peer_leaves(own: Open) -> None:
+    async with own() as store:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        await store.drop(UPDATE.root)
+    async with own() as store:
+        with pytest.raises(UnavailableError):
+            await fetched(store, UPDATE.cids)

@@ -12,7 +12,7 @@ import trio
 
 from learnae import ConfigError, UnavailableError
 from learnae.cli.main import main
-from learnae.identity.swarms import SwarmKey
+from learnae.lowlevel import SwarmKey
 from learnae.testing.context import make_context
 from learnae_ipfs.managed.repo import Repo
 from learnae_ipfs.options import IpfsStorageOptions
@@ -61,16 +61,13 @@ def test_a_newer_version_is_remarked(tmp_path: Path) -> None:
     assert "newer than what is known" in trio.run(storage(tmp_path, program=program(tmp_path / "ipfs", "0.50.0-rc1")).check)[0]
 
 
-def test_a_daemon_that_runs_is_told_and_a_repo_that_others_hold_is_a_problem(kubo_program: str, tmp_path: Path) -> None:
-    async def check() -> None:
-        repo = Repo(tmp_path / "repo")
-        async with storage(tmp_path, program=kubo_program):
-            assert f"its daemon runs as process {repo.holder}" in await storage(tmp_path, program=kubo_program).check()
-            (repo.folder / "daemon.pid").unlink()
-            with pytest.raises(ConfigError, match=f"locked by process {repo.holder}.*end that process"):
-                await storage(tmp_path, program=kubo_program).check()
-
-    trio.run(check)
+async def test_a_daemon_that_runs_is_told_and_a_repo_that_others_hold_is_a_problem(kubo_program: str, tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "repo")
+    async with storage(tmp_path, program=kubo_program):
+        assert f"its daemon runs as process {repo.holder}" in await storage(tmp_path, program=kubo_program).check()
+        (repo.folder / "daemon.pid").unlink()
+        with pytest.raises(ConfigError, match=f"locked by process {repo.holder}.*end that process"):
+            await storage(tmp_path, program=kubo_program).check()
 
 
 def test_the_network_key_of_a_swarm_is_written_for_daemons_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 import learnae
-from learnae.records import PeerId
+from learnae import PeerId
 from tests.support.random_walk import RandomWalker, train_until
 
 MERGES = 3  # of each peer of the other group
