@@ -31,11 +31,11 @@ demo: $(READY)  ## four peers learn to read digits, and one is killed half-way
 
 .PHONY: test
 test: $(READY) $(NODES)  ## all tests; the last lines say what this machine could not run
-	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: quick
 quick: $(READY) $(NODES)  ## the tests that take no more than a few seconds each
-	@$(BIN)/pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(READY)  ## style, types and the direction of imports

@@ -45,11 +45,11 @@ def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
     return [rng.randbytes(length) for _ in range(count)]
 
 
-async def fetched(storage: Storage, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+async def fetched(storage: Storage, cids: Sequence[Cid], hints: Sequence[str] = ()) -> dict[Cid, bytes]:
     """What a storage delivers. Raises UnavailableError, and in no group."""
     found: dict[Cid, bytes] = {}
     with ungrouped():
-        await storage.get(cids, lambda block: found.update({block.cid: bytes(block.data)}))
+        await storage.get(cids, lambda block: found.update({block.cid: bytes(block.data)}), hints=hints)
     return found
 
 

@@ -72,36 +72,28 @@ def test_the_document_is_left_as_it_was(options_of: OptionsOf, tmp_path: Path) -
 
 
 def test_a_problem_names_the_command_line_if_the_value_came_from_there(problems: Problems) -> None:
-    assert problems("[train]\npatience = 2", "train.local_steps=x") == [
-        "train.patience: must be at most 1.0, not 2.0",
-        '--set train.local_steps: must be an integer, not "x"',
+    assert [problem.partition(":")[0] for problem in problems("[train]\npatience = 2", "train.local_steps=x")] == [
+        "train.patience",
+        "--set train.local_steps",
     ]
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("train.local_steps", "is not of the form key=value"),
-        ("=3", "is not of the form key=value"),
-        ("gate[].trim=3", "is not of the form key=value"),
-        ("gate[-1].trim=3", "is not of the form key=value"),
-        ("a..b=3", "is not of the form key=value"),
-        (f"{'.'.join('a' * 3000)}=3", "is not of the form key=value"),
-        ("gate.trim=0.3", "gate has 2 entries (name one, such as gate[0])"),
-        ("gate[3].trim=0.3", "gate has only 2 entries (the next one is gate[2])"),
+        *(
+            (text, "key=value")
+            for text in ("train.local_steps", "=3", "gate[].trim=3", "gate[-1].trim=3", "a..b=3", f"{'.'.join('a' * 3000)}=3")
+        ),
+        ("gate.trim=0.3", "gate[0]"),
+        ("gate[3].trim=0.3", "gate[2]"),
+        ("swarm.name.x=1", '"a"'),
+        ("train.local_step=3", '"local_steps"'),
     ],
 )
 def test_one_that_cannot_be_applied_is_a_problem(problems: Problems, override: str, words: str) -> None:
-    (problem,) = problems(TWO_GATES, override)
-    assert problem.startswith(f"--set {override}: {words}")
-
-
-def test_a_key_below_what_is_no_table_is_a_problem(problems: Problems) -> None:
-    assert '--set swarm.name.x=1: swarm.name is no table and no list, but "a"' in problems('[swarm]\nname = "a"', "swarm.name.x=1")
-
-
-def test_an_unknown_key_is_a_problem_with_a_suggestion(problems: Problems) -> None:
-    assert problems("", "train.local_step=3") == ['--set train.local_step: is not a key of this table (did you mean "local_steps"?)']
+    problem = problems(f'[swarm]\nname = "a"\n{TWO_GATES}', override)[0]
+    assert problem.startswith(f"--set {override.partition('=3')[0]}") and words in problem.partition(": ")[2]
 
 
 def test_a_caller_may_name_the_swarm(options_of: OptionsOf, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,14 +19,13 @@ from learnae.identity import envelopes
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStore
-from learnae.records import Announcement, AnnouncementKind, Body, Cid, Encoded, PeerId, TensorSpec, Update
-from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
+from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm
 from tests.support.hostile.announcements import signed
 from tests.support.hostile.cheap_signatures import Checks
+from tests.support.simulated import LINEAGE, offering, run_within
 
-LINEAGE = b"lineage1"
 SWARM = swarm_id("default")
 TENSORS = 64  # floats in the model of these tests
 SPECS = (TensorSpec(name="w", dtype="float32", shape=(TENSORS,)),)
@@ -117,28 +118,25 @@ class World:
         return peers
 
 
-def run(main: Callable[[World], Any], *, seed: int = 0, manager: PluginManager | None = None, level: int = QUIET, **settings: Any) -> Any:
-    """Runs an async function with a World under virtual time; what it returns is returned."""
+@asynccontextmanager
+async def opened(
+    *, seed: int = 0, strategies: Mapping[str, Mapping[str, Any]] | None = None, level: int = QUIET, **settings: Any
+) -> AsyncIterator[World]:
     tables = {"gate": [{"use": "sane"}, {"use": "clip"}], "codec": {"use": "fp32"}, **settings}
-
-    async def inside() -> Any:
-        async with SimulatedSwarm(seed=seed, settings=tables, manager=manager or PluginManager.discover(only=()), level=level) as swarm:
-            result = await main(World(swarm))
-            await trio.lowlevel.checkpoint()
-            return result
-
-    return run_in_virtual_time(inside, seed=seed)
+    async with SimulatedSwarm(seed=seed, settings=tables, manager=offering(strategies or {}), level=level) as swarm:
+        yield World(swarm)
+        await trio.lowlevel.checkpoint()
 
 
 @pytest.fixture
+def a_world() -> Callable[..., AbstractAsyncContextManager[World]]:
+    return opened
+
+
+@pytest.fixture(scope="session")
 def run_world() -> Callable[..., Any]:
-    return run
-
-
-@pytest.fixture(scope="module")
-def world_of_this_module() -> Callable[..., Any]:
-    """The same for a run that many tests look at."""
-    return run
+    """Runs an async function with a World, once for each call, each in a time of its own; what it returns is returned."""
+    return partial(run_within, opened)
 
 
 def verdicts_about(peer: SimulatedPeer, stranger: Stranger) -> list[Any]:

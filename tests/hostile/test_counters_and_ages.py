@@ -12,10 +12,10 @@ import pytest
 from learnae.node.claims import FASTEST, Claims, adopted_age, bounded, held, lower_median
 from learnae.records import LocalModel, PeerId, Received
 from tests.support.records import an_update
+from tests.support.simulated import LINEAGE
 
 MOST, OLD = np.iinfo(np.int64).max, 1 << 48
 COUNTS = "bn.num_batches_tracked"
-LINEAGE = b"lineage1"
 
 LIES: dict[str, Callable[[int, int], tuple[int, int]]] = {
     "the largest there is": lambda truth, round_: (MOST, OLD),

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.content.cids import dag_cid
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from tests.support.hostile.missing_blocks import Silent, Trapped
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Late(MemoryStorage):
@@ -24,16 +23,7 @@ class Late(MemoryStorage):
         await super().get(cids, deliver, hints=hints)
 
 
-class Storages:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"trapped": Trapped, "late": Late}
-
-
-def run_with(run_world: Any, main: Any, storage: str, **settings: Any) -> Any:
-    manager = PluginManager.discover(only=())
-    manager.register(Storages(), Plugin("storages"))
-    return run_world(main, manager=manager, storage={"use": storage}, join={"wait_seconds": 2.0, **settings})
+STORAGES: Any = {"storage": {"trapped": Trapped, "late": Late}}
 
 
 def honest(world: Any, name: str, value: float) -> Any:
@@ -55,24 +45,22 @@ async def lie(world: Any, seconds: int, lineages: int) -> None:
 
 
 @pytest.mark.parametrize("lineages", [1, 5])
-@pytest.mark.parametrize("before", [4, 40], ids=["provisional", "established and yielding"])
-def test_a_lineage_that_is_only_announced_costs_a_peer_that_would_go_there_no_rounds(run_world, before, lineages):
-    async def main(world):
+@pytest.mark.parametrize("before", [4, 40], ids=["young", "grown and yielding"])
+async def test_a_lineage_that_is_only_announced_costs_a_peer_that_would_go_there_no_rounds(a_world, before, lineages):
+    async with a_world(strategies=STORAGES, storage={"use": "trapped"}, join={"wait_seconds": 2.0, "on_split": "yield"}) as world:
         peer = honest(world, "honest", 1.0)
         peer.start()
         await trio.sleep(before)
         own, rounds = peer.lineage, len(peer.trainer.reports)
         await lie(world, 30, lineages)
-        return own, peer.lineage, len(peer.trainer.reports) - rounds
-
-    own, lineage, rounds = run_with(run_world, main, "trapped", on_split="yield")
+        lineage, rounds = peer.lineage, len(peer.trainer.reports) - rounds
     assert own
     assert lineage == own
     assert rounds >= 0.9 * 60
 
 
-def test_models_that_take_some_rounds_to_come_are_adopted_by_a_round_that_finds_them(run_world):
-    async def main(world):
+async def test_models_that_take_some_rounds_to_come_are_adopted_by_a_round_that_finds_them(a_world):
+    async with a_world(strategies=STORAGES, storage={"use": "late"}, join={"wait_seconds": 2.0}) as world:
         peers = [honest(world, f"honest-{number}", float(number)) for number in range(2)]
         heard: list[bool] = [False]
         world.swarm.medium.reaches = lambda sender, receiver: heard[0]
@@ -82,8 +70,6 @@ def test_models_that_take_some_rounds_to_come_are_adopted_by_a_round_that_finds_
         apart = {peer.lineage for peer in peers}
         heard[0] = True
         await trio.sleep(20)
-        return apart, {peer.lineage for peer in peers}
-
-    apart, together = run_with(run_world, main, "late")
+        together = {peer.lineage for peer in peers}
     assert len(apart) == 2
     assert together == {min(apart)}

@@ -17,6 +17,9 @@ from learnae.node.inbox import MARKS_PER_PEER
 from learnae.node.lineage import MOST
 from learnae.node.receive import PROOFS, RECENT
 from learnae.records import Heard, Leaving, Present, Sample
+from tests.support.simulated import merges
+
+pytestmark = pytest.mark.virtual_time
 
 CAPACITY, IDENTITIES = 32, 900
 HINTS = Present({"memory": tuple(f"/dns/{number}.example/" + "x" * 80 for number in range(8))})
@@ -45,10 +48,6 @@ async def flooded(world: Any, identities: int, roots: int, seconds: int) -> list
     return peers
 
 
-def merges(peer: Any) -> int:
-    return sum(report.merged for report in peer.trainer.reports)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_flood_of_roots_by_invented_identities_fills_no_memory_and_friends_merge_as_before(run_world):
@@ -70,15 +69,13 @@ def test_a_flood_of_roots_by_invented_identities_fills_no_memory_and_friends_mer
         assert max(len(report.verdicts) for report in after.trainer.reports) <= 4
 
 
-def test_one_more_message_of_a_flood_takes_no_more_work_than_one_before(run_world):
+async def test_one_more_message_of_a_flood_takes_no_more_work_than_one_before(a_world):
     """Measured in calls of functions, and over whole batches, since now and then a bounded table is searched."""
 
-    async def main(world):
+    async with a_world(node={"inbox_peers": CAPACITY}) as world:
         [peer] = world.honest(1)
         await trio.sleep(1)
-        return [work_of_batch(world, peer.node.receiver) for _ in range(6)]
-
-    batches = run_world(main, node={"inbox_peers": CAPACITY})
+        batches = [work_of_batch(world, peer.node.receiver) for _ in range(6)]
     assert batches[-1] <= 1.2 * batches[1]
     assert max(batches) <= 1_500 * 300
 
@@ -104,23 +101,21 @@ def work_of_batch(world: Any, receiver: Any) -> int:
     return calls
 
 
-def test_many_offers_that_are_too_large_are_told_a_few_in_a_round(run_world):
-    async def main(world):
+async def test_many_offers_that_are_too_large_are_told_a_few_in_a_round(a_world):
+    async with a_world() as world:
         [peer] = world.honest(1)
         await trio.sleep(1)
         for _ in range(12):
             stranger = world.stranger()
             stranger.say(stranger.update(dag_cid(b"root"), bytes=10**12))
         await trio.sleep(30)
-        return peer
-
-    told = [len(report.verdicts) for report in run_world(main).trainer.reports]
+    told = [len(report.verdicts) for report in peer.trainer.reports]
     assert max(told) == 2
     assert sum(told) == 12
 
 
-def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(run_world):
-    async def main(world):
+async def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(a_world):
+    async with a_world() as world:
         [peer] = world.honest(1)
         await trio.sleep(20)
         for number in range(200):
@@ -129,63 +124,52 @@ def test_invented_lineages_and_architectures_cost_a_round_no_more_than_one_look(
             stranger = world.stranger()
             stranger.say(stranger.update(dag_cid(b"root"), lineage=(999 - number).to_bytes(8, "big")))
         await trio.sleep(30)
-        return peer
-
-    peer = run_world(main)
     assert max(len(report.splits) for report in peer.trainer.reports) <= 8
     assert max(len(report.verdicts) for report in peer.trainer.reports) <= 1
     assert len(peer.node.runtime.outages.broken) <= 16
 
 
-def test_one_that_shows_another_architecture_each_second_is_looked_at_once(run_world):
-    async def main(world):
-        [peer] = world.honest(1)
-        stranger = world.stranger()
-        await trio.sleep(20)
-        for number in range(1, 200):
-            stranger.say(stranger.update(dag_cid(b"root"), architecture=number.to_bytes(8, "big")), number)
-            await trio.sleep(1)
-        return peer
-
+async def test_one_that_shows_another_architecture_each_second_is_looked_at_once(a_world):
     with capture_logs() as logs:
-        peer = run_world(main, level=logging.INFO)
+        async with a_world(level=logging.INFO) as world:
+            [peer] = world.honest(1)
+            stranger = world.stranger()
+            await trio.sleep(20)
+            for number in range(1, 200):
+                stranger.say(stranger.update(dag_cid(b"root"), signature=number.to_bytes(8, "big")), number)
+                await trio.sleep(1)
     assert sum(verdict.stage == "architecture" for report in peer.trainer.reports for verdict in report.verdicts) == 1
     assert [line["log_level"] for line in logs if line["event"] == "architecture.differs"] == ["warning"]
 
 
-def test_lineages_that_come_and_go_each_second_fill_no_log(run_world):
+async def test_lineages_that_come_and_go_each_second_fill_no_log(a_world):
     """Eight identities made 30 lines a second."""
 
-    async def main(world):
-        [peer] = world.honest(1)
-        await trio.sleep(20)
-        strangers = [world.stranger() for _ in range(8)]
-        for number in range(1, 61):
-            for stranger in strangers:
-                stranger.say(
-                    stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], provisional=False),
-                    number,
-                )
-            await trio.sleep(1)
-        return peer
-
     with capture_logs() as logs:
-        peer = run_world(main, level=logging.INFO)
+        async with a_world(level=logging.INFO) as world:
+            [peer] = world.honest(1)
+            await trio.sleep(20)
+            strangers = [world.stranger() for _ in range(8)]
+            for number in range(1, 61):
+                for stranger in strangers:
+                    stranger.say(
+                        stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], young=False),
+                        number,
+                    )
+                await trio.sleep(1)
     assert any(report.splits for report in peer.trainer.reports)
     told = [line["what"] for line in logs if line["event"] in ("outage", "outage.over") and line["what"].startswith("split")]
     assert 2 <= len(told) <= 2 * (MOST + 2)
 
 
-def test_thousands_that_say_two_things_under_one_number_fill_no_log(run_world):
-    async def main(world):
-        world.honest(1)
-        await trio.sleep(2)
-        for _ in range(200):
-            stranger = world.stranger()
-            stranger.say(stranger.update(dag_cid(b"root")))
-            stranger.say(stranger.update(dag_cid(b"another")))
-            await trio.sleep(0.1)
-
+async def test_thousands_that_say_two_things_under_one_number_fill_no_log(a_world):
     with capture_logs() as logs:
-        run_world(main, level=logging.INFO)
+        async with a_world(level=logging.INFO) as world:
+            world.honest(1)
+            await trio.sleep(2)
+            for _ in range(200):
+                stranger = world.stranger()
+                stranger.say(stranger.update(dag_cid(b"root")))
+                stranger.say(stranger.update(dag_cid(b"another")))
+                await trio.sleep(0.1)
     assert 1 <= [line["event"] for line in logs].count("peer.refused") <= 10

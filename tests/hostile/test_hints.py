@@ -12,6 +12,8 @@ import trio
 from learnae.records import Present
 from tests.support.hostile.announcements import HEAD_BYTES
 
+pytestmark = pytest.mark.virtual_time
+
 
 @attrs.frozen
 class Asked:
@@ -34,10 +36,10 @@ def spying(monkeypatch) -> Asked:
     return asked
 
 
-def test_a_storage_is_given_only_hints_of_its_own_kind_from_the_peer_that_is_fetched(run_world, spying):
+async def test_a_storage_is_given_only_hints_of_its_own_kind_from_the_peer_that_is_fetched(a_world, spying):
     mine = tuple(f"/ip4/10.0.0.{number}/tcp/22/" + "x" * 70 for number in range(8))
 
-    async def main(world):
+    async with a_world() as world:
         world.honest(1)
         stranger, other = world.stranger(), world.stranger()
         await trio.sleep(0.5)
@@ -45,8 +47,6 @@ def test_a_storage_is_given_only_hints_of_its_own_kind_from_the_peer_that_is_fet
         other.say(Present({"memory": ("of the other",), "file": ("/etc/passwd",), "": ("anywhere",)}))
         stranger.say(stranger.update(stranger.store(stranger.pack()).root))
         await trio.sleep(5)
-
-    run_world(main)
     assert set(spying.hints) == {mine}
 
 
@@ -55,13 +55,12 @@ def test_a_storage_is_given_only_hints_of_its_own_kind_from_the_peer_that_is_fet
     [{"memory": ["x"] * 9}, {"memory": ["x" * 201]}, {str(n): [] for n in range(9)}, {"memory": "x"}, {"memory": ["\x1b]0;"]}, {1: ["x"]}],
     ids=["nine", "long", "nine storages", "no list", "for the terminal", "no name"],
 )
-def test_hints_beyond_their_bounds_are_refused(run_world, hints):
-    async def main(world):
+async def test_hints_beyond_their_bounds_are_refused(a_world, hints):
+    async with a_world() as world:
         [peer], stranger = world.honest(1), world.stranger()
         await trio.sleep(0.5)
         message = stranger.say(Present({"memory": ("x",)}))
         stranger.say_payload(cbor2.dumps({**cbor2.loads(message[HEAD_BYTES:]), 2: 2, 8: hints}, canonical=True))
         await trio.sleep(3)
-        return peer.history.counts()
-
-    assert run_world(main) == {"malformed": 1}
+        found = peer.history.counts()
+    assert found == {"malformed": 1}

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.content.cids import cid_bytes
-from learnae.identity.envelopes import MAX_SEQUENCE_NUMBER
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
+from learnae.identity.envelopes import MOST_NUMBERS
 from learnae.records import Decoded, Encoded, Leaving, Sample, TensorSpec
 from learnae.strategies import Codec
 from tests.support.hostile.announcements import HEAD_BYTES
+
+pytestmark = pytest.mark.virtual_time
 
 NAN = float("nan")
 
@@ -60,24 +59,22 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_lie_is_counted_by_its_reason_and_says_nothing(run_world, lie):
+async def test_a_lie_is_counted_by_its_reason_and_says_nothing(a_world, lie):
     changes, reason = LIES[lie]
 
-    async def main(world):
+    async with a_world() as world:
         [peer] = world.honest(1)
         await trio.sleep(0.5)
         payload, stranger = fields(world.stranger(), **changes), world.stranger()
         stranger.say_payload(payload)
         await trio.sleep(3)
-        return peer, stranger, peer.history.counts()
-
-    peer, stranger, counts = run_world(main)
+        counts = peer.history.counts()
     assert counts == {reason: 1}
     assert stranger.peer not in peer.node.receiver.inbox.known
 
 
-def test_a_message_that_somebody_else_has_signed_is_counted(run_world):
-    async def main(world):
+async def test_a_message_that_somebody_else_has_signed_is_counted(a_world):
+    async with a_world() as world:
         [peer], alice, mallory = world.honest(1), world.stranger(), world.stranger()
         await trio.sleep(0.5)
         message = alice.say(Leaving())
@@ -85,14 +82,12 @@ def test_a_message_that_somebody_else_has_signed_is_counted(run_world):
         mallory.send(message[:-1] + bytes([message[-1] ^ 2]), "other")
         mallory.send(b"\x02" + message[1:], 3)
         await trio.sleep(3)
-        return peer.history.counts()
-
-    counts = run_world(main)
+        counts = peer.history.counts()
     assert counts["signature"] + counts.get("malformed", 0) == 2 and counts["version"] == 1
 
 
-def test_two_payloads_under_one_number_are_kept_as_proof_and_refuse_the_peer_also_after_a_restart(run_world):
-    async def main(world):
+async def test_two_payloads_under_one_number_are_kept_as_proof_and_refuse_the_peer_also_after_a_restart(a_world):
+    async with a_world() as world:
         peers, stranger = world.honest(2), world.stranger()
         await trio.sleep(0.5)
         root = stranger.store(stranger.pack()).root
@@ -107,9 +102,7 @@ def test_two_payloads_under_one_number_are_kept_as_proof_and_refuse_the_peer_als
         await trio.sleep(5)
         stranger.say(stranger.update(stranger.store(stranger.pack(number=2)).root), 2)
         await trio.sleep(20)
-        return peers, stranger, messages, proofs
-
-    peers, stranger, messages, [proof] = run_world(main)
+        [proof] = proofs
     assert (proof.peer, proof.number, [proof.first, proof.second]) == (stranger.peer, 1, messages)
     for peer in peers:
         assert peer.history.peers()[stranger.peer].refused == "equivocation"
@@ -137,16 +130,13 @@ def test_the_highest_age_number_and_samples_that_fit_move_nobody_further_than_an
     assert max(age for _, age in lied_to) <= 100 + 3 * 61
 
 
-def test_another_lineage_is_never_merged_and_reported_as_a_split(run_world):
-    async def main(world):
+async def test_another_lineage_is_never_merged_and_reported_as_a_split(a_world):
+    async with a_world() as world:
         [peer], stranger = world.honest(1), world.stranger()
         await trio.sleep(20)  # until it is established
         root = stranger.store(stranger.pack()).root
         stranger.say(stranger.update(root, lineage=b"lineage0"))
         await trio.sleep(5)
-        return peer
-
-    peer = run_world(main)
     assert b"lineage0" in {split for report in peer.trainer.reports for split in report.splits}
     assert not any(report.verdicts for report in peer.trainer.reports)
 
@@ -161,24 +151,12 @@ class Nothing(Codec):
         return Decoded(np.full(like.shape, np.inf, np.float32), np.zeros(like.shape, bool))
 
 
-class NothingPlugin:
-    @staticmethod
-    @learnae.hookimpl
-    def learnae_register_codec() -> Any:
-        return {"nothing": Nothing}
-
-
-def test_an_update_that_covers_nothing_is_accepted_and_moves_nobody(run_world):
-    async def main(world):
+async def test_an_update_that_covers_nothing_is_accepted_and_moves_nobody(a_world):
+    async with a_world(strategies={"codec": {"nothing": Nothing}}) as world:
         peers, stranger = world.honest(2), world.stranger()
         await trio.sleep(0.5)
         stranger.say(stranger.update(stranger.store(stranger.pack(codec="nothing")).root, codec="nothing"))
         await trio.sleep(40)
-        return peers, stranger
-
-    manager = PluginManager.discover(only=())
-    manager.register(NothingPlugin(), Plugin("nothing"))
-    peers, stranger = run_world(main, manager=manager)
     for peer in peers:
         [verdict] = [v for report in peer.trainer.reports for v in report.verdicts if v.peer == stranger.peer]
         assert verdict.merged and verdict.reason.startswith("norm 0 ")
@@ -186,32 +164,28 @@ def test_an_update_that_covers_nothing_is_accepted_and_moves_nobody(run_world):
         assert 0 <= peer.trainer.model["w"][0] <= 1
 
 
-def test_a_sample_and_a_slice_fill_no_more_than_their_place_in_the_inbox(run_world):
-    async def main(world):
+async def test_a_sample_and_a_slice_fill_no_more_than_their_place_in_the_inbox(a_world):
+    async with a_world() as world:
         [peer], stranger = world.honest(1), world.stranger()
         await trio.sleep(0.5)
         for number in range(1, 200):
             stranger.say(Sample(bytes(512)), number)
         await trio.sleep(1)
-        return len(peer.node.receiver.inbox.known[stranger.peer].entries)
-
-    assert run_world(main) == 1
+        found = len(peer.node.receiver.inbox.known[stranger.peer].entries)
+    assert found == 1
 
 
 def rounds_tried(reports: Any, verdict: Callable[[Any], bool]) -> list[int]:
     return [report.round for report in reports if any(map(verdict, report.verdicts))]
 
 
-def test_a_peer_whose_blocks_never_come_is_tried_ever_less(run_world):
-    async def main(world):
+async def test_a_peer_whose_blocks_never_come_is_tried_ever_less(a_world):
+    async with a_world() as world:
         peers, stranger = world.honest(3), world.stranger()
         await trio.sleep(0.5)
         for number in range(1, 200):
             stranger.say(stranger.update(stranger.pack([], number=number).root), number)  # never stored
             await trio.sleep(1)
-        return peers, stranger
-
-    peers, stranger = run_world(main)
     for peer in peers:
         tried = rounds_tried(peer.trainer.reports, lambda verdict: verdict.peer == stranger.peer)
         gaps = np.diff(tried)
@@ -223,7 +197,7 @@ def test_a_peer_whose_blocks_never_come_is_tried_ever_less(run_world):
         }
 
 
-def test_a_fetch_that_hangs_ends_at_its_deadline_and_the_others_of_that_round_are_merged(run_world, monkeypatch):
+async def test_a_fetch_that_hangs_ends_at_its_deadline_and_the_others_of_that_round_are_merged(a_world, monkeypatch):
     from learnae.plugins.memory import MemoryStorage
 
     get, black_hole = MemoryStorage.get, set[Any]()
@@ -235,7 +209,7 @@ def test_a_fetch_that_hangs_ends_at_its_deadline_and_the_others_of_that_round_ar
 
     monkeypatch.setattr(MemoryStorage, "get", hanging)
 
-    async def main(world):
+    async with a_world(node={"fetch_seconds": 2.0}, selector={"count": 3}) as world:
         peers, stranger = world.honest(3), world.stranger()
         await trio.sleep(0.5)
         for number in range(1, 100):
@@ -243,9 +217,6 @@ def test_a_fetch_that_hangs_ends_at_its_deadline_and_the_others_of_that_round_ar
             black_hole.add(root)
             stranger.say(stranger.update(root), number)
             await trio.sleep(1)
-        return peers, stranger
-
-    peers, stranger = run_world(main, node={"fetch_seconds": 2.0}, selector={"count": 3})
     for peer in peers:
         verdicts = [v for report in peer.trainer.reports for v in report.verdicts if v.peer == stranger.peer]
         assert {v.stage for v in verdicts} == {"fetch"} and all("nothing whole within" in v.reason for v in verdicts)

@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.errors import UnavailableError
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Cid, Encoded, PeerId, RoundReport, TensorSpec
 
@@ -48,12 +45,6 @@ class Choosy(MemoryStorage):
         if refused:
             raise UnavailableError("not for you", refused)
         await super().get(cids, deliver, hints=hints)
-
-
-class ChoosyPlugin:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"choosy": Choosy}
 
 
 ATTACKS: dict[str, dict[str, Any]] = {
@@ -104,16 +95,16 @@ async def attacked(
 
 def run_choosy(run_world: Any, identities: int, **attack: Any) -> tuple[float, float]:
     """Merged updates in a round, and the identities' share of what was tried."""
-    manager = PluginManager.discover(only=())
-    manager.register(ChoosyPlugin(), Plugin("choosy"))
-    reports, bad = run_world(lambda world: attacked(world, identities, **attack), manager=manager, storage={"use": "choosy"})
+    reports, bad = run_world(
+        lambda world: attacked(world, identities, **attack), strategies={"storage": {"choosy": Choosy}}, storage={"use": "choosy"}
+    )
     verdicts = [verdict for report in reports for verdict in report.verdicts]
     return sum(verdict.merged for verdict in verdicts) / len(reports), sum(verdict.peer in bad for verdict in verdicts) / len(verdicts)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world_of_this_module: Any) -> float:
-    return run_choosy(world_of_this_module, 0)[0]
+def undisturbed(run_world: Any) -> float:
+    return run_choosy(run_world, 0)[0]
 
 
 @pytest.mark.slow

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import trio
 
-import learnae
 from learnae.identity.envelopes import encode_envelope
 from learnae.identity.swarms import channel, swarm_id
 from learnae.node.receive import SequenceNumbers
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Announcement, AnnouncementKind
+
+pytestmark = pytest.mark.virtual_time
 
 SWARM = swarm_id("default")
 
@@ -23,12 +22,6 @@ class Slow(MemoryStorage):
     async def put(self, *args: Any) -> None:
         await trio.sleep(0.5)
         await super().put(*args)
-
-
-class OffersSlow:
-    @learnae.hookimpl
-    def learnae_register_storage(self) -> dict[str, type[Slow]]:
-        return {"slow": Slow}
 
 
 async def taken_anew(numbers: SequenceNumbers) -> None:
@@ -40,10 +33,10 @@ async def taken_anew(numbers: SequenceNumbers) -> None:
 
 @pytest.mark.parametrize("above", [0, 1])
 @pytest.mark.parametrize("twin", [False, True], ids=["an old one", "a second peer"])
-def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_refuse_it(run_world: Any, above: int, twin: bool) -> None:
+async def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_refuse_it(a_world: Any, above: int, twin: bool) -> None:
     """Bob has heard the old one too: another under the same number would be refused for good."""
 
-    async def main(world: Any) -> Any:
+    async with a_world(strategies={"storage": {"slow": Slow}}, storage={"use": "slow"}) as world:
         alice, bob = world.honest(2)
         await trio.sleep(3)
         stranger, numbers = world.stranger(), alice.node.receiver.numbers
@@ -60,11 +53,6 @@ def test_an_old_message_that_comes_while_a_peer_stores_its_model_makes_nobody_re
             assert numbers.used[AnnouncementKind.UPDATE] > 1 << 32
             assert numbers.elsewhere is bool(shown)
         await trio.sleep(90 if twin else 10)
-        return alice, bob, given_up
-
-    manager = PluginManager.discover(only=())
-    manager.register(OffersSlow(), Plugin("slow"))
-    alice, bob, given_up = run_world(main, manager=manager, storage={"use": "slow"})
     assert "equivocation" not in bob.history.counts()
     assert any(v.merged for report in bob.trainer.reports[-5:] for v in report.verdicts if v.peer == alice.peer)
     assert not {item.number for item in alice.history.published()} & set(given_up)

@@ -152,7 +152,7 @@ class Gallery:
 
 
 @pytest.fixture(scope="module")
-def gallery(world_of_this_module) -> Gallery:
+def gallery(run_world) -> Gallery:
     async def main(world):
         strangers = {name: world.stranger() for name in GALLERY}
         honest = world.honest(HONEST)
@@ -166,7 +166,7 @@ def gallery(world_of_this_module) -> Gallery:
             verdicts[names[verdict.peer]].append(verdict)
         return Gallery(honest, verdicts)
 
-    return world_of_this_module(main, selector={"count": 6}, node={"fresh_rounds": SECONDS})
+    return run_world(main, selector={"count": 6}, node={"fresh_rounds": SECONDS})
 
 
 @pytest.mark.parametrize("name", GALLERY)

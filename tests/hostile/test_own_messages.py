@@ -22,6 +22,8 @@ from learnae.records import Announcement, AnnouncementKind, Body, Leaving, Prese
 from learnae.testing.context import make_runtime
 from tests.support.hostile import cheap_signatures
 
+pytestmark = pytest.mark.virtual_time
+
 LINEAGE, SWARM = b"lineage1", swarm_id("default")
 KINDS = [AnnouncementKind.UPDATE, AnnouncementKind.PRESENT, AnnouncementKind.LEAVING]
 
@@ -221,10 +223,8 @@ def bodies(world: Any, identity: Identity) -> dict[AnnouncementKind, Body]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("polled", [False, True])
-def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_shown(
-    run_world: Any, kind: AnnouncementKind, polled: bool
-) -> None:
-    async def main(world: Any) -> Any:
+async def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_shown(a_world: Any, kind: Kind, polled: bool) -> None:
+    async with a_world() as world:
         world.swarm.medium.look_seconds = 0.5 if polled else None
         alice, bob = world.honest(2)
         await trio.sleep(10)
@@ -235,28 +235,23 @@ def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_sho
             await trio.sleep(1)
         since = len(alice.trainer.reports), len(bob.trainer.reports)
         await trio.sleep(30)
-        return alice, bob, since
-
-    alice, bob, (since, then) = run_world(main)
+        (since, then) = since
     assert all(report.published is not None for report in alice.trainer.reports)
     assert sum(v.merged for report in bob.trainer.reports[then:] for v in report.verdicts if v.peer == alice.peer) >= 10
     assert len(alice.trainer.reports) > since
 
 
-def test_two_that_run_under_one_key_say_so_within_a_few_rounds_and_take_turns(run_world: Any) -> None:
-    async def main(world: Any) -> Any:
-        [bob] = world.honest(1)
-        one, other = (twin(world, index) for index in range(2))
-        one.start()
-        await trio.sleep(6)
-        other.start()
-        await trio.sleep(10)
-        said = [line["event"] for line in logs].count("identity.elsewhere")
-        await trio.sleep(75)
-        return bob, one, said
-
+async def test_two_that_run_under_one_key_say_so_within_a_few_rounds_and_take_turns(a_world: Any) -> None:
     with capture_logs() as logs:
-        bob, one, said = run_world(main)
+        async with a_world() as world:
+            [bob] = world.honest(1)
+            one, other = (twin(world, index) for index in range(2))
+            one.start()
+            await trio.sleep(6)
+            other.start()
+            await trio.sleep(10)
+            said = [line["event"] for line in logs].count("identity.elsewhere")
+            await trio.sleep(75)
     assert said >= 1
     assert [line["event"] for line in logs].count("identity.elsewhere") > said
     assert "equivocation" not in bob.history.counts()

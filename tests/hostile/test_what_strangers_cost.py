@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.content.cids import dag_cid
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Cid
 from learnae.testing.swarm import SimulatedSwarm
+from tests.support.simulated import LINEAGE, merges
 
-LINEAGE = b"lineage1"
 SECONDS = 40
 ROUND_SECONDS = 0.3
 
@@ -37,12 +34,6 @@ class Trapped(MemoryStorage):
             await trio.sleep_forever()
         await trio.sleep(max([0.01, *(traps.slow[cid] for cid in cids if cid in traps.slow)]))
         await super().get(cids, deliver, hints=hints)
-
-
-class TrapPlugin:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"trapped": Trapped}
 
 
 def announced_only(world: Any, traps: Traps, stranger: Any, number: int, **claims: Any) -> None:
@@ -112,22 +103,16 @@ def honest(world: Any, number: int, lineage: bytes = LINEAGE, **options: Any) ->
 
 
 def run_trapped(run_world: Any, main: Any, **settings: Any) -> Any:
-    manager = PluginManager.discover(only=())
-    manager.register(TrapPlugin(), Plugin("traps"))
-    return run_world(main, manager=manager, storage={"use": "trapped"}, **settings)
+    return run_world(main, strategies={"storage": {"trapped": Trapped}}, storage={"use": "trapped"}, **settings)
 
 
 def rounds(peer: Any) -> int:
     return len(peer.trainer.reports)
 
 
-def merges(peer: Any) -> int:
-    return sum(report.merged for report in peer.trainer.reports)
-
-
 @pytest.fixture(scope="module")
-def undisturbed(world_of_this_module: Any) -> list[Any]:
-    return run_trapped(world_of_this_module, lambda world: attacked(world, None, changing=False))
+def undisturbed(run_world: Any) -> list[Any]:
+    return run_trapped(run_world, lambda world: attacked(world, None, changing=False))
 
 
 @pytest.mark.slow

@@ -10,29 +10,19 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.content.cids import dag_cid
 from learnae.node.lineage_search import LANES, SearchMisses
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.records import Cid, Encoded, TensorSpec
 from learnae.testing.swarm import MemoryTrainer
 from tests.support.hostile.missing_blocks import Silent, Trapped
+from tests.support.simulated import LINEAGE
 
-LINEAGE = b"lineage1"
+pytestmark = pytest.mark.virtual_time
+
 SMALLEST, LARGEST = b"\0" * 8, b"\xff" * 8
 
 
-class Storages:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"trapped": Trapped}
-
-
-def run_with(run_world: Any, main: Any, **settings: Any) -> Any:
-    manager = PluginManager.discover(only=())
-    manager.register(Storages(), Plugin("storages"))
-    return run_world(main, manager=manager, storage={"use": "trapped"}, **settings)
+TRAPPED: Any = {"strategies": {"storage": {"trapped": Trapped}}, "storage": {"use": "trapped"}}
 
 
 def peer_of(world: Any, name: str, *, lineage: bytes = b"", seconds: float = 1.0) -> Any:
@@ -70,40 +60,36 @@ def went(peer: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("seconds", "voices"), [(1.0, 1), (1.0, 3), (7.0, 1)])
-def test_newcomers_go_where_most_are_not_to_the_smallest_hash(run_world, seconds, voices):
-    async def main(world):
+async def test_newcomers_go_where_most_are_not_to_the_smallest_hash(a_world, seconds, voices):
+    async with a_world(**TRAPPED) as world:
         for index in range(5):
             peer_of(world, f"p{index}", lineage=LINEAGE, seconds=seconds + index / 10)
         world.swarm.nursery.start_soon(lie, world, [SMALLEST] * voices)
         await trio.sleep(seconds + 2)
         newcomers = [peer_of(world, f"newcomer {index}") for index in range(5)]
         await trio.sleep(7 + seconds)  # rounds of seven seconds are longer than a newcomer listens
-        return newcomers
-
-    for newcomer in run_with(run_world, main):
+    for newcomer in newcomers:
         assert (newcomer.lineage, went(newcomer)) == (LINEAGE, ["joined"])
 
 
 @pytest.mark.parametrize("on_split", ["report", "yield"])
-def test_nobody_established_and_nobody_provisional_leaves_several_for_one_voice(run_world, on_split):
-    async def main(world):
-        established = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
+async def test_nobody_grown_and_nobody_young_leaves_several_for_one_voice(a_world, on_split):
+    async with a_world(**TRAPPED, join={"on_split": on_split, "settle_rounds": 5}) as world:
+        grown = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
         await trio.sleep(4)
         provisional = peer_of(world, "provisional")
         await trio.sleep(4)
         joined = went(provisional)
         world.swarm.nursery.start_soon(lie, world, [SMALLEST])
         await trio.sleep(30)
-        return joined, [*established, provisional]
-
-    joined, peers = run_with(run_world, main, join={"on_split": on_split, "settle_rounds": 5})
+        peers = [*grown, young]
     assert joined == ["joined"]
     assert {peer.lineage for peer in peers} == {LINEAGE}
     assert all("yielded" not in went(peer) and "moved" not in went(peer) for peer in peers)
 
 
-def test_who_heard_a_liar_first_goes_over_to_the_many_when_they_are_heard(run_world):
-    async def main(world):
+async def test_who_heard_a_liar_first_goes_over_to_the_many_when_they_are_heard(a_world):
+    async with a_world(**TRAPPED) as world:
         reached = [False]
         honest = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(5)]
         world.swarm.medium.reaches = lambda sender, receiver: reached[0] or sender not in {peer.peer for peer in honest}
@@ -114,37 +100,33 @@ def test_who_heard_a_liar_first_goes_over_to_the_many_when_they_are_heard(run_wo
         first = newcomer.lineage
         reached[0] = True
         await trio.sleep(6)
-        return first, newcomer.lineage
-
-    assert run_with(run_world, main) == (SMALLEST, LINEAGE)
+        found = first, newcomer.lineage
+    assert found == (SMALLEST, LINEAGE)
 
 
 @pytest.mark.parametrize("fakes", [3, 10])
-def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_come(run_world, fakes):
+async def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_come(a_world, fakes):
     """The honest one is heard from one peer alone, and has the largest hash."""
 
-    async def main(world):
+    async with a_world(**TRAPPED, node={"fetch_seconds": 10.0}) as world:
         peer_of(world, "founder", lineage=LARGEST)
         world.swarm.nursery.start_soon(lambda: lie(world, [bytes([index]) * 8 for index in range(fakes)], there=False))
         await trio.sleep(2)
         newcomer = peer_of(world, "newcomer")
         await trio.sleep(5.0 if fakes < LANES else 15.0)
-        return newcomer.lineage
-
-    assert run_with(run_world, main, node={"fetch_seconds": 10.0}) == LARGEST
+        found = newcomer.lineage
+    assert found == LARGEST
 
 
 @pytest.mark.parametrize("fakes", [1, 5])
-def test_a_provisional_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(run_world, fakes):
-    async def main(world):
-        founder, provisional, meet = await two_apart(world)
-        own = provisional.lineage
+async def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(a_world, fakes):
+    async with a_world(**TRAPPED) as world:
+        founder, young, meet = await two_apart(world)
+        own = young.lineage
         world.swarm.nursery.start_soon(lambda: lie(world, [bytes([0] * 7 + [index]) for index in range(fakes)], there=False))
         meet()
         await trio.sleep(15)
-        return own, founder.lineage, provisional
-
-    own, wanted, provisional = run_with(run_world, main)
+        wanted = founder.lineage
     assert own not in (b"", wanted)
     assert provisional.lineage == wanted
     assert went(provisional) == ["founded", "moved"]
@@ -162,10 +144,10 @@ def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_an
     assert misses.times(SMALLEST) == 0
 
 
-def test_one_identity_that_joins_a_lone_founder_leads_no_provisional_group_there(run_world):
-    """It says that it is established, and there are five of them."""
+async def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there(a_world):
+    """It says that it is grown, and there are five of them."""
 
-    async def main(world):
+    async with a_world(**TRAPPED, join={"settle_seconds": 30.0}) as world:
         apart, lone = [True], peer_of(world, "lone")
         world.swarm.medium.reaches = lambda sender, receiver: not apart[0] or (sender == lone.peer) == (receiver == lone.peer)
         provisional = [peer_of(world, "provisional 0")]
@@ -177,17 +159,15 @@ def test_one_identity_that_joins_a_lone_founder_leads_no_provisional_group_there
         await trio.sleep(0.2)
         apart[0] = False
         await trio.sleep(6)
-        return before, {peer.lineage for peer in provisional}
-
-    before, after = run_with(run_world, main, join={"settle_seconds": 30.0})
+        after = {peer.lineage for peer in young}
     assert len(before) == 1
     assert after == before
 
 
-def test_a_search_that_is_kept_alive_leads_nobody_away_who_was_established_meanwhile(run_world):
+async def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(a_world):
     """Two identities announce another lineage every three seconds, whose models never come, and then one whose models do."""
 
-    async def main(world):
+    async with a_world(**TRAPPED) as world:
         honest = [peer_of(world, "h0")]
         await trio.sleep(3.2)
         honest.append(peer_of(world, "h1"))
@@ -203,33 +183,29 @@ def test_a_search_that_is_kept_alive_leads_nobody_away_who_was_established_meanw
         provisional = [peer.node.lineage_state.provisional(trio.current_time()) for peer in honest]
         world.swarm.nursery.start_soon(lie, world, [SMALLEST] * 2)
         await trio.sleep(8)
-        return before, {peer.lineage for peer in honest}, provisional
-
-    before, after, provisional = run_with(run_world, main)
-    assert (len(before), provisional) == (1, [False, False])
+        after = {peer.lineage for peer in honest}
+    assert (len(before), young) == (1, [False, False])
     assert after == before
 
 
 @pytest.mark.parametrize("changing", [False, True], ids=["one lineage", "always another one"])
-def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(run_world, changing):
-    async def main(world):
-        founder, provisional, meet = await two_apart(world)
-        own, liar = provisional.lineage, world.stranger()
+async def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(a_world, changing):
+    async with a_world(**TRAPPED, join={"settle_seconds": 30.0}) as world:
+        founder, young, meet = await two_apart(world)
+        own, liar = young.lineage, world.stranger()
         meet()
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):
             root = liar.store(liar.pack([(TensorSpec(name="w", dtype="float32", shape=(64,)), nothing)], number=number)).root
             liar.say(liar.update(root, lineage=bytes(7) + bytes([number if changing else 0]), provisional=False), number)
             await trio.sleep(1)
-        return own, founder.lineage, provisional
-
-    own, wanted, provisional = run_with(run_world, main, join={"settle_seconds": 30.0})
+        wanted = founder.lineage
     assert own not in (b"", wanted)
     assert (provisional.lineage, went(provisional)) == (wanted, ["founded", "moved"])
 
 
 @pytest.mark.parametrize("liars", [1, 11, 12, 20])
-def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopted(run_world, liars):
+async def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopted(a_world, liars):
     async def lie_worse(world: Any) -> None:
         strangers = [(world.stranger(), index.to_bytes(8, "big")) for index in range(1, liars + 1)]
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
@@ -239,20 +215,17 @@ def test_a_newcomer_finds_the_honest_behind_models_that_come_and_cannot_be_adopt
                 stranger.say(stranger.update(root, lineage=lineage, provisional=False), number)
             await trio.sleep(1)
 
-    async def main(world):
+    async with a_world(**TRAPPED, node={"fetch_seconds": 10.0}) as world:
         peer_of(world, "honest", lineage=LARGEST)
         world.swarm.nursery.start_soon(lie_worse, world)
         await trio.sleep(2)
         newcomer = peer_of(world, "newcomer")
         await trio.sleep(15)
-        return newcomer
-
-    newcomer = run_with(run_world, main, node={"fetch_seconds": 10.0})
     assert (newcomer.lineage, went(newcomer)) == (LARGEST, ["joined"])
 
 
-def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_the_own_key(run_world):
-    async def main(world):
+async def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_the_own_key(a_world):
+    async with a_world(**TRAPPED, node={"fetch_seconds": 5.0}) as world:
         peer = peer_of(world, "peer")
         await trio.sleep(5)
         peer.kill()
@@ -262,23 +235,17 @@ def test_the_own_model_of_an_earlier_run_that_cannot_be_had_leaves_no_record_of_
         )
         peer.start()
         await trio.sleep(60)
-        return peer
-
-    peer = run_with(run_world, main, node={"fetch_seconds": 5.0})
     assert peer.lineage
     assert peer.peer not in peer.history.peers()
 
 
 @pytest.mark.parametrize("fakes", [6, 20])
-def test_models_that_never_come_in_the_lineage_of_the_honest_hold_a_newcomer_up_for_little(run_world, fakes):
-    async def main(world):
+async def test_models_that_never_come_in_the_lineage_of_the_honest_hold_a_newcomer_up_for_little(a_world, fakes):
+    async with a_world(**TRAPPED, node={"fetch_seconds": 10.0}) as world:
         for index in range(3):
             peer_of(world, f"p{index}", lineage=LINEAGE)
         world.swarm.nursery.start_soon(lambda: lie(world, [LINEAGE] * fakes, there=False))
         await trio.sleep(3)
         newcomer = peer_of(world, "newcomer")
         await trio.sleep(6.0 if fakes < 10 else 10.0)
-        return newcomer
-
-    newcomer = run_with(run_world, main, node={"fetch_seconds": 10.0})
     assert (newcomer.lineage, went(newcomer)) == (LINEAGE, ["joined"])

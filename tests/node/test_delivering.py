@@ -20,7 +20,6 @@ from learnae.records import BLOCK_BYTES, Block, Heard
 
 pytestmark = pytest.mark.virtual_time
 
-
 MODEL = {"w": np.arange(300_000, dtype=np.float32)}
 LIMIT = 10_000_000
 

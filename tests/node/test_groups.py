@@ -16,7 +16,6 @@ from learnae.plugins.calls import naming
 
 pytestmark = pytest.mark.virtual_time
 
-
 DOWN = UnavailableError("the daemon is down")
 ODD = TypeError("wrong version")
 ONE, TWO = raw_cid(b"1"), raw_cid(b"2")

@@ -26,7 +26,6 @@ from learnae.testing.swarm import run_in_virtual_time
 
 pytestmark = pytest.mark.virtual_time
 
-
 TENSORS = 400
 MODEL = {f"layer.{number}.weight": np.zeros(1, np.float32) for number in range(TENSORS)}
 LOOP_BYTES = 1024  # a root, and whatever else is as short

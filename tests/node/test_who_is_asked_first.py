@@ -13,7 +13,6 @@ from learnae.testing.faults import Fault, FaultyStorage
 
 pytestmark = pytest.mark.virtual_time
 
-
 MODEL = {"w": np.arange(300_000, dtype=np.float32), "b": np.ones(3, np.float32)}  # three data blocks
 LIMIT = 10_000_000
 

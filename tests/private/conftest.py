@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 
 from learnae.identity.swarms import SwarmKey
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from tests.support.simulated import run_within
 
 NAME = "sparrows"
 TENSOR = "secret_layer.weight"
@@ -82,18 +85,21 @@ def value(peer: SimulatedPeer) -> float:
 
 
 @pytest.fixture
-def run_world(tmp_path: Path) -> Callable[..., Any]:
-    """Runs an async function with a World under virtual time; what it returns is returned."""
+def a_world(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[World]]:
     folders = Folders(tmp_path / "shared")
     folders.store.mkdir(parents=True)
     folders.board.mkdir()
 
-    def run(main: Callable[[World], Any], **settings: Any) -> Any:
-        async def inside() -> Any:
-            tables = folders.settings() | settings
-            async with SimulatedSwarm(seed=0, settings=tables, folder=tmp_path, private=True, level=logging.INFO) as swarm:
-                return await main(World(swarm, folders))
+    @asynccontextmanager
+    async def opened(*, seed: int = 0, **settings: Any) -> AsyncIterator[World]:
+        tables = folders.settings() | settings
+        async with SimulatedSwarm(seed=seed, settings=tables, folder=tmp_path, private=True, level=logging.INFO) as swarm:
+            yield World(swarm, folders)
 
-        return run_in_virtual_time(inside)
+    return opened
 
-    return run
+
+@pytest.fixture
+def run_world(a_world: Callable[..., AbstractAsyncContextManager[World]]) -> Callable[..., Any]:
+    """Runs an async function with a World, in a time of its own; what it returns is returned."""
+    return partial(run_within, a_world)

@@ -17,6 +17,8 @@ from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity, SwarmKey, swarm_id
 from learnae.records import Announcement, Present
 
+pytestmark = pytest.mark.virtual_time
+
 NAME, TENSOR = "sparrows", "secret_layer.weight"
 SHAPE = b"\x19\x02\x80\x19\x03\x84"  # 640, 900 in CBOR
 GARBAGE = bytes(range(256)) * 4
@@ -76,38 +78,31 @@ def squeezed(packs: Iterable[Path]) -> float:
     return len(zlib.compress(data)) / len(data)
 
 
-def test_a_stranger_finds_no_name_no_peer_no_shape_and_nothing_that_can_be_compressed(run_world):
-    async def main(world):
+async def test_a_stranger_finds_no_name_no_peer_no_shape_and_nothing_that_can_be_compressed(a_world):
+    async with a_world() as world:
         a, b = await start_two(world, still=False)
-        return traces(world.folders.root, [a, b]), min(squeezed([pack]) for pack in world.folders.packs())
-
-    found, share = run_world(main)
+        found, share = traces(world.folders.root, [a, b]), min(squeezed([pack]) for pack in world.folders.packs())
     assert found == set()
     assert share > 0.99
 
 
-def test_the_same_search_finds_all_of_it_in_an_open_swarm(run_world):
-    async def main(world):
+async def test_the_same_search_finds_all_of_it_in_an_open_swarm(a_world):
+    async with a_world() as world:
         a, b = (world.peer(name, start, {"swarm": {"name": NAME}}, still=False) for name, start in (("a", 0.0), ("b", 1.0)))
         a.start()
         b.start()
         await until(lambda: merges(a) >= 2 and merges(b) >= 2)
-        return traces(world.folders.root, [a, b]), min(squeezed([pack]) for pack in world.folders.packs())
-
-    found, share = run_world(main)
+        found, share = traces(world.folders.root, [a, b]), min(squeezed([pack]) for pack in world.folders.packs())
     assert found == {"the swarm", "a tensor", "a shape", "a dtype", "the codec", "a peer", "the lineage"}
     assert share < 0.5
 
 
-def test_a_peer_of_the_same_name_with_another_key_neither_hears_nor_is_heard(run_world):
-    async def main(world):
+async def test_a_peer_of_the_same_name_with_another_key_neither_hears_nor_is_heard(a_world):
+    async with a_world() as world:
         c = world.stranger("c", 9.0)
         c.start()
         a, b = await start_two(world)
         await until(lambda: len(c.trainer.reports) >= 15)
-        return a, b, c
-
-    a, b, c = run_world(main)
     assert a.lineage == b.lineage != c.lineage
     assert merged_from(c) == set()
     assert value(a) <= 1.0 and value(b) <= 1.0 and value(c) == 9.0
@@ -124,32 +119,29 @@ def noise(seen: list[bytes]) -> list[bytes]:
     return [b"", b"\1", GARBAGE[:700], forged, half, flipped, seen[0] + b"\0", bytes(ENVELOPE_BYTES + 1)]
 
 
-def test_noise_between_the_messages_is_counted_and_logged_without_a_flood_and_changes_nothing(run_world):
-    async def main(world):
-        a, b = await start_two(world)
-        (channel,) = world.folders.board.iterdir()
-        seen = [path.read_bytes() for path in world.folders.messages()]
-        for turn in range(30):
-            for number, message in enumerate(noise(seen)):
-                draft = world.folders.root / "draft"
-                draft.write_bytes(message)
-                draft.replace(channel / f"{turn:016x}{number:016x}")
-            await trio.sleep(0.1)
-        before = merges(a)
-        await until(lambda: merges(a) >= before + 3)
-        await until(lambda: a.history.counts().get("seal", 0) >= 210)
-        return a, b
-
+async def test_noise_between_the_messages_is_counted_and_logged_without_a_flood_and_changes_nothing(a_world):
     with capture_logs() as logs:
-        a, b = run_world(main)
+        async with a_world() as world:
+            a, b = await start_two(world)
+            (channel,) = world.folders.board.iterdir()
+            seen = [path.read_bytes() for path in world.folders.messages()]
+            for turn in range(30):
+                for number, message in enumerate(noise(seen)):
+                    draft = world.folders.root / "draft"
+                    draft.write_bytes(message)
+                    draft.replace(channel / f"{turn:016x}{number:016x}")
+                await trio.sleep(0.1)
+            before = merges(a)
+            await until(lambda: merges(a) >= before + 3)
+            await until(lambda: a.history.counts().get("seal", 0) >= 210)
     assert a.history.counts()["seal"] == 210 and a.history.counts()["oversized"] == 30
     assert merged_from(a) == {b.peer} and merged_from(b) == {a.peer}
     told = [(line["reason"], line["count"]) for line in logs if line["event"] == "messages.refused" and line["own"] == "a"]
     assert sorted(told) == [("oversized", 1), ("oversized", 10), ("seal", 1), ("seal", 10), ("seal", 100)]
 
 
-def test_messages_of_members_that_are_shown_again_under_other_names_make_nobody_merge_twice(run_world):
-    async def main(world):
+async def test_messages_of_members_that_are_shown_again_under_other_names_make_nobody_merge_twice(a_world):
+    async with a_world() as world:
         a, b = await start_two(world)
         (channel,) = world.folders.board.iterdir()
         old = [path.read_bytes() for path in world.folders.messages()]
@@ -157,9 +149,6 @@ def test_messages_of_members_that_are_shown_again_under_other_names_make_nobody_
         for number, message in enumerate(old * 20):
             (channel / f"{number:032x}").write_bytes(message)
         await until(lambda: merges(a) >= 9)
-        return a, b
-
-    a, b = run_world(main)
     counts = a.history.counts()
     assert counts["replay"] >= 20 and "seal" not in counts
     tried = [(verdict.peer, verdict.number) for report in a.trainer.reports for verdict in report.verdicts]
@@ -167,8 +156,8 @@ def test_messages_of_members_that_are_shown_again_under_other_names_make_nobody_
     assert merged_from(a) == {b.peer}
 
 
-def test_blocks_that_are_cut_off_swapped_or_overwritten_cost_rounds_but_no_model(run_world):
-    async def main(world):
+async def test_blocks_that_are_cut_off_swapped_or_overwritten_cost_rounds_but_no_model(a_world):
+    async with a_world() as world:
         a, b = await start_two(world)
         first, spoilt = world.folders.packs()[0].read_bytes(), set(world.folders.packs())
         with trio.move_on_after(8):
@@ -179,9 +168,6 @@ def test_blocks_that_are_cut_off_swapped_or_overwritten_cost_rounds_but_no_model
                 await trio.sleep(0.002)  # members look a hundredth of a second after they have published
         before, failures = merges(a), sum(report.failed for report in a.trainer.reports)
         await until(lambda: merges(a) >= before + 2, seconds=2_000)  # a peer whose blocks are spoilt waits longer and longer
-        return a, b, failures
-
-    a, b, failures = run_world(main)
     assert failures >= 2
     assert merged_from(a) == {b.peer}
     assert 0.0 <= value(a) <= 1.0 and 0.0 <= value(b) <= 1.0
@@ -205,8 +191,8 @@ class Mistaken(SwarmIdentity):
 
 
 @pytest.mark.parametrize(("swarm", "reason"), [(Careless, "cid: "), (Mistaken, "seal: ")])
-def test_an_update_whose_blocks_do_not_open_is_refused_and_the_round_goes_on(run_world, swarm, reason):
-    async def main(world):
+async def test_an_update_whose_blocks_do_not_open_is_refused_and_the_round_goes_on(a_world, swarm, reason):
+    async with a_world() as world:
         a, b = await start_two(world)
         c = world.member("c", 5.0)
         c.trainer.progress = a.trainer.progress
@@ -215,9 +201,6 @@ def test_an_update_whose_blocks_do_not_open_is_refused_and_the_round_goes_on(run
         await until(lambda: any(verdict.peer == c.peer for report in a.trainer.reports for verdict in report.verdicts))
         before = merges(a)
         await until(lambda: merges(a) >= before + 2)
-        return a, b, c
-
-    a, b, c = run_world(main)
     verdicts = [verdict for report in a.trainer.reports for verdict in report.verdicts if verdict.peer == c.peer]
     assert not any(verdict.merged for verdict in verdicts)
     assert {verdict.stage for verdict in verdicts} == {"decode"}
@@ -225,8 +208,8 @@ def test_an_update_whose_blocks_do_not_open_is_refused_and_the_round_goes_on(run
     assert b.peer in merged_from(a)
 
 
-def test_a_new_key_in_an_old_home_is_a_new_swarm_whose_trainers_go_on_with_their_models(run_world):
-    async def main(world):
+async def test_a_new_key_in_an_old_home_is_a_new_swarm_whose_trainers_go_on_with_their_models(a_world):
+    async with a_world() as world:
         a, b = await start_two(world)
         lineage = a.lineage
         for peer in (a, b):
@@ -239,15 +222,12 @@ def test_a_new_key_in_an_old_home_is_a_new_swarm_whose_trainers_go_on_with_their
         late = world.member("late", 7.0)
         late.start()
         await until(lambda: bool(late.lineage))
-        return lineage, a, b, late
-
-    lineage, a, b, late = run_world(main)
     assert a.lineage == b.lineage == late.lineage == lineage
     assert "seal" not in a.history.counts()  # the old messages lie where nobody looks any more
 
 
-def test_a_fresh_trainer_under_a_new_key_founds_although_its_home_knows_an_update_that_it_cannot_open(run_world):
-    async def main(world):
+async def test_a_fresh_trainer_under_a_new_key_founds_although_its_home_knows_an_update_that_it_cannot_open(a_world):
+    async with a_world() as world:
         a, _ = await start_two(world)
         lineage = a.lineage
         for peer in (a, _):
@@ -256,8 +236,5 @@ def test_a_fresh_trainer_under_a_new_key_founds_although_its_home_knows_an_updat
         again = attrs.evolve(world.member("a", 3.0), history=a.history)
         again.start()
         await until(lambda: bool(again.lineage))
-        return lineage, again
-
-    lineage, again = run_world(main)
     assert again.lineage != lineage and value(again) == 3.0
     assert again.trainer.adopted_outcomes == ["founded"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,15 +14,13 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import swarm_id
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryAnnouncer, MemoryMedium, MemoryStorage, MemoryStore
 from learnae.records import Announcement, Cid, PeerId
 from learnae.testing.faults import FaultyStorage, Plan
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from tests.support.simulated import offering, run_within
 
 LINEAGE = b"together"
 PUT_SECONDS = 0.15  # so long a peer that was told of an update too early would search for it in vain
@@ -95,18 +95,6 @@ def announcer(side: str) -> type[MemoryAnnouncer]:
             await super().announce(message, channel=channel, replaces=replaces)
 
     return Apart
-
-
-class Sides:
-    """A plugin with a storage and an announcer for each side."""
-
-    @learnae.hookimpl
-    def learnae_register_storage(self) -> Any:
-        return {side: storage(side) for side in STORES}
-
-    @learnae.hookimpl
-    def learnae_register_announcer(self) -> Any:
-        return {side: announcer(side) for side in MEDIA}
 
 
 LEFT, RIGHT, BOTH = ("left",), ("right",), ("left", "right")
@@ -200,19 +188,20 @@ class World:
         return {root for peer, root in self.store(side).roots if peer == relay.peer} - own
 
 
+@asynccontextmanager
+async def opened(*, seed: int = 0, **settings: Any) -> AsyncIterator[World]:
+    sides = {"storage": {side: storage(side) for side in STORES}, "announcer": {side: announcer(side) for side in MEDIA}}
+    tables = {"gate": {"use": "sane"}, "codec": {"use": "fp32"}, **settings}
+    async with SimulatedSwarm(seed=seed, settings=tables, level=logging.WARNING, manager=offering(sides)) as swarm:
+        yield World(swarm)
+
+
 @pytest.fixture
-def run() -> Callable[..., Any]:
-    """Runs an async function with a World under virtual time; what it returns is returned."""
+def a_world() -> Callable[..., AbstractAsyncContextManager[World]]:
+    return opened
 
-    def run_it(main: Callable[[World], Any], **settings: Any) -> Any:
-        manager = PluginManager.discover(only=())
-        manager.register(Sides(), Plugin("sides"))
-        tables = {"gate": {"use": "sane"}, "codec": {"use": "fp32"}, **settings}
 
-        async def inside() -> Any:
-            async with SimulatedSwarm(seed=0, settings=tables, level=logging.WARNING, manager=manager) as swarm:
-                return await main(World(swarm))
-
-        return run_in_virtual_time(inside)
-
-    return run_it
+@pytest.fixture
+def run_world() -> Callable[..., Any]:
+    """Runs an async function with a World, once for each call, each in a time of its own; what it returns is returned."""
+    return partial(run_within, opened)

@@ -1,17 +1,38 @@
-"""Peers of a simulated swarm: how several start, and what a test reads of them and of their logs afterwards."""
+"""Simulated swarms: strategies of a test, how several peers start, and what a test reads of them and of their logs afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import attrs
 import numpy as np
 
+import learnae
+from learnae.plugins.hooks import Plugin
+from learnae.plugins.manager import PluginManager
 from learnae.records import UpdateVerdict
-from learnae.testing.swarm import MemoryTrainer, Model, SimulatedPeer
+from learnae.testing.swarm import MemoryTrainer, Model, SimulatedPeer, run_in_virtual_time
 
 LINEAGE = b"lineage1"
+
+
+def offering(strategies: Mapping[str, Mapping[str, Any]], watchers: Mapping[str, Callable[..., None]] | None = None) -> PluginManager:
+    """A manager with one more plugin, "bad-luck", that offers these strategies by their kind; these functions watch."""
+
+    def hook(name: str, function: Callable[..., Any]) -> Any:
+        function.__name__ = name
+        return learnae.hookimpl(function)
+
+    hooks = {f"learnae_register_{kind}": (lambda classes=classes: classes) for kind, classes in strategies.items()}
+    namespace = {name: staticmethod(hook(name, function)) for name, function in hooks.items()}
+    manager = PluginManager.discover(only=())
+    if namespace:  # one without hooks is no plugin
+        manager.register(type("BadLuck", (), namespace)(), Plugin("bad-luck"))
+    for name, function in (watchers or {}).items():
+        manager.register(type("Watcher", (), {name: staticmethod(hook(name, function))})(), Plugin(f"watcher-{name}"))
+    return manager
 
 
 def start(*peers: SimulatedPeer) -> None:
@@ -71,3 +92,15 @@ def aged(peer: SimulatedPeer, age: int) -> SimulatedPeer:
     """It says that its model is that many steps old."""
     peer.trainer.progress = attrs.evolve(peer.trainer.progress, age=age)
     return peer
+
+
+def run_within(
+    opened: Callable[..., AbstractAsyncContextManager[Any]], main: Callable[[Any], Awaitable[Any]], *, seed: int = 0, **how: Any
+) -> Any:
+    """Run it under virtual time with what `opened` gives."""
+
+    async def inside() -> Any:
+        async with opened(seed=seed, **how) as world:
+            return await main(world)
+
+    return run_in_virtual_time(inside, seed=seed)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,15 +13,12 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryAnnouncer, MemoryStorage, MemoryStore
 from learnae.records import PeerId
 from learnae.strategies import Strategy
 from learnae.testing.faults import Fault, FaultyAnnouncer, FaultyStorage, Plan
-from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
-from tests.support.simulated import LINEAGE
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from tests.support.simulated import LINEAGE, offering, run_within
 
 
 @attrs.define
@@ -76,30 +75,15 @@ class Second(MemoryStorage):
         self.store = context.share(SecondStore)
 
 
-BUILT_IN: Mapping[str, Mapping[str, type[Strategy]]] = {
+Strategies = Mapping[str, Mapping[str, type[Strategy]]]
+Watchers = Mapping[str, Callable[..., None]]
+
+BUILT_IN: Strategies = {
     "storage": {"stormy": Stormy, "second": Second},
     "announcer": {"stormy": StormyAnnouncer},
 }
 
 DEFAULTS = {"storage": {"use": "stormy"}, "announcer": {"use": "stormy"}, "gate": {"use": "sane"}, "codec": {"use": "fp32"}}
-
-
-def offering(strategies: Mapping[str, Mapping[str, type[Strategy]]], watchers: Mapping[str, Callable[..., None]]) -> PluginManager:
-    """A manager with one more plugin, "bad-luck", that offers these strategies and watches by these functions."""
-
-    def hook(name: str, function: Callable[..., Any]) -> Any:
-        function.__name__ = name
-        return learnae.hookimpl(function)
-
-    namespace = {
-        f"learnae_register_{kind}": staticmethod(hook(f"learnae_register_{kind}", lambda classes=classes: classes))
-        for kind, classes in strategies.items()
-    }
-    manager = PluginManager.discover(only=())
-    manager.register(type("BadLuck", (), namespace)(), Plugin("bad-luck"))
-    for name, function in watchers.items():
-        manager.register(type("Watcher", (), {name: staticmethod(hook(name, function))})(), Plugin(f"watcher-{name}"))
-    return manager
 
 
 Two = tuple[SimulatedPeer, SimulatedPeer]
@@ -136,22 +120,24 @@ class World:
         return both
 
 
+@asynccontextmanager
+async def opened(
+    *, strategies: Strategies | None = None, watchers: Watchers | None = None, seed: int = 0, **settings: Any
+) -> AsyncIterator[World]:
+    """A World with these settings; what one test adds of strategies and watchers comes to those that there are."""
+    more = strategies or {}
+    manager = offering({kind: {**BUILT_IN.get(kind, {}), **more.get(kind, {})} for kind in {*BUILT_IN, *more}}, watchers)
+    async with SimulatedSwarm(seed=seed, settings={**DEFAULTS, **settings}, level=logging.INFO, manager=manager) as swarm:
+        yield World(swarm)
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.fixture
-def run_world():
-    """Runs an async function with a World under virtual time; what it returns is returned."""
+def a_world() -> Callable[..., AbstractAsyncContextManager[World]]:
+    return opened
 
-    def run(main: Callable[[World], Any], *, strategies=(), watchers=(), seed: int = 0, **settings: Any) -> Any:
-        more = dict(strategies)
-        classes = {kind: {**BUILT_IN.get(kind, {}), **more.get(kind, {})} for kind in {*BUILT_IN, *more}}
-        manager = offering(classes, dict(watchers))
-        tables = {**DEFAULTS, **settings}
 
-        async def inside() -> Any:
-            async with SimulatedSwarm(seed=seed, settings=tables, level=logging.INFO, manager=manager) as swarm:
-                result = await main(World(swarm))
-                await trio.lowlevel.checkpoint()
-                return result
-
-        return run_in_virtual_time(inside, seed=seed)
-
-    return run
+@pytest.fixture
+def run_world() -> Callable[..., Any]:
+    """Runs an async function with a World, once for each call, each in a time of its own; what it returns is returned."""
+    return partial(run_within, opened)

@@ -15,18 +15,18 @@ from learnae.records import AnnouncementKind
 from learnae.testing.faults import Fault, always
 from tests.support.simulated import LINEAGE, merges, outages
 
+pytestmark = pytest.mark.virtual_time
+
+
 # -- at the start ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_storage_that_is_down_at_the_start_stops_no_training_and_is_used_when_it_is_up(run_world):
-    async def main(world):
-        a, _ = world.two()
-        world.weather.at_start[a.peer] = [UnavailableError("no daemon")] * 4
-        await trio.sleep(20.5)
-        return a
-
+async def test_a_storage_that_is_down_at_the_start_stops_no_training_and_is_used_when_it_is_up(a_world):
     with capture_logs() as logs:
-        a = run_world(main)
+        async with a_world() as world:
+            a, _ = world.two()
+            world.weather.at_start[a.peer] = [UnavailableError("no daemon")] * 4
+            await trio.sleep(20.5)
     published = [report.published is not None for report in a.trainer.reports]
     assert published[:6] == [False] * 6
     assert all(published[-10:])
@@ -53,15 +53,12 @@ def test_a_plugin_that_breaks_at_the_start_ends_the_node_with_its_name(run_world
 
 
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.HALFWAY, Fault.GARBAGE])
-def test_listening_is_taken_up_again_after_an_outage(run_world, fault):
-    async def main(world):
-        a, _ = world.two()
-        world.weather.announcer[a.peer] = lambda method, call: fault if method == "listen" and call < 3 else None
-        await trio.sleep(20.5)
-        return a
-
+async def test_listening_is_taken_up_again_after_an_outage(a_world, fault):
     with capture_logs() as logs:
-        a = run_world(main)
+        async with a_world() as world:
+            a, _ = world.two()
+            world.weather.announcer[a.peer] = lambda method, call: fault if method == "listen" and call < 3 else None
+            await trio.sleep(20.5)
     if fault is Fault.GARBAGE:  # nothing breaks, so nothing is tried again
         assert merges(a) == 0
         assert a.history.counts()["malformed"] > 10
@@ -70,49 +67,42 @@ def test_listening_is_taken_up_again_after_an_outage(run_world, fault):
         assert ("outage", "listening by announcer stormy") in outages(logs)
 
 
-def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(run_world):
+async def test_each_outage_of_listening_is_told_when_it_begins_and_when_it_is_over(a_world):
     class Breaking(MemoryAnnouncer):
         async def listen(self, channels, deliver):
             with trio.move_on_after(40):
                 await super().listen(channels, deliver)
             raise UnavailableError("the connection broke")
 
-    async def main(world):
-        world.two(settings={"announcer": {"use": "breaking"}})
-        await trio.sleep(100)
-
     with capture_logs() as logs:
-        run_world(main, strategies={"announcer": {"breaking": Breaking}})
+        async with a_world(strategies={"announcer": {"breaking": Breaking}}) as world:
+            world.two(settings={"announcer": {"use": "breaking"}})
+            await trio.sleep(100)
     assert [event for event, _ in outages(logs)] == ["outage", "outage.over", "outage", "outage.over"]
 
 
-def test_a_medium_that_breaks_after_each_message_is_one_outage(run_world):
-    async def main(world):
-        a, _ = world.two()
-        world.weather.announcer[a.peer] = always(Fault.HALFWAY, "listen")
-        await trio.sleep(100)
-
+async def test_a_medium_that_breaks_after_each_message_is_one_outage(a_world):
     with capture_logs() as logs:
-        run_world(main)
+        async with a_world() as world:
+            a, _ = world.two()
+            world.weather.announcer[a.peer] = always(Fault.HALFWAY, "listen")
+            await trio.sleep(100)
     assert outages(logs) == [("outage", "listening by announcer stormy")]
 
 
-def test_an_announcer_that_returns_from_listening_is_listened_to_again(run_world):
+async def test_an_announcer_that_returns_from_listening_is_listened_to_again(a_world):
     class Forgetful(MemoryAnnouncer):
         async def listen(self, channels, deliver):
             with trio.move_on_after(5):
                 await super().listen(channels, deliver)
 
-    async def main(world):
+    async with a_world(strategies={"announcer": {"forgetful": Forgetful}}) as world:
         a, _ = world.two(settings={"announcer": {"use": "forgetful"}})
         await trio.sleep(30.5)
-        return a
-
-    a = run_world(main, strategies={"announcer": {"forgetful": Forgetful}})
     assert merges(a) >= 3
 
 
-def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_less_often(run_world):
+async def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_less_often(a_world):
     class Mad(MemoryAnnouncer):
         calls = 0
 
@@ -120,30 +110,25 @@ def test_an_announcer_that_delivers_nonsense_is_named_and_asked_again_less_and_l
             Mad.calls += 1
             deliver("not a Heard")
 
-    async def main(world):
-        a, _ = world.two(settings={"announcer": {"use": "mad"}})
-        await trio.sleep(100)
-        return a
-
     with capture_logs() as logs:
-        a = run_world(main, strategies={"announcer": {"mad": Mad}})
+        async with a_world(strategies={"announcer": {"mad": Mad}}) as world:
+            a, _ = world.two(settings={"announcer": {"use": "mad"}})
+            await trio.sleep(100)
     assert len(a.trainer.reports) > 90
     assert 5 < Mad.calls < 15
     [line] = [line for line in logs if line["event"] == "outage" and line["own"] == "a"]
     assert "bad-luck" in line["cause"]
 
 
-def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(run_world):
-    async def main(world):
+async def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(a_world):
+    async with a_world() as world:
         a, b = world.two()
         b.trainer.round_seconds = lambda: 0.73
         await trio.sleep(20.2)
         a.kill_node()
         a.start_node()
         await trio.sleep(0.9)  # the other publishes at 20.44, the first own round is at 21.0
-        return a.trainer.reports[-1]
-
-    report = run_world(main)
+        report = a.trainer.reports[-1]
     assert report.round > 15
     assert report.heard == report.merged == 1
 
@@ -151,40 +136,32 @@ def test_what_a_restarted_node_hears_before_its_first_round_is_as_fresh_as_ever(
 # -- announcing ------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_announcer_that_hangs_costs_a_round_ten_seconds_and_is_then_left_alone(run_world):
-    async def main(world):
-        a, _ = world.two()
-        world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
-        await trio.sleep(300)
-        return a
-
+async def test_an_announcer_that_hangs_costs_a_round_ten_seconds_and_is_then_left_alone(a_world):
     with capture_logs() as logs:
-        a = run_world(main)
+        async with a_world() as world:
+            a, _ = world.two()
+            world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
+            await trio.sleep(300)
     assert len(a.trainer.reports) > 200
     assert merges(a) > 100
     assert outages(logs) == [("outage", "announcing by announcer stormy")]
 
 
-def test_out_of_two_announcers_one_is_enough(run_world):
-    async def main(world):
+async def test_out_of_two_announcers_one_is_enough(a_world):
+    async with a_world(announcer=[{"use": "stormy"}, {"use": "memory"}]) as world:
         a, b = world.two()
         world.weather.announcer[a.peer] = always(Fault.BEFORE)
         await trio.sleep(10.5)
-        return a, b
-
-    a, b = run_world(main, announcer=[{"use": "stormy"}, {"use": "memory"}])
     assert merges(a) > 5
     assert merges(b) > 5
 
 
-def test_an_announcement_that_gets_lost_is_made_good_by_the_next(run_world):
-    async def main(world):
+async def test_an_announcement_that_gets_lost_is_made_good_by_the_next(a_world):
+    async with a_world() as world:
         a, b = world.two()
         world.weather.announcer[b.peer] = lambda method, call: Fault.BEFORE if method == "announce" and call % 2 else None
         await trio.sleep(20.5)
-        return a
-
-    assert merges(run_world(main)) > 5
+    assert merges(a) > 5
 
 
 # -- goodbyes --------------------------------------------------------------------------------------------------------------------
@@ -194,31 +171,29 @@ def kinds_sent(world) -> list[AnnouncementKind]:
     return [decode_envelope(message, swarm_id("default")).announcement.kind for _, message in world.weather.sent]
 
 
-def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(run_world):
-    async def main(world):
+async def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(a_world):
+    async with a_world() as world:
         a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.5)
         a.trainer.disconnect()
         await trio.sleep(0.5)
-        return kinds_sent(world)[-1]
+        found = kinds_sent(world)[-1]
+    assert found is Kind.LEAVING
 
-    assert run_world(main) is AnnouncementKind.LEAVING
 
-
-def test_stopping_says_goodbye_too_and_waits_for_nobody(run_world):
-    async def main(world):
+async def test_stopping_says_goodbye_too_and_waits_for_nobody(a_world):
+    async with a_world() as world:
         a = world.peer("a", lineage=LINEAGE).start()
         await trio.sleep(5.5)
         world.weather.announcer[a.peer] = always(Fault.SILENCE, "announce")
         a.node.stop()
         await trio.sleep(5)
-        return [a.node.services.is_open(service) for service in a.node.strategies.services()]
+        found = [a.node.services.is_open(service) for service in a.node.strategies.services()]
+    assert found == [False, False]
 
-    assert run_world(main) == [False, False]
 
-
-def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
-    async def main(world):
+async def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(a_world):
+    async with a_world() as world:
         a, b = world.two()
         b.trainer.round_seconds = lambda: 0.7
         await trio.sleep(5.65)  # the last own round ended at 5.0, the last of the other at 5.6
@@ -226,14 +201,12 @@ def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(run_world):
         heard = a.node.receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number
         a.node.stop()
         await trio.sleep(3)
-        return heard, a.history.marks()[b.peer, AnnouncementKind.UPDATE].number
-
-    heard, saved = run_world(main)
+        saved = a.history.marks()[b.peer, Kind.UPDATE].number
     assert saved == heard
 
 
-def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_goodbye(run_world):
-    async def main(world):
+async def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_goodbye(a_world):
+    async with a_world() as world:
         a, b = world.two()
         await trio.sleep(5.5)
         in_thread, heard = a.node.runtime.in_thread, []
@@ -246,8 +219,6 @@ def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_the_go
 
         a.node.runtime = attrs.evolve(a.node.runtime, in_thread=stopping)
         await trio.sleep(3)
-        return heard, [a.history.marks()[b.peer, AnnouncementKind.UPDATE].number]
-
-    heard, saved = run_world(main)
+        saved = [a.history.marks()[b.peer, Kind.UPDATE].number]
     assert heard
     assert saved == heard

@@ -13,19 +13,18 @@ from learnae.plugins.memory import MemoryStorage
 from learnae.records import Kind
 from tests.support.simulated import LINEAGE, events, outages
 
+pytestmark = pytest.mark.virtual_time
 
-def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_ends_are_told_once(run_world):
-    async def main(world):
-        a, b = world.two()
-        await trio.sleep(5.5)
-        a.trainer.model["w"][:] = [np.inf, -np.inf, np.nan, 1.0]
-        await trio.sleep(5)
-        a.trainer.model["w"][:] = 4.0
-        await trio.sleep(5)
-        return a, b
 
+async def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_ends_are_told_once(a_world):
     with capture_logs() as logs:
-        a, b = run_world(main)
+        async with a_world() as world:
+            a, b = world.two()
+            await trio.sleep(5.5)
+            a.trainer.model["w"][:] = [np.inf, -np.inf, np.nan, 1.0]
+            await trio.sleep(5)
+            a.trainer.model["w"][:] = 4.0
+            await trio.sleep(5)
     silent = [report for report in a.trainer.reports if report.published is None]
     assert 4 <= len(silent) <= 6
     assert {report.outcome for report in silent} == {"alone"}
@@ -34,24 +33,21 @@ def test_a_model_that_is_not_finite_is_neither_published_nor_merged_and_both_end
     assert "w (3 of 4 values)" in next(line["cause"] for line in logs if line["event"] == "outage" and line["what"] == "model")
 
 
-def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(run_world):
+async def test_a_codec_that_cannot_encode_is_told_once_and_training_goes_on(a_world):
     class Breaks(Fp32):
         def encode(self, name, tensor, base, rng):
             raise OverflowError("too much")
 
-    async def main(world):
-        a = world.peer("a", {"w": np.zeros((40, 40), np.float32)}, lineage=LINEAGE).start()  # smaller ones travel without a codec
-        await trio.sleep(10.5)
-        return a
-
     with capture_logs() as logs:
-        a = run_world(main, strategies={"codec": {"breaks": Breaks}}, codec={"use": "breaks"})
+        async with a_world(strategies={"codec": {"breaks": Breaks}}, codec={"use": "breaks"}) as world:
+            a = world.peer("a", {"w": np.zeros((40, 40), np.float32)}, lineage=LINEAGE).start()  # smaller ones travel without a codec
+            await trio.sleep(10.5)
     assert len(a.trainer.reports) >= 8
     [line] = events(logs, "outage")
     assert "bad-luck" in line["cause"]
 
 
-def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_are_told_once(run_world):
+async def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_are_told_once(a_world):
     class Full:
         """The history's lock, which every statement takes."""
 
@@ -61,17 +57,14 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
         def __exit__(self, *exc_info):
             pass
 
-    async def main(world):
-        a, _ = await world.two_for(10.5)
-        lock, a.history.database._lock = a.history.database._lock, Full()
-        await trio.sleep(40)
-        during = len(a.trainer.reports)
-        a.history.database._lock = lock
-        await trio.sleep(10)
-        return during, a
-
     with capture_logs() as logs:
-        during, a = run_world(main)
+        async with a_world() as world:
+            a, _ = await world.two_for(10.5)
+            lock, a.history.database._lock = a.history.database._lock, Full()
+            await trio.sleep(40)
+            during = len(a.trainer.reports)
+            a.history.database._lock = lock
+            await trio.sleep(10)
     assert during <= 11
     assert len(a.trainer.reports) >= during + 9
     assert a.trainer.progress.steps == 60
@@ -79,42 +72,38 @@ def test_a_disk_that_is_full_stops_the_node_and_not_the_training_and_both_ends_a
 
 
 @pytest.mark.parametrize("hints", [None, "text", 7, [b"bytes"], ["x" * 1000], ["a\nb"], RuntimeError("oops")], ids=repr)
-def test_hints_that_others_would_refuse_are_left_out_and_told_once(run_world, hints):
+async def test_hints_that_others_would_refuse_are_left_out_and_told_once(a_world, hints):
     class Odd(MemoryStorage):
         def hints(self):
             if isinstance(hints, Exception):
                 raise hints
             return hints
 
-    async def main(world):
-        a = world.peer("a", lineage=LINEAGE).start()
-        await trio.sleep(100)
-        return [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{AnnouncementKind.PRESENT.value}".encode()], a
-
     with capture_logs() as logs:
-        present, a = run_world(main, strategies={"storage": {"odd": Odd}}, storage={"use": "odd"})
+        async with a_world(strategies={"storage": {"odd": Odd}}, storage={"use": "odd"}) as world:
+            a = world.peer("a", lineage=LINEAGE).start()
+            await trio.sleep(100)
+            present = [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{Kind.PRESENT.value}".encode()]
     assert len(present) == 1
     assert len(a.trainer.reports) > 90
     if hints != "text":
         assert outages(logs) == [("outage", "hints of storage odd")]
 
 
-def test_the_hints_of_every_storage_reach_the_others_within_bounds(run_world):
+async def test_the_hints_of_every_storage_reach_the_others_within_bounds(a_world):
     class Reachable(MemoryStorage):
         def hints(self):
             return [f"address-{number}" for number in range(20)]
 
-    async def main(world):
+    async with a_world(strategies={"storage": {"reachable": Reachable}}, storage=[{"use": "reachable"}, {"use": "stormy"}]) as world:
         a, b = world.two()
         await trio.sleep(5)
-        return b.node.receiver.hints(a.peer, "reachable"), b.node.receiver.hints(a.peer, "stormy")
-
-    reachable, none = run_world(main, strategies={"storage": {"reachable": Reachable}}, storage=[{"use": "reachable"}, {"use": "stormy"}])
+        reachable, none = b.node.receiver.hints(a.peer, "reachable"), b.node.receiver.hints(a.peer, "stormy")
     assert reachable == tuple(f"address-{number}" for number in range(8))
     assert none == ()
 
 
-def test_a_store_that_moves_is_told_of_within_seconds(run_world):
+async def test_a_store_that_moves_is_told_of_within_seconds(a_world):
     class Moving(MemoryStorage):
         def hints(self):
             return ["here"] if trio.current_time() - self.began < 40 else ["there"]
@@ -123,11 +112,10 @@ def test_a_store_that_moves_is_told_of_within_seconds(run_world):
             self.began = trio.current_time()
             return await super().__aenter__()
 
-    async def main(world):
+    async with a_world(strategies={"storage": {"moving": Moving}}, storage={"use": "moving"}) as world:
         a, b = world.two()
         await trio.sleep(39)
         before = b.node.receiver.hints(a.peer, "moving")
         await trio.sleep(5)
-        return before, b.node.receiver.hints(a.peer, "moving")
-
-    assert run_world(main, strategies={"storage": {"moving": Moving}}, storage={"use": "moving"}) == (("here",), ("there",))
+        found = before, b.node.receiver.hints(a.peer, "moving")
+    assert found == (("here",), ("there",))

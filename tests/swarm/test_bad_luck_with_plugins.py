@@ -13,6 +13,8 @@ from learnae.records import Judged, Merged, Verdict
 from learnae.strategies import Gate, Merge, NoOptions, Selector
 from tests.support.simulated import LINEAGE, in_another_run, outcomes, start, value, verdicts
 
+pytestmark = pytest.mark.virtual_time
+
 
 def failures(logs, peer: str = "a") -> set[tuple[str, str]]:
     return {(line["plugin"], line["log_level"]) for line in logs if line["event"] == "plugin.failed" and line["own"] == peer}
@@ -86,17 +88,14 @@ def test_what_a_plugin_of_ones_own_has_lost_is_counted_as_lost_and_not_as_refuse
 
 
 @pytest.mark.parametrize("lineage", [LINEAGE, b""], ids=["merging", "joining"])
-def test_a_codec_that_breaks_on_access_ends_neither_the_node_nor_a_newcomers_search(run_world, lineage):
-    async def main(world):
-        lax = {"codec": {"use": "lax"}}
-        b = world.peer("b", {"w": np.full((64, 64), 8.0, np.float32)}, lineage=LINEAGE, settings=lax)  # what is small needs no codec
-        a = world.peer("a", {"w": np.zeros((64, 64), np.float32)}, lineage=lineage)
-        start(b, a)
-        await trio.sleep(15.5)
-        return a
-
+async def test_a_codec_that_breaks_on_access_ends_neither_the_node_nor_a_newcomers_search(a_world, lineage):
     with capture_logs() as logs:
-        a = run_world(main, strategies=BROKEN)
+        async with a_world(strategies=BROKEN) as world:
+            lax = {"codec": {"use": "lax"}}
+            b = world.peer("b", {"w": np.full((64, 64), 8.0, np.float32)}, lineage=LINEAGE, settings=lax)  # what is small needs no codec
+            a = world.peer("a", {"w": np.zeros((64, 64), np.float32)}, lineage=lineage)
+            start(b, a)
+            await trio.sleep(15.5)
     assert value(a) == 0.0
     assert len(a.trainer.reports) >= 8
     if lineage:
@@ -189,7 +188,7 @@ def test_another_run_of_the_trainer_starts_with_empty_states(counting):
 # -- watchers --------------------------------------------------------------------------------------------------------------------
 
 
-def test_watchers_are_told_of_rounds_verdicts_and_peers(run_world):
+async def test_watchers_are_told_of_rounds_verdicts_and_peers(a_world):
     seen: dict[str, list] = {"rounds": [], "verdicts": [], "peers": []}
 
     def rounds(report):
@@ -201,15 +200,12 @@ def test_watchers_are_told_of_rounds_verdicts_and_peers(run_world):
     def changed(peer, state):
         seen["peers"].append((peer, state))
 
-    async def main(world):
+    watchers = {"learnae_round_finished": rounds, "learnae_update_judged": judged, "learnae_peer_changed": changed}
+    async with a_world(watchers=watchers) as world:
         a, b = world.two()
         await trio.sleep(5.5)
         b.trainer.disconnect()
         await trio.sleep(1)
-        return a, b
-
-    watchers = {"learnae_round_finished": rounds, "learnae_update_judged": judged, "learnae_peer_changed": changed}
-    a, b = run_world(main, watchers=watchers)
     assert seen["rounds"].count(3) == 2
     assert {a.peer, b.peer} == set(seen["verdicts"])
     assert [state for peer, state in seen["peers"] if peer == b.peer] == ["new", "left"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 
+import pytest
 import trio
 
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
 from tests.support.simulated import LINEAGE, merged_of, wandering
+
+pytestmark = pytest.mark.virtual_time
 
 FETCH_SECONDS = 2.0
 
@@ -32,9 +35,12 @@ class FarStorage(MemoryStorage):
         await super().get(cids, deliver, hints=hints)
 
 
-def run(run_world, main):
-    node = {"fetch_seconds": FETCH_SECONDS}
-    return run_world(main, strategies={"storage": {"far": FarStorage}}, storage={"use": "far"}, node=node, train={"patience": 0.0})
+FAR = {
+    "strategies": {"storage": {"far": FarStorage}},
+    "storage": {"use": "far"},
+    "node": {"fetch_seconds": FETCH_SECONDS},
+    "train": {"patience": 0.0},
+}
 
 
 def four(world):
@@ -45,46 +51,41 @@ def merges_of(peer, of):
     return [verdict.round for verdict in merged_of(peer, of)]
 
 
-def test_a_peer_whose_line_is_twenty_times_slower_is_merged_now_and_then(run_world):
-    async def main(world):
+async def test_a_peer_whose_line_is_twenty_times_slower_is_merged_now_and_then(a_world):
+    async with a_world(**FAR) as world:
         a, b, _, slow = four(world)
         world.swarm.shared(Lines).of[slow.peer] = 0.4
         await trio.sleep(100)
-        return merges_of(a, slow), merges_of(a, b), a.trainer.reports[-1].round
-
-    slow, usual, last = run(run_world, main)
+        slow, usual, last = merges_of(a, slow), merges_of(a, b), a.trainer.reports[-1].round
     assert len(slow) >= 10
     assert last - max(slow) <= 5
     assert len(usual) > len(slow) / 2
 
 
-def test_one_that_falls_behind_when_all_deadlines_are_short_is_heard_again(run_world):
-    async def main(world):
+async def test_one_that_falls_behind_when_all_deadlines_are_short_is_heard_again(a_world):
+    async with a_world(**FAR) as world:
         a, _, _, slow = four(world)
         await trio.sleep(50)
         world.swarm.shared(Lines).of[slow.peer] = 0.4
         await trio.sleep(100)
-        return [round_ for round_ in merges_of(a, slow) if round_ > 60]
+        found = [round_ for round_ in merges_of(a, slow) if round_ > 60]
+    assert len(found) >= 5
 
-    assert len(run(run_world, main)) >= 5
 
-
-def test_a_storage_that_never_answers_costs_a_round_no_more_than_the_first_deadline(run_world):
-    async def main(world):
+async def test_a_storage_that_never_answers_costs_a_round_no_more_than_the_first_deadline(a_world):
+    async with a_world(**FAR) as world:
         a, *_ = four(world)
         await trio.sleep(20)
         world.swarm.shared(Lines).usual = math.inf
         before = len(a.trainer.reports)
         await trio.sleep(100)
-        return [report.seconds for report in a.trainer.reports[before + 1 :]]
-
-    seconds = run(run_world, main)
+        seconds = [report.seconds for report in a.trainer.reports[before + 1 :]]
     assert max(seconds) <= 1.05 * FETCH_SECONDS  # updates differ by some bytes
     assert len(seconds) >= 30
 
 
-def test_a_peer_that_vanishes_holds_the_rounds_of_others_up_for_little(run_world):
-    async def main(world):
+async def test_a_peer_that_vanishes_holds_the_rounds_of_others_up_for_little(a_world):
+    async with a_world(**FAR) as world:
         a, _, _, gone = four(world)
         await trio.sleep(50)
         world.swarm.shared(Lines).of[gone.peer] = math.inf  # as from a storage that looks for what nobody has
@@ -92,14 +93,12 @@ def test_a_peer_that_vanishes_holds_the_rounds_of_others_up_for_little(run_world
         before = len(a.trainer.reports)
         await trio.sleep(50)
         seconds = [report.seconds for report in a.trainer.reports]
-        return statistics.median(seconds), seconds[before:]
-
-    usual, seconds = run(run_world, main)
+        usual, seconds = statistics.median(seconds), seconds[before:]
     assert sum(each for each in seconds if each > 2 * usual) < FETCH_SECONDS
 
 
-def test_deadlines_are_short_again_after_a_slow_time(run_world):
-    async def main(world):
+async def test_deadlines_are_short_again_after_a_slow_time(a_world):
+    async with a_world(**FAR) as world:
         a, *_ = four(world)
         lines = world.swarm.shared(Lines)
         await trio.sleep(30)
@@ -111,9 +110,7 @@ def test_deadlines_are_short_again_after_a_slow_time(run_world):
         lines.usual = 0.02
         await trio.sleep(60)
         assert len(a.trainer.reports) > merged + 40
-        return before, slow, came, a.node.rounds.pace.deadline_seconds(300)
-
-    before, slow, came, after = run(run_world, main)
+        after = a.node.pace.deadline_seconds(300)
     assert max(before, after) < 0.5
     assert slow >= 1.5
     assert came >= 1

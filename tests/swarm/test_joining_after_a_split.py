@@ -15,6 +15,8 @@ from learnae.testing.faults import Fault, always
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from tests.support.simulated import events, outcomes, start
 
+pytestmark = pytest.mark.virtual_time
+
 SMALL, LARGE = b"lineage1", b"lineage2"
 YIELD = {"join": {"on_split": "yield"}}
 
@@ -62,82 +64,68 @@ def test_with_report_everyone_stays_where_it_is():
     assert not any("yielded" in seen or "moved" in seen for seen in did.values())
 
 
-def test_yielding_is_said_loudly_and_what_it_costs(run_world):
-    async def main(world):
-        world.two(lineages=(SMALL, LARGE))
-        await trio.sleep(30)
-
+async def test_yielding_is_said_loudly_and_what_it_costs(a_world):
     with capture_logs() as logs:
-        run_world(main, **YIELD)
+        async with a_world(**YIELD) as world:
+            world.two(lineages=(SMALL, LARGE))
+            await trio.sleep(30)
     [line] = events(logs, "lineage.yielded")
     assert line["log_level"] == "warning"
     assert LARGE.hex() in line["consequence"]
 
 
-def test_a_split_that_is_reported_names_what_ends_it(run_world):
-    async def main(world):
-        world.two(lineages=(SMALL, LARGE))
-        await trio.sleep(5)
-
+async def test_a_split_that_is_reported_names_what_ends_it(a_world):
     with capture_logs() as logs:
-        run_world(main)
+        async with a_world() as world:
+            world.two(lineages=(SMALL, LARGE))
+            await trio.sleep(5)
     causes = [line["cause"] for line in events(logs, "outage")]
     assert len(causes) == 2
     assert all("learnae rejoin" in cause and "on_split" in cause for cause in causes)
 
 
-def test_a_peer_that_is_gone_after_a_word_leads_nobody_away(run_world):
+async def test_a_peer_that_is_gone_after_a_word_leads_nobody_away(a_world):
     """What it announced stays fresh for eight rounds, which is not long enough to yield."""
 
-    async def main(world):
+    async with a_world(**YIELD) as world:
         a, b = world.peer("a", lineage=SMALL), world.peer("b", lineage=LARGE)
         start(b, a)
         await trio.sleep(2.2)
         a.kill()
         await trio.sleep(30)
-        return b
-
-    b = run_world(main, **YIELD)
     assert b.lineage == LARGE
     assert any(report.splits for report in b.trainer.reports)
 
 
-def test_who_cannot_have_a_model_of_the_other_side_goes_on_in_its_own_and_tries_again_later(run_world):
-    async def main(world):
+async def test_who_cannot_have_a_model_of_the_other_side_goes_on_in_its_own_and_tries_again_later(a_world):
+    async with a_world(**YIELD) as world:
         _, b = world.two(1.0, 2.0, lineages=(SMALL, LARGE))
         world.weather.storage[b.peer] = always(Fault.BEFORE, "get")
         await trio.sleep(45)
         before = (b.lineage, sum(verdict.stage == "fetch" for report in b.trainer.reports for verdict in report.verdicts))
         del world.weather.storage[b.peer]
         await trio.sleep(20)
-        return before, b
-
-    (lineage, tries), b = run_world(main, **YIELD)
+        (lineage, tries) = before
     assert lineage == LARGE
     assert 2 <= tries <= 5  # every ten rounds, not in each
     assert b.lineage == SMALL
 
 
-def test_who_yields_goes_only_to_those_whom_it_trusts(run_world):
-    async def main(world):
+async def test_who_yields_goes_only_to_those_whom_it_trusts(a_world):
+    async with a_world() as world:
         liar, friend = world.peer("liar", -9.0, lineage=b"\0" * 8), world.peer("friend", 1.0, lineage=SMALL)
         b = world.peer("b", 2.0, lineage=LARGE, settings={"join": {"on_split": "yield", "trust": [friend.peer]}})
         start(liar, friend, b)
         await trio.sleep(40)
-        return b
-
-    assert run_world(main).lineage == SMALL
+    assert b.lineage == SMALL
 
 
-def test_a_newcomer_to_a_split_swarm_goes_to_one_side_and_stays_there(run_world):
-    async def main(world):
+async def test_a_newcomer_to_a_split_swarm_goes_to_one_side_and_stays_there(a_world):
+    async with a_world() as world:
         for index in range(4):
             world.peer(f"p{index}", lineage=(SMALL, LARGE)[index % 2]).start()
         await trio.sleep(3)  # who begins with the first of them hears nobody yet, and founds
         newcomer = world.peer("newcomer").start()
         await trio.sleep(40)
-        return newcomer
-
-    newcomer = run_world(main)
     assert newcomer.lineage == SMALL
     assert [outcome for outcome in newcomer.trainer.adopted_outcomes if outcome != "merged"] == ["joined"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from structlog.testing import capture_logs
 
 from learnae.testing.faults import Fault, always
 from tests.support.simulated import events, start, value
+
+pytestmark = pytest.mark.virtual_time
 
 TRUSTED, FOREIGN = b"lineage9", b"lineage1"
 
@@ -15,16 +18,13 @@ def trusting(*peers) -> dict:
     return {"join": {"trust": [peer.peer for peer in peers]}}
 
 
-def test_a_newcomer_adopts_only_from_those_whom_it_trusts(run_world):
-    async def main(world):
-        alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
-        newcomer = world.peer("newcomer", settings=trusting(alice))
-        start(alice, bob, newcomer)
-        await trio.sleep(6)
-        return newcomer
-
+async def test_a_newcomer_adopts_only_from_those_whom_it_trusts(a_world):
     with capture_logs() as logs:
-        newcomer = run_world(main)
+        async with a_world() as world:
+            alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
+            newcomer = world.peer("newcomer", settings=trusting(alice))
+            start(alice, bob, newcomer)
+            await trio.sleep(6)
     assert (newcomer.lineage, value(newcomer)) == (TRUSTED, 8.0)
     assert events(logs, "join.trusts_anybody") == []
 
@@ -44,21 +44,19 @@ def test_in_one_lineage_too_the_model_comes_from_the_trusted_one(run_world):
         assert [line["peer"] for line in events(logs, "lineage.joined")] == [alice.peer[:8]]
 
 
-def test_who_waits_for_somebody_says_so_trains_alone_and_joins_when_that_peer_comes(run_world):
-    async def main(world):
-        alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
-        newcomer = world.peer("newcomer", settings=trusting(alice))
-        bob.start()
-        await trio.sleep(3)
-        newcomer.start()
-        await trio.sleep(7)  # longer than wait_seconds, shorter than settle_seconds
-        before = (newcomer.lineage, newcomer.trainer.progress.steps)
-        alice.start()
-        await trio.sleep(4)
-        return before, newcomer
-
+async def test_who_waits_for_somebody_says_so_trains_alone_and_joins_when_that_peer_comes(a_world):
     with capture_logs() as logs:
-        (lineage, steps), newcomer = run_world(main)
+        async with a_world() as world:
+            alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
+            newcomer = world.peer("newcomer", settings=trusting(alice))
+            bob.start()
+            await trio.sleep(3)
+            newcomer.start()
+            await trio.sleep(7)  # longer than wait_seconds, shorter than settle_seconds
+            before = (newcomer.lineage, newcomer.trainer.progress.steps)
+            alice.start()
+            await trio.sleep(4)
+            (lineage, steps) = before
     assert lineage == b""
     assert steps >= 6
     assert (newcomer.lineage, value(newcomer)) == (TRUSTED, 8.0)
@@ -68,21 +66,20 @@ def test_who_waits_for_somebody_says_so_trains_alone_and_joins_when_that_peer_co
     assert "1 others" in told[0]["cause"]
 
 
-def test_why_the_model_of_a_trusted_peer_was_not_adopted_can_be_asked_while_waiting(run_world):
-    async def main(world):
+async def test_why_the_model_of_a_trusted_peer_was_not_adopted_can_be_asked_while_waiting(a_world):
+    async with a_world() as world:
         alice = world.peer("alice", 8.0, lineage=TRUSTED)
         newcomer = world.peer("newcomer", settings=trusting(alice))
         world.weather.storage[newcomer.peer] = always(Fault.BEFORE, "get")
         alice.start()
         newcomer.start()
         await trio.sleep(5)
-        return newcomer.lineage, {(fate.merged, fate.stage) for fate in newcomer.history.reader.verdicts(peer=alice.peer)}
+        found = newcomer.lineage, {(fate.merged, fate.stage) for fate in newcomer.history.reader.verdicts(peer=alice.peer)}
+    assert found == (b"", {(False, "fetch")})
 
-    assert run_world(main) == (b"", {(False, "fetch")})
 
-
-def test_who_waited_in_vain_founds_and_still_moves_when_the_trusted_one_comes_however_late(run_world):
-    async def main(world):
+async def test_who_waited_in_vain_founds_and_still_moves_when_the_trusted_one_comes_however_late(a_world):
+    async with a_world() as world:
         alice, bob = world.peer("alice", 8.0, lineage=TRUSTED), world.peer("bob", 5.0, lineage=FOREIGN)
         newcomer = world.peer("newcomer", settings=trusting(alice))
         bob.start()
@@ -94,9 +91,6 @@ def test_who_waited_in_vain_founds_and_still_moves_when_the_trusted_one_comes_ho
         await trio.sleep(10)
         alice.start()
         await trio.sleep(6)
-        return before, newcomer
-
-    before, newcomer = run_world(main)
     assert before not in (b"", TRUSTED, FOREIGN)
     assert newcomer.lineage == TRUSTED
     assert "moved" in newcomer.trainer.adopted_outcomes
@@ -118,25 +112,20 @@ def test_a_group_that_shares_one_list_starts_together(run_world):
         assert found != {b""}
 
 
-def test_two_that_trust_only_each_other_do_not_wait_for_ever(run_world):
-    async def main(world):
+async def test_two_that_trust_only_each_other_do_not_wait_for_ever(a_world):
+    async with a_world() as world:
         alice, bob = world.peer("alice", 1.0), world.peer("bob", 2.0)
         alice.settings, bob.settings = trusting(bob), trusting(alice)
         alice.start()
         bob.start()
         await trio.sleep(40)
-        return alice, bob
-
-    alice, bob = run_world(main)
     assert alice.lineage == bob.lineage != b""
 
 
-def test_without_trust_it_is_said_once_that_anybodys_model_was_adopted(run_world):
-    async def main(world):
-        start(world.peer("bob", 5.0, lineage=FOREIGN), world.peer("newcomer"))
-        await trio.sleep(20)
-
+async def test_without_trust_it_is_said_once_that_anybodys_model_was_adopted(a_world):
     with capture_logs() as logs:
-        run_world(main)
+        async with a_world() as world:
+            start(world.peer("bob", 5.0, lineage=FOREIGN), world.peer("newcomer"))
+            await trio.sleep(20)
     [line] = events(logs, "join.trusts_anybody")
     assert "join.trust" in line["remedy"]

@@ -8,6 +8,8 @@ import trio
 
 from tests.support.simulated import LINEAGE, aged, merges, start
 
+pytestmark = pytest.mark.virtual_time
+
 MOST = np.iinfo(np.int64).max
 TABLE = [0, 1, 2, 511]  # such as the positions of a transformer: an index beyond it ends the training
 
@@ -74,19 +76,17 @@ def test_a_newcomer_that_can_choose_of_three_gets_no_lie_along_with_its_model(ru
 
 
 @pytest.mark.slow
-def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(run_world):
+async def test_two_liars_among_ten_move_no_counter_and_no_age_also_of_a_newcomer(a_world):
     """Each honest peer merges with both at once now and then, and would pass on what it believed."""
 
-    async def main(world):
+    async with a_world() as world:
         liars = of_old(world, 2, lying)
         honest = [world.peer(f"p{i}", made(3.0), lineage=LINEAGE, train=counting) for i in range(8)]
         start(*honest, *liars)
         await trio.sleep(30)
         honest.append(world.peer("newcomer", made(0.0), train=counting).start())
         await trio.sleep(15)
-        return honest
-
-    for peer in run_world(main):
+    for peer in honest:
         assert peer.lineage == LINEAGE
         assert batches(peer) <= 2 * 45
         assert peer.trainer.progress.age <= 2 * 45
@@ -125,10 +125,11 @@ def test_two_liars_with_equal_tables_change_no_integer_of_newcomers_whose_first_
 
 
 @pytest.mark.parametrize("backlog", [True, False])
-def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slow_ones(run_world, backlog):
+async def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slow_ones(a_world, backlog):
     """After the restart it hears the liars alone for half a minute, and they are more than it needs in a small swarm."""
 
-    async def main(world):
+    async with a_world() as world:
+
         def peer(name, train, seconds):
             return world.peer(name, made(3.0), lineage=LINEAGE, train=train, round_seconds=lambda: seconds)
 
@@ -144,20 +145,15 @@ def test_two_fast_liars_raise_nothing_of_a_fast_peer_that_begins_again_among_slo
             world.swarm.medium.newest.clear()
         fast.start_node()
         await trio.sleep(25)
-        return fast
-
-    fast = run_world(main)
     assert fast.trainer.progress.steps >= 60
     assert batches(fast) <= 2 * fast.trainer.progress.steps
     assert fast.trainer.progress.age <= 2 * fast.trainer.progress.steps
 
 
-def test_counters_of_both_sides_of_a_partition_meet_again(run_world):
-    async def main(world):
+async def test_counters_of_both_sides_of_a_partition_meet_again(a_world):
+    async with a_world() as world:
         peers = [world.peer(f"p{i}", made(0.0, 1000 * (i % 2)), lineage=LINEAGE, train=counting).start() for i in range(6)]
         await trio.sleep(40)
-        return peers
-
-    counts = [batches(peer) for peer in run_world(main)]
+    counts = [batches(peer) for peer in peers]
     assert max(counts) - min(counts) <= 5
     assert 1000 <= min(counts) <= max(counts) <= 1045

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import PeerId
 from tests.support.simulated import merged_of, start, wandering
+
+pytestmark = pytest.mark.virtual_time
 
 ROUND_SECONDS, READ_SECONDS = 0.3, 2.0
 UPDATE_BYTES = 316  # root, parts, meta and one block
@@ -25,8 +28,7 @@ class FarFromSome(MemoryStorage):
         await super().get(cids, deliver, hints=hints)
 
 
-def run(run_world, main, **settings):
-    return run_world(main, strategies={"storage": {"far": FarFromSome}}, storage={"use": "far"}, **settings)
+FAR = {"strategies": {"storage": {"far": FarFromSome}}, "storage": {"use": "far"}}
 
 
 def founder_of(world, **options):
@@ -39,8 +41,8 @@ def newcomer(world, name="newcomer", read_seconds=READ_SECONDS, **options):
     return peer
 
 
-def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(run_world):
-    async def main(world):
+async def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(a_world):
+    async with a_world(**FAR) as world:
         founder, late = founder_of(world), newcomer(world)
         founder.start()
         await trio.sleep(20)
@@ -48,15 +50,13 @@ def test_a_newcomer_that_reads_slowly_joins_a_lone_founder_and_both_merge(run_wo
         await trio.sleep(16)
         joined = late.trainer.adopted_outcomes[:1], late.lineage == founder.lineage != b""
         await trio.sleep(40)
-        return joined, len(merged_of(late, founder)), len(merged_of(founder, late))
-
-    joined, by_late, by_founder = run(run_world, main)
+        by_late, by_founder = len(merged_of(late, founder)), len(merged_of(founder, late))
     assert joined == (["joined"], True)
     assert by_late >= 3 and by_founder >= 3
 
 
-def test_several_newcomers_that_read_slowly_join_a_founder_that_was_just_started_again(run_world):
-    async def main(world):
+async def test_several_newcomers_that_read_slowly_join_a_founder_that_was_just_started_again(a_world):
+    async with a_world(**FAR) as world:
         founder = founder_of(world).start()
         await trio.sleep(20)
         late = [newcomer(world, name, seconds) for name, seconds in (("one", 1.0), ("another", 1.5), ("a third", READ_SECONDS))]
@@ -66,31 +66,27 @@ def test_several_newcomers_that_read_slowly_join_a_founder_that_was_just_started
         await trio.sleep(0.5)
         founder.start_node()
         await trio.sleep(12)
-        return founder.lineage, [(peer.lineage, peer.trainer.adopted_outcomes[:1]) for peer in late]
-
-    lineage, late = run(run_world, main)
+        lineage, late = founder.lineage, [(peer.lineage, peer.trainer.adopted_outcomes[:1]) for peer in late]
     assert late == [(lineage, ["joined"])] * 3
 
 
-def test_a_founder_with_room_for_few_updates_is_joined_in_the_end(run_world):
+async def test_a_founder_with_room_for_few_updates_is_joined_in_the_end(a_world):
     """It keeps twenty of the seventy that a slow reader may be at: most tries find the rest gone, and no second lineage comes of it."""
 
-    async def main(world):
+    async with a_world(**FAR) as world:
         founder, late = founder_of(world, settings={"peer": {"quota_bytes": 20 * UPDATE_BYTES}}), newcomer(world)
         founder.start()
         await trio.sleep(20)
         late.start()
         await trio.sleep(300)
         kept = len(founder.history.published())
-        return kept, founder.lineage == late.lineage, late.trainer.adopted_outcomes[0]
-
-    kept, together, first = run(run_world, main)
+        together, first = founder.lineage == late.lineage, late.trainer.adopted_outcomes[0]
     assert kept == 20
     assert together and first == "joined"
 
 
-def test_what_a_slow_reader_is_at_stays_while_fifty_newer_ones_come(run_world):
-    async def main(world):
+async def test_what_a_slow_reader_is_at_stays_while_fifty_newer_ones_come(a_world):
+    async with a_world(**FAR) as world:
         founder, late = founder_of(world), newcomer(world, read_seconds=5.5, settings={"node": {"fetch_seconds": 25.0}})
         founder.settings = {"node": {"fetch_seconds": 10.0}}
         founder.start()
@@ -101,8 +97,6 @@ def test_what_a_slow_reader_is_at_stays_while_fifty_newer_ones_come(run_world):
         await trio.sleep(15.5)
         during, newer = late.lineage, founder.trainer.reports[-1].round - before
         await trio.sleep(10)
-        return during, newer, late.lineage == founder.lineage, late.trainer.adopted_outcomes[0]
-
-    during, newer, together, first = run(run_world, main)
+        together, first = late.lineage == founder.lineage, late.trainer.adopted_outcomes[0]
     assert during == b"" and newer >= 50
     assert together and first == "joined"

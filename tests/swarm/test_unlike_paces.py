@@ -7,6 +7,8 @@ import trio
 
 from tests.support.simulated import LINEAGE, merged_of, wandering
 
+pytestmark = pytest.mark.virtual_time
+
 FAST, SLOW = 0.3, 10.0
 
 
@@ -27,15 +29,13 @@ def noting(changes):
 
 
 @pytest.mark.slow
-def test_a_slow_peer_is_never_silent_to_a_fast_one_and_each_of_its_updates_is_merged_once(run_world):
+async def test_a_slow_peer_is_never_silent_to_a_fast_one_and_each_of_its_updates_is_merged_once(a_world):
     changes = []
 
-    async def main(world):
+    async with a_world(watchers=noting(changes)) as world:
         fast, slow = two(world)
         await trio.sleep(300)
-        return fast, slow, max(numbers(fast, slow))
-
-    fast, slow, last = run_world(main, watchers=noting(changes))
+        last = max(numbers(fast, slow))
     assert [state for _, state in changes] == ["new", "new"]
     merged = numbers(fast, slow)
     assert len(merged) == len(set(merged)) >= last - 1 >= 25
@@ -43,29 +43,25 @@ def test_a_slow_peer_is_never_silent_to_a_fast_one_and_each_of_its_updates_is_me
     assert all(report.merged == 1 for report in rounds)
 
 
-def test_a_peer_that_is_slower_than_any_guess_is_missed_once_at_most(run_world):
+async def test_a_peer_that_is_slower_than_any_guess_is_missed_once_at_most(a_world):
     changes = []
 
-    async def main(world):
+    async with a_world(watchers=noting(changes)) as world:
         two(world, slow=60.0, fast=2.0)
         await trio.sleep(1000)
-
-    run_world(main, watchers=noting(changes))
     assert [state for _, state in changes].count("silent") <= 1
 
 
-def test_a_slow_peer_that_vanishes_becomes_silent_in_the_end_and_stays_so(run_world):
+async def test_a_slow_peer_that_vanishes_becomes_silent_in_the_end_and_stays_so(a_world):
     changes = []
 
-    async def main(world):
+    async with a_world(watchers=noting(changes)) as world:
         _, slow = two(world)
         await trio.sleep(100)
         slow.kill()
         await trio.sleep(60)
         before = list(changes)
         await trio.sleep(60)
-        return before, slow.peer
-
-    before, slow = run_world(main, watchers=noting(changes))
+        slow = slow.peer
     assert (slow, "silent") not in before
     assert [state for peer, state in changes if peer == slow] == ["new", "silent"]

@@ -31,6 +31,15 @@ class Rig:
         for name, tensor in self.slots[0].items():
             self.pages[0][name].copy_(change(tensor))
 
+    def round(
+        self, change: Callable[[torch.Tensor], torch.Tensor], *, moved: int = 0, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """The model is handed over, changed by a merge, trained by so many steps meanwhile, and adopts the change."""
+        self.copier.snapshot(0, steps=1)
+        self.merge(change)
+        meanwhile()
+        self.copier.adopt(0, 0, steps=1 + moved)
+
 
 class One(nn.Module):
     """One parameter, or one buffer."""
@@ -52,10 +61,7 @@ def nudge(model: nn.Module, by: float) -> None:
 def test_a_delta_is_added_to_what_was_trained_meanwhile() -> None:
     model = One(torch.tensor([1.0, 2.0]))
     rig = Rig(model)
-    rig.copier.snapshot(0, steps=1)
-    rig.merge(lambda slot: slot + 0.5)
-    nudge(model, 10.0)
-    rig.copier.adopt(0, 0, steps=2)
+    rig.round(lambda slot: slot + 0.5, moved=1, meanwhile=lambda: nudge(model, 10.0))
     assert model.x.tolist() == [11.5, 12.5]
 
 
@@ -75,10 +81,7 @@ def test_where_nothing_moved_the_page_is_copied_bit_for_bit() -> None:
 def test_a_model_that_moved_without_a_counted_step_is_not_overwritten() -> None:
     model = One(torch.zeros(3))
     rig = Rig(model)
-    rig.copier.snapshot(0, steps=1)
-    rig.merge(lambda slot: slot + 1)
-    nudge(model, 1.0)
-    rig.copier.adopt(0, 0, steps=1)
+    rig.round(lambda slot: slot + 1, meanwhile=lambda: nudge(model, 1.0))
     assert model.x.tolist() == [2.0, 2.0, 2.0]
 
 
@@ -102,10 +105,8 @@ def test_most_small_deltas_reach_a_bfloat16_parameter_only_with_residues() -> No
     rig = Rig(model)
     unmoved = ((start.float() + 1e-4).bfloat16() == start).float().mean()
     assert 0.31 < unmoved < 0.33, "what happens without residues"
-    for step in range(1, 101):
-        rig.copier.snapshot(0, step)
-        rig.merge(lambda slot: slot + 1e-4)
-        rig.copier.adopt(0, 0, step + 1)
+    for _step in range(1, 101):
+        rig.round(lambda slot: slot + 1e-4, moved=1)
     wanted = start.float() + 0.01
     assert (rig.copier.residues["x"] + model.x.float() - wanted).abs().max() < 1e-6
     spacing = wanted.abs() * 2**-8
@@ -117,11 +118,8 @@ def test_a_residue_is_what_rounding_took_away() -> None:
     model = One(torch.ones(1, dtype=torch.bfloat16))
     rig = Rig(model)
     seen = []
-    for step in range(4):
-        rig.copier.snapshot(0, step)
-        rig.merge(lambda slot: slot + 1 / 512)
-        nudge(model, 0.0)
-        rig.copier.adopt(0, 0, step + 1)
+    for _step in range(4):
+        rig.round(lambda slot: slot + 1 / 512, moved=1, meanwhile=lambda: nudge(model, 0.0))
         seen.append((model.x.item(), rig.copier.residues["x"].item()))
     assert seen == [(1.0, 1 / 512), (1.0, 2 / 512), (1.0 + 4 / 512, -1 / 512), (1.0 + 4 / 512, 0.0)]
 
@@ -129,9 +127,7 @@ def test_a_residue_is_what_rounding_took_away() -> None:
 def test_a_snapshot_shows_what_rounding_took_away() -> None:
     model = One(torch.ones(1, dtype=torch.bfloat16))
     rig = Rig(model)
-    rig.copier.snapshot(0, 0)
-    rig.merge(lambda slot: slot + 1 / 512)
-    rig.copier.adopt(0, 0, 0)
+    rig.round(lambda slot: slot + 1 / 512)
     rig.copier.snapshot(1, 0)
     assert rig.slots[1]["x"].tolist() == [1 + 1 / 512]
 
@@ -139,9 +135,7 @@ def test_a_snapshot_shows_what_rounding_took_away() -> None:
 def test_a_float16_parameter_does_not_overflow() -> None:
     model = One(torch.zeros(1, dtype=torch.float16))
     rig = Rig(model)
-    rig.copier.snapshot(0, 0)
-    rig.merge(lambda slot: slot + 1e6)
-    rig.copier.adopt(0, 0, 0)
+    rig.round(lambda slot: slot + 1e6)
     assert model.x.tolist() == [65504.0] and torch.isfinite(rig.copier.residues["x"]).all()
 
 
@@ -149,9 +143,7 @@ def test_a_float64_parameter_keeps_its_bits_where_the_merge_left_it_alone() -> N
     third = 1.0 / 3.0
     model = One(torch.tensor([third, third], dtype=torch.float64))
     rig = Rig(model)
-    rig.copier.snapshot(0, 0)
-    rig.merge(lambda slot: torch.tensor([slot[0], 0.5]))
-    rig.copier.adopt(0, 0, 0)
+    rig.round(lambda slot: torch.tensor([slot[0], 0.5]))
     assert model.x.tolist() == [third, 0.5]
 
 
@@ -194,9 +186,7 @@ def test_a_bool_buffer_is_true_where_anyone_says_so(moved: int) -> None:
 def test_a_tensor_without_dimensions_works() -> None:
     model = One(torch.tensor(3.0))
     rig = Rig(model)
-    rig.copier.snapshot(0, 0)
-    rig.merge(lambda slot: slot + 1)
-    rig.copier.adopt(0, 0, 1)
+    rig.round(lambda slot: slot + 1, moved=1)
     assert model.x.shape == () and model.x.item() == 4.0
 
 
@@ -288,9 +278,7 @@ def test_two_peers_that_adopt_one_page_unmoved_hold_the_same_model(values: list[
         patch.setattr(copying, "CHUNK", chunk)
         for model in models:
             rig = Rig(model)
-            rig.copier.snapshot(0, 0)
-            rig.merge(lambda slot: page)
-            rig.copier.adopt(0, 0, 0)
+            rig.round(lambda slot: page)
             rig.copier.snapshot(1, 0)
             assert torch.equal(rig.slots[1]["x"], page)
     assert torch.equal(models[0].x, models[1].x)

@@ -47,17 +47,18 @@ class Interrupts:
         if event == "opcode":
             self.seen += 1
             if self.seen - 1 == self.at:
+                sys.settrace(None)  # it makes all that follows ten times slower
                 self.handler()
         return self._trace
 
 
 def make_model() -> nn.Module:
-    """A parameter and a buffer of each kind, all 1."""
+    """A parameter and a buffer of each kind, all 1; each is tried before every instruction, and so two pieces have to do."""
     model = nn.Module()
-    model.a = nn.Parameter(torch.ones(5))
-    model.b = nn.Parameter(torch.ones(5, dtype=torch.bfloat16))
+    model.a = nn.Parameter(torch.ones(3))
+    model.b = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
     model.c = nn.Parameter(torch.ones(2, dtype=torch.float64))
-    model.d = nn.Buffer(torch.ones(3))
+    model.d = nn.Buffer(torch.ones(2))
     model.n = nn.Buffer(torch.ones(3, dtype=torch.int64))
     return model
 
@@ -174,13 +175,14 @@ def half_way(trainer: Trainer) -> None:
 def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: Callable[..., Trainer], moved: bool, first: int) -> None:
     count, expected = instructions(make, "attend", moved=moved), make(moved=moved)
     expected.step()
-    assert expected.session.adoption == 1 and count > 500
+    untouched = {name: tensor.tolist() for name, tensor in make_model().state_dict().items()}
+    assert expected.contact.adoption == 1 and count > 500
     for at in range(first, count, STRIDE):
         trainer = make(moved=moved)
         trainer.session.model_progress.steps += 1
         assert interrupted(trainer, trainer.session.attend, at)
         half = {name: tensor.tolist() for name, tensor in trainer.model.state_dict().items()}
-        begun = {name: value for name, value in half.items() if value != make_model().state_dict()[name].tolist()}
+        begun = {name: value for name, value in half.items() if value != untouched[name]}
         if not moved:
             assert not begun or half == expected.state()[0], f"at {at} the interrupt came through with the model adopted in part"
         trainer.session.attend()
@@ -266,8 +268,8 @@ def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[.
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.add_(8)
-    trainer.step() if counted else trainer.session.finish()
-    assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (5, 5, 2)]
+    trainer.step() if counted else trainer.contact.finish()
+    assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (3, 3, 2)]
 
 
 @pytest.mark.parametrize("first", FIRST)
@@ -294,4 +296,4 @@ def test_an_error_of_the_model_is_raised_as_it_is_and_adopts_nothing(make: Calla
     with pytest.raises(Exception, match="d") as caught:
         trainer.step()
     assert caught.value.__context__ is None
-    assert trainer.model.a.tolist() == [1.0] * 5
+    assert trainer.model.a.tolist() == [1.0] * 3

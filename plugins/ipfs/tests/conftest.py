@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
+from learnae import Context
 from learnae.testing.context import make_context
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
@@ -114,6 +115,17 @@ def new_kubo(kubo_program: str, tmp_path: Path) -> Iterator[Callable[..., Kubo]]
     finally:
         for kubo in started:
             kubo.kill()
+
+
+@pytest.fixture
+def at(learnae_contexts: Callable[[str], Context]) -> Callable[..., IpfsStorage]:
+    """Storages at a daemon, or at an address, each for the peer of that name."""
+
+    def make(where: Kubo | str, peer: str = "a", **options: Any) -> IpfsStorage:
+        address = where if isinstance(where, str) else where.address
+        return IpfsStorage(IpfsStorageOptions(address=address, **{"search_seconds": 1.0, **options}), learnae_contexts(peer))
+
+    return make
 
 
 @pytest.fixture

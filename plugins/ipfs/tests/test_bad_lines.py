@@ -7,7 +7,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -17,14 +17,10 @@ from learnae import Block, UnavailableError
 from learnae.http import client
 from learnae.lowlevel import BLOCK_BYTES, raw_cid
 from learnae.testing.published import fetched, payloads, published, same
-from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.search import FINDS
 from learnae_ipfs.storage import IpfsStorage
 
-if TYPE_CHECKING:
-    from learnae import Context
-
-    Contexts = Callable[[str], Context]
+Storages = Callable[..., IpfsStorage]
 
 UPDATE = published("u", *payloads(5))
 LARGE = published("large", *payloads(40, length=BLOCK_BYTES))  # more than the sockets on the way hold
@@ -98,10 +94,6 @@ def led_through(port: int, hints: Sequence[str]) -> list[str]:
     return [hint.replace(f"/tcp/{tcp_port([hint])}", f"/tcp/{port}") for hint in hints if TCP.fullmatch(hint)]
 
 
-def storage_at(address: str, context: Context, search_seconds: float = 1.0, silence_seconds: float = 30.0) -> IpfsStorage:
-    return IpfsStorage(IpfsStorageOptions(address=address, search_seconds=search_seconds, silence_seconds=silence_seconds), context)
-
-
 def run(test: Callable[[trio.Nursery], Awaitable[None]]) -> None:
     async def bounded() -> None:
         with trio.fail_after(LIMIT):
@@ -112,11 +104,11 @@ def run(test: Callable[[trio.Nursery], Awaitable[None]]) -> None:
     trio.run(bounded)
 
 
-def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: Any, at: Storages) -> None:
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/add")
         port = await nursery.start(relay.serve)
-        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
+        async with at(f"/ip4/127.0.0.1/tcp/{port}") as store:
             with pytest.raises(UnavailableError):
                 await store.put(UPDATE.root, UPDATE.blocks)
             assert list(await store.roots()) == []
@@ -129,7 +121,7 @@ def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: A
 
 
 def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connection_may_take(
-    new_kubo: Any, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+    new_kubo: Any, at: Storages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubo = new_kubo()
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.5)
@@ -137,12 +129,12 @@ def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connectio
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/dag/import", lambda: time.sleep(1.5)))
         address = f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}"
-        async with storage_at(address, learnae_contexts("a")) as store:  # it has asked for the version over the line that is used then
+        async with at(address) as store:  # it has asked for the version over the line that is used then
             await store.put(LARGE.root, LARGE.blocks)
-        async with storage_at(kubo.address, learnae_contexts("a")) as store:
+        async with at(kubo) as store:
             assert list(await store.roots()) == [LARGE.root]
             await store.drop(LARGE.root)
-        first = storage_at(address, learnae_contexts("a"))  # has asked for nothing before
+        first = at(address)  # has asked for nothing before
         await first.put(LARGE.root, LARGE.blocks)
         assert list(await first.roots()) == [LARGE.root]
         await first.__aexit__()
@@ -150,27 +142,27 @@ def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connectio
     run(test)
 
 
-def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: Any, at: Storages) -> None:
     async def test(nursery: trio.Nursery) -> None:
         with trio.CancelScope() as scope:
             relay = Relay(tcp_port([shared_kubo.address]), waits_for=(b"/pin/add", lambda: trio.from_thread.run_sync(scope.cancel)))
-            async with storage_at(f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}", learnae_contexts("a")) as store:
+            async with at(f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}") as store:
                 await store.put(UPDATE.root, UPDATE.blocks)
         assert scope.cancelled_caught
-        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+        async with at(shared_kubo) as store:
             assert list(await store.roots()) == []
 
     run(test)
 
 
-def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, at: Storages) -> None:
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/")  # nothing can be undone either
         port = await nursery.start(relay.serve)
-        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a")) as store:
+        async with at(f"/ip4/127.0.0.1/tcp/{port}") as store:
             with pytest.raises(UnavailableError):
                 await store.put(UPDATE.root, UPDATE.blocks)
-        async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+        async with at(shared_kubo) as store:
             assert list(await store.roots()) == [UPDATE.root]
             await store.drop(UPDATE.root)
             assert list(await store.roots()) == []
@@ -178,13 +170,13 @@ def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: An
     run(test)
 
 
-def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, at: Storages) -> None:
     kubo = new_kubo()
 
     async def test(nursery: trio.Nursery) -> None:
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/pin/add", lambda: kubo.ipfs("block", "rm", UPDATE.blocks[1].cid)))
         port = await nursery.start(relay.serve)
-        async with storage_at(f"/ip4/127.0.0.1/tcp/{port}", learnae_contexts("a"), silence_seconds=LIMIT) as store:
+        async with at(f"/ip4/127.0.0.1/tcp/{port}", silence_seconds=LIMIT) as store:
             with pytest.raises(UnavailableError, match="garbage"):
                 await store.put(UPDATE.root, UPDATE.blocks)
             assert list(await store.roots()) == []
@@ -196,14 +188,14 @@ def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leave
 
 
 @pytest.mark.slow
-def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere(new_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere(new_kubo: Any, at: Storages) -> None:
     """The one that is nowhere is waited for longer than a daemon may be silent."""
     one, two, nowhere = new_kubo(), new_kubo(), raw_cid(b"nowhere")
 
     async def test(nursery: trio.Nursery) -> None:
         async with (
-            storage_at(one.address, learnae_contexts("a")) as store,
-            storage_at(two.address, learnae_contexts("b"), search_seconds=2.0, silence_seconds=1.0) as reader,
+            at(one) as store,
+            at(two, "b", search_seconds=2.0, silence_seconds=1.0) as reader,
         ):
             await store.put(MANY.root, MANY.blocks)
             relay = Relay(tcp_port(store.hints()), bytes_per_second=300_000)
@@ -219,11 +211,11 @@ def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere
 
 
 @pytest.mark.slow
-def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo: Any, at: Storages) -> None:
     one, two, found = new_kubo(), new_kubo(), list[Block]()
 
     async def test(nursery: trio.Nursery) -> None:
-        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+        async with at(one) as store, at(two, "b") as reader:
             await store.put(MANY.root, MANY.blocks)
             relay = Relay(tcp_port(store.hints()), most=600_000)
             hints = led_through(await nursery.start(relay.serve), store.hints())
@@ -238,13 +230,11 @@ def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo:
     run(test)
 
 
-def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(
-    new_kubo: Any, learnae_contexts: Contexts
-) -> None:
+def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(new_kubo: Any, at: Storages) -> None:
     one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(FINDS + 1)]
 
     async def test(_: trio.Nursery) -> None:
-        async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+        async with at(one) as store, at(two, "b") as reader:
             await store.put(UPDATE.root, UPDATE.blocks)
             found = dict[Any, bytes]()
             with pytest.raises(UnavailableError) as caught:
@@ -255,20 +245,19 @@ def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_fro
     run(test)
 
 
-def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, learnae_contexts: Contexts) -> None:
+def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, at: Storages) -> None:
     one, two = new_kubo(), new_kubo()
 
     async def test(nursery: trio.Nursery) -> None:
         async with (
-            storage_at(one.address, learnae_contexts("a")) as store,
-            storage_at(two.address, learnae_contexts("b")) as reader,
-            storage_at(shared_kubo.address, learnae_contexts("c")) as third,
+            at(one) as store,
+            at(two, "b") as reader,
+            at(shared_kubo, "c") as third,
         ):
             await store.put(UPDATE.root, UPDATE.blocks)
             relay = Relay(tcp_port(third.hints()), most=-1)
             silent = led_through(await nursery.start(relay.serve), third.hints())
-            found = dict[Any, bytes]()
-            await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=[*silent, *store.hints()])
+            found = await fetched(reader, UPDATE.cids, [*silent, *store.hints()])
             assert relay.full.is_set()
             assert same(found, UPDATE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
@@ -12,22 +12,14 @@ import trio
 from learnae import Block, UnavailableError
 from learnae.lowlevel import BLOCK_BYTES, raw_cid
 from learnae.testing.published import fetched, payloads, published, same
-from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 
-if TYPE_CHECKING:
-    from learnae import Context
-
-    Contexts = Callable[[str], Context]
+Storages = Callable[..., IpfsStorage]
 
 UPDATE = published("u", *payloads(5))
 LARGE = published("large", *payloads(60, length=BLOCK_BYTES))
 LIMIT = 60.0  # nothing here may take so long: what hangs fails
 SWARM_KEY = "1f" * 32
-
-
-def storage_at(address: str, context: Context, silence_seconds: float = 30.0) -> IpfsStorage:
-    return IpfsStorage(IpfsStorageOptions(address=address, search_seconds=1.0, silence_seconds=silence_seconds), context)
 
 
 def killing(kubo: Any, blocks: tuple[Block, ...]) -> Iterator[Block]:
@@ -37,20 +29,20 @@ def killing(kubo: Any, blocks: tuple[Block, ...]) -> Iterator[Block]:
         yield block
 
 
-async def test_a_daemon_killed_during_put_is_unavailable_and_works_again_on_its_repo(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_daemon_killed_during_put_is_unavailable_and_works_again_on_its_repo(new_kubo: Any, at: Storages) -> None:
     kubo = new_kubo()
 
-    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+    async with at(kubo) as store:
         await store.put(UPDATE.root, UPDATE.blocks)
         with pytest.raises(UnavailableError):
             await store.put(LARGE.root, killing(kubo, LARGE.blocks))
     await trio.to_thread.run_sync(kubo.start)
-    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+    async with at(kubo) as store:
         assert list(await store.roots()) == [UPDATE.root]
         assert same(await fetched(store, UPDATE.cids), UPDATE)
 
 
-async def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing(new_kubo: Any, at: Storages) -> None:
     kubo, found = new_kubo(), list[Block]()
 
     def deliver(block: Block) -> None:
@@ -58,17 +50,17 @@ async def test_a_daemon_killed_during_get_is_unavailable_and_the_rest_is_missing
         if len(found) == 5:
             kubo.kill()
 
-    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+    async with at(kubo) as store:
         await store.put(LARGE.root, LARGE.blocks)
         with pytest.raises(UnavailableError) as caught:
             await store.get(LARGE.cids, deliver)
     assert {*caught.value.missing} == {*LARGE.cids} - {block.cid for block in found} != set()
 
 
-async def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, at: Storages) -> None:
     theirs = shared_kubo.ipfs("add", "-q", "--pin-name=theirs", data=b"somebody else's")
 
-    async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+    async with at(shared_kubo) as store:
         await store.put(UPDATE.root, UPDATE.blocks)
         await trio.to_thread.run_sync(shared_kubo.ipfs, "pin", "add", "--name=mine", UPDATE.root)  # takes the pin over
         await store.drop(UPDATE.root)
@@ -78,25 +70,23 @@ async def test_pins_of_other_people_stay_as_they_are(shared_kubo: Any, learnae_c
     pins = shared_kubo.ipfs("pin", "ls", "--type=recursive", "--names")
     assert f"{theirs} recursive theirs" in pins
     assert f"{UPDATE.root} recursive mine" in pins
-    assert learnae_contexts("a").peer not in pins
+    assert at(shared_kubo).context.peer not in pins
     shared_kubo.ipfs("pin", "rm", UPDATE.root)
 
 
-async def test_blocks_of_another_daemon_of_a_private_network_are_found_by_hints_only(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_blocks_of_another_daemon_of_a_private_network_are_found_by_hints_only(new_kubo: Any, at: Storages) -> None:
     one, two = new_kubo(SWARM_KEY), new_kubo(SWARM_KEY)
 
-    async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+    async with at(one) as store, at(two, "b") as reader:
         await store.put(UPDATE.root, UPDATE.blocks)
         with pytest.raises(UnavailableError) as caught:
             await fetched(reader, UPDATE.cids)
         assert {*caught.value.missing} == {*UPDATE.cids}
-        found = dict[Any, bytes]()
         hints = ("rubbish", "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWRubbish", *store.hints())
-        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=hints)
-        assert same(found, UPDATE)
+        assert same(await fetched(reader, UPDATE.cids, hints), UPDATE)
 
 
-async def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kubo: Any, at: Storages) -> None:
     one, two, found = new_kubo(), new_kubo(), list[Block]()
 
     def deliver(block: Block) -> None:
@@ -104,7 +94,7 @@ async def test_a_provider_that_vanishes_half_way_leaves_the_rest_missing(new_kub
         if len(found) == 5:
             one.kill()
 
-    async with storage_at(one.address, learnae_contexts("a")) as store, storage_at(two.address, learnae_contexts("b")) as reader:
+    async with at(one) as store, at(two, "b") as reader:
         await store.put(LARGE.root, LARGE.blocks)
         with pytest.raises(UnavailableError) as caught:
             await reader.get(LARGE.cids, deliver, hints=store.hints())
@@ -120,8 +110,8 @@ def silent() -> Iterator[str]:
         yield f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
 
 
-async def test_a_daemon_that_never_answers_is_unavailable(silent: str, learnae_contexts: Contexts) -> None:
-    store = storage_at(silent, learnae_contexts("a"), silence_seconds=0.2)
+async def test_a_daemon_that_never_answers_is_unavailable(silent: str, at: Storages) -> None:
+    store = at(silent, silence_seconds=0.2)
     calls = (store.__aenter__(), store.put(UPDATE.root, UPDATE.blocks), store.drop(UPDATE.root), store.roots())
     for call in calls:
         with pytest.raises(UnavailableError):
@@ -132,8 +122,8 @@ async def test_a_daemon_that_never_answers_is_unavailable(silent: str, learnae_c
 
 
 @pytest.mark.parametrize("doing", ["get", "put", "roots"])
-async def test_a_call_that_waits_for_a_silent_daemon_can_be_cancelled(doing: str, silent: str, learnae_contexts: Contexts) -> None:
-    store = storage_at(silent, learnae_contexts("a"), silence_seconds=10 * LIMIT)  # or the limit of the test is over first
+async def test_a_call_that_waits_for_a_silent_daemon_can_be_cancelled(doing: str, silent: str, at: Storages) -> None:
+    store = at(silent, silence_seconds=10 * LIMIT)  # or the limit of the test is over first
     calls = {"get": (store.get, UPDATE.cids, print), "put": (store.put, UPDATE.root, UPDATE.blocks), "roots": (store.roots,)}
     with trio.move_on_after(0.2) as scope:
         function, *arguments = calls[doing]
@@ -141,19 +131,19 @@ async def test_a_call_that_waits_for_a_silent_daemon_can_be_cancelled(doing: str
     assert scope.cancelled_caught
 
 
-async def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_nothing_that_is_no_cid_is_asked_for(shared_kubo: Any, at: Storages) -> None:
     hostile: Any = ["", "../../config", "/ipfs/" + UPDATE.root, raw_cid(b"not there")]
 
-    async with storage_at(shared_kubo.address, learnae_contexts("a")) as store:
+    async with at(shared_kubo) as store:
         with pytest.raises(UnavailableError) as caught:
             await fetched(store, hostile)
         assert {*caught.value.missing} == {*hostile}
 
 
-async def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_a_block_is_not_damaged_because_it_was_asked_for_by_another_name(new_kubo: Any, at: Storages) -> None:
     kubo = new_kubo()
 
-    async with storage_at(kubo.address, learnae_contexts("a")) as store:
+    async with at(kubo) as store:
         await store.put(UPDATE.root, UPDATE.blocks)
         await store.drop(UPDATE.root)  # or the pin would protect it
         formats = (("-b", "base58btc"), ("--mc", "dag-pb"), ("--mc", "git-raw"))

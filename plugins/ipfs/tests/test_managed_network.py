@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -43,9 +42,7 @@ def daemon_of(store: IpfsStorage) -> OwnDaemon:
 async def test_daemons_of_one_private_swarm_meet_by_hints_and_those_of_another_do_not(own: Open) -> None:
     async with own("a") as store, own("b") as reader, own("c", key="two") as stranger:
         await store.put(UPDATE.root, UPDATE.blocks)
-        found = dict[Any, bytes]()
-        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
-        assert same(found, UPDATE)
+        assert same(await fetched(reader, UPDATE.cids, store.hints()), UPDATE)
         with pytest.raises(UnavailableError):
             await stranger.get(UPDATE.cids, print, hints=store.hints())
 
@@ -58,9 +55,7 @@ async def test_content_of_a_publisher_that_has_gone_is_found_with_a_third_peer_t
             gone = publisher.hints()
         await third.put(OTHER.root, OTHER.blocks)
         await reader.get(OTHER.cids, lambda block: None, hints=third.hints())
-        found = dict[Any, bytes]()
-        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=gone)
-        assert same(found, UPDATE)
+        assert same(await fetched(reader, UPDATE.cids, gone), UPDATE)
 
 
 async def test_a_search_for_what_nobody_has_holds_nothing_else_up(own: Open) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -17,22 +17,19 @@ from learnae.testing.published import fetched, payloads, published, same
 from learnae_ipfs import meetings
 from learnae_ipfs.line import KuboRefusedError
 from learnae_ipfs.meetings import DAEMONS, DIALS, HUNG_SECONDS, MEET_SECONDS, STRANGE, Meetings
-from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.storage import IpfsStorage
 from learnae_ipfs.turns import LONGEST_SECONDS, SEARCHES, TURN_SECONDS, SearchCall, SearchTurns, Turn
 
-if TYPE_CHECKING:
-    from learnae import Context
-
-    Contexts = Callable[[str], Context]
+Storages = Callable[..., IpfsStorage]
 
 UPDATE, OTHER = published("u", *payloads(5)), published("other", *payloads(3))
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 LONG_SECONDS = 1000.0
 
 
-def storage_at(kubo: Any, context: Context) -> IpfsStorage:
-    return IpfsStorage(IpfsStorageOptions(address=kubo.address, search_seconds=LONG_SECONDS), context)
+@pytest.fixture
+def at(at: Storages) -> Storages:
+    return partial(at, search_seconds=LONG_SECONDS)
 
 
 @pytest.fixture
@@ -58,12 +55,12 @@ def _name(data: bytes) -> str:
     return "1" * (len(data) - len(data.lstrip(b"\0"))) + digits
 
 
-async def test_blocks_that_are_nowhere_keep_no_other_call_from_searching(new_kubo: Any, learnae_contexts: Contexts) -> None:
+async def test_blocks_that_are_nowhere_keep_no_other_call_from_searching(new_kubo: Any, at: Storages) -> None:
     one, two = new_kubo(), new_kubo()
 
     async with (
-        storage_at(one, learnae_contexts("a")) as store,
-        storage_at(two, learnae_contexts("b")) as reader,
+        at(one) as store,
+        at(two, "b") as reader,
         trio.open_nursery() as nursery,
     ):
         await store.put(UPDATE.root, UPDATE.blocks)
@@ -71,40 +68,32 @@ async def test_blocks_that_are_nowhere_keep_no_other_call_from_searching(new_kub
             nowhere = [raw_cid(bytes([call, number])) for number in range(8)]
             nursery.start_soon(partial(reader.get, nowhere, print))
         await trio.sleep(0.5)
-        found = dict[Any, bytes]()
-        await reader.get(UPDATE.cids, lambda block: found.update({block.cid: block.data}), hints=store.hints())
-        assert same(found, UPDATE)
+        assert same(await fetched(reader, UPDATE.cids, store.hints()), UPDATE)
         nursery.cancel_scope.cancel()
 
 
 async def test_addresses_that_never_answer_keep_no_put_and_no_fetch_waiting(
-    new_kubo: Any, silent_port: int, learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+    new_kubo: Any, silent_port: int, at: Storages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = new_kubo(), new_kubo()
     monkeypatch.setattr(meetings, "MEET_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(meetings, "WAIT_SECONDS", LONG_SECONDS)
 
     async with (
-        storage_at(one, learnae_contexts("a")) as store,
-        storage_at(two, learnae_contexts("b")) as reader,
+        at(one) as store,
+        at(two, "b") as reader,
         trio.open_nursery() as nursery,
     ):
         await store.put(UPDATE.root, UPDATE.blocks)
-        assert same(await _fetched(reader, UPDATE, store.hints()), UPDATE)  # they have met
+        assert same(await fetched(reader, UPDATE.cids, store.hints()), UPDATE)  # they have met
         await store.put(OTHER.root, OTHER.blocks)
         for stranger in range(8):
             nursery.start_soon(partial(reader.get, [raw_cid(bytes([stranger]))], print, hints=invented_hints(silent_port, stranger)))
         await trio.sleep(0.5)
         await reader.put(UPDATE.root, UPDATE.blocks)
         assert same(await fetched(reader, UPDATE.cids), UPDATE)
-        assert same(await _fetched(reader, OTHER, store.hints()), OTHER)
+        assert same(await fetched(reader, OTHER.cids, store.hints()), OTHER)
         nursery.cancel_scope.cancel()
-
-
-async def _fetched(reader: IpfsStorage, update: Any, hints: Any) -> dict[Any, bytes]:
-    found = dict[Any, bytes]()
-    await reader.get(update.cids, lambda block: found.update({block.cid: block.data}), hints=hints)
-    return found
 
 
 @attrs.define
