@@ -97,19 +97,6 @@ async def linked(adoption: int = 0) -> AsyncIterator[tuple[Trainer, NodeLink]]:
             await link.aclose()
 
 
-def run(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    def in_trio() -> None:
-        async def bounded() -> None:
-            with trio.fail_after(30):
-                await test()
-
-        trio.run(bounded)
-
-    in_trio.__name__ = test.__name__
-    return in_trio
-
-
-@run
 async def test_the_start_message_arrives_and_descriptors_stop_being_inherited() -> None:
     with trainer() as (one, fd):
         sent = one.start()
@@ -122,7 +109,6 @@ async def test_the_start_message_arrives_and_descriptors_stop_being_inherited() 
         os.close(start.memory_fd)
 
 
-@run
 async def test_a_start_message_may_be_longer_than_a_line() -> None:
     with trainer() as (one, fd):
         specs = tuple(TensorSpec(name=f"layer.{i}.weight", dtype="float32", shape=(1,)) for i in range(3000))
@@ -135,14 +121,12 @@ async def test_a_start_message_may_be_longer_than_a_line() -> None:
                 await open_link(["--link-fd", str(fd)])
 
 
-@run
 async def test_a_node_that_is_started_by_hand_is_told_so() -> None:
     for argv in ([], ["--link-fd"], ["--link-fd", "x"]):
         with pytest.raises(ConfigError, match="not started by hand"):
             await open_link(argv)
 
 
-@run
 async def test_a_trainer_that_ends_before_it_says_anything_is_gone() -> None:
     with trainer() as (one, fd):
         one.socket.shutdown(socket.SHUT_WR)
@@ -150,7 +134,6 @@ async def test_a_trainer_that_ends_before_it_says_anything_is_gone() -> None:
             await open_link(["--link-fd", str(fd)])
 
 
-@run
 async def test_asking_for_a_snapshot_says_so_once_and_brings_it() -> None:
     async with linked() as (one, link):
         async with trio.open_nursery() as nursery:
@@ -167,7 +150,6 @@ async def test_asking_for_a_snapshot_says_so_once_and_brings_it() -> None:
         assert [await one.hear(), await one.hear()] == [Want(), Release(1)]
 
 
-@run
 async def test_the_newest_snapshot_wins_and_older_ones_go_back() -> None:
     async with linked() as (one, link):
         one.say(Taken(0, progress()))
@@ -176,7 +158,6 @@ async def test_the_newest_snapshot_wins_and_older_ones_go_back() -> None:
         assert (await link.next_snapshot()).slot == 1
 
 
-@run
 async def test_a_snapshot_that_is_said_twice_is_taken_once() -> None:
     async with linked() as (one, link):
         for _ in range(2):
@@ -189,7 +170,6 @@ async def test_a_snapshot_that_is_said_twice_is_taken_once() -> None:
         assert (await link.next_snapshot()).slot == 1
 
 
-@run
 async def test_a_snapshot_without_the_offer_goes_back_unseen() -> None:
     async with linked() as (one, link):
         one.say(Taken(0, progress()))
@@ -205,7 +185,6 @@ async def test_a_snapshot_without_the_offer_goes_back_unseen() -> None:
         assert (await link.next_snapshot()).progress.adoption == 1
 
 
-@run
 async def test_a_page_is_written_where_the_trainer_reads() -> None:
     async with linked() as (one, link):
         link.page(1)["w"][:] = np.arange(4)
@@ -214,13 +193,11 @@ async def test_a_page_is_written_where_the_trainer_reads() -> None:
         assert one.pages[1].tolist() == [0, 1, 2, 3]
 
 
-@run
 async def test_what_the_hello_names_is_adopted_already() -> None:
     async with linked(adoption=7) as (_, link):
         await link.adopted(7)
 
 
-@run
 async def test_waiting_ends_when_the_trainer_is_gone() -> None:
     async with linked() as (one, link):
         async with trio.open_nursery() as nursery:
@@ -237,7 +214,6 @@ async def test_waiting_ends_when_the_trainer_is_gone() -> None:
             await link.next_snapshot()
 
 
-@run
 async def test_a_trainer_that_talks_nonsense_is_gone() -> None:
     async with linked() as (one, link):
         one.socket.sendall(b"nonsense\n")
@@ -245,7 +221,6 @@ async def test_a_trainer_that_talks_nonsense_is_gone() -> None:
             await link.next_snapshot()
 
 
-@run
 async def test_a_trainer_that_names_a_slot_that_is_none_is_gone() -> None:
     for slot in (-1, 2, 2**63):
         async with linked() as (one, link):
@@ -254,7 +229,6 @@ async def test_a_trainer_that_names_a_slot_that_is_none_is_gone() -> None:
                 await link.next_snapshot()
 
 
-@run
 async def test_a_line_that_never_ends_is_not_kept() -> None:
     async with linked() as (one, link), trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, one.socket.sendall, b"x" * (MAX_LINE + 100))
@@ -262,7 +236,6 @@ async def test_a_line_that_never_ends_is_not_kept() -> None:
             await link.next_snapshot()
 
 
-@run
 async def test_a_report_that_does_not_fit_goes_without_its_verdicts() -> None:
     verdict = UpdateVerdict(
         round=1, peer=PeerId("ab" * 32), number=5, root=Cid("bafy"), merged=False, weight=0.0, scale=1.0, stage="fetch", reason="x" * 1000
@@ -274,7 +247,6 @@ async def test_a_report_that_does_not_fit_goes_without_its_verdicts() -> None:
         assert await one.hear() == Report(attrs.evolve(REPORT, verdicts=(verdict,)), {"storage": "full"})
 
 
-@run
 async def test_reports_that_nobody_reads_are_left_out_and_offers_are_not() -> None:
     async with linked() as (one, link):
         for _ in range(5000):
@@ -286,7 +258,6 @@ async def test_reports_that_nobody_reads_are_left_out_and_offers_are_not() -> No
         assert heard < 5000
 
 
-@run
 async def test_the_last_words_are_written_before_the_link_closes() -> None:
     async with linked() as (one, link):
         link.fail(KeyError("x"))

@@ -6,7 +6,8 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
@@ -94,18 +95,16 @@ def led_through(port: int, hints: Sequence[str]) -> list[str]:
     return [hint.replace(f"/tcp/{tcp_port([hint])}", f"/tcp/{port}") for hint in hints if TCP.fullmatch(hint)]
 
 
-def run(test: Callable[[trio.Nursery], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(LIMIT):
-            async with trio.open_nursery() as nursery:
-                await test(nursery)
-                nursery.cancel_scope.cancel()
-
-    trio.run(bounded)
+@asynccontextmanager
+async def beside() -> AsyncIterator[trio.Nursery]:
+    """What is started in it ends with the test."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
 
 
-def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: Any, at: Storages) -> None:
-    async def test(nursery: trio.Nursery) -> None:
+async def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: Any, at: Storages) -> None:
+    async with beside() as nursery:
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/add")
         port = await nursery.start(relay.serve)
         async with at(f"/ip4/127.0.0.1/tcp/{port}") as store:
@@ -117,16 +116,14 @@ def test_a_put_whose_pin_is_made_but_never_answered_leaves_no_pin(shared_kubo: A
             assert list(await store.roots()) == [UPDATE.root]
             await store.drop(UPDATE.root)
 
-    run(test)
 
-
-def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connection_may_take(
+async def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connection_may_take(
     new_kubo: Any, at: Storages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubo = new_kubo()
     monkeypatch.setattr(client, "CONNECT_SECONDS", 0.5)
 
-    async def test(nursery: trio.Nursery) -> None:
+    async with beside() as nursery:
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/dag/import", lambda: time.sleep(1.5)))
         address = f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}"
         async with at(address) as store:  # it has asked for the version over the line that is used then
@@ -139,11 +136,9 @@ def test_a_put_goes_on_when_the_daemon_takes_nothing_for_longer_than_a_connectio
         assert list(await first.roots()) == [LARGE.root]
         await first.__aexit__()
 
-    run(test)
 
-
-def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: Any, at: Storages) -> None:
-    async def test(nursery: trio.Nursery) -> None:
+async def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: Any, at: Storages) -> None:
+    async with beside() as nursery:
         with trio.CancelScope() as scope:
             relay = Relay(tcp_port([shared_kubo.address]), waits_for=(b"/pin/add", lambda: trio.from_thread.run_sync(scope.cancel)))
             async with at(f"/ip4/127.0.0.1/tcp/{await nursery.start(relay.serve)}") as store:
@@ -152,11 +147,9 @@ def test_a_put_that_is_cancelled_while_its_pin_is_made_leaves_none(shared_kubo: 
         async with at(shared_kubo) as store:
             assert list(await store.roots()) == []
 
-    run(test)
 
-
-def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, at: Storages) -> None:
-    async def test(nursery: trio.Nursery) -> None:
+async def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: Any, at: Storages) -> None:
+    async with beside() as nursery:
         relay = Relay(tcp_port([shared_kubo.address]), loses=b"/pin/")  # nothing can be undone either
         port = await nursery.start(relay.serve)
         async with at(f"/ip4/127.0.0.1/tcp/{port}") as store:
@@ -167,13 +160,11 @@ def test_a_pin_that_nobody_heard_of_is_listed_for_the_next_start(shared_kubo: An
             await store.drop(UPDATE.root)
             assert list(await store.roots()) == []
 
-    run(test)
 
-
-def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, at: Storages) -> None:
+async def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leaves_no_pin(new_kubo: Any, at: Storages) -> None:
     kubo = new_kubo()
 
-    async def test(nursery: trio.Nursery) -> None:
+    async with beside() as nursery:
         relay = Relay(tcp_port([kubo.address]), waits_for=(b"/pin/add", lambda: kubo.ipfs("block", "rm", UPDATE.blocks[1].cid)))
         port = await nursery.start(relay.serve)
         async with at(f"/ip4/127.0.0.1/tcp/{port}", silence_seconds=LIMIT) as store:
@@ -184,81 +175,69 @@ def test_a_put_whose_blocks_are_collected_before_they_are_pinned_fails_and_leave
             await store.put(UPDATE.root, UPDATE.blocks)
             assert same(await fetched(store, UPDATE.cids), UPDATE)
 
-    run(test)
-
 
 @pytest.mark.slow
-def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere(new_kubo: Any, at: Storages) -> None:
+async def test_all_blocks_come_from_a_provider_that_sends_slowly_though_one_is_nowhere(new_kubo: Any, at: Storages) -> None:
     """The one that is nowhere is waited for longer than a daemon may be silent."""
     one, two, nowhere = new_kubo(), new_kubo(), raw_cid(b"nowhere")
 
-    async def test(nursery: trio.Nursery) -> None:
-        async with (
-            at(one) as store,
-            at(two, "b", search_seconds=2.0, silence_seconds=1.0) as reader,
-        ):
-            await store.put(MANY.root, MANY.blocks)
-            relay = Relay(tcp_port(store.hints()), bytes_per_second=300_000)
-            hints = led_through(await nursery.start(relay.serve), store.hints())
-            found = dict[Any, bytes]()
-            with pytest.raises(UnavailableError) as caught:
-                await reader.get([nowhere, *MANY.cids], lambda block: found.update({block.cid: block.data}), hints=hints)
-            assert caught.value.missing == (nowhere,)
-            assert same(found, MANY)
-            assert relay.passed > sum(len(block.data) for block in MANY.blocks)
-
-    run(test)
+    async with (
+        beside() as nursery,
+        at(one) as store,
+        at(two, "b", search_seconds=2.0, silence_seconds=1.0) as reader,
+    ):
+        await store.put(MANY.root, MANY.blocks)
+        relay = Relay(tcp_port(store.hints()), bytes_per_second=300_000)
+        hints = led_through(await nursery.start(relay.serve), store.hints())
+        found = dict[Any, bytes]()
+        with pytest.raises(UnavailableError) as caught:
+            await reader.get([nowhere, *MANY.cids], lambda block: found.update({block.cid: block.data}), hints=hints)
+        assert caught.value.missing == (nowhere,)
+        assert same(found, MANY)
+        assert relay.passed > sum(len(block.data) for block in MANY.blocks)
 
 
 @pytest.mark.slow
-def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo: Any, at: Storages) -> None:
+async def test_a_provider_that_falls_silent_half_way_leaves_the_rest_missing(new_kubo: Any, at: Storages) -> None:
     one, two, found = new_kubo(), new_kubo(), list[Block]()
 
-    async def test(nursery: trio.Nursery) -> None:
-        async with at(one) as store, at(two, "b") as reader:
-            await store.put(MANY.root, MANY.blocks)
-            relay = Relay(tcp_port(store.hints()), most=600_000)
-            hints = led_through(await nursery.start(relay.serve), store.hints())
-            with pytest.raises(UnavailableError) as caught:
-                await reader.get(MANY.cids, found.append, hints=hints)
-            assert relay.full.is_set()
-            assert {*caught.value.missing} == {*MANY.cids} - {block.cid for block in found} != set()
-            assert found
-            await reader.put(UPDATE.root, UPDATE.blocks)
-            assert same(await fetched(reader, UPDATE.cids), UPDATE)
-
-    run(test)
+    async with beside() as nursery, at(one) as store, at(two, "b") as reader:
+        await store.put(MANY.root, MANY.blocks)
+        relay = Relay(tcp_port(store.hints()), most=600_000)
+        hints = led_through(await nursery.start(relay.serve), store.hints())
+        with pytest.raises(UnavailableError) as caught:
+            await reader.get(MANY.cids, found.append, hints=hints)
+        assert relay.full.is_set()
+        assert {*caught.value.missing} == {*MANY.cids} - {block.cid for block in found} != set()
+        assert found
+        await reader.put(UPDATE.root, UPDATE.blocks)
+        assert same(await fetched(reader, UPDATE.cids), UPDATE)
 
 
-def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(new_kubo: Any, at: Storages) -> None:
+async def test_more_blocks_that_are_nowhere_than_are_asked_for_at_once_do_not_keep_from_the_others(new_kubo: Any, at: Storages) -> None:
     one, two, nowhere = new_kubo(), new_kubo(), [raw_cid(bytes([number])) for number in range(FINDS + 1)]
 
-    async def test(_: trio.Nursery) -> None:
-        async with at(one) as store, at(two, "b") as reader:
-            await store.put(UPDATE.root, UPDATE.blocks)
-            found = dict[Any, bytes]()
-            with pytest.raises(UnavailableError) as caught:
-                await reader.get([*nowhere, *UPDATE.cids], lambda block: found.update({block.cid: block.data}), hints=store.hints())
-            assert {*caught.value.missing} == {*nowhere}
-            assert same(found, UPDATE)
-
-    run(test)
+    async with at(one) as store, at(two, "b") as reader:
+        await store.put(UPDATE.root, UPDATE.blocks)
+        found = dict[Any, bytes]()
+        with pytest.raises(UnavailableError) as caught:
+            await reader.get([*nowhere, *UPDATE.cids], lambda block: found.update({block.cid: block.data}), hints=store.hints())
+        assert {*caught.value.missing} == {*nowhere}
+        assert same(found, UPDATE)
 
 
-def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, at: Storages) -> None:
+async def test_a_hint_that_leads_to_silence_does_not_keep_from_the_others(shared_kubo: Any, new_kubo: Any, at: Storages) -> None:
     one, two = new_kubo(), new_kubo()
 
-    async def test(nursery: trio.Nursery) -> None:
-        async with (
-            at(one) as store,
-            at(two, "b") as reader,
-            at(shared_kubo, "c") as third,
-        ):
-            await store.put(UPDATE.root, UPDATE.blocks)
-            relay = Relay(tcp_port(third.hints()), most=-1)
-            silent = led_through(await nursery.start(relay.serve), third.hints())
-            found = await fetched(reader, UPDATE.cids, [*silent, *store.hints()])
-            assert relay.full.is_set()
-            assert same(found, UPDATE)
-
-    run(test)
+    async with (
+        beside() as nursery,
+        at(one) as store,
+        at(two, "b") as reader,
+        at(shared_kubo, "c") as third,
+    ):
+        await store.put(UPDATE.root, UPDATE.blocks)
+        relay = Relay(tcp_port(third.hints()), most=-1)
+        silent = led_through(await nursery.start(relay.serve), third.hints())
+        found = await fetched(reader, UPDATE.cids, [*silent, *store.hints()])
+        assert relay.full.is_set()
+        assert same(found, UPDATE)
