@@ -20,7 +20,7 @@ from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import channel, swarm_id
 from learnae.plugins.memory import MemoryStore
-from learnae.records import Announcement, Body, Cid, Encoded, Kind, PeerId, TensorSpec, Update
+from learnae.records import Announcement, AnnouncementKind, Body, Cid, Encoded, PeerId, TensorSpec, Update
 from learnae.testing.swarm import QUIET, SimulatedPeer, SimulatedSwarm
 from tests.support.hostile.announcements import signed
 from tests.support.hostile.cheap_signatures import Checks

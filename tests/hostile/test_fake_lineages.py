@@ -45,7 +45,7 @@ async def lie(world: Any, seconds: int, lineages: int) -> None:
 
 
 @pytest.mark.parametrize("lineages", [1, 5])
-@pytest.mark.parametrize("before", [4, 40], ids=["young", "grown and yielding"])
+@pytest.mark.parametrize("before", [4, 40], ids=["provisional", "established and yielding"])
 async def test_a_lineage_that_is_only_announced_costs_a_peer_that_would_go_there_no_rounds(a_world, before, lineages):
     async with a_world(strategies=STORAGES, storage={"use": "trapped"}, join={"wait_seconds": 2.0, "on_split": "yield"}) as world:
         peer = honest(world, "honest", 1.0)

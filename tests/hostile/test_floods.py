@@ -136,7 +136,7 @@ async def test_one_that_shows_another_architecture_each_second_is_looked_at_once
             stranger = world.stranger()
             await trio.sleep(20)
             for number in range(1, 200):
-                stranger.say(stranger.update(dag_cid(b"root"), signature=number.to_bytes(8, "big")), number)
+                stranger.say(stranger.update(dag_cid(b"root"), architecture=number.to_bytes(8, "big")), number)
                 await trio.sleep(1)
     assert sum(verdict.stage == "architecture" for report in peer.trainer.reports for verdict in report.verdicts) == 1
     assert [line["log_level"] for line in logs if line["event"] == "architecture.differs"] == ["warning"]
@@ -153,7 +153,9 @@ async def test_lineages_that_come_and_go_each_second_fill_no_log(a_world):
             for number in range(1, 61):
                 for stranger in strangers:
                     stranger.say(
-                        stranger.update(dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], young=False),
+                        stranger.update(
+                            dag_cid(b"root"), lineage=sha256(f"{number}{stranger.peer}".encode()).digest()[:8], provisional=False
+                        ),
                         number,
                     )
                 await trio.sleep(1)

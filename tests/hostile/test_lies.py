@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from learnae.content.cids import cid_bytes
-from learnae.identity.envelopes import MOST_NUMBERS
+from learnae.identity.envelopes import MAX_SEQUENCE_NUMBER
 from learnae.records import Decoded, Encoded, Leaving, Sample, TensorSpec
 from learnae.strategies import Codec
 from tests.support.hostile.announcements import HEAD_BYTES

@@ -223,7 +223,9 @@ def bodies(world: Any, identity: Identity) -> dict[AnnouncementKind, Body]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("polled", [False, True])
-async def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_shown(a_world: Any, kind: Kind, polled: bool) -> None:
+async def test_a_peer_that_lost_its_home_is_merged_though_all_its_old_messages_are_shown(
+    a_world: Any, kind: AnnouncementKind, polled: bool
+) -> None:
     async with a_world() as world:
         world.swarm.medium.look_seconds = 0.5 if polled else None
         alice, bob = world.honest(2)

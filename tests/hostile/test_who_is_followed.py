@@ -75,14 +75,14 @@ async def test_newcomers_go_where_most_are_not_to_the_smallest_hash(a_world, sec
 @pytest.mark.parametrize("on_split", ["report", "yield"])
 async def test_nobody_grown_and_nobody_young_leaves_several_for_one_voice(a_world, on_split):
     async with a_world(**TRAPPED, join={"on_split": on_split, "settle_rounds": 5}) as world:
-        grown = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
+        established = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
         await trio.sleep(4)
         provisional = peer_of(world, "provisional")
         await trio.sleep(4)
         joined = went(provisional)
         world.swarm.nursery.start_soon(lie, world, [SMALLEST])
         await trio.sleep(30)
-        peers = [*grown, young]
+        peers = [*established, provisional]
     assert joined == ["joined"]
     assert {peer.lineage for peer in peers} == {LINEAGE}
     assert all("yielded" not in went(peer) and "moved" not in went(peer) for peer in peers)
@@ -121,8 +121,8 @@ async def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_com
 @pytest.mark.parametrize("fakes", [1, 5])
 async def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(a_world, fakes):
     async with a_world(**TRAPPED) as world:
-        founder, young, meet = await two_apart(world)
-        own = young.lineage
+        founder, provisional, meet = await two_apart(world)
+        own = provisional.lineage
         world.swarm.nursery.start_soon(lambda: lie(world, [bytes([0] * 7 + [index]) for index in range(fakes)], there=False))
         meet()
         await trio.sleep(15)
@@ -145,7 +145,7 @@ def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_an
 
 
 async def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there(a_world):
-    """It says that it is grown, and there are five of them."""
+    """It says that it is established, and there are five of them."""
 
     async with a_world(**TRAPPED, join={"settle_seconds": 30.0}) as world:
         apart, lone = [True], peer_of(world, "lone")
@@ -159,7 +159,7 @@ async def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there
         await trio.sleep(0.2)
         apart[0] = False
         await trio.sleep(6)
-        after = {peer.lineage for peer in young}
+        after = {peer.lineage for peer in provisional}
     assert len(before) == 1
     assert after == before
 
@@ -184,15 +184,15 @@ async def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanw
         world.swarm.nursery.start_soon(lie, world, [SMALLEST] * 2)
         await trio.sleep(8)
         after = {peer.lineage for peer in honest}
-    assert (len(before), young) == (1, [False, False])
+    assert (len(before), provisional) == (1, [False, False])
     assert after == before
 
 
 @pytest.mark.parametrize("changing", [False, True], ids=["one lineage", "always another one"])
 async def test_a_model_that_comes_and_cannot_be_adopted_hides_no_other_lineage(a_world, changing):
     async with a_world(**TRAPPED, join={"settle_seconds": 30.0}) as world:
-        founder, young, meet = await two_apart(world)
-        own, liar = young.lineage, world.stranger()
+        founder, provisional, meet = await two_apart(world)
+        own, liar = provisional.lineage, world.stranger()
         meet()
         nothing = Encoded(np.full(64, np.nan, "<f4").tobytes())
         for number in range(1, 16):

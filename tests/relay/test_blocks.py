@@ -88,7 +88,7 @@ async def test_a_medium_that_fails_at_the_relay_is_one_outage_and_holds_no_round
             world.plans[relay.peer] = lambda method, call: fault if method == "put" else None
             await trio.sleep(20)
             rounds = relay.history.published()[0].number - own
-    lines = [line for line in logs if line["event"].startswith("outage") and line["peer"] == "relay-0"]
+    lines = [line for line in logs if line["event"].startswith("outage") and line["own"] == "relay-0"]
     assert [line["what"] for line in lines] == ["putting blocks by storage right"]
     assert rounds >= 18
 
@@ -103,7 +103,7 @@ async def test_a_put_of_what_is_carried_that_hangs_holds_no_round_up(a_world: Ru
             (relay,) = (await world.start()).relays
             world.plans[relay.peer] = hangs_while_something_is_carried
             await trio.sleep(90)
-    lines = [line for line in logs if line["event"].startswith("outage") and line["peer"] == "relay-0"]
+    lines = [line for line in logs if line["event"].startswith("outage") and line["own"] == "relay-0"]
     assert [line["what"] for line in lines] == ["putting blocks by storage right"]
     assert len(relay.trainer.reports) >= 88
     assert max(report.seconds for report in relay.trainer.reports[3:]) < 1

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = [path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.parts]
+CODE = [
+    path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.relative_to(ROOT).parts
+]
 LEVELS = {"debug", "info", "warning", "error", "exception", "bind"}
 OF_ONESELF = {"own", "identity", "me"}
 

@@ -68,7 +68,7 @@ def events(logs: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, An
 
 def outages(logs: Iterable[Mapping[str, Any]], peer: str = "a") -> list[tuple[str, str]]:
     """What it said that it has to do without, and has again."""
-    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["peer"] == peer]
+    return [(line["event"], line["what"]) for line in logs if line["event"].startswith("outage") and line["own"] == peer]
 
 
 def wandering(seed: int) -> Callable[[Model], int]:

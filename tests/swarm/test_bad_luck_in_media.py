@@ -178,7 +178,7 @@ async def test_a_node_whose_trainer_is_gone_says_goodbye_saves_and_ends(a_world)
         a.trainer.disconnect()
         await trio.sleep(0.5)
         found = kinds_sent(world)[-1]
-    assert found is Kind.LEAVING
+    assert found is AnnouncementKind.LEAVING
 
 
 async def test_stopping_says_goodbye_too_and_waits_for_nobody(a_world):
@@ -201,7 +201,7 @@ async def test_what_was_learned_is_saved_even_if_the_goodbye_hangs(a_world):
         heard = a.node.receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number
         a.node.stop()
         await trio.sleep(3)
-        saved = a.history.marks()[b.peer, Kind.UPDATE].number
+        saved = a.history.marks()[b.peer, AnnouncementKind.UPDATE].number
     assert saved == heard
 
 
@@ -219,6 +219,6 @@ async def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_
 
         a.node.runtime = attrs.evolve(a.node.runtime, in_thread=stopping)
         await trio.sleep(3)
-        saved = [a.history.marks()[b.peer, Kind.UPDATE].number]
+        saved = [a.history.marks()[b.peer, AnnouncementKind.UPDATE].number]
     assert heard
     assert saved == heard

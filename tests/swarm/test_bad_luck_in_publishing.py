@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from learnae.errors import UnavailableError
 from learnae.plugins.codec import Fp32
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Kind
+from learnae.records import AnnouncementKind
 from tests.support.simulated import LINEAGE, events, outages
 
 pytestmark = pytest.mark.virtual_time
@@ -83,7 +83,7 @@ async def test_hints_that_others_would_refuse_are_left_out_and_told_once(a_world
         async with a_world(strategies={"storage": {"odd": Odd}}, storage={"use": "odd"}) as world:
             a = world.peer("a", lineage=LINEAGE).start()
             await trio.sleep(100)
-            present = [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{Kind.PRESENT.value}".encode()]
+            present = [key for key in world.swarm.medium.newest if key[1] == f"{a.peer}/{AnnouncementKind.PRESENT.value}".encode()]
     assert len(present) == 1
     assert len(a.trainer.reports) > 90
     if hints != "text":

@@ -123,7 +123,7 @@ async def test_a_crash_between_put_and_announcement_leaves_an_orphan_that_the_ne
         a.settings = {}
         a.start_node()
         await trio.sleep(0.2)
-        orphans, left, number = len(orphans), len(world.store.roots), a.history.own_numbers()[Kind.UPDATE]
+        orphans, left, number = len(orphans), len(world.store.roots), a.history.own_numbers()[AnnouncementKind.UPDATE]
     assert (orphans, heard, left, number) == (1, [], 0, RESERVED)
 
 

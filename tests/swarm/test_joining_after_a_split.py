@@ -43,14 +43,14 @@ async def two_established_sides(seed: int, each: int, settings: dict) -> tuple[s
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_and_ten_that_yield_end_in_the_lineage_with_the_smaller_hash(seed):
-    lineages, did = run_in_virtual_time(two_grown_sides, seed, 10, YIELD, seed=seed)
+    lineages, did = run_in_virtual_time(two_established_sides, seed, 10, YIELD, seed=seed)
     assert lineages == {SMALL}
     went = {name: seen.count("yielded") + seen.count("moved") for name, seen in did.items()}
     assert {name: times for name, times in went.items() if times} == {f"p{index}": 1 for index in range(1, 20, 2)}
 
 
 def test_two_and_two_that_yield_end_in_the_lineage_with_the_smaller_hash():
-    lineages, did = run_in_virtual_time(two_grown_sides, 1, 2, YIELD, seed=1)
+    lineages, did = run_in_virtual_time(two_established_sides, 1, 2, YIELD, seed=1)
     assert lineages == {SMALL}
     assert "yielded" not in did["p0"] + did["p2"]
     for name in ("p1", "p3"):
@@ -59,7 +59,7 @@ def test_two_and_two_that_yield_end_in_the_lineage_with_the_smaller_hash():
 
 
 def test_with_report_everyone_stays_where_it_is():
-    lineages, did = run_in_virtual_time(two_grown_sides, 1, 2, {}, seed=1)
+    lineages, did = run_in_virtual_time(two_established_sides, 1, 2, {}, seed=1)
     assert lineages == {SMALL, LARGE}
     assert not any("yielded" in seen or "moved" in seen for seen in did.values())
 

@@ -176,7 +176,7 @@ def test_an_adoption_that_is_interrupted_anywhere_is_made_once_and_whole(make: C
     count, expected = instructions(make, "attend", moved=moved), make(moved=moved)
     expected.step()
     untouched = {name: tensor.tolist() for name, tensor in make_model().state_dict().items()}
-    assert expected.contact.adoption == 1 and count > 500
+    assert expected.session.adoption == 1 and count > 500
     for at in range(first, count, STRIDE):
         trainer = make(moved=moved)
         trainer.session.model_progress.steps += 1
@@ -268,7 +268,7 @@ def test_an_adoption_goes_on_beside_what_was_trained_in_between(make: Callable[.
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.add_(8)
-    trainer.step() if counted else trainer.contact.finish()
+    trainer.step() if counted else trainer.session.finish()
     assert [parameter.tolist() for parameter in trainer.model.parameters()] == [[10.25 + moved] * length for length in (3, 3, 2)]
 
 

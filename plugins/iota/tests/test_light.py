@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-from learnae import ConfigError, Heard, Kind, PeerId, UnavailableError
+from learnae import AnnouncementKind, ConfigError, Heard, PeerId, UnavailableError
 from learnae.identity.keys import Admission
 from learnae.lowlevel import SAMPLE_BYTES, Sample, SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
-from learnae import Encoded, Kind, TensorSpec
+from learnae import AnnouncementKind, Encoded, TensorSpec
 from learnae.content.encryption import NO_ENCRYPTION
 from learnae.content.pack import Packed, pack
 from learnae.lowlevel import Encryption, SwarmIdentity, SwarmKey
