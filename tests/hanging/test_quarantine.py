@@ -131,7 +131,7 @@ class Fine:
 
 
 @pytest.mark.virtual_time
-async def test_a_benched_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
+async def test_a_quarantined_service_is_no_failure_of_the_node_and_opens_after_its_rounds():
     node, services = calls("storage s", 1), Services(Outages(structlog.get_logger()))
     service = ConfiguredStrategy("s", "p", Fine(), label="storage s", calls=node)
     async with trio.open_nursery() as nursery:

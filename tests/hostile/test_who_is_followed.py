@@ -73,7 +73,7 @@ async def test_newcomers_go_where_most_are_not_to_the_smallest_hash(a_world, sec
 
 
 @pytest.mark.parametrize("on_split", ["report", "yield"])
-async def test_nobody_grown_and_nobody_young_leaves_several_for_one_voice(a_world, on_split):
+async def test_nobody_established_and_nobody_provisional_leaves_several_for_one_voice(a_world, on_split):
     async with a_world(**TRAPPED, join={"on_split": on_split, "settle_rounds": 5}) as world:
         established = [peer_of(world, f"p{index}", lineage=LINEAGE) for index in range(2)]
         await trio.sleep(4)
@@ -119,7 +119,7 @@ async def test_a_newcomer_loses_little_time_with_lineages_whose_models_never_com
 
 
 @pytest.mark.parametrize("fakes", [1, 5])
-async def test_a_young_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(a_world, fakes):
+async def test_a_provisional_peer_finds_the_lineage_to_move_to_behind_those_whose_models_never_come(a_world, fakes):
     async with a_world(**TRAPPED) as world:
         founder, provisional, meet = await two_apart(world)
         own = provisional.lineage
@@ -144,7 +144,7 @@ def test_whoever_fails_to_bring_a_model_comes_after_those_that_were_not_tried_an
     assert misses.times(SMALLEST) == 0
 
 
-async def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there(a_world):
+async def test_one_identity_that_joins_a_lone_founder_leads_no_provisional_group_there(a_world):
     """It says that it is established, and there are five of them."""
 
     async with a_world(**TRAPPED, join={"settle_seconds": 30.0}) as world:
@@ -164,7 +164,7 @@ async def test_one_identity_that_joins_a_lone_founder_leads_no_young_group_there
     assert after == before
 
 
-async def test_a_search_that_is_kept_alive_leads_nobody_away_who_has_grown_meanwhile(a_world):
+async def test_a_search_that_is_kept_alive_leads_nobody_away_who_was_established_meanwhile(a_world):
     """Two identities announce another lineage every three seconds, whose models never come, and then one whose models do."""
 
     async with a_world(**TRAPPED) as world:

@@ -138,7 +138,7 @@ async def test_a_crowd_whose_models_cannot_be_had_keeps_a_newcomer_waiting_for_a
     assert outcomes(b)[0] == "founded"
 
 
-async def test_a_young_peer_that_cannot_move_trains_on_and_moves_when_it_can(a_world):
+async def test_a_provisional_peer_that_cannot_move_trains_on_and_moves_when_it_can(a_world):
     async with a_world() as world:
         a = world.peer("a", 8.0, lineage=LINEAGE)
         b = world.peer("b", 0.0, lineage=b"lineage2", settings={"join": {"settle_seconds": 300.0}})

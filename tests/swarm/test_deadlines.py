@@ -110,7 +110,7 @@ async def test_deadlines_are_short_again_after_a_slow_time(a_world):
         lines.usual = 0.02
         await trio.sleep(60)
         assert len(a.trainer.reports) > merged + 40
-        after = a.node.pace.deadline_seconds(300)
+        after = a.node.rounds.pace.deadline_seconds(300)
     assert max(before, after) < 0.5
     assert slow >= 1.5
     assert came >= 1

@@ -19,7 +19,7 @@ async def split(world, **options):
     return both
 
 
-async def test_a_grown_peer_goes_to_the_named_lineage_and_stays_there(a_world):
+async def test_an_established_peer_goes_to_the_named_lineage_and_stays_there(a_world):
     with capture_logs() as logs:
         async with a_world() as world:
             a, b = await split(world)
