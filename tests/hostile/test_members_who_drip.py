@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import learnae
-from learnae.content.meta import model_signature
+from learnae.content.meta import architecture_of
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
@@ -79,7 +79,7 @@ async def member(world: Any, drop_seconds: float, pace: Any) -> None:
         packed = stranger.store(stranger.pack(values, number=number))
         drops |= {block.cid: pace(number, drop_seconds) for block in packed.blocks if block.cid != packed.root}
         size = sum(len(block.data) for block in packed.blocks)
-        stranger.say(stranger.update(packed.root, signature=model_signature(SPECS), bytes=size), number)
+        stranger.say(stranger.update(packed.root, architecture=architecture_of(SPECS), bytes=size), number)
         await trio.sleep(max(1.0, 1.3 * pace(number, drop_seconds) * len(packed.blocks)))
 
 
