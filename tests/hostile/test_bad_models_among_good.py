@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.records import Encoded, TensorSpec
 from tests.support.hostile.missing_blocks import Silent, Trapped
 
@@ -21,16 +18,9 @@ SPEC = TensorSpec(name="w", dtype="float32", shape=(64,))
 Lie = Callable[[Any, Any, int, bytes], None]
 
 
-class Storages:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"trapped": Trapped}
-
-
 def run_with(run_world: Any, main: Any, **settings: Any) -> Any:
-    manager = PluginManager.discover(only=())
-    manager.register(Storages(), Plugin("storages"))
-    return run_world(main, manager=manager, storage={"use": "trapped"}, node={"fetch_seconds": 10.0}, **settings)
+    trapped = {"strategies": {"storage": {"trapped": Trapped}}, "storage": {"use": "trapped"}}
+    return run_world(main, node={"fetch_seconds": 10.0}, **trapped, **settings)
 
 
 def peer_of(world: Any, name: str, *, lineage: bytes = b"") -> Any:

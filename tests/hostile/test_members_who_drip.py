@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 import trio
 
-import learnae
 from learnae.content.meta import architecture_of
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryStorage
 from learnae.records import Cid, Encoded, TensorSpec
 
@@ -38,12 +35,6 @@ class Dripping(MemoryStorage):
             if cid in drops:
                 await trio.sleep(drops[cid])
                 await super().get([cid], deliver, hints=hints)
-
-
-class DrippingPlugin:
-    @learnae.hookimpl
-    def learnae_register_storage(self):
-        return {"dripping": Dripping}
 
 
 def honest(world: Any, number: int) -> Any:
@@ -98,14 +89,14 @@ async def thirds(world: Any, drop_seconds: float, pace: Any) -> tuple[Any, list[
 
 
 def run_dripping(run_world: Any, drop_seconds: float, pace: Any) -> tuple[Any, list[list[Any]]]:
-    manager = PluginManager.discover(only=())
-    manager.register(DrippingPlugin(), Plugin("dripping"))
-    return run_world(lambda world: thirds(world, drop_seconds, pace), manager=manager, storage={"use": "dripping"})
+    return run_world(
+        lambda world: thirds(world, drop_seconds, pace), strategies={"storage": {"dripping": Dripping}}, storage={"use": "dripping"}
+    )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world_of_this_module: Any) -> Any:
-    return run_dripping(world_of_this_module, 0.0, now_and_then)[0]
+def undisturbed(run_world: Any) -> Any:
+    return run_dripping(run_world, 0.0, now_and_then)[0]
 
 
 @pytest.mark.slow
