@@ -1,4 +1,4 @@
-"""Who must act.
+"""The errors, split by who must act.
 
     LearnaeError
       ConfigError           fix your file          exit 2
@@ -9,7 +9,7 @@
 
 Anything else that reaches the user is a bug of ours.
 
-Old names of the public modules work on for a while, and warn. Python's own filters keep it to one warning for each name and line.
+Old public names still work for a while, and warn. Python's own filters show one warning for each name and line.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Problem:
 
 
 class ConfigError(LearnaeError):
-    """The user's file, argument or folder cannot be used as it is; names all problems at once."""
+    """The user's file, argument or folder cannot be used as it is. `problems` holds all that is wrong, not only the first."""
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
@@ -56,14 +56,14 @@ class ConfigError(LearnaeError):
 
 
 class NeedsTorchError(ConfigError, ImportError):
-    """Something that trains was asked for where PyTorch is not installed."""
+    """PyTorch is needed, and not installed. `what` names what needs it."""
 
     def __init__(self, what: str) -> None:
         super().__init__(Problem(what, "needs PyTorch, which is not installed", INSTALL_TORCH))
 
 
 class PluginError(LearnaeError):
-    """A plugin broke its contract or raised; the original exception, if any, is the `__cause__`."""
+    """A plugin broke its contract, or raised an exception that its contract does not allow. That exception is the `__cause__`."""
 
     def __init__(self, plugin: str, action: str, cause: str) -> None:
         self.plugin, self.action, self.cause = plugin, action, cause
@@ -71,7 +71,10 @@ class PluginError(LearnaeError):
 
 
 class EntryError(PluginError):
-    """The user's own training code raised: what `[train] entry` names, or what it brought. `lines` tell where, in the user's files."""
+    """The user's own training code raised: the function that `[train] entry` names, or the loop that it returned.
+
+    `lines` names the places in the user's files.
+    """
 
     def __init__(self, function: str, action: str, cause: str, lines: str) -> None:
         super().__init__(function, action, cause)
@@ -80,7 +83,7 @@ class EntryError(PluginError):
 
 
 class UnavailableError(LearnaeError):
-    """The network, a daemon or a folder cannot deliver now; `missing` names the blocks that did not come."""
+    """The network, a daemon or a folder cannot deliver now. `missing` names the blocks that did not come."""
 
     def __init__(self, message: str, missing: Collection[Cid] = ()) -> None:
         self.missing = tuple(missing)
@@ -88,7 +91,7 @@ class UnavailableError(LearnaeError):
 
 
 class UpdateRejectedError(LearnaeError):
-    """A peer sent something that it should not have sent; `reason` is a short stable slug for counting."""
+    """A peer sent something wrong. `reason` is a short text that stays the same, so that it can be counted. `detail` says more."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason, self.detail = reason, detail
@@ -96,24 +99,24 @@ class UpdateRejectedError(LearnaeError):
 
 
 class LearnaeDeprecationWarning(FutureWarning):
-    """A public name was used that a later version of Learnae does not have any more; it names that version, and the new name.
+    """Your code uses an old public name. The message says the new name, and which version of Learnae removes the old one.
 
-    It is a FutureWarning since Python shows a DeprecationWarning for the main script alone. The code of a plugin and of `[train] entry`
-    runs elsewhere, and its author would hear of the change only when it breaks.
+    This class is a FutureWarning, because Python shows a DeprecationWarning only for code in the main script. The code of a plugin or of
+    `[train] entry` lies in other modules. Its author would see no warning before the code breaks.
     """
 
 
 def warn_renamed(old: str, new: str, *, gone_in: str, stacklevel: int = 2) -> None:
-    """Tell the caller of whoever calls this that `old` is called `new` now, and has no meaning from version `gone_in` on.
+    """Warn that `old` is called `new` now, and that version `gone_in` removes `old`.
 
-    `stacklevel` is as for `warnings.warn`, seen from the caller of this function.
+    `stacklevel` counts as in `warnings.warn`: with 2 the warning points at the caller of the function that calls this one.
     """
     message = f"{old} is called {new} now; the old name goes in Learnae {gone_in}"
     warnings.warn(message, LearnaeDeprecationWarning, stacklevel=stacklevel + 1)
 
 
 def renamed_attribute(module: str, name: str, renamed: Mapping[str, str], *, gone_in: str) -> Any:
-    """For the `__getattr__` of a module: what an old name of it stands for. Raises AttributeError for a name that never was one."""
+    """For the `__getattr__` of a module: the object that has a new name now. Raises AttributeError for any other name."""
     if name not in renamed:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     public = "learnae" if module == __name__ else module  # where plugins shall take it from
@@ -122,9 +125,9 @@ def renamed_attribute(module: str, name: str, renamed: Mapping[str, str], *, gon
 
 
 def renamed_argument(call: str, old: str, new: str, value: T, *, clash: bool, gone_in: str) -> T:
-    """For a function whose keyword has another name now: the value that came under the old one.
+    """For a function with a renamed keyword argument: return the value that came under the old name, and warn.
 
-    Raises TypeError where the new keyword was given as well (`clash`).
+    Raises TypeError if the new keyword was given as well (`clash`).
     """
     if clash:
         raise TypeError(f"{call} got both {new} and {old}, its old name: leave {old} out")

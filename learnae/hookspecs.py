@@ -1,4 +1,8 @@
-"""The hooks. Those that register return a mapping from name to class, or to `"module:Class"` so that listing imports nothing heavy."""
+"""The hooks of plugins.
+
+A hook that registers strategies returns a mapping from names to classes. `"module:Class"` may stand for a class: then `learnae plugins`
+imports the module only to show its options, and a peer imports only what it uses.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen(kw_only=True)
 class CommandEntry:
-    """A command of `learnae`: where it is, and what `learnae --help` says of it in one line.
+    """A command of `learnae` that a plugin brings.
 
-    `place` is "module:name" of a click command or of a click group. Its module is imported when somebody types the command, not before.
+    `place` is "module:name" of a click command or a click group. The module is imported when somebody types the command, not before.
+    `short_help` is one line for `learnae --help` and `learnae plugins`.
     """
 
     place: str
@@ -32,9 +37,9 @@ class CommandEntry:
 class DemoSetup:
     """What a plugin has started for `learnae demo`.
 
-    `storage` and `announcer` are keys for each peer's file. They stand beside `use` where the demo runs on the storage or announcer of the
-    plugin, and their values are such as JSON has. `half_way` is called once, in a thread, when the demo is half over, to harm what was
-    started. It returns one line that says what it did.
+    `storage` and `announcer` are keys for the file of each peer. They stand beside `use`, if the demo runs on the storage or the announcer
+    of this plugin. Their values are of the types that JSON has. `half_way` is called once, in a thread, when the demo is half over. It
+    harms what was started, and returns one line that says what it did.
     """
 
     storage: Mapping[str, Any] = attrs.field(factory=dict)
@@ -88,35 +93,42 @@ def learnae_register_codec() -> Mapping[str, type[Codec] | str]:
 def learnae_register_commands() -> Mapping[str, CommandEntry]:
     """Offer commands by name: `learnae NAME ...` runs the click command that an entry names.
 
-    Names are of small letters, digits and "-". A name of Learnae's own stays Learnae's; of two plugins with one name neither is run.
-    Errors end a command as they end our own: ConfigError with exit code 2, PluginError with 3, UnavailableError with 4. Any other
-    error is a mistake of the plugin: exit code 3, with its traceback. `click.Context.exit` and `sys.exit` end it with another code.
+    A name has small letters, digits and "-", and begins with a letter. A name of Learnae's own commands cannot be taken. If two plugins
+    offer the same name, neither command is run.
+    Errors end a command with the exit codes of our own commands: ConfigError with 2, PluginError with 3, UnavailableError with 4. Any
+    other exception is a mistake of the plugin: exit code 3, with a traceback. For another exit code call `click.Context.exit` or
+    `sys.exit`.
     """
     raise NotImplementedError
 
 
 @hookspec
 def learnae_register_demo() -> Mapping[str, str]:
-    """Say what `learnae demo --storage NAME --announcer NAME` starts first, by the names of this plugin's storages and announcers.
+    """Say what `learnae demo --storage NAME --announcer NAME` has to start first.
 
-    Each stands for "module:function". The function takes a folder, which it makes when it needs one, and returns a context manager that
-    gives a DemoSetup. It is entered before the peers start, and left when they have ended. It raises ConfigError for what is missing on
-    the machine, and lets everything listen on loopback alone. A name that is a storage and an announcer is entered once. What needs
-    nothing to be started, and no keys, needs no demo.
+    The mapping goes from the name of a storage or an announcer of this plugin to "module:function". The function takes the path of a
+    folder, and makes that folder if it needs one. It returns a context manager that gives a DemoSetup. The demo enters it before the peers
+    start, and leaves it when they have ended. It raises ConfigError if something is missing on the machine. All that it starts must listen
+    on loopback only. If one name is a storage and an announcer, the demo enters it once. A strategy that needs nothing started, and no
+    keys, needs no demo.
     """
     raise NotImplementedError
 
 
 @hookspec
 def learnae_round_finished(report: RoundReport) -> None:
-    """Called after each round, in a thread with a time limit."""
+    """Called after each round, in a thread. The node waits for it five seconds at most."""
 
 
 @hookspec
 def learnae_update_judged(verdict: UpdateVerdict) -> None:
-    """Called for each update that was tried in a round, in a thread with a time limit."""
+    """Called after each round for each update that the round tried, in a thread. The node waits for it five seconds at most."""
 
 
 @hookspec
 def learnae_peer_changed(peer: PeerId, state: str) -> None:
-    """Called when a peer is heard live for the first time ("new"), goes silent ("silent"), is back ("back") or leaves ("left")."""
+    """Called when another peer comes, falls silent, comes back or goes, in a thread. The node waits for it five seconds at most.
+
+    `peer` is the public key of that peer. `state` is "new" when a first live message of it came, "silent" when none came for `fresh_rounds`
+    rounds, "back" when one came after that, and "left" when it has said that it leaves, or when `learnae deny` shut it out.
+    """

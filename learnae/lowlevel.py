@@ -1,6 +1,6 @@
-"""What plugins need that speak to a network, a daemon or a device, beyond the contracts in `learnae`. Public, as `learnae` is.
+"""Public tools for plugins that speak to a network, a daemon or a device. The contracts of plugins are in `learnae`.
 
-Nothing is imported before it is asked for: a small device that signs readings needs neither torch, numpy nor trio.
+A name is imported when it is first used. So a small device that signs readings needs neither torch, numpy nor trio.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The values that pass between the core, the strategies and the network. All are immutable; what they can do is tell what they hold."""
+"""The values that pass between the core, the strategies and the network. All are immutable, and have no behaviour."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ class Block:
 
 @attrs.frozen
 class Heard:
-    """A message as an announcer received it; `backlog` if it was there before this listener looked."""
+    """One message that an announcer delivers.
+
+    `backlog` is true if the message was on the medium before this call of `listen` began to look. The core then does not take it as a sign
+    that the sender is alive.
+    """
 
     message: bytes
     backlog: bool = False
@@ -59,8 +63,8 @@ class Heard:
 class TensorSpec:
     """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor.
 
-    A buffer is one that no gradient trains; one that stands `apart` means something only as a whole. What a stranger's meta lists says
-    nothing of either: each peer goes by its own model.
+    `buffer`: no gradient trains this tensor. `apart`: this tensor means something only as a whole, so it is never mixed. Both come from
+    the own model. An update of another peer does not carry them.
     """
 
     name: str
@@ -80,7 +84,7 @@ class TensorSpec:
 
 
 class AnnouncementKind(enum.IntEnum):
-    """What an announcement is about. Numbers are counted for each kind on its own."""
+    """What an announcement is about. Each kind has a sequence number of its own."""
 
     UPDATE = 1
     SLICE = 2
@@ -91,7 +95,7 @@ class AnnouncementKind(enum.IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Update:
-    """One published version of a peer's weights. All of it is claimed by the sender; nothing but the root is checked by hashing."""
+    """One published version of a peer's weights. All fields are claims of the sender. Only the root is checked, by hashing the blocks."""
 
     root: Cid
     bytes: int
@@ -131,7 +135,7 @@ class Sample:
 
 @attrs.frozen
 class Present:
-    """Here I am: where my stores can be reached, by the storage's name."""
+    """The peer is there. `hints` tells, by the name of each storage, where the peer's blocks can be reached."""
 
     hints: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     role: str = "trainer"
@@ -140,7 +144,7 @@ class Present:
 
 @attrs.frozen
 class Leaving:
-    """Goodbye."""
+    """The peer leaves the swarm."""
 
 
 Body = Update | Slice | Sample | Present | Leaving
@@ -148,7 +152,7 @@ Body = Update | Slice | Sample | Present | Leaving
 
 @attrs.frozen(kw_only=True)
 class Announcement:
-    """A small signed message: "number n of this kind from me is this"."""
+    """What one signed message says: number `number` of this kind, from this peer, has this body."""
 
     swarm: bytes  # 16 bytes
     peer: PeerId
@@ -171,7 +175,7 @@ _KINDS: dict[type, AnnouncementKind] = {
 
 @attrs.frozen
 class Encoded:
-    """One tensor as a codec made it: bytes for the blocks, numbers and text for the meta."""
+    """One tensor, encoded: `data` goes into the blocks, `meta` (numbers and text) into the description of the update."""
 
     data: bytes
     meta: Mapping[str, int | float | str] = attrs.field(factory=dict)
@@ -179,7 +183,10 @@ class Encoded:
 
 @attrs.frozen
 class Decoded:
-    """One tensor as a codec read it: float32, and a mask of the coordinates that came (`None`: all did)."""
+    """One tensor, decoded: float32, in the shape of its TensorSpec.
+
+    `mask` has the same shape, and is true where a value came. `None` means that all values came.
+    """
 
     array: Array
     mask: NDArray[np.bool_] | None = None
@@ -187,10 +194,11 @@ class Decoded:
 
 @attrs.frozen(kw_only=True)
 class LocalModel:
-    """The own model as a strategy sees it: read-only arrays, float32 for floating tensors and int64 for the others.
+    """The own model as a strategy sees it. Arrays are read-only: float32 for floating tensors, int64 for all others.
 
-    `start` is the last merged model, without later drift; `current` is the snapshot that is being merged. `buffers` names the tensors that
-    no gradient trains: a running variance must not be stepped over. An outer optimiser is shown none of them, and no integers.
+    `current` is the snapshot that is being merged. `start` is the model as the last merge left it, before this peer trained on.
+    `buffers` names the tensors that no gradient trains, such as a running variance. An outer optimiser gets neither buffers nor integers.
+    `age` counts optimiser steps, `samples` training samples. `loss` is the last one that the loop gave to `swarm.step`.
     """
 
     start: Mapping[str, Array]
@@ -203,20 +211,23 @@ class LocalModel:
 
 @attrs.frozen(kw_only=True)
 class Received:
-    """A fetched update. `tensors` decodes on access and never raises; `masks` holds only what came in part."""
+    """A fetched update. `tensors` decodes a tensor when it is read, and never raises.
+
+    `masks` has an entry for each tensor that came in part: true where a value came.
+    """
 
     peer: PeerId
     update: Update
     tensors: Mapping[str, Array]
     masks: Mapping[str, NDArray[np.bool_]] = attrs.field(factory=dict)
-    staleness: float = 0.0  # how old the announcement is, in typical rounds: own ones, or its peer's where those are longer
-    weight: float = 1.0  # what the gates before left of it
-    sound: Collection[str] = ()  # tensors that are known to be finite and of the own shape, without decoding them
+    staleness: float = 0.0  # age of the announcement in rounds: typical rounds of this peer or of the sender, whichever take longer
+    weight: float = 1.0  # product of the weights that earlier gates gave
+    sound: Collection[str] = ()  # tensors known to be finite and of the own shape, without decoding them
 
 
 @attrs.frozen
 class Verdict:
-    """A gate's word on one update: a weight from 0 (refused) to 1, a scale for the displacement, and why."""
+    """What a gate decides about one update: a weight from 0 (refused) to 1, a scale for its displacement from `current`, and a reason."""
 
     weight: float = 1.0
     scale: float = 1.0
@@ -225,7 +236,7 @@ class Verdict:
 
 @attrs.frozen
 class Judged:
-    """One verdict for each received update, in order; `state=None` leaves the gate's state as it was."""
+    """One verdict for each received update, in the same order. `state=None` leaves the gate's state as it was."""
 
     verdicts: Sequence[Verdict]
     state: State | None = None
@@ -233,7 +244,10 @@ class Judged:
 
 @attrs.frozen
 class Merged:
-    """A merged model: (name, tensor) pairs, consumed once and one at a time; a tensor of `None` is unchanged, so is a state of `None`."""
+    """A merged model, as pairs of name and tensor. The core reads the pairs once, one after the other.
+
+    `None` in place of a tensor leaves that tensor as it is. `state=None` leaves the state as it was.
+    """
 
     tensors: Iterable[tuple[str, Array | None]]
     state: State | None = None
@@ -241,26 +255,31 @@ class Merged:
 
 @attrs.frozen(kw_only=True)
 class Candidate:
-    """One fresh update of the own lineage that could be fetched in this round."""
+    """One fresh update of the own lineage. It can be fetched in this round.
+
+    `trust` is from 0 to 1. Each merged update of this peer doubles it, and raises it to 1/2 at least. Each one that fails or is refused
+    divides it by 8, down to 1/16. It is 0 before the first merged update, and after three failures in a row.
+    """
 
     peer: PeerId
     kind: AnnouncementKind
     bytes: int
     age: int
-    staleness: float  # in typical rounds, own ones or its peer's where those are longer
+    staleness: float  # age of the announcement in rounds: typical rounds of this peer or of the sender, whichever take longer
     sketch: Octets = b""
     bytes_per_second: float | None = None  # measured; None before the first transfer
     last_tried: int | None = None  # own round in which this peer was last tried
     failures: int = 0  # in a row
     ever_accepted: bool = False
-    trust: float = 0.0  # from 0 to 1, by what became of this peer's updates: 0 where none was merged yet, or where three in a row failed
+    trust: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
 class View:
-    """What a selector sees: where this peer stands, how many it may choose and within how many bytes, and from whom.
+    """What a selector sees: the number of this round, the age of the own model, and the candidates.
 
-    `state` is what the selector returned last, in a `Selected`; empty before that.
+    It may choose `count` candidates, of `budget_bytes` together. `state` is what the selector returned last in a `Selected`. It is empty
+    before that.
     """
 
     round: int
@@ -273,7 +292,7 @@ class View:
 
 @attrs.frozen
 class Selected:
-    """The chosen candidates, the most wanted first; `state=None` leaves the selector's state as it was."""
+    """The chosen candidates, the most wanted first. `state=None` leaves the selector's state as it was."""
 
     candidates: Sequence[Candidate]
     state: State | None = None
@@ -281,7 +300,7 @@ class Selected:
 
 @attrs.frozen(kw_only=True)
 class UpdateVerdict:
-    """The fate of one update in one round, as it is kept, shown and handed to watchers."""
+    """What became of one update in one round. The history keeps it, and watchers get it."""
 
     round: int
     peer: PeerId
@@ -290,13 +309,17 @@ class UpdateVerdict:
     merged: bool
     weight: float
     scale: float
-    stage: str  # "fetch", "decode", the name of the gate, "merge", or "plugin" where one of this peer's own failed
+    stage: str  # where it ended: "fetch", "decode", the name of a gate, "merge", or "plugin" if a plugin of this peer failed
     reason: str
 
 
 @attrs.frozen(kw_only=True)
 class RoundReport:
-    """One round of one node."""
+    """One round of one node.
+
+    An update that was tried counts once: as merged, refused (by a gate or by decoding), failed (it could not be fetched) or lost. Lost
+    means that it came and was not used, because a plugin of this peer failed or is not installed.
+    """
 
     round: int
     seconds: float
@@ -313,4 +336,4 @@ class RoundReport:
     outcome: str  # "merged", "alone", "founded", "joined", "moved", "yielded", "rejoined"
     verdicts: tuple[UpdateVerdict, ...] = ()
     splits: tuple[bytes, ...] = ()  # other established lineages under the same name
-    lost: int = 0  # updates that came, and were not used because a plugin of this peer failed, or is not installed
+    lost: int = 0

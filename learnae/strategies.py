@@ -1,6 +1,6 @@
-"""The seven kinds of strategies: the contract between Learnae and whoever writes a plugin.
+"""The seven kinds of strategies. These base classes are the contract between Learnae and the author of a plugin.
 
-A function is async if and only if it can block. Options are an attrs class: its fields are the keys of the strategy's TOML table.
+A method is async if and only if it can block. `Options` is an attrs class. Its fields are the keys of the strategy's TOML table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NoOptions:
 
 
 class RunInThread(Protocol):
-    """Runs a blocking function in a worker thread; under virtual time it runs it inline."""
+    """Runs a blocking function in a worker thread, and returns its result. Under virtual time it uses the caller's thread."""
 
     def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
 
@@ -61,27 +61,25 @@ def signs_nothing(message: bytes) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """What the core hands to every strategy: use these, never a global."""
+    """What the core hands to every strategy. A strategy uses these, and no globals: then it also works in a simulation."""
 
-    home: Path  # inside the peer's home, for this strategy alone; not there until you make it
-    meeting: Path  # where peers of this machine meet without a network, by swarm
+    home: Path  # a folder for this strategy alone, inside the peer's home; make it before you use it
+    meeting: Path  # a folder that all peers of this swarm on this machine share
     swarm: str
     peer: PeerId
-    secret: Callable[[str], bytes | None]  # a key for this purpose, from the swarm's key; None in an open swarm
-    share: Callable[[type[R]], R]  # the one instance of that type that all strategies of this run share
+    secret: Callable[[str], bytes | None]  # takes a purpose, returns a key derived from the swarm's key; None in an open swarm
+    share: Callable[[type[R]], R]  # takes a class, returns the one instance of it that all strategies of this run share
     clock: Callable[[], float]  # seconds, monotonic, arbitrary start
     rng: np.random.Generator  # a seeded stream of this strategy's own
     log: FilteringBoundLogger
     in_thread: RunInThread
-    channel: str = ""  # under which announcers know the swarm: what `announce` and `listen` are called with
-    existing_only: bool = False  # for a command that looks into a home: use what is there, and make no folders or files
-    sign: Callable[[bytes], bytes] = (
-        signs_nothing  # 64 bytes, as this peer; ValueError for what begins with `learnae/`, which is the core's
-    )
+    channel: str = ""  # the name of the swarm on a medium: `announce` and `listen` are called with it
+    existing_only: bool = False  # true for a command that looks into a home: use what is there, and make no folders or files
+    sign: Callable[[bytes], bytes] = signs_nothing  # takes a message, returns 64 bytes; ValueError where it begins with `learnae/`
 
 
 class Strategy:
-    """A named choice of one of seven kinds."""
+    """The base of all seven kinds. A peer's file chooses a strategy by its name."""
 
     Options: ClassVar[type] = NoOptions
 
@@ -91,13 +89,16 @@ class Strategy:
 
 
 class Service(Strategy):
-    """A strategy with a connection: entered before its first call, left after its last.
+    """A strategy with a connection: a storage or an announcer. The core enters it before its first call, and leaves it after the last.
 
-    Its calls may run beside each other, and each may be cancelled. A group of one error, as a nursery raises it, counts as that error. Of
-    several errors the gravest counts: a mistake, then what the call may raise. What blocks runs in `context.in_thread`, which is this
-    strategy's own, or derives from `BlockingStorage` or `BlockingAnnouncer`.
+    The core makes several calls at once, and may cancel each. Run blocking code with `context.in_thread`, or derive from `BlockingStorage`
+    or `BlockingAnnouncer`.
 
-    One that `leaves_machine` may reach strangers: without a key, an allow list or consent a peer does not start with it.
+    An exception group with one error counts as that error. In a group of several the gravest one counts: first a mistake of the plugin,
+    then an error that the contract of the call allows.
+
+    `leaves_machine` is true if the service may reach other machines, and so strangers. A peer starts with such a service only if its file
+    has a key, lists peers in `peer.allow`, or says `swarm.open = true`.
     """
 
     leaves_machine: ClassVar[bool] = True
@@ -109,76 +110,90 @@ class Service(Strategy):
         return None
 
     async def check(self) -> Sequence[str]:
-        """What is fine about everything outside that this service needs, a short line each: for `learnae check`, without being entered.
+        """Look whether everything outside that this service needs is there. Return one short line for each thing that is fine.
 
-        Starts nothing, leaves nothing behind, and disturbs no peer that runs in the same home; it is cut off after a while.
-        Raises ConfigError with what must be mended and how, UnavailableError for what only time mends.
+        `learnae check` calls it, and does not enter the service before. It must start nothing, leave nothing behind, and disturb no peer
+        that runs in the same home. It is cancelled after 20 seconds.
+        Raises ConfigError with what the user must mend, UnavailableError for what only time mends.
         """
         return ()
 
 
 class Storage(Service, ABC):
-    """A store of blocks by CID. The core computes and checks every CID; a storage may be asked for anything, several times at once."""
+    """A store of blocks. Each block is named by its CID.
+
+    The core computes every CID, and checks every block that a storage delivers. A storage gets several calls at once, and calls for blocks
+    that it does not have.
+    """
 
     @abstractmethod
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
-        """Keep these blocks, durably, before returning. A block lives while any put root names it.
+        """Keep these blocks under this root. When this returns, they are on the disk.
 
-        All or nothing: what raises, is cancelled or is killed with its process leaves nothing behind that counts. `roots` does not name
-        the root, and a storage that frees what nobody names delivers none of its blocks. `blocks` is iterated once, in any thread; what
-        it raises comes through. Putting a root again replaces its blocks by the new ones; where that fails, the root may be as it was
-        before, or be lost. Raises UnavailableError.
+        A block stays until every root that it was put under is dropped. A `put` is all or nothing. If it raises, is cancelled, or is killed
+        with its process, `roots` does not name the root. A storage that frees space at once then delivers no block of it either.
+        `blocks` may be iterated once, in any thread. An exception that the iteration raises must come through. A second `put` of the same
+        root replaces its blocks. If that fails, the root is as it was before, or it is lost. Raises UnavailableError.
         """
 
     @abstractmethod
     async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        """Deliver each block as it comes, in any order, once or more. Raises UnavailableError with all others as `missing` after that.
+        """Call `deliver` with each block as it comes, in any order, once or more.
 
-        `deliver` may be called from any thread. It neither blocks nor raises, ignores what nobody asked for and what comes after `get` has
-        ended, and copies what is not plain bytes. `hints` are texts of strangers.
+        At the end raises UnavailableError if blocks did not come. Its `missing` names all of them.
+        `deliver` may be called from any thread. It does not block, and does not raise. It ignores blocks that nobody asked for, and blocks
+        that come after `get` has ended. It copies data that is not plain bytes. `hints` are texts that strangers wrote.
         """
 
     @abstractmethod
     async def drop(self, root: Cid) -> None:
-        """Forget this root; blocks that no other root names may go. An unknown root is no error. Raises UnavailableError."""
+        """Forget this root. Blocks that were put under no other root may go. An unknown root is no error. Raises UnavailableError."""
 
     @abstractmethod
     async def roots(self) -> Sequence[Cid]:
-        """What this peer has put and not dropped, also in earlier runs, each once: for the clean-up after a crash.
+        """The roots that this peer has put and not dropped, also in earlier runs; each once. The core cleans up with it after a crash.
 
         Raises UnavailableError.
         """
 
     def hints(self) -> Sequence[str]:
-        """At most 8 short texts that tell others where this store can be reached. Asked often, in the loop: it must not block."""
+        """At most 8 texts of at most 200 characters that tell other peers where this store can be reached.
+
+        The core calls it often, in the event loop: it must not block.
+        """
         return ()
 
 
 class Announcer(Service, ABC):
-    """A medium for small messages. It may lose, repeat, reorder and invent messages: the core checks all of them."""
+    """A medium for small messages. It may lose, repeat, reorder and invent messages. The core checks all of them.
+
+    `max_bytes` is the size of the largest message that the medium carries. Learnae's own messages have at most 1,090 bytes.
+    """
 
     max_bytes: ClassVar[int]
 
     @abstractmethod
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
-        """Send; `replaces` is the key of what this message supersedes.
+        """Send this message on this channel. It replaces the earlier message on this channel that had the same key `replaces`.
 
-        The core may call it again before it has returned, and beside `listen`.
-        Raises UnavailableError, when the message may have been sent all the same; ValueError above `max_bytes`.
+        The core may call it several times at once, and while `listen` runs.
+        Raises UnavailableError if it is not sure that the message was sent, and ValueError for a message longer than `max_bytes`.
         """
 
     @abstractmethod
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        """Deliver messages until cancelled, in any order, each once or more. What the first complete look brings, also after an outage,
-        is backlog.
+        """Call `deliver` with each message on these channels, in any order, once or more, until cancelled.
 
-        Never called again before it has ended. `deliver` may be called from any thread; it neither blocks nor raises, and ignores what
-        comes after `listen` has ended. Raises UnavailableError when the medium is gone; the core calls again with back-off.
+        Each call first looks at the messages that lie on the medium. They are delivered with `backlog=True`. Messages that come after
+        this first look are delivered with `backlog=False`. If the medium was gone in between, the next look is a first one again.
+        `deliver` may be called from any thread. It does not block, and does not raise. It ignores messages that come after `listen` has
+        ended. Raises UnavailableError when the medium is gone. The core then calls `listen` again after a pause, which grows. It never
+        calls `listen` while another call of it runs.
         """
 
 
 class RunningCall(Protocol):
-    """One call of a blocking service, as its own thread sees it."""
+    """A running call of a blocking service, seen from the thread of that call."""
 
     def wait(self, seconds: float) -> bool: ...
 
@@ -186,15 +201,15 @@ class RunningCall(Protocol):
 
 
 RUNNING_CALL: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)
-"""The call of a blocking service that runs here: set by the core, for `wait` and `interruptible`, and in no attribute of the author's."""
+"""The call of a blocking service that runs in this thread. The core sets it for `wait` and `interruptible`."""
 
 
 class BlockingService(Strategy):
     """A service with plain methods, for clients that block or speak asyncio. The core runs each call in a thread.
 
-    Up to `threads` calls run at once, in threads of this service alone; further calls wait for one of them. A call that takes too long is
-    told so: `wait` returns False, and what was given to `interruptible` is called. If it has not returned a second later, it is left
-    alone. Its thread stays taken until it returns, and what it still delivers counts for nothing.
+    Up to `threads` calls run at once, in threads of this service alone. Further calls wait for a free thread. When a call takes too long,
+    its `wait` returns False, and the core calls what the call gave to `interruptible`. The call then has one second to return. After that
+    the core gives it up: its thread stays taken until it returns, and what it still delivers is ignored.
 
     A client of asyncio runs in the call's thread, and is cancelled from another one:
 
@@ -211,16 +226,16 @@ class BlockingService(Strategy):
     threads: ClassVar[int] = 4
 
     def open(self) -> None:
-        """Called before all calls but `check`; again if it raised or took too long. Raises UnavailableError, ConfigError.
+        """Connect. The core calls it before all other calls but `check`, and again if it raised or took too long.
 
-        Where it raises, `close` is not called: release what it has.
+        If it raises, `close` is not called, so it must release what it holds. Raises UnavailableError, ConfigError.
         """
         return
 
     def close(self) -> None:
-        """Called after the last call, if `open` has returned. The peer leaves after two seconds, whether or not this has returned.
+        """Disconnect. The core calls it after the last call, if `open` has returned. It waits two seconds for it.
 
-        Calls that were left alone may still run.
+        Calls that were given up may still run.
         """
         return
 
@@ -229,9 +244,10 @@ class BlockingService(Strategy):
         return ()
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long in place of `time.sleep`, but no longer than this call is wanted. Returns whether it still is.
+        """Sleep so many seconds, or until this call is no longer wanted. Returns whether the call is still wanted.
 
-        Under virtual time the seconds are virtual. Knows its call in the thread that the core called, and in what asyncio runs there.
+        Use it in place of `time.sleep`. Under virtual time the seconds are virtual. It works in the thread of the call, and in coroutines
+        that asyncio runs there. In any other thread it only sleeps, and returns True.
         """
         if (call := RUNNING_CALL.get()) is not None:
             return call.wait(seconds)
@@ -239,24 +255,25 @@ class BlockingService(Strategy):
         return True
 
     def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]:
-        """While this is open, `interrupt` is called once if this call is no longer wanted: in another thread, or at once if it is late.
+        """A context manager. If this call is no longer wanted while it is open, the core calls `interrupt` once, in another thread.
 
-        It makes the call end, for instance by closing its connection. What the call then raises is not told. It may still be running when
-        the block ends. Where several are open, each is called, the innermost first, also where one of them raises.
+        If the call is already unwanted, `interrupt` is called at once, in this thread. It should make the call end, for instance by
+        closing its connection. What the call then raises is ignored. `interrupt` may still run when the `with` block ends. If several
+        are open, all are called, the innermost first, even if one of them raises.
         """
         call = RUNNING_CALL.get()
         return nullcontext() if call is None else call.interruptible(interrupt)
 
 
 class BlockingStorage(BlockingService, ABC):
-    """A storage with plain methods: the contract of `Storage`, method by method, without `async`.
+    """A storage with plain methods. Each method has the contract of the same method of `Storage`, without `async`.
 
-    Where a `put` was left alone and succeeds after all, the core calls `drop` for it.
+    If a `put` succeeds after the core gave it up, the core calls `drop` for its root.
     """
 
     @abstractmethod
     def put(self, root: Cid, blocks: Iterable[Block]) -> None:
-        """As `Storage.put`. `blocks` raises when this call is no longer wanted."""
+        """As `Storage.put`. Iterating `blocks` raises when this call is no longer wanted."""
 
     @abstractmethod
     def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
@@ -271,25 +288,25 @@ class BlockingStorage(BlockingService, ABC):
         """As `Storage.roots`."""
 
     def hints(self) -> Sequence[str]:
-        """As `Storage.hints`: called in the loop, so it must not block."""
+        """As `Storage.hints`. The core calls it in the event loop: it must not block."""
         return ()
 
 
 class BlockingAnnouncer(BlockingService, ABC):
-    """An announcer with plain methods: the contract of `Announcer`, method by method, without `async`.
+    """An announcer with plain methods. Each method has the contract of the same method of `Announcer`, without `async`.
 
-    `listen` takes one of its threads.
+    `listen` takes one thread, so `threads` must be 2 or more.
     """
 
     max_bytes: ClassVar[int]
 
     @abstractmethod
     def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
-        """As `Announcer.announce`: it may run in several threads at once."""
+        """As `Announcer.announce`. It may run in several threads at once."""
 
     @abstractmethod
     def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
-        """As `Announcer.listen`. Returns when it is no longer wanted: `while self.wait(1.0): ...` is how one looks every second."""
+        """As `Announcer.listen`. It must return when the call is no longer wanted. To look every second, write `while self.wait(1.0):`."""
 
 
 class Selector(Strategy, ABC):
@@ -297,10 +314,11 @@ class Selector(Strategy, ABC):
 
     @abstractmethod
     def select(self, view: View) -> Sequence[Candidate] | Selected:
-        """At most `view.count` of `view.candidates`, the most wanted first.
+        """Return at most `view.count` of `view.candidates`, the most wanted first.
 
-        A selector that remembers something returns `Selected`, with its new state; it finds the last one in `view.state`. As with a gate,
-        that is knowledge about peers: it is kept at once, whatever becomes of the model, and is there again after a restart.
+        A selector that remembers something returns a `Selected` with its new state. The next call finds that state in `view.state`. The
+        state is knowledge about peers, as that of a gate: the core saves it at once, whether or not the merged model is adopted, and
+        gives it back after a restart.
         """
 
 
@@ -309,24 +327,28 @@ class Gate(Strategy, ABC):
 
     @abstractmethod
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
-        """One verdict for each received update, in order. The core applies weight and scale."""
+        """Return one verdict for each received update, in the same order. The core applies weight and scale."""
 
 
 class Merge(Strategy, ABC):
-    """Turns the own model and the accepted ones into one."""
+    """Turns the own model and the accepted ones into one.
+
+    `library` says what `combine` of an `ElementwiseMerge` gets: "numpy" or "torch".
+    """
 
     library: ClassVar[str] = "numpy"
 
     @abstractmethod
     def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
-        """Every tensor of `local.current` once, same shape, float32 (int64 for integer tensors), arguments untouched.
+        """Return each tensor of `local.current` once, in the same shape: float32, and int64 for integer tensors. Change no argument.
 
-        Buffers (`local.buffers`) belong between the models; the core holds them there, and keeps the own of what cannot be mixed.
+        A merged buffer (`local.buffers`) should lie between those of the models. The core moves it there if it does not, and keeps the own
+        value of every tensor that cannot be mixed.
         """
 
 
 class ElementwiseMerge(Merge):
-    """A merge that treats every coordinate alike: what most authors write. Integer tensors are merged by maximum."""
+    """A merge that treats every coordinate alike. Most authors write this kind. Integer tensors are merged by maximum."""
 
     CHUNK: ClassVar[int] = 1 << 16
 
@@ -334,12 +356,12 @@ class ElementwiseMerge(Merge):
     def combine(self, stacked: Any, weights: Any) -> Any:
         """Combine `stacked` (float32, n x shape; row 0 is the own model) into one array of that shape.
 
-        `weights` (float32, n) sums to 1. Coordinates that did not come are filled with the own ones.
-        Called for pieces of tensors, so nothing may depend on the shape.
+        `weights` (float32, n) sums to 1. Where a value of an update did not come, `stacked` has the own value.
+        The core calls this for pieces of tensors, so the result must not depend on the shape.
         """
 
     def weigh(self, local: LocalModel, received: Sequence[Received]) -> Sequence[float]:
-        """The unnormalised weight of each received update, relative to 1 for the own model."""
+        """Return the weight of each received update, before normalisation. The own model has the weight 1."""
         return [item.weight for item in received]
 
     def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
@@ -349,9 +371,9 @@ class ElementwiseMerge(Merge):
 
 
 class Outer(Strategy, ABC):
-    """A second stage behind any merge: takes the step from the last merged model to the new one.
+    """A second stage after any merge. It changes the step from the last merged model to the new one, as momentum does.
 
-    It is shown trained parameters alone, in `local`, `merged` and `masks`: nothing else may be stepped over.
+    `local`, `merged` and `masks` hold trained parameters only, no buffers and no integers.
     """
 
     @abstractmethod
@@ -362,7 +384,11 @@ class Outer(Strategy, ABC):
         masks: Mapping[str, Any],
         state: State,
     ) -> Merged:
-        """`merged` yields what the merge made, once; `masks` names the coordinates that were really merged."""
+        """Return the model after this step.
+
+        `merged` yields the pairs of name and tensor that the merge made. It can be iterated once. `masks` has an entry for each tensor of
+        which no accepted update came whole: true where a value of one of them came.
+        """
 
 
 class Codec(Strategy, ABC):
@@ -370,16 +396,16 @@ class Codec(Strategy, ABC):
 
     @abstractmethod
     def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
-        """Bytes and meta for one float32 tensor; the same tensor, base and random stream give the same bytes."""
+        """Return bytes and meta for one float32 tensor. The same tensor, base and random stream must give the same bytes."""
 
     @abstractmethod
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
-        """The tensor again. Raises UpdateRejectedError for bytes or meta that do not fit `like`, whatever they are."""
+        """Return the tensor in the shape of `like`. Raises UpdateRejectedError for any bytes or meta that do not fit `like`."""
 
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
-        """Raises UpdateRejectedError where `decode` would; override it where that is cheaper than decoding."""
+        """Raises UpdateRejectedError where `decode` would. Override it if checking is cheaper than decoding."""
         self.decode(encoded, like, base)
 
     def finite(self, encoded: Encoded) -> bool:
-        """Whether every value that came is surely finite, told without decoding; asked after `check`."""
+        """Return whether every value that came is surely finite, without decoding. The core calls it after `check`."""
         return False
