@@ -26,10 +26,10 @@ def pieces(count: int, size: int = PIECE) -> Iterator[slice]:
 
 
 def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> Iterator[tuple[str, Array | None]]:
-    """Merge one tensor after the other: floating ones by `merge.combine`, the others by maximum (of what the node lets through of them).
+    """Merge one tensor after the other: floating ones by `merge.combine`, all others by maximum.
 
-    Of a buffer what lies beyond all models is cut off. Reads each received tensor once. An update of weight 0 does not take part; where
-    none does, every tensor is unchanged (None). Raises ValueError if `weigh` or `combine` breaks its contract.
+    A merged buffer is clipped to the range of the models. Each received tensor is read once. An update of weight 0 does not take part. If
+    no update takes part, every tensor is unchanged (None). Raises ValueError if `weigh` or `combine` breaks its contract.
     """
     taking, weights = _taking_part(merge, local, received)
     if not taking:

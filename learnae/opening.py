@@ -1,12 +1,13 @@
-"""Opens files and folders in which others may have put things: no link is followed, no pipe is waited for.
+"""Opens files and folders where other users may write.
 
-No link is followed, no pipe is waited for, nothing is cut before it was looked at. Whoever holds a folder's descriptor works in that very
-folder, whatever becomes of its name. Above what is named here links are followed: where a folder lies is for its user to say.
+These functions follow no link, wait for no pipe, and truncate no file before they have looked at it. A caller with the descriptor of a
+folder works in that very folder, even if its name is given to another one. Links in the path above are followed, because the user says
+where a folder lies.
 
-A path that somebody named goes through links that this user or root made, since their maker may do all of that anyway. A link of another
-user is followed where nobody but that user can have put it there: in a closed folder of the same owner that no other has put where it is.
-Of the names below what was named no link is followed, whoever made it. The way is gone step by step, by descriptors: a name that is
-exchanged meanwhile leads nobody astray.
+`reach` opens a folder by its path. In the part that the user named it follows links that this user or root made: such a user may do all
+of this anyway. It follows a link of another user only where nobody else can have put it: in a closed folder of the same owner, which no
+other user has put where it is. In the names below that part it follows no link. It goes step by step, by descriptors, so it does not
+matter if a name is exchanged meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class UnfitError(OSError):
-    """Something else lies there than what was asked for. `strerror` says what, `filename` where."""
+    """Something else lies there than what the caller wants. `strerror` says what it is, `filename` says where."""
 
 
 def open_folder(path: str | Path, *, at: int | None = None) -> int:
@@ -67,10 +68,11 @@ def open_file(
     links: int | None = 1,
     max_bytes: int | None = None,
 ) -> int:
-    """The descriptor of a plain file, in the folder `at` if that is given; `flags` and `mode` as for os.open.
+    """Open a plain file, and return its descriptor. `at` is the descriptor of its folder, if `name` is relative to one.
 
-    Raises UnfitError for all but a regular file with that many names (hard links) that belongs to one of `owners` and is no longer than
-    `max_bytes`; None allows anything. Raises OSError. With O_TRUNC the file is cut only when all of that was seen.
+    `flags` and `mode` are those of os.open. The file must be a regular file, with at most `links` names (hard links), of one of these
+    `owners`, and of `max_bytes` at most. None allows anything. With O_TRUNC the file is truncated only after these checks.
+    Raises UnfitError, which is an OSError, for any other file, and OSError.
     """
     if (found := look(name, at=at)) is not None:  # to open a device may do something already
         check_plain(name, found, owners, links, max_bytes)
@@ -93,7 +95,7 @@ def open_file(
 def read_file(
     name: str | Path, max_bytes: int, *, at: int | None = None, owners: Container[int] | None = None, links: int | None = 1
 ) -> bytes:
-    """All of a plain file. Raises as `open_file`, also for one that grows past `max_bytes` while it is read."""
+    """Read a whole plain file of at most `max_bytes`. Raises as `open_file`, also if the file grows past `max_bytes` meanwhile."""
     descriptor = open_file(name, at=at, owners=owners, links=links, max_bytes=max_bytes)
     with os.fdopen(descriptor, "rb") as file:
         content = read_some(file, max_bytes + 1)
@@ -103,7 +105,7 @@ def read_file(
 
 
 def read_some(file: BinaryIO, most: int) -> bytes:
-    """What is left of a file, and at most so many bytes. `read` itself takes memory for all of them before it looks. Raises OSError."""
+    """Read the rest of a file, at most so many bytes. (`file.read(most)` would reserve memory for `most` bytes first.) Raises OSError."""
     content = bytearray()
     while len(content) < most and (chunk := file.read(min(_CHUNK, most - len(content)))):
         content += chunk
@@ -111,7 +113,7 @@ def read_some(file: BinaryIO, most: int) -> bytes:
 
 
 def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durable: bool = False) -> None:
-    """Put this file into the folder `at`, whole or not at all; no link is followed. Raises OSError."""
+    """Put this file into the folder `at`, whole or not at all. It follows no link. Raises OSError."""
     draft = f"{name}.new"
     with draft_in(at, draft, mode) as file:
         file.write(content)
@@ -124,23 +126,23 @@ def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durab
 
 
 def save_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put this file in the place of what lies there, whole or not at all; it is on the disk when this returns. Raises OSError.
+    """Write this file, whole or not at all, in the place of what lies there. When this returns, it is on the disk. Raises OSError.
 
-    A link at its end is replaced, not followed; its folder may be named by one.
+    If `path` itself is a link, the link is replaced. The folder of `path` may be named by a link.
     """
     with folder(path.parent.resolve()) as place:
         replace_file(path.name, content, at=place, mode=mode, durable=True)
 
 
 def draft_in(folder: int, name: str, mode: int = 0o600) -> BinaryIO:
-    """A new file in the place of whatever stood there, which is not followed. Raises OSError, also where that is a folder."""
+    """Make a new file in the place of what lies there. It follows no link. Raises OSError, also if a folder lies there."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
     return os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY, mode, dir_fd=folder), "wb")
 
 
 def look(name: str | Path, *, at: int | None = None) -> os.stat_result | None:
-    """What lies there, a link as such; None where nothing does. Raises OSError."""
+    """Look what lies there, without following a link. None if nothing does. Raises OSError."""
     try:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -150,7 +152,7 @@ def look(name: str | Path, *, at: int | None = None) -> os.stat_result | None:
 def check_plain(
     name: str | Path, found: os.stat_result, owners: Container[int] | None = None, links: int | None = 1, max_bytes: int | None = None
 ) -> None:
-    """What `open_file` looks at, of a file that is not opened. Raises UnfitError."""
+    """Check what `open_file` checks, without opening the file. Raises UnfitError."""
     if not stat.S_ISREG(found.st_mode):
         raise _not(name, found, "a file")
     if owners is not None and found.st_uid not in owners:
@@ -179,12 +181,12 @@ _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make: Make | None = None, parents: bool = False) -> int:
-    """The descriptor of the folder `named`, or of that which lies `below` it, name by name; its caller closes it.
+    """Open the folder `named`, or the one that the names `below` lead to from there. Returns its descriptor, which the caller closes.
 
-    `make` makes the last folder where it is missing, with `parents` those above as well. An `unnamed` one is a default that the user did
-    not choose: a folder on the way that another user made where everybody may write is refused, since it may be there to be found. Raises
-    UnfitError for that, for links that are not followed, and for what is no folder; FileExistsError for that where a folder is to be made;
-    OSError.
+    `make` makes the last folder if it is missing, and with `parents` also those above it. `unnamed` means that the path is a default,
+    which the user did not choose. Then a folder on the way is refused if another user made it where everybody may write: it may be a trap.
+    Raises UnfitError for such a folder, for a link that is not followed, and for something that is no folder; FileExistsError instead of
+    the last if a folder had to be made there; OSError.
     """
     whole = named if named.is_absolute() else Path.cwd() / named
     names = [*((name, False) for name in reversed(below)), *((name, True) for name in reversed(whole.parts[1:]))]
@@ -220,7 +222,7 @@ def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make
 
 @contextmanager
 def paths_in_errors(folder: str | Path) -> Iterator[None]:
-    """What goes wrong inside with a name in this folder alone, or without any, gets the whole path."""
+    """An OSError raised inside gets the whole path as its `filename`, if it has only a name in this folder, or none."""
     try:
         yield
     except OSError as error:
@@ -257,7 +259,7 @@ def _step(at: int, name: str, place: str, make: Make | None) -> int:
 
 
 def _target(way: Sequence[int], name: str, place: str, found: os.stat_result) -> Path:
-    """Where a link leads that may be followed, and that has stayed the same while it was read."""
+    """The target of a link that may be followed. Raises UnfitError for other links, and for a link that changed meanwhile."""
     if not _is_ours(found.st_uid) and not _only_the_owner_put_it(way, found.st_uid):
         cause = f"is a symbolic link that another user ({found.st_uid}) made, which is not followed; name the folder that it leads to"
         raise UnfitError(errno.ELOOP, cause, place)

@@ -1,8 +1,8 @@
-"""The only ways of our programs to stdout and stderr. What is not ours in a line, wherever it came from, is made harmless here.
+"""Our programs write to stdout and stderr only through these functions. They make the text of others harmless.
 
-Each argument is one line: a text that brings line ends cannot make another one. Tables go out by `learnae.screen`, the log by
-`learnae.logs`; both filter by the same rules. A terminal breaks a long line wherever its edge is: there we break it ourselves, and what
-follows stands further right, where no line of ours begins.
+Each argument is one line. Line ends in a text cannot make another line. Tables go through `learnae.screen`, the log through
+`learnae.logs`. Both filter by the same rules. A terminal breaks a long line at its edge. We break it ourselves there, and indent the rest,
+so that it cannot pass for a line of ours.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _USUAL_WIDTH, _NARROWEST, _HANG = 80, 20, 4
 
 
 def print_result(*lines: str) -> None:
-    """Show results, a line each, on stdout. Raises OSError where they cannot be written."""
+    """Write results to stdout, one line for each argument. Raises OSError if that fails."""
     width = _width(sys.stdout)
     _print("\n".join(_broken(harmless(line), width) for line in lines))
 
 
 def print_json(found: Any, *, indent: int | None = None) -> None:
-    """Results for programs. Raises OSError where they cannot be written."""
+    """Write a result for programs to stdout, as JSON. Raises OSError if that fails."""
     _print(as_json(found, indent=indent))
 
 
 def print_message(*lines: str) -> None:
-    """Show what is no result, a line each, on stderr. Where nothing can be written (closed, a full disk), that is no reason to end."""
+    """Write messages that are no results to stderr, one line for each argument. If that fails (closed, a full disk), nothing is raised."""
     width = _width(sys.stderr)
     put("\n".join(_broken(harmless(line), width) for line in lines))
 

@@ -1,4 +1,4 @@
-"""Waiting with an end: back-off between attempts, and blocking calls that can be cut off."""
+"""Waits that end: growing pauses between attempts, and blocking calls that can be cut off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Backoff:
-    """How long to wait between attempts: doubles from `first` to `limit` seconds, and begins anew after a life of `healthy` seconds."""
+    """The pause between attempts.
+
+    It doubles from `first` to `limit` seconds. It starts again after an attempt that lasted `healthy` seconds.
+    """
 
     first: float = 0.5
     limit: float = 30.0
@@ -22,7 +25,7 @@ class Backoff:
     _next: float = attrs.field(default=0.0, init=False)
 
     def after(self, lived: float) -> float:
-        """Seconds to wait after something that lived so long."""
+        """Seconds to wait after an attempt that lasted so long."""
         delay = self._next if self._next and lived < self.healthy else self.first
         self._next = min(2 * delay, self.limit)
         return delay
@@ -34,9 +37,9 @@ T = TypeVar("T")
 async def in_thread_until(
     in_thread: RunInThread, function: Callable[[], T], hang_up: Callable[[], None], late: Callable[[], Awaitable[None]] = trio.sleep_forever
 ) -> T:
-    """What the function returns. When this is cancelled, or `late` returns before it, `hang_up` is called, and must make it fail soon.
+    """Call a blocking function in a thread, and return its result. Raises what it raises, never in an exception group.
 
-    Raises what it raises, and in no group.
+    If this is cancelled, or if `late` returns first, `hang_up` is called. It must make the function fail soon.
     """
     returned: list[T] = []
     failed: list[Exception] = []

@@ -17,13 +17,13 @@ LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an o
 
 
 def option(default: Any, doc: str, validator: Any = None) -> Any:
-    """A field of an attrs class of options that is a key of a TOML table: its default, its documentation and, if given, its validator."""
+    """A field of an attrs class of options: one key of the TOML table. It has a default, a documentation and perhaps a validator."""
     return attrs.field(default=default, validator=validator, metadata={"doc": doc})
 
 
 @attrs.frozen
 class Matches:
-    """A validator for text, or for each text of a list; `meaning` is read after "must be"."""
+    """A validator for a text, or for each text of a list. `meaning` completes the sentence "must be ..."."""
 
     pattern: str
     meaning: str

@@ -1,7 +1,7 @@
-"""The one way to ask a daemon over HTTP: of the standard library alone, and nothing that answers is believed.
+"""The one way to ask a daemon over HTTP. It uses the standard library only, and believes nothing that a daemon answers.
 
-A plugin whose daemon speaks HTTP makes an `HttpClient` and posts over it, in a worker thread (`Context.in_thread`). `hang_up` cuts it off
-from any other thread. What a daemon says, and what a person will read, goes through `sanitize` first; JSON through `load_json`.
+A plugin makes an `HttpClient`, and posts in a worker thread (`Context.in_thread`). `hang_up` cuts the client off from any other thread.
+Pass text of a daemon through `sanitize` before a person reads it. Read JSON with `load_json`.
 """
 
 from learnae.http.client import FAILURES, BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError

@@ -1,4 +1,4 @@
-"""One daemon at one address, asked by one thread at a time, which any other can cut off."""
+"""A client for one daemon at one address. One thread at a time asks it, and any other thread can cut it off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["FAILURES", "BadResponseError", "Endpoint", "HttpClient", "Response",
 
 @attrs.frozen(kw_only=True)
 class Endpoint:
-    """Where a daemon listens: at a port of a host, or, with a `path`, at a Unix socket."""
+    """Where a daemon listens: at a port of a host, or at a Unix socket if it has a `path`."""
 
     host: str = "localhost"
     port: int = 80
@@ -41,17 +41,19 @@ class Endpoint:
 
 @attrs.frozen
 class Response:
-    """An answer: its status, and its body in `pieces`, read inside of `HttpClient.post` as they come. They raise one of FAILURES."""
+    """An answer: the status, and the body in `pieces`. Iterate them inside the context of `HttpClient.post`. They raise one of FAILURES."""
 
     status: int
     pieces: Iterator[bytes]
 
 
 class HttpClient:
-    """Asks one daemon over HTTP, in one thread at a time. Any other thread may `hang_up`: then every call fails at once, now and later.
+    """Asks one daemon over HTTP, in one thread at a time.
 
-    It goes through no proxy, follows no redirection, and knows no cookies and no passwords: the daemon is asked at its place or not at all.
-    A connection is kept for the next call where the last answer has ended as HTTP has it.
+    Any other thread may call `hang_up`: then every call fails at once, now and later.
+
+    It uses no proxy, follows no redirection, and has no cookies and no passwords. It keeps the connection for the next call, if the last
+    answer ended as HTTP demands.
     """
 
     def __init__(self, place: Endpoint, silence_seconds: float) -> None:
@@ -73,10 +75,11 @@ class HttpClient:
         answer_seconds: float,
         silence_seconds: float | None = None,
     ) -> Iterator[Response]:
-        """Ask, and read the answer inside of this context. A body that is no `bytes` is sent while it is made: what it raises comes out.
+        """Send a request, and read the answer inside this context. Raises one of FAILURES.
 
-        The daemon may be silent for so long (None: as for this wire), and then has so long for the whole answer; its head has to come
-        within what this wire bears. Raises one of FAILURES.
+        A body that is not `bytes` is iterated while it is sent. What the iteration raises comes out. The daemon may be silent for
+        `silence_seconds` before it answers (None: as long as this client allows). The body of the answer must come within
+        `answer_seconds`, and may have `most_bytes` at most.
         """
         request = _request(self.place, target, body, headers)
         silence = self._silence_seconds if silence_seconds is None else silence_seconds
@@ -98,14 +101,14 @@ class HttpClient:
                 self._drop(source)
 
     def hang_up(self) -> None:
-        """Cut off all that goes on. Whoever reads or writes in another thread is told at once; closing would tell nobody."""
+        """Cut off all calls that run. A thread that reads or writes gets an error at once. (Closing the socket alone would not wake it.)"""
         with self._lock:
             self.hung_up = True
             for sock in self._sockets:
                 _shut(sock)
 
     def close(self) -> None:
-        """No thread may be asking any more."""
+        """Close the connection. No other thread may be using this client."""
         self._idle = None
         with self._lock:
             while self._sockets:

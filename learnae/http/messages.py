@@ -14,11 +14,11 @@ import attrs
 
 
 class BadResponseError(Exception):
-    """What answers speaks no HTTP, or bends it: nothing that it says can be used."""
+    """The answer is no HTTP, or breaks its rules. Nothing in it can be used."""
 
 
 class ResponseTooLongError(BadResponseError):
-    """More than was asked for; the rest was not read."""
+    """The answer is longer than the caller allows. The rest was not read."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"an answer of more than {most} bytes")
@@ -28,7 +28,10 @@ SANITIZED_CHARACTERS = 200
 
 
 def sanitize(said: str, most: int = SANITIZED_CHARACTERS) -> str:
-    """What somebody else said, in at most `most` characters that do nothing to a terminal or a log: each run of others becomes a space."""
+    """A text of others, made harmless for a terminal and a log, and cut to `most` characters.
+
+    Other characters become one space each run.
+    """
     words = "".join(character if character.isprintable() else " " for character in said[: 4 * most]).split()
     shown = " ".join(words)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
@@ -38,10 +41,10 @@ PIECE_BYTES = 1 << 16
 
 
 class BoundedReader:
-    """What comes out of one socket, for one answer after the other.
+    """Reads one answer after the other from one socket.
 
-    Until the first byte of an answer the other side may be silent for `silence_seconds`; from then on its head has `head_seconds` and its
-    body the seconds that it is then given, however they come, and no pause is longer than the silence.
+    Before the first byte of an answer the other side may be silent for `silence_seconds`. From then on the head must come within
+    `head_seconds`, and the body within the seconds that the caller gives. No pause may be longer than `silence_seconds`.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -248,10 +251,10 @@ def _size(line: bytes) -> int:
 
 
 def load_json(data: bytes, most_items: int) -> Any:
-    """What is in these bytes: a list, a mapping, text, ...
+    """The value that these bytes of JSON stand for: a list, a mapping, a text, ...
 
-    Raises ValueError for what is no JSON, RecursionError, and BadResponseError for more than `most_items` lists, mappings and what is in
-    them. The signs between two of these count, also in the middle of a text.
+    Raises ValueError for bytes that are no JSON, RecursionError, and BadResponseError for more than `most_items` lists, mappings and
+    entries. They are counted by the signs between them, before anything is read. Signs in the middle of a text count too.
     """
     if (items := sum(map(data.count, (b"[", b"{", b",")))) > most_items:
         raise BadResponseError(f"an answer of some {items} items, {most_items} expected at most")

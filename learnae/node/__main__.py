@@ -33,7 +33,7 @@ EXIT_CODES: dict[type[LearnaeError], int] = {ConfigError: 2, PluginError: 3}
 
 
 async def run() -> int:
-    """The exit code: 2 for the user's file, 3 for a plugin, 0 for a clean leave."""
+    """Returns the exit code: 2 if the user must mend a file, 3 if a plugin failed, 0 after a clean leave."""
     try:
         start, link = await open_link(sys.argv[1:])
     except TrainerGoneError:
@@ -59,7 +59,7 @@ async def run() -> int:
 
 
 async def _run(node: Node, beat_seconds: float) -> None:
-    """Raises outside of the nursery, so that an error comes as it is and not in a group."""
+    """Raises outside of the nursery, so that an error does not come in an exception group."""
     failure = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signals, node)
@@ -101,7 +101,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
 
 
 async def _stop_on_signals(node: Node) -> None:
-    """SIGTERM leaves; SIGINT is for the trainer, which shares the terminal and ends the link."""
+    """SIGTERM makes the node leave. SIGINT is for the trainer, which shares the terminal, and then ends the link."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for number in received:
             if number == signal.SIGTERM:

@@ -1,4 +1,4 @@
-"""Another architecture under the same name: its meta is fetched once, and the first difference told."""
+"""Peers that train another architecture under the same name: their meta is fetched once, and the first difference is logged."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SMALL_BYTES = BLOCK_BYTES  # of a meta, some 5,000 tensors; a longer one is read
 
 @attrs.define
 class Architectures:
-    """One look at a time, beside the rounds, which only tell what came of it; one at each peer, whatever else it announces.
+    """Looks at one peer at a time, beside the rounds, and at each peer once, whatever else it announces. A round reports the result.
 
-    `largest_bytes` bounds what the other's update may claim to take, `decode_in` is where its meta is decoded.
+    `largest_bytes` bounds the size that an update of such a peer may announce. `decode_in` is the thread that decodes its meta.
     """
 
     fetcher: Fetcher
@@ -55,7 +55,7 @@ class Architectures:
                 self._answer = await self._difference(self._asked)
 
     def explain(self, strangers: Sequence[InboxEntry], round_record: RoundRecord) -> None:
-        """Tell what the last look has found, and begin the next one if one is due."""
+        """Report what the last look has found, and begin the next look if one is due."""
         if self._asked is not None and self._answer:
             self._tell(self._asked, round_record)
             self._asked, self._answer = None, ""

@@ -1,4 +1,4 @@
-"""Which announcement of a peer is tried, and how trying goes. Only here is known what a relay repeats (docs/decisions/0016)."""
+"""Which announcement of a peer is tried, and how the tries went. Only this module knows what a relay repeats (docs/decisions/0016)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from learnae.records import AnnouncementKind, PeerId
 
 @attrs.frozen
 class RepeatedUpdate(InboxEntry):
-    """An update that was heard a second time. It has its place in the inbox too, unless there is a newer one of its peer."""
+    """An update whose announcement was heard a second time. The inbox has it too, unless the inbox has a newer one of the same peer."""
 
     @classmethod
     def of(cls, entry: InboxEntry) -> Self:
@@ -24,9 +24,9 @@ class RepeatedUpdate(InboxEntry):
 
 @attrs.define
 class _Repeats:
-    """`missing` tells that nothing could be had of the update that was tried last as its peer has announced it.
+    """The repeated updates of one peer. `record` says how the tries of them went.
 
-    `record` tells how trying the repeated ones went.
+    `missing` is true if nothing came of the newest update, as the peer itself announced it, when that was last tried.
     """
 
     newest: RepeatedUpdate | None = None
@@ -36,10 +36,12 @@ class _Repeats:
 
 @attrs.define
 class FetchAttempts:
-    """A relay makes an update available where its peer does not store, and announces it again. Until then there may be a newer one.
+    """Chooses, for each peer, between its newest update and the one that a relay has repeated.
 
-    So the repeated one is tried instead, where nothing could be had of the newest. How that goes is written down apart from the record of
-    the peer: the failures of neither change the turns of the other. `inbox` and `peers` are the node's own, and know nothing of this.
+    A relay copies an update to a storage that the peer itself does not write to, and then announces it again. By then the peer may have
+    announced a newer one. So if nothing could be had of the newest update, the repeated one is tried instead. Its failures are counted
+    apart from those of the peer, so that neither changes the turns of the other. `inbox` and `peers` are those of the node. They know
+    nothing of repeated updates.
     """
 
     inbox: Inbox
@@ -47,9 +49,9 @@ class FetchAttempts:
     _known: dict[PeerId, _Repeats] = attrs.field(factory=dict)
 
     def hear_once_more(self, entry: InboxEntry, medium: str) -> None:
-        """What was taken lately has come again, live.
+        """A message that was taken lately has come again, live.
 
-        That a second medium brings what a first one has brought means nothing; that it is said again on the same one does.
+        It counts as repeated only if it came again on the same medium. A second medium may simply deliver it too.
         """
         if entry.medium != medium or entry.announcement.kind is not AnnouncementKind.UPDATE or (repeats := self._of(entry.peer)) is None:
             return
@@ -57,7 +59,10 @@ class FetchAttempts:
             repeats.newest = RepeatedUpdate.of(entry)
 
     def to_try(self, newest: InboxEntry, round_: int, live: Callable[[InboxEntry, int], bool]) -> InboxEntry:
-        """Where nothing could be had of the newest, the repeated one: between the turns of the newest, or instead where that helps."""
+        """The entry to try: the newest update, or the repeated one if nothing could be had of the newest.
+
+        The repeated one is tried between the turns of the newest, or in its place if that has helped before.
+        """
         repeats = self._known.get(newest.peer)
         if repeats is None or (repeated := repeats.newest) is None or not repeats.missing:
             return newest
@@ -69,12 +74,12 @@ class FetchAttempts:
         return repeated if like_it and wanted else newest
 
     def record(self, entry: InboxEntry) -> PeerRecord:
-        """To be read: how trying such updates of this peer went."""
+        """How the tries of such updates of this peer went. Do not change what it returns."""
         repeats = self._known.get(entry.peer)
         return repeats.record if repeats is not None and isinstance(entry, RepeatedUpdate) else self.peers.get(entry.peer)
 
     def tried(self, entry: InboxEntry, round_: int, *, there: bool) -> PeerRecord:
-        """In this round; `there` if something could be had of it. Returns the record, to be changed."""
+        """It was tried in this round. `there` says whether anything of it could be had. Returns the record, which the caller may change."""
         if not isinstance(entry, RepeatedUpdate) and (repeats := self._of(entry.peer)) is not None:
             repeats.missing = not there
         record = self._noted(entry)
@@ -89,11 +94,11 @@ class FetchAttempts:
             self.peers.merged(entry.peer)
 
     def sound(self, entry: InboxEntry) -> None:
-        """The gates have accepted it, whatever has become of the merge."""
+        """The gates have accepted it. Whether the merge succeeded does not matter."""
         self._noted(entry).failures = 0
 
     def failed(self, entry: InboxEntry) -> None:
-        """It could not be had, or was refused. Whoever cannot be reached from here, and is through others, loses no trust by that."""
+        """It could not be had, or was refused. A peer that cannot be reached from here, but through a relay, loses no trust by that."""
         if isinstance(entry, RepeatedUpdate):
             record = self._noted(entry)
             record.failures += 1
@@ -108,13 +113,16 @@ class FetchAttempts:
         return repeats is not None and repeats.record.last_tried is not None and not repeats.record.failures
 
     def _noted(self, entry: InboxEntry) -> PeerRecord:
-        """To be changed: that of the peer is saved with the next round, and there is always one."""
+        """The record, to be changed.
+
+        For an update that is not repeated it is the record of the peer, which is saved with the next round.
+        """
         record = self.peers.note(entry.peer)
         repeats = self._of(entry.peer) if isinstance(entry, RepeatedUpdate) else None
         return record if repeats is None else repeats.record
 
     def _of(self, peer: PeerId) -> _Repeats | None:
-        """Of a peer that the inbox knows. Of others nothing is kept for long: there are as many as somebody invents."""
+        """The repeats of a peer that the inbox knows. For other peers nothing is kept, since anybody can invent any number of them."""
         if peer not in self.inbox.known:
             return self._known.get(peer)
         if len(self._known) >= 2 * self.inbox.capacity:

@@ -1,4 +1,4 @@
-"""Storages and announcers with plain methods, as the core sees them: async ones, whose calls run in threads of their own."""
+"""Wraps storages and announcers with plain methods, so that the core sees async ones. Their calls run in threads of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TURN_SECONDS = 30.0  # real ones, for which a call may hold up a run in virtual 
 
 
 class CallInThread(Generic[T]):
-    """One call, seen by its thread and by the core. It begins, and then it is finished or given up, whichever comes first."""
+    """One call, seen by its thread and by the core. After it has begun, it either finishes or is given up, whichever comes first."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class CallInThread(Generic[T]):
                 self._interrupts.pop(key, None)
 
     def delivering(self, deliver: Callable[[B], None]) -> Callable[[B], None]:
-        """The same while the call is wanted; afterwards nothing."""
+        """`deliver`, as long as the call is wanted. After that it ignores what it gets."""
         return lambda item: None if self._over.is_set() else deliver(item)
 
     def giving(self, items: Iterable[B]) -> Iterator[B]:
@@ -67,7 +67,7 @@ class CallInThread(Generic[T]):
             yield item
 
     def run(self, function: Callable[[], T]) -> bool:
-        """In its thread. Whether it succeeded after it was given up: then somebody must undo it."""
+        """Run in its thread. Returns True if the call succeeded after it was given up: then the caller must undo it."""
         with self._lock:
             if self._over.is_set():
                 return False
@@ -84,7 +84,7 @@ class CallInThread(Generic[T]):
             return self._given_up and self.error is None
 
     def end(self) -> bool:
-        """It is no longer wanted. Whether it had begun."""
+        """The call is no longer wanted. Returns whether it had begun."""
         with self._lock:
             self._over.set()
             interruptible = bool(self._interrupts)
@@ -93,7 +93,7 @@ class CallInThread(Generic[T]):
         return self.began
 
     def _interrupt(self) -> None:
-        """Each that is still open is called once, the innermost first, whatever those before it do."""
+        """Call each `interrupt` that is still open once, the innermost first, even if one of them raises."""
         while True:
             with self._lock:
                 if not self._interrupts:
@@ -105,7 +105,7 @@ class CallInThread(Generic[T]):
                 self._log.debug("interrupting.failed", exc_info=error)
 
     def give_up(self) -> bool:
-        """Whether its thread must be left alone: it has not finished."""
+        """Give the call up. Returns whether it had not finished: then its thread is left alone."""
         with self._lock:
             self._given_up = not self._finished
             return self._given_up
@@ -117,7 +117,7 @@ class CallInThread(Generic[T]):
 
 
 class CallInTurns(CallInThread[T]):
-    """The same under virtual time: thread and loop take turns, so that the same seed gives the same run, and a wait takes no real time."""
+    """The same under virtual time. Thread and event loop take turns: so the same seed gives the same run, and a wait takes no real time."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__(log)
@@ -139,7 +139,10 @@ class CallInTurns(CallInThread[T]):
             self._loop.release()
 
     def turn(self) -> float | None:
-        """Let it run, until it waits for so many seconds; None once it has finished. Blocks the loop: that is the point."""
+        """Let the call run until it waits.
+
+        Returns for how many seconds it waits, None if it has finished. This blocks the loop on purpose.
+        """
         if not self._loop.acquire(timeout=TURN_SECONDS):
             self.end()
             raise UnavailableError("it waits without `self.wait`, which holds up virtual time")
@@ -150,7 +153,7 @@ class CallInTurns(CallInThread[T]):
 
 
 class ServiceThreads:
-    """The threads of one service. Whoever is given up keeps its slot until its thread ends."""
+    """The threads of one service. A call that is given up keeps its thread until it returns."""
 
     def __init__(self, service: BlockingService) -> None:
         self._service = service
@@ -160,7 +163,7 @@ class ServiceThreads:
         self._opening: dict[CallInThread[Any], object] = {}  # the same of `open`, `close` and `check`
 
     def changes(self, about: object) -> bool:
-        """Whether a call about this hangs."""
+        """Whether a call that was given up, and concerns this, still runs."""
         return about in (*tuple(self._hanging.values()), *tuple(self._opening.values()))
 
     async def run(
@@ -171,7 +174,7 @@ class ServiceThreads:
         about: object = None,
         door: bool = False,
     ) -> T:
-        """Raises what it raises; `undo` is called in its thread where it succeeds after it was given up."""
+        """Run a call in a thread. Raises what it raises. If it succeeds after it was given up, `undo` is called in its thread."""
         if not door and len(self._hanging) >= self._service.threads:
             raise UnavailableError(f"all of its {self._service.threads} threads hang in calls that were given up")
         context = self._service.context
@@ -235,7 +238,7 @@ class ServiceThreads:
 
 
 class ThreadedStorage(Storage):
-    """A blocking storage, for the core."""
+    """Makes a storage with plain methods an async one."""
 
     def __init__(self, inner: BlockingStorage) -> None:
         super().__init__(inner.options, inner.context)
@@ -275,7 +278,7 @@ class ThreadedStorage(Storage):
 
 
 class ThreadedAnnouncer(Announcer):
-    """A blocking announcer, for the core."""
+    """Makes an announcer with plain methods an async one."""
 
     def __init__(self, inner: BlockingAnnouncer) -> None:
         super().__init__(inner.options, inner.context)
@@ -302,12 +305,12 @@ class ThreadedAnnouncer(Announcer):
 
 
 def asynchronous(service: Any) -> Any:
-    """A blocking service as the core calls it; whatever else is given comes back as it is."""
+    """A service with plain methods, wrapped for the core. Anything else is returned as it is."""
     if isinstance(service, BlockingStorage):
         return ThreadedStorage(service)
     return ThreadedAnnouncer(service) if isinstance(service, BlockingAnnouncer) else service
 
 
 def as_written(service: Any) -> Any:
-    """What its author wrote of a service that the core calls."""
+    """The service that its author wrote, without the wrapper."""
     return service.inner if isinstance(service, ThreadedStorage | ThreadedAnnouncer) else service

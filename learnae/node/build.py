@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Given:
-    """What a node is made from. `kept`: own updates of earlier runs that are still in storage, the newest first."""
+    """What a node is made from. `kept` are the own updates of earlier runs that are still in storage, the newest first."""
 
     config: Config
     identity: Identity
@@ -72,13 +72,16 @@ class Given:
 
     @property
     def left_behind(self) -> PublishedUpdate | None:
-        """The newest of the own updates that fits the model; None where the trainer's model has come further, by a checkpoint."""
+        """The newest own update that fits the model.
+
+        None if the trainer's model has come further, because it was loaded from a checkpoint.
+        """
         own = next((own for own in self.kept if own.architecture == self.architecture), None)
         return None if own is not None and own.age < self.link.hello.progress.age else own
 
 
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
-    """Raises ConfigError or PluginError; touches neither network nor storage."""
+    """Make a node. It touches neither network nor storage yet. Raises ConfigError, PluginError."""
     strategies = assemble(config, manager, identity.peer, runtime, identity.sign_for_plugin)
     architecture = architecture_of(link.hello.specs, link.hello.frozen)
     given = Given(config, identity, history, link, runtime, strategies, architecture, history.published())
@@ -234,17 +237,23 @@ def _rounds(
 
 
 def most_tensors(specs: tuple[TensorSpec, ...]) -> int:
-    """Of another peer's update. A few more than the own model has are read, so that its owner is told of another architecture."""
+    """The most tensors of another peer's update that are read.
+
+    They are a few more than the own model has, to recognise another architecture.
+    """
     return 2 * len(specs) + 64
 
 
 def largest_meta(specs: tuple[TensorSpec, ...]) -> int:
-    """In bytes, of another peer's update: four times what names and shapes take here, and 256 bytes for a codec's notes on each tensor."""
+    """The most bytes of the meta of another peer's update: four times those of the own names and shapes, and 256 for each tensor."""
     return 64 * 1024 + sum(4 * (len(spec.name.encode()) + 9 * len(spec.shape) + 48) + 256 for spec in specs)
 
 
 def largest_update(specs: tuple[TensorSpec, ...], bound: int | None) -> int:
-    """What one of the own model may take: full precision, a quarter for scales and indices, and its meta; the bound if that is less."""
+    """The most bytes of another peer's update: the own model in full precision, a quarter more for scales and indices, and its meta.
+
+    If the file sets a smaller bound, that counts.
+    """
     tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
     largest = tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE
     return largest if bound is None else min(bound, largest)
@@ -255,5 +264,5 @@ def raw_bytes(specs: tuple[TensorSpec, ...]) -> int:
 
 
 def long_enough(config: Config, lineage_state: LineageState) -> MinimumDuration:
-    """As long as it takes to settle, and longer than one announcement counts as fresh."""
+    """The rounds that it takes to settle, and more than the rounds for which an announcement counts as fresh."""
     return MinimumDuration(max(config.join.settle_rounds, config.node.fresh_rounds + 1), lineage_state.settle_seconds)

@@ -1,4 +1,4 @@
-"""What others claim: of ages and counters a merge takes no more than many peers agree on, and a newcomer chooses of several models.
+"""How far others are believed: ages and counters by what many peers agree on, and which of several models a newcomer takes.
 
 See docs/decisions/0010 and 0029.
 """
@@ -36,12 +36,12 @@ HIGHEST = 1 << 62
 
 
 def bounded(accepted: Sequence[Received], most: Mapping[str, Array]) -> list[Received]:
-    """The same updates, each counter at most as `most` has it, whatever the merge does with it."""
+    """The same updates, with each counter limited to its value in `most`."""
     return [attrs.evolve(item, tensors=_Bounded(item.tensors, most)) for item in accepted]
 
 
 def lower_median(arrays: Sequence[Array]) -> Array:
-    """Of each element; n arrays of one shape. In pieces, so that no n-fold copy of a tensor lives."""
+    """The lower median of each element of n arrays of one shape. It works in pieces, so that no n-fold copy of a tensor is in memory."""
     flat = [array.reshape(-1) for array in arrays]
     result, middle = np.empty_like(flat[0]), (len(flat) - 1) // 2
     for piece in pieces(result.size):
@@ -50,7 +50,7 @@ def lower_median(arrays: Sequence[Array]) -> Array:
 
 
 def between(own: Array, others: Array, factor: int, before: Array) -> Array:
-    """From own towards others where those are more, by at most `factor` times what the own one has risen by since `before`; int64."""
+    """Raise own counters towards those of others, by at most `factor` times what the own one has risen by since `before`; int64."""
     unsigned = np.uint64
     risen = np.clip(np.where(own > before, own.astype(unsigned) - before.astype(unsigned), 0), 0, MOST_RISE).astype(unsigned)
     apart = np.where(others > own, others.astype(unsigned) - own.astype(unsigned), unsigned(0))  # modulo 2^64, so that nothing overflows
@@ -58,9 +58,9 @@ def between(own: Array, others: Array, factor: int, before: Array) -> Array:
 
 
 def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
-    """A counter that is taken over with a model of that age: for each of its steps two at most, or twice as many as the own model has.
+    """A counter that comes with a model of that age, limited: two for each step at most, or twice the own ratio of counter to age.
 
-    Never less than the own counter.
+    It is never less than the own counter.
     """
     ratio, least = 2.0 * max(1.0, age / max(1, own_age)), max(1, own_age)
     most = np.minimum(np.maximum(own, least).astype(np.float64) * ratio, HIGHEST).astype(np.int64)
@@ -103,7 +103,7 @@ FASTEST = 64
 
 @attrs.frozen
 class Claim:
-    """What one peer has said with its last accepted update, in which own round."""
+    """What one peer claimed with its last accepted update, and the own round in which that was."""
 
     round: int
     age: int
@@ -112,7 +112,7 @@ class Claim:
 
 @attrs.frozen
 class BelievedClaims:
-    """The age of a merged model, and the most that is taken of each counter."""
+    """The age of a merged model, and the upper limit of each counter."""
 
     age: int
     counters: Mapping[str, Array]
@@ -120,10 +120,10 @@ class BelievedClaims:
 
 @attrs.define
 class Claims:
-    """Of one lineage at a time. `counters` names the tensors that are merged by maximum.
+    """The claims of peers in one lineage at a time. `counters` names the tensors that are merged by maximum.
 
-    What is believed is the lower median of the last claims of up to `WINDOW` peers, whomever this peer meets in one round. And nothing
-    rises in a merge by more than `FASTEST` times what the own has risen by since it was last raised.
+    This peer believes the lower median of the last claims of up to `WINDOW` peers, not only of those that it meets in one round. And in a
+    merge nothing rises by more than `FASTEST` times what the own value has risen by since it was last raised.
     """
 
     counters: Sequence[str]
@@ -137,9 +137,9 @@ class Claims:
     def believe(
         self, local: LocalModel, accepted: Sequence[Received], lineage: bytes, round_: int, *, here: int, provisional: bool
     ) -> BelievedClaims:
-        """Of these updates, and of those before. `here`: how many others publish in this lineage (`LineagePopulation`).
+        """What to believe of these updates and of earlier ones. `here` is the number of other peers that publish in this lineage.
 
-        Who is `provisional` knows few yet. It took its age over from those that it knew, so that is put right when it knows more.
+        A `provisional` peer knows few others yet. It took its age over from those, so the age is corrected when it knows more.
         """
         if lineage != self.lineage:
             self.lineage, self._merges = lineage, 0
@@ -155,7 +155,7 @@ class Claims:
         return BelievedClaims(self._age(local.age, provisional=provisional), {name: self._counter(local, name) for name in self.counters})
 
     def merged(self, local: LocalModel, believed: BelievedClaims, page: Mapping[str, Array]) -> None:
-        """What became of it: a model of that age, with these counters."""
+        """The merge has made a model of that age, with these counters."""
         if believed.age != local.age:
             self._age_then = believed.age
         for name in self.counters:
@@ -184,7 +184,7 @@ class Claims:
 
 
 def heard_before(sightings: Iterable[Sighting]) -> dict[PeerId, bytes]:
-    """The lineages of those whom the run before heard live in its last hour."""
+    """The lineages of the peers that the earlier run heard live in its last hour."""
     live = [sighting for sighting in sightings if sighting.live and sighting.lineage]
     last = max((sighting.at for sighting in live), default=0.0)
     return {sighting.peer: sighting.lineage or b"" for sighting in live if sighting.at >= last - LONGEST_SECONDS}
@@ -192,10 +192,11 @@ def heard_before(sightings: Iterable[Sighting]) -> dict[PeerId, bytes]:
 
 @attrs.define
 class LineagePopulation:
-    """Whose pace is not known yet may be slow: it counts for an hour, also if it was only heard as backlog, or by the run before.
+    """How many peers publish in a lineage.
 
-    A fast peer that has begun again hears fast liars first. Would only those count that it has heard since, a swarm of slow peers
-    would look small to it, and two voices enough.
+    A peer whose pace is not known yet may be slow. It counts for an hour, even if it was heard only as backlog, or by the earlier run.
+    The reason: a fast peer that has restarted hears fast liars first. If only the peers heard since then counted, a swarm of slow peers
+    would look small, and two votes would seem enough.
     """
 
     selection: UpdateSelection
@@ -204,7 +205,7 @@ class LineagePopulation:
     _since: float | None = None
 
     def others(self, lineage: bytes) -> int:
-        """Not those of whom nothing can be had."""
+        """The other peers that publish here, without those of which nothing can be had."""
         now = self.receiver.runtime.clock()
         self._since = now if self._since is None else self._since
         here = {entry.peer for entry in self.selection.of_lineage(lineage) if self._stays(entry)}

@@ -1,4 +1,4 @@
-"""A fetched update as the strategies see it: tensors decoded on access, one at a time, scaled as the gates said."""
+"""A fetched update as the strategies see it. A tensor is decoded when it is read, one at a time, and scaled as the gates decided."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Decoder:
     """Tensors of which `check` could tell without decoding them that all that came is finite."""
 
     def check(self) -> None:
-        """Raises UpdateRejectedError now, so that later access never does."""
+        """Check all tensors now, so that reading them later never raises. Raises UpdateRejectedError."""
         self.content.check()
         shapes = {spec.name: spec.shape for spec in self.content.meta.specs}
         if shapes != {name: spec.shape for name, spec in self.specs.items()}:
@@ -49,7 +49,7 @@ class Decoder:
             self.sound.add(spec.name)
 
     def decode(self, name: str) -> Decoded:
-        """Raises PluginError for a codec that breaks its word: one whose `check` let pass what it cannot decode."""
+        """Decode one tensor. Raises PluginError if the codec cannot decode what its `check` let pass."""
         spec, encoded = self.specs[name], self.content.encoded(name)
         if is_raw(spec, encoded):
             return Decoded(decode_raw(spec, encoded))
@@ -72,10 +72,10 @@ def _check_decoded(decoded: Any, spec: TensorSpec) -> None:
 
 
 class LazyTensors(Mapping[str, Any]):
-    """Decodes on access and keeps only the last tensor; `scale` shrinks the displacement from `current`.
+    """Decodes a tensor when it is read, and keeps only the last one. `scale` shrinks the displacement from `current`.
 
-    What is not merged (`is_mixed`) looks like the own: neither gates nor merges have a say in it. And no scale takes a buffer
-    further than it came.
+    A tensor that is never mixed (`is_mixed`) has the own value here, so that neither gates nor merges decide about it. A scale above 1
+    does not apply to buffers.
     """
 
     def __init__(self, decoder: Decoder, current: Mapping[str, Array], scale: float = 1.0) -> None:

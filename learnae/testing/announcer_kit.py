@@ -19,7 +19,7 @@ from learnae.testing.published import checked, checked_before_the_first_run
 
 
 class AnnouncerFaults(AnnouncerTalk, MediumFaults):
-    """It goes on after whatever breaks. A subclass that defines `out_of_order` has its medium fail too."""
+    """An announcer works on after every fault. The kit also breaks the medium, if your subclass defines `out_of_order`."""
 
     @in_trio
     async def test_a_cancelled_announce_leaves_the_announcer_working(self, announcer: OpenAnnouncer) -> None:
@@ -81,9 +81,9 @@ __all__ = ["AnnouncerConformance", "OpenAnnouncer"]
 
 
 class AnnouncerConformance(AnnouncerFaults):
-    """Subclass, and give the fixture `announcer`; and define `out_of_order` where the medium can fail, and `garbage`.
+    """Subclass it, and give the fixture `announcer`. Define `garbage`, and `out_of_order` if the medium can fail.
 
-    The medium may bring other messages besides those of the test.
+    The medium may deliver other messages besides those of the test.
     """
 
     @in_trio
@@ -313,5 +313,8 @@ class AnnouncerConformance(AnnouncerFaults):
             await ear.hears(b"hello")
 
     async def garbage(self, announcer: Announcer) -> None:
-        """Define: put on the medium of channel "c" what no announcer would. Oversized, empty and senseless things come from strangers."""
+        """Define it: put on channel "c" of the medium what no announcer puts there.
+
+        Strangers send things that are too long, empty or senseless.
+        """
         raise NotImplementedError

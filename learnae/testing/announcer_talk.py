@@ -1,4 +1,4 @@
-"""How the kit of announcers lets peers talk and listen."""
+"""How peers talk and listen in the kit of announcers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from learnae.testing.kit import Kit
 
 @attrs.define
 class Listener:
-    """Collects what a listener delivers, from any thread."""
+    """Collects what `listen` delivers, from any thread."""
 
     heard: list[Heard] = attrs.field(factory=list)
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -40,7 +40,7 @@ class Listener:
         return any(heard.message == message and backlog in (None, heard.backlog) for heard in self.heard)
 
     async def hears(self, message: bytes) -> Heard:
-        """Wait for this message, and return how it came first."""
+        """Wait for this message, and return its first delivery."""
         self._loop = self._loop or EventLoop()
         while not self.has(message):
             await self._news.wait()
@@ -48,30 +48,30 @@ class Listener:
 
 
 OpenAnnouncer = Callable[[str], Announcer]
-"""Makes an announcer, not yet entered, for a peer of this name; all that one test makes use the same medium."""
+"""A function from a peer's name to a new announcer, which is not entered yet. All announcers of one test use the same medium."""
 
 
 class AnnouncerTalk(Kit):
-    """What an announcer and its medium can do, and how to wait for it."""
+    """What an announcer and its medium can do, as class attributes, and how tests send and wait."""
 
     keeps_backlog: ClassVar[bool] = True
-    """Whether a newcomer hears the newest message of each key that was sent before it came."""
+    """Whether a peer that comes late hears the newest message of each key that was sent before."""
 
     survives_reopen: ClassVar[bool] = True
-    """Whether that is so when all announcers were closed in between."""
+    """Whether it still hears them if all announcers were closed in between."""
 
     max_messages_per_second: ClassVar[float] = math.inf
-    """What the medium bears from all peers of a test together."""
+    """How many messages a second the medium takes from all peers of a test together."""
 
     resend_seconds: ClassVar[float] = 0.05
-    """The pause before a message is sent again where a test waits for a listener to begin."""
+    """Seconds before a message is sent again, while a test waits for a listener to begin."""
 
     @pytest.fixture
     def announcer(self) -> OpenAnnouncer:
         raise NotImplementedError("give your subclass a fixture `announcer`: a function from a peer's name to a new, closed announcer")
 
     async def send(self, announcer: Announcer, message: bytes, channel: str = "c", replaces: bytes | None = None) -> None:
-        """Announce, no faster than the medium bears; each message has a key of its own unless one is given."""
+        """Announce, no faster than `max_messages_per_second`. Each message has a key of its own, unless `replaces` gives one."""
         await trio.sleep(1 / self.max_messages_per_second)
         await announcer.announce(message, channel=channel, replaces=message[:32] if replaces is None else replaces)
 
@@ -83,7 +83,7 @@ class AnnouncerTalk(Kit):
 
     @asynccontextmanager
     async def listening(self, announcer: Announcer, *channels: str) -> AsyncIterator[Listener]:
-        """An ear at an announcer, for a while. One announcer is listened to once at a time, and again after an outage, as the core does."""
+        """Listen to an announcer while this is open, and again after each outage, as the core does. Open it once at a time."""
         ear = Listener()
 
         async def listen() -> None:
@@ -101,7 +101,7 @@ class AnnouncerTalk(Kit):
             nursery.cancel_scope.cancel()
 
     async def live(self, announcer: Announcer, ear: Listener, channel: str = "c") -> None:
-        """Wait until this ear hears live, by sending probes until one comes as such."""
+        """Send probes until this listener hears one that is no backlog."""
         number = 0
         while not any(heard.message.startswith(b"probe") and not heard.backlog for heard in ear.heard):
             number += 1

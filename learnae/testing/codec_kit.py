@@ -63,7 +63,7 @@ tensors = arrays.arrays(np.float32, shapes, elements=st.floats(allow_nan=False, 
 
 
 class CodecConformance(Kit):
-    """Give the fixture `codec`, and either `lossless = True` or `error_bound`."""
+    """Subclass it, and give the fixture `codec`, and either `lossless = True` or the method `error_bound`."""
 
     lossless: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""A context for strategies under test."""
+"""Makes contexts for strategies under test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def make_context(
     in_thread: RunInThread | None = None,
     channel: str = "c",
 ) -> Context:
-    """What the core would hand to a strategy of this peer. Peers that are to meet share `shared` and `meeting` (without one: `home`)."""
+    """Make the context that the core would hand to a strategy of this peer.
+
+    Give peers that must meet the same `shared` and the same `meeting`. Without `meeting`, it is `home`.
+    """
     return Context(
         home=home,
         meeting=meeting or home,
@@ -73,7 +76,7 @@ def make_runtime(
     log: FilteringBoundLogger | None = None,
     seed: int = 0,
 ) -> Runtime:
-    """What the classes of a node take. Unless the test says so, nothing of it moves by itself: the clock stands, threads run inline."""
+    """Make the runtime that the classes of a node take. By default the clock stands still, and threads run inline."""
     return Runtime(
         home=folder,
         meeting=folder,
@@ -87,5 +90,5 @@ def make_runtime(
 
 
 async def run_in_thread(function: Callable[..., T], /, *args: Any) -> T:
-    """Run in a worker thread, to the end even when cancelled."""
+    """Run a function in a worker thread. It runs to its end even if it is cancelled."""
     return await trio.to_thread.run_sync(function, *args)

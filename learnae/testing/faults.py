@@ -31,24 +31,24 @@ Plan = Callable[[str, int], Fault | None]
 
 
 def nth(number: int, fault: Fault, *methods: str) -> Plan:
-    """This fault at the n-th call, from 0, of each of these methods; of every method if none is named."""
+    """Plan this fault for the n-th call, from 0, of each of these methods. Without methods, of every method."""
     return lambda method, call: fault if call == number and method in (methods or (method,)) else None
 
 
 def always(fault: Fault, *methods: str) -> Plan:
-    """This fault at each call of these methods; of every method if none is named."""
+    """Plan this fault for each call of these methods. Without methods, of every method."""
     return lambda method, call: fault if method in (methods or (method,)) else None
 
 
 def at_random(seed: int, chances: Mapping[Fault, float]) -> Plan:
-    """Each fault with its probability; the same seed gives the same fault for the same call, whatever else is called."""
+    """Plan each fault with its probability. The same seed gives the same fault for the same call, whatever else is called."""
     faults: tuple[Fault | None, ...] = (*chances, None)
     weights = (*chances.values(), 1 - sum(chances.values()))
     return lambda method, call: random.Random(f"{seed} {method} {call}").choices(faults, weights)[0]
 
 
 def garbled(data: bytes) -> bytes:
-    """The same bytes with the last one changed; of nothing, something."""
+    """The same bytes with the last one changed. Empty bytes become one byte."""
     return data[:-1] + bytes([data[-1] ^ 0xFF]) if data else b"\0"
 
 

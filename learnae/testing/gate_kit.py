@@ -26,7 +26,7 @@ numbers = st.floats(width=32)  # also NaN and infinities
 
 
 class GateConformance(Kit):
-    """Give the fixture `gate`; say what the gate does not promise by these attributes."""
+    """Subclass it, and give the fixture `gate`. Say by these attributes what the gate does not promise."""
 
     deterministic: ClassVar[bool] = True
     """The same arguments, state included, give the same verdicts."""

@@ -1,4 +1,4 @@
-"""The base of all conformance kits. Inherited tests cannot be dropped silently, and async ones run themselves."""
+"""The base of all conformance kits. A subclass cannot drop inherited tests silently. Async tests run trio by themselves."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ inherited = settings(
     report_multiple_bugs=False,  # one counterexample is enough, and then the failure is a plain AssertionError
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
-"""For a property that subclasses inherit and that takes its strategy from a fixture: it serves many examples, since it keeps nothing."""
+"""Settings of hypothesis for inherited properties. One fixture serves many examples, because a strategy keeps nothing between calls."""
 
 
 LOOK_SECONDS = 0.01
@@ -69,17 +69,17 @@ K = TypeVar("K", bound="Kit")
 
 
 class Kit:
-    """Subclass a kit, name the subclass `Test...`, give it its fixture, inherit the tests.
+    """Subclass a kit, name the subclass `Test...`, and give it its fixture. It inherits the tests.
 
-    What a plugin cannot do is said by the kit's capabilities (class attributes). A test that must fail none the less is named
-    in `waived` with the reason: it still runs, and must fail. Overriding an inherited test, or setting it to None, is a TypeError.
+    Class attributes of the kit say what a plugin cannot do. If a test must fail all the same, name it in `waived` with the reason. It
+    still runs, and must fail. Overriding an inherited test, or setting it to None, raises TypeError.
     """
 
     timeout_seconds: ClassVar[float] = 30.0
-    """The longest that one async test may take."""
+    """The most seconds that one async test may take."""
 
     waived: ClassVar[Mapping[str, str]] = {}
-    """Names of inherited tests that are expected to fail, each with the reason."""
+    """The names of inherited tests that must fail, each with the reason."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,25 +96,28 @@ class Kit:
         return None
 
     def taken(self, fixture: Any) -> Any:
-        """What an async test is given for the strategies under test. Theirs stays what they wrote."""
+        """What an async test gets in place of a fixture's value. By default it is that value."""
         return fixture
 
 
 class MediumFaults(Kit):
-    """A medium that can be put out of order, by kits that say how."""
+    """A kit whose tests can break the medium, if the subclass says how."""
 
     def out_of_order(self, service: Any, /) -> AbstractContextManager[object]:
-        """Define: while this is open, nobody can use the medium of this service: a daemon is down, a folder gone. Entered in any thread."""
+        """Define it: a context manager. While it is open, nobody can use the medium of this service.
+
+        A daemon is down, for example, or a folder is gone. The kit enters it in any thread.
+        """
         raise NotImplementedError
 
     def breaking(self, service: Any, /) -> AbstractContextManager[object]:
-        """The same; skips the test, visibly, where nobody has said how."""
+        """As `out_of_order`. Skips the test, visibly, if the subclass does not define that."""
         if type(self).out_of_order is MediumFaults.out_of_order:
             pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
         return self.out_of_order(as_written(service))
 
     def taken(self, fixture: Any) -> Any:
-        """With plain methods a service is tested as the core calls it: in threads."""
+        """A service with plain methods is tested as the core calls it: in threads."""
         return (lambda peer: asynchronous(fixture(peer))) if callable(fixture) else fixture
 
 
@@ -134,9 +137,9 @@ def _expected_to_fail(test: Callable[..., None], reason: str) -> Callable[..., N
 
 
 def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Concatenate[K, P], None]:
-    """Make a plain test of an async one: it runs trio itself, and for no longer than the kit's `timeout_seconds`.
+    """Make a plain test of an async one. It runs trio by itself, for the kit's `timeout_seconds` at most.
 
-    One that takes longer fails, and says what it waited for.
+    A test that takes longer fails, and says what it waited for.
     """
 
     @functools.wraps(test)
@@ -163,7 +166,7 @@ def in_trio(test: Callable[Concatenate[K, P], Awaitable[None]]) -> Callable[Conc
 
 
 def needs(capability: str) -> Callable[[Callable[Concatenate[K, P], None]], Callable[Concatenate[K, P], None]]:
-    """Skip a test, visibly, where the class attribute `capability` is false."""
+    """Skip a test, visibly, if the class attribute `capability` is false."""
 
     def decorate(test: Callable[Concatenate[K, P], None]) -> Callable[Concatenate[K, P], None]:
         @functools.wraps(test)
@@ -183,7 +186,7 @@ def standard_tests(kit: type[Kit]) -> dict[str, Callable[..., None]]:
 
 
 def failing(kit: Kit, *fixtures: Callable[[], Any]) -> dict[str, BaseException]:
-    """Run all tests of a kit without pytest, each with fresh fixtures; return what failed, by the name of the test."""
+    """Run all tests of a kit without pytest, each with fresh fixtures. Return the failures by the name of the test."""
     failures: dict[str, BaseException] = {}
     for name, test in standard_tests(type(kit)).items():
         try:

@@ -41,7 +41,7 @@ def updates(draw: st.DrawFn) -> Received:
 
 
 class MergeConformance(Kit):
-    """Give the fixture `merge`; say what the merge does not promise by these attributes."""
+    """Subclass it, and give the fixture `merge`. Say by these attributes what the merge does not promise."""
 
     includes_own: ClassVar[bool] = True
     """One other model never replaces the own one."""

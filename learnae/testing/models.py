@@ -57,7 +57,7 @@ def local_model(
     samples: int = 1000,
     buffers: Collection[str] = (),
 ) -> LocalModel:
-    """The own model; `start` is `current` unless it is given."""
+    """Make the own model. `start` is `current` unless it is given."""
     return LocalModel(
         start=read_only(current if start is None else start),
         current=read_only(current),
@@ -68,7 +68,7 @@ def local_model(
 
 
 def parameters(model: Mapping[str, Array]) -> dict[str, Array]:
-    """What an outer optimiser is shown of it: no integers."""
+    """The part of a model that an outer optimiser gets: no integers."""
     return {name: tensor for name, tensor in model.items() if name in SHAPES}
 
 
@@ -82,7 +82,7 @@ def received(
     weight: float = 1.0,
     masks: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Received:
-    """A fetched update; `tensors` may be a `LazyModel`."""
+    """Make a fetched update. `tensors` may be a `LazyModel`."""
     update = Update(
         root=Cid("bafyreitest"),
         bytes=1,
@@ -100,9 +100,9 @@ def received(
 
 
 class LazyModel(Mapping[str, "Array"]):
-    """Tensors that are decoded on access, as in the node: every access makes a new array.
+    """Tensors that are decoded when they are read, as in the node: every access makes a new array.
 
-    `reads` counts the accesses by name, `most_alive` is the largest number of those arrays that were in use at once.
+    `reads` counts the accesses by name. `most_alive` is the largest number of those arrays that were in use at once.
     """
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:

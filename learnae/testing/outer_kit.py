@@ -28,7 +28,7 @@ NOTHING: State = MappingProxyType({})
 
 
 class OuterConformance(Kit):
-    """Give the fixture `outer`; say what the outer optimiser does not promise by these attributes."""
+    """Subclass it, and give the fixture `outer`. Say by these attributes what the outer optimiser does not promise."""
 
     rests: ClassVar[bool] = True
     """Where nothing has moved, and nothing is remembered, nothing moves (weight decay would)."""
@@ -132,7 +132,7 @@ class OuterConformance(Kit):
 
 
 def _model(seed: int) -> dict[str, Array]:
-    """Parameters alone: the core shows no outer optimiser anything else."""
+    """Parameters only, since the core gives an outer optimiser nothing else."""
     return parameters(random_model(seed))
 
 
@@ -158,7 +158,10 @@ def _stepped(
     masks: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The model after the step, and the new state, which is complete only then: as the core gives it back, written to by nobody."""
+    """The model after the step, and the new state, read-only as the core gives it back.
+
+    The state is complete only after the last tensor.
+    """
     before = dict(state or {})
     step: Merged = outer.step(local, _given(merged), masks or {}, MappingProxyType(before))
     tensors = {name: local.current[name] if tensor is None else np.array(tensor) for name, tensor in step.tensors}

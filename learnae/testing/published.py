@@ -1,4 +1,4 @@
-"""Made-up updates for tests of storages, and what a storage makes of them."""
+"""Made-up updates for tests of storages, and helpers that fetch and compare them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MadeUpUpdate:
 
 
 def published(name: str, *payloads: bytes) -> MadeUpUpdate:
-    """A root with these blocks; the name goes into its meta, so that roots of the same blocks differ."""
+    """Make a root with these blocks. The name goes into its meta, so that roots of the same blocks differ."""
     blocks = [Block(raw_cid(data), data) for data in (name.encode(), *payloads)]
     parts = encode_parts([block.cid for block in blocks[1:]])
     root = encode_root(Root(blocks[0].cid, tuple(part.cid for part in parts)))
@@ -40,13 +40,13 @@ def published(name: str, *payloads: bytes) -> MadeUpUpdate:
 
 
 def payloads(count: int, seed: int = 0, length: int = 1000) -> list[bytes]:
-    """So many texts of `length` random bytes; the same seed gives the same ones."""
+    """Make so many payloads of `length` random bytes. The same seed gives the same ones."""
     rng = random.Random(seed)
     return [rng.randbytes(length) for _ in range(count)]
 
 
 async def fetched(storage: Storage, cids: Sequence[Cid], hints: Sequence[str] = ()) -> dict[Cid, bytes]:
-    """What a storage delivers. Raises UnavailableError, and in no group."""
+    """Get these blocks, and return what the storage delivers. Raises UnavailableError, never in an exception group."""
     found: dict[Cid, bytes] = {}
     with ungrouped():
         await storage.get(cids, lambda block: found.update({block.cid: bytes(block.data)}), hints=hints)
@@ -54,7 +54,7 @@ async def fetched(storage: Storage, cids: Sequence[Cid], hints: Sequence[str] = 
 
 
 async def missing_in(storage: Storage, cids: Sequence[Cid]) -> set[Cid]:
-    """What a storage says it has not got."""
+    """The CIDs that a storage names as missing."""
     try:
         await fetched(storage, cids)
     except UnavailableError as outage:
@@ -63,7 +63,7 @@ async def missing_in(storage: Storage, cids: Sequence[Cid]) -> set[Cid]:
 
 
 def same(found: dict[Cid, bytes], update: MadeUpUpdate) -> bool:
-    """Whether exactly these blocks came, byte for byte."""
+    """Whether exactly the blocks of this update came, byte for byte."""
     return found == {block.cid: block.data for block in update.blocks}
 
 

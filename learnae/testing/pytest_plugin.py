@@ -1,4 +1,4 @@
-"""Fixtures for plugin authors; pytest finds them by itself once Learnae is installed."""
+"""Fixtures for plugin authors. pytest finds them by itself where Learnae is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def learnae_contexts(tmp_path: Path) -> Callable[[str], Context]:
-    """Makes contexts of peers, by name, that share a meeting folder and all that `share` gives."""
+    """A function from a peer's name to its context. All contexts of one test share a meeting folder and what `share` gives."""
     from learnae.testing.context import SharedResources, make_context
 
     shared = SharedResources()

@@ -25,7 +25,7 @@ from learnae.testing.models import read_only
 
 
 def candidate(peer: str, **facts: Any) -> Candidate:
-    """A candidate of 100 bytes; accepted before unless `ever_accepted` says otherwise, and then with all trust unless `trust` does."""
+    """Make a candidate of 100 bytes. By default an update of it was accepted before, and its trust is 1."""
     known: dict[str, Any] = {"bytes": 100, "age": 100, "staleness": 0.0, "ever_accepted": True}
     known["trust"] = 1.0 if facts.get("ever_accepted", True) else 0.0
     return Candidate(peer=peer_named(peer), kind=AnnouncementKind.UPDATE, **(known | facts))
@@ -34,7 +34,7 @@ def candidate(peer: str, **facts: Any) -> Candidate:
 def view(
     *candidates: Candidate, round: int = 1000, count: int = 2, budget_bytes: int = 1 << 30, state: Mapping[str, Any] | None = None
 ) -> View:
-    """What a selector sees; the state as the core gives it back, which nobody can write to."""
+    """Make what a selector sees. The state is read-only, as the core gives it back."""
     shown = dict(state or {})
     shown |= read_only({name: value for name, value in shown.items() if isinstance(value, np.ndarray)})
     return View(round=round, age=100, count=count, budget_bytes=budget_bytes, candidates=candidates, state=MappingProxyType(shown))
@@ -67,7 +67,7 @@ def views(draw: st.DrawFn) -> View:
 
 
 class SelectorConformance(Kit):
-    """Give the fixture `selector`."""
+    """Subclass it, and give the fixture `selector`."""
 
     @pytest.fixture
     def selector(self) -> Selector:

@@ -69,10 +69,10 @@ WAITS = (*range(14), 17, 21, 27, 35, 50, 80)  # in which a put is cut off
 
 
 class StorageFaults(MediumFaults):
-    """All or nothing, whatever breaks. A subclass that defines `out_of_order` has its medium fail too."""
+    """A `put` is all or nothing, whatever breaks. The kit also breaks the medium, if your subclass defines `out_of_order`."""
 
     frees_on_drop: ClassVar[bool] = True
-    """Whether a block that no root names any more is gone as soon as `drop` returns, and after a `put` that failed."""
+    """Whether a block is gone as soon as no root names it: when `drop` returns, and after a `put` that failed."""
 
     async def nothing_is_left(self, storage: Storage, update: MadeUpUpdate) -> None:
         """Nothing of it counts as there, and it can be put as if nothing had happened."""

@@ -21,13 +21,13 @@ __all__ = ["OpenStorage", "StorageConformance"]
 
 
 class StorageConformance(StorageFaults, StorageChecks):
-    """Subclass, and give the fixture `storage`; and define `out_of_order` where the medium can fail."""
+    """Subclass it, and give the fixture `storage`. Define `out_of_order` if the medium can fail."""
 
     survives_reopen: ClassVar[bool] = True
-    """Whether blocks are there for a later run of the peer, whatever became of the one that put them."""
+    """Whether a later run of the peer finds the blocks, however the run that put them has ended."""
 
     shared_between_peers: ClassVar[bool] = True
-    """Whether peers that use one place get each other's blocks without more ado."""
+    """Whether peers that use the same place get each other's blocks without hints."""
 
     largest_payload: ClassVar[int] = BLOCK_BYTES
 

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def run_in_virtual_time(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0, limit_seconds: float = 1e6) -> T:
-    """Run `main` with a clock that jumps to the next deadline whenever nothing can be done; the same seed, the same order of events."""
+    """Run `main` with a clock that jumps to the next deadline when nothing else can run. The same seed gives the same order of events."""
 
     async def bounded() -> T:
         with trio.fail_after(limit_seconds):
@@ -66,9 +66,9 @@ def _areas(model: Model, count: int) -> list[Model]:
 
 @attrs.define(kw_only=True)
 class MemoryTrainer:
-    """Trains `model` (float32 and int64 arrays) by `train`, which changes it in place and returns the optimiser steps that it took.
+    """Trains `model` (float32 and int64 arrays). `train` changes it in place, and returns how many optimiser steps it took.
 
-    `lag` is how many rounds pass before an offer is adopted: 0 adopts at once, before the next training.
+    `lag` is the number of rounds before an offer is adopted. With 0 it is adopted at once, before the next training.
     """
 
     model: Model
@@ -213,7 +213,7 @@ QUIET = logging.ERROR
 
 @attrs.define(kw_only=True)
 class SimulatedPeer:
-    """A peer that can be started, killed without warning, and started again with its home, with or without its trainer's model."""
+    """A peer that a test can start, kill without warning, and start again on its home, with or without the trainer's model."""
 
     name: str
     swarm: SimulatedSwarm
@@ -292,9 +292,9 @@ class SimulatedPeer:
 
 @attrs.define(kw_only=True)
 class SimulatedSwarm:
-    """`async with SimulatedSwarm(...)` inside `run_in_virtual_time`; `medium` may be changed at any moment.
+    """A swarm: use `async with SimulatedSwarm(...)` inside `run_in_virtual_time`. A test may change `medium` at any moment.
 
-    A `private` one writes its key to `folder`; peers whose own settings say something of `[swarm]` are not given it.
+    A `private` swarm writes its key to `folder`. Peers with settings of their own for `[swarm]` do not get it.
     """
 
     seed: int = 0

@@ -81,13 +81,17 @@ def join(
     resume: Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None = None,
     log: Mapping[str, str] | None = None,
 ) -> Swarm:
-    """Start this peer's node and return its swarm, to be used in `with` or ended by `leave()`.
+    """Start this peer's node, and return its swarm. Use the swarm in `with`, or end it by `leave()`.
 
-    `config` is a TOML file or a document like one, `name` stands for its `swarm.name`, `overrides` are texts of the form "key=value",
-    `home` is this peer's folder. `optimizer`, or a list of them, is only checked. `resume` is what `Swarm.state_dict()` gave when the
-    model was saved, or a function that is given the home, loads the model from there, and returns that state, or None where there is none.
-    `log` has `level` and `style`. A swarm of this process that is in the way, since it holds this model or this home, leaves first if
-    nobody uses it. Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
+    `config` is the path of a TOML file, or a mapping with the same content. `name` stands for its `swarm.name`. `overrides` are texts of
+    the form "key=value". `home` is this peer's folder. `optimizer`, or a list of optimizers, is only checked. `log` has the keys `level`
+    and `style`.
+
+    `resume` is what `Swarm.state_dict()` gave when the model was saved. It may be a function instead: it gets the home, loads the model
+    from there, and returns that state, or None if there is none.
+
+    An earlier swarm of this process may hold the same model or the same home. It leaves first, if nothing uses it any more.
+    Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
     """
     fill_standard()
     check_arguments(model=model, name=name, config=config, optimizer=optimizer, home=home, overrides=overrides, resume=resume, log=log)

@@ -34,7 +34,7 @@ def count(batch: Any) -> int:
 
 @attrs.define(kw_only=True)
 class TrainingLoop:
-    """What `make_trainer` returns: a model and how it learns.
+    """What the function of `[train] entry` returns: a model, and how it learns.
 
         def make_trainer():
             model, data = nn.Linear(64, 10), DataLoader(my_images, batch_size=16, shuffle=True)
@@ -42,12 +42,12 @@ class TrainingLoop:
             loss = lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])
             return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
 
-    `batches()` gives the batches of one pass over the data; it is called anew for each pass, without end, and a batch may be anything.
-    `loss(model, batch)` is a tensor of one element, from which `backward()` is called. `evaluate(model)` gives numbers by name to be
-    shown, such as `{"accuracy": 0.9}`; it is called after every `evaluate_steps` steps, in eval mode and without gradients.
-    `samples(batch)` is the number of samples in a batch: the length of it, or of its first part, unless you say otherwise.
-    `scheduler.step()` is called after each step of the optimizer, and its state lies in the checkpoint.
-    Raises ConfigError with all fields that are something else.
+    `batches()` returns the batches of one pass over the data. It is called again for each pass, without end. A batch may be anything.
+    `loss(model, batch)` returns a tensor of one element. The loop calls its `backward()`. `evaluate(model)` returns numbers by name, such
+    as `{"accuracy": 0.9}`. They are shown. It is called after every `evaluate_steps` steps, in eval mode and without gradients.
+    `samples(batch)` returns the number of samples in a batch. By default that is the length of the batch, or of its first part.
+    `scheduler.step()` is called after each step of the optimizer. The checkpoint has its state.
+    Raises ConfigError with all fields of a wrong type.
     """
 
     model: nn.Module
@@ -177,7 +177,7 @@ def _number(value: Any) -> float | None:
 
 @attrs.frozen(kw_only=True)
 class TrainingProgress:
-    """What `on_progress` is told: now and then, and at the end."""
+    """How far training has come. `on_progress` gets it now and then, and at the end."""
 
     step: int
     seconds: float
@@ -186,11 +186,11 @@ class TrainingProgress:
 
 
 class UnfinishedInterrupt(KeyboardInterrupt):
-    """It came in the middle of a step, or of the last checkpoint: the one before is the last."""
+    """An interrupt in the middle of a step, or of the last checkpoint. The checkpoint before is the last one."""
 
 
 def resume(trainer: TrainingLoop, folder: Path, log: Any) -> Mapping[str, Any] | None:
-    """Load the newest checkpoint in `folder`; returns what it says of the swarm, for `join(resume=...)`. None without one.
+    """Load the newest checkpoint in `folder`. Returns its state of the swarm, for `join(resume=...)`, or None if there is no checkpoint.
 
     Raises ConfigError for checkpoints that are broken, or of another model.
     """
@@ -213,11 +213,11 @@ def train(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     log: Any = None,
 ) -> TrainingProgress:
-    """Train until the model has made so many steps, those of earlier runs included, or for so many seconds, or until interrupted.
+    """Train until the model has made so many steps (those of earlier runs count), or for so many seconds, or until interrupted.
 
-    Leaves a checkpoint in `folder`, but none after an error in the middle of a step: the state is half done then, and the one before
-    stays. Raises EntryError for what the trainer's functions raise, and ConfigError for what they return, for what a checkpoint cannot
-    hold, and where the last one cannot be written.
+    Leaves a checkpoint in `folder`. After an error in the middle of a step the state is half done: then the earlier checkpoint stays.
+    Raises EntryError if a function of the loop raises. Raises ConfigError if such a function returns something wrong, if a checkpoint
+    cannot hold a value, or if the last checkpoint cannot be written.
     """
     began = time.monotonic()
     end, first, loss = began + (math.inf if seconds is None else seconds), swarm.status.steps, None

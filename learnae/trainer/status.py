@@ -1,4 +1,4 @@
-"""What a swarm tells its user, and what it is told beside the model."""
+"""What a swarm tells its user, and the settings that it starts its nodes with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A swarm as its user holds it, and the membership behind it: which swarms this process is in, and when they end.
+"""The swarm that a user holds, and the memberships of this process: which swarms it is in, and when they end.
 
-The only state of the library that is the process's own, since what it is for is too: a fork copies all of them, a model or a home is in
-use by all of them, and hooks at fork cannot be taken back, so that there is one and not one for each join.
+The list of memberships is the only global state of the library. It has to be global: a fork copies all memberships, two of them must not
+use one model or one home, and Python cannot remove a hook at fork, so one hook serves all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from learnae.trainer.supervisor import Supervisor
 
 @attrs.define(eq=False)
 class Membership:
-    """What ends together."""
+    """One swarm that this process is in: the session and the node, which end together."""
 
     session: Session
     node: Supervisor
@@ -47,12 +47,12 @@ class Membership:
 
     @property
     def left(self) -> bool:
-        """From then on it is on its way out."""
+        """Whether this membership is ending, or has ended."""
         return self.session.left
 
     @property
     def is_used(self) -> bool:
-        """Whether somebody else must end it: a `with` block, or another thread. What the calling thread trains it can train no more."""
+        """Whether a `with` block or another thread still uses it, and so has to end it. The calling thread does not count."""
         others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident(), None}
         return not self.left and (self.inside or self.thread in others)
 
@@ -67,10 +67,10 @@ class Membership:
         return False
 
     def leave(self, why: str = "") -> None:
-        """Let the node say goodbye, and end it: within a few seconds, also when interrupted. Idempotent.
+        """Let the node say goodbye, and end it, within a few seconds, even if interrupted. Idempotent.
 
-        What several interrupts in a row leave undone it does when it is called again. A signal's handler that comes in the
-        middle of another call does not wait for the end: that call has to go on first.
+        If several interrupts in a row cut it short, call it again: it does the rest. A signal's handler that runs in the middle of another
+        call does not wait for the end, because that call has to go on first.
         """
         if self.ended:
             return
@@ -89,7 +89,7 @@ class Membership:
                     raise
 
     def leave_elsewhere(self) -> None:
-        """In a thread of its own, without waiting for it: whoever calls may hold any lock. `leave` waits."""
+        """Leave in a thread of its own, and do not wait for it, since the caller may hold any lock. `leave` waits."""
         if self.ended:
             return
         try:
@@ -99,13 +99,13 @@ class Membership:
                 self.leave()
 
     def forgotten(self) -> None:
-        """Nobody holds the handle. The collector calls it anywhere, under any lock."""
+        """Nobody holds the handle any more. Python's garbage collector calls this anywhere, under any lock."""
         if not self.ended:
             self.session.leave()
             self.leave_elsewhere()
 
     def forked(self) -> None:
-        """In a forked child, such as a worker of a DataLoader: it has never been in the swarm."""
+        """In a forked child, such as a worker of a DataLoader: the child counts as never having been in the swarm."""
         if not self.ended:
             self.ended = True
             self.session.leave()
@@ -114,7 +114,7 @@ class Membership:
             self.swarm_settings.on_leave()
 
     def _end(self) -> None:
-        """One stage after the other; those that are done already do nothing."""
+        """Do one stage after the other. A stage that is done already does nothing."""
         if not self.ended:
             self._finish_adoption()
             self.node.stop()
@@ -123,7 +123,7 @@ class Membership:
             self.ended = True
 
     def _finish_adoption(self) -> None:
-        """Whatever is wrong with the model keeps nobody from leaving."""
+        """Finish an adoption. If the model makes that fail, the peer leaves all the same."""
         try:
             self.session.finish()
         except Exception as error:
@@ -134,7 +134,7 @@ LEAVE = "call leave() on that swarm first, or use it in `with`"
 
 
 class ProcessSwarms:
-    """Memberships, as long as somebody holds them."""
+    """The memberships of this process, as long as somebody holds them."""
 
     def __init__(self) -> None:
         self._members: weakref.WeakSet[Membership] = weakref.WeakSet()
@@ -151,10 +151,10 @@ class ProcessSwarms:
         return bool(self._others())
 
     def make_way(self, name: str, shared: SharedModel, home: Path | None) -> None:
-        """For a model that joins: what an earlier run of a notebook's cell left behind in this process leaves.
+        """Before a model joins: let memberships leave that an earlier run of a notebook's cell has left behind in this process.
 
-        Those that are leaving are waited for. Raises ConfigError for a model that is in another swarm, and for a model or a home that is
-        still used in this process.
+        Waits for memberships that are ending. Raises ConfigError for a model that is in another swarm, and for a model or a home that
+        this process still uses.
         """
         self.settle()
         for member in self._others():
@@ -165,7 +165,7 @@ class ProcessSwarms:
                 self._end(member, name, Problem(f"peer.home {home}", what, f"{LEAVE}, or name another home"), True)
 
     def settle(self) -> None:
-        """Wait until those that are leaving have left, a few seconds each; what cut one of them short has an end here."""
+        """Wait until memberships that are ending have ended, a few seconds each. An end that was cut short is finished here."""
         for member in self._others():
             if member.left:
                 member.leave()
@@ -203,7 +203,10 @@ START_SECONDS = 20.0
 
 
 class Swarm:
-    """Made by learnae.join(). Call `step` after each optimiser step, always from one thread; leave by `with` or `leave()`."""
+    """A swarm that this process takes part in. `learnae.join()` makes it.
+
+    Call `step` after each optimiser step, always from the same thread. End it by `with` or by `leave()`.
+    """
 
     def __init__(self, model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, *, optimizer: Any = None) -> None:
         self._model, self._optimizer, self._swarm_settings = model, optimizer, swarm_settings
@@ -223,9 +226,9 @@ class Swarm:
         self._forgotten = weakref.finalize(self, self._membership.forgotten)  # and at exit, where the user forgets to leave
 
     def start(self, timeout: float = START_SECONDS) -> None:
-        """Start the node and wait until it is up. Raises the ConfigError or PluginError with which it ended.
+        """Start the node, and wait until it is up. Raises the ConfigError or PluginError with which the node ended.
 
-        Any other fault only delays it: training goes on without a node, which is started again and again.
+        Any other fault only delays the node. Training goes on without it, and it is started again and again.
         """
         try:
             self._node.start(timeout)
@@ -234,10 +237,10 @@ class Swarm:
             raise
 
     def step(self, num_samples: int = 0, loss: Any = None, *, samples: int | None = None) -> None:
-        """Count one optimiser step over so many samples; hand over a snapshot or adopt a merged model if one is due.
+        """Count one optimiser step over so many samples. Hand over a snapshot, or adopt a merged model, if one is due.
 
-        `num_samples` is a whole number, `loss` a number or a tensor of one element. Raises ValueError or TypeError for anything else,
-        ConfigError if the model became another one or the optimizer turns out to keep master weights, RuntimeError after leave() or from
+        `num_samples` is a whole number. `loss` is a number or a tensor of one element. Raises ValueError or TypeError for anything else,
+        ConfigError if the model became another one or if the optimizer keeps master weights, and RuntimeError after `leave()` or from
         another thread. `samples` is the old name of `num_samples`.
         """
         if samples is not None:
@@ -261,9 +264,11 @@ class Swarm:
             self._session.attend()
 
     def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
-        """Adopt what waits, and hand over a snapshot now if the node wants one: before an evaluation, or at the end.
+        """Adopt a merged model that waits, and hand over a snapshot now if the node can take one.
 
-        Then waits `timeout` seconds, at most, for the model that is merged from it, and adopts that. Raises as `step` does.
+        Call it before an evaluation, or at the end.
+
+        Then waits at most `timeout` seconds for the model that is merged from this snapshot, and adopts it. Raises as `step` does.
         `seconds` is the old name of `timeout`.
         """
         if seconds is not None:
@@ -273,9 +278,9 @@ class Swarm:
         self._session.flush(timeout)
 
     def leave(self) -> None:
-        """Let the node say goodbye, and end it: within a few seconds. Idempotent. The model stays as it is.
+        """Let the node say goodbye, and end it, within a few seconds. Idempotent. The model stays as it is.
 
-        Where a signal's handler calls it in the middle of a step, the node ends soon after that step.
+        If a signal's handler calls it in the middle of a step, the node ends soon after that step.
         """
         self._membership.leave()
         if self._membership.ended:
@@ -289,7 +294,7 @@ class Swarm:
         self.leave()
 
     def __repr__(self) -> str:
-        """In a line, and whatever is wrong."""
+        """One line. It never raises."""
         try:
             peer = self.peer[:8] if look(Home(self.home, lock_fd=-1).key_path) is not None else "without a key yet"
         except (ConfigError, OSError):
@@ -305,12 +310,15 @@ class Swarm:
 
     @property
     def peer(self) -> PeerId:
-        """This peer's public key, by which others may `allow` or `deny` it. Raises ConfigError if the home's key cannot be read."""
+        """This peer's public key.
+
+        Other peers `allow` or `deny` it by this key. Raises ConfigError if the key in the home cannot be read.
+        """
         return Identity.load_or_create(Home(self.home, lock_fd=-1).key_path).peer
 
     @property
     def status(self) -> Status:
-        """A picture of this moment; from any thread."""
+        """Where this peer stands at this moment. Any thread may read it."""
         session, model_progress = self._session, self._model_progress
         with session.changed:
             round_counts = session.round_counts
@@ -333,20 +341,20 @@ class Swarm:
             )
 
     def reports(self) -> tuple[RoundReport, ...]:
-        """The rounds since the last call, the last thousand at most; from any thread."""
+        """The rounds since the last call, at most the last thousand. Any thread may call it."""
         with self._session.changed:
             reports = tuple(self._session.reports)
             self._session.reports.clear()
         return reports
 
     def state_dict(self) -> dict[str, Any]:
-        """What belongs into the model's checkpoint; `torch.load(weights_only=True)` reads it."""
+        """What you save with the model. `torch.load(weights_only=True)` can read it."""
         return self._session.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what a checkpoint says of the model that was just loaded. A running node is started anew, if that is news to it.
+        """Take up the state that was saved with the model that you have just loaded. A running node is restarted, if this is news to it.
 
-        Raises ConfigError for what `state_dict()` never gave, RuntimeError after leave().
+        Raises ConfigError for a state that `state_dict()` cannot have given, RuntimeError after `leave()`.
         """
         self._refuse_if_left()
         if self._session.load_state_dict(checked(state)):
