@@ -1,4 +1,4 @@
-"""`learnae check`: finds all that keeps a peer's file from running, without running it."""
+"""`learnae check`: finds everything that keeps a peer's file from running, without running it."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ CHECKOUT = Path(__file__).parents[2]  # where this is one
 
 @attrs.define
 class Findings:
-    """What is fine, in plain words, and what is not."""
+    """What is fine, as short lines, and what is not, as problems."""
 
     passed: list[str] = attrs.field(factory=list)
     problems: Problems = attrs.field(factory=Problems)
 
 
 def offered(manager: PluginManager, kind: str, name: str) -> StrategyOffer:
-    """Raises ConfigError if nobody offers it, PluginError if it cannot be loaded."""
+    """Find a strategy. Raises ConfigError if no plugin offers it, PluginError if it cannot be loaded."""
     offer = manager.offers(kind).get(name)
     if offer is None:
         told = "; ".join([f'no {kind} is called "{name}"', *map(str, manager.broken.values())])
@@ -70,7 +70,7 @@ def offered(manager: PluginManager, kind: str, name: str) -> StrategyOffer:
 
 
 def _in_a_checkout(manager: PluginManager, name: str) -> str | None:
-    """What to install where this runs in a checkout of Learnae that has a plugin of this name, and nobody has installed it."""
+    """What to install, if this runs in a checkout of Learnae with a plugin of this name that is not installed."""
     found = {file.parent.name for file in CHECKOUT.glob("plugins/*/pyproject.toml")}
     if name not in found or any(name in manager.offers(kind) for kind in BASES):
         return None
@@ -78,7 +78,7 @@ def _in_a_checkout(manager: PluginManager, name: str) -> str | None:
 
 
 def check_choice(manager: PluginManager, kind: str, table: Mapping[str, Any]) -> None:
-    """Ask it about its surroundings, as a peer would use it. Raises ConfigError with all that keeps it from working, PluginError."""
+    """Let a strategy check what it needs outside. Raises ConfigError with all that keeps it from working, PluginError."""
     findings = Findings()
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
         document = {"swarm": {"open": True}, kind: [dict(table)]}
@@ -88,15 +88,15 @@ def check_choice(manager: PluginManager, kind: str, table: Mapping[str, Any]) ->
 
 
 def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
-    """What of this file is code, and imported to be looked at. Raises ConfigError for a file that cannot be read."""
+    """The code that this file names. A check imports it. Raises ConfigError for a file that cannot be read."""
     return code_in(override(read(file), overrides, Problems())[0])
 
 
 def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
-    """Look at the file, its plugins, its strategies, its entry and its folders: at each also where another is wrong.
+    """Check the file, its plugins, its strategies, its entry and its folders. Each is checked even if another one is wrong.
 
-    Without `code`, nothing in the file's folder is imported, no strategy is made, and nobody outside is asked.
-    Raises only for a file that cannot be read.
+    Without `code` it imports nothing from the file's folder, makes no strategy, and asks nothing outside. Raises only for a file that cannot
+    be read.
     """
     document, folder, findings = read(file), file.absolute().parent, Findings()
     problems = findings.problems
@@ -131,7 +131,7 @@ KEY = "peer.home"
 
 
 def check_home(config: Config, findings: Findings) -> None:
-    """That of a peer that has run is locked for a moment, so that nobody else uses it. Raises ConfigError."""
+    """Check the home. The home of a peer that has run is locked for a moment, so that nothing else uses it. Raises ConfigError."""
     home = config.peer.home
     said = check_folder(home or default_home(config.swarm.name), KEY, shared=False)
     if home is None or not os.path.exists(home):
@@ -145,7 +145,7 @@ def check_home(config: Config, findings: Findings) -> None:
 
 
 def check_disk(config: Config, findings: Findings) -> None:
-    """Raises ConfigError where next to nothing is free."""
+    """Raises ConfigError if hardly any space is free."""
     home = config.peer.home or default_home(config.swarm.name)
     try:
         free = shutil.disk_usage(existing(home)).free
@@ -165,21 +165,24 @@ def _check_key(home: Home) -> Iterator[str]:
 
 
 def _check_history(home: Home) -> Iterator[str]:
-    """Raises ConfigError for one that is damaged, or that a newer version has written."""
+    """Raises ConfigError for a history that is damaged, or that a newer version has written."""
     if opening.look(home.history_path) is not None:
         with History.read(home.history_path) as history:
             yield f"its history: {history.last_round():,} rounds"
 
 
 def _check_lock(home: Home) -> Iterator[str]:
-    """Where nobody has locked it yet, nothing is made for that."""
+    """Check the lock of a home. If there is no lock file yet, none is made."""
     if opening.look(home.path / LOCK) is not None:
         claim(home.path).close()
     yield f"the home {home.path}: nobody else uses it"
 
 
 def membership(config: Config, swarm: SwarmIdentity, services: Iterable[ConfiguredStrategy[Any]]) -> str:
-    """Of four kinds: private, by an allow list, open by consent, open to those who reach this machine's folders."""
+    """Who may take part: a line for one of four kinds.
+
+    These are private, an allow list, open by consent, open to this machine's folders.
+    """
     named = f"swarm {config.swarm.name!r} is"
     if swarm.key is not None:
         place = config.swarm.key_env or config.swarm.key_file
@@ -192,7 +195,7 @@ def membership(config: Config, swarm: SwarmIdentity, services: Iterable[Configur
 
 
 def fingerprint(swarm: SwarmIdentity) -> str:
-    """Equal where both name and key are; it tells neither."""
+    """A text that is equal if name and key of two swarms are equal. It reveals neither."""
     digits = swarm.channel[:16]
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
 
@@ -203,7 +206,7 @@ def _heard(config: Config) -> str:
 
 
 def check_metrics(config: Config, findings: Findings) -> None:
-    """The address is listened at for a moment."""
+    """Check the metrics. The address is listened at for a moment."""
     if (address := config.metrics.prometheus) is not None:
         with findings.problems.collected():
             find_observer("prometheus", "serving")
@@ -224,7 +227,7 @@ CHECK_SECONDS = 20.0
 
 
 async def check_services(services: Iterable[ServiceStrategy], findings: Findings) -> None:
-    """Raises nothing that a service does: it becomes a problem, and the next one is asked."""
+    """Let each service check itself. What a service raises becomes a problem, and the next one is asked."""
     for service in services:
         with trio.move_on_after(CHECK_SECONDS) as limit:
             await _check(service, findings)
@@ -270,7 +273,7 @@ def runtime_of(config: Config, manager: PluginManager, home: Path, *, abandon: b
 
 
 def check_strategies(config: Config, manager: PluginManager, findings: Findings) -> None:
-    """Make each of them once, and ask those that reach outside; where the file names no home that is there, in one that is thrown away."""
+    """Make each strategy once, and let services check themselves. If the home is not there, a temporary one is used."""
     import trio
 
     with tempfile.TemporaryDirectory(prefix="learnae-check-") as scratch:
@@ -316,9 +319,9 @@ def _say_who_takes_part(config: Config, services: list[ConfiguredStrategy[Any]],
 @click.option("--no-code", is_flag=True, help="Import nothing that FILE names, and ask nobody: for a file that is not yours.")
 @options.debug
 def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> None:
-    """Look for everything that could keep FILE from running, without running it, and name all problems at once.
+    """Look for everything that could keep FILE from running, without running it. Show all problems at once.
 
-    A peer's file is a program: the files that it names are imported to be looked at. Without FILE, it is learnae.toml in this folder.
+    A peer's file is a program: this command imports the files of code that it names. Without FILE it is learnae.toml in this folder.
     """
 
     code = code_of(file, overrides)

@@ -1,4 +1,4 @@
-"""How a command ends when it fails: who must act decides the exit code and what is shown."""
+"""How a command ends when it fails. The exit code and the text depend on who must act."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ BUG, FILE, PLUGIN, WAIT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 class CommandError(PluginError):
-    """A plugin's command made a mistake. It is told with its traceback, as a bug of ours is."""
+    """A plugin's command made a mistake. It is shown with its traceback, as a bug of ours is."""
 
 
 def mistake_in_command(plugin: str | None, error: Exception) -> LearnaeError | None:
-    """What stands for this error of a plugin's command. None where it passes as it is: it says who must act, or comes from outside."""
+    """The error to raise in place of this error of a plugin's command.
+
+    None if this error already says who must act, or comes from outside.
+    """
     if plugin is None or isinstance(error, (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)):
         return None
     if isinstance(error, OSError) and (error.errno in NO_ROOM or _is_of_output(error)):
@@ -46,7 +49,7 @@ def mistake_in_command(plugin: str | None, error: Exception) -> LearnaeError | N
 
 
 def run(command: click.Group, name: str, arguments: Sequence[str] | None) -> int:
-    """Run it with the words of the command line, or these. Returns the exit code."""
+    """Run a command with these words, or with those of the command line. Returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with command.make_context(name, words) as context:
@@ -96,13 +99,13 @@ def report(error: BaseException, *, debug: bool = False) -> int:
 
 
 def say_all(problems: Problems) -> int:
-    """Every one of them on stderr, those of plugins too. Returns the exit code."""
+    """Write every problem to stderr, those of plugins too. Returns the exit code."""
     _say(_listed(problems.all()))
     return FILE if problems.found else PLUGIN
 
 
 def _listed(problems: Sequence[Problem]) -> str:
-    """The first of them, and how many there are: a file that somebody else has written may have a hundred thousand."""
+    """The first problems, and how many there are. A file that somebody else wrote may have a hundred thousand."""
     count = len(problems)
     lines = [f"  {indented(str(problem))}" for problem in problems[:LISTED]]  # each begins at the left of what belongs to it
     if count > LISTED:

@@ -270,11 +270,11 @@ def _has_checkpoint(seen: HomeState, newest: PublishedUpdate | None) -> bool:
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @options.debug
 def export(home: str | None, root: str | None, out: Path, published: bool, force: bool, debug: bool) -> None:
-    """Write the newest model of the peer in HOME to a safetensors file, or the one with this ROOT, its own or another peer's.
+    """Write the newest model of the peer in HOME to a safetensors file, or the update ROOT of any peer.
 
-    Newest is the checkpoint of `learnae run`, exact and whole, else the newest update that was published: the shared tensors, as precise as
-    its codec. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the state folder.
-    Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
+    The newest model is the checkpoint of `learnae run`, exact and whole. Without a checkpoint it is the newest published update: the shared
+    tensors, as precise as the codec. HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home
+    under the state folder. Code runs only if you name a TOML file. With a home, no code runs, and no other machine is asked.
     """
     from learnae.cli.homes import home_and_rest
 

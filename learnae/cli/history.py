@@ -78,7 +78,7 @@ def _short(count: int) -> str:
 def history(home: str | None, most: int, as_json: bool) -> None:
     """Show the newest rounds of the peer in HOME, the last one at the end.
 
-    HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the state folder.
+    HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder.
     """
     from learnae.cli.homes import HISTORY, find_home
     from learnae.node.history import History

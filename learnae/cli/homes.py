@@ -1,7 +1,7 @@
 """Finds the home that a command is about: by its folder, its file, its name, or the process that uses it.
 
-What is kept in a home may have been written by whoever gave it away. So nothing that it names is run, and nobody is asked where it says:
-that takes the peer's own TOML file, named by a user who trusts it as a program.
+Somebody else may have written what lies in a home. So no code that a home names is run, and no daemon that it names is asked. For that the
+user has to name the peer's own TOML file, and so trusts it as a program.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SHOWN = 10
 
 
 def find_homes(text: str | None) -> list[Path]:
-    """The homes that `text` means; without it those of the file in this folder, and without such a file all under the state folder.
+    """The homes that `text` means. Without it, those of learnae.toml in this folder. Without such a file, all under the state folder.
 
-    Those used last come first. Raises ConfigError where there is none.
+    Those used last come first. Raises ConfigError if there is none.
     """
     place = expanded(text, "HOME") if text is not None else _usual_place()
     try:
@@ -53,7 +53,7 @@ def find_homes(text: str | None) -> list[Path]:
 
 
 def find_home(text: str | None) -> Path:
-    """The one home that `text` means. Raises ConfigError, naming them all where there are several."""
+    """The one home that `text` means. If there are several, raises ConfigError with their names."""
     homes = find_homes(text)
     if len(homes) > 1:
         names = "".join(f"\n    {name_of(home)}" for home in homes[:SHOWN])
@@ -62,9 +62,9 @@ def find_home(text: str | None) -> Path:
 
 
 def home_and_rest(first: str | None, second: str | None) -> tuple[str | None, str | None]:
-    """HOME and the word behind it, where a word alone is a HOME only if it is a path that exists or looks like one.
+    """HOME and the word behind it. A single word is a HOME only if it is a path that exists or looks like one, or the name of a home.
 
-    Raises ConfigError where that cannot be found out.
+    Raises ConfigError if that cannot be found out.
     """
     alone = second is None and first is not None
     try:
@@ -111,7 +111,10 @@ def _means(text: str | None, home: Path) -> bool:
 
 
 def _homes_called(name: str) -> list[Path]:
-    """Those of this name, such as `peer-1`, among the homes that are meant where none is named; else `digits/peer-1`, or all of a swarm."""
+    """The homes with this name. `peer-1` is looked for among the homes that a command without HOME means.
+
+    Else it is `digits/peer-1`, or the name of a swarm, for all of its homes.
+    """
     place, everywhere = _usual_place(), state_folder() / "homes"
     near = [home for home in _homes_at(place) if home.name == name] if os.path.exists(place) else []
     wanted = {name, folder_name(name)}
@@ -174,13 +177,13 @@ def _closed(error: OSError, place: Path) -> ConfigError:
 
 def _none_at(place: Path) -> ConfigError:
     what = f"no peer has run in {place}" if os.path.exists(place) else f"there is no {place}"
-    return ConfigError(Problem("HOME", what, "name a peer's home or its TOML file; one that has run at least once"))
+    return ConfigError(Problem("HOME", what, "name the home or the TOML file of a peer that has run"))
 
 
 def _none_yet(place: Path) -> ConfigError:
     """For somebody who has named nothing."""
     what = f"no peer of {place} has run yet" if os.path.isfile(place) else f"no peer has run yet: there is none in {place}"
-    return ConfigError(Problem("HOME", what, "start one with `learnae run FILE`, or name a peer's home or its TOML file"))
+    return ConfigError(Problem("HOME", what, "start one with `learnae run FILE`, or name the home or the TOML file of a peer that has run"))
 
 
 NODE = b"learnae.node"

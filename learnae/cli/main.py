@@ -1,4 +1,4 @@
-"""The command `learnae`. A command's module is imported when it is needed, so that each comes at once."""
+"""The command `learnae`. The module of a command is imported only when it is needed, so that each command starts at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OFFERED, _OWNER = "learnae.offered", "learnae.owner"  # kept in a context: what
 
 
 class _Commands(click.Group):
-    """A group whose commands are imported when one asks for them. Who types one of our own looks at no plugin."""
+    """A group whose commands are imported when somebody types them. No plugin is looked at for a command of our own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *_offered(ctx).commands]
@@ -118,7 +118,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 def learnae() -> None:
     """Unequal, unreliable machines train one PyTorch model together, with nobody in charge.
 
-    In your own training loop, use learnae.join(); this command is for everything around it. Results go to stdout, logs to stderr.
+    Your own training loop uses learnae.join(). This command is for everything around it. Results go to stdout, logs to stderr.
 
     Exit codes: 0 done, 1 a bug of ours, 2 mend your file or command line, 3 mend a plugin, 4 try again, 130 interrupted.
     """

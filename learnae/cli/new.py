@@ -42,9 +42,9 @@ def demo(out: Path, storage: str, announcer: str, keep: bool, debug: bool) -> No
 @click.option("--file", type=options.PathParam(dir_okay=False), help="Write it to this new file, which only you may read.")
 @options.debug
 def key(file: Path | None, debug: bool) -> None:
-    """Make a key for a private swarm: whoever has it is a member, and nobody else learns what the swarm does.
+    """Make a key for a private swarm. Everybody who has the key is a member. Nobody else can see what the swarm does.
 
-    It is shown once and kept nowhere: `learnae key > swarm.key`, or --file, which overwrites nothing.
+    The key is shown once, and kept nowhere. Save it by `learnae key > swarm.key`, or by --file, which overwrites nothing.
     """
     from learnae.identity.keys import write_secret
     from learnae.identity.swarms import SwarmKey
@@ -76,7 +76,7 @@ def _keep_to_the_owner() -> None:
 def init(folder: Path, private: bool, debug: bool) -> None:
     """Make the folder NAME with a peer's file, a training script on real data, and a page on how to go on.
 
-    NAME is the name of the swarm too. A folder that has something in it is left alone.
+    NAME is also the name of the swarm. A folder that is not empty is left as it is.
     """
     from learnae.scaffold import FILES, KEY_FILE, missing_extras, write_project
 
@@ -110,7 +110,7 @@ KINDS = ("storage", "announcer", "selector", "gate", "merge", "outer", "codec")
 def new_plugin(folder: Path, kind: str, debug: bool) -> None:
     """Make the folder NAME with a package that can be installed, a strategy that works, and the tests that its kind must pass.
 
-    NAME is the name of the package, and without `learnae-` that of the strategy: it stands after `use` in a peer's file.
+    NAME is the name of the package. Without `learnae-` it is the name of the strategy, for `use` in a peer's file.
     """
     from learnae.logs import make_logger
     from learnae.plugins.manager import PluginManager

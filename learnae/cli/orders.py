@@ -102,10 +102,10 @@ peer = click.argument("peer", required=False, metavar="PEER")
 @options.home
 @peer
 def deny(home: str | None, peer: str | None) -> None:
-    """Let the peer in HOME hear PEER no more: from the next round on if it runs, and until `learnae allow`.
+    """Let the peer in HOME ignore PEER, until `learnae allow`. A peer that runs does so from its next round on.
 
-    PEER is a whole key, or the beginning of that of one that was heard, 4 digits at least. HOME is a peer's folder or its TOML file;
-    without it, learnae.toml in this folder, else the home under the state folder.
+    PEER is a whole key, or at least 4 digits of the beginning of a key that was heard. HOME is a peer's folder or its TOML file. Without HOME
+    it is learnae.toml in this folder, or else the home under the state folder.
     """
     for line in order_deny(home, peer):
         print_result(line)
@@ -115,9 +115,9 @@ def deny(home: str | None, peer: str | None) -> None:
 @options.home
 @peer
 def allow(home: str | None, peer: str | None) -> None:
-    """Let the peer in HOME hear PEER again: takes `learnae deny` back, but neither what the file says nor a proof of equivocation.
+    """Let the peer in HOME hear PEER again. This takes `learnae deny` back.
 
-    PEER and HOME are named as for `learnae deny`.
+    It changes neither what the peer's file says nor a proof of equivocation. PEER and HOME are named as for `learnae deny`.
     """
     for line in order_allow(home, peer):
         print_result(line)
@@ -127,10 +127,10 @@ def allow(home: str | None, peer: str | None) -> None:
 @options.home
 @click.argument("lineage", required=False, metavar="[LINEAGE]")
 def rejoin(home: str | None, lineage: str | None) -> None:
-    """Let the peer in HOME leave its lineage for LINEAGE (16 hexadecimal digits, as `learnae status` shows them), or for any other heard.
+    """Let the peer in HOME leave its lineage for LINEAGE, or for another one that it hears.
 
-    Its own model is given up for one of that lineage. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder,
-    else the home under the state folder.
+    The peer gives up its own model, and takes one of that lineage. LINEAGE has 16 hexadecimal digits, as `learnae status` shows them. HOME is
+    a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder.
     """
     for line in order_rejoin(home, lineage):
         print_result(line)

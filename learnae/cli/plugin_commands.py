@@ -1,4 +1,4 @@
-"""The commands that plugins offer. What is wrong with one is told in a line, and keeps no other command from running."""
+"""The commands that plugins offer. A mistake in one is shown in a line, and does not stop other commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 @attrs.frozen
 class OfferedCommand:
-    """A command, and whose it is."""
+    """A command, and the plugin that offers it."""
 
     name: str
     installed: Installed
@@ -26,11 +26,14 @@ class OfferedCommand:
 
     @property
     def plugin(self) -> Plugin:
-        """Whose it is."""
+        """The plugin that offers the command."""
         return self.installed.plugin
 
     def load(self) -> click.Command:
-        """Raises PluginError for a plugin that is for another Learnae, for what the import raises, and for all but a click command."""
+        """Import the command.
+
+        Raises PluginError if the plugin is for another Learnae, if the import fails, or if it is no click command.
+        """
         self.installed.check()
         action = f"loading the command {self.name!r}"
         with naming(self.plugin.name, action):
@@ -42,21 +45,21 @@ class OfferedCommand:
 
 @attrs.frozen
 class OfferedCommands:
-    """All of them by name, those of several plugins, and what is wrong, a line each."""
+    """The commands by name, the names that several plugins offer, and remarks on what is wrong, one line each."""
 
     commands: Mapping[str, OfferedCommand]
     clashes: Mapping[str, Problem]
     remarks: tuple[str, ...]
 
     def find(self, name: str) -> OfferedCommand | None:
-        """Raises ConfigError where several plugins offer it."""
+        """The command of this name, or None. Raises ConfigError if several plugins offer it."""
         if name in self.clashes:
             raise ConfigError(self.clashes[name])
         return self.commands.get(name)
 
 
 def find_offered(ours: Collection[str]) -> OfferedCommands:
-    """Import the module of each plugin that is wanted, and ask it. `ours` are names that stay ours. Raises nothing."""
+    """Import the module of each plugin that is wanted, and ask it for commands. `ours` are names that plugins cannot take. Never raises."""
     offered: dict[str, list[OfferedCommand]] = {}
     remarks: list[str] = []
     try:
@@ -81,7 +84,10 @@ def find_offered(ours: Collection[str]) -> OfferedCommands:
 
 
 def _commands_of(one: Installed) -> Iterator[OfferedCommand]:
-    """What its hook offers. Whether it is for this Learnae is looked at when a command is run, and where it could not be imported."""
+    """The commands that a plugin's hook offers.
+
+    Whether the plugin is for this Learnae is checked when a command runs, or an import fails.
+    """
     try:
         module = one.load(checked=False)
     except PluginError:

@@ -1,6 +1,6 @@
-"""`learnae run`: a peer from a file, to its last checkpoint.
+"""`learnae run`: trains a peer from a file. Ctrl-C ends it with a last checkpoint.
 
-SIGTERM and SIGHUP, of a terminal that was closed, do the same.
+So do SIGTERM, and SIGHUP when a terminal was closed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
     if found is None:
         raise ConfigError(Problem(KEY, f"{module} has no {name!r}", did_you_mean(name, _functions(module))))
     if not callable(found):
-        raise ConfigError(Problem(KEY, f"{entry} is no function, but {type(found).__name__}", "name a function that returns a Trainer"))
+        raise ConfigError(
+            Problem(KEY, f"{entry} is no function, but {type(found).__name__}", "name a function that returns a TrainingLoop")
+        )
     if flaw := _flaw_of(found):
         raise ConfigError(Problem(KEY, f"{entry} {flaw[0]}", flaw[1]))
     function: Callable[[], Any] = found
@@ -334,8 +336,8 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
 @options.as_json
 @options.debug
 def run(file: Path, overrides: Sequence[str], steps: int | None, seconds: float | None, fresh: bool, as_json: bool, debug: bool) -> None:
-    """Train in a swarm as FILE says, with the trainer of its [train] entry. Without FILE, as learnae.toml in this folder says.
+    """Train in a swarm as FILE says, with the training loop of its [train] entry. Without FILE it is learnae.toml in this folder.
 
-    Ctrl-C ends it after the present step, with a checkpoint in the peer's home; the same command goes on from there.
+    Ctrl-C ends it after the current step, and leaves a checkpoint in the peer's home. The same command goes on from there.
     """
     run_peer(RunArguments(file, tuple(overrides), steps, seconds, fresh=fresh, as_json=as_json, debug=debug))

@@ -1,4 +1,4 @@
-"""`learnae status`: how a peer is, and whom it hears."""
+"""`learnae status`: the state of a peer, and which peers it hears."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOUR = 3600.0
 
 
 def brief(home: Path) -> dict[str, Any]:
-    """One of several homes, in a line; one that cannot be read hides none of the others."""
+    """The facts about one of several homes. A home that cannot be read gives an `error`, and hides no other."""
     about: dict[str, Any] = {
         "home": str(home),
         "running": processes_of(home).running,
@@ -47,7 +47,7 @@ def brief(home: Path) -> dict[str, Any]:
 
 
 def facts(home: Path, *, most: int) -> dict[str, Any]:
-    """JSON-ready; moments are seconds since 1970, what is not known is null."""
+    """All facts about one home, ready for JSON. Times are seconds since 1970. Unknown values are null."""
     with read_home(home) as seen:
         rounds = seen.history.reader.past_rounds(1)
         return {
@@ -101,7 +101,7 @@ def _bytes(seen: HomeState) -> dict[str, int]:
 
 
 def _disk_facts(seen: HomeState) -> dict[str, int]:
-    """`home_bytes` as the disk counts them; own updates may lie in a storage elsewhere."""
+    """What is on the disk. `home_bytes` is the size of the home. Own updates may lie in a storage elsewhere."""
     kept = seen.history.published()
     return {
         "home_bytes": bytes_in(seen.home),
@@ -117,7 +117,7 @@ def _rejoin(seen: HomeState) -> dict[str, Any] | None:
 
 
 def _peer_facts(seen: HomeState, most: int) -> dict[str, Any]:
-    """Those heard last come first."""
+    """The peers that this one knows. Those heard last come first."""
     known = dict.fromkeys([*seen.sightings, *seen.denied, *seen.records])
     return {"peers_known": len(known), "peers": [_peer_fact(seen, peer) for peer in list(known)[:most]]}
 
@@ -150,7 +150,7 @@ MOST_REASONS = 40  # this program knows fewer
 
 
 def show(found: Facts) -> None:
-    """One peer with those it hears, or several homes."""
+    """Show one peer and the peers that it hears, or a list of homes."""
     console = Screen()
     if "homes" in found:
         _show_homes(console, found["homes"])
@@ -287,10 +287,10 @@ def _messages(counts: dict[str, int]) -> Table:
 @click.option("--peers", "most", type=click.IntRange(min=0), help="How many peers to list, those heard last: 20, with --json 1,000.")
 @options.as_json
 def status(home: str | None, most: int | None, as_json: bool) -> None:
-    """Show how the peer in HOME is, whether it runs or not, and whom it hears.
+    """Show the state of the peer in HOME, and which peers it hears. The peer may run or not.
 
-    HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the homes under the state folder. Of several,
-    each is shown in a line. This only reads, also beside a node that writes.
+    HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the homes under the state folder.
+    Several homes are shown in one line each. The command only reads. It works while a node writes.
     """
     from learnae.cli.homes import find_homes
 

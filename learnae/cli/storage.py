@@ -159,7 +159,7 @@ def _roots(count: int) -> str:
 
 @click.group()
 def storage() -> None:
-    """See to what a peer keeps in its storages, while it does not run."""
+    """Manage what a peer keeps in its storages, while the peer does not run."""
 
 
 @storage.command(short_help="Drop all that a peer has published from its storages.")
@@ -167,11 +167,11 @@ def storage() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.debug
 def clear(home: str | None, yes: bool, debug: bool) -> None:
-    """Drop all own updates of the peer in HOME from all storages of its file, after showing how many there are. What others have stays.
+    """Drop all own updates of the peer in HOME from all storages of its file. First it shows how many there are. Those of others stay.
 
-    Its key, its numbers, its checkpoints and what it knows of others stay too: it can run again, and publishes anew. In a private swarm the
-    key is needed, as for a run. HOME is a peer's folder or its TOML file; without it, learnae.toml in this folder, else the home under the
-    state folder. Only a TOML file that is named is a program: from a home, no code is run, and nobody off this machine is asked.
+    The peer's key, its numbers, its checkpoints and what it knows of others stay too. It can run again, and then publishes anew. A private
+    swarm needs its key for this, as for a run. HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or
+    else the home under the state folder. Code runs only if you name a TOML file. With a home, no code runs, and no other machine is asked.
     """
     for line in clear_storages(ClearArguments(home, lambda question: _ask(question, yes=yes), debug=debug)):
         print_result(line)

@@ -244,10 +244,10 @@ def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
 @click.option("--last", "most", type=click.IntRange(min=1, max=500), default=20, show_default=True, help="How many updates to tell of.")
 @options.as_json
 def why(home: str | None, subject: str | None, most: int, as_json: bool) -> None:
-    """Tell what became of the updates of PEER, or of the one with this ROOT, newest first; of neither: what was not merged.
+    """Show what became of the updates of PEER, or of the update ROOT, the newest first. Without either, show what was not merged.
 
-    PEER is the beginning of a key, 4 digits at least; ROOT the beginning of a root, 12 letters at least. HOME is a peer's folder or its
-    TOML file; without it, learnae.toml in this folder, else the home under the state folder.
+    PEER is the beginning of a key, at least 4 digits. ROOT is the beginning of a root, at least 12 letters. HOME is a peer's folder or its
+    TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder.
     """
     home, subject = home_and_rest(home, subject)
     found = facts(find_home(home), subject, most)

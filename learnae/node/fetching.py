@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Transfer:
-    """What came of one update so far: also of one that was cut off, so that its speed is known."""
+    """The blocks of one update that have come so far. It is kept when a fetch is cut off, so that the speed is known."""
 
     limit: int
     bytes: int = 0
@@ -41,14 +41,14 @@ class Transfer:
     longest_silence: float = 0.0
 
     def heard(self) -> None:
-        """Something has come, or the end. For the loop's thread."""
+        """Something has come, or the transfer has ended. Call it in the thread of the event loop."""
         now = trio.current_time()
         if self.heard_at > -math.inf:
             self.longest_silence = max(self.longest_silence, now - self.heard_at)
         self.heard_at = now
 
     def take(self, block: Block, source: str = "") -> bool:
-        """A block that is what it is named by, within the limit, once; False for one that is not."""
+        """Take a block once, if it matches its CID and the limit of bytes allows it. Returns False otherwise."""
         if block.cid in self.blocks:
             return True
         if not check(block):
@@ -72,10 +72,10 @@ Asked = tuple[ConfiguredStrategy[Storage], Sequence[str]]
 
 @attrs.define
 class StorageOrder:
-    """Who is asked first: as in the file, but whoever was silent comes last: in the same transfer, and for a while after if another had it.
+    """The order in which storages are asked: that of the file, but a storage that was silent comes last in the same transfer.
 
-    About a block that nobody has each storage is silent that searches for what it lacks: a stranger who announces what is nowhere
-    shall not decide who is asked first for the updates of others.
+    If another storage had the block, the silent one comes last for a while longer. If nobody had it, it does not: a storage that searches
+    is always silent about a block that does not exist. Otherwise a stranger who announces such blocks would change the order for all.
     """
 
     _silent: dict[str, tuple[int, float]] = attrs.field(factory=dict)  # by label: how often in a row, and until when
@@ -85,7 +85,10 @@ class StorageOrder:
         return sorted(storages, key=lambda one: one.label in transfer.silent or now < self._silent.get(one.label, (0, -math.inf))[1])
 
     def was_silent(self, label: str) -> None:
-        """Longer and longer, unless it is resting already: several transfers find out at once."""
+        """This storage was silent: ask it last for a while, longer each time.
+
+        Ignored while it rests, as several transfers notice at once.
+        """
         times, until = self._silent.get(label, (0, -math.inf))
         if trio.current_time() >= until:
             self._silent[label] = times + 1, trio.current_time() + REST_SECONDS[min(times, len(REST_SECONDS) - 1)]
@@ -96,7 +99,7 @@ class StorageOrder:
 
 @attrs.define(eq=False)
 class StorageCall:
-    """One call of one storage, which has until `end`; the next one is asked when it is over, or silent for too long."""
+    """One call of one storage, which may take until `end`. The next storage is asked when this call is over, or silent for too long."""
 
     storage: ConfiguredStrategy[Storage]
     hints: Sequence[str]
@@ -111,7 +114,7 @@ class StorageCall:
 
 @attrs.define
 class BlockReader:
-    """What is `left` of some blocks, into a transfer. What a storage does wrong is told, and never raised."""
+    """Reads the blocks that are `left` into a transfer. What a storage does wrong is logged, and never raised."""
 
     transfer: Transfer
     left: dict[Cid, None]
@@ -121,7 +124,7 @@ class BlockReader:
     _turns: dict[Delivery, StorageCall] = attrs.field(factory=dict)
 
     async def run(self, storages: Sequence[Asked]) -> None:
-        """Until all is there, or nobody has more. One that is silent for half of the time that is left is not waited for any longer."""
+        """Read until all blocks are there, or no storage has more. A storage that is silent for half of the time left is not waited for."""
         async with trio.open_nursery() as nursery:
             for number, asked in enumerate(storages, 1):
                 if not self.transfer.missing(self.left) or self.transfer.overflowed:
@@ -146,7 +149,10 @@ class BlockReader:
             self.transfer.silent.add(turn.storage.label)
 
     def _arrived(self, delivery: Delivery, cid: Cid) -> None:
-        """Whoever brings something has more time. Once all is there, nobody is waited for who is silent, nor long for the others."""
+        """A block has come: its storage gets more time.
+
+        When all blocks are there, no silent storage is waited for, and others not for long.
+        """
         self.left.pop(cid, None)
         self.transfer.heard()
         turn = self._turns[delivery]
@@ -174,7 +180,7 @@ class BlockReader:
             self._tell(turn, whole=whole)
 
     async def _call(self, turn: StorageCall) -> bool:
-        """Whether it returned, as it does when it has delivered all."""
+        """Call one storage. Returns whether the call returned, as it does after delivering all blocks."""
         storage = turn.storage
         try:
             with storage.calling(f"getting blocks from {storage.label}", within=turn.end - trio.current_time()):
@@ -207,9 +213,9 @@ Hints = Callable[[PeerId, str], Sequence[str]]
 
 @attrs.define
 class Fetcher:
-    """Reads blocks from the storages in the order of the file; of more than `tensors` tensors none is read, nor a longer meta.
+    """Fetches updates from the storages, in the order of the file. It reads no update of more than `tensors` tensors, and no longer meta.
 
-    A storage that is silent is not waited for where another has what is missing.
+    It does not wait for a silent storage if another one has the missing blocks.
     """
 
     storages: Sequence[ConfiguredStrategy[Storage]]

@@ -1,4 +1,4 @@
-"""What a peer remembers between its runs: numbers, peers, own updates, rounds, verdicts, the strategies' state, and orders of its user."""
+"""What a peer remembers between runs: sequence numbers, peers, own updates, rounds, verdicts, states of strategies, and orders of its user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from learnae.records import AnnouncementKind, Cid, Octets, PeerId, RoundReport
 
 @attrs.frozen
 class RejoinOrder:
-    """An order to leave the own lineage for another: this one, or whichever the rules of joining choose."""
+    """An order to leave the own lineage. `lineage` says where to go. Without it, the rules of joining choose."""
 
     lineage: bytes | None
     at: float  # on the machine's wall clock; tells one order from the next
@@ -27,29 +27,29 @@ class RejoinOrder:
 
 @attrs.frozen
 class UserOrders:
-    """Stay in the home until they are taken back or carried out."""
+    """Orders of the user. They stay in the home until they are taken back or carried out."""
 
     database: Database
 
     def order_rejoin(self, lineage: bytes | None) -> RejoinOrder:
-        """Replaces an order that was not carried out yet."""
+        """Give the order to rejoin. It replaces an earlier one that was not carried out yet."""
         order = RejoinOrder(lineage, time.time())
         with self.database.writing_durably() as db:
             db.execute("INSERT OR REPLACE INTO rejoin VALUES (1, ?, ?, '')", (lineage, order.at))
         return order
 
     def take_rejoin(self) -> RejoinOrder | None:
-        """The order to be carried out; the same one again until `end_rejoin`, so that a crash loses none."""
+        """The order to carry out. It is returned until `end_rejoin` is called, so that a crash loses no order."""
         order = self.last_rejoin()
         return None if order is None or order.outcome else order
 
     def aim_rejoin(self, order: RejoinOrder, lineage: bytes) -> None:
-        """Say where an order that names no lineage leads: given again after a crash, it would lead straight back."""
+        """Note to which lineage an order without a lineage leads. Otherwise, given again after a crash, it would lead straight back."""
         with self.database.writing_durably() as db:
             db.execute("UPDATE rejoin SET lineage = ? WHERE at = ?", (lineage, order.at))
 
     def end_rejoin(self, order: RejoinOrder, outcome: str) -> None:
-        """Say, in a word or a sentence, what has become of it. An order that was given meanwhile stays."""
+        """Note the outcome of the order, in a word or a sentence. An order that was given meanwhile stays."""
         with self.database.writing_durably() as db:
             db.execute("UPDATE rejoin SET outcome = ? WHERE at = ?", (outcome, order.at))
 
@@ -58,12 +58,12 @@ class UserOrders:
         self.end_rejoin(order, "")
 
     def last_rejoin(self) -> RejoinOrder | None:
-        """Also one that was carried out."""
+        """The last order to rejoin, even if it was carried out."""
         rows = self.database.rows("SELECT lineage, at, outcome FROM rejoin")
         return RejoinOrder(*rows[0]) if rows else None
 
     def deny(self, peer: PeerId) -> None:
-        """Hear this peer no more."""
+        """Order to ignore this peer from now on."""
         with self.database.writing_durably() as db:
             db.execute("INSERT OR IGNORE INTO denied VALUES (?, ?)", (peer, time.time()))
 
@@ -72,7 +72,7 @@ class UserOrders:
             db.execute("DELETE FROM denied WHERE peer = ?", (peer,))
 
     def denied(self) -> frozenset[PeerId]:
-        """Beside those that the peer's file denies."""
+        """The peers that orders deny. The peer's file may deny others."""
         return frozenset(PeerId(peer) for (peer,) in self.database.rows("SELECT peer FROM denied"))
 
 
@@ -112,7 +112,7 @@ class PublishedUpdate:
 
 @attrs.frozen
 class EquivocationProof:
-    """Two signed payloads under one number: kept, since they prove equivocation to anyone."""
+    """Two signed payloads with the same number. They are kept because they prove equivocation to anybody."""
 
     peer: PeerId
     kind: AnnouncementKind
@@ -123,7 +123,7 @@ class EquivocationProof:
 
 @attrs.define(eq=False)
 class History:
-    """What a node writes to its SQLite file, and reads again when it starts. `reader` and `orders` ask the same database."""
+    """The database that a node writes, and reads again at its next start. `reader` and `orders` use the same database."""
 
     database: Database
     reader: HistoryReader = attrs.field(init=False)
@@ -136,12 +136,12 @@ class History:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """To read and write; `":memory:"` forgets. Raises ConfigError when it cannot be used."""
+        """Open to read and write. `":memory:"` keeps nothing on disk. Raises ConfigError if the file cannot be used."""
         return cls(Database.open(path))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """To read only, also while a node writes. Makes and changes nothing. Raises ConfigError where there is no history."""
+        """Open to read only. A node may write meanwhile. It makes and changes nothing. Raises ConfigError if there is no history."""
         return cls(Database.read(path))
 
     def close(self) -> None:
@@ -156,9 +156,10 @@ class History:
     # -- own numbers -------------------------------------------------------------------------------------------------------------
 
     def next_number(self, kind: AnnouncementKind, above: int = 0) -> int:
-        """The next number of this kind, above one that was heard under the own key; never again, also after a power cut.
+        """The next sequence number of this kind, higher than any that was heard under the own key. It is never given again.
 
-        Numbers are reserved on the disk many at a time, so that not every round waits for it; a restart leaves out what was not used.
+        That holds after a power cut too. Many numbers are reserved on the disk at a time, so that not every round waits for the disk. A
+        restart skips numbers that were reserved and not used.
         """
         number = max(self._used.get(kind, 0), above) + 1
         if number > self._reserved.get(kind, 0):
@@ -167,7 +168,7 @@ class History:
         return number
 
     def _reserve(self, kind: AnnouncementKind, least: int) -> int:
-        """The first of a run of numbers that nobody has used, on disk when this returns."""
+        """Reserve a run of unused numbers, and return the first. When this returns, that is on the disk."""
         with self.database.writing_durably() as db:
             row = db.execute("SELECT number FROM own_numbers WHERE kind = ?", (kind,)).fetchone()
             first = max(least, row[0] + 1 if row else 1)
@@ -176,7 +177,7 @@ class History:
         return first
 
     def own_numbers(self) -> dict[AnnouncementKind, int]:
-        """The highest that was ever reserved: none above it was sent."""
+        """The highest number of each kind that was ever reserved. No higher one was sent."""
         return {AnnouncementKind(kind): number for kind, number in self.database.rows("SELECT kind, number FROM own_numbers")}
 
     # -- own updates -------------------------------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ class History:
         proofs: Iterable[EquivocationProof] = (),
         heard: Iterable[Sighting] = (),
     ) -> None:
-        """What hearing has changed; together, once a round. Of too many, those that changed last are kept."""
+        """Save what has changed by hearing other peers, once a round. If there are too many records, those that changed last are kept."""
         with self.database.writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", [(*key, mark.number, mark.digest) for key, mark in marks.items()]
@@ -283,7 +284,7 @@ class History:
             db.execute("INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?)", (lineage, rounds, seconds))
 
     def state(self, strategy: str) -> tuple[str, int, bytes] | None:
-        """Run, adoption number and data."""
+        """The kept state of a strategy: the run, the number of the adoption, and the data."""
         rows = self.database.rows("SELECT run, adoption, data FROM states WHERE strategy = ?", strategy)
         return rows[0] if rows else None
 

@@ -1,4 +1,4 @@
-"""The newest announcement of each (peer, kind), within bounds. Replays, duplicates and equivocations are told apart here."""
+"""The newest announcement of each peer and kind, within bounds. The inbox recognises replays, duplicates and equivocations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class PublishingRate:
         return fmean(self._gaps) if self._gaps else 0.0
 
     def patience_seconds(self, rounds: int, unknown: float) -> float:
-        """How long to wait for the next one: so many of its rounds, and twice its longest pause, since media may bring several at once."""
+        """How long to wait for the next update: so many rounds of this peer, and at least twice its longest pause.
+
+        The longest pause counts because a medium may deliver several updates at once.
+        """
         if not self._gaps:
             return unknown
         return min(LONGEST_SECONDS, max(rounds * self.seconds, 2 * max(self._gaps)))
@@ -48,7 +51,7 @@ class PublishingRate:
 
 @attrs.define
 class RandomDraw:
-    """All who take part; adding, removing and drawing take the same time however many there are."""
+    """A set to draw from at random. Adding, removing and drawing take the same time, however many are in it."""
 
     rng: np.random.Generator
     _all: list[PeerId] = attrs.field(factory=list)
@@ -59,13 +62,13 @@ class RandomDraw:
         self._all.append(peer)
 
     def remove(self, peer: PeerId) -> None:
-        """The last one takes its place."""
+        """Remove one. The last one takes its place."""
         place, last = self._places.pop(peer), self._all.pop()
         if last != peer:
             self._all[place], self._places[last] = last, place
 
     def draw(self, count: int, wanted: Callable[[PeerId], bool]) -> list[PeerId]:
-        """So many tries, of which those come back that are wanted."""
+        """Draw so many times, and return those that are wanted."""
         drawn = (self._all[place] for place in self.rng.integers(len(self._all), size=count))
         return [peer for peer in drawn if wanted(peer)]
 
@@ -80,7 +83,7 @@ Key = tuple[PeerId, AnnouncementKind]
 
 @attrs.frozen
 class InboxEntry:
-    """An announcement as it was heard: when, in which own round, whether it was there before this node listened, and on which medium."""
+    """An announcement as it was heard: when, in which own round, on which medium, and whether it was backlog."""
 
     announcement: Announcement
     digest: bytes
@@ -118,7 +121,7 @@ class Arrival(enum.Enum):
 
 @attrs.frozen
 class HighWaterMark:
-    """The highest number heard from a (peer, kind), with the digest of its payload, and since when this node has known it, on its clock."""
+    """The highest number heard of one peer and kind, with the digest of its payload, and since when the node knows it, on its clock."""
 
     number: int
     digest: bytes
@@ -127,7 +130,7 @@ class HighWaterMark:
 
 @attrs.define
 class KnownPeer:
-    """What is held of one peer. It is silent until it is heard live, and when it leaves or is not heard for some rounds."""
+    """What the inbox holds of one peer. The peer counts as silent before it is heard live, when it leaves, and when it is overdue."""
 
     entries: dict[AnnouncementKind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
@@ -150,7 +153,7 @@ def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMa
 
 @attrs.define
 class Inbox:
-    """`trusted` tells whether a peer was ever accepted: those are evicted last, while the others have more than a tenth of the places."""
+    """The inbox. `trusted` says whether a peer was ever accepted. Such peers are evicted last, while others have more than a tenth of it."""
 
     capacity: int
     trusted: Callable[[PeerId], bool]
@@ -197,7 +200,7 @@ class Inbox:
             self._random_draw.remove(peer)
 
     def leave_behind(self, peer: PeerId) -> None:
-        """The peer has gone: what it announced is there for newcomers, but no longer for rounds."""
+        """The peer has gone. Newcomers may still use what it announced. Rounds do not."""
         if known := self.known.get(peer):
             known.silent = True
             known.entries = {kind: attrs.evolve(entry, backlog=True) for kind, entry in known.entries.items()}
@@ -209,20 +212,20 @@ class Inbox:
         return changed
 
     def put_back(self, unsaved: Collection[Key]) -> None:
-        """Those marks could not be saved: they count as changed again."""
+        """These marks could not be saved. They count as changed again."""
         self.changed_marks.update(key for key in unsaved if key in self.marks)
 
     def known_since(self, peer: PeerId) -> float:
-        """When the first update of this peer was heard, as far back as marks go: also if it was evicted meanwhile."""
+        """When the first update of this peer was heard, as far as the marks tell, even if it was evicted meanwhile."""
         mark = self.marks.get((peer, AnnouncementKind.UPDATE))
         return mark.since if mark else math.inf
 
     def was_heard(self, peer: PeerId) -> bool:
-        """Whether anything that this peer has signed was ever taken, as far back as marks go."""
+        """Whether any message that this peer has signed was ever taken, as far as the marks tell."""
         return any((peer, kind) in self.marks for kind in AnnouncementKind)
 
     def is_old(self, announcement: Announcement, digest: bytes) -> bool:
-        """Whether it would be a replay or a duplicate, whoever has signed it."""
+        """Whether a message with this number would be a replay or a duplicate, whoever has signed it."""
         mark = self.marks.get((announcement.peer, announcement.kind))
         if mark is None or announcement.number > mark.number:
             return False
@@ -255,10 +258,10 @@ class Inbox:
             self.changed_marks.discard(oldest)
 
     def _most_dispensable(self) -> PeerId:
-        """Of the never accepted one by lot, rather one that is silent, so that no flood keeps a newcomer out.
+        """The peer to evict: one that was never accepted, by lot, a silent one if possible. So no flood keeps newcomers out.
 
-        Where these have no more than their tenth, it is the accepted one that was silent for longest: nobody keeps newcomers out by having
-        been merged once.
+        If those have no more than a tenth of the places, it is the accepted peer that was silent for longest. So peers that were merged
+        once and fell silent keep no newcomer out.
         """
         drawn = self._random_draw.draw(DRAWN, lambda peer: not self.trusted(peer))
         if len(set(drawn)) < FLOOD:

@@ -1,4 +1,4 @@
-"""All gates, in order, on all fetched updates together; each verdict is checked, multiplied in and kept."""
+"""Lets all gates judge all fetched updates, one gate after the other. Each verdict is checked, multiplied in and kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLUGIN = "plugin"
 
 @attrs.frozen
 class Judgement:
-    """What the gates together made of one update."""
+    """What all gates together decided about one update."""
 
     received: Received
     scale: float
@@ -42,7 +42,7 @@ class GateChain:
     outages: Outages
 
     def keyed(self) -> Iterator[tuple[str, ConfiguredStrategy[Gate]]]:
-        """Under what the state of each gate is kept."""
+        """The keys under which the states of the gates are kept."""
         return ((f"gate[{index}] {gate.name}", gate) for index, gate in enumerate(self.gates))
 
     def judge(
@@ -62,7 +62,10 @@ class GateChain:
     def _verdicts(
         self, gate: ConfiguredStrategy[Gate], local: LocalModel, received: Sequence[Received], state: State
     ) -> tuple[Sequence[Verdict], State | None, str]:
-        """And the stage that they are from. A gate that fails lets nothing through in this round: it was put there to protect the model."""
+        """The verdicts of one gate, and their stage.
+
+        A gate that fails lets no update through in this round, because it protects the model.
+        """
         if not received:
             return (), None, gate.name
         try:

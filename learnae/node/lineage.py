@@ -22,7 +22,7 @@ ESTABLISHED = 2
 
 @attrs.frozen
 class LineageVoices:
-    """One lineage as some peer announces it. `since`: when that peer was first heard here; -inf if by an earlier run."""
+    """One lineage, as one peer announces it. `since` is when that peer was first heard here, and -inf if an earlier run heard it."""
 
     lineage: bytes
     provisional: bool
@@ -33,9 +33,10 @@ class LineageVoices:
 
 @attrs.frozen
 class Support:
-    """`voices`: peers that are heard in it now. `left_behind`: those that announced it before this node listened, and are not heard.
+    """The support of one lineage. `voices` counts the peers that are heard in it now.
 
-    `established`: two of them say that they are, or the only one.
+    `left_behind` counts the peers that announced it before this node listened, and are not heard. `established` is true if two of the peers say
+    that they are established, or the only one.
     """
 
     lineage: bytes
@@ -49,22 +50,25 @@ class Support:
 
     @property
     def size(self) -> int:
-        """One voice, up to three, up to seven, ...: coarse, since what is heard differs from peer to peer."""
+        """The size class of a number of voices: one, up to three, up to seven and so on.
+
+        It is coarse because peers hear different voices.
+        """
         return _class(self.voices or self.left_behind)
 
     @property
     def expected(self) -> int:
-        """The same, if half of those that were there before are there still."""
+        """The size class, if half of the peers that were there before are there still."""
         return max(self.size if self.live else 0, _class(self.voices + self.left_behind) - 1)
 
     @property
     def rank(self) -> tuple[int, bool, bytes]:
-        """The smaller the better: a total order, so that all who hear the same go to the same place."""
+        """The rank of a lineage; smaller is better. It is a total order, so that all peers that hear the same go to the same lineage."""
         return -self.size, not self.established, self.lineage
 
     @property
     def rank_for_newcomers(self) -> tuple[int, bool, bytes]:
-        """They have not listened for long, so what was there before counts a little."""
+        """The rank for a newcomer. It has not listened for long, so peers that announced before it came count a little."""
         return -self.expected, not self.established, self.lineage
 
     def with_own(self) -> Support:
@@ -73,7 +77,7 @@ class Support:
 
 
 def supports(seen: Iterable[LineageVoices]) -> dict[bytes, Support]:
-    """Of each lineage. Where somebody is heard in it now, only those tell whether it is established."""
+    """The support of each lineage. If peers are heard in it now, only they tell whether it is established."""
     heard: dict[bytes, list[LineageVoices]] = {}
     for item in seen:
         heard.setdefault(item.lineage, []).append(item)
@@ -107,9 +111,9 @@ def found(root: Cid) -> bytes:
 
 @attrs.define
 class LineageState:
-    """The own lineage, and how long this peer has spent in it, in its own rounds and seconds.
+    """The own lineage, and how long this peer has been in it, in own rounds and seconds.
 
-    `vouched`: somebody whom this peer trusts is or was in it. `ordered`: it was chosen by hand, and is not given up for a smaller hash.
+    `vouched`: a peer that this peer trusts is or was in it. `ordered`: a person chose it, so it is not given up for a smaller hash.
     """
 
     rules: JoinTable
@@ -122,19 +126,22 @@ class LineageState:
     ordered: bool = False
 
     def enter(self, lineage: bytes, now: float, *, vouched: bool = True) -> None:
-        """Found, join or move: from now on this peer is provisional."""
+        """Found, join or move to a lineage. From now on this peer is provisional."""
         self.lineage, self.rounds, self.since, self.entered = lineage, 0, now, now
         self.vouched, self.ordered = vouched or not self.needs_trusted, False
 
     def settle(self, lineage: bytes, now: float, *, rounds: int | None = None, seconds: float | None = None, ordered: bool = False) -> None:
-        """Be in a lineage with the rounds and seconds that were spent there before; established where they are not given."""
+        """Be in a lineage, with the rounds and seconds that were spent there before. Without them this peer counts as established."""
         self.lineage, self.ordered, self.entered = lineage, ordered, -math.inf
         self.rounds = self.rules.settle_rounds if rounds is None else rounds
         self.since = now - (self.settle_seconds if seconds is None else seconds)
         self.vouched = self.rounds > 0 or not self.needs_trusted
 
     def spend_round(self, seen: Iterable[LineageVoices], now: float) -> None:
-        """With join.trust the time in a lineage counts from when somebody trusted was in it: until then the peer can still move to one."""
+        """Count one more round in the own lineage. With join.trust the time counts only once a trusted peer is in it.
+
+        Until then this peer can still move.
+        """
         self.vouched = self.vouched or any(s.live and s.lineage == self.lineage and self.trusts(s.peer) for s in seen)
         if self.vouched:
             self.rounds += 1
@@ -154,7 +161,7 @@ class LineageState:
         return bool(self.rules.trust) and self.own not in self.rules.trust
 
     def trusts(self, peer: PeerId) -> bool:
-        """Whether this peer may adopt that peer's model; its own, of an earlier run, it may."""
+        """Whether this peer may adopt the model of that peer. It may always adopt its own model of an earlier run."""
         return not self.rules.trust or peer in self.rules.trust or peer == self.own
 
     def where_to_join(self, seen: Iterable[LineageVoices]) -> list[Support]:
@@ -162,18 +169,18 @@ class LineageState:
         return sorted(supports(self.allowed(seen)).values(), key=lambda s: (not s.live, s.rank_for_newcomers))
 
     def expects_more(self, seen: Iterable[LineageVoices]) -> bool:
-        """Whether a lineage that is not heard was announced by so many before that it may soon be the best of those that are.
+        """Whether a lineage that is not heard now may soon be the best, because so many peers announced it before.
 
-        Peers speak once in a round of theirs, which takes longer than a newcomer listens; whoever lies speaks at once.
+        A peer announces once in each of its rounds, which may take longer than a newcomer listens. A liar announces at once.
         """
         among = self.where_to_join(seen)
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
     def where_to_go(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> tuple[str, list[Support]]:
-        """What going there is called, and the lineages, the best first. A provisional peer moves, an established one yields where it shall.
+        """The name of the change, and the lineages to go to, the best first. A provisional peer moves. A established one yields, if its file says so.
 
-        Who was established meanwhile moves on to those where it has `begun` to go. Who has just become established and is alone moves to
-        more than one: on a slow medium it hears late that the others have left.
+        A peer that has grown meanwhile still moves to the lineages in `begun`. A peer that has just established and is alone moves to a lineage
+        of more than one: on a slow medium it hears late that the others have left.
         """
         if self.provisional(now):
             return "moved", self.better(seen)
@@ -184,19 +191,22 @@ class LineageState:
         return "yielded", self.where_to_yield(seen, now)
 
     def better(self, seen: Iterable[LineageVoices]) -> list[Support]:
-        """Lineages that rank before the own one. There the own voice counts: whoever has moved finds nothing better where it was."""
+        """The lineages that rank before the own one.
+
+        The own voice counts for the own one, so that a peer that has moved does not go back.
+        """
         others, own = self._others(seen)
         return [support for support in others if self.lineage and support.rank < own.rank]
 
     def where_to_rejoin(self, seen: Iterable[LineageVoices]) -> bytes | None:
-        """The best of the others that are there now."""
+        """The best other lineage that is heard now."""
         best = self.where_to_join(s for s in seen if s.live and s.lineage != self.lineage)
         return best[0].lineage if best else None
 
     def where_to_yield(self, seen: Iterable[LineageVoices], now: float) -> list[Support]:
-        """The lineages that an established peer yields to, if it shall, the best first: of more support, or of as much and a smaller hash.
+        """The lineages that a established peer yields to, if its file says so, the best first: more support, or as much and a smaller hash.
 
-        In the others only those count that have been heard for half as long as this peer is where it is.
+        In the other lineages only peers count that have been heard for at least half of the time that this peer is in its own.
         """
         if self.rules.on_split != "yield" or self.ordered or self.provisional(now):
             return []
@@ -206,7 +216,7 @@ class LineageState:
         return sorted(better, key=lambda s: (-s.size, s.lineage))
 
     def splits(self, seen: Iterable[LineageVoices], now: float) -> set[bytes]:
-        """Other established lineages, heard live by an established peer."""
+        """The other established lineages that this peer hears live, if it is established itself."""
         if not self.lineage or self.provisional(now):
             return set()
         return {s.lineage for s in seen if s.live and not s.provisional and s.lineage != self.lineage}
@@ -242,7 +252,7 @@ class SplitReporter:
     _told: set[bytes] = attrs.field(factory=set)
 
     def note(self, seen: Iterable[LineageVoices], now: float) -> tuple[bytes, ...]:
-        """Those of this moment, each told once when it begins and once when it is over; no more of them than the log has lines for."""
+        """Note the splits of this moment. Each is logged once when it begins and once when it is over, as far as the log has lines left."""
         splits = sorted(self.lineage_state.splits(seen, now))[:MOST]
         for lineage in self._told.difference(splits):
             self.outages.works(_what(lineage))
@@ -269,7 +279,10 @@ def _what(lineage: bytes) -> str:
 
 @attrs.define
 class MinimumDuration:
-    """Noted now and then, it lasts once it began so many own rounds and seconds ago; not noted for as long, it begins anew."""
+    """Whether a fact has lasted for so many own rounds and seconds.
+
+    The fact is noted now and then. If it is not noted for as long, it ends.
+    """
 
     rounds: int
     seconds: float
@@ -277,14 +290,14 @@ class MinimumDuration:
     _last: tuple[int, float] = (0, 0.0)
 
     def noted(self, round_: int, now: float) -> bool:
-        """It is so in this round: does it last?"""
+        """The fact holds in this round. Returns whether it has lasted."""
         if self._began is None or self._long(self._last, round_, now):
             self._began = round_, now
         self._last = round_, now
         return self._long(self._began, round_, now)
 
     def anew(self) -> None:
-        """Whatever comes, it begins with its next note."""
+        """Begin anew with the next note."""
         self._began = None
 
     def _long(self, since: tuple[int, float], round_: int, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Merges: the merge strategy, then the outer one, tensor by tensor into a page. What strategies return is checked."""
+"""Runs the merge strategy, then the outer one, and writes the result to a page, tensor by tensor. It checks what strategies return."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ SHORTEST = 0.5  # below it the vectors that were merged point to different sides
 
 
 def keep_length(merged: Array, own: Array, theirs: Iterable[Array]) -> None:
-    """In place: where own and their buffers all consist of unit vectors, along the first or the last dimension, so does the merged one.
+    """Scale the vectors of a merged buffer to length 1, in place, if the own buffer and all others consist of unit vectors.
 
-    A buffer of one peer alone may look so by chance: variances of 0.6 and 0.8, a covariance that is still the identity.
+    The vectors lie along the first or the last dimension. One buffer alone does not tell, because it may look so by chance: variances of
+    0.6 and 0.8, or a covariance that is still the identity.
     """
     axis = _axis_of_unit_vectors(own)
     if axis is None or not all(_are_unit(vectors, axis) for vectors in theirs):
@@ -80,7 +81,7 @@ Pairs = Iterable[tuple[str, "Array | None"]]
 
 @attrs.define
 class ModelWriter:
-    """Fills one page, each tensor once. Raises ValueError for what a strategy may not return."""
+    """Fills one page, each tensor once. Raises ValueError if a strategy returns what it must not return."""
 
     local: LocalModel
     accepted: Sequence[Received]
@@ -136,7 +137,7 @@ def _check(name: str, tensor: Any, target: Array) -> None:
 
 
 def _copy_finite(name: str, tensor: Array, target: Array) -> None:
-    """In pieces, so that each value is read from memory once."""
+    """Copy in pieces, so that each value is read from memory once. Raises ValueError for values that are not finite."""
     values, room = tensor.reshape(-1), target.reshape(-1)
     for piece in pieces(values.size):
         if not finite([values[piece]]):
@@ -145,10 +146,10 @@ def _copy_finite(name: str, tensor: Array, target: Array) -> None:
 
 
 def _hold_between(merged: Array, own: Array, theirs: Sequence[tuple[Array, NDArray[np.bool_] | None]]) -> None:
-    """Within the smallest and the largest of what was merged, in place.
+    """Clip a merged buffer, in place, to the range between the smallest and the largest value that was merged.
 
-    So no merge, whatever it does with parameters, makes a running variance that no peer has. Where nothing in the own buffer is negative
-    (a dead channel's variance is zero), what is negative in others does not count: neither it nor a zero in its place is a variance.
+    So no merge can make a running variance that no peer has. If the own buffer has no negative value, negative values of others do not
+    count: neither they nor a zero in their place can be a variance. (The variance of a dead channel is zero.)
     """
     if not own.size:
         return
@@ -168,7 +169,10 @@ def _hold_between(merged: Array, own: Array, theirs: Sequence[tuple[Array, NDArr
 
 @attrs.frozen
 class Merger:
-    """Raises PluginError when a strategy fails or returns nonsense; the page is then worthless, the own model untouched."""
+    """Merges the own model with the accepted updates. Raises PluginError if a strategy fails or returns nonsense.
+
+    The page is worthless then. The own model is untouched.
+    """
 
     merge: ConfiguredStrategy[Merge]
     outer: ConfiguredStrategy[Outer] | None
@@ -177,7 +181,7 @@ class Merger:
     def run(
         self, local: LocalModel, accepted: Sequence[Received], page: Mapping[str, Array], states: Mapping[str, State]
     ) -> dict[str, State]:
-        """Fill the page with the merged model; returns the strategies' new states."""
+        """Fill the page with the merged model. Returns the new states of the strategies."""
         changed: dict[str, State | None] = {}
         with self.merge.calling(self._merging):
             merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
@@ -200,7 +204,7 @@ class Merger:
         state: State,
         writer: ModelWriter,
     ) -> State | None:
-        """The step over parameters; buffers and integers are written as they were merged. The new state is returned."""
+        """Take the outer step over parameters. Buffers and integers are written as they were merged. Returns the new state."""
         names = [name for name in local.current if name not in self.specs or is_trained(self.specs[name])]
         shown = attrs.evolve(local, start=_only(names, local.start), current=_only(names, local.current), buffers=())
         masks = dict(_union_of_masks(names, accepted))

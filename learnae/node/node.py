@@ -1,4 +1,4 @@
-"""A node: listens, and makes rounds as its trainer's snapshots come, until the trainer is gone."""
+"""A node. It listens, and makes a round when a snapshot of its trainer comes, until the trainer is gone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEADY_SECONDS = 15.0  # a medium that breaks again before this is still the sam
 
 @attrs.define
 class Node:
-    """All parts of one peer's second process; put together by `learnae.node.build`."""
+    """All parts of a peer's second process. `learnae.node.build` puts them together."""
 
     link: Link
     strategies: StrategySet
@@ -65,9 +65,9 @@ class Node:
     _round_began: float | None = None
 
     async def run(self) -> None:
-        """Until the trainer is gone or `stop` is called, and then with a goodbye; being cancelled is as abrupt as a SIGKILL.
+        """Run until the trainer is gone or `stop` is called, and then say goodbye. Cancelling it is as abrupt as a SIGKILL.
 
-        Raises PluginError for a service that cannot be started.
+        Raises PluginError if a service cannot be started.
         """
         self._round = self.receiver.round = self.history.last_round()
         async with trio.open_nursery() as nursery:
@@ -113,7 +113,7 @@ class Node:
             self.runtime.log.info("trainer.gone")
 
     async def _try_round(self, snapshot: Snapshot) -> None:
-        """A disk that is full does not end a peer: it trains on, and goes on here when there is room again."""
+        """Try one round. A full disk does not end the peer: it trains on, and the next round works when there is room again."""
         try:
             await self._make_round(snapshot)
         except UnavailableError as error:
@@ -146,7 +146,7 @@ class Node:
         await self.orders.resume(lineage, stored[0])
 
     async def _is_sound(self, snapshot: Snapshot) -> bool:
-        """What is not finite can neither be published nor merged with."""
+        """Whether the snapshot is finite. One that is not can neither be published nor merged."""
         if await self.runtime.in_thread(finite, snapshot.tensors.values()):
             self.runtime.outages.works("model")
             return True
@@ -204,7 +204,7 @@ class Node:
         self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)
 
     async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
-        """Listens again after an outage, less and less often until listening has lasted for a while."""
+        """Listen, and listen again after each outage. The pauses grow until listening has worked for a while."""
         what, failing = f"listening by {announcer.label}", back_off()
         while True:
             await self.services.opened(announcer)

@@ -1,4 +1,4 @@
-"""Obtains whole updates, several at once, beside the rounds, each with its own deadline (docs/decisions/0022)."""
+"""Fetches whole updates beside the rounds, several at once, each with its own deadline (docs/decisions/0022)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _LastTransfers:
 
 @attrs.define
 class TransferPace:
-    """`first_seconds` is the deadline of a fetch before anything was measured."""
+    """Measures transfers, and computes deadlines. `first_seconds` is the deadline of a fetch before anything was measured."""
 
     first_seconds: float
     _rounds: deque[float] = attrs.field(factory=_window)
@@ -65,12 +65,12 @@ class TransferPace:
         self._rounds.append(seconds)
 
     def transfer_took(self, seconds: float, size: int) -> None:
-        """Of a whole update: what little came of a broken one says nothing about the line."""
+        """Note how long the transfer of a whole update took. A broken one says nothing about the line."""
         self._per_byte.append(seconds / max(size, 1))
         self.slowest_seconds = max(self.slowest_seconds, seconds)
 
     def came_whole(self, peer: PeerId, seconds: float, silence: float) -> None:
-        """So long it took to come from this accepted peer, and for so long nothing came meanwhile."""
+        """Note how long the last whole transfer of this accepted peer took, and the longest silence within it, in seconds."""
         last = self._peers.setdefault(peer, _LastTransfers())
         last.seconds.append(seconds)
         last.silence = silence
@@ -79,10 +79,10 @@ class TransferPace:
             self._peers.popitem(last=False)
 
     def wait_seconds(self, peer: PeerId) -> float:
-        """So long a round waits for this peer in all: the typical time, and a share of a round; not at all for one that takes longer.
+        """How long a round waits for this peer in all: the typical time, and a share of a round. It does not wait for a peer that takes longer.
 
-        Typical is the median of peers, not of transfers, and the shorter of two: no single peer sets it by being slow. However its blocks
-        come, whoever is late holds a round up for its share and no longer.
+        The typical time is the lower median over peers, not over transfers. So no single peer can raise it by being slow, and a late peer
+        holds a round up for that share and no longer, however its blocks come.
         """
         if not self._peers:
             return math.inf
@@ -91,7 +91,10 @@ class TransferPace:
         return most if peer not in self._peers or self._peers[peer].typical_seconds <= most else 0.0
 
     def silence_seconds(self, peer: PeerId) -> float:
-        """A round bears no longer silence of this peer: twice the typical one; none at all of one that is known to take longer."""
+        """How long a round waits for a silent peer: twice the typical silence. It does not wait for a peer that is known to take longer.
+
+        The typical silence is the lower median over peers, not over transfers. So no single peer can raise it by being slow.
+        """
         if not self._peers:
             return math.inf
         most = max(LEAST_SECONDS, PATIENCE * median_low(last.silence for last in self._peers.values()))
@@ -99,27 +102,27 @@ class TransferPace:
 
     @property
     def retention_seconds(self) -> float:
-        """For so long others may still be fetching what was announced: twice what the first deadline allows, or the slowest fetch took."""
+        """How long others may still be fetching an announced update: twice the first deadline, or twice the slowest fetch."""
         return 2 * max(self.first_seconds, self.slowest_seconds)
 
     @property
     def round_seconds(self) -> float | None:
-        """The typical round: the median; None before the first."""
+        """The median duration of a round in seconds. None before the first round."""
         return median(self._rounds) if self._rounds else None
 
     @property
     def grace_seconds(self) -> float:
-        """So long a round waits for strangers."""
+        """How many seconds a round waits for strangers."""
         return GRACE * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
 
     def deadline_seconds(self, size: int, bytes_per_second: float | None = None) -> float:
-        """1.5 times the 90th percentile of the last 20 transfers, for this many bytes; longer for a peer that was measured slower."""
+        """The deadline for this many bytes: 1.5 times the 90th percentile of the last 20 transfers. A peer measured as slower gets more."""
         most, own = MOST * self.first_seconds, size / bytes_per_second if bytes_per_second else 0.0
         usual = self._slow_per_byte() * size if self._per_byte else self.first_seconds / SLACK
         return min(most, max(LEAST_SECONDS, SLACK * usual, SLACK * own))
 
     def speed_of_silence(self, size: int) -> float:
-        """At least so many bytes a second are expected of a peer of whom nothing came: its next deadline is the first one at most."""
+        """The bytes a second that are assumed of a peer from which nothing came. Its next deadline is at most the first one."""
         return SLACK * size / self.first_seconds
 
     def _slow_per_byte(self) -> float:
@@ -138,7 +141,7 @@ SILENT_SHARE = 0.75
 
 @attrs.frozen
 class Obtained:
-    """An update that is here, whole and checked; so long it took to come."""
+    """An update that has come, whole and checked, and how long that took."""
 
     entry: InboxEntry
     decoder: Decoder
@@ -149,7 +152,10 @@ class Obtained:
 
 @attrs.define
 class Obtainer:
-    """`limit` is the most bytes that an update of the own model can have, `own_bytes` is what the last one took."""
+    """Fetches one update.
+
+    `limit` is the most bytes that an update of this model can have. `own_bytes` is the size of the last own update.
+    """
 
     fetcher: Fetcher
     strategies: StrategySet
@@ -164,10 +170,10 @@ class Obtainer:
     strangers: TimeShare = attrs.field(
         default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
     )
-    """Where the metas of those are decoded that were never accepted, or failed since."""
+    """Decodes the metas of peers that were never accepted, or have failed since."""
 
     def believed(self, size: int) -> int:
-        """Of an announced size, as much as may set deadlines."""
+        """An announced size, limited to what may set deadlines."""
         return int(min(size, CREDIBLE * self.own_bytes))
 
     async def obtain_one(
@@ -179,10 +185,10 @@ class Obtainer:
         beside: bool = False,
         transfer: Transfer | None = None,
     ) -> Obtained | None:
-        """One, by its deadline or until `limit` is cancelled; None when nothing whole has come, which the record tells.
+        """Fetch one update, until its deadline or until `limit` is cancelled. None if it did not come whole. The record says why.
 
-        `beside`: no round waits for those that were never accepted, so they have the time that a slow line needs. `transfer` tells
-        meanwhile what has come. Who is cancelled from outside was not waited for, and nothing is noted of the peer.
+        With `beside` no round waits for peers that were never accepted, so these get the time that a slow line needs. `transfer` shows
+        meanwhile what has come. If the fetch is cancelled from outside, nothing is noted about the peer, because nobody waited for it.
         """
         transfer, started = transfer or Transfer(self.limit), self.runtime.clock()
         known_speed = self.attempts.record(entry).bytes_per_second
@@ -222,7 +228,7 @@ class Obtainer:
         return attrs.evolve(obtained, seconds=took, bytes=transfer.bytes, longest_silence=transfer.longest_silence)
 
     def _guess(self, record: PeerRecord, seconds: float, size: int, came: int) -> None:
-        """Of what was cut off: the next deadline is longer, also where nothing came, for a slow line may be silent until its end."""
+        """Estimate the speed of a fetch that was cut off. Its next deadline is longer, even if nothing came: a slow line may be silent."""
         _measure(record, seconds, max(came, round((LEAST_SHARE if came else SILENT_SHARE) * size)))
         if not came and record.bytes_per_second is not None:
             record.bytes_per_second = max(record.bytes_per_second, self.pace.speed_of_silence(size))
@@ -243,7 +249,7 @@ def _measure(record: PeerRecord, seconds: float, size: int) -> None:
 
 @attrs.define(eq=False)
 class BackgroundFetch:
-    """One fetch, from when it was begun until a round has taken what came of it. It keeps a record of its own."""
+    """One fetch, from its beginning until a round has taken its result. It keeps a record of its own."""
 
     entry: InboxEntry
     round_record: RoundRecord
@@ -257,9 +263,11 @@ class BackgroundFetch:
 
 @attrs.define
 class BackgroundFetches:
-    """A round waits for accepted peers as long as a typical transfer takes, for others a moment; the rest is for later rounds.
+    """The fetches that run beside the rounds.
 
-    Under way are at most `most` from strangers and, beside those that a round waits for, as many from accepted peers.
+    A round waits for accepted peers as long as a typical transfer takes, and for strangers only a moment. What comes later is for
+    later rounds. At most `most` fetches from strangers run at once. Beside those that a round waits for, at most `most` from accepted peers
+    run at once.
     """
 
     obtainer: Obtainer
@@ -278,11 +286,14 @@ class BackgroundFetches:
             await trio.sleep_forever()
 
     def busy(self, peer: PeerId) -> bool:
-        """Whether an update of this peer is under way, or has come and was not taken yet."""
+        """Whether an update of this peer is being fetched, or has come and no round has taken it yet."""
         return peer in self._fetches
 
     async def obtain(self, entries: Sequence[InboxEntry], round_record: RoundRecord) -> list[Obtained]:
-        """What has arrived: of these within the time that the round has for them, and of what was begun in earlier rounds."""
+        """Fetch these updates.
+
+        Returns those that come while the round waits, and those that earlier rounds have begun and that have come.
+        """
         sent = [fetch for entry in entries if (fetch := self._send(entry, round_record))]
         began = self.runtime.clock()
         awaited = [fetch for fetch in sent if not fetch.stranger and self._is_timely(fetch.entry.peer)]
@@ -315,7 +326,10 @@ class BackgroundFetches:
         fetch.ended.set()
 
     def _make_room(self) -> bool:
-        """For one more stranger: of those that have had the usual time one gives way, drawn by lot. Else the silent keep all others out."""
+        """Make room for one more stranger. One fetch that has had the usual time is cut off, chosen at random.
+
+        Otherwise silent strangers would keep all others out.
+        """
         strangers = [fetch for fetch in self._under_way() if fetch.stranger]
         if len(strangers) < self.most:
             return True
@@ -334,7 +348,7 @@ class BackgroundFetches:
                     await fetch.ended.wait()
 
     def _silent_at(self, fetch: BackgroundFetch) -> float:
-        """A peer that turns slow, or silent, holds its own update up and no round."""
+        """When this fetch counts as silent. A peer that becomes slow or silent delays its own update, and no round."""
         return fetch.transfer.heard_at + (self.pace.silence_seconds(fetch.entry.peer) or math.inf)
 
     def _patience(self, fetches: Sequence[BackgroundFetch]) -> float:
@@ -345,13 +359,13 @@ class BackgroundFetches:
         return self.pace.deadline_seconds(self.obtainer.believed(fetch.entry.update.bytes))
 
     def _cut_off_late_ones(self) -> None:
-        """Of accepted peers those that were begun last, so that the others can come to an end. Nobody waits for what takes time to end."""
+        """Of accepted peers, cut off the fetches that were begun last, so that the others can finish. Nobody waits for their end."""
         late = [fetch for fetch in self._under_way() if not fetch.stranger]
         for fetch in late[self.most :]:
             fetch.scope.cancel()
 
     def _under_way(self) -> list[BackgroundFetch]:
-        """Also what was cut off and has not ended: a client that blocks keeps its thread."""
+        """The fetches that run, with those that were cut off and have not ended yet: a client that blocks keeps its thread."""
         return [fetch for fetch in self._fetches.values() if not fetch.ended.is_set()]
 
     def _take(self, round_record: RoundRecord) -> list[Obtained]:

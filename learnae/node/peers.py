@@ -1,4 +1,4 @@
-"""What a node remembers of other peers, within bounds: when they were heard, what came of their updates, and how far they are trusted."""
+"""What a node remembers of other peers, within bounds: when they were heard, how their updates turned out, and how far it trusts them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from learnae.node.inbox import Inbox, Key, KnownPeer
 from learnae.records import AnnouncementKind, PeerId, Update
 
 NEWCOMER = 1 / 2
-"""After the first update that was merged, and the least after any."""
+"""The trust after the first merged update, and the least trust after any merged update."""
 GROWTH = 2
 FAILING = 8
-"""A failure divides by this: of who had all trust and turns, one try is lost, and seven turns pass before the next."""
+"""A failure divides the trust by this. So a peer that had all trust is left out for seven turns after a failed one."""
 LEAST = 1 / 16
 LOST = 3
-"""After so many failures in a row there is none left."""
+"""After so many failures in a row no trust is left."""
 DOUBLINGS = 6  # each failure doubles a wait, up to 64 rounds
 
 
@@ -29,12 +29,12 @@ def after_merge(trust: float) -> float:
 
 
 def after_failure(trust: float, failures: int) -> float:
-    """`failures` in a row, with this one."""
+    """The trust after a failure. `failures` counts the failures in a row, with this one."""
     return 0.0 if failures >= LOST or not trust else max(LEAST, trust / FAILING)
 
 
 def waits(last_tried: int | None, failures: int, round_: int) -> bool:
-    """Whether what has failed so often is left alone for now, as the default selector does."""
+    """Whether a peer with so many failures in a row has to wait in this round. The default selector goes by it."""
     return last_tried is not None and 0 <= round_ - last_tried < 1 << min(failures, DOUBLINGS)
 
 
@@ -45,18 +45,18 @@ def _ordered(records: Mapping[PeerId, PeerRecord]) -> OrderedDict[PeerId, PeerRe
 
 @attrs.define
 class Peers:
-    """A record for each peer that was tried or refused. Of too many, the one that is not trusted is forgotten that was noted first."""
+    """A record for each peer that was tried or refused. If there are too many, the oldest record of an untrusted peer is removed."""
 
     capacity: int
     _records: OrderedDict[PeerId, PeerRecord] = attrs.field(factory=OrderedDict, converter=_ordered)
     _changed: set[PeerId] = attrs.field(factory=set)
 
     def get(self, peer: PeerId) -> PeerRecord:
-        """To be read: of a peer without a record, an empty one that is not kept."""
+        """The record of this peer, to be read only. A peer without a record gets an empty one, which is not kept."""
         return self._records.get(peer) or PeerRecord()
 
     def note(self, peer: PeerId) -> PeerRecord:
-        """To be changed: kept, and saved with the next round."""
+        """The record of this peer, to be changed. It is kept, and saved with the next round."""
         record = self._records.setdefault(peer, PeerRecord())
         self._changed.add(peer)
         if len(self._records) > self.capacity:
@@ -91,7 +91,7 @@ class Peers:
         record.ever_accepted, record.trust = True, after_merge(record.trust)
 
     def lose_trust(self, peer: PeerId, failures: int) -> None:
-        """So many in a row have failed by now."""
+        """Lower the trust. So many updates of this peer in a row have failed by now."""
         record = self.note(peer)
         record.trust = after_failure(record.trust, failures)
 
@@ -102,7 +102,7 @@ class Peers:
         return changed
 
     def put_back(self, unsaved: Mapping[PeerId, PeerRecord]) -> None:
-        """Those could not be saved: they count as changed again."""
+        """These records could not be saved. They count as changed again."""
         self._changed.update(peer for peer in unsaved if peer in self._records)
 
     def __len__(self) -> int:
@@ -110,14 +110,14 @@ class Peers:
 
 
 def sightings(inbox: Inbox, changed: Iterable[Key]) -> Iterator[Sighting]:
-    """One for each peer that was heard and is not forgotten again, on the node's own clock."""
+    """A sighting of each peer that was heard and not forgotten since. Its times are on the node's own clock."""
     for peer in dict.fromkeys(peer for peer, _ in changed):
         if (known := inbox.known.get(peer)) and known.entries:
             yield _sighting(peer, known)
 
 
 def on_wall_clock(heard: Iterable[Sighting], now: float) -> list[Sighting]:
-    """The same for people; `now` is on the node's own clock."""
+    """The same sightings, with times on the wall clock, for people. `now` is on the node's own clock."""
     ahead = time.time() - now
     return [attrs.evolve(sighting, at=sighting.at + ahead) for sighting in heard]
 

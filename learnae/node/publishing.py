@@ -1,4 +1,4 @@
-"""Publishes: a snapshot becomes blocks, a number and an announcement. Also tells where the storages are."""
+"""Publishes snapshots: it makes blocks, a number and an announcement of each. It also announces where the storages can be reached."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DROP_SECONDS = 10.0
 
 @attrs.define
 class Publisher:
-    """Writes own updates and sends own announcements. `putting` is the root that is in storage before the history knows it."""
+    """Stores own updates, and sends own announcements. `putting` is a root that is in storage and not yet in the history."""
 
     identity: Identity
     swarm: SwarmIdentity
@@ -49,7 +49,7 @@ class Publisher:
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("encode"), takes_self=True))
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, provisional: bool) -> PublishedUpdate | None:
-        """Put and announce a snapshot; an empty lineage founds one. None when nothing was published (told once).
+        """Store and announce a snapshot. With an empty lineage this founds one. Returns None if nothing was published, and logs it once.
 
         Raises UnavailableError.
         """
@@ -86,24 +86,27 @@ class Publisher:
         await self.drop(published.root)
 
     async def announce(self, body: Body) -> None:
-        """Send anything that has no content, under its next number. Raises UnavailableError."""
+        """Send an announcement without content, under the next number of its kind. Raises UnavailableError."""
         kind = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=0, body=body).kind
         if not self.receiver.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
 
     async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[ConfiguredStrategy[Storage]]) -> bool:
-        """Into all of these storages that are written to, at once; True when at least one has it."""
+        """Put an update into all of these storages that this peer writes to, at once. Returns True if at least one has it."""
         seconds = PUT_SECONDS + sum(len(block.data) for block in blocks) / PUT_BYTES_PER_SECOND
         ready = [storage for storage in storages if storage.writes and self.services.ready(storage)]
         return bool(await self.services.at_once(ready, "putting blocks", seconds, lambda storage: storage.strategy.put(root, blocks)))
 
     async def drop(self, root: Cid) -> None:
-        """Forget a root everywhere; what cannot be dropped now is dropped when the storages are tidied."""
+        """Drop a root in all storages. If one cannot drop it now, a later clean-up does."""
         ready = list(filter(self.services.ready, self.strategies.storages))
         await self.services.at_once(ready, "dropping a root", DROP_SECONDS, lambda storage: storage.strategy.drop(root))
 
     async def _next_number(self, kind: AnnouncementKind) -> int:
-        """On disk before it is used. A key without a past may have had one, in a home that was lost: then others are heard out first."""
+        """The next number, on disk before it is used.
+
+        The key may have a past, in a home that was lost. So a key without a history first listens to what others repeat of it.
+        """
         if kind not in self.receiver.numbers.used:
             await trio.sleep_until(self.listen_first_until)
         numbers, number = self.receiver.numbers, 0
@@ -153,7 +156,10 @@ class Publisher:
             yield spec, encoded
 
     async def _send(self, number: int, body: Body) -> bool:
-        """Whether it was sent, as far as that can be known; not if its number was heard under the own key since it was taken."""
+        """Send it. Returns whether it was sent, as far as that is known.
+
+        It is not sent if its number was heard under the own key since it was taken.
+        """
         announcement = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=number, body=body)
         try:
             message = encode_envelope(self.identity, announcement, encryption=self.swarm.messages)
@@ -174,7 +180,7 @@ class Publisher:
 
 
 def _checked(encoded: Any) -> Encoded:
-    """What others could not read is the codec's mistake, and not found later, when nobody knows whose it was."""
+    """Check what a codec made. If others could not read it, that is found here, where it is clear which codec made the mistake."""
     if not isinstance(encoded, Encoded) or not isinstance(encoded.data, bytes):
         raise TypeError(f"encode() must return an Encoded with bytes, not {type(getattr(encoded, 'data', encoded)).__name__}")
     meta: Any = encoded.meta
@@ -189,7 +195,7 @@ LOOK_SECONDS = 2.0
 
 @attrs.define
 class Heartbeat:
-    """For newcomers on media that keep nothing."""
+    """Announces this peer again and again, for newcomers on media that keep no messages."""
 
     strategies: StrategySet
     services: Services
@@ -208,7 +214,7 @@ class Heartbeat:
                 await self._until_others_than(told)
 
     async def _until_others_than(self, told: dict[str, tuple[str, ...]]) -> None:
-        """A store that has moved is told of soon: until then nobody finds it."""
+        """Wait until the hints change. A storage that has moved is announced soon, because nobody finds it before."""
         await trio.sleep(LOOK_SECONDS)
         while _places(self._hints()) == _places(told):  # noqa: ASYNC110  # plugins are asked for their hints, they do not tell
             await trio.sleep(LOOK_SECONDS)

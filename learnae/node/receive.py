@@ -1,4 +1,4 @@
-"""The path of a message starts here: from bytes on a medium to an entry in the inbox. Each refusal has a reason."""
+"""Receives messages: from bytes on a medium to an entry in the inbox. Each refusal has a reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that
 
 @attrs.frozen
 class Learned:
-    """What hearing has changed since it was last saved."""
+    """What has changed by hearing messages, since it was last saved."""
 
     marks: Mapping[Key, HighWaterMark]
     peers: Mapping[PeerId, PeerRecord]
@@ -39,7 +39,7 @@ class Learned:
 
 @attrs.define
 class Receiver:
-    """Everything that comes in. `on_change(peer, state)` tells watchers. Nothing here touches the disk."""
+    """Takes in every message. `on_change(peer, state)` tells watchers. It does not use the disk."""
 
     own: PeerId
     swarm: bytes
@@ -64,7 +64,7 @@ class Receiver:
     )  # of refused strangers
 
     def hear(self, heard: Heard, medium: str = "") -> bool:
-        """Never raises: whatever comes is taken or counted. True if it was taken."""
+        """Take a message, or count the reason why it is refused. Never raises. Returns True if the message was taken."""
         try:
             self._take(self._open(heard, medium), heard, medium)
         except UpdateRejectedError as rejected:
@@ -74,24 +74,24 @@ class Receiver:
         return True
 
     def said(self, message: bytes) -> InboxEntry | None:
-        """What another peer has said by this message, if it was taken not long ago, and live."""
+        """The announcement in this message of another peer, if the message was taken lately, and live."""
         return self._said.get(message)
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
-        """Where that peer says that its storage of this name can be reached."""
+        """The texts with which that peer says where its storage of this name can be reached."""
         entry = self.inbox.get(peer, AnnouncementKind.PRESENT)
         present = entry.announcement.body if entry else None
         return present.hints.get(storage, ()) if isinstance(present, Present) else ()
 
     def forget(self, peer: PeerId) -> None:
-        """Nothing that this peer has announced is there any more; it is heard again as far as it is admitted."""
+        """Remove everything that this peer has announced. Its later messages are heard, if the peer is still admitted."""
         known = self.inbox.known.get(peer)
         self.inbox.forget(peer)
         if known is not None and known.heard_live:
             self.on_change(peer, "left")
 
     def note_silence(self, rounds: int) -> None:
-        """Tell who has not been heard for more than so many rounds: own ones, or its own where those are longer."""
+        """Report each peer that was not heard for more than so many rounds: own rounds, or those of the peer if they take longer."""
         now = self.runtime.clock()
         for peer, known in self.inbox.known.items():
             if known.silent or self.round - known.heard_round <= rounds:
@@ -101,7 +101,7 @@ class Receiver:
                 self.on_change(peer, "silent")
 
     def take_learned(self) -> Learned:
-        """What is to be saved."""
+        """What has to be saved now."""
         marks = self.inbox.take_changed_marks()
         heard = tuple(sightings(self.inbox, marks))
         learned = Learned(marks, self.peers.take_changed(), self.refusals, tuple(self.proofs), heard)
@@ -109,7 +109,7 @@ class Receiver:
         return learned
 
     def put_back(self, learned: Learned) -> None:
-        """It could not be saved: let it be taken again."""
+        """It could not be saved. The next `take_learned` returns it again."""
         self.inbox.put_back(learned.marks)
         self.peers.put_back(learned.peers)
         self.refusals.update(learned.refusals)
@@ -145,7 +145,7 @@ class Receiver:
             self._said.popitem(last=False)
 
     def _tell(self, reason: str) -> None:
-        """The first message that is refused for a reason, the tenth, the hundredth, ...: whoever sends noise fills no log."""
+        """Log the first message that is refused for a reason, the tenth, the hundredth and so on. So noise does not fill the log."""
         self._refused[reason] += 1
         count = self._refused[reason]
         if count == 10 ** (len(str(count)) - 1):
@@ -213,14 +213,16 @@ KEPT = 1024  # numbers of each kind that were taken and not sent
 
 @attrs.define
 class SequenceNumbers:
-    """`used` is the highest of each kind that was taken, `raised` where this run has leapt to.
+    """The sequence numbers of this peer, and what it hears under its own key.
 
-    A number is taken long before its message is sent: meanwhile the model is encoded and stored. What comes under the own key with that
-    number or a higher one tells that it was used before, so it is not sent any more, nor is what comes under one that was given up ours.
+    `used` is the highest number of each kind that was taken. `raised` is the number of each kind that this run has leapt to.
 
-    Somebody may have kept all that an earlier life of this key has said, and show it again, live and in any order: it ends below the first
-    leap. What comes above a leap was said by who knows of it, so by a second peer with this key. That is told, and this peer pauses. For
-    good it stops for nobody: who has lost several homes may have leapt in one of them too.
+    A number is taken long before its message is sent, because the model is encoded and stored in between. If a message under the own key
+    comes with this number or a higher one, the number was used before. Then it is not sent, and the numbers leap.
+
+    Somebody may have kept all messages of an earlier run under this key, and may show them again, live and in any order. All of these are
+    below the first leap. So a message above a leap comes from a second peer with this key. That is logged, and this peer pauses. It never
+    stops for good, because an earlier run in a lost home may have leapt too.
     """
 
     runtime: Runtime
@@ -233,11 +235,11 @@ class SequenceNumbers:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether nothing must be published now: this identity runs on another machine too."""
+        """Whether this peer must not publish now, because its key is used on another machine too."""
         return self.runtime.clock() < self._until
 
     def take(self, kind: AnnouncementKind, number: int) -> bool:
-        """This number is on disk, and will be sent next. False if another was heard above it meanwhile."""
+        """Take this number, which is on disk, for the next message. Returns False if a higher one was heard meanwhile."""
         if not self.stands(kind, number):
             return False
         self.used[kind] = max(number, self.used.get(kind, 0))
@@ -248,22 +250,25 @@ class SequenceNumbers:
         return True
 
     def stands(self, kind: AnnouncementKind, number: int) -> bool:
-        """Whether nobody has been heard to use it since it was taken: each leap goes beyond all that was taken."""
+        """Whether nobody was heard to use this number since it was taken. Each leap goes beyond all numbers that were taken."""
         return number > self.raised.get(kind, 0)
 
     def send(self, kind: AnnouncementKind, number: int) -> bool:
-        """It is sent now, unless it must not be."""
+        """Mark this number as sent, and return True, unless it must not be sent."""
         if self.elsewhere or not self.stands(kind, number):
             return False
         self._unsent.get(kind, {}).pop(number, None)
         return True
 
     def is_old(self, kind: AnnouncementKind, number: int) -> bool:
-        """Whether a message with this number under the own key would tell nothing, whoever has signed it."""
+        """Whether a message with this number under the own key tells nothing new, whoever has signed it."""
         return number <= self.used.get(kind, 0) and number not in self._unsent.get(kind, {})
 
     def hear(self, kind: AnnouncementKind, number: int, *, backlog: bool) -> None:
-        """What came under the own key. Leaps are drawn: two that are shown the same message must not go on with the same numbers."""
+        """Take in a message under the own key.
+
+        The size of a leap is random, so that two peers with one key do not go on with one number.
+        """
         if self.is_old(kind, number):
             return
         again = kind in self.raised
@@ -275,7 +280,9 @@ class SequenceNumbers:
             self._take_a_pause()
         else:
             self.runtime.log.warning(
-                "identity.raised", kind=kind.name, remedy="nothing if this home is new and its key is not; else see that no other uses it"
+                "identity.raised",
+                kind=kind.name,
+                remedy="nothing, if you gave an old key to a new home; otherwise see that no other machine uses this key",
             )
 
     def _take_a_pause(self) -> None:

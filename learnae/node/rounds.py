@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class MergeBuffers:
-    """One page holds the last adopted model, the `start` of the next merge; the other is free to be written."""
+    """Two pages of memory. One holds the last adopted model, which is the `start` of the next merge. The other is free to be written."""
 
     link: Link
     strategy_states: StrategyStates
@@ -45,11 +45,11 @@ class MergeBuffers:
         self._buffers = frozenset(spec.name for spec in self.link.hello.specs if spec.buffer)
 
     def contains_last_offer(self, snapshot: Snapshot) -> bool:
-        """Only such a snapshot may be merged: a delta that lands two rounds late makes the swarm diverge."""
+        """Whether this snapshot has the last adoption in it. Only such a one may be merged: a difference two rounds late diverges."""
         return self._last_number is None or snapshot.progress.adoption == self._last_number
 
     def local(self, snapshot: Snapshot) -> LocalModel:
-        """The own model for the strategies; the first snapshot of a session is its start."""
+        """The own model, as the strategies get it. The first snapshot of a session is its own `start`."""
         if self._start_page is None:
             self._start_page = 0
             copy_tensors(snapshot.tensors, self.link.page(0))
@@ -63,7 +63,10 @@ class MergeBuffers:
         return self.link.page(self._free)
 
     async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State] | None) -> None:
-        """Offer the free page, wait for the adoption, then commit the strategies' states; None: begin anew. Raises TrainerGoneError."""
+        """Offer the free page, wait for the adoption, then keep the states of the strategies. `states=None` makes them begin anew.
+
+        Raises TrainerGoneError.
+        """
         number = snapshot.progress.adoption + 1
         self._last_number = number
         gain = age - snapshot.progress.age
@@ -98,7 +101,7 @@ shards: 84 % instead of 89 %; docs/decisions/0005).
 
 @attrs.define
 class Rounds:
-    """A round of a peer that has a lineage and stays in it."""
+    """The rounds of a peer that has a lineage and stays in it."""
 
     lineage_state: LineageState
     selection: UpdateSelection
@@ -124,7 +127,7 @@ class Rounds:
             self.fetches.obtainer.own_bytes = round_record.published.bytes
 
     async def exchange(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
-        """Everything after the own publication. Raises TrainerGoneError."""
+        """Do everything that follows the own publication: select, fetch, judge, merge, offer. Raises TrainerGoneError."""
         await trio.sleep(GATHERING * self.patience * (self.pace.round_seconds or 0.0))
         chosen = self._choose(snapshot, round_record)
         obtained = self._of_own_lineage(await self.fetches.obtain(chosen, round_record), round_record)
@@ -140,7 +143,7 @@ class Rounds:
         self._keep_book(obtained, judgements, failure, round_record)
 
     def _of_own_lineage(self, obtained: Sequence[Obtained], round_record: RoundRecord) -> list[Obtained]:
-        """What was begun in an earlier round may have come after this peer has moved."""
+        """Leave out updates of other lineages: a fetch of an earlier round may end after this peer has moved."""
         for item in obtained:
             if item.entry.update.lineage != self.lineage_state.lineage:
                 round_record.failed(item.entry, "fetch", "it came when this peer had moved to another lineage")
@@ -155,7 +158,7 @@ class Rounds:
         return chosen
 
     def _refuse_oversized(self, entry: InboxEntry, round_record: RoundRecord) -> None:
-        """Once for each that is announced, without a look at it."""
+        """Refuse each update that announces too large a size once, without fetching it."""
         record = self.peers.note(entry.peer)
         record.last_tried, record.fetched_number = round_record.round, entry.announcement.number
         self.attempts.failed(entry)
@@ -177,7 +180,7 @@ class Rounds:
         )
 
     async def _merge(self, snapshot: Snapshot, local: LocalModel, accepted: Sequence[Received], round_record: RoundRecord) -> str:
-        """Why nothing was merged, or the empty string."""
+        """Merge. Returns why nothing was merged, or the empty string."""
         if not accepted:
             return "refused"
         try:
@@ -192,7 +195,7 @@ class Rounds:
         return ""
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
-        """The merged model into the free page; its age, and the strategies' new states."""
+        """Write the merged model into the free page. Returns its age and the new states of the strategies."""
         provisional = self.lineage_state.provisional(self.runtime.clock())
         believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, provisional=provisional)
         page = self.buffers.free_page()
@@ -216,7 +219,7 @@ class Rounds:
             round_record.outcome = "merged"
 
     def _measure_newcomer(self, item: Obtained) -> None:
-        """How long strangers take says nothing until one of them is accepted."""
+        """Note how long a peer took, when it is accepted for the first time. Before that, its time says nothing."""
         if not self.peers.trusts(item.entry.peer):
             self.pace.transfer_took(item.seconds, item.bytes)
             self.pace.came_whole(item.entry.peer, item.seconds, item.longest_silence)

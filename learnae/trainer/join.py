@@ -118,8 +118,8 @@ def join(
             swarm.load_state_dict(state)
         undo.pop_all()
     if name is None and settings.swarm.name == SwarmTable().name:
-        swarm_settings.logger.warning(
-            "swarm.unnamed", swarm=settings.swarm.name, advice="all that have no name meet there; give it one: [swarm] name"
+        terms.logger.warning(
+            "swarm.unnamed", swarm=settings.swarm.name, advice="all swarms without a name are this one; name yours: [swarm] name"
         )
     _tell_of(shared, swarm_settings)
     swarm_settings.logger.info("swarm.looking", swarm=settings.swarm.name, home=swarm_settings.home, advice="this may take some seconds")
