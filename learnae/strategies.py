@@ -61,7 +61,7 @@ def signs_nothing(message: bytes) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """What the core hands to every strategy. A strategy uses these, and no globals: then it also works in a simulation."""
+    """What the core gives to every strategy. A strategy uses these, and no globals: then it also works in a simulation."""
 
     home: Path  # a folder for this strategy alone, inside the peer's home; make it before you use it
     meeting: Path  # a folder that all peers of this swarm on this machine share
@@ -92,10 +92,7 @@ class Service(Strategy):
     """A strategy with a connection: a storage or an announcer. The core enters it before its first call, and leaves it after the last.
 
     The core makes several calls at once, and may cancel each. Run blocking code with `context.in_thread`, or derive from `BlockingStorage`
-    or `BlockingAnnouncer`.
-
-    An exception group with one error counts as that error. In a group of several the gravest one counts: first a mistake of the plugin,
-    then an error that the contract of the call allows.
+    or `BlockingAnnouncer`. An exception group counts as its gravest error: a mistake of the plugin before an error that the call allows.
 
     `leaves_machine` is true if the service may reach other machines, and so strangers. A peer starts with such a service only if its file
     has a key, lists peers in `peer.allow`, or says `swarm.open = true`.
@@ -120,10 +117,9 @@ class Service(Strategy):
 
 
 class Storage(Service, ABC):
-    """A store of blocks. Each block is named by its CID.
+    """A store of blocks, which are named by their CIDs. The core computes every CID, and checks every block that a storage delivers.
 
-    The core computes every CID, and checks every block that a storage delivers. A storage gets several calls at once, and calls for blocks
-    that it does not have.
+    A storage gets several calls at once, and calls for blocks that it does not have.
     """
 
     @abstractmethod
@@ -151,16 +147,10 @@ class Storage(Service, ABC):
 
     @abstractmethod
     async def roots(self) -> Sequence[Cid]:
-        """The roots that this peer has put and not dropped, also in earlier runs; each once. The core cleans up with it after a crash.
-
-        Raises UnavailableError.
-        """
+        """The roots that this peer has put and not dropped, each once, with those of earlier runs. Raises UnavailableError."""
 
     def hints(self) -> Sequence[str]:
-        """At most 8 texts of at most 200 characters that tell other peers where this store can be reached.
-
-        The core calls it often, in the event loop: it must not block.
-        """
+        """At most 8 texts, of at most 200 characters, that tell others where this store can be reached. It must not block."""
         return ()
 
 

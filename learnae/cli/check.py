@@ -95,8 +95,8 @@ def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
 def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
     """Check the file, its plugins, its strategies, its entry and its folders. Each is checked even if another one is wrong.
 
-    Without `code` it imports nothing from the file's folder, makes no strategy, and asks nothing outside. Raises only for a file that cannot
-    be read.
+    Without `code` it imports nothing from the file's folder, makes no strategy, and asks nothing outside.
+    Raises ConfigError only for a file that cannot be read.
     """
     document, folder, findings = read(file), file.absolute().parent, Findings()
     problems = findings.problems

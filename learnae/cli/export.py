@@ -273,8 +273,8 @@ def export(home: str | None, root: str | None, out: Path, published: bool, force
     """Write the newest model of the peer in HOME to a safetensors file, or the update ROOT of any peer.
 
     The newest model is the checkpoint of `learnae run`, exact and whole. Without a checkpoint it is the newest published update: the shared
-    tensors, as precise as the codec. HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home
-    under the state folder. Code runs only if you name a TOML file. With a home, no code runs, and no other machine is asked.
+    tensors, as precise as the codec. HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the
+    home under the state folder. Code runs only if you name a TOML file. With a home, no code runs, and no other machine is asked.
     """
     from learnae.cli.homes import home_and_rest
 

@@ -104,8 +104,8 @@ peer = click.argument("peer", required=False, metavar="PEER")
 def deny(home: str | None, peer: str | None) -> None:
     """Let the peer in HOME ignore PEER, until `learnae allow`. A peer that runs does so from its next round on.
 
-    PEER is a whole key, or at least 4 digits of the beginning of a key that was heard. HOME is a peer's folder or its TOML file. Without HOME
-    it is learnae.toml in this folder, or else the home under the state folder.
+    PEER is a whole key, or at least 4 digits of the beginning of a key that was heard. HOME is a peer's folder or its TOML file. Without
+    HOME it is learnae.toml in this folder, or else the home under the state folder.
     """
     for line in order_deny(home, peer):
         print_result(line)
@@ -129,8 +129,8 @@ def allow(home: str | None, peer: str | None) -> None:
 def rejoin(home: str | None, lineage: str | None) -> None:
     """Let the peer in HOME leave its lineage for LINEAGE, or for another one that it hears.
 
-    The peer gives up its own model, and takes one of that lineage. LINEAGE has 16 hexadecimal digits, as `learnae status` shows them. HOME is
-    a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder.
+    The peer gives up its own model, and takes one of that lineage. LINEAGE has 16 hexadecimal digits, as `learnae status` shows them.
+    HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder.
     """
     for line in order_rejoin(home, lineage):
         print_result(line)

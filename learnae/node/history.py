@@ -1,4 +1,4 @@
-"""What a peer remembers between runs: sequence numbers, peers, own updates, rounds, verdicts, states of strategies, and orders of its user."""
+"""What a peer remembers between runs: numbers, peers, own updates, rounds, verdicts, states of strategies, and orders of its user."""
 
 from __future__ import annotations
 
