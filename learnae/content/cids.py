@@ -1,4 +1,4 @@
-"""Content identifiers: CIDv1, sha2-256, raw or dag-cbor. Nothing else is ever made or believed."""
+"""Content identifiers: CIDv1, sha2-256, raw or dag-cbor. Nothing else is made or accepted."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def cid_bytes(cid: Cid) -> bytes:
 
 
 def cid_text(data: object) -> Cid:
-    """The CID in what must be its 36 bytes. Raises UpdateRejectedError if it is none of ours."""
+    """The CID that these 36 bytes stand for. Raises UpdateRejectedError if it is none of our form."""
     if not isinstance(data, bytes) or len(data) != CID_BYTES or not data.startswith((RAW, DAG)):
         raise UpdateRejectedError("cid", "not 36 bytes of a CIDv1 with sha2-256")
     return _text(data)
 
 
 def parse_cid(text: object) -> Cid:
-    """The CID in what must be its text, exactly as we would write it. Raises UpdateRejectedError."""
+    """The CID that this text stands for. Raises UpdateRejectedError unless the text is exactly as we would write it."""
     if not isinstance(text, str) or len(text) != _TEXT_LENGTH:
         raise UpdateRejectedError("cid", "not the base32 text of a CIDv1 with sha2-256")
     try:
@@ -57,9 +57,9 @@ def parse_cid(text: object) -> Cid:
 
 
 def check(block: Block) -> bool:
-    """Whether a block is within the size bound and has the CID that it is named by.
+    """Whether a block has at most 512 KiB, and whether its CID is the hash of its bytes.
 
-    A sound block remembers it: both the storage that reads from a disk and the core ask, and hashing is most of what fetching costs.
+    A good block remembers that. Both a storage and the core check it, and hashing is most of the cost of fetching.
     """
     if block.sound:
         return True

@@ -12,24 +12,24 @@ from learnae.records import BLOCK_BYTES
 
 
 class Encryption(Protocol):
-    """Seals bytes so that members of a swarm alone can open them; equal bytes are sealed alike, and keep equal CIDs.
+    """Encrypts bytes so that only members of a swarm can read them. Equal bytes give equal ciphertext, and so equal CIDs.
 
-    Roots and parts are never sealed: they hold links only.
+    Roots and parts are not encrypted, because they hold links only.
     """
 
     @property
     def overhead(self) -> int:
-        """How many bytes longer the sealed form is; 0 if nothing is sealed."""
+        """How many bytes the ciphertext is longer. 0 without encryption."""
 
     def seal(self, data: bytes | memoryview) -> bytes:
-        """The sealed form of these bytes, of which there is at least one."""
+        """Encrypt at least one byte."""
 
     def open(self, data: bytes) -> bytes:
-        """What was sealed. Raises UpdateRejectedError("seal") for bytes that were not sealed with this key."""
+        """Decrypt. Raises UpdateRejectedError("seal") for bytes that were not encrypted with this key."""
 
 
 class NoEncryption:
-    """The seal of an open swarm: changes nothing."""
+    """The encryption of an open swarm. It changes nothing."""
 
     overhead = 0
 
@@ -41,7 +41,7 @@ class NoEncryption:
 
 
 class AesSiv:
-    """AES-256-SIV (RFC 5297): the same bytes are always sealed alike, and that they are alike is all that a stranger learns of them."""
+    """AES-256-SIV (RFC 5297). Equal bytes give equal ciphertext. A stranger learns only that they are equal."""
 
     KEY_BYTES = 64
     overhead = 16

@@ -134,14 +134,14 @@ _BODIES: Mapping[AnnouncementKind, tuple[type[Body], tuple[Field, ...]]] = {
 
 
 def dump_body(kind: AnnouncementKind, body: Body) -> dict[int, Any]:
-    """The fields by number. Raises whatever a value of a wrong type raises."""
+    """The fields of a body by their numbers. Raises any exception for a value of a wrong type."""
     _, fields = _BODIES[kind]
     values = ((field, getattr(body, field.name)) for field in fields)
     return {field.number: field.wire.dump(value) for field, value in values if not (field.optional and value in _NOTHING)}
 
 
 def load_body(kind: AnnouncementKind, numbers: Mapping[Any, Any]) -> Body:
-    """The body in these fields; numbers that version 1 does not know are ignored. Raises UpdateRejectedError."""
+    """The body in these fields. Numbers that version 1 does not know are ignored. Raises UpdateRejectedError."""
     cls, fields = _BODIES[kind]
     values = {field.name: field.wire.load(numbers[field.number], field.name) for field in fields if _there(field, numbers)}
     return cls(**values)
@@ -172,7 +172,7 @@ _SWARM_HEAD = bytes([_SWARM, 0x40 | SWARM_BYTES])  # the key, and the header of 
 
 @attrs.frozen
 class OpenedEnvelope:
-    """A verified announcement; two of one (peer, kind, number) with different digests prove equivocation."""
+    """A verified announcement. Two with the same peer, kind and number, and different digests, prove equivocation."""
 
     announcement: Announcement
     digest: bytes  # sha256 of the payload
@@ -187,9 +187,10 @@ def encode_envelope(
     encryption: Encryption | None = None,
     seal: Encryption | None = None,
 ) -> bytes:
-    """Sign an announcement and seal it, in at most `limit` bytes: if it must, an update goes without its sketch, a `present` with less.
+    """Sign an announcement, and encrypt it if the swarm is private. The result has at most `limit` bytes.
 
-    Raises ValueError for one that others would refuse, or that is too large even so. `seal` is what `encryption` was called before 0.2.
+    If it would be longer, an update goes without its sketch, and a `Present` with fewer hints. Raises ValueError for an announcement that
+    other peers would refuse, or that is too large even so.
     """
     if seal is not None:
         both = encryption is not None
@@ -210,11 +211,11 @@ def decode_envelope(
     admit: Callable[[PeerId], None] = lambda peer: None,
     old: Callable[[Announcement, bytes], bool] = lambda announcement, digest: False,
 ) -> OpenedEnvelope:
-    """Open a message that anybody may have written; the signature, the dearest check, comes last.
+    """Open a message that anybody may have written. The signature is checked last, because that costs most.
 
-    `admit` is told whose it claims to be, and may raise UpdateRejectedError. Before it nothing is decoded: what is refused until then, of
-    other swarms and kinds, costs no more than noise does.
-    What is `old`, by what it says and its digest, is not verified.
+    `admit` gets the key that the message claims to come from, and may raise UpdateRejectedError. Before that nothing is decoded. So
+    messages of other swarms and kinds cost no more than noise.
+    A message that is `old`, by its claims and its digest, is not verified.
     Raises UpdateRejectedError: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid"
     or "signature".
     """

@@ -1,7 +1,7 @@
 """A peer's home, locked by the peer that uses it.
 
-The lock is `flock` on `home/lock`. It belongs to the open file, which trainer and node share: it lives while either process lives,
-and no crash leaves it behind. The file names the processes that hold it.
+The lock is `flock` on `home/lock`. It belongs to the open file, which trainer and node share. It lasts while either process lives, and no
+crash leaves it behind. The file names the processes that hold the lock.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _LOCK_BYTES = 4096
 
 @attrs.define
 class Home:
-    """The folder of one peer, locked until `close`. Also a context manager."""
+    """The home of one peer, locked until `close`. It is also a context manager."""
 
     path: Path
     lock_fd: int  # -1 once closed. Hand it to a child by `subprocess.Popen(..., pass_fds=[home.lock_fd])`
 
     @classmethod
     def inherit(cls, path: Path, fd: int) -> Home:
-        """The same home in a child that was handed the descriptor. Raises ConfigError if that does not hold this home's lock."""
+        """The same home in a child process that has inherited the descriptor. Raises ConfigError if that does not hold this lock."""
         try:
             with open_home(path) as folder:
                 is_its_lock = _is_file_of(fd, folder)
@@ -64,7 +64,7 @@ class Home:
             pass
 
     def close(self) -> None:
-        """Let go of the lock; another process that holds it keeps it."""
+        """Release the lock. Another process that shares it keeps it."""
         if self.lock_fd >= 0:
             os.close(self.lock_fd)  # never LOCK_UN: that would unlock it for the other process too
             self.lock_fd = -1
@@ -77,7 +77,10 @@ class Home:
 
 
 def claim(path: Path, *, wait_seconds: float = 0) -> Home:
-    """Make and lock this home, waiting `wait_seconds` for another peer to leave it. Raises ConfigError with the pid of who is in it."""
+    """Make this home, if it is missing, and lock it. Waits `wait_seconds` for another peer to leave it.
+
+    Raises ConfigError with the number of the process that uses it.
+    """
     _make_folder(path)
     deadline = time.monotonic() + wait_seconds
     while (home := _try_claim(path)) is None:
@@ -88,7 +91,7 @@ def claim(path: Path, *, wait_seconds: float = 0) -> Home:
 
 
 def claim_free(parent: Path) -> Home:
-    """Make and lock the first of `parent/peer-1`, `parent/peer-2`, ... that nobody uses. Raises ConfigError."""
+    """Lock the first of `parent/peer-1`, `parent/peer-2`, ... that nobody uses, and make it if it is missing. Raises ConfigError."""
     for number in range(1, _MOST_HOMES + 1):
         path = parent / f"peer-{number}"
         _make_folder(path)
@@ -98,7 +101,7 @@ def claim_free(parent: Path) -> Home:
 
 
 def holders(path: Path) -> tuple[int, ...]:
-    """The living processes that the lock of this home names: who is in it, if it is locked."""
+    """The living processes that the lock of this home names. If it is locked, they hold it."""
     try:
         with open_home(path, looking=True) as folder, os.fdopen(folder.open(LOCK), "rb") as file:
             whole_lines = file.read(_LOCK_BYTES).rpartition(b"\n")[0]
@@ -134,7 +137,7 @@ def _lock(folder: HomeFolder) -> Home | None:
 
 
 def _name(fd: int, pids: Collection[int]) -> None:
-    """Who holds the lock. Only they: a node that dies and dies again must not let the file grow."""
+    """Write the processes that hold the lock into it, and no others. So a node that dies again and again does not let the file grow."""
     os.ftruncate(fd, 0)
     os.pwrite(fd, "".join(f"{pid}\n" for pid in sorted(pids)).encode(), 0)
 

@@ -1,4 +1,4 @@
-"""A peer's Ed25519 key, kept in a small file that only its owner can read; and the peers that are admitted."""
+"""A peer's Ed25519 key, in a small file that only its owner can read, and the list of peers that are admitted."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _FILE = re.compile(r"[0-9a-f]{64}\n")  # the seed: 64 hexadecimal digits and a l
 
 @attrs.frozen
 class Identity:
-    """Signs as one peer."""
+    """The key pair of one peer. It signs as this peer."""
 
     _key: Ed25519PrivateKey = attrs.field(repr=False)
     peer: PeerId
 
     @classmethod
     def generate(cls, seed: bytes | None = None) -> Identity:
-        """A new identity; the same 32 bytes of seed always give the same one."""
+        """Make an identity. The same 32 bytes of seed always give the same one."""
         key = Ed25519PrivateKey.from_private_bytes(secrets.token_bytes(SEED_BYTES) if seed is None else seed)
         return cls(key, PeerId(key.public_key().public_bytes_raw().hex()))
 
     @classmethod
     def load_or_create(cls, path: Path) -> Identity:
-        """The identity in this file, made if there is none. Raises ConfigError for a file that is damaged or that others may read.
+        """The identity in this file. It is made if there is no file. Raises ConfigError if the file is damaged, or if others may read it.
 
-        It is for whoever lives in a home of his own. Whoever only looks takes `read`, which makes nothing.
+        Use it for the own home. To look into a home, use `read`, which makes nothing.
         """
         try:
             if opening.look(path) is None:
@@ -57,7 +57,7 @@ class Identity:
 
     @classmethod
     def read(cls, folder: HomeFolder) -> Identity | None:
-        """The identity of an open home, None where it has none yet. Makes nothing. Raises ConfigError as `load_or_create`, and OSError."""
+        """The identity of an open home, or None if it has none yet. Makes nothing. Raises ConfigError as `load_or_create`, and OSError."""
         try:
             descriptor = folder.open(KEY, links=None, secret=True)  # several names: see `_read`
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class Identity:
             return cls.generate(_seed(file, folder.path / KEY))
 
     def sign(self, message: bytes) -> bytes:
-        """The 64 bytes of the signature."""
+        """Sign this message. Returns the 64 bytes of the signature."""
         return self._key.sign(message)
 
     def sign_for_plugin(self, message: bytes) -> bytes:
@@ -78,7 +78,7 @@ class Identity:
 
 
 def verify(peer: PeerId, signature: bytes, message: bytes) -> bool:
-    """Whether this peer signed this message. Never raises, whatever it is given as signature or key."""
+    """Whether this peer signed this message. Never raises, even for a malformed key or signature."""
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(peer)).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -96,7 +96,7 @@ def identity_in(home: Path, *, looking: bool = False) -> Identity | None:
 
 
 def write_secret(path: Path, line: str) -> None:
-    """Make this file with a key in it, which only its owner may read. Raises ConfigError, also if it is there."""
+    """Write a key to a new file that only its owner may read. Raises ConfigError, also if the file is there already."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(line)
@@ -109,7 +109,7 @@ def write_secret(path: Path, line: str) -> None:
 
 
 def _create(path: Path) -> None:
-    """Whole or not at all; where two processes create it, one file wins and both read that."""
+    """Create the file, whole or not at all. If two processes do so at once, one file wins, and both read it."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -151,13 +151,13 @@ def _keys(names: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen
 class Admission:
-    """Peers are named by their whole keys, since the beginning of one can be forged. No allowed peer named: everyone is allowed."""
+    """Which peers are heard. They are named by whole keys, because the beginning of a key can be forged. Without a list all are allowed."""
 
     allow: frozenset[str] = attrs.field(default=frozenset(), converter=_keys)
     deny: frozenset[str] = attrs.field(default=frozenset(), converter=_keys)
 
     def refuses(self, peer: PeerId) -> str | None:
-        """Why this verified peer is not heard: "denied", which wins, or "not-allowed"; None if it is heard."""
+        """Why this verified peer is not heard: "denied" (which counts first) or "not-allowed". None if it is heard."""
         if peer in self.deny:
             return "denied"
         return "not-allowed" if self.allow and peer not in self.allow else None

@@ -1,4 +1,4 @@
-"""A swarm by its name, and by its key where it is private. Peers with the same name and key meet."""
+"""A swarm is known by its name, and by its key if it is private. Peers with the same name and key meet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHECK_BYTES = 3  # with the key 35 bytes: 56 letters and digits, nothing left o
 
 @attrs.frozen(eq=False)
 class SwarmKey:
-    """The key of a private swarm. Only `text` shows it: neither its repr nor an error does."""
+    """The key of a private swarm. Only `text` shows it. Neither the repr nor an error does."""
 
     _secret: bytes = attrs.field(repr=False)
 
@@ -33,7 +33,7 @@ class SwarmKey:
 
     @classmethod
     def parse(cls, text: str) -> SwarmKey:
-        """The key in this line; spaces around it and upper case do no harm. Raises ValueError, which tells nothing of the text."""
+        """Read the key in this line. Spaces around it and upper case do not matter. Raises ValueError, which shows nothing of the line."""
         body = text.strip().lower()
         if not body:
             raise ValueError("is empty")
@@ -52,14 +52,14 @@ class SwarmKey:
         return PREFIX + base64.b32encode(self._secret + _check(self._secret)).decode().lower()
 
     def derive(self, length: int, *purpose: str) -> bytes:
-        """`length` bytes for this purpose alone, by HKDF-SHA256 (RFC 5869)."""
+        """Derive `length` bytes for this purpose only, by HKDF-SHA256 (RFC 5869)."""
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
         return HKDF(SHA256(), length, salt=None, info=framed(word.encode() for word in purpose)).derive(self._secret)
 
     def secret(self) -> bytes:
-        """The bytes themselves, for what may never leave this process."""
+        """The bytes of the key. They must not leave this process."""
         return self._secret
 
 
@@ -99,14 +99,14 @@ def channel(swarm: bytes) -> str:
 
 @attrs.frozen
 class SwarmIdentity:
-    """One swarm as its members know it. Without a key it is open: nothing is sealed, and whoever knows the name knows all."""
+    """One swarm, as its members know it. Without a key it is open: nothing is encrypted, and anybody who knows the name can take part."""
 
     name: str
     key: SwarmKey | None = None
 
     @cached_property
     def id(self) -> bytes:
-        """16 bytes; two peers show the same ones if they have both name and key in common."""
+        """The id of the swarm, 16 bytes. Two peers have the same id if they have the same name and key."""
         return swarm_id(self.name, self.key.secret() if self.key else None)
 
     @property
@@ -115,20 +115,20 @@ class SwarmIdentity:
 
     @cached_property
     def blocks(self) -> Encryption:
-        """For data and meta."""
+        """The encryption of data and meta."""
         return self._encryption("blocks")
 
     @cached_property
     def messages(self) -> Encryption:
-        """For announcements."""
+        """The encryption of announcements."""
         return self._encryption("messages")
 
     def secret(self, purpose: str) -> bytes | None:
-        """32 bytes for this purpose of a strategy, the same for all members; None in an open swarm."""
+        """A key of 32 bytes for this purpose of a strategy, the same for all members. None in an open swarm."""
         return self.key.derive(SECRET_BYTES, "learnae/secret/1", self.name, purpose) if self.key else None
 
     def alias(self, name: str) -> bytes:
-        """What stands outside for this name of a member or of what it sends: in a private swarm only members can tell whose it is."""
+        """The outside name of a member, or of something that it sends. In a private swarm only members can tell whose it is."""
         if self.key is None:
             return name.encode()
         return hmac.digest(self.key.derive(SECRET_BYTES, "learnae/alias/1", self.name), name.encode(), "sha256")

@@ -1,10 +1,10 @@
-"""The messages between a trainer and its node, and how they travel: as lines of JSON, strict, and bounded in length.
+"""The messages between a trainer and its node. They travel as lines of JSON, which are strict and bounded in length.
 
-Slots and pages. The trainer copies its model into a *slot* and names it in a Snapshot; from then on the slot is the node's until the node
-releases it. The node writes a merged model into one of two *pages* and names page and slot in a MergeResult; the trainer then does
-`parameter += page - slot` (or copies the page, bit for bit, when nothing moved since), and names the number that it has adopted.
-Buffers are never added to: where the page differs from the slot they are assigned, integers of a merged model as counters that only grow.
-At most one offer is outstanding. The node holds the slot of its offer until the offer is adopted.
+The trainer copies its model into a *slot*, and names the slot in a Snapshot. From then on the slot belongs to the node, until the node
+releases it. The node writes a merged model into one of two *pages*, and names page and slot in a MergeResult. The trainer then computes
+`parameter += page - slot`, and answers with the number that it has adopted. If the model has not changed since the snapshot, it copies the
+page bit for bit. Buffers are assigned where the page differs from the slot, never added to. Integers of a merged model count as counters,
+which only grow. At most one offer is open. The node keeps the slot of its offer until the offer is adopted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAGES = 2
 
 @attrs.frozen
 class TrainerProgress:
-    """Where the trainer's model stands. Lineage and age belong to the model, not to the home."""
+    """How far the trainer's model has come. Lineage and age belong to the model, not to the home."""
 
     adoption: int  # the last adopted offer of this trainer run, 0 at first
     lineage: bytes  # 8 bytes, or empty: the model has none yet
@@ -85,7 +85,7 @@ class MergeResult:
 
 
 class TrainerGoneError(Exception):
-    """The trainer has ended or closed the link: leave."""
+    """The trainer has ended, or has closed the link. The node has to leave."""
 
 
 class Link(Protocol):
@@ -119,7 +119,7 @@ TRACE = 8000
 
 @attrs.frozen
 class Quarantined:
-    """A strategy that hung: this node does not call it in so many rounds."""
+    """A strategy that hung. The node does not call it for so many rounds."""
 
     label: str
     rounds: int
@@ -144,7 +144,7 @@ class Start:
 
 @attrs.frozen
 class Taken:
-    """Trainer: this slot holds a snapshot and is yours. A trainer that was interrupted may say it again, with the same number."""
+    """From the trainer: this slot holds a snapshot, and is yours. An interrupted trainer may send it again, with the same number."""
 
     slot: int
     progress: TrainerProgress
@@ -153,26 +153,26 @@ class Taken:
 
 @attrs.frozen
 class Adopted:
-    """Trainer: the model contains this offer."""
+    """From the trainer: the model contains this offer."""
 
     number: int
 
 
 @attrs.frozen
 class Want:
-    """Node: hand over a snapshot as soon as one is due. The first one says that the node is up."""
+    """From the node: hand over a snapshot as soon as one is due. The first one also says that the node is up."""
 
 
 @attrs.frozen
 class Release:
-    """Node: this slot is yours again."""
+    """From the node: this slot is yours again."""
 
     slot: int
 
 
 @attrs.frozen
 class Report:
-    """Node: a round has ended."""
+    """From the node: a round has ended."""
 
     report: RoundReport
     outages: Mapping[str, str] = attrs.field(factory=dict)  # what does not work now, with the cause
@@ -180,7 +180,7 @@ class Report:
 
 @attrs.frozen
 class Failed:
-    """Node: the reason why I am about to end."""
+    """From the node: the reason why it is about to end."""
 
     text: str
     problems: tuple[Problem, ...] = ()
@@ -241,7 +241,7 @@ _MESSAGE: Any = Message  # a union, which mypy does not take for a type
 
 
 class GarbledError(Exception):
-    """The other side said something that it cannot have meant: end it and start again."""
+    """The other side has sent something that makes no sense. It is ended and started again."""
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""Joining: a trainer whose model has no lineage adopts the model of one, or founds one (docs/design.md, "Joining, founding, splitting")."""
+"""Joining: a peer whose model has no lineage adopts the model of one, or founds one (docs/design.md, "Joining, founding, splitting")."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Leads = Callable[[Collection[PeerId], Collection[bytes]], Sequence[SearchLead]]
 
 @attrs.define
 class LineageAdoption:
-    """`left_behind` is the own newest update of an earlier run: one more candidate for a trainer that starts without a lineage."""
+    """Finds and adopts models of a lineage. `left_behind` is the newest own update of an earlier run: one more candidate to adopt."""
 
     lineage_state: LineageState
     selection: UpdateSelection
@@ -54,7 +54,7 @@ class LineageAdoption:
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("join"), takes_self=True))
 
     def candidates(self, lineage: bytes, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
-        """Whose model of that lineage may be adopted: live ones first, in random order; then what was left behind, the own newest first."""
+        """The models of that lineage that may be adopted: live ones first, at random, then those left behind, the own newest first."""
         entries = self._allowed(self.selection.of_lineage(lineage) if announced is None else announced)
         self._rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.lineage_state.rules.fresh:
@@ -62,15 +62,15 @@ class LineageAdoption:
         return sorted(entries, key=lambda entry: (entry.backlog, self._failures(entry)))
 
     def live_candidates(self, lineage: bytes, round_: int, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
-        """The same for a peer that has a lineage: of those that are there now."""
+        """The same for a peer that has a lineage: only models of peers that are there now."""
         entries = self._allowed(self.selection.fresh(lineage, round_, announced))
         self._rng.shuffle(entries)
         return sorted(entries, key=self._failures)
 
     def leads(self, among: Iterable[Support], entries_of: Callable[[bytes, Sequence[InboxEntry]], list[InboxEntry]]) -> list[SearchLead]:
-        """Those of these lineages of which there are models to try, as many as are looked for at once.
+        """Those of these lineages that have models to try, as many as are looked for at once.
 
-        The ones that were missed before come last. Of equals, those come last all of whose peers have failed: lineages cost nothing.
+        Lineages that were missed before come last. Among equals, those come last whose peers have all failed: anybody can invent some.
         """
         announced = self.selection.by_lineage()
 
@@ -85,7 +85,7 @@ class LineageAdoption:
         return LineageSearch(self.obtainer, round_record, self.runtime.clock, beside, self.obtainer.pace.first_seconds, self._unsure)
 
     async def find(self, search: LineageSearch, leads: Sequence[SearchLead]) -> tuple[bytes, list[Obtained]] | None:
-        """Of the best of these lineages that has any: three models, five if they disagree, or what could be had. None if nothing came."""
+        """Models of the best of these lineages that has any: three, or five if they disagree, or as many as came. None if nothing came."""
         try:
             found = await search.run(leads)
         finally:
@@ -127,7 +127,7 @@ class LineageAdoption:
     async def adopt_one(
         self, lineage: bytes, obtained: list[Obtained], snapshot: Snapshot, round_record: RoundRecord, outcome: str
     ) -> bool:
-        """The medoid of these; False when none can be adopted, which is a miss like any other. Raises TrainerGoneError."""
+        """Adopt the medoid of these models. Returns False if none can be adopted, which counts as a miss. Raises TrainerGoneError."""
         local = self.buffers.local(snapshot)
         while obtained:
             chosen = await self.runtime.in_decoding_thread(medoid, obtained)
@@ -147,7 +147,7 @@ class LineageAdoption:
         return not await self.runtime.in_decoding_thread(agree, obtained, len(self._announced(lineage)))
 
     async def _write(self, chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int) -> tuple[str, str] | None:
-        """Where and why this model cannot be adopted, or None."""
+        """Write this model to the page. Returns where and why it cannot be adopted, or None."""
         try:
             written = await self.runtime.in_decoding_thread(write_model, chosen, obtained, local, age, self.buffers.free_page())
         except PluginError as error:
@@ -220,9 +220,9 @@ LONGEST_TRYING = 2
 
 @attrs.define
 class Joining:
-    """For a newcomer, and for a founder whose model shall come from others: it goes on to say for whom it waits.
+    """Joins a newcomer to a swarm. A founder whose model must come from others logs again and again for which peers it waits.
 
-    Who hears live peers, but can have none of their models, tries again for `trying_seconds` before it founds a lineage.
+    A newcomer may hear live peers, and yet get none of their models. Then it tries again for `trying_seconds` before it founds a lineage.
     """
 
     lineage_state: LineageState
@@ -235,7 +235,7 @@ class Joining:
     listening_since: float = math.inf
 
     async def join(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
-        """Adopt what is announced, else found a lineage; False while still listening. Raises TrainerGoneError."""
+        """Adopt an announced model, or else found a lineage. Returns False while it still listens. Raises TrainerGoneError."""
         still = self.lineage_state.rules.wait_seconds - self._listened_for
         if still > snapshot.progress.step_seconds:
             return False
@@ -255,7 +255,7 @@ class Joining:
         return await self._found(snapshot, round_record)
 
     def resume(self, lineage: bytes, stored: tuple[bytes, int, float]) -> None:
-        """The trainer brought a lineage along; whoever does not know for how long is established."""
+        """The trainer came with a lineage. If it is not known for how long the peer was in it, the peer counts as established."""
         if stored[0] == lineage:
             self.lineage_state.settle(lineage, self.runtime.clock(), rounds=stored[1], seconds=stored[2])
         else:

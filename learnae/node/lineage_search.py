@@ -29,7 +29,7 @@ LONGEST_REST = 4  # each miss doubles the rest, up to 16 rounds
 
 @attrs.define
 class SearchMisses:
-    """Lineages none of whose models came when they were looked for: how often, and in which round the last time."""
+    """The lineages of which no model came: how often that was, and in which round the last time."""
 
     _missed: dict[bytes, tuple[int, int]] = attrs.field(factory=dict)
 
@@ -37,11 +37,11 @@ class SearchMisses:
         self._missed[lineage] = self.times(lineage) + 1, round_
 
     def forget(self, lineage: bytes) -> None:
-        """One came."""
+        """A model of this lineage came: it is no miss any more."""
         self._missed.pop(lineage, None)
 
     def keep(self, lineages: Collection[bytes]) -> None:
-        """Of all others nothing is remembered: whoever invents lineages fills no memory."""
+        """Keep only the misses of these lineages, so that invented lineages do not fill the memory."""
         self._missed = {lineage: missed for lineage, missed in self._missed.items() if lineage in lineages}
 
     def times(self, lineage: bytes) -> int:
@@ -54,7 +54,7 @@ class SearchMisses:
 
 @attrs.frozen
 class SearchLead:
-    """A lineage, whose models of it to try first, and how well it is supported."""
+    """A lineage to look for, the models to try in order, and its support."""
 
     lineage: bytes
     entries: Sequence[InboxEntry]
@@ -63,7 +63,7 @@ class SearchLead:
 
 @attrs.define(eq=False)
 class _Fetch:
-    """One model, on its way until it has `ended`."""
+    """The fetch of one model. It runs until it has `ended`."""
 
     began: float
     transfer: Transfer
@@ -82,9 +82,9 @@ class _Fetch:
 
 @attrs.define(eq=False)
 class _Lane:
-    """What is fetched of one lineage, and when it was begun; `came_after` so many seconds the first came.
+    """The fetches of one lineage, and when they were begun. `came_after` is how many seconds later the first model came.
 
-    So many models are `wanted`, and none is begun after `until`.
+    `wanted` is the number of models. No fetch is begun after `until`.
     """
 
     lead: SearchLead
@@ -120,12 +120,15 @@ async def _sure(lineage: bytes, obtained: Sequence[Obtained]) -> bool:
 
 @attrs.define
 class LineageSearch:
-    """Once, for leads in the order of preference: of the first as many models as a medoid needs, of the others one, and more of the best.
+    """One search, for leads in the order of preference.
 
-    What has come waits for a lineage before it of more support until that fails, for one of no more support as long again as it took.
-    In each lineage another model is begun when one is silent, or takes twice as long as the first that came: for those nobody waits,
-    but what comes of them is taken. `seconds`: so long a fetch has before anything was measured. `unsure` says of three whether more are
-    wanted, as many as outvote two.
+    It fetches as many models of the first lead as a medoid needs, and one of each other.
+
+    Of the best lineage that came it then fetches more. A lineage that has come waits for one before it. If that has more support, it waits
+    until it fails. If not, it waits as long again as its own model took. In each lineage another fetch is begun when one is silent, or
+    takes twice as long as the first. Nobody waits for such a slow one, but its model is taken if it comes.
+
+    `seconds` is the time for a fetch before anything was measured. `unsure` says of three models whether more are wanted, to outvote two.
     """
 
     obtainer: Obtainer
@@ -139,7 +142,7 @@ class LineageSearch:
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self, leads: Iterable[SearchLead]) -> FoundLineage | None:
-        """What came of the best of them; None if nothing did."""
+        """Search. Returns the models of the best lineage that came, None if none came."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self.add(leads)
@@ -158,13 +161,13 @@ class LineageSearch:
         return FoundLineage(best.lead.lineage, sorted(best.obtained[: best.wanted], key=lambda item: best.tried.index(item.entry)))
 
     async def _want(self, lane: _Lane, count: int) -> None:
-        """Until so many have come, or no more are waited for."""
+        """Fetch until so many models have come, or none is waited for any more."""
         lane.wanted, lane.until = count, self.clock() + BEGINNING * self.seconds
         self._tell()
         await self._until(lambda: self._complete(lane))
 
     def add(self, leads: Iterable[SearchLead]) -> None:
-        """Look for these too, as far as there is room, and while it is not clear which it will be."""
+        """Look for these lineages too, as far as there is room, and as long as no lineage is chosen."""
         if self._nursery is None:
             return
         for lead in leads:
@@ -176,17 +179,17 @@ class LineageSearch:
 
     @property
     def _room(self) -> bool:
-        """For one more at once, and in all: a search has an end."""
+        """Whether there is room for one more, at once and in all. So a search has an end."""
         return len(self._lanes) < MOST_LANES and sum(not lane.ended for lane in self._lanes) < LANES
 
     @property
     def lineages(self) -> set[bytes]:
-        """Those that are looked for; of more than there was room for, the first."""
+        """The lineages that are looked for. If there was no room for all, they are the first."""
         return {lane.lead.lineage for lane in self._lanes}
 
     @property
     def tried(self) -> set[PeerId]:
-        """Whose models were looked for."""
+        """The lineages of which models were looked for."""
         return {entry.peer for lane in self._lanes for entry in lane.tried}
 
     @property
@@ -223,7 +226,7 @@ class LineageSearch:
         self._tell()
 
     def _slot(self, lane: _Lane) -> float:
-        """So many seconds at most until another model of it may be begun; 0 if now."""
+        """At most how many seconds until another model of this lineage may be fetched. 0 means now."""
         waited_for = {fetch: left for fetch in lane.fetches if (left := self._waited_for(lane, fetch)) > 0}
         coming = len(lane.obtained) + sum(not fetch.silent for fetch in waited_for)
         if coming < lane.wanted and len(waited_for) < min(lane.wanted, CANDIDATES):
@@ -231,7 +234,7 @@ class LineageSearch:
         return min(waited_for.values(), default=math.inf)
 
     def _complete(self, lane: _Lane) -> float:
-        """The same until no more is waited for, of one of which something came."""
+        """At most how many seconds until no further model is waited for, in a lineage of which one came."""
         if len(lane.obtained) >= lane.wanted or lane.ended:
             return 0.0
         waited_for = [self._waited_for(lane, fetch) for fetch in lane.fetches]
@@ -250,7 +253,7 @@ class LineageSearch:
         return 0.0 if fetch.ended else max(0.0, end - self.clock())
 
     async def _best(self) -> _Lane | None:
-        """As soon as it is clear."""
+        """The best lineage, as soon as it is clear which one that is."""
         best: _Lane | None = None
 
         def until() -> float:
@@ -269,7 +272,7 @@ class LineageSearch:
         return best
 
     def _grace(self, lane: _Lane, before: Sequence[_Lane]) -> float:
-        """So many seconds at most this one still waits for those before it."""
+        """At most how many seconds this lineage still waits for those before it."""
         wait = lane.began + 2 * lane.came_after + LEAST_SECONDS - self.clock() if before else 0.0
         for other in before:
             if other.lead.strength > lane.lead.strength:
@@ -277,7 +280,7 @@ class LineageSearch:
         return wait
 
     async def _until(self, seconds: Callable[[], float]) -> None:
-        """Until it is 0, asked again whenever something has happened, or when so many have passed."""
+        """Wait until this function returns 0. It is called again when something has happened, or when its seconds have passed."""
         while (left := seconds()) > 0:
             news = self._news
             with trio.move_on_after(left + TICK):

@@ -24,7 +24,7 @@ from learnae.records import PeerId
 
 @attrs.define(eq=False)
 class ScoutedLineage:
-    """What is looked for, and what going there is called. It keeps a record of its own."""
+    """A search for models of another lineage, and the name of the change that it is for. It keeps a record of its own."""
 
     outcome: str
     search: LineageSearch
@@ -35,7 +35,7 @@ class ScoutedLineage:
 
 @attrs.define
 class BackgroundSearch:
-    """One search at a time. The round that sends for models waits a moment for them, as for all strangers; later ones only look."""
+    """One search at a time. The round that starts it waits a moment for models, as for all strangers. Later rounds only look."""
 
     adoption: LineageAdoption
     pace: TransferPace
@@ -50,16 +50,16 @@ class BackgroundSearch:
 
     @property
     def outcome(self) -> str:
-        """Of what is under way, or has come and was not taken yet; empty if there is nothing."""
+        """The name of the change that is under way, or has come and was not taken yet. Empty if there is none."""
         return self._scout.outcome if self._scout else ""
 
     @property
     def lineages(self) -> set[bytes]:
-        """Those that are looked for."""
+        """The lineages that are looked for."""
         return self._scout.search.lineages if self._scout else set()
 
     async def send(self, outcome: str, leads: Sequence[SearchLead], round_record: RoundRecord) -> None:
-        """In the place of what is under way."""
+        """Start a search, in the place of the one that is under way."""
         assert self._nursery is not None
         self.stop()
         search = self.adoption.search(RoundRecord(round_record.round, round_record.started))
@@ -69,12 +69,12 @@ class BackgroundSearch:
             await scout.ended.wait()
 
     def add(self, leads: Iterable[SearchLead]) -> None:
-        """To what is under way."""
+        """Add lineages to the search that is under way."""
         if self._scout is not None:
             self._scout.search.add(leads)
 
     def take(self, round_record: RoundRecord) -> tuple[bytes, list[Obtained]] | None:
-        """A lineage and models of it, if they have come."""
+        """A lineage and its models, if they have come."""
         scout = self._scout
         if scout is None or not scout.ended.is_set():
             return None
@@ -95,7 +95,7 @@ class BackgroundSearch:
 
 @attrs.define
 class Moving:
-    """`split` tells whether a split lasts: what one peer announced just before it came over must lead nobody away."""
+    """Moves this peer to another lineage. `split` says whether a split lasts: a peer may announce its old lineage just before it moves."""
 
     lineage_state: LineageState
     selection: UpdateSelection
@@ -105,7 +105,7 @@ class Moving:
     clock: Callable[[], float]
 
     async def move(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
-        """To a better lineage, if there is one and its models have come. Raises TrainerGoneError."""
+        """Move to a better lineage, if there is one and its models have come. Raises TrainerGoneError."""
         outcome, wanted = self._wanted(round_record)
         if self.background_search.outcome != outcome or not self.background_search.lineages.intersection(s.lineage for s in wanted):
             self.background_search.stop()
@@ -116,7 +116,7 @@ class Moving:
         return await self.adoption.adopt_one(lineage, obtained, snapshot, round_record, outcome)
 
     def _wanted(self, round_record: RoundRecord) -> tuple[str, list[Support]]:
-        """Where to go, the best first. What was begun while provisional is brought to an end also by who was established meanwhile."""
+        """Where to go, the best first. A peer that began to move while provisional finishes that, even if it has grown meanwhile."""
         seen, now = self.selection.seen(round_record.round), self.clock()
         self.adoption.misses.keep({item.lineage for item in seen})
         begun = self.background_search.lineages if self.background_search.outcome == "moved" else ()
@@ -137,11 +137,11 @@ class Moving:
             await self.background_search.send(outcome, leads, round_record)
 
     def best_other(self, round_: int) -> bytes | None:
-        """Where an order leads that names no lineage."""
+        """The lineage to go to for an order that names none."""
         return self.lineage_state.where_to_rejoin(self.selection.seen(round_))
 
     async def rejoin(self, target: bytes, snapshot: Snapshot, round_record: RoundRecord) -> str:
-        """By order, which is waited for. Returns why that was not possible, or nothing. Raises TrainerGoneError."""
+        """Move by order, and wait for it. Returns why that was not possible, or an empty text. Raises TrainerGoneError."""
         self.background_search.stop()
         if not self._to_rejoin(target, round_record.round):
             heard = "nobody of join.trust publishes in it" if self.selection.of_lineage(target) else "it is not heard"

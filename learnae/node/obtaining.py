@@ -79,7 +79,7 @@ class TransferPace:
             self._peers.popitem(last=False)
 
     def wait_seconds(self, peer: PeerId) -> float:
-        """How long a round waits for this peer in all: the typical time, and a share of a round. It does not wait for a peer that takes longer.
+        """How long a round waits for this peer in all: the typical time, and a share of a round. A peer that takes longer is not waited for.
 
         The typical time is the lower median over peers, not over transfers. So no single peer can raise it by being slow, and a late peer
         holds a round up for that share and no longer, however its blocks come.

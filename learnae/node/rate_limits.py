@@ -1,7 +1,7 @@
-"""Limits by rate: how many signatures are checked, how many lines tell of strangers, how long work for them may take. A check costs a
-hundred times what rubbish does.
+"""Rate limits: how many signatures are checked, how many log lines are about strangers, and how long work for them may take.
 
-What is over a limit is refused without having been looked at, and nobody is blamed: its medium shows it again, or its peer says the next.
+Checking a signature costs a hundred times what sending garbage costs. A message over a limit is refused without a look at it, and counts
+against nobody. Its medium shows it again, or its sender sends the next one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEYS = 4096  # of which a medium remembers how much they have said lately; of th
 
 
 class SenderRank(enum.IntEnum):
-    """Whose a message claims to be. The lower, the more of a limit it may use: none can use up what is kept for a lower one."""
+    """The rank of the peer that a message claims to come from. A lower rank may use more of a limit: a part is reserved for lower ranks."""
 
     ACCEPTED = 0  # an update of this peer was merged, or it is this node itself
     HELD = 1  # the inbox holds something of it: of these keys there are not many
@@ -35,7 +35,7 @@ class SenderRank(enum.IntEnum):
 
 @attrs.define
 class TokenBucket:
-    """Lets through `most` at once, and `rate` a second for ever; whoever has a rank must leave that many behind."""
+    """Lets `most` through at once, and `rate` a second after that. A caller with a rank must leave as many as its rank reserves."""
 
     rate: float
     most: float
@@ -50,7 +50,7 @@ class TokenBucket:
         return self._left >= 1 + self.kept[rank]
 
     def take(self, now: float, rank: SenderRank = SenderRank.OTHER) -> bool:
-        """One, if there is one."""
+        """Take one, and return True, if there is one."""
         there = self.has(now, rank)
         self._left -= there
         return there
@@ -58,19 +58,22 @@ class TokenBucket:
 
 @attrs.define
 class LogShare:
-    """Lines that tell what strangers did: some at once, then one a minute. What is not told can be told later, if it is still so."""
+    """Limits the log lines about strangers: some at once, then one a minute. A fact that was not logged can be logged later."""
 
     clock: Callable[[], float]
     _lines: TokenBucket = attrs.field(factory=lambda: TokenBucket(rate=1 / 60, most=8))
 
     def take(self) -> bool:
-        """Whether one more may be written now."""
+        """Whether one more line may be written now."""
         return self._lines.take(self.clock())
 
 
 @attrs.define
 class KeyBudget:
-    """What one key has said lately on one medium: `signed` by it, and `forged` in its name, for which it never pays itself."""
+    """The recent messages of one key on one medium: those `signed` by it, and those `forged` in its name.
+
+    Forged ones never count against it.
+    """
 
     signed: TokenBucket = attrs.field(factory=lambda: TokenBucket(20, 400))
     forged: TokenBucket = attrs.field(factory=lambda: TokenBucket(1, 4))
@@ -78,9 +81,9 @@ class KeyBudget:
 
 @attrs.define
 class MediumBudget:
-    """The limits of one medium, in checks. An honest swarm of a thousand peers with two rounds a second stays below each of them.
+    """The limits of one medium, in signature checks. An honest swarm of a thousand peers with two rounds a second stays below each of them.
 
-    Those that were accepted come first in each: whatever all others do leaves them ten rounds of a thousand peers at once, and the rate.
+    Accepted peers come first in each limit. Whatever others send, ten rounds of a thousand accepted peers at once remain, and the rate.
     """
 
     backlog: TokenBucket = attrs.field(factory=lambda: TokenBucket(500, 35_000, (0, 10_000, 10_000)))
@@ -93,7 +96,7 @@ class MediumBudget:
     keys: dict[bool, OrderedDict[PeerId, KeyBudget]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
 
     def key(self, peer: PeerId, rank: SenderRank) -> KeyBudget:
-        """Of those that were accepted by themselves: no number of others makes them be forgotten."""
+        """The budget of a key. Accepted keys are kept apart, so that no number of other keys makes the node forget them."""
         keys = self.keys[rank is SenderRank.ACCEPTED]
         if peer not in keys:
             keys[peer] = KeyBudget()
@@ -105,7 +108,7 @@ class MediumBudget:
 
 @attrs.frozen
 class SenderClaim:
-    """A message in somebody's name that may be looked at, and what its check counts against. `key` where its name was known before."""
+    """A message that may be checked, and the budget that the check counts against. `key` is there if the sender was known before."""
 
     limits: MediumBudget
     rank: SenderRank
@@ -130,11 +133,11 @@ class SenderClaim:
 
 @attrs.define
 class SignatureBudget:
-    """Opens messages, as many as the limits of their medium let through.
+    """Opens messages, as many as the limits of their medium allow.
 
-    `heard` tells of a key whether a signature of it was ever good, `accepted` whether an update of it was ever merged: a flood by the keys
-    of others takes nothing from those. What is `old` costs no check and counts against nobody: else whoever has kept what a peer has signed
-    could silence it by that.
+    `heard` says whether a signature of a key was ever good, `accepted` whether an update of it was ever merged. A flood under other keys
+    takes nothing from these. A message that is `old` is not checked, and counts against nobody. Otherwise anybody who has kept the messages
+    of a peer could silence it by sending them again.
     """
 
     swarm: bytes
@@ -147,7 +150,7 @@ class SignatureBudget:
     _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
     def open(self, message: bytes, medium: str, *, backlog: bool) -> OpenedEnvelope:
-        """Raises UpdateRejectedError as `decode_envelope`, and "crowded" or "too-often" for what is not looked at."""
+        """Open a message. Raises UpdateRejectedError as `decode_envelope`, and "crowded" or "too-often" for a message over a limit."""
         now, limits, claims = self.clock(), self._media.setdefault(medium, MediumBudget()), list[SenderClaim]()
 
         def admit(peer: PeerId) -> None:
@@ -164,15 +167,17 @@ class SignatureBudget:
         return opened
 
     def _backlog(self, limits: MediumBudget, peer: PeerId, now: float) -> SenderClaim:
-        """In a name that is forged too often it has no more than any other."""
+        """The claim of a backlog message. If its key is forged too often, it may use no more than an unknown key."""
         key = limits.key(peer, SenderRank.ACCEPTED) if self.accepted(peer) else None
         rank = SenderRank.ACCEPTED if key and key.forged.has(now) else SenderRank.OTHER
         _demand(limits.backlog.has(now, rank))
         return SenderClaim(limits, rank, limits.backlog, key)
 
     def _live(self, limits: MediumBudget, peer: PeerId, now: float) -> SenderClaim:
-        """Only what a key has signed counts against it: anybody can put it into a message. While too much is forged on a medium, each key
-        has a share of its own of what may turn out to be forged, so that whoever forges some silences none of the others.
+        """The claim of a live message. Only messages that a key has signed count against it, because anybody can write its name.
+
+        While too much is forged on a medium, each key has a share of its own for messages that turn out to be forged. So forged messages
+        of some keys do not silence the others.
         """
         if not self.heard(peer):
             _demand(limits.new.has(now))

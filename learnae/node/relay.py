@@ -1,4 +1,7 @@
-"""A relay joins peers that share no medium: it announces on one what it hears on another, and copies the blocks (docs/decisions/0016)."""
+"""A relay joins peers that share no medium.
+
+It announces on one medium what it hears on another, and copies blocks (docs/decisions/0016).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ LONGEST = 4  # of each peer beside them: those that have been there longest, so 
 
 @attrs.frozen
 class RelayedUpdate:
-    """An update of another peer that this one keeps in storages where its owner has not put it."""
+    """An update of another peer. The relay keeps it in storages where its owner has not put it."""
 
     root: Cid
     peer: PeerId
@@ -36,7 +39,7 @@ class RelayedUpdate:
 
 @attrs.define
 class BlockRelay:
-    """At most `most` updates wait in memory. In the quota, what is kept of the own ones comes first."""
+    """Copies updates from one storage to others. At most `most` updates wait in memory. Own updates come first in the quota."""
 
     publisher: Publisher
     retention: RetentionPolicy
@@ -51,12 +54,12 @@ class BlockRelay:
 
     @property
     def needed(self) -> bool:
-        """Whether what lies in one storage may be missing in another that this peer writes to."""
+        """Whether blocks that lie in one storage may be missing in another that this peer writes to."""
         storages = self.publisher.strategies.storages
         return len(storages) > 1 and any(storage.writes for storage in storages)
 
     def add(self, entry: InboxEntry, transfer: Transfer) -> None:
-        """In the place of an older one of the same peer. Of too many, the one that was fetched first is left out."""
+        """Add an update, in the place of an older one of the same peer. If there are too many, the one fetched first is left out."""
         self._waiting.pop(entry.peer, None)
         self._waiting[entry.peer] = entry, transfer
         if len(self._waiting) > self.most:
@@ -64,7 +67,7 @@ class BlockRelay:
         self._news.set()
 
     async def run(self, done: Callable[[InboxEntry], None]) -> None:
-        """Until cancelled; `done` is told what can be had elsewhere too."""
+        """Run until cancelled. `done` is called with each update that is in another storage now."""
         while True:
             await self._news.wait()
             if not self._waiting:
@@ -75,12 +78,12 @@ class BlockRelay:
                 done(entry)
 
     def still_there(self, entry: InboxEntry) -> bool:
-        """Whether its peer has neither left nor been refused since."""
+        """Whether the owner of this update has neither left nor been refused since."""
         newest = self.inbox.get(*entry.key)
         return newest is not None and not newest.backlog
 
     async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
-        """True when it can be had wherever it came from, and in one storage more."""
+        """Copy an update. Returns True if it is now in one storage more than before."""
         root, outages = entry.update.root, self.publisher.runtime.outages
         if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
@@ -93,7 +96,7 @@ class BlockRelay:
         return False
 
     def targets(self, transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
-        """Where it is to be put: in a peer that only reads some of its storages, there may be no such place."""
+        """The storages to put an update into. There may be none, if this peer only reads some of its storages."""
         storages = self.publisher.strategies.storages
         return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
 
@@ -102,7 +105,10 @@ class BlockRelay:
         return self.retention.quota_bytes - self.retention.kept_bytes - sum(item.bytes for item in self.carried.values())
 
     async def _make_room(self, peer: PeerId, size: int) -> bool:
-        """Drop what nobody wants or the own updates leave no room for, and then as much as is needed, unless that is too little."""
+        """Make room for an update. Drops what nobody wants, what own updates leave no room for, and then as much as is needed.
+
+        If even that is not enough, it drops nothing more.
+        """
         for item in list(self._superfluous()):
             await self._drop(item)
         await self._free(0, self.carried.values())
@@ -113,19 +119,19 @@ class BlockRelay:
         return True
 
     async def _free(self, size: int, items: Iterable[RelayedUpdate]) -> None:
-        """What was carried first goes first, strangers' before all, and before the newest of anybody what is kept beside them."""
+        """Drop updates in this order: those of strangers, then those that are not the newest of their peer; the oldest first in each."""
         newest = {item.root for items in self._by_peer() for item in items[:NEWEST]}
         for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.root in newest, item.since)):
             if self._room < size:
                 await self._drop(item)
 
     def _dispensable(self, peer: PeerId) -> Iterator[RelayedUpdate]:
-        """What may give way to an update of that peer: to that of a stranger, nothing of a peer that was merged."""
+        """The updates that may be dropped for an update of that peer. For a stranger's, no update of a peer that was ever merged goes."""
         trusted = self.peers.trusts(peer)
         return (item for item in self.carried.values() if trusted or not self.peers.trusts(item.peer))
 
     def _superfluous(self) -> Iterator[RelayedUpdate]:
-        """All but the newest of each peer that is known, and a few of those that someone may still be fetching."""
+        """All but the newest of each known peer, and but a few that somebody may still be fetching."""
         for items in self._by_peer():
             known = self.inbox.get(items[0].peer, AnnouncementKind.UPDATE) is not None
             late = [item for item in items[NEWEST:] if self.clock() - item.since < self.pace.retention_seconds]
@@ -133,7 +139,7 @@ class BlockRelay:
             yield from (item for item in items if item not in kept)
 
     def _by_peer(self) -> Iterable[Sequence[RelayedUpdate]]:
-        """Of each peer the newest first."""
+        """The updates of each peer, the newest first."""
         peers: dict[PeerId, list[RelayedUpdate]] = {}
         for item in sorted(self.carried.values(), key=lambda item: -item.number):
             peers.setdefault(item.peer, []).append(item)
@@ -152,7 +158,7 @@ MOST_KNOWN = 4096  # keys of which it is remembered what was heard
 
 @attrs.frozen
 class RelayedMessage:
-    """An announcement that waits since then. `again`: it is to be said although it was heard here."""
+    """An announcement that waits to be sent, and since when. `again` means that it is sent although it was heard here."""
 
     entry: InboxEntry
     since: float
@@ -161,7 +167,7 @@ class RelayedMessage:
 
 @attrs.define
 class MessageRelay:
-    """To one announcer. `trusted` tells whether a peer was ever accepted: those go first, so that a flood of strangers holds up nobody."""
+    """Sends announcements of others to one announcer. `trusted` says whether a peer was ever accepted. Such peers go first."""
 
     announcer: ConfiguredStrategy[Announcer]
     channel: str
@@ -172,17 +178,17 @@ class MessageRelay:
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, entry: InboxEntry) -> None:
-        """This is there, whoever has sent it."""
+        """This announcement is on the medium, whoever has sent it."""
         self._heard[entry.key] = max(entry.announcement.number, self._heard.pop(entry.key, 0))
         if len(self._heard) > MOST_KNOWN:
             self._heard.popitem(last=False)
 
     def lacks(self, entry: InboxEntry) -> bool:
-        """Whether neither this nor anything newer is there, which it would replace."""
+        """Whether neither this announcement nor a newer one, which it would replace, is on the medium."""
         return entry.announcement.number > self._heard.get(entry.key, -1)
 
     def add(self, entry: InboxEntry, replaces: bytes, *, again: bool = False) -> None:
-        """In the place of an older one of its key. Of too many, the last stranger is left out."""
+        """Add an announcement, in the place of an older one with the same key. If there are too many, the last stranger is left out."""
         self._waiting[replaces] = RelayedMessage(entry, trio.current_time(), again)
         if len(self._waiting) > MOST_WAITING:
             strangers = (key for key, letter in reversed(self._waiting.items()) if not self.trusted(letter.entry.peer))
@@ -207,7 +213,7 @@ class MessageRelay:
         return next(known, next(iter(self._waiting)))
 
     def _wanted(self, letter: RelayedMessage) -> bool:
-        """Unless it has been heard here since, or waits for too long."""
+        """Whether to send it: it was not heard here since, and does not wait for too long."""
         return (letter.again or self.lacks(letter.entry)) and trio.current_time() - letter.since <= LONGEST_SECONDS
 
     async def _send(self, entry: InboxEntry, replaces: bytes) -> None:
@@ -219,7 +225,10 @@ class MessageRelay:
 
 @attrs.define
 class Relay:
-    """An update is passed on once its blocks are where this peer can put them, all else at once. `alias` is how a key is called outside."""
+    """The relay.
+
+    It passes an update on when its blocks are in the other storages, and all else at once. `alias` is a key's outside name.
+    """
 
     own: PeerId
     message_relays: Mapping[ConfiguredStrategy[Announcer], MessageRelay]
@@ -227,13 +236,19 @@ class Relay:
     alias: Callable[[str], bytes]
 
     def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
-        """What an announcer has delivered: admitted, live, and news unless another one has delivered it before."""
+        """Take in an announcement that an announcer has delivered.
+
+        It is admitted and live. Another announcer may have delivered it before.
+        """
         self.message_relays[announcer].note(entry)
         if news and not (entry.announcement.kind is AnnouncementKind.UPDATE and self.block_relay.needed):
             self._announce(entry)
 
     def fetched(self, entry: InboxEntry, transfer: Transfer) -> None:
-        """An update that has come whole. What was left behind is not passed on: others would take its peer for alive."""
+        """Take in an update that has come whole.
+
+        One that was left behind is not passed on, because others would think that its peer lives.
+        """
         if not self.block_relay.needed or entry.backlog:
             return
         if self.block_relay.targets(transfer):
@@ -249,14 +264,17 @@ class Relay:
                 nursery.start_soon(message_relay.run)
 
     def _announce(self, entry: InboxEntry) -> bool:
-        """Wherever it was not heard; False where there is no such medium."""
+        """Announce it on each medium where it was not heard. Returns False if there is no such medium."""
         lacking = [message_relay for message_relay in self.message_relays.values() if message_relay.lacks(entry)]
         for message_relay in lacking:
             message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value}"))
         return bool(lacking)
 
     def _announce_carried(self, entry: InboxEntry) -> None:
-        """Where all have heard of it before it could be had: once more, beside what its owner says there, which may be newer by now."""
+        """Announce a copied update once more where it was heard before its blocks could be had.
+
+        Its owner may have announced a newer one there.
+        """
         if not self._announce(entry):
             for message_relay in self.message_relays.values():
                 message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)

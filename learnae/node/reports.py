@@ -1,4 +1,4 @@
-"""What happens in a round: recorded as it happens, and told to the plugins that watch."""
+"""Records what happens in a round, and calls the plugins that watch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RoundRecord:
         self.verdicts.append(_verdict(self.round, entry, merged=merged, weight=weight, scale=judgement.scale, stage=stage, reason=reason))
 
     def take_over(self, other: RoundRecord) -> None:
-        """What was noted of fetches that this round takes the results of."""
+        """Take over the notes of fetches that other rounds have begun, and whose results this round takes."""
         self.fetched_bytes += other.fetched_bytes
         self.verdicts += (attrs.evolve(verdict, round=self.round) for verdict in other.verdicts)
 
@@ -73,7 +73,7 @@ class RoundRecord:
 
 
 def stage_of(error: UpdateRejectedError | PluginError) -> str:
-    """Who must act on an update that could not be decoded: its peer, or whoever runs this one."""
+    """The stage of an update that could not be decoded: "plugin" if the owner of this peer must act, otherwise "decode"."""
     ours = isinstance(error, PluginError) or error.reason in NOT_HERE
     return PLUGIN if ours else "decode"
 
@@ -100,7 +100,7 @@ WAITING = 256
 
 @attrs.define
 class WatcherCalls:
-    """What watchers have not seen yet waits here; when too much waits, the newest is dropped. Both are said once, until it is over."""
+    """The calls of watchers that wait. If too many wait, new ones are dropped. Delays and drops are logged once, until they are over."""
 
     manager: PluginManager
     runtime: Runtime
@@ -126,7 +126,7 @@ class WatcherCalls:
                 await self._tell(watcher, arguments)
 
     async def _tell(self, watcher: Hook, arguments: dict[str, Any]) -> None:
-        """One that is still busy with what it was cut off from is left out, so that it takes no more than one thread."""
+        """Call one watcher. It is left out if its last call was cut off and still runs, so that it takes one thread at most."""
         if id(watcher) in self._running:
             return
         with trio.move_on_after(LIMIT_SECONDS) as limit:

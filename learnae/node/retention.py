@@ -19,7 +19,10 @@ NEWEST = 3
 
 @attrs.define
 class RetentionPolicy:
-    """`since` is when each number was announced, on the node's clock; numbers of earlier runs count from when they are first looked at."""
+    """Decides which own updates stay.
+
+    `since` is when each was announced, on the node's clock, or when it was first looked at in this run.
+    """
 
     quota_bytes: int
     kept_bytes: int = 0  # of the quota
@@ -29,10 +32,10 @@ class RetentionPolicy:
         self.since[published.number] = now
 
     def superfluous(self, published: Sequence[PublishedUpdate], now: float, retention_seconds: float) -> list[PublishedUpdate]:
-        """Those to drop, given all that are kept, the newest first.
+        """The updates to drop, out of all that are kept, the newest first.
 
-        Behind the newest three the quota goes to what has been there longest: whoever reads slowly gets something whole, whereas with the
-        youngest in its place all would go before they can be read.
+        After the newest three the quota is for the oldest updates. So a slow reader can finish one. If the quota were for the youngest,
+        each update would go before a slow reader has it.
         """
         for item in published:
             self.since.setdefault(item.number, now)
@@ -44,7 +47,7 @@ class RetentionPolicy:
         return drop
 
     def _within_quota(self, by_rank: Sequence[PublishedUpdate]) -> set[int]:
-        """The numbers that stay; the first of them whatever it takes."""
+        """The numbers that stay within the quota. The first one always stays."""
         self.kept_bytes, kept = 0, set[int]()
         for item in by_rank:
             if not kept or self.kept_bytes + item.bytes <= self.quota_bytes:
@@ -59,7 +62,7 @@ TIDY_SECONDS = 600.0  # nobody waits for it
 
 @attrs.define
 class GarbageCollection:
-    """`carried`: the roots of others that this peer keeps now."""
+    """Drops roots that nobody needs. `carried` gives the roots of others that this peer keeps now."""
 
     services: Services
     publisher: Publisher
@@ -68,7 +71,7 @@ class GarbageCollection:
     carried: Container[Cid] = ()
 
     async def run(self, storage: ConfiguredStrategy[Storage]) -> None:
-        """When the storage has opened, and now and then, until cancelled."""
+        """Clean up when a storage has opened, and now and then, until cancelled."""
         while True:
             await self.services.opened(storage)
             with self.services.using(storage, "tidying up", TIDY_SECONDS):
@@ -78,7 +81,7 @@ class GarbageCollection:
             await trio.sleep(AGAIN_SECONDS)
 
     async def _orphans(self, storage: ConfiguredStrategy[Storage]) -> list[Cid]:
-        """In this order, so that a root that is being published meanwhile is none."""
+        """The roots in storage that nothing names. The order of the look-ups matters: a root that is published meanwhile is no orphan."""
         roots = await storage.strategy.roots()
         putting = self.publisher.putting
         known = {item.root for item in await self.in_thread(self.history.published)}

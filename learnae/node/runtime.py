@@ -1,4 +1,4 @@
-"""What a node needs to run: clock, threads, memory, calls into strategies. All is passed in, so a node also runs in virtual time."""
+"""What a node needs to run: clock, threads, memory, calls into strategies. All of it is passed in, so a node also runs in virtual time."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class QuarantinedError(PluginError):
-    """A strategy that hung is not called yet: nothing that a peer sent, and nothing that the plugin did just now."""
+    """A strategy that hung earlier is not called yet. Neither a message of a peer nor the plugin has caused this error now."""
 
 
 @attrs.define
 class Quarantine:
-    """Counts down by the rounds of this node."""
+    """The strategies that hung, and for how many rounds each is not called yet. It counts the rounds of this node."""
 
     _quarantined: dict[str, Quarantined]
     _rounds: int = 0
@@ -53,7 +53,7 @@ class Quarantine:
 
 
 class PluginCalls:
-    """All calls of one node. Without a page, as under virtual time, nobody watches."""
+    """All calls into strategies of one node. Without a page, as under virtual time, no watchdog looks at them."""
 
     def __init__(self, page: CallPage | None = None, quarantined: Iterable[Quarantined] = (), *, interruptible: bool = True) -> None:
         self.interruptible = interruptible
@@ -82,7 +82,7 @@ class PluginCalls:
 
 
 class PluginCall:
-    """Around one call; see `ConfiguredStrategy.calling`."""
+    """The context of one call into a strategy; see `ConfiguredStrategy.calling`."""
 
     __slots__ = ("_action", "_calls", "_label", "_number", "_ours", "_outer", "_plugin", "_row", "_within")
 
@@ -142,7 +142,7 @@ class SharedResources:
 
 @attrs.define
 class Outages:
-    """What does not work now. Each is told once when it begins, and once when it is over."""
+    """The things that do not work now. Each is logged once when it begins, and once when it is over."""
 
     log: FilteringBoundLogger
     _broken: dict[str, str] = attrs.field(factory=dict)
@@ -171,11 +171,11 @@ class Outages:
 
 @attrs.frozen(kw_only=True)
 class Runtime:
-    """What the classes of one node take: clock, chance, threads, log and outages; beside them shared instances, folders and calls.
+    """What the classes of one node take: clock, random streams, threads, log, outages, shared instances, folders and calls.
 
-    `in_thread` is the core's own: no call of a plugin runs there. `threads` gives others, with a limit of their own each time, so that a
-    plugin whose threads all hang holds up nothing but itself; without it all share `in_thread`, as under virtual time. The threads for
-    encoding, decoding and merging are made like this: codecs, gates and merges are called there.
+    `in_thread` is for the core alone. No call of a plugin runs there. `threads()` makes another one with a limit of its own. So a plugin
+    whose threads all hang delays only itself. Without `threads` all share `in_thread`, as under virtual time. The threads for encoding,
+    decoding and merging, where codecs, gates and merges are called, are made in this way.
     """
 
     home: Path
@@ -215,7 +215,10 @@ class Runtime:
 
 
 def in_worker_threads(limit: int = 8, *, abandon: bool = False) -> RunInThread:
-    """Worker threads, at most `limit` at a time; whoever is cancelled waits for its thread, unless it may be abandoned."""
+    """Makes a function that runs code in worker threads, at most `limit` at a time. A cancelled call waits for its thread.
+
+    It does not wait if the thread may be abandoned.
+    """
     limiter = trio.CapacityLimiter(limit)
 
     async def run(function: Callable[..., Any], /, *args: Any) -> Any:
@@ -225,7 +228,7 @@ def in_worker_threads(limit: int = 8, *, abandon: bool = False) -> RunInThread:
 
 
 def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """No thread can end the program, nor be taken for whoever typed Ctrl-C: that reaches the main thread alone."""
+    """Turns what ends a program into a plain error. No thread can end the program: Ctrl-C reaches the main thread only."""
     try:
         return function(*args)
     except (Exception, trio.Cancelled):
@@ -235,7 +238,7 @@ def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 async def inline(function: Callable[..., Any], /, *args: Any) -> Any:
-    """Runs at once: under virtual time a real thread's work would look like seconds (trio's mock clock jumps meanwhile)."""
+    """Runs the function at once. Under virtual time a real thread would seem to take seconds, because trio's mock clock jumps meanwhile."""
     await trio.lowlevel.checkpoint()
     return function(*args)
 
@@ -245,10 +248,10 @@ LARGEST = 2**31 - 1
 
 
 def keep_memory() -> None:
-    """To be called before the first thread is started. Where the C library is not glibc, nothing happens.
+    """Let the C library keep freed memory. Call it before the first thread starts. It does nothing if the C library is not glibc.
 
-    Otherwise each large array is made of fresh pages, and goes back when it is freed: their first touch took more than half of the time
-    of decoding 37 MB (8 to 13 ms instead of 5).
+    Without it each large array takes fresh pages, and gives them back when it is freed. Touching fresh pages took more than half of the
+    time of decoding 37 MB (8 to 13 ms instead of 5).
     """
     if sys.platform == "linux":
         with suppress(AttributeError):

@@ -1,7 +1,7 @@
-"""Every failure of a plugin names the plugin and what it was asked to do; who must act is decided here, and nowhere else.
+"""Turns what plugins raise into errors that name the plugin and its task. Only this module decides who must act.
 
-An exception of a plugin's own may lie about its class, compare itself to others, or raise when it is told. So it is asked by what Python
-knows of it (`is_a`, `described`), never by its own attributes.
+A plugin's own exception may lie about its class, compare itself to others, or raise when it is asked for its words. So only Python's own
+knowledge of it is used (`is_a`, `described`), never its attributes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]  # what a group hol
 
 @contextmanager
 def naming(plugin: str, action: str, ours: tuple[type[LearnaeError], ...] = (LearnaeError,)) -> Iterator[None]:
-    """Turns what a strategy raises, also to exit, into a PluginError; our own errors, cancellation and interrupts pass as they are.
+    """Turns what a strategy raises, also SystemExit, into a PluginError. Our own errors, cancellation and interrupts pass as they are.
 
-    `action` is read after "failed while", such as "merging". What passes as `ours`, and what a group counts as, `blame` tells.
+    `action` completes "failed while ...", such as "merging". `blame` says what `ours` means, and what an exception group counts as.
     """
     try:
         yield
@@ -41,12 +41,12 @@ def blame(
     *,
     interruptible: bool = True,
 ) -> LearnaeError | None:
-    """What is raised in place of this error, or None where it passes as it is.
+    """The error to raise in place of this one, or None if it passes as it is.
 
-    A process that is `interruptible` gets the user's Ctrl-C as a KeyboardInterrupt; in any other one a plugin has made it up.
+    An `interruptible` process gets the user's Ctrl-C as a KeyboardInterrupt. In any other process a plugin has raised it by itself.
 
-    Of a group, however deep, the gravest counts: a mistake of the plugin, then what one of `ours` says. `ours` are those of our errors
-    that this call may raise; any other is a mistake too. What is cancelled beside an error is cancelled again at the next checkpoint.
+    `ours` are those of our errors that this call may raise. Any other error is a mistake of the plugin. A group, however deep, counts as
+    its gravest error: a mistake before one of `ours`. A cancellation in a group is dropped, because it comes again at the next checkpoint.
     """
     if error is None:
         return None
@@ -90,7 +90,7 @@ def _can_be_told(error: BaseException) -> bool:
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Raises what a group stands for, as the core would take it; for tests of strategies."""
+    """Raises the error that a group stands for, as the core sees it. For tests of strategies."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -100,7 +100,10 @@ def ungrouped() -> Iterator[None]:
 
 
 def gravest_of(error: BaseException) -> BaseException:
-    """What a group stands for, however deep: what is none of our errors, else the gravest of them. Without a group the error itself."""
+    """The error that a group stands for, however deep: one that is none of ours, or else the gravest.
+
+    Another error is returned as it is.
+    """
     errors = [leaf for leaf in _leaves(error) if not _is_cancellation(leaf)]
     if not errors or (len(errors) == 1 and errors[0] is error):
         return error
@@ -109,7 +112,7 @@ def gravest_of(error: BaseException) -> BaseException:
 
 
 def described(error: BaseException) -> str:
-    """An exception in one line: its type and its words; of a group, what the first in it says."""
+    """An exception in one line: its type and its words. A group is described by its first exception."""
     error = next(_leaves(error), error)
     name = _class_name(error)
     try:
@@ -145,7 +148,7 @@ def _interrupts(error: BaseException) -> bool:
 
 
 def _gravest(errors: Sequence[LearnaeError]) -> LearnaeError:
-    """The one that counts; of several outages one that tells of all, and of all that is missing."""
+    """The error that counts. Several outages become one, with the words and the missing blocks of all."""
     told = min(errors, key=lambda error: next((rank for rank, kind in enumerate(GRAVEST_FIRST) if is_a(error, kind)), 0))
     outages = [error for error in errors if isinstance(error, UnavailableError)]
     if not is_a(told, UnavailableError) or len(outages) == 1:

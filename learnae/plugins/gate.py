@@ -1,4 +1,4 @@
-"""The gates: `sane` refuses what cannot be merged at all, `clip` lets no peer move the model much further than others did lately."""
+"""The gates: `sane` refuses updates that cannot be merged at all, `clip` limits how far one update can move the model."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ class ClipOptions:
 
 
 class Clip(Gate):
-    """Scales the displacement of an update (its way from the own `current`) down to a limit; refuses none.
+    """Scales the displacement of an update (from the own `current`) down to a limit. Refuses no update.
 
-    The limit is the larger of two:
+    The limit is the larger one of these two:
 
-    - `factor` times the (lower) median norm of the last 20 accepted displacements, each remembered at no more than the limit it
-      met. One that comes back from far away is merged again and again, a bounded step each time, and where many are far away the
-      median grows with them. The lower median, so that a liar who is half of what is fetched does not raise it;
-    - the own displacement since the last merge. No peer can lie about it, so no flood of tiny updates shrinks the limit for good,
-      and within it others undo no more than the own training did.
+    - `factor` times the lower median norm of the last 20 accepted displacements. Each is remembered with at most the limit of its time.
+      So a peer that comes back from far away comes nearer in bounded steps, and if many are far away, the median grows. It is the lower
+      median, so that a liar who sends half of what is fetched does not raise it;
+    - the own displacement since the last merge. No peer can lie about it. So a flood of tiny updates cannot shrink the limit for good, and
+      within this limit others undo at most what the own training did.
 
-    The first round of a fresh peer has neither. Then the lowest norm of the round stands in, so that a liar beside an honest peer
-    gains nothing, but at most 5 % of the norm of the own model, so that a liar alone gains little. The same holds after a time
-    in which nothing moved anybody: a limit of zero would be a lock.
+    In its first round a peer has neither. Then the limit is the lowest norm of this round, so that a liar beside an honest peer gains
+    nothing. It is also at most 5 % of the norm of the own model, so that a liar alone gains little. The same holds after a time in which
+    nothing moved, because a limit of zero would last for ever.
     """
 
     Options = ClipOptions
@@ -141,7 +141,7 @@ def _verdict(norm: float | None, limit: float) -> Verdict:
 class Sane(Gate):
     """Refuses an update with a missing tensor or one of another shape ("wrong-shape"), or with a NaN or infinity ("non-finite").
 
-    It has no opinion on values: a bound on them would lock out peers that come back from far away.
+    It does not limit values, because that would lock out peers that come back from far away.
     """
 
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:

@@ -1,6 +1,6 @@
-"""The installed plugins, and the hooks of each. pluggy checks them; they are called one by one, so that a failure names its plugin.
+"""The installed plugins, and the hooks of each. pluggy checks the hooks. They are called one by one, so that an error names its plugin.
 
-Light, since `learnae --help` looks for commands of plugins.
+This module imports little, because `learnae --help` uses it to look for commands of plugins.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ HOOKS = (*REGISTER, COMMANDS_HOOK, DEMO, *WATCH)
 
 @attrs.frozen
 class Plugin:
-    """A module, or any object with hooks, under the name that users know it by."""
+    """The name of a plugin, as users know it, and its distribution."""
 
     name: str
     distribution: str | None = None

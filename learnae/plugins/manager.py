@@ -1,4 +1,4 @@
-"""Finds the installed plugins and the files of a peer's own, and knows which strategies they offer and which plugins watch."""
+"""Finds the installed plugins and a peer's own files, and knows which strategies they offer and which plugins watch."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ TRACE = "LEARNAE_TRACE_HOOKS"  # "1" logs every call of a hook
 
 @attrs.frozen
 class PluginManager:
-    """The plugins of one run. `broken` are those that could not be loaded, with the reason; `left_out` those that were not wanted.
+    """The plugins of one run. `broken` holds those that could not be loaded, with the reason. `left_out` holds those that were not wanted.
 
-    Where the user was `told` of both already, by the process that started this one, they are no warning any more.
+    `told` means that the process which started this one has already warned the user of both. Then they are logged at the level debug.
     """
 
     log: FilteringBoundLogger = attrs.field(factory=structlog.get_logger)
@@ -72,9 +72,9 @@ class PluginManager:
         told: bool = False,
         local: bool = True,
     ) -> Self:
-        """The built-in plugins and the installed ones: without `disable`, and `only` these, or those in LEARNAE_PLUGINS, if given.
+        """The built-in plugins and the installed ones, without those in `disable`. `only`, or LEARNAE_PLUGINS, leaves out all others.
 
-        One that cannot be loaded is a warning. Raises PluginError if two offer the same name of the same kind.
+        A plugin that cannot be loaded is a warning. Raises PluginError if two plugins offer the same name of the same kind.
         """
         manager = cls(log or structlog.get_logger(), trace=os.environ.get(TRACE) == "1", told=told, local=local)
         manager.register(builtin, Plugin("learnae", "learnae", own_version()))

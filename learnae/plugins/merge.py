@@ -1,4 +1,4 @@
-"""The default merge: an average that trusts what has trained long and is fresh."""
+"""The default merge: an average. An update that has trained long and is fresh weighs more."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class AverageOptions:
 class Average(ElementwiseMerge):
     """The weighted mean of the own model and the accepted ones.
 
-    Relative to 1 for the own model, an update weighs its age (or samples) over the own, at most 1, times (1 + staleness)^-0.5,
-    times what the gates left of it. The discount is the polynomial one of FedAsync (arXiv:1903.03934).
+    The own model weighs 1. An update weighs min(1, its age / own age) * (1 + staleness)^-0.5 * the weight that the gates gave. In place of
+    the age it can be the number of samples. The discount for staleness is the polynomial one of FedAsync (arXiv:1903.03934).
     """
 
     Options = AverageOptions

@@ -10,12 +10,12 @@ from learnae.strategies import Selector
 
 
 def fitting(view: View) -> list[Candidate]:
-    """The candidates that could be fetched at all."""
+    """The candidates that fit into the budget of bytes at all."""
     return [candidate for candidate in view.candidates if 0 <= candidate.bytes <= view.budget_bytes]
 
 
 def within(view: View, wanted: Iterable[Candidate]) -> list[Candidate]:
-    """The most wanted ones: at most `view.count`, and no more than `view.budget_bytes` together."""
+    """The most wanted candidates: at most `view.count`, and at most `view.budget_bytes` together."""
     chosen: list[Candidate] = []
     left = view.budget_bytes
     for candidate in wanted:
@@ -39,12 +39,11 @@ FALLEN_PROBABILITY = 0.125
 
 
 class LeastRecentlyTried(Selector):
-    """Fetches from those that were tried longest ago, by their trust: half of it is half as many turns. Ties are broken at random.
+    """Fetches from peers that were tried longest ago. A peer with half the trust gets half as many turns. Ties are broken at random.
 
-    Each failure in a row doubles a peer's wait, up to 64 own rounds. Peers whose updates were never yet accepted share at most one
-    slot, and that in one round of four; those that have lost all trust share it in one round of eight: identities cost nothing, so
-    neither a flood of new ones nor of spoiled ones must crowd out those that prove themselves. Where fewer others are waiting than there
-    are slots, both fill what is left.
+    Each failure in a row doubles the wait of a peer, up to 64 own rounds. Peers that were never accepted share at most one slot, in one
+    round of four. Peers that have lost all trust share it in one round of eight. Identities cost nothing: so neither new ones nor spoiled
+    ones can crowd out peers that have proved themselves. If fewer other peers wait than there are slots, both fill the rest.
     """
 
     def select(self, view: View) -> Sequence[Candidate]:

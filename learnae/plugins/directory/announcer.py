@@ -34,7 +34,7 @@ class DirectoryAnnouncerOptions:
 
 
 class DirectoryAnnouncer(Announcer):
-    """Keeps the newest message of each key in a file. Listeners are woken by file-system events, and look now and then besides."""
+    """Keeps the newest message of each key in a file. File-system events wake the listeners. They also look now and then."""
 
     Options = DirectoryAnnouncerOptions
     max_bytes: ClassVar[int] = 4096

@@ -43,7 +43,7 @@ class DirectoryStorageOptions:
 
 
 class DirectoryStorage(Storage):
-    """Keeps each root's blocks in one file, named by root and peer. Durable on return, whole or absent after a crash."""
+    """Keeps the blocks of each root in one file, named by root and peer. After a crash a file is whole or not there."""
 
     Options = DirectoryStorageOptions
     leaves_machine: ClassVar[bool] = False
