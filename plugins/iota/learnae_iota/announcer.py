@@ -28,7 +28,7 @@ SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
 
 
 class IotaAnnouncer(Announcer):
-    """Opens without a node: what is announced meanwhile waits for one."""
+    """Sends each message as a transaction on a tangle of Hornet nodes. It opens without a node: messages then wait for one."""
 
     Options = IotaAnnouncerOptions
     max_bytes: ClassVar[int] = MESSAGE_BYTES

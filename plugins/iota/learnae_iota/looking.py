@@ -1,4 +1,4 @@
-"""What is new at a swarm's places. One look costs a bounded number of requests and a bounded amount of memory, whatever lies there."""
+"""Finds new messages at a swarm's places. One look makes a bounded number of requests, and takes bounded memory, whatever lies there."""
 
 from __future__ import annotations
 

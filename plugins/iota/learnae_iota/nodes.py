@@ -1,4 +1,4 @@
-"""Several ways into the same tangle: the first of the list that works is used, and lost ones are asked again until they are back."""
+"""Several nodes of the same tangle. The first one of the list that works is used. Lost ones are asked again until they are back."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Nodes:
         self._records = {node: Record() for node in self.nodes}
 
     async def call(self, function: Callable[[NodeApi], T]) -> T:
-        """What `function` returns on the first node where it works. Raises UnavailableError, at once while all are lost.
+        """Call `function` on the first node where it works, and return its result. Raises UnavailableError, at once if all nodes are lost.
 
-        One that declines is not lost: it may do all else that is asked of it. Once another one has done what it declined, it is asked last.
-        Raises the first NodeDeclinedError where no other node does it.
+        A node that declines is not lost, because it may still do everything else. Once another node has done what it declined, it is asked
+        last. Raises the first NodeDeclinedError if all nodes decline.
         """
         declined: dict[TangleNode, NodeDeclinedError] = {}
         for node in sorted(self.working(), key=lambda node: self._records[node].outdone):
@@ -80,7 +80,7 @@ class Nodes:
         return [node for node in self.nodes if not self._records[node].lost]
 
     async def call_at(self, node: TangleNode, function: Callable[[NodeApi], T]) -> T:
-        """What `function` returns on this node. Raises UnavailableError, and then the node is lost, or NodeDeclinedError."""
+        """Call `function` on this node, and return its result. Raises NodeDeclinedError, and UnavailableError: then the node is lost."""
         try:
             return await node.call(function)
         except UnavailableError as error:

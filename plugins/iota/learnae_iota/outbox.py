@@ -1,4 +1,4 @@
-"""What is to be sent: the newest message of each key, sent as soon as possible, and again now and then."""
+"""The messages to send: the newest one of each key. Each is sent as soon as possible, and repeated now and then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
 @attrs.define(eq=False)
 class Outcome:
-    """What became of the first try; several messages that took each other's place share one."""
+    """The result of the first try. Several messages that replaced each other share one."""
 
     over: trio.Event = attrs.field(factory=trio.Event)
     failure: str | None = None
@@ -96,7 +96,7 @@ class Outbox:
         return entry.outcome
 
     def _due(self) -> Key | None:
-        """What is new comes first, then what was tried longest ago: so what no node takes holds up nothing else."""
+        """The message to send next: new ones first, then those tried longest ago. So a message that no node takes delays no other."""
         now = trio.current_time()
         due = (key for key, entry in self._entries.items() if not entry.sent or entry.repeat_at <= now)
         return min(due, key=lambda key: self._entries[key].tried_at, default=None)

@@ -1,7 +1,7 @@
 """Where a channel's messages lie on the tangle: at an address and under a tag that change every few seconds.
 
-A node lists at most some thousand transactions of an address, in no order of time: with one address for ever, what is new would not be
-listed any more after some hours, or after a flood. And an outsider who has seen one message of a private swarm has not found the next.
+A node lists at most about a thousand transactions of an address, in no order of time. With one address for ever, new messages would be
+missing from the list after some hours, or after a flood. And an outsider who has seen one message of a private swarm cannot find the next.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ NOT_VALID = 400
 
 
 class NodeDeclinedError(Exception):
-    """The node works, and does not take this transaction: for want of a permission, by an error of its own, or because it says that it is
-    not valid. Another node may.
+    """The node works, and does not take this transaction. It does not permit it, has an error, or says that it is not valid. Another node
+    may take it.
     """
 
 
@@ -40,9 +40,9 @@ def post(line: NodeApi, message: bytes, places: Places, make: Make) -> str:
 
 
 def chosen_parents(line: NodeApi, places: Places) -> tuple[str, str]:
-    """What the node chooses; without fresh milestones it does not: then what the swarm has sent of late, or the root of all.
+    """The parents that the node chooses. Without fresh milestones it chooses none: then recent transactions of the swarm, or the first one.
 
-    So nothing depends on the one who issues milestones.
+    So nothing depends on the coordinator, which issues milestones.
     """
     return calls.tips(line) or _two_of(sorted(recent_hashes(line, places)))
 

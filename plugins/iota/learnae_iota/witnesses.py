@@ -1,4 +1,4 @@
-"""A node may swallow what it takes: it is looked for at the others after a while, and given to those where it is not."""
+"""A node may swallow a transaction that it has taken. So after a while the others are asked for it, and get it if they lack it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_WAITING = 64  # the oldest are looked for no more
 
 @attrs.frozen
 class Posted:
-    """A transaction that the node at this address has taken; `post_again` gives its message to another one."""
+    """A transaction that the node at this address has taken. `post_again` sends its message to another node."""
 
     address: str
     transaction: str

@@ -1,6 +1,6 @@
-"""Own pins that were taken away because a block under them was damaged.
+"""Own pins that were removed for a while, because a block under them was damaged.
 
-In the daemon the ticket stays pinned under its name, by itself: what is aside is known there, whatever becomes of this process.
+Meanwhile only the ticket is pinned under its name in the daemon. So the next start knows of them, even if this process is killed.
 """
 
 from __future__ import annotations

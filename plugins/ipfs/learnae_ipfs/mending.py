@@ -1,7 +1,7 @@
-"""Blocks with wrong bytes on a daemon's disk, replaced by what others have.
+"""Replaces blocks with wrong bytes on a daemon's disk by the right ones of others.
 
-Kubo neither checks what it reads from its disk nor writes over a block that it has. So a damaged block has to go before the right one can
-come, and a pinned one may not go. Where this peer alone has it pinned, its pins are taken aside until the block is back.
+Kubo does not check what it reads from its disk, and does not overwrite a block that it has. So a damaged block has to be removed before the
+right one can come. A pinned block cannot be removed. If only this peer has pinned it, its pins are removed until the block is back.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _address(_: object, __: Any, address: str | None) -> None:
 
 @attrs.frozen
 class IpfsStorageOptions:
-    """Without `address` and `repo` the peer runs a daemon of its own, and only then do the keys from `program` on have an effect."""
+    """Without `address` and `repo` the peer runs a daemon of its own. Only then the keys from `program` on have an effect."""
 
     address: str | None = option(None, "The RPC address of a daemon that you run, such as /ip4/127.0.0.1/tcp/5001.", _address)
     repo: Path | None = option(None, "The repo of a daemon that you run on this machine: its RPC is found also when its port changes.")

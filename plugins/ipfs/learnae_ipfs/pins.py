@@ -1,4 +1,4 @@
-"""What keeps a root in a daemon: a recursive pin whose name says whose it is."""
+"""The pins that keep roots in a daemon. The name of a pin says which peer it belongs to."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ UNDO_SECONDS = 2.0
 class Pins:
     """The pins of one peer in one swarm.
 
-    A daemon keeps one pin of a root, with the name that it was given last, whoever else counts on it. So no root is pinned but a
-    ticket: a small block of this peer's own that links to the root.
+    A daemon keeps only one pin of a root, with the name that was given last, even if several peers need it. So this peer pins not the root
+    but a ticket: a small block of its own that links to the root.
     """
 
     daemon: Daemon
@@ -50,7 +50,7 @@ class Pins:
         return cls(daemon, prefix, Aside(daemon, prefix))
 
     async def add(self, root: Cid, blocks: Iterable[Block]) -> None:
-        """Send the blocks and pin the root. A put that breaks off has pinned nothing; what `blocks` raises comes through."""
+        """Send the blocks, and pin the root. If it breaks off, nothing is pinned. What iterating `blocks` raises comes through."""
         ticket, source = self._ticket(root), _Source(blocks)
         try:
             await self.daemon.call(lambda line: _send(line, ticket, source))
@@ -67,17 +67,17 @@ class Pins:
             raise
 
     async def undo(self, root: Cid) -> None:
-        """Take the pin away again, as far as that can be done now, also for somebody who is cancelled."""
+        """Remove the pin again, as far as that is possible now, even if the caller is cancelled."""
         with trio.move_on_after(UNDO_SECONDS, shield=True), contextlib.suppress(UnavailableError, KuboRefusedError):
             await self.remove(root)
 
     async def remove(self, root: Cid) -> None:
-        """Only what has exactly the own name."""
+        """Remove a pin, only if it has exactly the own name."""
         async with self.lock:
             await self.daemon.call(lambda line: unpin(line, self._ticket(root).cid, self.prefix + root))
 
     async def roots(self) -> list[Cid]:
-        """Also those whose pins are aside."""
+        """The own roots, with those whose pins are removed for a while."""
         whole, alone = await self.daemon.call(lambda line: [pinned(line, self.prefix, kind) for kind in KINDS])
         if alone:  # a node asks after each start, and now and then: pins were aside when it was killed, or another process was cut off
             self.aside.nothing = False

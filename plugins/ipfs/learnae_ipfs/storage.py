@@ -26,7 +26,7 @@ from learnae_ipfs.versions import OLDEST, dotted
 
 
 class IpfsStorage(Storage):
-    """Pins its own roots under its own name, and touches nothing else: garbage is collected by whoever runs the daemon."""
+    """Keeps blocks in a Kubo daemon. It pins its own roots under its own name, and changes no other pin."""
 
     Options = IpfsStorageOptions
 

@@ -1,4 +1,4 @@
-"""Who may search the network through one daemon, and for how long: searches are few, and for what is nowhere they never end."""
+"""Which call may search the network through a daemon, and how long. Few searches run at once, and one for a missing block never ends."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Turn:
 
 @attrs.define(eq=False)
 class SearchTurns:
-    """No two calls can hold all. Of those that wait comes first who searches least, and had its last turn longest ago."""
+    """The turns. No two calls can take all of them. The call with the fewest searches comes first, then the one whose last turn was longest ago."""
 
     most: int = SEARCHES
     _running: list[Turn] = attrs.field(factory=list)
