@@ -122,7 +122,7 @@ def test_a_folder_where_no_peer_has_run_says_what_to_name(learnae, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):
         shown = learnae("status", name)
-        assert shown.code == 2 and "one that has run at least once" in shown.err and "Traceback" not in shown.err
+        assert shown.code == 2 and "HOME" in shown.err and "TOML file" in shown.err and "Traceback" not in shown.err
     assert list((tmp_path / "empty").iterdir()) == []
 
 

@@ -45,7 +45,7 @@ class Turn:
 
 @attrs.define(eq=False)
 class SearchTurns:
-    """The turns. No two calls can take all of them. The call with the fewest searches comes first, then the one whose last turn was longest ago."""
+    """The turns. No two calls can take all. The call with the fewest searches comes first, then the one whose last turn was longest ago."""
 
     most: int = SEARCHES
     _running: list[Turn] = attrs.field(factory=list)
