@@ -201,9 +201,9 @@ AT_ONCE_SECONDS = 1.0  # of work, for a newcomer that hears nobody but strangers
 
 @attrs.define
 class TimeShare:
-    """Runs one call after the other, in the order in which they come; together they take no more than their share of the time.
+    """Runs calls one after the other, in the order in which they come. Together they take no more than their share of the time.
 
-    Whoever is behind others waits for its turn in the time that its own fetch has.
+    While a call waits for its turn, the deadline of its own fetch runs on.
     """
 
     in_thread: RunInThread
