@@ -35,8 +35,8 @@ class LineageVoices:
 class Support:
     """The support of one lineage. `voices` counts the peers that are heard in it now.
 
-    `left_behind` counts the peers that announced it before this node listened, and are not heard. `established` is true if two of the peers say
-    that they are established, or the only one.
+    `left_behind` counts the peers that announced it before this node listened, and are not heard. `established` is true if two of the
+    peers say that they are established, or the only one.
     """
 
     lineage: bytes
@@ -177,10 +177,12 @@ class LineageState:
         return bool(among) and among[0].live and any(other.expected > among[0].expected for other in among if not other.live)
 
     def where_to_go(self, seen: Collection[LineageVoices], now: float, begun: Collection[bytes] = ()) -> tuple[str, list[Support]]:
-        """The name of the change, and the lineages to go to, the best first. A provisional peer moves. A established one yields, if its file says so.
+        """The name of the change, and the lineages to go to, the best first.
 
-        A peer that has grown meanwhile still moves to the lineages in `begun`. A peer that has just established and is alone moves to a lineage
-        of more than one: on a slow medium it hears late that the others have left.
+        A provisional peer moves. An established one yields, if its file says so.
+
+        A peer that is established by now still moves to the lineages in `begun`. A peer that has just become established and is alone
+        moves to a lineage of more than one: on a slow medium it hears late that the others have left.
         """
         if self.provisional(now):
             return "moved", self.better(seen)
@@ -204,7 +206,7 @@ class LineageState:
         return best[0].lineage if best else None
 
     def where_to_yield(self, seen: Iterable[LineageVoices], now: float) -> list[Support]:
-        """The lineages that a established peer yields to, if its file says so, the best first: more support, or as much and a smaller hash.
+        """The lineages that an established peer yields to, if its file says so. The best come first: more support, then a smaller hash.
 
         In the other lineages only peers count that have been heard for at least half of the time that this peer is in its own.
         """

@@ -116,7 +116,7 @@ class Moving:
         return await self.adoption.adopt_one(lineage, obtained, snapshot, round_record, outcome)
 
     def _wanted(self, round_record: RoundRecord) -> tuple[str, list[Support]]:
-        """Where to go, the best first. A peer that began to move while provisional finishes that, even if it has grown meanwhile."""
+        """Where to go, the best first. A peer that began to move while provisional finishes that, even if it is established by now."""
         seen, now = self.selection.seen(round_record.round), self.clock()
         self.adoption.misses.keep({item.lineage for item in seen})
         begun = self.background_search.lineages if self.background_search.outcome == "moved" else ()

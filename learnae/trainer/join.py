@@ -118,7 +118,7 @@ def join(
             swarm.load_state_dict(state)
         undo.pop_all()
     if name is None and settings.swarm.name == SwarmTable().name:
-        terms.logger.warning(
+        swarm_settings.logger.warning(
             "swarm.unnamed", swarm=settings.swarm.name, advice="all swarms without a name are this one; name yours: [swarm] name"
         )
     _tell_of(shared, swarm_settings)
