@@ -153,7 +153,7 @@ def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMa
 
 @attrs.define
 class Inbox:
-    """The inbox. `trusted` says whether a peer was ever accepted. Such peers are evicted last, while others have more than a tenth of it."""
+    """The inbox. `trusted` says whether a peer was ever accepted. Such peers are evicted last, while others hold more than a tenth."""
 
     capacity: int
     trusted: Callable[[PeerId], bool]
