@@ -79,7 +79,7 @@ class TransferPace:
             self._peers.popitem(last=False)
 
     def wait_seconds(self, peer: PeerId) -> float:
-        """How long a round waits for this peer in all: the typical time, and a share of a round. A peer that takes longer is not waited for.
+        """How long a round waits for this peer in all: the typical time and a share of a round. None waits for a peer that takes longer.
 
         The typical time is the lower median over peers, not over transfers. So no single peer can raise it by being slow, and a late peer
         holds a round up for that share and no longer, however its blocks come.
