@@ -31,8 +31,7 @@ from learnae.plugins.hooks import (
     own_version,
     unknown,
 )
-from learnae.plugins.local import LocalFiles
-from learnae.plugins.offers import StrategyOffer, offers_in, with_demos
+from learnae.plugins.offers import LocalFiles, StrategyOffer, offers_in, with_demos
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
