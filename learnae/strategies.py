@@ -321,12 +321,9 @@ class Gate(Strategy, ABC):
 
 
 class Merge(Strategy, ABC):
-    """Turns the own model and the accepted ones into one.
+    """Turns the own model and the accepted ones into one."""
 
-    `library` says what `combine` of an `ElementwiseMerge` gets: "numpy" or "torch".
-    """
-
-    library: ClassVar[str] = "numpy"
+    library: ClassVar[str] = "numpy"  # what `combine` of an `ElementwiseMerge` gets: "numpy" or "torch"
 
     @abstractmethod
     def merge(self, local: LocalModel, received: Sequence[Received], state: State) -> Merged:
