@@ -82,6 +82,6 @@ def test_a_value_that_cannot_be_shown_costs_its_line_only(capsys: pytest.Capture
 
 
 def test_a_character_that_the_stream_does_not_know_is_written_in_another_way(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "from learnae.outlets import say; say('caf\\xe9 \\ud800')"
+    code = "from learnae.outlets import print_message; print_message('caf\\xe9 \\ud800')"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONIOENCODING": "ascii:strict"})
     assert capfd.readouterr().err == "caf\\xe9 \\ud800\n"
