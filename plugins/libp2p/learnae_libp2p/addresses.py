@@ -7,8 +7,11 @@ import re
 
 import attrs
 
+from learnae_libp2p.streams.transport import Place, Scope
+
 CHARACTERS = 200  # of one hint
 MOST_PORT = 65_535
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 _HOST = r"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[0-9A-Za-z.:_-]{1,100})"
 _FORM = re.compile(_HOST + r"/tcp/(?P<port>[0-9]{1,5})(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]{1,64}))?")
@@ -51,3 +54,28 @@ def parse_address(text: str) -> Address:
     if kind in ("ip4", "ip6"):
         host = str((ipaddress.IPv4Address if kind == "ip4" else ipaddress.IPv6Address)(host))
     return Address(kind=kind, host=host, port=int(found["port"]), peer=found["peer"])
+
+
+def place_of(text: str) -> Place | None:
+    """None for what is no address, or one that may not be told to others: a name, or no address of one machine."""
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return None
+    ip = address.ip
+    if ip is None or not address.port or ip.is_unspecified or ip.is_multicast or _leads_elsewhere(ip):
+        return None
+    if ip.is_loopback:
+        scope = Scope.LOOPBACK
+    elif ip.is_link_local:
+        scope = Scope.LINK
+    else:
+        scope = Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+    return Place(address=address.place, host=address.host, scope=scope, peer=address.peer)
+
+
+def _leads_elsewhere(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it stands for many machines, or for an IPv4 address, by which the scope of both would have to be told."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip == ipaddress.IPv4Address("255.255.255.255")
+    return ip in _TRANSLATED or any(part is not None for part in (ip.ipv4_mapped, ip.sixtofour, ip.teredo))

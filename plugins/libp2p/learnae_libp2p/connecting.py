@@ -1,4 +1,4 @@
-"""Whom this peer is connected to: those of its file, those of earlier runs and those of the local network, dialled again for ever.
+"""Whom this peer is connected to: peers of its file, of earlier runs, of the local network, and those that these know, dialled for ever.
 
 This module is light: the library comes with the host.
 """
@@ -20,8 +20,13 @@ from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
+from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, Heartbeats
 from learnae_libp2p.streams.redialling import Redialler
+from learnae_libp2p.streams.shown_connections import ShownConnections
+from learnae_libp2p.streams.told_peers import ToldPeers
+from learnae_libp2p.streams.transport import Connection, Transport
 
 BOOK = "peers.json"
 FIRST_SECONDS = 2.0
@@ -32,6 +37,7 @@ class Connecting:
 
     def __init__(self) -> None:
         self.dialler: Dialler | None = None  # while it is served
+        self._shown: ShownConnections | None = None
         self._turn = trio.Lock()
 
     async def serve(self, host: Libp2pHost) -> None:
@@ -41,7 +47,11 @@ class Connecting:
             try:
                 await self._connect(host, host.context, host.options)
             finally:
-                self.dialler = None
+                self.dialler = self._shown = None
+
+    def connections(self) -> Sequence[Connection]:
+        """Those that are open, with all that is known of them; none while it is not served."""
+        return self._shown() if self._shown is not None else ()
 
     async def _connect(self, host: Libp2pHost, context: Context, options: HostOptions) -> None:
         transport = Libp2pTransport(host)
@@ -50,6 +60,7 @@ class Connecting:
         heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
         transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
         self.dialler = Dialler(transport=transport, book=book)
+        self._shown = ShownConnections(transport=transport, book=book, heartbeats=heartbeats)
         redialler = Redialler(
             transport=transport,
             book=book,
@@ -66,8 +77,19 @@ class Connecting:
             book.heard(peer, addresses, "mdns")
             redialler.look_again()
 
+        exchange = PeerExchange(
+            transport=transport,
+            proof=membership(context, transport),
+            book=book,
+            told=ToldPeers(transport=transport, book=book, clock=context.clock),
+            rng=Random(int(context.rng.integers(1 << 62))),
+            news=redialler.look_again,
+            log=context.log,
+        )
+        transport.serve(PEERS_PROTOCOL, exchange.answer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(redialler.run)
+            nursery.start_soon(exchange.run)
             if options.mdns:
                 nursery.start_soon(LocalDiscovery(transport, context, found).run)
 
@@ -79,6 +101,11 @@ async def first_connection(host: Libp2pHost) -> None:
         with trio.move_on_after(FIRST_SECONDS):
             while not transport.connections():
                 await host.news.wait()
+
+
+def membership(context: Context, transport: Transport) -> SwarmProof:
+    """What it takes to greet others of the swarm. The host must run."""
+    return SwarmProof.of(transport.peer, context.secret("libp2p"), context.channel, lambda: secrets.token_bytes(32))
 
 
 def _open(book: AddressBook, existing_only: bool) -> None:

@@ -18,6 +18,8 @@ from libp2p.network.swarm import Swarm
 from libp2p.tools.anyio_service import TrioManager
 from structlog.typing import FilteringBoundLogger
 
+from learnae_libp2p.sockets import CountedSocket
+
 STREAMS_PER_PEER = 32
 """Streams that one peer has open towards us at once."""
 
@@ -163,7 +165,7 @@ class GuardedSwarm(GuardedService, Swarm):  # type: ignore[misc]  # the same
     async def _serve_inbound(self, raw: Any, maddr: Any) -> None:
         self._shaking += 1
         try:
-            muxed = await self.upgrade_inbound_raw_conn(RawConnection(raw, False), maddr)
+            muxed = await self.upgrade_inbound_raw_conn(RawConnection(CountedSocket(raw.stream), False), maddr)
         finally:
             self._shaking -= 1
         for connection in self.get_connections(muxed.peer_id):

@@ -10,9 +10,9 @@ import attrs
 import trio
 
 from learnae import UnavailableError
-from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.addresses import Address, parse_address, place_of
 from learnae_libp2p.host import Libp2pHost
-from learnae_libp2p.streams.transport import Connection, Handler, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Handler, Place, Stream, StreamClosedError, UnreachableError
 
 if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
@@ -23,20 +23,11 @@ MOST_ADDRESSES = 8
 OPEN_SECONDS = 10.0
 
 
-@attrs.define
-class Traffic:
-    """Bytes of all streams with one peer."""
-
-    received: int = 0
-    sent: int = 0
-
-
 @attrs.define(eq=False)
 class Libp2pStream:
     """A stream of the library's under the names of ours."""
 
     _stream: Any
-    _traffic: Traffic
 
     @property
     def peer(self) -> str:
@@ -47,7 +38,6 @@ class Libp2pStream:
             await self._stream.write(bytes(data))
         except Exception as error:  # the library's many, and those of what lies below
             raise StreamClosedError(str(error)) from error
-        self._traffic.sent += len(data)
 
     async def receive_some(self, max_bytes: int) -> bytes:
         try:
@@ -56,7 +46,6 @@ class Libp2pStream:
             if type(error).__name__ == "StreamEOF" and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
                 return b""
             raise StreamClosedError(str(error)) from error
-        self._traffic.received += len(data)
         return data
 
     async def aclose(self) -> None:
@@ -78,7 +67,6 @@ class Libp2pTransport:
     """See `streams.transport.Transport`. While the host is built anew, nobody can be reached."""
 
     host: Libp2pHost
-    _traffic: dict[str, Traffic] = attrs.field(factory=dict)
 
     @property
     def peer(self) -> str:
@@ -104,7 +92,7 @@ class Libp2pTransport:
             raise UnreachableError(f"no connection to {peer}")
         with trio.move_on_after(OPEN_SECONDS):
             try:
-                return Libp2pStream(await running.open_stream(peer, protocol), self._of(peer))
+                return Libp2pStream(await running.open_stream(peer, protocol))
             except Exception as error:
                 raise UnreachableError(f"{peer} opens no stream of {protocol}: {error}"[:300]) from error
         raise UnreachableError(f"{peer} opened no stream within {OPEN_SECONDS:.0f} s")
@@ -115,23 +103,13 @@ class Libp2pTransport:
     def connections(self) -> Sequence[Connection]:
         if (running := self.host.running) is None:
             return ()
-        facts = running.connections()
-        for gone in self._traffic.keys() - facts.keys():
-            del self._traffic[gone]
-        return [
-            Connection(
-                peer=peer,
-                address=fact.address,
-                inbound=fact.inbound,
-                interface=fact.interface,
-                bytes_in=self._of(peer).received,
-                bytes_out=self._of(peer).sent,
-            )
-            for peer, fact in facts.items()
-        ]
+        return running.connections()
 
     def local_addresses(self) -> Sequence[str]:
         return self.host.running.local_addresses() if self.host.running is not None else ()
+
+    def place(self, address: str) -> Place | None:
+        return place_of(address)
 
     def watch(self, changed: Callable[[], None]) -> None:
         self.host.watch(changed)
@@ -141,12 +119,9 @@ class Libp2pTransport:
             raise UnreachableError(f"the host does not run: {self.host.cause or 'it is being built'}")
         return self.host.running
 
-    def _of(self, peer: str) -> Traffic:
-        return self._traffic.setdefault(peer, Traffic())
-
     def _served(self, handler: Handler) -> Callable[[Any], Awaitable[None]]:
         async def serve(raw: Any) -> None:
-            stream = Libp2pStream(raw, self._of(str(raw.muxed_conn.peer_id)))
+            stream = Libp2pStream(raw)
             try:
                 await handler(stream)
             finally:

@@ -14,9 +14,7 @@ from libp2p.abc import INotifee
 from libp2p.crypto.x25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify_push.identify_push import ID_PUSH
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig, RetryConfig
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -24,8 +22,6 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
-from libp2p.transport.exceptions import OpenConnectionError
-from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
@@ -34,6 +30,8 @@ from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.options import HostOptions
+from learnae_libp2p.sockets import ClosingTCP, claim, connection_of
+from learnae_libp2p.streams.transport import Connection
 
 if TYPE_CHECKING:
     from learnae_libp2p.host import Part
@@ -42,8 +40,6 @@ EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
 RESOLVE_SECONDS = 5.0
 MOST_RESOLVED = 4
-WRAPPERS = 10
-WRAPPED = ("secured_conn", "conn", "read_writer", "read_write_closer", "stream")
 PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
 
 
@@ -129,7 +125,7 @@ class RunningHost:
         """Raises UnavailableError where a port is taken."""
         wanted = [parse_address(text) for text in addresses or (EVERYWHERE,)]
         for address in wanted:
-            _claim(address)
+            claim(address)
         if not await self.network.listen(*(Multiaddr(address.place) for address in wanted)):
             raise UnavailableError(f"cannot listen at {', '.join(map(str, wanted))}")
 
@@ -141,11 +137,10 @@ class RunningHost:
         """Whether there is a connection to this peer now."""
         return any(peer == str(found) and any(not one.is_closed for one in several) for found, several in self.network.connections.items())
 
-    def connections(self) -> dict[str, ConnectionFacts]:
-        """What is known of each open connection, one for each peer."""
-        return {
-            str(peer): _facts(one) for peer, several in list(self.network.connections.items()) for one in several[:1] if not one.is_closed
-        }
+    def connections(self) -> list[Connection]:
+        """Those that are open, one for each peer."""
+        open_ones = {peer: [one for one in several if not one.is_closed] for peer, several in list(self.network.connections.items())}
+        return [connection_of(str(peer), several[0]) for peer, several in open_ones.items() if several]
 
     async def dial(self, peer: str, address: Address) -> None:
         """Connect at this address. Raises UnavailableError, OSError."""
@@ -200,27 +195,6 @@ class RunningHost:
             await self.network.close()
 
 
-@attrs.frozen(kw_only=True)
-class ConnectionFacts:
-    """One connection of the library's."""
-
-    address: str
-    inbound: bool
-    interface: str | None
-
-
-class ClosingTCP(TCP):  # type: ignore[misc]  # libp2p is not followed by mypy
-    """The library's own leaves the sockets open that did not connect."""
-
-    async def dial(self, maddr: Any) -> RawConnection:
-        address = parse_address(str(maddr))
-        try:
-            stream = await trio.open_tcp_stream(address.host, address.port)
-        except OSError as error:
-            raise OpenConnectionError(str(error)) from error
-        return RawConnection(TrioTCPStream(stream), True)
-
-
 class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy
     """Tells of connections that come and go, and lets nothing be remembered of peers that have gone."""
 
@@ -246,30 +220,6 @@ class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy
     async def listen_close(self, network: Any, address: Any) -> None: ...
 
 
-def _facts(connection: Any) -> ConnectionFacts:
-    remote = connection.muxed_conn.get_remote_address()
-    kind = "ip6" if remote and ":" in remote[0] else "ip4"
-    return ConnectionFacts(
-        address=f"/{kind}/{remote[0]}/tcp/{remote[1]}" if remote else "",
-        inbound=str(connection.direction) == "inbound",
-        interface=_interface(connection),
-    )
-
-
-def _interface(connection: Any) -> str | None:
-    """By the address of the own end of its socket, which lies some wrappers deep; None where one of them is another."""
-    inner = connection.muxed_conn
-    for _ in range(WRAPPERS):
-        if hasattr(inner, "socket"):
-            break
-        inner = next((getattr(inner, name) for name in WRAPPED if hasattr(inner, name)), None)
-    try:
-        own = inner.socket.getsockname()[0]
-    except (AttributeError, OSError):
-        return None
-    return next((name for name, found in psutil.net_if_addrs().items() if any(one.address == own for one in found)), None)
-
-
 async def _resolved(address: Address) -> list[Address]:
     """Itself, or for a name its addresses. Raises OSError."""
     if address.ip is not None:
@@ -282,19 +232,6 @@ async def _resolved(address: Address) -> list[Address]:
             for one in found[:MOST_RESOLVED]
         ]
     raise OSError(f"no address of {address.host} was found in time")
-
-
-def _claim(address: Address) -> None:
-    """libp2p lets several of one user's processes listen at one port, and the kernel gives each some of the connections."""
-    if address.port == 0:
-        return
-    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            raise UnavailableError(f"cannot listen at {address}: {error.strerror}") from error
 
 
 def _reachable(address: Address) -> list[Address]:

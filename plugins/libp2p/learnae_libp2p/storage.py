@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from random import Random
@@ -15,14 +14,13 @@ from attrs.validators import ge, optional
 from learnae import Block, Cid, Context, Storage, UnavailableError
 from learnae.lowlevel import HINT_CHARACTERS, MEGABYTE, option
 from learnae_libp2p.addresses import parse_address
-from learnae_libp2p.connecting import Connecting
+from learnae_libp2p.connecting import Connecting, membership
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.block_store import BlockStore
 from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
 from learnae_libp2p.streams.fetching import BlockFetcher
-from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL, BlockServer
 from learnae_libp2p.streams.transport import Stream
 
@@ -113,14 +111,14 @@ class Libp2pStorage(Storage):
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         """What answers is remembered, if anybody keeps the book. Raises UnreachableError."""
         if self.connecting.dialler is not None:
-            await self.connecting.dialler.dial(peer, addresses)
+            await self.connecting.dialler.dial(peer, addresses, "hint")
         else:
             await self.transport.connect(peer, addresses)
 
     async def _begin(self, nursery: trio.Nursery, stack: AsyncExitStack) -> None:
         """All that others see of this storage, once the host runs."""
         context, transport, options = self.context, self.transport, self.options
-        proof = SwarmProof.of(transport.peer, context.secret("libp2p"), context.channel, lambda: secrets.token_bytes(32))
+        proof = membership(context, transport)
         rng = Random(int(context.rng.integers(1 << 62)))
         self.fetcher = BlockFetcher(
             transport=transport,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae_libp2p.addresses import parse_address
+from learnae_libp2p.addresses import parse_address, place_of
+from learnae_libp2p.streams.transport import Scope
 
 PEER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
 
@@ -54,3 +55,43 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except ValueError:
         return
     assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "scope"),
+    [
+        ("/ip4/127.0.0.1/tcp/1", Scope.LOOPBACK),
+        ("/ip6/::1/tcp/1", Scope.LOOPBACK),
+        ("/ip4/169.254.1.1/tcp/1", Scope.LINK),
+        ("/ip6/fe80::1/tcp/1", Scope.LINK),
+        ("/ip4/192.168.1.5/tcp/4101", Scope.PRIVATE),
+        ("/ip4/100.64.0.1/tcp/4101", Scope.PRIVATE),
+        ("/ip6/fd00::1/tcp/4101", Scope.PRIVATE),
+        ("/ip4/8.8.8.8/tcp/4101", Scope.PUBLIC),
+        ("/ip6/2600::1/tcp/4101", Scope.PUBLIC),
+    ],
+)
+def test_an_address_tells_from_where_it_can_be_reached(text: str, scope: Scope) -> None:
+    place = place_of(text)
+    assert place is not None and (place.scope, place.address) == (scope, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/dns4/example.org/tcp/4101",
+        "/ip4/0.0.0.0/tcp/4101",
+        "/ip4/224.0.0.1/tcp/4101",
+        "/ip4/255.255.255.255/tcp/4101",
+        "/ip4/192.168.1.5/tcp/0",
+        "/ip6/::ffff:127.0.0.1/tcp/4101",
+        "/ip6/::/tcp/4101",
+        "/ip6/ff02::1/tcp/4101",
+        "/ip6/64:ff9b::7f00:1/tcp/4101",
+        "/ip6/2002:7f00:1::/tcp/4101",
+        "/ip4/192.168.1.5/udp/4101",
+    ],
+)
+def test_what_may_be_anybodys_address_is_told_to_nobody(text: str) -> None:
+    assert place_of(text) is None

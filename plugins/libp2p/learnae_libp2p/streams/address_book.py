@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_PEERS, MOST_UNREACHED = 1000, 500
 MOST_ADDRESSES = 8  # of one peer
+MOST_TOLD_ADDRESSES = 2  # of them, of a peer that was reached, that others may say at once
 PEER_CHARACTERS, ADDRESS_CHARACTERS = 128, 256
 _MOST_BYTES, _MOST_ITEMS = 4_000_000, 40_000
 _VERSION = 1
@@ -97,11 +98,24 @@ class AddressBook:
         merged = tuple(dict.fromkeys([*kept, *said, *known.addresses]))[:MOST_ADDRESSES]
         self._put(attrs.evolve(known, addresses=merged, heard_at=self.now()))
 
-    def reached(self, peer: str, address: str) -> None:
+    def told(self, peer: str, addresses: Sequence[str], found_by: str) -> None:
+        """A third one has said where this peer is. Of one that was reached that comes last, and pushes little out."""
+        known = self._peers.get(peer)
+        if known is None or known.reached_at is None:
+            self.heard(peer, addresses, found_by)
+            return
+        said = [address for address in addresses if _is_text(address, ADDRESS_CHARACTERS)][:MOST_TOLD_ADDRESSES]
+        merged = tuple(dict.fromkeys([*known.addresses[: MOST_ADDRESSES - MOST_TOLD_ADDRESSES], *said]))
+        self._put(attrs.evolve(known, addresses=merged))
+
+    def get(self, peer: str) -> RememberedPeer | None:
+        return self._peers.get(peer)
+
+    def reached(self, peer: str, address: str, found_by: str = "") -> None:
         """This address has answered, and it was that peer."""
         if not _is_text(address, ADDRESS_CHARACTERS) or not _is_text(peer, PEER_CHARACTERS):
             return
-        known = self._peers.get(peer) or RememberedPeer(peer=peer, addresses=())
+        known = self._peers.get(peer) or RememberedPeer(peer=peer, addresses=(), found_by=found_by)
         addresses = tuple(dict.fromkeys([address, *known.addresses]))[:MOST_ADDRESSES]
         self._put(attrs.evolve(known, addresses=addresses, heard_at=self.now(), reached_at=self.now()))
 

@@ -22,7 +22,7 @@ class Dialler:
     transport: Transport
     book: AddressBook
 
-    async def dial(self, peer: str, addresses: Sequence[str] = ()) -> None:
+    async def dial(self, peer: str, addresses: Sequence[str] = (), found_by: str = "") -> None:
         """Returns when this peer is connected: by an address that is remembered, or by one of these. Raises UnreachableError."""
         every = list(dict.fromkeys([*self.book.addresses(peer), *addresses]))[:MOST_TRIED]
         if not every:
@@ -36,7 +36,7 @@ class Dialler:
             turns[0].set()
         if not answered:
             raise UnreachableError("; ".join(f"{address}: {why}" for address, why in list(failed.items())[:3]))
-        self.book.reached(peer, answered[0])
+        self.book.reached(peer, answered[0], found_by)
 
     async def _try(
         self,

@@ -1,7 +1,7 @@
 """Frames on a stream: one byte that says the kind, four for the length, and so many bytes.
 
-The layout of each kind is fixed and no more than numbers and CIDs, so that there is nothing for a stranger's bytes to be parsed into. Who
-does not know a kind skips it, within the bound: later versions may say more.
+The layout of each kind is fixed and no more than numbers, CIDs and bounded texts: a stranger's bytes are parsed into nothing else.
+Who does not know a kind skips it, within the bound: later versions may say more.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class FrameKind(IntEnum):
     BLOCK = 6  # its CID, its bytes
     ABSENT = 7  # `Absence`, CIDs
     HAS = 8  # the question's number, a bit for each CID of the question, the first one the lowest of the first byte
+    PEERS = 9  # a list of peers with addresses; on streams of the exchange of peers alone
 
 
 class Absence(IntEnum):

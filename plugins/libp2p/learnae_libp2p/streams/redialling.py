@@ -23,7 +23,9 @@ FIRST_SECONDS, LIMIT_SECONDS, NAMED_LIMIT_SECONDS = 1.0, 300.0, 60.0
 HEALTHY_SECONDS = 60.0  # a connection that lived so long is none that fails again and again
 SAVE_SECONDS = 30.0
 DIALLED_AT_ONCE = 8
+UNREACHED_AT_ONCE = 4  # of them, of peers that only strangers speak of: their dead addresses hold up nobody else
 WANTED = 16  # connections that are kept up; who is named is dialled all the same
+FROM_FILE = "file"
 UNREACHED_TRIES = 6  # after which a peer that only strangers speak of is forgotten
 
 
@@ -52,6 +54,7 @@ class Redialler:
     read_only: bool = False
     _attempts: dict[str, _Attempts] = attrs.field(factory=dict)
     _dialling: set[str] = attrs.field(factory=set)
+    _unreached: set[str] = attrs.field(factory=set)  # of those that are dialled now
     _watched: set[str] = attrs.field(factory=set)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -88,10 +91,14 @@ class Redialler:
         for peer in self._candidates(connected):
             if len(self._dialling) >= DIALLED_AT_ONCE or (missing <= 0 and peer not in self.named):
                 continue
+            if not (known_good := self._known_good(peer)) and len(self._unreached) >= UNREACHED_AT_ONCE:
+                continue
             attempts = self._attempts_of(peer)
             if attempts.due <= now:
                 missing -= 1
                 self._dialling.add(peer)
+                if not known_good:
+                    self._unreached.add(peer)
                 nursery.start_soon(self._dial, peer, attempts)
             else:
                 again = min(again, attempts.due)
@@ -120,6 +127,10 @@ class Redialler:
         every = dict.fromkeys([*self.named, *reached, *others])
         return [peer for peer in every if peer not in connected and peer not in self._dialling and peer != self.transport.peer]
 
+    def _known_good(self, peer: str) -> bool:
+        known = self.book.get(peer)
+        return peer in self.named or (known is not None and known.reached_at is not None)
+
     def _attempts_of(self, peer: str) -> _Attempts:
         if peer not in self._attempts:
             limit = NAMED_LIMIT_SECONDS if peer in self.named else LIMIT_SECONDS
@@ -132,17 +143,17 @@ class Redialler:
 
     async def _dial(self, peer: str, attempts: _Attempts) -> None:
         try:
-            await self.dialler.dial(peer, self.named.get(peer, ()))
+            await self.dialler.dial(peer, self.named.get(peer, ()), FROM_FILE if peer in self.named else "")
         except UnreachableError as error:
             attempts.tries += 1
             attempts.why = str(error)
             attempts.due = trio.current_time() + self._spread(attempts.backoff.after(0.0))
-            known = next((one for one in self.book.peers() if one.peer == peer), None)
-            if peer not in self.named and attempts.tries >= UNREACHED_TRIES and known is not None and known.reached_at is None:
+            if attempts.tries >= UNREACHED_TRIES and peer in self.book and not self._known_good(peer):
                 self.book.forget(peer)
                 self._attempts.pop(peer, None)
         finally:
             self._dialling.discard(peer)
+            self._unreached.discard(peer)
             self._changed.set()
 
     async def _watch(self, peer: str) -> None:

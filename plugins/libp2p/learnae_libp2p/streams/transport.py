@@ -7,6 +7,7 @@ encrypted, or it is none.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from enum import IntEnum
 from typing import Protocol
 
 import attrs
@@ -67,7 +68,26 @@ class Connection:
     rtt: float | None = None  # seconds; None where nobody has measured it
     bytes_in: int = 0
     bytes_out: int = 0
-    found_by: str = ""  # "file", "mdns", "hint", "remembered", ...; empty for who came by itself
+    found_by: str = ""  # "file", "mdns", "hint" or "exchange", when it was found first; empty for who came by itself
+
+
+class Scope(IntEnum):
+    """From where an address can be reached."""
+
+    LOOPBACK = 0  # this machine
+    LINK = 1  # its own cable
+    PRIVATE = 2  # its own network
+    PUBLIC = 3
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """An address that may be told to others. A name of a host is none: who looks it up finds what somebody else says."""
+
+    address: str  # one spelling for all of one place, without the peer
+    host: str
+    scope: Scope
+    peer: str | None = None  # who must be there, where the text says it
 
 
 class Transport(Protocol):
@@ -104,6 +124,10 @@ class Transport(Protocol):
 
     def local_addresses(self) -> Sequence[str]:
         """Where others can dial this host, the best first."""
+        ...
+
+    def place(self, address: str) -> Place | None:
+        """What an address says, whoever wrote it. None for all that may not be told to others."""
         ...
 
     def watch(self, changed: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from learnae_libp2p.streams.transport import Connection, Handler, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Handler, Place, Scope, Stream, StreamClosedError, UnreachableError
 
 WINDOW_BYTES = 1 << 18
 STALL_SECONDS = 5.0  # as yamux does it: a writer whose reader does not read is reset
@@ -187,6 +187,8 @@ class FakeTransport:
     handlers: dict[str, Handler] = attrs.field(factory=dict)
     watchers: list[Callable[[], None]] = attrs.field(factory=list)
     opened: list[str] = attrs.field(factory=list)
+    listens: Sequence[str] | None = None  # None: at the address that is its name
+    seen_at: str = ""  # where its connections come from; empty: from that address, too
 
     async def connect(self, peer: str, addresses: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -245,10 +247,22 @@ class FakeTransport:
         self.handlers[protocol] = handler
 
     def connections(self) -> Sequence[Connection]:
-        return [Connection(peer=link.peer, address=link.address or link.peer, inbound=link.inbound) for link in self.links.values()]
+        return [
+            Connection(
+                peer=link.peer, address=link.address or self.network.transports[link.peer].seen_at or link.peer, inbound=link.inbound
+            )
+            for link in self.links.values()
+        ]
 
     def local_addresses(self) -> Sequence[str]:
-        return [self.peer]
+        return [self.peer] if self.listens is None else self.listens
+
+    def place(self, address: str) -> Place | None:
+        """The host stands before a colon, and tells by its first letters how far it can be reached from."""
+        host = address.partition(":")[0]
+        scopes = {"lo": Scope.LOOPBACK, "lan": Scope.PRIVATE}
+        scope = next((scope for start, scope in scopes.items() if host.startswith(start)), Scope.PUBLIC)
+        return None if host.startswith("dns") else Place(address=address, host=host, scope=scope)
 
     def watch(self, changed: Callable[[], None]) -> None:
         self.watchers.append(changed)

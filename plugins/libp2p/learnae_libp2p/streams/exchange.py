@@ -1,0 +1,193 @@
+"""Peers that are connected tell each other a few of those that they know, so that no peer is special: who introduced others may leave.
+
+Told is only what was proven: an address that answered, or one at the host from which a peer's own connection comes. Who dials out alone
+says no address, and takes part all the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
+from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.peer_lists import (
+    MOST_LIST_BYTES,
+    MOST_LISTED,
+    MOST_LISTED_ADDRESSES,
+    ListedPeer,
+    list_frame,
+    read_list,
+)
+from learnae_libp2p.streams.told_peers import ToldPeers
+from learnae_libp2p.streams.transport import Connection, Place, Scope, Stream, StreamClosedError, Transport, UnreachableError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+PEERS_PROTOCOL = "/learnae/peers/1"
+FIRST_SECONDS = (0.0, 1.0, 3.0, 10.0, 30.0)  # before each of the first questions to one peer
+AGAIN_SECONDS = 120.0
+ANSWER_SECONDS = 15.0
+LEAST_SECONDS = 0.3  # between two answers to one peer
+MOST_ANSWERED = 32  # at once
+MOST_NOTED = 1024
+RECENT_SECONDS = 3600.0  # who is not connected and was reached since is told, too
+
+
+@attrs.define(eq=False, kw_only=True)
+class PeerExchange:
+    """`run` asks whoever is connected, `answer` serves those who ask. `news` is called when the book knows more."""
+
+    transport: Transport
+    proof: SwarmProof
+    book: AddressBook
+    told: ToldPeers
+    rng: Random
+    news: Callable[[], None]
+    log: FilteringBoundLogger
+    _said: dict[str, Sequence[str]] = attrs.field(factory=dict)  # by connected peers, of themselves
+    _followed: set[str] = attrs.field(factory=set)
+    _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _answering: int = 0
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self.transport.watch(self._look_again)
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._changed = trio.Event()
+                here = {connection.peer for connection in self.transport.connections()}
+                for gone in self._said.keys() - here:
+                    del self._said[gone]
+                for peer in here - self._followed:
+                    self._followed.add(peer)
+                    nursery.start_soon(self._follow, peer)
+                await self._changed.wait()
+
+    async def answer(self, stream: Stream) -> None:
+        """Serve one question. Raises nothing that its asker could bring about."""
+        if self._answering >= MOST_ANSWERED or not self._may_ask(stream.peer):
+            return
+        self._answering += 1
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                reader = FrameReader(stream)
+                await greet_as_holder(stream, reader, self.proof)
+                said = await _receive(reader)
+                self._take([one for one in said if one.peer == stream.peer], stream.peer)
+                await stream.send_all(list_frame(self._list_for(stream.peer, MOST_LISTED)))
+                await stream.aclose()
+                if await stream.receive_some(1):  # until it has all
+                    raise FrameError("it says more than it is asked for")
+        except StreamClosedError:  # how a question ends
+            pass
+        except (FrameError, trio.TooSlowError) as error:
+            self.log.debug("peers.asker_refused", asker=stream.peer, cause=str(error))
+        finally:
+            self._answering -= 1
+
+    def _look_again(self) -> None:
+        self._changed.set()
+
+    def _may_ask(self, peer: str) -> bool:
+        now = trio.current_time()
+        if now - self._answered_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS:
+            self._answered_at[peer] = now
+            return False
+        self._answered_at[peer] = now
+        if len(self._answered_at) > MOST_NOTED:
+            self._answered_at.popitem(last=False)
+        return True
+
+    async def _follow(self, peer: str) -> None:
+        """Ask a peer for as long as it is connected, soon again at first: others come to it at the same moment."""
+        pauses = iter(FIRST_SECONDS)
+        try:
+            while True:
+                await trio.sleep(next(pauses, AGAIN_SECONDS) * self.rng.uniform(0.7, 1.3))
+                if self._connection(peer) is None:
+                    return
+                await self._ask(peer)
+        finally:
+            self._followed.discard(peer)
+            self._look_again()
+
+    async def _ask(self, peer: str) -> None:
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                stream = await self.transport.open_stream(peer, PEERS_PROTOCOL)
+                try:
+                    reader = FrameReader(stream)
+                    await greet_as_asker(stream, reader, self.proof)
+                    await stream.send_all(list_frame(self._list_for(peer, 1)))
+                    self._take(await _receive(reader), peer)
+                finally:
+                    await stream.reset()
+        except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
+            self.log.debug("peers.not_told", holder=peer, cause=str(error))
+
+    def _take(self, listed: Sequence[ListedPeer], teller: str) -> None:
+        """What a peer has said of itself is told to others later, if it is where its connection comes from."""
+        if (connection := self._connection(teller)) is None:
+            return
+        here = self.transport.place(connection.address)
+        for one in listed:
+            if one.peer == teller and here is not None:
+                places = [place for text in one.addresses if (place := self.transport.place(text)) is not None]
+                self._said[teller] = [place.address for place in places if place.host == here.host and place.peer in (None, teller)]
+        self.told.take(listed, connection)
+        self.news()
+
+    def _list_for(self, peer: str, most: int) -> list[ListedPeer]:
+        """Oneself, and a few others that this peer may reach, at random; those who are connected come first."""
+        connection = self._connection(peer)
+        there = self.transport.place(connection.address) if connection is not None else None
+        if there is None:
+            return [ListedPeer(self.transport.peer, ())]
+        own = [place for text in self.transport.local_addresses() if (place := self.transport.place(text)) is not None]
+        listed = [ListedPeer(self.transport.peer, _fit(own, there.scope))]
+        connected, others = self._proven()
+        for known in (connected, others):
+            names = sorted(known.keys() - {peer, self.transport.peer})
+            for name in self.rng.sample(names, len(names)):
+                if len(listed) < most and (addresses := _fit(known[name], there.scope)):
+                    listed.append(ListedPeer(name, addresses))
+        return listed
+
+    def _proven(self) -> tuple[dict[str, list[Place]], dict[str, list[Place]]]:
+        """Where those are who are connected, and those who were reached not long ago."""
+        connected = {one.peer: self._said.get(one.peer, ()) if one.inbound else (one.address,) for one in self.transport.connections()}
+        since = self.book.now() - RECENT_SECONDS
+        others = {
+            known.peer: known.addresses[:1]
+            for known in self.book.peers()
+            if known.peer not in connected and known.reached_at is not None and known.reached_at > since
+        }
+        return self._places(connected), self._places(others)
+
+    def _places(self, known: Mapping[str, Sequence[str]]) -> dict[str, list[Place]]:
+        return {peer: [place for text in texts if (place := self.transport.place(text)) is not None] for peer, texts in known.items()}
+
+    def _connection(self, peer: str) -> Connection | None:
+        return next((connection for connection in self.transport.connections() if connection.peer == peer), None)
+
+
+async def _receive(reader: FrameReader) -> list[ListedPeer]:
+    """Raises FrameError, StreamClosedError."""
+    header = await reader.header()
+    if header is None or header[0] != FrameKind.PEERS or header[1] > MOST_LIST_BYTES:
+        raise FrameError("it does not tell peers as this version does")
+    return read_list(await reader.body(header[1]))
+
+
+def _fit(places: Sequence[Place], scope: Scope) -> list[str]:
+    """Addresses that somebody can use who is himself at an address of this scope."""
+    return [place.address for place in places if place.scope >= scope][:MOST_LISTED_ADDRESSES]

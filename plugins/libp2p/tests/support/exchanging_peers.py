@@ -1,0 +1,156 @@
+"""Peers of the fake network that keep connections up and tell each other of peers, under virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import attrs
+import structlog
+import trio
+
+from learnae.testing.swarm import run_in_virtual_time
+from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
+from learnae_libp2p.streams.frames import FrameReader
+from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.heartbeats import HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.peer_lists import ListedPeer, list_frame, read_list
+from learnae_libp2p.streams.redialling import WANTED, Redialler
+from learnae_libp2p.streams.told_peers import ToldPeers
+from learnae_libp2p.streams.transport import Stream
+from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
+from plugins.libp2p.tests.support.stream_peers import inline, membership
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class ExchangingPeer:
+    """One peer with all that keeps it connected."""
+
+    name: str
+    transport: FakeTransport
+    book: AddressBook
+    told: ToldPeers
+
+    def connected(self) -> set[str]:
+        return set(self.transport.links)
+
+    def known(self) -> set[str]:
+        return {known.peer for known in self.book.peers()}
+
+
+@attrs.define
+class ExchangingSwarm:
+    """Starts and ends peers. `told` is all that anybody was told, by who was told it."""
+
+    network: FakeNetwork
+    folder: Path
+    peers: dict[str, ExchangingPeer] = attrs.field(factory=dict)
+    scopes: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+
+    def start(
+        self,
+        name: str,
+        *named: str,
+        wanted: int = WANTED,
+        secret: bytes | None = None,
+        listens: Sequence[str] | None = None,
+        seen_at: str = "",
+        exchanges: bool = True,
+    ) -> ExchangingPeer:
+        transport, log = self.network.host(name), structlog.get_logger().bind(own=name)
+        transport.listens, transport.seen_at = listens, seen_at
+        self.network.answers |= dict.fromkeys(listens or (), (name, 0.0))
+        if listens is not None:
+            self.network.answers.pop(name, None)
+        book = AddressBook(path=self.folder / name, now=trio.current_time, log=log)
+        heartbeats = Heartbeats(transport=transport, nonce=lambda: name.encode().ljust(32), log=log)
+        transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
+        redialler = Redialler(
+            transport=transport,
+            book=book,
+            dialler=Dialler(transport=transport, book=book),
+            heartbeats=heartbeats,
+            rng=Random(name),
+            in_thread=inline,
+            log=log,
+            named={peer: self.addresses(peer) for peer in named},
+            wanted=wanted,
+        )
+        told = ToldPeers(transport=transport, book=book, clock=trio.current_time)
+        exchange = PeerExchange(
+            transport=transport,
+            proof=membership(name, secret),
+            book=book,
+            told=told,
+            rng=Random(f"exchange of {name}"),
+            news=redialler.look_again,
+            log=log,
+        )
+        if exchanges:
+            transport.serve(PEERS_PROTOCOL, exchange.answer)
+        self.peers[name] = ExchangingPeer(name, transport, book, told)
+        self.scopes[name] = scope = trio.CancelScope()
+        self.network.nursery.start_soon(_within, scope, redialler.run, *([exchange.run] if exchanges else []))
+        return self.peers[name]
+
+    def addresses(self, peer: str) -> Sequence[str]:
+        return self.network.transports[peer].local_addresses() if peer in self.network.transports else [peer]
+
+    def kill(self, name: str) -> None:
+        self.scopes[name].cancel()
+        self.network.kill(name)
+        del self.peers[name]
+
+
+async def _within(scope: trio.CancelScope, *running: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        async with trio.open_nursery() as nursery:
+            for one in running:
+                nursery.start_soon(one)
+
+
+def in_exchanging_swarm(folder: Path, main: Callable[[ExchangingSwarm], Awaitable[T]]) -> T:
+    """What `main` returns, in virtual time."""
+
+    async def run() -> T:
+        async with trio.open_nursery() as nursery:
+            result = await main(ExchangingSwarm(FakeNetwork(nursery), folder))
+            nursery.cancel_scope.cancel()
+        return result
+
+    return run_in_virtual_time(run)
+
+
+def liar(swarm: ExchangingSwarm, name: str, says: Callable[[str], bytes], *, seen_at: str = "") -> FakeTransport:
+    """A member that answers each question with these bytes, which may be made for who asks."""
+    transport = swarm.network.host(name)
+    transport.seen_at = seen_at
+
+    async def answer(stream: Stream) -> None:
+        reader = FrameReader(stream)
+        await greet_as_holder(stream, reader, membership(name))
+        await stream.send_all(says(stream.peer))
+        await stream.aclose()
+        await stream.receive_some(1 << 16)
+
+    transport.serve(PEERS_PROTOCOL, answer)
+    return transport
+
+
+async def asked(swarm: ExchangingSwarm, asker: str, holder: str, *says: str, secret: bytes | None = None) -> list[ListedPeer]:
+    """What somebody hears who says these addresses of itself."""
+    stream = await swarm.network.transports[asker].open_stream(holder, PEERS_PROTOCOL)
+    reader = FrameReader(stream)
+    await greet_as_asker(stream, reader, membership(asker, secret))
+    await stream.send_all(list_frame([ListedPeer(asker, says)]))
+    header = await reader.header()
+    assert header is not None
+    found = read_list(await reader.body(header[1]))
+    await stream.reset()
+    return found
