@@ -11,6 +11,7 @@ import trio
 
 from learnae import Announcer, Context, Heard, UnavailableError
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
+from learnae_libp2p.check import HostCheck
 from learnae_libp2p.connecting import Connecting, first_connection
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
@@ -88,6 +89,9 @@ class GossipsubAnnouncer(Announcer):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    async def check(self) -> Sequence[str]:
+        return await self.context.share(HostCheck).check("announcer", self.host, self.context)
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import psutil
 import trio
 from libp2p.abc import INotifee
 from libp2p.crypto.x25519 import create_new_key_pair
@@ -30,7 +28,7 @@ from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.options import HostOptions
-from learnae_libp2p.sockets import ClosingTCP, claim, connection_of
+from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, reachable, resolved
 from learnae_libp2p.streams.transport import Connection
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
-RESOLVE_SECONDS = 5.0
-MOST_RESOLVED = 4
 PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
 
 
@@ -145,7 +141,7 @@ class RunningHost:
     async def dial(self, peer: str, address: Address) -> None:
         """Connect at this address. Raises UnavailableError, OSError."""
         failure: Exception | None = None
-        for found in await _resolved(address):
+        for found in await resolved(address):
             try:
                 await self.network.dial_addr(Multiaddr(found.place), ID.from_string(peer))
                 return
@@ -168,7 +164,7 @@ class RunningHost:
 
     def local_addresses(self) -> list[str]:
         """Where others can dial it, the best first: those that only this machine reaches only where there are no others."""
-        found = [place for text in self.bound() for place in _reachable(parse_address(text))]
+        found = [place for text in self.bound() for place in reachable(parse_address(text))]
         far = [address for address in found if not address.local]
         return [f"{address.place}/p2p/{self.host.get_id()}" for address in far or found]
 
@@ -218,31 +214,3 @@ class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy
     async def listen(self, network: Any, address: Any) -> None: ...
 
     async def listen_close(self, network: Any, address: Any) -> None: ...
-
-
-async def _resolved(address: Address) -> list[Address]:
-    """Itself, or for a name its addresses. Raises OSError."""
-    if address.ip is not None:
-        return [address]
-    family = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}.get(address.kind, socket.AF_UNSPEC)
-    with trio.move_on_after(RESOLVE_SECONDS):
-        found = await trio.socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
-        return [
-            attrs.evolve(address, kind="ip6" if one[0] == socket.AF_INET6 else "ip4", host=str(one[4][0]).partition("%")[0])
-            for one in found[:MOST_RESOLVED]
-        ]
-    raise OSError(f"no address of {address.host} was found in time")
-
-
-def _reachable(address: Address) -> list[Address]:
-    """Itself, or for "all addresses" those of the interfaces that are up."""
-    if address.ip is None or not address.ip.is_unspecified:
-        return [address]
-    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
-    up = {name for name, facts in psutil.net_if_stats().items() if facts.isup}
-    return [
-        attrs.evolve(address, host=found.address.partition("%")[0])
-        for name, addresses in psutil.net_if_addrs().items()
-        for found in addresses
-        if name in up and found.family == family
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import attrs
 import psutil
 import trio
 from libp2p.io.trio import TrioTCPStream
@@ -16,6 +17,8 @@ from learnae import UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.streams.transport import Connection
 
+RESOLVE_SECONDS = 5.0
+MOST_RESOLVED = 4
 WRAPPERS = 10
 WRAPPED = ("secured_conn", "conn", "read_writer", "read_write_closer", "stream")
 
@@ -106,3 +109,31 @@ def claim(address: Address) -> None:
             probe.bind((address.host, address.port))
         except OSError as error:
             raise UnavailableError(f"cannot listen at {address}: {error.strerror}") from error
+
+
+async def resolved(address: Address) -> list[Address]:
+    """Itself, or for a name its addresses. Raises OSError."""
+    if address.ip is not None:
+        return [address]
+    family = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6}.get(address.kind, socket.AF_UNSPEC)
+    with trio.move_on_after(RESOLVE_SECONDS):
+        found = await trio.socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
+        return [
+            attrs.evolve(address, kind="ip6" if one[0] == socket.AF_INET6 else "ip4", host=str(one[4][0]).partition("%")[0])
+            for one in found[:MOST_RESOLVED]
+        ]
+    raise OSError(f"no address of {address.host} was found in time")
+
+
+def reachable(address: Address) -> list[Address]:
+    """Itself, or for "all addresses" those of the interfaces that are up."""
+    if address.ip is None or not address.ip.is_unspecified:
+        return [address]
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    up = {name for name, facts in psutil.net_if_stats().items() if facts.isup}
+    return [
+        attrs.evolve(address, host=found.address.partition("%")[0])
+        for name, addresses in psutil.net_if_addrs().items()
+        for found in addresses
+        if name in up and found.family == family
+    ]

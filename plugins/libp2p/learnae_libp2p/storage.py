@@ -14,6 +14,7 @@ from attrs.validators import ge, optional
 from learnae import Block, Cid, Context, Storage, UnavailableError
 from learnae.lowlevel import HINT_CHARACTERS, MEGABYTE, option
 from learnae_libp2p.addresses import parse_address
+from learnae_libp2p.check import HostCheck
 from learnae_libp2p.connecting import Connecting, membership
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
@@ -87,6 +88,9 @@ class Libp2pStorage(Storage):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    async def check(self) -> Sequence[str]:
+        return await self.context.share(HostCheck).check("storage", self.host, self.context)
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         await self.store.put(root, blocks)

@@ -1,0 +1,129 @@
+"""What `learnae check` looks at for this plugin: the library, the ports, the peers that the file names. Each with its remedy.
+
+This module is light: the library comes with the check.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from learnae import ConfigError, Context, Problem, UnavailableError
+from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.host import INSTALL, Libp2pHost
+
+PEER_SECONDS = 6.0
+PROBED_AT_ONCE = 8
+MOST_SHOWN = 4  # addresses in one line
+MOST_LINES = 16  # about peers
+
+
+class HostCheck:
+    """Made by `context.share`: one check for all strategies of a peer, since there is one host. It listens nowhere and starts nothing."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    async def check(self, table: str, host: Libp2pHost, context: Context) -> Sequence[str]:
+        """A line for each thing that is fine. `table` is the one of the file that asks. Raises ConfigError for all that is not."""
+        if self._done:
+            return ()
+        self._done = True
+        try:
+            probing = await context.in_thread(importlib.import_module, "learnae_libp2p.probing")
+        except ImportError as error:
+            raise ConfigError(Problem(f"{table}.use", f"libp2p is installed, and cannot be used: {error}"[:300], INSTALL)) from error
+        problems: list[Problem] = []
+        lines = [f"libp2p {probing.VERSION}"]
+        if host.running is None:  # else the ports are its own
+            lines += await context.in_thread(_listening, host.options.listen, f"{table}.listen", probing, problems)
+        lines += await _peers(host.options.peers, f"{table}.peers", probing.Probe(), problems)
+        if not host.options.peers and not host.options.mdns:
+            message = "nobody is named, and nobody is looked for: others must name this peer, or it stays alone"
+            lines.append(f"{table}.peers: {message}")
+        if problems:
+            raise ConfigError(problems)
+        return lines
+
+
+def _listening(listen: Sequence[str], key: str, probing: Any, problems: list[Problem]) -> list[str]:
+    """Where it would listen. In a thread, as names of interfaces are looked up."""
+    lines: list[str] = []
+    for address in map(parse_address, listen or (probing.EVERYWHERE,)):
+        try:
+            probing.claim(address)
+        except UnavailableError as error:
+            problems.append(Problem(key, str(error), _remedy(address, error)))
+            continue
+        places = [one.place for one in probing.reachable(address)]
+        shown = ", ".join(places[:MOST_SHOWN]) + (f" and {len(places) - MOST_SHOWN} more" if len(places) > MOST_SHOWN else "")
+        if address.port:
+            lines.append(f"{address} is free, and others dial {shown}")
+        else:
+            lines.append(f"any free port of {shown.replace('/tcp/0', '')}; with one of its own it is found again after a restart")
+    return lines
+
+
+def _remedy(address: Address, error: UnavailableError) -> str:
+    number = getattr(error.__cause__, "errno", None)
+    if number == errno.EADDRINUSE:
+        return "end what listens there, or write another port; if it is this peer that runs, all is well"
+    if number == errno.EADDRNOTAVAIL:
+        return f"this machine does not have it: write /{address.kind}/{'::' if address.kind == 'ip6' else '0.0.0.0'}/tcp/{address.port}"
+    if number == errno.EACCES:
+        return "ports below 1024 are for the administrator: write another one"
+    return "write another address"
+
+
+async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Problem]) -> list[str]:
+    """Who of those answers. It is a problem where somebody else does, or nobody at all."""
+    addresses: dict[str, list[Address]] = {}
+    for address in map(parse_address, named):
+        if address.peer is not None:
+            addresses.setdefault(address.peer, []).append(address)
+    found: dict[str, str | None] = {}
+    limit = trio.CapacityLimiter(PROBED_AT_ONCE)
+
+    async def ask(peer: str) -> None:
+        async with limit:
+            found[peer] = await _why_not(probe, peer, addresses[peer], key, problems)
+
+    async with trio.open_nursery() as nursery:
+        for peer in addresses:
+            nursery.start_soon(ask, peer)
+    missing = {peer: why for peer, why in found.items() if why is not None}
+    if addresses and len(missing) == len(addresses) and not problems:
+        told = "; ".join(why for why in list(missing.values())[:MOST_SHOWN])
+        message = f"none of {len(addresses)} answers: {told}"[:400]
+        problems.append(Problem(key, message, "start one of them, let its port through its firewall, or write where it listens now"))
+    here = [f"{peer} answers" for peer in addresses if found[peer] is None]
+    away = [f"{peer} does not answer now: {why}"[:300] for peer, why in missing.items()]
+    return (here + away)[:MOST_LINES]
+
+
+async def _why_not(probe: Any, peer: str, addresses: Sequence[Address], key: str, problems: list[Problem]) -> str | None:
+    """None where this peer answers at one of its addresses."""
+    why = ""
+    with trio.move_on_after(PEER_SECONDS):
+        for address in addresses:
+            with trio.move_on_after(PEER_SECONDS / len(addresses)):
+                try:
+                    other = await probe.who_answers(address)
+                except (UnavailableError, OSError) as error:
+                    why = f"{address.place}: {error}"
+                    continue
+                if other == peer:
+                    return None
+                problems.append(
+                    Problem(
+                        key, f"at {address.place} somebody else answers: {other}", "write the name of who is there, or where this peer is"
+                    )
+                )
+                return "somebody else answers there"
+            if not why:
+                why = f"{address.place}: silence"
+    return why
