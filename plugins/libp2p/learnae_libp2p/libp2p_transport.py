@@ -108,6 +108,9 @@ class Libp2pTransport:
     def local_addresses(self) -> Sequence[str]:
         return self.host.running.local_addresses() if self.host.running is not None else ()
 
+    def listens_at(self) -> Sequence[str]:
+        return self.host.running.listens_at() if self.host.running is not None else ()
+
     def place(self, address: str) -> Place | None:
         return place_of(address)
 

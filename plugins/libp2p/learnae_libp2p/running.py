@@ -164,9 +164,16 @@ class RunningHost:
 
     def local_addresses(self) -> list[str]:
         """Where others can dial it, the best first: those that only this machine reaches only where there are no others."""
-        found = [place for text in self.bound() for place in reachable(parse_address(text))]
+        found = self._places()
         far = [address for address in found if not address.local]
         return [f"{address.place}/p2p/{self.host.get_id()}" for address in far or found]
+
+    def listens_at(self) -> list[str]:
+        """At each address of this machine, where it listens at all of them."""
+        return [address.place for address in self._places()]
+
+    def _places(self) -> list[Address]:
+        return [place for text in self.bound() for place in reachable(parse_address(text))]
 
     async def _run_part(self, part: Part, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.CancelScope() as scope:

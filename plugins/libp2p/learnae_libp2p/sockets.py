@@ -51,14 +51,22 @@ class CountedSocket(TrioTCPStream):  # type: ignore[misc]  # libp2p is not follo
         return f"/{'ip6' if ':' in host else 'ip4'}/{host.partition('%')[0]}/tcp/{port}"
 
     @property
+    def own_host(self) -> str | None:
+        """The address of the own end."""
+        try:
+            return str(self.stream.socket.getsockname()[0]).partition("%")[0]
+        except OSError:
+            return None
+
+    @property
     def interface(self) -> str | None:
         """By the address of the own end. Looked up once: connections are asked about often."""
         if self._interface is None:
-            try:
-                own = self.stream.socket.getsockname()[0]
-            except OSError:
+            if (own := self.own_host) is None:
                 return None
-            found = (name for name, addresses in psutil.net_if_addrs().items() if any(one.address == own for one in addresses))
+            found = (
+                name for name, addresses in psutil.net_if_addrs().items() if any(one.address.partition("%")[0] == own for one in addresses)
+            )
             self._interface = next(found, "")
         return self._interface or None
 
@@ -89,6 +97,7 @@ def connection_of(peer: str, found: Any) -> Connection:
         peer=peer,
         address=inner.remote,
         inbound=inbound,
+        own_host=inner.own_host,
         interface=inner.interface,
         bytes_in=inner.received,
         bytes_out=inner.sent,

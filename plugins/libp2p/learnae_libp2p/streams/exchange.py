@@ -150,9 +150,10 @@ class PeerExchange:
         """Oneself, and a few others that this peer may reach, at random; those who are connected come first."""
         connection = self._connection(peer)
         there = self.transport.place(connection.address) if connection is not None else None
-        if there is None:
+        if connection is None or there is None:
             return [ListedPeer(self.transport.peer, ())]
-        own = [place for text in self.transport.local_addresses() if (place := self.transport.place(text)) is not None]
+        own = [place for text in self.transport.listens_at() if (place := self.transport.place(text)) is not None]
+        own.sort(key=lambda place: place.host != connection.own_host)  # others have only seen that one
         listed = [ListedPeer(self.transport.peer, _fit(own, there.scope))]
         connected, others = self._proven()
         for known in (connected, others):

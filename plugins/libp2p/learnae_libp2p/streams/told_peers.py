@@ -79,7 +79,7 @@ class ToldPeers:
         """Of each place where somebody was met, who it was. Nobody else is looked for there."""
         met = [(known.addresses[0], known.peer) for known in self.book.peers() if known.reached_at is not None]
         met += [(connection.address, connection.peer) for connection in self.transport.connections() if not connection.inbound]
-        met += [(address, self.transport.peer) for address in self.transport.local_addresses()]
+        met += [(address, self.transport.peer) for address in self.transport.listens_at()]
         return {place.address: peer for address, peer in met if (place := self.transport.place(address)) is not None}
 
     def _account(self, teller: str) -> _Account:

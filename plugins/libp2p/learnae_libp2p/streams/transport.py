@@ -64,6 +64,7 @@ class Connection:
     address: str  # of the other end
     direct: bool = True  # not through a relay
     inbound: bool = False  # the other end has dialled
+    own_host: str | None = None  # of this end, as in `Place`; None where it is not known
     interface: str | None = None  # of this machine; None where it is not known
     rtt: float | None = None  # seconds; None where nobody has measured it
     bytes_in: int = 0
@@ -124,6 +125,10 @@ class Transport(Protocol):
 
     def local_addresses(self) -> Sequence[str]:
         """Where others can dial this host, the best first."""
+        ...
+
+    def listens_at(self) -> Sequence[str]:
+        """Where this host listens: also what only this machine reaches, and what is good for nobody but its neighbours."""
         ...
 
     def place(self, address: str) -> Place | None:

@@ -120,6 +120,21 @@ def test_an_address_is_told_only_to_those_who_may_reach_it(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize("seen_at", ["lo", "lan3"])
+def test_of_many_own_addresses_those_are_told_by_which_one_is_connected(tmp_path: Path, seen_at: str) -> None:
+    """On one machine peers often name each other by loopback, and listen everywhere; it may have a bridge for each of its containers."""
+
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("hub", listens=["lo:hub", "lan3:hub"], seen_at=f"{seen_at}:60000")
+        for name in ("a", "b"):
+            listens = ["lo:" + name, *(f"lan{number}:{name}" for number in range(10, 20)), "lan3:" + name]
+            swarm.start(name, "hub", listens=listens, seen_at=f"{seen_at}:5000{name}", at=seen_at)
+        await trio.sleep(SECONDS)
+        assert swarm.peers["a"].connected() == {"hub", "b"}
+
+    in_exchanging_swarm(tmp_path, main)
+
+
 def test_only_members_are_told_of_members(tmp_path: Path) -> None:
     async def main(swarm: ExchangingSwarm) -> None:
         swarm.start("hub", secret=b"s")

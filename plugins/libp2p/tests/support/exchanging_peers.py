@@ -62,6 +62,7 @@ class ExchangingSwarm:
         listens: Sequence[str] | None = None,
         seen_at: str = "",
         exchanges: bool = True,
+        at: str | None = None,
     ) -> ExchangingPeer:
         transport, log = self.network.host(name), structlog.get_logger().bind(own=name)
         transport.listens, transport.seen_at = listens, seen_at
@@ -79,7 +80,7 @@ class ExchangingSwarm:
             rng=Random(name),
             in_thread=inline,
             log=log,
-            named={peer: self.addresses(peer) for peer in named},
+            named={peer: [f"{at}:{peer}"] if at else self.addresses(peer) for peer in named},
             wanted=wanted,
         )
         told = ToldPeers(transport=transport, book=book, clock=trio.current_time)

@@ -247,14 +247,23 @@ class FakeTransport:
         self.handlers[protocol] = handler
 
     def connections(self) -> Sequence[Connection]:
+        own = self.place(self.seen_at or self.peer)
+        seen_at = {peer: transport.seen_at for peer, transport in self.network.transports.items()}
         return [
             Connection(
-                peer=link.peer, address=link.address or self.network.transports[link.peer].seen_at or link.peer, inbound=link.inbound
+                peer=link.peer,
+                address=link.address or seen_at.get(link.peer) or link.peer,
+                own_host=own.host if own is not None else None,
+                inbound=link.inbound,
             )
             for link in self.links.values()
         ]
 
     def local_addresses(self) -> Sequence[str]:
+        every = self.listens_at()
+        return [address for address in every if not address.startswith("lo")] or every
+
+    def listens_at(self) -> Sequence[str]:
         return [self.peer] if self.listens is None else self.listens
 
     def place(self, address: str) -> Place | None:
