@@ -7,7 +7,7 @@ says no address, and takes part all the same.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from learnae_libp2p.streams.peer_lists import (
     list_frame,
     read_list,
 )
+from learnae_libp2p.streams.redialling import ENOUGH
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Connection, Place, Scope, Stream, StreamClosedError, Transport, UnreachableError
 
@@ -112,13 +113,18 @@ class PeerExchange:
         pauses = iter(FIRST_SECONDS)
         try:
             while True:
-                await trio.sleep(next(pauses, AGAIN_SECONDS) * self.rng.uniform(0.7, 1.3))
+                await trio.sleep(self._pause(pauses) * self.rng.uniform(0.7, 1.3))
                 if self._connection(peer) is None:
                     return
                 await self._ask(peer)
         finally:
             self._followed.discard(peer)
             self._look_again()
+
+    def _pause(self, pauses: Iterator[float]) -> float:
+        """The first question tells who asks, and is asked in any case."""
+        seconds = next(pauses, AGAIN_SECONDS)
+        return seconds if seconds == FIRST_SECONDS[0] or len(self.transport.connections()) < ENOUGH else AGAIN_SECONDS
 
     async def _ask(self, peer: str) -> None:
         try:

@@ -25,7 +25,11 @@ SAVE_SECONDS = 30.0
 DIALLED_AT_ONCE = 8
 UNREACHED_AT_ONCE = 4  # of them, of peers that only strangers speak of: their dead addresses hold up nobody else
 WANTED = 16  # connections that are kept up; who is named is dialled all the same
+ENOUGH = (
+    8  # with so many, nobody is dialled whom only others speak of: sixteen peers that all know each other would be a hundred connections
+)
 FROM_FILE = "file"
+EXPLORE_SECONDS = 300.0  # in which one of them is dialled all the same: two swarms that met through one peer must not need it
 UNREACHED_TRIES = 6  # after which a peer that only strangers speak of is forgotten
 
 
@@ -51,10 +55,12 @@ class Redialler:
     log: FilteringBoundLogger
     named: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     wanted: int = WANTED
+    enough: int = ENOUGH
     read_only: bool = False
     _attempts: dict[str, _Attempts] = attrs.field(factory=dict)
     _dialling: set[str] = attrs.field(factory=set)
     _unreached: set[str] = attrs.field(factory=set)  # of those that are dialled now
+    _explore_at: float = -math.inf
     _watched: set[str] = attrs.field(factory=set)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -91,14 +97,17 @@ class Redialler:
         for peer in self._candidates(connected):
             if len(self._dialling) >= DIALLED_AT_ONCE or (missing <= 0 and peer not in self.named):
                 continue
-            if not (known_good := self._known_good(peer)) and len(self._unreached) >= UNREACHED_AT_ONCE:
-                continue
+            if not (known_good := self._known_good(peer)):
+                again = min(again, self._explore_at) if self._explore_at > now else again
+                if not self._may_try_unreached(len(connected), now):
+                    continue
             attempts = self._attempts_of(peer)
             if attempts.due <= now:
                 missing -= 1
                 self._dialling.add(peer)
                 if not known_good:
                     self._unreached.add(peer)
+                    self._explore_at = now + self._spread(EXPLORE_SECONDS)
                 nursery.start_soon(self._dial, peer, attempts)
             else:
                 again = min(again, attempts.due)
@@ -126,6 +135,10 @@ class Redialler:
         others = sorted((one.peer for one in known if one.reached_at is None), key=lambda peer: self._attempts_of(peer).due)
         every = dict.fromkeys([*self.named, *reached, *others])
         return [peer for peer in every if peer not in connected and peer not in self._dialling and peer != self.transport.peer]
+
+    def _may_try_unreached(self, connected: int, now: float) -> bool:
+        enough = connected + len(self._dialling) >= self.enough
+        return len(self._unreached) < UNREACHED_AT_ONCE and (not enough or self._explore_at <= now)
 
     def _known_good(self, peer: str) -> bool:
         known = self.book.get(peer)

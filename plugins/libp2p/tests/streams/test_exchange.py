@@ -9,6 +9,7 @@ import trio
 
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL
 from learnae_libp2p.streams.frames import FrameError
+from learnae_libp2p.streams.redialling import ENOUGH, EXPLORE_SECONDS
 from learnae_libp2p.streams.transport import StreamClosedError
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, asked, in_exchanging_swarm
 
@@ -24,7 +25,7 @@ def reached_from(swarm: ExchangingSwarm, start: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("count", [2, 3, 8, 12])
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
 def test_peers_that_all_name_one_are_all_connected_to_each_other_in_seconds(tmp_path: Path, count: int) -> None:
     async def main(swarm: ExchangingSwarm) -> None:
         swarm.start("hub")
@@ -49,6 +50,33 @@ def test_a_star_goes_on_as_a_mesh_when_its_middle_is_killed(tmp_path: Path) -> N
         await trio.sleep(60.0)
         assert reached_from(swarm, "p10") == swarm.peers.keys()
         assert all(len(peer.connected()) >= 3 for peer in swarm.peers.values())
+
+    in_exchanging_swarm(tmp_path, main)
+
+
+def test_many_peers_do_not_all_connect_to_each_other(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("hub")
+        for number in range(40):
+            swarm.start(f"p{number}", "hub")
+        await trio.sleep(60.0)
+        counts = [len(peer.connected()) for name, peer in swarm.peers.items() if name != "hub"]
+        assert min(counts) >= ENOUGH
+        assert sum(counts) < 2.5 * ENOUGH * len(counts)
+
+    in_exchanging_swarm(tmp_path, main)
+
+
+def test_two_swarms_that_met_through_one_peer_need_it_no_more_after_a_while(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        for half in "ab":
+            for number in range(5):
+                swarm.start(f"{half}{number}", *([f"{half}0"] if number else []), enough=3)
+        await trio.sleep(60.0)
+        swarm.start("bridge", "a0", "b0", wanted=2)
+        await trio.sleep(5 * EXPLORE_SECONDS)
+        swarm.kill("bridge")
+        assert reached_from(swarm, "a1") == swarm.peers.keys()
 
     in_exchanging_swarm(tmp_path, main)
 

@@ -186,7 +186,7 @@ def test_a_peer_without_heartbeats_is_not_taken_for_frozen(tmp_path: Path) -> No
 
 def test_no_more_connections_are_made_than_are_wanted_and_few_at_once(tmp_path: Path) -> None:
     async def main(world: World) -> None:
-        a = world.peer("a", wanted=10)
+        a = world.peer("a", wanted=10, enough=10)
         for number in range(40):
             world.peer(f"p{number}")
             world.network.answers[f"p{number}"] = (f"p{number}", 0.5)

@@ -19,7 +19,7 @@ from learnae_libp2p.streams.frames import FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.heartbeats import HEARTBEAT_PROTOCOL, Heartbeats
 from learnae_libp2p.streams.peer_lists import ListedPeer, list_frame, read_list
-from learnae_libp2p.streams.redialling import WANTED, Redialler
+from learnae_libp2p.streams.redialling import ENOUGH, WANTED, Redialler
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Stream
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
@@ -58,6 +58,7 @@ class ExchangingSwarm:
         name: str,
         *named: str,
         wanted: int = WANTED,
+        enough: int = ENOUGH,
         secret: bytes | None = None,
         listens: Sequence[str] | None = None,
         seen_at: str = "",
@@ -82,6 +83,7 @@ class ExchangingSwarm:
             log=log,
             named={peer: [f"{at}:{peer}"] if at else self.addresses(peer) for peer in named},
             wanted=wanted,
+            enough=enough,
         )
         told = ToldPeers(transport=transport, book=book, clock=trio.current_time)
         exchange = PeerExchange(
