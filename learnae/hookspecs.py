@@ -6,7 +6,7 @@ imports the module only to show its options, and a peer imports only what it use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -40,11 +40,15 @@ class DemoSetup:
     `storage` and `announcer` are keys for the file of each peer. They stand beside `use`, if the demo runs on the storage or the announcer
     of this plugin. Their values are of the types that JSON has. `half_way` is called once, in a thread, when the demo is half over. It
     harms what was started, and returns one line that says what it did.
+
+    `for_each` gives single peers further keys. It gets the public keys of all peers, and the place in them of the peer that is killed
+    half-way. It returns one DemoSetup for each, of which only `storage` and `announcer` count.
     """
 
     storage: Mapping[str, Any] = attrs.field(factory=dict)
     announcer: Mapping[str, Any] = attrs.field(factory=dict)
     half_way: Callable[[], str] | None = None
+    for_each: Callable[[Sequence[PeerId], int], Sequence[DemoSetup]] | None = None
 
 
 @hookspec
@@ -109,8 +113,8 @@ def learnae_register_demo() -> Mapping[str, str]:
     The mapping goes from the name of a storage or an announcer of this plugin to "module:function". The function takes the path of a
     folder, and makes that folder if it needs one. It returns a context manager that gives a DemoSetup. The demo enters it before the peers
     start, and leaves it when they have ended. It raises ConfigError if something is missing on the machine. All that it starts must listen
-    on loopback only. If one name is a storage and an announcer, the demo enters it once. A strategy that needs nothing started, and no
-    keys, needs no demo.
+    on loopback only. A function that serves both a storage and an announcer is entered once. A strategy that needs nothing started, and
+    no keys, needs no demo.
     """
     raise NotImplementedError
 

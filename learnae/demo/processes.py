@@ -37,6 +37,7 @@ class Plan:
     away_seconds: float = 2.0
     limit_seconds: float = 150.0  # then it has failed, whatever the reason
     scenery: Mapping[str, Any] = attrs.field(factory=dict)  # tables of each peer's file, beside those of `config`
+    further: tuple[Mapping[str, Mapping[str, Any]], ...] = ()  # for each peer, more keys of its storage and its announcer
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -44,7 +45,7 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Self:
         values: dict[str, Any] = json.loads(text)
-        return cls(**{**values, "classes": tuple(map(tuple, values["classes"]))})
+        return cls(**{**values, "classes": tuple(map(tuple, values["classes"])), "further": tuple(values["further"])})
 
     def config(self, number: int) -> dict[str, Any]:
         """The file of one peer, as a document: a pace that shows something, and the embedded defaults where the scenery is silent."""
@@ -54,7 +55,9 @@ class Plan:
             "train": {"local_steps": self.local_steps},
             "selector": {"count": len(self.classes) - 1},
         }
-        return {**plain, **self.scenery, "swarm": {**plain["swarm"], **self.scenery.get("swarm", {})}}
+        more = self.further[number - 1] if self.further else {}
+        services = {kind: [{**self.scenery[kind][0], **keys}] for kind, keys in more.items()}
+        return {**plain, **self.scenery, **services, "swarm": {**plain["swarm"], **self.scenery.get("swarm", {})}}
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ from learnae.demo.processes import Plan, Stage
 from learnae.demo.screen import closing_table, summary, watch
 from learnae.errors import ConfigError, Problem
 from learnae.hookspecs import DemoSetup
+from learnae.identity.homes import claim
+from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmKey
 from learnae.opening import replace_file
 from learnae.plugins.calls import naming
+from learnae.records import PeerId
 from learnae.screen import Screen, line
 from learnae.shared_folder import FolderHandle
 from learnae.texts import harmless, indented
@@ -63,15 +67,42 @@ def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check) -> It
     stage.key.write_text(SwarmKey.generate().text())
     tables: dict[str, Any] = {"swarm": {"key_file": str(stage.key)}}
     with ExitStack() as stack:
-        by_plugin = {(offer.plugin, offer.name): offer for offer in others.values()}
-        setups = {key: stack.enter_context(_started(offer, stage.folder / offer.name)) for key, offer in by_plugin.items()}
+        by_function = {_started_by(offer): offer for offer in others.values()}
+        setups = {key: stack.enter_context(_started(offer, stage.folder / offer.name)) for key, offer in by_function.items()}
         for kind, offer in others.items():
-            tables[kind] = [{"use": offer.name, **getattr(setups[offer.plugin, offer.name], kind)}]
-            check(kind, tables[kind][0])
+            tables[kind] = [{"use": offer.name, **getattr(setups[_started_by(offer)], kind)}]
         plan = Plan(
             scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
         )
-        yield Scene(plan, tuple(_half_way(offer, setups[key]) for key, offer in by_plugin.items() if setups[key].half_way is not None))
+        plan = _with_keys_of_each(plan, stage, others, setups)
+        for number, kind in product(range(1, 1 + (len(plan.classes) if plan.further else 1)), others):
+            check(kind, plan.config(number)[kind][0])
+        yield Scene(plan, tuple(_half_way(offer, setups[key]) for key, offer in by_function.items() if setups[key].half_way is not None))
+
+
+def _started_by(offer: StrategyOffer) -> tuple[str, str]:
+    """Two strategies for which one function starts what they need share what it has started."""
+    return offer.plugin, offer.demo or offer.name
+
+
+def _with_keys_of_each(plan: Plan, stage: Stage, others: Mapping[str, StrategyOffer], setups: Mapping[tuple[str, str], DemoSetup]) -> Plan:
+    """Plugins that name peers to each other are told their public keys before these run."""
+    further: list[dict[str, dict[str, Any]]] = [{} for _ in plan.classes]
+    peers: list[PeerId] = []
+    for key, setup in setups.items():
+        served = {kind: offer for kind, offer in others.items() if _started_by(offer) == key}
+        if setup.for_each is not None:
+            peers = peers or [_peer_of(stage.home(number)) for number in range(1, len(plan.classes) + 1)]
+            with naming(key[0], "saying what each peer of the demo needs"):
+                for mine, more in zip(further, setup.for_each(peers, plan.victim - 1), strict=True):
+                    mine.update({kind: dict(getattr(more, kind)) for kind in served})
+                json.dumps(further)
+    return attrs.evolve(plan, further=tuple(further)) if peers else plan
+
+
+def _peer_of(home: Path) -> PeerId:
+    with claim(home) as claimed:
+        return Identity.load_or_create(claimed.key_path).peer
 
 
 @contextmanager

@@ -61,8 +61,9 @@ def test_goodput_under_kills_is_measured():
 def test_what_hostile_members_do_is_measured():
     output = quick("poisoning.py")
     assert {"sign flip", "stale models", "one common far point", "label flip"} <= set(rows_of(output))
-    cells = [float(cell.split()[0]) for cell in rows_of(output)["sign flip"]]
-    assert all(0 < cell < float(output.split("nobody hostile: ")[1].split()[0]) for cell in cells), "the attack bites"
+    few, many = (float(cell.split()[0]) for cell in rows_of(output)["sign flip"])
+    untouched = float(output.split("nobody hostile: ")[1].split()[0])
+    assert 0 < many < untouched and 0 < few <= untouched, "the attack bites"
 
 
 def test_what_many_identities_cost_is_measured():

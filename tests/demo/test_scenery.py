@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from learnae import ConfigError, DemoSetup, PluginError, Problem
+from learnae import ConfigError, DemoSetup, PeerId, PluginError, Problem
 from learnae.cli.main import main
 from learnae.demo import show
 from learnae.demo.processes import Plan, Stage, descendants
+from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmKey
 from learnae.plugins.offers import StrategyOffer
 
@@ -95,6 +96,21 @@ def endless(folder: Path) -> Iterator[DemoSetup]:
     yield DemoSetup(announcer={"nodes": iter([])})
 
 
+@contextmanager
+def terrace(folder: Path) -> Iterator[DemoSetup]:
+    """Each house has a number, and knows the key of the one that falls."""
+
+    def for_each(peers: Sequence[PeerId], killed: int) -> list[DemoSetup]:
+        return [DemoSetup(storage={"number": number}, announcer={"falls": peers[killed]}) for number in range(len(peers))]
+
+    yield DemoSetup(storage={"rooms": 3, "number": 7}, for_each=for_each)
+
+
+@contextmanager
+def gap(folder: Path) -> Iterator[DemoSetup]:
+    yield DemoSetup(for_each=lambda peers, killed: [DemoSetup()])
+
+
 def no_house(folder: Path) -> None: ...
 
 
@@ -125,6 +141,19 @@ def test_a_storage_and_an_announcer_of_one_name_are_started_once(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("here")
+def test_each_peer_has_keys_of_its_own_where_its_plugin_wants_that_and_they_name_the_peers_that_run(tmp_path: Path) -> None:
+    stage, checks = Stage(tmp_path), Checks()
+    chosen = {"storage": offer("storage", "attic", "terrace"), "announcer": offer("announcer", "bell", "terrace")}
+    with show.built(chosen, stage, checks) as scene:
+        plan = Plan.from_json(scene.plan.to_json())
+        configs = [plan.config(number) for number in range(1, 5)]
+    assert [config["storage"] for config in configs] == [[{"use": "attic", "rooms": 3, "number": number}] for number in range(4)]
+    falls = Identity.load_or_create(stage.home(plan.victim) / "key").peer
+    assert [config["announcer"] for config in configs] == [[{"use": "bell", "falls": falls}]] * 4
+    assert checks.asked == [(kind, config[kind][0]) for config in configs for kind in ("storage", "announcer")]
+
+
+@pytest.mark.usefixtures("here")
 def test_nothing_need_happen_half_way(tmp_path: Path) -> None:
     with show.built({**EMBEDDED, "storage": offer("storage", "quiet", "quiet")}, Stage(tmp_path), Checks()) as scene:
         assert scene.half_way == ()
@@ -137,6 +166,7 @@ def test_nothing_need_happen_half_way(tmp_path: Path) -> None:
         ("crooked", "ZeroDivisionError"),
         ("hut", "not a learnae.DemoSetup"),
         ("endless", "JSON"),
+        ("gap", "shorter"),
         ("no_house", "context manager"),
         ("nobody", "nobody"),
     ],

@@ -119,7 +119,8 @@ def test_a_file_that_is_not_there_or_no_file_is_refused_at_once(problem: Callabl
     assert "is no file" in problem(key_file="pipe")
 
 
-def test_only_one_place_can_be_named(problem: Callable[..., str]) -> None:
+def test_only_one_place_can_be_named(problem: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", KEY.text())
     assert problem(key_env="A", key_file="b").startswith("swarm.key_file: there is swarm.key_env as well")
 
 

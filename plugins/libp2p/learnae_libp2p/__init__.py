@@ -13,3 +13,8 @@ def learnae_register_storage() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_announcer() -> Mapping[str, str]:
     return {"gossipsub": "learnae_libp2p.announcer:GossipsubAnnouncer"}
+
+
+@hookimpl
+def learnae_register_demo() -> Mapping[str, str]:
+    return dict.fromkeys(("libp2p", "gossipsub"), "learnae_libp2p.demo:one_introduces")

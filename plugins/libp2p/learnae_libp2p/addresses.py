@@ -7,6 +7,7 @@ import re
 
 import attrs
 
+from learnae import PeerId
 from learnae_libp2p.streams.transport import Place, Scope
 
 CHARACTERS = 200  # of one hint
@@ -43,6 +44,16 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.place}/p2p/{self.peer}" if self.peer else self.place
+
+
+ED25519 = bytes.fromhex("002408011220")  # a hash that is its content (0, of 36 bytes): a public key of kind 1, of 32 bytes
+
+
+def name_of(peer: PeerId) -> str:
+    """What libp2p calls a peer: its public key, in base 58 (github.com/libp2p/specs, peer-ids)."""
+    import base58  # comes with libp2p
+
+    return str(base58.b58encode(ED25519 + bytes.fromhex(peer)).decode("ascii"))
 
 
 def parse_address(text: str) -> Address:

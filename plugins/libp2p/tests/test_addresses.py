@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae_libp2p.addresses import parse_address, place_of
+from learnae.lowlevel import Identity
+from learnae_libp2p.addresses import name_of, parse_address, place_of
 from learnae_libp2p.streams.transport import Scope
+from tests.support.libp2p_peers import NEEDS_LIBP2P
 
 PEER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
 
@@ -95,3 +97,10 @@ def test_an_address_tells_from_where_it_can_be_reached(text: str, scope: Scope) 
 )
 def test_what_may_be_anybodys_address_is_told_to_nobody(text: str) -> None:
     assert place_of(text) is None
+
+
+def test_a_peer_is_called_what_libp2p_calls_its_key() -> None:
+    ed25519 = pytest.importorskip("libp2p.crypto.ed25519", reason=NEEDS_LIBP2P)
+    ids = pytest.importorskip("libp2p.peer.id", reason=NEEDS_LIBP2P)
+    key = Identity.generate(b"1" * 32).peer
+    assert name_of(key) == str(ids.ID.from_pubkey(ed25519.Ed25519PublicKey.from_bytes(bytes.fromhex(key))))
