@@ -19,7 +19,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it c
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
+    """A folder that everybody may write to. What is imported on the way may lie where only root reads, so it is imported before."""
+    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder, tempfile.TemporaryDirectory() as other:
+        project(Path(other) / "project")
+        plugin(Path(other) / "plugin")
         Path(folder).chmod(0o1777)
         yield Path(folder)
 

@@ -131,6 +131,8 @@ def test_plugins_of_hostile_names_are_listed(
     entry = {"name": WORST, "plugin": WORST, "distribution": WORST, "version": WORST, "doc": WORST, "options": [option], "error": None}
     found = {
         "strategies": {"gate": [entry, {**entry, "error": WORST, "options": []}], "codec": []},
+        "commands": [entry],
+        "command_clashes": [WORST],
         "broken": [{"plugin": WORST, "error": WORST}],
         "left_out": [WORST],
     }
