@@ -22,6 +22,7 @@ from plugins.libp2p.tests.support.namespaces import ROOT, Line, Machine, Network
 
 PORT = 4101
 PROBE_SECONDS = 0.5
+LIMIT_SECONDS = 150.0  # nothing takes so long, also where others use the machine: what hangs fails
 PROGRAM = "plugins.libp2p.tests.support.lone_peer"
 
 
@@ -89,10 +90,14 @@ class PeerProcess:
         pipe.flush()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            if self.process is not None and self.process.poll() is not None:
-                raise AssertionError(f"{self.name} has ended: {(self.home / 'errors').read_text(errors='replace')[-2000:]}")
-            await self._news.wait()
+        """Raises AssertionError where it does not come, with what the peer has told."""
+        with trio.move_on_after(LIMIT_SECONDS) as limit:
+            while not condition():
+                if self.process is not None and self.process.poll() is not None:
+                    raise AssertionError(f"{self.name} has ended: {self._errors()}")
+                await self._news.wait()
+        if limit.cancelled_caught:
+            raise AssertionError(f"{self.name} is connected to {self.connected}, has heard {self.heard[-5:]}: {self._errors()}")
 
     async def hears(self, text: str) -> bool:
         """Whether it came as backlog."""
@@ -127,6 +132,9 @@ class PeerProcess:
         self.order("fetch", name=name, cids=list(update.cids), hints=[other.address for other in hinted])
         await self.until(lambda: ("fetched", name) in self.told)
         return set(self.told["fetched", name]["found"])
+
+    def _errors(self) -> str:
+        return (self.home / "errors").read_text(errors="replace")[-2000:]
 
     async def _probe(self, start: str) -> None:
         number = 0
