@@ -12,7 +12,7 @@ import trio
 from learnae import UnavailableError
 from learnae_libp2p.addresses import Address, parse_address, place_of
 from learnae_libp2p.host import Libp2pHost
-from learnae_libp2p.streams.transport import Connection, Handler, Place, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Handler, Place, SilentError, Stream, StreamClosedError, UnreachableError
 
 if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DIAL_SECONDS = 10.0
 HEAD_START_SECONDS = 0.25  # of each address before the next one: the best that answers is used
 MOST_ADDRESSES = 8
-OPEN_SECONDS = 10.0
+OPEN_SECONDS = 10.0  # less than the library's own, which ends as a refusal does
 
 
 @attrs.define(eq=False)
@@ -95,7 +95,7 @@ class Libp2pTransport:
                 return Libp2pStream(await running.open_stream(peer, protocol))
             except Exception as error:
                 raise UnreachableError(f"{peer} opens no stream of {protocol}: {error}"[:300]) from error
-        raise UnreachableError(f"{peer} opened no stream within {OPEN_SECONDS:.0f} s")
+        raise SilentError(f"{peer} opened no stream within {OPEN_SECONDS:.0f} s")
 
     def serve(self, protocol: str, handler: Handler) -> None:
         self.host.handle(protocol, self._served(handler))

@@ -70,7 +70,7 @@ class RunningHost:
                 high_watermark=options.connections,
                 max_connections_per_peer=PER_PEER,
                 inbound_stream_protocol_negotiation_timeout=5.0,
-                outbound_stream_protocol_negotiation_timeout=5.0,
+                outbound_stream_protocol_negotiation_timeout=15.0,
             ),
         )
         network.auto_connector = NoAutoConnector(network)

@@ -73,6 +73,20 @@ async def test_a_frozen_peer_is_found_the_others_go_on_and_it_comes_back(open_ne
         await last.is_heard_by(frozen)
 
 
+async def test_a_peer_that_has_frozen_with_full_buffers_is_found_as_well(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        holder, frozen = await swarm.open("holder", "frozen")
+        update = await holder.puts("large", 300, 524_288)
+        frozen.order("fetch", name="never ends", cids=list(update.cids), hints=[holder.address])
+        await frozen.until(lambda: ("begun", "never ends") in frozen.told)
+        frozen.freeze()
+        await holder.misses(frozen)
+        frozen.thaw()
+        await frozen.until(lambda: ("fetched", "never ends") in frozen.told)
+        await holder.meets(frozen)
+        assert holder.built == 1
+
+
 async def test_halves_that_were_divided_go_on_and_hear_each_other_when_the_network_is_whole(open_network: OpenNetwork) -> None:
     async with open_network() as swarm:
         peers = one, two, three, four = await swarm.open("one", "two", "three", "four")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae_libp2p.streams.transport import Stream, StreamClosedError, Transport, UnreachableError
+from learnae_libp2p.streams.transport import SilentError, Stream, StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -53,7 +53,7 @@ class Heartbeats:
 
     async def _beat(self, peer: str) -> None:
         with trio.move_on_after(ANSWER_SECONDS) as opening:
-            stream = await self.transport.open_stream(peer, HEARTBEAT_PROTOCOL)
+            stream = await self._opened(peer)
         if opening.cancelled_caught:
             raise FrozenError
         try:
@@ -64,6 +64,14 @@ class Heartbeats:
                 await trio.sleep(BEAT_SECONDS)
         finally:
             await stream.reset()
+
+    async def _opened(self, peer: str) -> Stream:
+        """Tried again for as long as nothing is answered. Raises UnreachableError for a peer that does not speak this."""
+        while True:
+            try:
+                return await self.transport.open_stream(peer, HEARTBEAT_PROTOCOL)
+            except SilentError:
+                await trio.sleep(LEAST_SECONDS)
 
     async def _ask(self, stream: Stream) -> None:
         sent, answer = self.nonce()[:BEAT_BYTES], b""

@@ -27,6 +27,10 @@ class UnreachableError(Exception):
     """No connection to this peer can be had now, or it does not speak this protocol."""
 
 
+class SilentError(UnreachableError):
+    """There is a connection, and no answer came over it in time: the peer may be frozen, or the network between is gone."""
+
+
 class Stream(Protocol):
     """Bytes in both directions, in order. One task reads and another may write."""
 
@@ -112,7 +116,7 @@ class Transport(Protocol):
         ...
 
     async def open_stream(self, peer: str, protocol: str) -> Stream:
-        """A new stream over the connection that there is; it dials nobody. Raises UnreachableError."""
+        """A new stream over the open connection; it dials nobody. Raises UnreachableError, SilentError where nothing is answered."""
         ...
 
     def serve(self, protocol: str, handler: Handler) -> None:

@@ -160,6 +160,19 @@ def test_a_frozen_peer_is_found_and_let_go_and_comes_back_when_it_wakes_up(tmp_p
     in_world(tmp_path, main)
 
 
+def test_a_peer_that_has_frozen_before_the_first_heartbeat_is_let_go_as_well(tmp_path: Path) -> None:
+    async def main(world: World) -> None:
+        world.start(world.peer("b"))
+        a = world.peer("a", named={"b": ["b"]})
+        world.network.join("a", "b")
+        world.network.frozen.add("b")
+        world.start(a)
+        await trio.sleep(ANSWER_SECONDS + 1.0)
+        assert a.connected() == set()
+
+    in_world(tmp_path, main)
+
+
 def test_a_connection_that_is_only_quiet_stays(tmp_path: Path) -> None:
     async def main(world: World) -> int:
         world.start(world.peer("b"))

@@ -69,6 +69,8 @@ class LonePeer:
         found: dict[str, int] = {}
 
         def deliver(block: Block) -> None:
+            if not found:
+                tell(event="begun", name=name)
             found[block.cid] = len(block.data)
 
         why = ""

@@ -1,6 +1,6 @@
-"""Networks of a test's own: each machine is a network namespace, held by one process, and gone with it. The machine's network is not touched.
+"""Networks of a test's own: each machine is a network namespace, held by one process, and gone with it. The real network is not touched.
 
-The kernel ends the holders with the process that has started them, so a test run that is killed leaves nothing behind.
+The kernel ends the holders with the thread that has started them, which is the main one: a test run that is killed leaves nothing behind.
 """
 
 from __future__ import annotations

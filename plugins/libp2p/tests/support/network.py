@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from learnae_libp2p.streams.transport import Connection, Handler, Place, Scope, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Handler, Place, Scope, SilentError, Stream, StreamClosedError, UnreachableError
 
 WINDOW_BYTES = 1 << 18
+OPEN_SECONDS = 10.0  # as our transport does it
 STALL_SECONDS = 5.0  # as yamux does it: a writer whose reader does not read is reset
 
 
@@ -226,7 +227,8 @@ class FakeTransport:
         if peer not in self.links or other is None or protocol not in other.handlers:
             raise UnreachableError(f"no {protocol} at {peer}")
         if peer in self.network.frozen:
-            await trio.sleep_forever()
+            await trio.sleep(OPEN_SECONDS)
+            raise SilentError(f"{peer} does not answer")
         self.opened.append(peer)
         there, back = Pipe(self.network, self.peer, peer), Pipe(self.network, peer, self.peer)
         mine, theirs = FakeStream(peer, back, there), FakeStream(self.peer, there, back)

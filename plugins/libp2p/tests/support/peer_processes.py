@@ -59,13 +59,18 @@ class PeerProcess:
     async def start(self, nursery: trio.Nursery) -> None:
         """Returns when it serves. Its life before, if any, is forgotten here, and not in its home."""
         self.heard.clear(), self.connected.clear(), self.told.clear()
+        process = self._spawned()
+        nursery.start_soon(self._read, process)
+        await self.until(lambda: ("ready", "") in self.told)
+
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        """By the main thread, which lives as long as we do: the kernel ends the child with the thread that has started it."""
         self.home.mkdir(parents=True, exist_ok=True)
         given = {"name": self.name, "home": str(self.home), "listen": [f"/ip4/0.0.0.0/tcp/{PORT}"], "peers": list(self.peers)}
         command = self.machine.space.inside(sys.executable, "-m", self.program, json.dumps(given))
         with (self.home / "errors").open("ab") as errors:
             self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
-        nursery.start_soon(self._read, self.process)
-        await self.until(lambda: ("ready", "") in self.told)
+        return self.process
 
     def kill(self) -> None:
         """As the kernel does where memory has run out."""
