@@ -61,6 +61,8 @@ def machine(tmp_path: Path) -> Machine:
     made.has("apt-get", 'echo "apt-get $*" >> called')
     made.has("id", "echo 0")
     made.has("cc", "true")
+    made.has("ip", "true")
+    made.has("nft", "true")
     made.has("uv", 'echo "uv $*" >> called')
     made.has("pip", 'echo "pip $*" >> called')
     made.has_python()
@@ -144,6 +146,12 @@ def test_root_gets_the_compiler_and_the_headers_of_debian(machine: Machine) -> N
     calls = machine.calls()
     assert "apt-get install -y -qq --no-install-recommends build-essential python3-dev libgmp-dev" in calls
     assert "--no-deps --editable plugins/libp2p" not in calls and "--editable plugins/libp2p" in calls
+
+
+def test_root_gets_what_networks_of_a_test_are_made_with(machine: Machine) -> None:
+    machine.has("nft", "exit 127")
+    assert machine.set_up().returncode == 0
+    assert "apt-get install -y -qq --no-install-recommends iproute2 nftables" in machine.calls()
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["root, without a network", "others"])
