@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +70,11 @@ def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check) -> It
         setups = {key: stack.enter_context(_started(offer, stage.folder / offer.name)) for key, offer in by_function.items()}
         for kind, offer in others.items():
             tables[kind] = [{"use": offer.name, **getattr(setups[_started_by(offer)], kind)}]
+            check(kind, tables[kind][0])  # without what single peers get, which may name others that do not run yet
         plan = Plan(
             scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
         )
         plan = _with_keys_of_each(plan, stage, others, setups)
-        for number, kind in product(range(1, 1 + (len(plan.classes) if plan.further else 1)), others):
-            check(kind, plan.config(number)[kind][0])
         yield Scene(plan, tuple(_half_way(offer, setups[key]) for key, offer in by_function.items() if setups[key].half_way is not None))
 
 

@@ -150,7 +150,8 @@ def test_each_peer_has_keys_of_its_own_where_its_plugin_wants_that_and_they_name
     assert [config["storage"] for config in configs] == [[{"use": "attic", "rooms": 3, "number": number}] for number in range(4)]
     falls = Identity.load_or_create(stage.home(plan.victim) / "key").peer
     assert [config["announcer"] for config in configs] == [[{"use": "bell", "falls": falls}]] * 4
-    assert checks.asked == [(kind, config[kind][0]) for config in configs for kind in ("storage", "announcer")]
+    common = [("storage", {"use": "attic", "rooms": 3, "number": 7}), ("announcer", {"use": "bell"})]
+    assert checks.asked == common, "what single peers get may name others that do not run yet"
 
 
 @pytest.mark.usefixtures("here")

@@ -79,3 +79,11 @@ def zeros() -> nn.Module:
         for parameter in model.parameters():
             parameter.zero_()
     return model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of checkpoints: it lies in a home, and nothing else does."""
+    place = tmp_path / "checkpoint"
+    place.mkdir(0o700)
+    return place

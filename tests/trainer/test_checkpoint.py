@@ -35,16 +35,16 @@ def draws() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), torch.rand(()).item()
 
 
-def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path) -> None:
+def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, folder: Path) -> None:
     model, optimizer = net()
     swarm = make_swarm(model, start=False)
     train(model, optimizer)
     swarm.step(num_samples=5)
     swarm._session.model_progress.adopted(MergeResult("session", 1, 0, 0, b"lineage8", 0, "founded"))
-    checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, swarm))
+    checkpoint.save(folder, checkpoint.capture(model, optimizer, swarm))
     expected = draws()
     other, its_optimizer = net()
-    state = checkpoint.newest(tmp_path, LOG)
+    state = checkpoint.newest(folder, LOG)
     assert state is not None
     checkpoint.restore(state, other, its_optimizer)
     assert draws() == expected
@@ -55,13 +55,13 @@ def test_a_trainer_goes_on_where_it_was_captured(make_swarm: Any, tmp_path: Path
     assert torch.equal(model.weight, other.weight)
 
 
-def test_residues_of_low_precision_parameters_are_in_the_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
+def test_residues_of_low_precision_parameters_are_in_the_checkpoint(make_swarm: Any, folder: Path) -> None:
     model = nn.Linear(2, 2).bfloat16()
     swarm = make_swarm(model, start=False)
     swarm._session._copier.residues["weight"].fill_(0.001)
-    checkpoint.save(tmp_path, {"swarm": swarm.state_dict()})
+    checkpoint.save(folder, {"swarm": swarm.state_dict()})
     other = make_swarm(nn.Linear(2, 2).bfloat16(), start=False)
-    state = checkpoint.newest(tmp_path, LOG)
+    state = checkpoint.newest(folder, LOG)
     assert state is not None
     other.load_state_dict(state["swarm"])
     assert torch.equal(other._session._copier.residues["weight"], torch.full((2, 2), 0.001))
@@ -86,35 +86,35 @@ def test_further_parts_are_captured(make_swarm: Any) -> None:
     assert its_scheduler.last_epoch == 1
 
 
-def test_there_is_nothing_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path, LOG) is checkpoint.newest(tmp_path / "missing", LOG) is None
+def test_there_is_nothing_in_an_empty_or_missing_folder(folder: Path) -> None:
+    assert checkpoint.newest(folder, LOG) is checkpoint.newest(folder / "missing", LOG) is None
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "noise", "newer"])
-def test_a_broken_checkpoint_is_reported_and_the_previous_one_used(tmp_path: Path, damage: str) -> None:
+def test_a_broken_checkpoint_is_reported_and_the_previous_one_used(folder: Path, damage: str) -> None:
     for step in (1, 2):
-        checkpoint.save(tmp_path, {"step": step, "x": torch.zeros(1000)})
-    whole = (tmp_path / FILE).read_bytes()
+        checkpoint.save(folder, {"step": step, "x": torch.zeros(1000)})
+    whole = (folder / FILE).read_bytes()
     newer = io.BytesIO()
     torch.save({"step": 2, "scheduler": {"learnae.kind": "of a newer Learnae", "of": []}}, newer)
-    (tmp_path / FILE).write_bytes(
+    (folder / FILE).write_bytes(
         {"newer": newer.getvalue(), "half": whole[: len(whole) // 2], "empty": b"", "noise": b"noise" * 100}[damage]
     )
     with structlog.testing.capture_logs() as logs:
-        state = checkpoint.newest(tmp_path, structlog.get_logger())
+        state = checkpoint.newest(folder, structlog.get_logger())
     assert state is not None and state["step"] == 1
-    assert [(log["event"], log["path"]) for log in logs] == [("checkpoint.unreadable", str(tmp_path / FILE))]
+    assert [(log["event"], log["path"]) for log in logs] == [("checkpoint.unreadable", str(folder / FILE))]
 
 
-def test_if_all_are_broken_nobody_starts_anew_in_silence(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"")
+def test_if_all_are_broken_nobody_starts_anew_in_silence(folder: Path) -> None:
+    (folder / FILE).write_bytes(b"")
     with pytest.raises(ConfigError, match="move them away"):
-        checkpoint.newest(tmp_path, LOG)
+        checkpoint.newest(folder, LOG)
 
 
 @pytest.mark.parametrize("moment", ["write", "between the renames"])
-def test_a_crash_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(tmp_path, {"step": 1})
+def test_a_crash_while_saving_leaves_a_whole_checkpoint(folder: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(folder, {"step": 1})
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
@@ -125,20 +125,20 @@ def test_a_crash_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, moment: 
         replace = os.replace
         monkeypatch.setattr("os.replace", lambda one, other, **more: replace(one, other, **more) if other == PREVIOUS else crash())
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(tmp_path, {"step": 2})
-    state = checkpoint.newest(tmp_path, LOG)
+        checkpoint.save(folder, {"step": 2})
+    state = checkpoint.newest(folder, LOG)
     assert state is not None and state["step"] == 1
 
 
-def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
+def test_a_malicious_pickle_is_not_run(folder: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "ran",))
+            return (Path.touch, (folder / "ran",))
 
-    checkpoint.save(tmp_path, {"x": Evil()})
+    checkpoint.save(folder, {"x": Evil()})
     with pytest.raises(ConfigError):
-        checkpoint.newest(tmp_path, LOG)
-    assert not (tmp_path / "ran").exists()
+        checkpoint.newest(folder, LOG)
+    assert not (folder / "ran").exists()
 
 
 def test_the_checkpoint_of_another_model_is_refused(make_swarm: Any) -> None:

@@ -89,7 +89,7 @@ def test_a_merged_model_is_adopted_whatever_the_defaults_are(mode: str, dtype: t
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "inference mode"])
-def test_a_checkpoint_is_written_and_read_whatever_the_defaults_are(mode: str, tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_and_read_whatever_the_defaults_are(mode: str, folder: Path) -> None:
     model = make_model(torch.float32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
@@ -98,8 +98,8 @@ def test_a_checkpoint_is_written_and_read_whatever_the_defaults_are(mode: str, t
             return {}
 
     with MODES[mode]():
-        checkpoint.save(tmp_path, checkpoint.capture(model, optimizer, Stub()))
-        state = checkpoint.newest(tmp_path, structlog.get_logger())
+        checkpoint.save(folder, checkpoint.capture(model, optimizer, Stub()))
+        state = checkpoint.newest(folder, structlog.get_logger())
         assert state is not None
         checkpoint.restore(state, model, optimizer)
     assert all(tensor.device.type == "cpu" for tensor in state["model"].values())

@@ -61,29 +61,29 @@ def test_it_tells_its_progress_without_gradients_and_trains_on(make_swarm: Any) 
     assert modes == [(False, False)] * 3 and trainer.model.training
 
 
-def test_it_goes_on_from_its_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
+def test_it_goes_on_from_its_checkpoint(make_swarm: Any, folder: Path) -> None:
     first = make_trainer()
-    train(first, make_swarm(first.model, start=False), steps=7, folder=tmp_path)
+    train(first, make_swarm(first.model, start=False), steps=7, folder=folder)
     second = make_trainer()
-    swarm = make_swarm(second.model, start=False, resume=resume(second, tmp_path, LOG))
-    end = train(second, swarm, steps=7, folder=tmp_path)
+    swarm = make_swarm(second.model, start=False, resume=resume(second, folder, LOG))
+    end = train(second, swarm, steps=7, folder=folder)
     assert end.step == 7 and swarm.status.steps == 7
     assert torch.equal(first.model.weight, second.model.weight)
 
 
-def test_an_interrupt_leaves_a_checkpoint(make_swarm: Any, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_a_checkpoint(make_swarm: Any, folder: Path) -> None:
     def interrupted(_: TrainingProgress) -> None:
         raise KeyboardInterrupt
 
     trainer = make_trainer(evaluate_steps=3)
     with pytest.raises(KeyboardInterrupt):
-        train(trainer, make_swarm(trainer.model, start=False), folder=tmp_path, on_progress=interrupted)
+        train(trainer, make_swarm(trainer.model, start=False), folder=folder, on_progress=interrupted)
     other = make_trainer()
-    assert make_swarm(other.model, start=False, resume=resume(other, tmp_path, LOG)).status.steps == 3
+    assert make_swarm(other.model, start=False, resume=resume(other, folder, LOG)).status.steps == 3
 
 
-def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
-    assert resume(make_trainer(), tmp_path, LOG) is None
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(folder: Path) -> None:
+    assert resume(make_trainer(), folder, LOG) is None
 
 
 def test_a_scheduler_takes_its_steps(make_swarm: Any) -> None:
@@ -114,16 +114,16 @@ def fails_at(step: int, error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a mistake"), KeyboardInterrupt()])
-def test_an_error_in_the_middle_of_a_step_leaves_the_checkpoint_before(make_swarm: Any, tmp_path: Path, error: BaseException) -> None:
+def test_an_error_in_the_middle_of_a_step_leaves_the_checkpoint_before(make_swarm: Any, folder: Path, error: BaseException) -> None:
     first = make_trainer()
-    train(first, make_swarm(first.model, start=False), steps=2, folder=tmp_path)
+    train(first, make_swarm(first.model, start=False), steps=2, folder=folder)
     second = make_trainer()
-    swarm = make_swarm(second.model, start=False, resume=resume(second, tmp_path, LOG))
+    swarm = make_swarm(second.model, start=False, resume=resume(second, folder, LOG))
     second.loss = fails_at(3, error)
     with pytest.raises((EntryError, UnfinishedInterrupt)):
-        train(second, swarm, folder=tmp_path, log=LOG)
+        train(second, swarm, folder=folder, log=LOG)
     third = make_trainer()
-    assert resume(third, tmp_path, LOG)["steps"] == 2  # type: ignore[index]
+    assert resume(third, folder, LOG)["steps"] == 2  # type: ignore[index]
     assert torch.equal(third.model.weight, first.model.weight)
 
 
@@ -155,12 +155,12 @@ def test_whatever_function_raises_is_named(make_swarm: Any, field: str) -> None:
         train(trainer, make_swarm(trainer.model, start=False), steps=1, on_progress=lambda _: None)
 
 
-def test_data_that_breaks_off_leaves_a_checkpoint_of_the_last_step(make_swarm: Any, tmp_path: Path) -> None:
+def test_data_that_breaks_off_leaves_a_checkpoint_of_the_last_step(make_swarm: Any, folder: Path) -> None:
     trainer = make_trainer()
     trainer.batches = stops
     with pytest.raises(EntryError, match="no data"):
-        train(trainer, make_swarm(trainer.model, start=False), folder=tmp_path)
-    assert resume(make_trainer(), tmp_path, LOG)["steps"] == 1  # type: ignore[index]
+        train(trainer, make_swarm(trainer.model, start=False), folder=folder)
+    assert resume(make_trainer(), folder, LOG)["steps"] == 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> 
     assert [problem.key for problem in caught.value.problems] == [f"TrainingLoop.{field.name}" for field in attrs.fields(TrainingLoop)]
 
 
-def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(make_swarm: Any, tmp_path: Path) -> None:
+def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(make_swarm: Any, folder: Path) -> None:
     class Odd(nn.Linear):
         def get_extra_state(self) -> Any:
             return {"when": object()}
@@ -233,5 +233,5 @@ def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(ma
     trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.05)
     swarm = make_swarm(trainer.model, start=False)
     with pytest.raises(ConfigError, match=r'model.*_extra_state.*"when".*is a object'):
-        train(trainer, swarm, folder=tmp_path, log=LOG)
+        train(trainer, swarm, folder=folder, log=LOG)
     assert swarm.status.steps == 1

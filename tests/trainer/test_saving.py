@@ -55,7 +55,7 @@ def test_what_was_saved_before_the_disk_was_full_is_still_there(tmp_path: Path, 
 def test_a_last_checkpoint_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(monkeypatch)
     with pytest.raises(ConfigError, match="the last checkpoint could not be written: No space left on device"):
-        saver(tmp_path).finish()
+        saver(tmp_path / "checkpoint").finish()
 
 
 def test_without_a_folder_nothing_is_saved() -> None:

@@ -27,7 +27,7 @@ with learnae.join(model, "a", overrides=["train.local_steps=1"]) as swarm:
     train(lambda: swarm.status.rounds)
     os.kill(swarm._node.pid, signal.SIGKILL)
     train(lambda: swarm.status.node_starts == 2 and swarm.status.node == "running")
-    print("two nodes", swarm._node.last_words, flush=True)
+    print("two nodes", swarm._node.last_error, flush=True)
 """
 CLOSED = "os.close(2)"
 BREAKS = """
