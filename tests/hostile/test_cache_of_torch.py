@@ -11,22 +11,9 @@ from pathlib import Path
 import pytest
 
 from learnae.cli.run import TORCH_CACHE, keep_torch_to_own_folder
+from tests.support.small_trainer import SMALL_TRAINER
 
 FILE = '[swarm]\nname = "one"\n[train]\nentry = "train:make_trainer"\n[join]\nwait_seconds = 0.0\n'
-TRAIN = """
-import torch
-from torch import nn
-import learnae
-
-def make_trainer():
-    model = nn.Linear(4, 1)
-    return learnae.TrainingLoop(
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-        batches=lambda: [torch.ones(2, 4)],
-        loss=lambda model, batch: model(batch).square().mean(),
-    )
-"""
 
 
 @pytest.fixture
@@ -64,7 +51,7 @@ def test_without_a_folder_of_its_own_pytorch_chooses(unset: Path, mode: int | No
 @pytest.mark.slow
 def test_a_neighbour_s_link_in_its_place_keeps_nobody_from_training(tmp_path: Path) -> None:
     (tmp_path / "learnae.toml").write_text(FILE)
-    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "train.py").write_text(SMALL_TRAINER)
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp" / f"torchinductor_{getpass.getuser()}").symlink_to(tmp_path / "nowhere" / "else")
     environment = {name: value for name, value in os.environ.items() if name != TORCH_CACHE}

@@ -30,26 +30,13 @@ from learnae.plugins.manager import open_peer_file
 from learnae.records import AnnouncementKind
 from learnae.trainer import checkpoint
 from tests.support.hostile.devices import make_device
+from tests.support.small_trainer import SMALL_TRAINER
 
 pytestmark = pytest.mark.slow
 
 HANG_SECONDS = 30.0
 STRANGER = "5" * 64
 FILE = '[swarm]\nname = "one"\n[peer]\nhome = "home"\n[train]\nentry = "train:make_trainer"\nlocal_steps = 4\n[join]\nwait_seconds = 0.0\n'
-TRAIN = """
-import torch
-from torch import nn
-import learnae
-
-def make_trainer():
-    model = nn.Linear(4, 1)
-    return learnae.TrainingLoop(
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-        batches=lambda: [torch.ones(2, 4)],
-        loss=lambda model, batch: model(batch).square().mean(),
-    )
-"""
 BESIDE = ("history.sqlite-wal", "history.sqlite-shm", "history.sqlite-journal", "config.json.new", "checkpoint/checkpoint.pt.new")
 ALSO = ("checkpoint", "checkpoint.set-aside", "plugins")  # folders
 
@@ -71,7 +58,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project of a peer that has run for some rounds."""
     place = tmp_path_factory.mktemp("real")
     (place / "learnae.toml").write_text(FILE)
-    (place / "train.py").write_text(TRAIN)
+    (place / "train.py").write_text(SMALL_TRAINER)
     environment = {**os.environ, "XDG_STATE_HOME": str(place / "state"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "learnae", "run", "learnae.toml", "--seconds", "4"]
     subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True, timeout=400)

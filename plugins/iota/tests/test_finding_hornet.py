@@ -8,21 +8,14 @@ import pytest
 
 from learnae.errors import ConfigError
 from learnae_iota.devnet import find_hornet
+from tests.support.programs import PATHS_OF_THE_FOLDER_OF_WORK, put_in_folder_of_work, put_program
 
 NAME = "hornet"
 
 
-def put(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n")
-    path.chmod(0o755)
-    return path
-
-
-@pytest.mark.parametrize("path", ["", ".", ":/nowhere", "/nowhere:", "bin", "./bin:/nowhere", ".nodes"])
+@pytest.mark.parametrize("path", PATHS_OF_THE_FOLDER_OF_WORK)
 def test_no_program_is_looked_for_in_the_folder_of_work(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (".", "bin", ".nodes"):
-        put(tmp_path / place / NAME)
+    put_in_folder_of_work(tmp_path, NAME)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", path)
     monkeypatch.delenv("LEARNAE_HORNET", raising=False)
@@ -32,7 +25,7 @@ def test_no_program_is_looked_for_in_the_folder_of_work(path: str, tmp_path: Pat
 
 @pytest.mark.parametrize("named", [False, True], ids=["of the PATH", "named"])
 def test_one_that_its_user_has_put_somewhere_is_found(named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = put(tmp_path / "bin" / NAME)
+    program = put_program(tmp_path / "bin" / NAME)
     monkeypatch.setenv("PATH", "/nowhere" if named else str(program.parent))
     monkeypatch.setenv("LEARNAE_HORNET", str(program) if named else "")
     assert find_hornet() == str(program)
