@@ -67,6 +67,7 @@ class Connection:
     peer: str
     address: str  # of the other end
     direct: bool = True  # not through a relay
+    relay: str | None = None  # the peer that carries it, where it is not direct
     inbound: bool = False  # the other end has dialled
     own_host: str | None = None  # of this end, as in `Place`; None where it is not known
     interface: str | None = None  # of this machine; None where it is not known
