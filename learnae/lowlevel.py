@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from learnae.outlets import print_message, print_result
     from learnae.plugins.manager import read_swarm
     from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Leaving, Present, Sample, Slice
-    from learnae.strategies import RunInThread
-    from learnae.waiting import Backoff, in_thread_until
+    from learnae.waiting import Backoff, RunInThread, in_thread_until
 
 __all__ = [
     "BLOCK_BYTES",
@@ -91,7 +90,7 @@ _FROM = {
     # waiting with an end
     "Backoff": "learnae.waiting",
     "in_thread_until": "learnae.waiting",
-    "RunInThread": "learnae.strategies",
+    "RunInThread": "learnae.waiting",
     # a daemon that speaks HTTP
     "HttpClient": "learnae.http",
     "Endpoint": "learnae.http",

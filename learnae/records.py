@@ -337,3 +337,37 @@ class RoundReport:
     verdicts: tuple[UpdateVerdict, ...] = ()
     splits: tuple[bytes, ...] = ()  # other established lineages under the same name
     lost: int = 0
+    connected: int = 0  # peers that the services told of as connected, at the end of the round
+
+
+@attrs.frozen(kw_only=True)
+class PeerConnection:
+    """A peer that a service is connected to, or knows and is not connected to. `learnae status` shows it.
+
+    Texts are cut after 200 characters, and what others wrote in them is made harmless.
+    """
+
+    peer: PeerId | None = None  # None if the medium does not tell
+    connected: bool = True
+    found_by: str = ""  # in a word, such as "file" or "mdns"; empty if the peer came by itself
+    relayed: bool = False  # it goes through another peer
+    relay: PeerId | None = None  # that peer, if the medium tells
+    inbound: bool = False  # the other end has dialled
+    address: str = ""  # of the other end
+    own_address: str = ""
+    interface: str = ""  # of this machine
+    rtt_seconds: float | None = None  # None before it was measured
+    bytes_in: int = 0  # over this connection
+    bytes_out: int = 0
+    why: str = ""  # a peer that is not connected: the reason
+    next_try_seconds: float | None = None  # a peer that is not connected: from now; None if it is not tried again
+
+
+@attrs.frozen(kw_only=True)
+class Budgets:
+    """How many bytes the `[peer]` table allows; None is no bound. All services of one plugin share one account of them."""
+
+    upload_bytes_per_second: int | None = None
+    upload_bytes_per_hour: int | None = None
+    download_bytes_per_second: int | None = None
+    download_bytes_per_hour: int | None = None

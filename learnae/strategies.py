@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import attrs
 
 from learnae.records import (
     Block,
+    Budgets,
     Candidate,
     Cid,
     Decoded,
@@ -25,6 +25,7 @@ from learnae.records import (
     Judged,
     LocalModel,
     Merged,
+    PeerConnection,
     PeerId,
     Received,
     Selected,
@@ -32,26 +33,22 @@ from learnae.records import (
     TensorSpec,
     View,
 )
+from learnae.waiting import RUNNING_CALL
 
 if TYPE_CHECKING:
     import numpy as np
     from structlog.typing import FilteringBoundLogger
 
+    from learnae.errors import Problem
     from learnae.records import Array
+    from learnae.waiting import RunInThread
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 
 @attrs.frozen
 class NoOptions:
     """A strategy without keys of its own."""
-
-
-class RunInThread(Protocol):
-    """Runs a blocking function in a worker thread, and returns its result. Under virtual time it uses the caller's thread."""
-
-    def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
 
 
 def signs_nothing(message: bytes) -> bytes:
@@ -74,6 +71,7 @@ class Context:
     log: FilteringBoundLogger
     in_thread: RunInThread
     channel: str = ""  # the name of the swarm on a medium: `announce` and `listen` are called with it
+    budgets: Budgets = attrs.field(factory=Budgets)  # how many bytes storages may move
     existing_only: bool = False  # true for a command that looks into a home: use what is there, and make no folders or files
     sign: Callable[[bytes], bytes] = signs_nothing  # takes a message, returns 64 bytes; ValueError where it begins with `learnae/`
 
@@ -88,17 +86,34 @@ class Strategy:
         self.context = context
 
 
-class Service(Strategy):
+class Connected(Strategy):
+    """What all services have in common: what they claim, and what `learnae status` asks them.
+
+    `leaves_machine` is true if the service may reach other machines, and so strangers. A peer starts with such a service only if its file
+    has a key, lists peers in `peer.allow`, or says `swarm.open = true`. `keeps_budgets` is true if it keeps to `context.budgets`.
+    """
+
+    leaves_machine: ClassVar[bool] = True
+    keeps_budgets: ClassVar[bool] = False
+
+    def connections(self) -> Sequence[PeerConnection]:
+        """The peers that are connected, and those that are known and are not. At most 1,000 are read.
+
+        The core calls this and `addresses` in the event loop every few seconds: they must not block.
+        """
+        return ()
+
+    def addresses(self) -> Sequence[str]:
+        """At most 8 texts by which others reach this peer, as they write them into their own files."""
+        return ()
+
+
+class Service(Connected):
     """A strategy with a connection: a storage or an announcer. The core enters it before its first call, and leaves it after the last.
 
     The core makes several calls at once, and may cancel each. Run blocking code with `context.in_thread`, or derive from `BlockingStorage`
     or `BlockingAnnouncer`. An exception group counts as its gravest error: a mistake of the plugin before an error that the call allows.
-
-    `leaves_machine` is true if the service may reach other machines, and so strangers. A peer starts with such a service only if its file
-    has a key, lists peers in `peer.allow`, or says `swarm.open = true`.
     """
-
-    leaves_machine: ClassVar[bool] = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,8 +121,8 @@ class Service(Strategy):
     async def __aexit__(self, *exc_info: object) -> None:
         return None
 
-    async def check(self) -> Sequence[str]:
-        """Look whether everything outside that this service needs is there. Return one short line for each thing that is fine.
+    async def check(self) -> Sequence[str | Problem]:
+        """Look whether all that this service needs outside is there. Return a line for what is fine, and a Problem as a warning.
 
         `learnae check` calls it, and does not enter the service before. It must start nothing, leave nothing behind, and disturb no peer
         that runs in the same home. It is cancelled after 20 seconds.
@@ -182,19 +197,7 @@ class Announcer(Service, ABC):
         """
 
 
-class RunningCall(Protocol):
-    """A running call of a blocking service, seen from the thread of that call."""
-
-    def wait(self, seconds: float) -> bool: ...
-
-    def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]: ...
-
-
-RUNNING_CALL: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)
-"""The call of a blocking service that runs in this thread. The core sets it for `wait` and `interruptible`."""
-
-
-class BlockingService(Strategy):
+class BlockingService(Connected):
     """A service with plain methods, for clients that block or speak asyncio. The core runs each call in a thread.
 
     Up to `threads` calls run at once, in threads of this service alone. Further calls wait for a free thread. When a call takes too long,
@@ -212,7 +215,6 @@ class BlockingService(Strategy):
                 ...
     """
 
-    leaves_machine: ClassVar[bool] = True
     threads: ClassVar[int] = 4
 
     def open(self) -> None:
@@ -229,7 +231,7 @@ class BlockingService(Strategy):
         """
         return
 
-    def check(self) -> Sequence[str]:
+    def check(self) -> Sequence[str | Problem]:
         """As `Service.check`."""
         return ()
 

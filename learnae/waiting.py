@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
-import trio
 
-if TYPE_CHECKING:
-    from learnae.strategies import RunInThread
+T = TypeVar("T")
+
+
+class RunInThread(Protocol):
+    """Runs a blocking function in a worker thread, and returns its result. Under virtual time it uses the caller's thread."""
+
+    def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]: ...
+
+
+class RunningCall(Protocol):
+    """A running call of a blocking service, seen from the thread of that call."""
+
+    def wait(self, seconds: float) -> bool: ...
+
+    def interruptible(self, interrupt: Callable[[], object]) -> AbstractContextManager[None]: ...
+
+
+RUNNING_CALL: ContextVar[RunningCall | None] = ContextVar("learnae_running_call", default=None)
+"""The call of a blocking service that runs in this thread. The core sets it for `wait` and `interruptible`."""
 
 
 @attrs.define
@@ -31,22 +49,21 @@ class Backoff:
         return delay
 
 
-T = TypeVar("T")
-
-
 async def in_thread_until(
-    in_thread: RunInThread, function: Callable[[], T], hang_up: Callable[[], None], late: Callable[[], Awaitable[None]] = trio.sleep_forever
+    in_thread: RunInThread, function: Callable[[], T], hang_up: Callable[[], None], late: Callable[[], Awaitable[None]] | None = None
 ) -> T:
     """Call a blocking function in a thread, and return its result. Raises what it raises, never in an exception group.
 
     If this is cancelled, or if `late` returns first, `hang_up` is called. It must make the function fail soon.
     """
+    import trio  # `import learnae` needs the rest of this module, and does without trio
+
     returned: list[T] = []
     failed: list[Exception] = []
 
     async def watch() -> None:
         try:
-            await late()
+            await (late or trio.sleep_forever)()
         finally:
             if not returned and not failed:
                 hang_up()

@@ -28,12 +28,12 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
 
 CLASSES = (
-    "Strategy", "Service", "Storage", "Announcer", "BlockingService", "BlockingStorage", "BlockingAnnouncer", "Selector", "Gate", "Merge",
-    "ElementwiseMerge", "Outer", "Codec",
+    "Strategy", "Connected", "Service", "Storage", "Announcer", "BlockingService", "BlockingStorage", "BlockingAnnouncer", "Selector",
+    "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec",
 )  # fmt: skip
 HANDED_OVER = (
     "Context", "Block", "Heard", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
-    "Selected", "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "CommandEntry", "DemoSetup",
+    "Selected", "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "PeerConnection", "Budgets", "CommandEntry", "DemoSetup",
 )  # fmt: skip
 
 

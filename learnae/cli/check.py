@@ -30,14 +30,14 @@ from learnae.identity.keys import identity_in
 from learnae.logs import make_logger
 from learnae.node.history import History
 from learnae.node.runtime import Runtime, SharedResources, in_worker_threads
-from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, refuse_unguarded, told_apart
+from learnae.node.strategy_set import ConfiguredStrategy, StrategyFactory, StrategySet, assemble, budgets_of, refuse_unguarded, told_apart
 from learnae.outlets import print_result
 from learnae.plugins.hooks import BASES
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import find_observer
 from learnae.plugins.observers.http_server import serving_http
 from learnae.records import MEGABYTE, NOBODY, PeerId
-from learnae.strategies import Service
+from learnae.strategies import Service, Storage
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -53,9 +53,10 @@ CHECKOUT = Path(__file__).parents[2]  # where this is one
 
 @attrs.define
 class Findings:
-    """What is fine, as short lines, and what is not, as problems."""
+    """What is fine, as short lines, what may be well, as doubts, and what is not, as problems."""
 
     passed: list[str] = attrs.field(factory=list)
+    doubts: list[Problem] = attrs.field(factory=list)
     problems: Problems = attrs.field(factory=Problems)
 
 
@@ -242,7 +243,9 @@ async def _check(service: ServiceStrategy, findings: Findings) -> None:
             with service.calling(
                 f"checking the surroundings of {service.label}", within=CHECK_SECONDS, ours=(UnavailableError, ConfigError)
             ):
-                findings.passed.extend([f"{service.label}: {line}" for line in await service.strategy.check()])
+                found = list(await service.strategy.check())
+                findings.passed.extend(f"{service.label}: {line}" for line in found if not isinstance(line, Problem))
+                findings.doubts.extend(line for line in found if isinstance(line, Problem))
         except UnavailableError as error:
             findings.problems.add(service.label, str(error), "wait for it, or see that it can be reached")
 
@@ -283,7 +286,16 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
         _say_who_takes_part(config, services, findings)
         if made:
             findings.passed.append(f"the strategies can be made: {', '.join(one.name for one in made)}")
+        _say_who_keeps_no_budget(config, services, findings)
         trio.run(check_services, services, findings)
+
+
+def _say_who_keeps_no_budget(config: Config, services: Iterable[ServiceStrategy], findings: Findings) -> None:
+    named = [f"peer.{name}" for name, bound in attrs.asdict(budgets_of(config.peer)).items() if bound is not None]
+    careless = [one.label for one in services if isinstance(one.strategy, Storage) and not one.strategy.keeps_budgets]
+    if named and careless:
+        message = f"not kept by {', '.join(careless)}: what these move is not counted"
+        findings.doubts.append(Problem(", ".join(named), message, "their pages say how they are bounded, if they are"))
 
 
 def _made(config: Config, manager: PluginManager, home: Path, findings: Findings) -> list[ConfiguredStrategy[Any]]:
@@ -337,4 +349,5 @@ def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> N
         left = f"left out: strategies, storages and announcers{''.join(f', {one}' for one in code)}"
         print_result(*(f"ok  {what}" for what in findings.passed), left, f"{file} is sound as far as it was looked at.")
     else:
-        print_result(*(f"ok  {what}" for what in findings.passed), f"{file} can be run.")
+        doubts = [f"warning  {doubt}" for doubt in findings.doubts]
+        print_result(*(f"ok  {what}" for what in findings.passed), *doubts, f"{file} can be run.")

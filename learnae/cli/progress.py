@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from learnae.cli.options import on_terminal
+from learnae.node.connections import read_connections
 from learnae.outlets import print_json, print_message, print_result
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 REFRESHES = 4  # a second
 PAUSE_SECONDS = 3.0
+LOOK_SECONDS, LOOKED_FOR_SECONDS = 1.0, 120.0
 
 
 @contextmanager
@@ -59,6 +62,26 @@ class ProgressLine:
             except (OSError, ValueError) as error:  # ValueError: it was closed
                 self._due = math.inf
                 _turn_away(error)
+
+
+@attrs.define
+class AddressLine:
+    """Says once where others reach this peer, as soon as its node knows. It is not looked for for ever: many peers have no address."""
+
+    home: Path
+    clock: Callable[[], float] = time.monotonic
+    _began: float | None = None
+    _due: float = -math.inf
+
+    def __call__(self) -> None:
+        now = self.clock()
+        if now < self._due:
+            return
+        self._began = now if self._began is None else self._began
+        state = read_connections(self.home)
+        self._due = now + LOOK_SECONDS if not (state and state.addresses) and now < self._began + LOOKED_FOR_SECONDS else math.inf
+        if state is not None and state.addresses:
+            print_message("others reach this peer at:", *(f"    {address}" for address in state.addresses))
 
 
 def facts(moment: TrainingProgress, status: Status) -> dict[str, Any]:

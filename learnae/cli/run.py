@@ -22,7 +22,7 @@ import attrs
 import click
 
 from learnae.cli import options
-from learnae.cli.progress import show_progress
+from learnae.cli.progress import AddressLine, show_progress
 from learnae.config.folders import state_folder
 from learnae.config.tables import Config
 from learnae.config.words import did_you_mean
@@ -35,7 +35,7 @@ from learnae.plugins.manager import open_peer_file
 from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:
-    from learnae.trainer.loop import TrainingLoop
+    from learnae.trainer.loop import TrainingLoop, TrainingProgress
     from learnae.trainer.swarm import Swarm
 
 
@@ -307,6 +307,12 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
     folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
     try:
         with show_progress(swarm, config.swarm.name, as_json=arguments.as_json) as progress:
+            address_line = AddressLine(swarm.home)
+
+            def show(moment: TrainingProgress) -> None:
+                address_line()
+                progress(moment)
+
             last = train(
                 trainer,
                 swarm,
@@ -314,7 +320,7 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
                 seconds=arguments.seconds,
                 folder=folder,
                 save_seconds=save_seconds,
-                on_progress=progress,
+                on_progress=show,
                 log=make_logger(**arguments.log),
             )
             progress(last, last=True)

@@ -17,6 +17,7 @@ from learnae.cli.homes import command_for, last_used, name_of, processes_of
 from learnae.cli.options import ago, of_bytes, of_count, took
 from learnae.cli.why import meaning
 from learnae.errors import LearnaeError
+from learnae.node.connections import read_connections
 from learnae.node.history_reader import PastRound
 from learnae.outlets import print_json
 from learnae.records import PeerId
@@ -66,6 +67,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
             "denied": sorted({*seen.denied, *seen.peer.deny}),
             "rejoin": _rejoin(seen),
+            **_connection_facts(seen),
             **_peer_facts(seen, most),
         }
 
@@ -116,6 +118,18 @@ def _rejoin(seen: HomeState) -> dict[str, Any] | None:
     return None if order is None else {"lineage": order.lineage.hex() if order.lineage else None, "at": order.at, "outcome": order.outcome}
 
 
+def _connection_facts(seen: HomeState) -> dict[str, Any]:
+    """What the node of a running peer has last written of its connections; nothing of one that does not run."""
+    state = read_connections(seen.home) if seen.processes.node is not None else None
+    return {
+        "addresses": list(state.addresses) if state else [],
+        "connected": state.connected if state else 0,
+        "connections_known": state.known if state else 0,
+        "connections_at": state.at if state else None,
+        "connections": [attrs.asdict(one) for one in state.connections] if state else [],
+    }
+
+
 def _peer_facts(seen: HomeState, most: int) -> dict[str, Any]:
     """The peers that this one knows. Those heard last come first."""
     known = dict.fromkeys([*seen.sightings, *seen.denied, *seen.records])
@@ -147,6 +161,8 @@ def _last_verdict(seen: HomeState, peer: PeerId) -> Mapping[str, Any] | None:
 
 Facts = dict[str, Any]
 MOST_REASONS = 40  # this program knows fewer
+MOST_CONNECTIONS = 30
+STALE_SECONDS = 15.0  # a node writes every three
 
 
 def show(found: Facts) -> None:
@@ -158,6 +174,7 @@ def show(found: Facts) -> None:
     rows = list(_about(found))
     console.print(line(f"{'home':{max(len(name) for name, _ in rows)}}  {name_of(Path(found['home']))}"), soft_wrap=True)  # to be copied
     console.print(_grid(rows))
+    _show_connections(console, found)
     console.print(_peers(found) if found["peers"] else "No other peer was ever heard.")
     if left := found["peers_known"] - len(found["peers"]):
         console.print(f"and {left:,} more: --peers {found['peers_known']}")
@@ -165,6 +182,17 @@ def show(found: Facts) -> None:
         console.print(_messages(found["refused_messages"]))
     if (hidden := len(found["refused_messages"]) - MOST_REASONS) > 0:
         console.print(f"and {hidden:,} more reasons: --json")
+
+
+def _show_connections(console: Screen, found: Facts) -> None:
+    if found["addresses"]:
+        console.print("Others reach this peer at:")
+        for address in found["addresses"]:
+            console.print(line(f"    {address}"), soft_wrap=True)  # to be copied
+    if shown := found["connections"][:MOST_CONNECTIONS]:
+        console.print(_connections(shown))
+        if left := found["connections_known"] - len(shown):
+            console.print(f"and {left:,} more connections: --json")
 
 
 def _show_homes(console: Screen, homes: list[Facts]) -> None:
@@ -209,6 +237,9 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)
+    if (at := found["connections_at"]) is not None:
+        aged = f", as of {ago(found['at'] - at)} ago" if found["at"] - at > STALE_SECONDS else ""
+        yield "connected", f"to {found['connected']:,} of {found['connections_known']:,} peers{aged}"
     yield from _out_of_the_ordinary(found)
 
 
@@ -253,6 +284,32 @@ def _peers(found: Facts) -> Table:
         speed = of_bytes(peer["bytes_per_second"]) if peer["bytes_per_second"] else "-"
         table.add_row(cell(peer["peer"][:8], "cyan"), heard, age, str(peer["failures"]), speed, _last(peer, found))
     return table
+
+
+def _connections(shown: Iterable[Facts]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("peer", no_wrap=True)
+    table.add_column("found by", max_width=10)
+    for heading in ("answers", "in", "out"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("connection", overflow="fold")
+    for one in shown:
+        name = cell((one["peer"] or "?")[:8], "cyan")
+        found_by = one["found_by"] or ("itself" if one["inbound"] else "-")
+        if not one["connected"]:
+            table.add_row(name, found_by, "-", "-", "-", _why_not(one))
+            continue
+        rtt = f"{one['rtt_seconds'] * 1000:.0f} ms" if one["rtt_seconds"] is not None else "-"
+        relayed = f"relayed by {one['relay'][:8] if one['relay'] else 'another peer'}, " if one["relayed"] else ""
+        interface = f"{one['interface'] or one['own_address']} " if one["interface"] or one["own_address"] else ""
+        shown_at = cell(f"{relayed}{interface}{one['address']}", "yellow" if relayed else "")
+        table.add_row(name, found_by, rtt, of_bytes(one["bytes_in"]), of_bytes(one["bytes_out"]), shown_at)
+    return table
+
+
+def _why_not(one: Facts) -> Text:
+    again = f"; tried again in {ago(one['next_try_seconds'])}" if one["next_try_seconds"] is not None else ""
+    return cell(f"not connected: {one['why'] or 'not known why'}{again}", "yellow")
 
 
 def _last(peer: Facts, found: Facts) -> Text:

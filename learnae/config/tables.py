@@ -71,6 +71,12 @@ class PeerTable:
     quota_bytes: int = option(
         4096 * MEGABYTE, "The disk space for own updates, and for those it relays; the own newest is kept whatever it takes.", gt(0)
     )
+    upload_bytes_per_second: int | None = option(
+        None, "What storages send in a second, at most; `learnae check` names those that do not keep it.", optional(ge(1024))
+    )
+    upload_bytes_per_hour: int | None = option(None, "What storages send in an hour, at most.", optional(ge(MEGABYTE)))
+    download_bytes_per_second: int | None = option(None, "What storages fetch in a second, on average, at most.", optional(ge(1024)))
+    download_bytes_per_hour: int | None = option(None, "What storages fetch in an hour, at most.", optional(ge(MEGABYTE)))
     seed: int | None = option(None, "Makes the peer's random choices repeatable.", optional(ge(0)))
 
 

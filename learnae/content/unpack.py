@@ -14,7 +14,7 @@ from learnae.content.meta import Limits, Meta, TensorEntry, block_lengths, decod
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
 from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.records import Cid, Encoded
-from learnae.strategies import RunInThread
+from learnae.waiting import RunInThread
 
 Read = Callable[[Sequence[Cid]], Awaitable[Mapping[Cid, bytes]]]
 """Brings all of these blocks, each with the hash that it is named by, or raises."""

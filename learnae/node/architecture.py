@@ -17,7 +17,7 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.records import BLOCK_BYTES, PeerId, TensorSpec
-from learnae.strategies import RunInThread
+from learnae.waiting import RunInThread
 
 SECONDS = 5.0
 WAIT_SECONDS = 60.0  # from one look to the next

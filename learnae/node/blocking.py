@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import trio
 
-from learnae.errors import UnavailableError
+from learnae.errors import Problem, UnavailableError
 from learnae.node.runtime import inline
-from learnae.records import Block, Cid, Heard
-from learnae.strategies import RUNNING_CALL, Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+from learnae.records import Block, Cid, Heard, PeerConnection
+from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+from learnae.waiting import RUNNING_CALL
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -233,7 +234,7 @@ class ServiceThreads:
         with trio.move_on_after(CLOSE_SECONDS, shield=True):
             await self.run(lambda call: self._service.close(), door=True)
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self.run(lambda call: self._service.check(), door=True)
 
 
@@ -244,6 +245,7 @@ class ThreadedStorage(Storage):
         super().__init__(inner.options, inner.context)
         self.inner = inner
         self.leaves_machine = inner.leaves_machine  # type: ignore[misc]  # of the class that it stands for
+        self.keeps_budgets = inner.keeps_budgets  # type: ignore[misc]  # as above
         self._threads = ServiceThreads(inner)
 
     async def __aenter__(self) -> Self:
@@ -253,7 +255,7 @@ class ThreadedStorage(Storage):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._threads.leave()
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self._threads.check()
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
@@ -271,6 +273,12 @@ class ThreadedStorage(Storage):
     def hints(self) -> Sequence[str]:
         return self.inner.hints()
 
+    def connections(self) -> Sequence[PeerConnection]:
+        return self.inner.connections()
+
+    def addresses(self) -> Sequence[str]:
+        return self.inner.addresses()
+
     async def _change(self, root: Cid, change: Callable[[CallInThread[None]], None], undo: Callable[[], object] | None = None) -> None:
         if self._threads.changes(root):
             raise UnavailableError("an earlier call for this root was given up, and has not ended: it would spoil what this one does")
@@ -284,6 +292,7 @@ class ThreadedAnnouncer(Announcer):
         super().__init__(inner.options, inner.context)
         self.inner = inner
         self.max_bytes, self.leaves_machine = inner.max_bytes, inner.leaves_machine  # type: ignore[misc]  # as above
+        self.keeps_budgets = inner.keeps_budgets  # type: ignore[misc]  # as above
         self._threads = ServiceThreads(inner)
 
     async def __aenter__(self) -> Self:
@@ -293,7 +302,7 @@ class ThreadedAnnouncer(Announcer):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._threads.leave()
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self._threads.check()
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
@@ -302,6 +311,12 @@ class ThreadedAnnouncer(Announcer):
     async def listen(self, channels: Sequence[str], deliver: Callable[[Heard], None]) -> None:
         await self._threads.run(lambda call: self.inner.listen(channels, call.delivering(deliver)))
         await trio.lowlevel.checkpoint_if_cancelled()  # it has returned because it was told to
+
+    def connections(self) -> Sequence[PeerConnection]:
+        return self.inner.connections()
+
+    def addresses(self) -> Sequence[str]:
+        return self.inner.addresses()
 
 
 def asynchronous(service: Any) -> Any:

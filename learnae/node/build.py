@@ -14,6 +14,7 @@ from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, heard_before
+from learnae.node.connections import ConnectionWatch
 from learnae.node.fetching import Fetcher
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
@@ -120,6 +121,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         lineage_state=state,
         retention=retention,
         watcher_calls=watchers,
+        connection_watch=ConnectionWatch.of(services, strategies.services(), runtime),
         rules=config.node,
         runtime=runtime,
     )

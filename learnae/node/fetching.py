@@ -19,7 +19,8 @@ from learnae.node.runtime import Outages
 from learnae.node.services import REST_SECONDS, Delivery, Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Announcement, AnnouncementKind, Block, Cid, Octets, PeerId, Update
-from learnae.strategies import RunInThread, Storage
+from learnae.strategies import Storage
+from learnae.waiting import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -13,6 +13,7 @@ from learnae.errors import PluginError, UnavailableError
 from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
+from learnae.node.connections import ConnectionWatch
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
@@ -58,6 +59,7 @@ class Node:
     lineage_state: LineageState
     retention: RetentionPolicy
     watcher_calls: WatcherCalls
+    connection_watch: ConnectionWatch
     rules: NodeTable
     runtime: Runtime
     _rounds_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -90,6 +92,7 @@ class Node:
             await nursery.start(self.moving.background_search.run)
             nursery.start_soon(self.architectures.run)
             nursery.start_soon(self.watcher_calls.run)
+            nursery.start_soon(self.connection_watch.run)
             nursery.start_soon(self.heartbeat.run)
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
@@ -169,6 +172,7 @@ class Node:
         self.architectures.explain(self.rounds.selection.strangers(), round_record)
         round_record.splits = self.split_reporter.note(self.rounds.selection.seen(round_record.round), now)
         await self._keep(round_record, now)
+        round_record.connected = self.connection_watch.connected
         report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
         await self._save(report, now)
         self.link.send_report(report, self.runtime.outages.broken)

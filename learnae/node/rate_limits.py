@@ -18,7 +18,7 @@ from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import OpenedEnvelope, decode_envelope
 from learnae.records import Announcement, PeerId
-from learnae.strategies import RunInThread
+from learnae.waiting import RunInThread
 
 T = TypeVar("T")
 

@@ -34,6 +34,7 @@ class RoundRecord:
     verdicts: list[UpdateVerdict] = attrs.field(factory=list)
     splits: tuple[bytes, ...] = ()
     outcome: str = "alone"
+    connected: int = 0
 
     def failed(self, entry: InboxEntry, stage: str, reason: str) -> None:
         """An update that never reached the gates."""
@@ -69,6 +70,7 @@ class RoundRecord:
             verdicts=tuple(self.verdicts),
             splits=self.splits,
             lost=lost,
+            connected=self.connected,
         )
 
 

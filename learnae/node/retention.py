@@ -12,7 +12,8 @@ from learnae.node.publishing import Publisher
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Cid
-from learnae.strategies import RunInThread, Storage
+from learnae.strategies import Storage
+from learnae.waiting import RunInThread
 
 NEWEST = 3
 

@@ -19,7 +19,7 @@ from learnae.errors import LearnaeError, PluginError
 from learnae.link.memory import NO_CALL, PAGE_BYTES, Call, CallPage, shown
 from learnae.link.messages import Quarantined
 from learnae.plugins.calls import blame
-from learnae.strategies import RunInThread
+from learnae.waiting import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from learnae.config.rules import swarm_of
-from learnae.config.tables import Choice, Config, StorageChoice
+from learnae.config.tables import Choice, Config, PeerTable, StorageChoice
 from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.home_folder import PLUGINS
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
-from learnae.records import PeerId
+from learnae.records import Budgets, PeerId
 from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy, signs_nothing
 
 if TYPE_CHECKING:
@@ -136,9 +136,15 @@ class StrategyFactory:
             log=runtime.log.bind(strategy=name),
             in_thread=runtime.threads(),
             channel=self.swarm.channel,
+            budgets=budgets_of(self.config.peer),
             existing_only=runtime.existing_only,
             sign=self.sign,
         )
+
+
+def budgets_of(peer: PeerTable) -> Budgets:
+    """Each key of the table that has the name of a budget."""
+    return Budgets(**{field.name: getattr(peer, field.name) for field in attrs.fields(Budgets)})
 
 
 def told_apart(one: ConfiguredStrategy[Any], made: Iterable[ConfiguredStrategy[Any]]) -> ConfiguredStrategy[Any]:

@@ -68,6 +68,15 @@ class AnnouncerFaults(AnnouncerTalk, MediumFaults):
                     await trio.sleep(self.resend_seconds)
 
     @in_trio
+    async def test_connections_and_addresses_can_always_be_asked_for(self, announcer: OpenAnnouncer) -> None:
+        a = announcer("a")
+        self.look_at_connections(a)
+        async with a, announcer("b") as b, self.listening(b) as ear:
+            await self.live(a, ear)
+            self.look_at_connections(a)
+        self.look_at_connections(a)
+
+    @in_trio
     async def test_messages_are_plain_bytes_within_the_bound(self, announcer: OpenAnnouncer) -> None:
         async with announcer("a") as a, announcer("b") as b, self.listening(b) as ear:
             await self.live(a, ear)

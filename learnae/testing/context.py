@@ -14,7 +14,8 @@ import trio
 from learnae.identity.keys import Identity
 from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.records import PeerId
-from learnae.strategies import Context, RunInThread
+from learnae.strategies import Context
+from learnae.waiting import RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

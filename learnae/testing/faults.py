@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import trio
 
-from learnae.errors import UnavailableError
+from learnae.errors import Problem, UnavailableError
 from learnae.node.blocking import asynchronous
 from learnae.node.services import EventLoop
-from learnae.records import Block, Cid, Heard
+from learnae.records import Block, Cid, Heard, PeerConnection
 from learnae.strategies import Announcer, BlockingAnnouncer, BlockingStorage, Storage
 
 
@@ -79,7 +79,7 @@ class FaultyStorage(Storage):
     def __init__(self, inner: Storage | BlockingStorage, plan: Plan, *, slow_seconds: float = 1.0) -> None:
         super().__init__(inner.options, inner.context)
         self.inner: Storage = asynchronous(inner)
-        self.leaves_machine = inner.leaves_machine  # type: ignore[misc]
+        self.leaves_machine, self.keeps_budgets = inner.leaves_machine, inner.keeps_budgets  # type: ignore[misc]
         self.faults = _Planned(plan, slow_seconds)
 
     async def __aenter__(self) -> Self:
@@ -89,8 +89,14 @@ class FaultyStorage(Storage):
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.inner.__aexit__(*exc_info)
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self.inner.check()
+
+    def connections(self) -> Sequence[PeerConnection]:
+        return self.inner.connections()
+
+    def addresses(self) -> Sequence[str]:
+        return self.inner.addresses()
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:
         fault = await self.faults.begin("put")
@@ -144,8 +150,14 @@ class FaultyAnnouncer(Announcer):
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.inner.__aexit__(*exc_info)
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self.inner.check()
+
+    def connections(self) -> Sequence[PeerConnection]:
+        return self.inner.connections()
+
+    def addresses(self) -> Sequence[str]:
+        return self.inner.addresses()
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         fault = await self.faults.begin("announce")

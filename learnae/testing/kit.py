@@ -14,14 +14,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
+import attrs
 import pytest
 import trio
 from hypothesis import HealthCheck, settings
 
 from learnae.node.blocking import as_written, asynchronous
+from learnae.records import PeerConnection
 
 SERVICES = ("storage", "announcer")  # fixtures that may give services with plain methods
 MOST_CHILDREN = 3
+MOST_CONNECTIONS, MOST_ADDRESSES, TEXT_CHARACTERS = 1000, 8, 200  # as the core reads them
 OTHERS = (str(Path(trio.__file__).parent) + os.sep, contextlib.__file__)  # files that say nothing about the test
 
 
@@ -115,6 +118,16 @@ class MediumFaults(Kit):
         if type(self).out_of_order is MediumFaults.out_of_order:
             pytest.skip("this kit does not know how to put this medium out of order: define `out_of_order`")
         return self.out_of_order(as_written(service))
+
+    def look_at_connections(self, service: Any, /) -> None:
+        """What `learnae status` reads of a service: it never raises, is bounded, and gives records of ours."""
+        connections, addresses = list(service.connections()), list(service.addresses())
+        assert len(connections) <= MOST_CONNECTIONS, f"{len(connections)} connections, of which {MOST_CONNECTIONS} are read"
+        assert {type(one) for one in connections} <= {PeerConnection}
+        assert all(len(text) <= TEXT_CHARACTERS for one in connections for text in attrs.astuple(one) if isinstance(text, str))
+        assert all(one.bytes_in >= 0 and one.bytes_out >= 0 and (one.rtt_seconds or 0.0) >= 0.0 for one in connections)
+        assert len(addresses) <= MOST_ADDRESSES
+        assert all(type(one) is str and 0 < len(one) <= TEXT_CHARACTERS for one in addresses)
 
     def taken(self, fixture: Any) -> Any:
         """A service with plain methods is tested as the core calls it: in threads."""

@@ -120,6 +120,14 @@ class StorageConformance(StorageFaults, StorageChecks):
         assert all(0 < len(hint) <= 256 for hint in hints)
 
     @in_trio
+    async def test_connections_and_addresses_can_always_be_asked_for(self, storage: OpenStorage) -> None:
+        store, other = storage("a"), storage("b")
+        self.look_at_connections(store)
+        async with store, other:
+            self.look_at_connections(store)
+        self.look_at_connections(store)
+
+    @in_trio
     async def test_put_returns_when_all_blocks_are_there(self, storage: OpenStorage) -> None:
         update = published("u", *payloads(50))
         async with storage("a") as store, storage("a") as reader:

@@ -26,6 +26,18 @@ class Well(MemoryStorage):
     async def check(self):
         return ["the moon is up", f"it shines on {self.context.home.parent.parent.name}"]
 
+class Doubtful(MemoryStorage):
+    keeps_budgets = True
+
+    async def check(self):
+        return ["the moon is up", Problem("storage.moon", "wanes", "look again tomorrow")]
+
+class Allowed(MemoryStorage):
+    keeps_budgets = True
+
+    async def check(self):
+        return [f"allowed: {self.context.budgets}"]
+
 class Wrong(MemoryStorage):
     async def check(self):
         raise ConfigError([Problem("storage.moon", "is down", "wait for the night"), Problem("storage.sun", "is out", "draw the curtains")])
@@ -124,3 +136,31 @@ def test_the_folders_of_services_are_not_made(check: Check, tmp_path: Path, stat
     assert code == 0
     assert not (tmp_path / "blocks").exists()
     assert list(state_home.iterdir()) == []
+
+
+def test_a_warning_keeps_nothing_from_running(check: Check) -> None:
+    code, out, err = check(services_of("mine:Doubtful"))
+    assert (code, err) == (0, "")
+    assert "ok  storage mine:Doubtful: the moon is up\n" in out
+    assert "warning  storage.moon: wanes (look again tomorrow)\n" in out and out.endswith("can be run.\n")
+
+
+BUDGETS = "[peer]\nupload_bytes_per_second = 500000\ndownload_bytes_per_hour = 1000000000\n"
+
+
+def test_a_service_is_handed_the_budgets_of_the_file(check: Check) -> None:
+    _, out, _ = check(BUDGETS + services_of("mine:Allowed"))
+    assert "upload_bytes_per_second=500000" in out and "download_bytes_per_hour=1000000000" in out
+    assert "upload_bytes_per_hour=None" in out and "warning" not in out
+
+
+def test_a_budget_comes_with_a_warning_that_names_the_storages_that_do_not_keep_it(check: Check) -> None:
+    code, out, _ = check(BUDGETS + services_of("mine:Allowed", "directory", "mine:Well"))
+    assert code == 0
+    (warning,) = [line for line in out.splitlines() if line.startswith("warning")]
+    assert "peer.upload_bytes_per_second, peer.download_bytes_per_hour" in warning
+    assert "storage directory, storage mine:Well" in warning and "Allowed" not in warning
+
+
+def test_without_a_budget_nobody_is_warned(check: Check) -> None:
+    assert "warning" not in check(services_of("directory"))[1]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
-from learnae.cli.progress import ProgressLine, in_words
+from learnae.cli.progress import AddressLine, ProgressLine, in_words
+from learnae.node.connections import FILE
 from learnae.trainer.loop import TrainingProgress
 from learnae.trainer.status import Status
 
@@ -67,3 +71,24 @@ def test_where_there_is_no_terminal_nothing_is_left_out() -> None:
 def test_while_a_peer_has_no_lineage_it_says_that_it_looks_for_the_swarm() -> None:
     line = in_words(TrainingProgress(step=1, seconds=0.1, loss=2.5, metrics={}), status(lineage=b"", node="starting", rounds=0))
     assert "node starting" in line and "looking for the swarm" in line and "round" not in line
+
+
+def test_where_others_reach_this_peer_is_said_once_as_soon_as_its_node_knows(tmp_path, capsys):
+    home, now = tmp_path / "home", [0.0]
+    home.mkdir(mode=0o700)
+    say = AddressLine(home, lambda: now[0])
+    say()
+    state = {"at": 1.0, "addresses": ["/ip4/10.0.0.1/tcp/4101/p2p/12D3"], "connected": 0, "known": 0, "connections": []}
+    (home / FILE).write_text(json.dumps(state))
+    for now[0] in (1.0, 2.0, 3.0):
+        say()
+    assert capsys.readouterr().err.count("/ip4/10.0.0.1/tcp/4101/p2p/12D3\n") == 1
+
+
+def test_where_nobody_tells_an_address_it_is_not_looked_for_for_ever(tmp_path):
+    now = [0.0]
+    say = AddressLine(tmp_path, lambda: now[0])
+    for second in range(1000):
+        now[0] = float(second)
+        say()
+    assert say._due == math.inf

@@ -32,6 +32,11 @@ MISTAKES = {  # by what is told of them: the file, the key, and what else is nam
     "the least": ("[train]\npatience = -1", "train.patience", "at least 0.0, not -1.0"),
     "the most": ("[train]\npatience = 1.5", "train.patience", "at most 1.0, not 1.5"),
     "a bound that is left out": ("[train]\nlocal_steps = 0", "train.local_steps", "more than 0, not 0"),
+    "a budget that no block fits through": (
+        "[peer]\nupload_bytes_per_second = 10",
+        "peer.upload_bytes_per_second",
+        "at least 1024, not 10",
+    ),
     "a form": ('[train]\nentry = "train"', "train.entry", '"module:function", not "train"'),
     "a bound that a strategy sets": ('[gate]\nuse = "clip"\ntrim = 0.5', "gate.trim", "less than 0.5, not 0.5"),
     "what a class says of the whole": ('[merge]\nuse = "checked"\nsize = 4', "merge", "four brings bad luck"),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 
 import attrs
 import pytest
 
+from learnae.cli import home_state
+from learnae.cli.homes import Processes
 from learnae.identity.homes import claim
+from learnae.node.connections import FILE as CONNECTIONS
+from learnae.node.connections import ConnectionState
 from learnae.node.history import PeerRecord
+from learnae.records import PeerConnection, PeerId
 
 KEYS = [
     "home",
@@ -32,6 +39,11 @@ KEYS = [
     "refused_messages",
     "denied",
     "rejoin",
+    "addresses",
+    "connected",
+    "connections_known",
+    "connections_at",
+    "connections",
     "peers_known",
     "peers",
 ]
@@ -228,3 +240,65 @@ def test_an_order_to_rejoin_is_shown_with_what_became_of_it(lived, learnae):
 def test_a_screen_that_says_it_has_no_columns_is_shown_all_the_same(lived, learnae, monkeypatch):
     monkeypatch.setenv("COLUMNS", "0")
     assert "merged" in learnae("status", lived().path).words
+
+
+def connected_to(home, *connections, addresses=(), at=None, known=None):
+    """What the node of this peer has written, and a node that seems to hold the lock."""
+    state = ConnectionState(
+        at=time.time() if at is None else at,
+        addresses=addresses,
+        connected=sum(one.connected for one in connections),
+        known=len(connections) if known is None else known,
+        connections=connections,
+    )
+    (home.path / CONNECTIONS).write_text(json.dumps(attrs.asdict(state)))
+
+
+ALICE, BOB = PeerId("a11c" + "0" * 60), PeerId("b0b0" + "0" * 60)
+DIRECT = PeerConnection(
+    peer=ALICE, found_by="mdns", address="/ip4/192.168.1.5/tcp/4101", interface="wlan0", rtt_seconds=0.012, bytes_in=1_500_000
+)
+RELAYED = PeerConnection(peer=BOB, relayed=True, relay=ALICE, inbound=True, address="/ip4/192.168.1.5/tcp/4101")
+AWAY = PeerConnection(peer=PeerId("c" * 64), connected=False, found_by="file", why="does not answer", next_try_seconds=12.0)
+REACHED_AT = "/ip4/192.168.1.7/tcp/4101/p2p/12D3KooWQRiT1MHxqbVbUVDpWBcjEMDGDFSFUsHfKjoXSEYo5QTo"
+
+
+@pytest.fixture
+def running(monkeypatch):
+    monkeypatch.setattr(home_state, "processes_of", lambda home: Processes(trainer=1, node=2))
+
+
+def test_connections_are_shown_with_all_that_is_known_of_them(lived, learnae, running):
+    home = lived()
+    connected_to(home, DIRECT, RELAYED, AWAY, addresses=[REACHED_AT])
+    found = learnae("status", home.path, "--json").json
+    assert (found["connected"], found["connections_known"], found["addresses"]) == (2, 3, [REACHED_AT])
+    assert [PeerConnection(**one) for one in found["connections"]] == [DIRECT, RELAYED, AWAY]
+    shown = learnae("status", home.path)
+    assert REACHED_AT in [line.strip() for line in shown.out.splitlines()]  # in one piece, to be copied
+    assert "to 2 of 3 peers" in shown.words
+    assert "a11c0000 mdns 12 ms 1.5 MB 0 B wlan0 /ip4/192.168.1.5/tcp/4101" in shown.words
+    assert "b0b00000 itself" in shown.words and "relayed by a11c0000" in shown.words
+    assert "not connected: does not answer; tried again in 12 s" in shown.words
+    assert max(len(line) for line in shown.out.splitlines() if str(home.path) not in line and REACHED_AT not in line) <= 80
+
+
+def test_connections_of_a_peer_that_does_not_run_are_not_shown(lived, learnae):
+    home = lived()
+    connected_to(home, DIRECT, addresses=[REACHED_AT])
+    found = learnae("status", home.path, "--json").json
+    assert (found["connections"], found["connected"], found["addresses"], found["connections_at"]) == ([], 0, [], None)
+    assert "192.168" not in learnae("status", home.path).out
+
+
+def test_of_many_connections_the_first_are_shown_and_the_rest_is_counted(lived, learnae, running):
+    home = lived()
+    connected_to(home, *[DIRECT] * 128, known=500)
+    assert "and 470 more connections" in learnae("status", home.path).out
+    assert len(learnae("status", home.path, "--json").json["connections"]) == 128
+
+
+def test_a_node_that_has_written_nothing_for_long_is_told_apart(lived, learnae, running):
+    home = lived()
+    connected_to(home, DIRECT, at=time.time() - 300)
+    assert "as of 5 min ago" in learnae("status", home.path).words

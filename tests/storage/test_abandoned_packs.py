@@ -12,7 +12,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from learnae.plugins.directory import abandoned
+from learnae.plugins.directory import packs
 from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorageOptions
 from learnae.testing.context import make_context, peer_named
 from learnae.testing.published import fetched, payloads, published, same
@@ -45,7 +45,7 @@ async def put(folder: Path, peer: str, update: Any, days: float = 180.0) -> None
 
 
 def removed_from(folder: Path, days: float = 180.0, start: float = 0.0) -> int:
-    return sum(abandoned.remove_abandoned(folder, peer_named("alive"), time.time() - days * DAY, start))
+    return sum(packs.remove_abandoned(folder, peer_named("alive"), time.time() - days * DAY, start))
 
 
 async def test_a_pack_that_nobody_has_touched_for_long_is_removed_by_whoever_publishes_next_and_a_younger_one_is_not(folder: Path) -> None:
@@ -124,9 +124,9 @@ def test_one_go_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         path = file_of(folder, OLD, f"gone {number}")
         path.write_bytes(b"")
         age(path, 1000)
-    monkeypatch.setattr(abandoned, "MOST_REMOVED", 4)
+    monkeypatch.setattr(packs, "MOST_REMOVED", 4)
     assert removed_from(folder) == 4
-    monkeypatch.setattr(abandoned, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(packs, "MOST_LOOKED_AT", 1)
     assert removed_from(folder) == 1
 
 
@@ -136,7 +136,7 @@ def test_in_a_folder_too_large_for_one_go_each_pack_has_its_turn(folder: Path, m
         path = file_of(folder, OLD, f"gone {number}")
         path.write_bytes(b"")
         age(path, 1000 if number == 7 else 1)
-    monkeypatch.setattr(abandoned, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(packs, "MOST_LOOKED_AT", 1)
     assert sum(removed_from(folder, start=place / 10) for place in range(10)) == 1
 
 

@@ -19,8 +19,22 @@ from learnae.config.folders import check_folder
 from learnae.config.tables import option
 from learnae.errors import UnavailableError
 from learnae.opening import look
-from learnae.plugins.directory.abandoned import DAY, now_by, remove_abandoned, remove_drafts, touch
-from learnae.plugins.directory.packs import BrokenPackError, Pack, PackWriter, draft_name, is_cid, is_owner, other_name, pack_name, parts
+from learnae.plugins.directory.packs import (
+    DAY,
+    BrokenPackError,
+    Pack,
+    PackWriter,
+    draft_name,
+    is_cid,
+    is_owner,
+    now_by,
+    other_name,
+    pack_name,
+    parts,
+    remove_abandoned,
+    remove_drafts,
+    touch,
+)
 from learnae.plugins.directory.search import BlockSearch, Indexes, take
 from learnae.records import MEGABYTE, Block, Cid
 from learnae.shared_folder import FolderHandle, in_words, may_remove, remove

@@ -49,6 +49,9 @@ class Prometheus:
         self.splits = client.Gauge(
             "learnae_splits", "Other established lineages under the same name, at the last round.", registry=registry
         )
+        self.connected = client.Gauge(
+            "learnae_connected_peers", "Peers that services are connected to directly, at the last round.", registry=registry
+        )
         self.fetched = client.Counter("learnae_fetched_bytes", "What was fetched from others.", registry=registry)
         self.published = client.Counter("learnae_published_bytes", "What was published.", registry=registry)
         self.peers = client.Gauge("learnae_peers", "Peers heard since this node started, by their state.", ["state"], registry=registry)
@@ -63,6 +66,7 @@ class Prometheus:
         self.age.set(report.age)
         self.fresh.set(report.heard)
         self.splits.set(len(report.splits))
+        self.connected.set(report.connected)
         self.fetched.inc(report.fetched_bytes)
         self.published.inc(report.published_bytes)
 

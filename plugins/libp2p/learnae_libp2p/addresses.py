@@ -47,6 +47,7 @@ class Address:
 
 
 ED25519 = bytes.fromhex("002408011220")  # a hash that is its content (0, of 36 bytes): a public key of kind 1, of 32 bytes
+KEY_BYTES = 32
 
 
 def name_of(peer: PeerId) -> str:
@@ -54,6 +55,17 @@ def name_of(peer: PeerId) -> str:
     import base58  # comes with libp2p
 
     return str(base58.b58encode(ED25519 + bytes.fromhex(peer)).decode("ascii"))
+
+
+def key_of(name: str) -> PeerId | None:
+    """The peer that libp2p calls so; None for one whose key is of another kind."""
+    import base58  # comes with libp2p
+
+    try:
+        read: bytes = base58.b58decode(name)
+    except ValueError:
+        return None
+    return PeerId(read[len(ED25519) :].hex()) if read.startswith(ED25519) and len(read) == len(ED25519) + KEY_BYTES else None
 
 
 def parse_address(text: str) -> Address:

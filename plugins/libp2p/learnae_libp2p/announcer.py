@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import attrs
 import trio
 
-from learnae import Announcer, Context, Heard, UnavailableError
+from learnae import Announcer, Context, Heard, PeerConnection, UnavailableError
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
 from learnae_libp2p.check import HostCheck
 from learnae_libp2p.connecting import Connecting, first_connection
@@ -66,6 +66,7 @@ class GossipsubAnnouncer(Announcer):
         self.host = context.share(Libp2pHost)
         self.host.configure(options, context)
         self.transport = Libp2pTransport(self.host)
+        self.connecting = context.share(Connecting)
         self.kept = KeptMessages(context.clock)
         self._server = BacklogServer(self.kept)
         self._gossip: BoundedPubsub | None = None
@@ -82,7 +83,7 @@ class GossipsubAnnouncer(Announcer):
             await stack.enter_async_context(self.host.with_part(self._part))
             nursery.start_soon(self.host.serve)
             await self.host.ready()
-            nursery.start_soon(self.context.share(Connecting).serve, self.host)
+            nursery.start_soon(self.connecting.serve, self.host)
             await first_connection(self.host)
             self._stack = stack.pop_all()
         return self
@@ -92,6 +93,14 @@ class GossipsubAnnouncer(Announcer):
 
     async def check(self) -> Sequence[str]:
         return await self.context.share(HostCheck).check("announcer", self.host, self.context)
+
+    def connections(self) -> Sequence[PeerConnection]:
+        """Of the host, which a storage may share: it tells of the same ones."""
+        return self.connecting.connections()
+
+    def addresses(self) -> Sequence[str]:
+        """What others write into `peers`."""
+        return self.transport.local_addresses()
 
     async def announce(self, message: bytes, *, channel: str, replaces: bytes) -> None:
         if len(message) > self.max_bytes:

@@ -12,8 +12,8 @@ from random import Random
 
 import trio
 
-from learnae import Context
-from learnae_libp2p.addresses import parse_address
+from learnae import Context, PeerConnection
+from learnae_libp2p.addresses import key_of, parse_address
 from learnae_libp2p.discovery import LocalDiscovery
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
@@ -26,7 +26,7 @@ from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, He
 from learnae_libp2p.streams.redialling import Redialler
 from learnae_libp2p.streams.shown_connections import ShownConnections
 from learnae_libp2p.streams.told_peers import ToldPeers
-from learnae_libp2p.streams.transport import Connection, Transport
+from learnae_libp2p.streams.transport import Transport
 
 BOOK = "peers.json"
 FIRST_SECONDS = 2.0
@@ -49,8 +49,8 @@ class Connecting:
             finally:
                 self.dialler = self._shown = None
 
-    def connections(self) -> Sequence[Connection]:
-        """Those that are open, with all that is known of them; none while it is not served."""
+    def connections(self) -> Sequence[PeerConnection]:
+        """Those that are open, and those that are missing; none while it is not served."""
         return self._shown() if self._shown is not None else ()
 
     async def _connect(self, host: Libp2pHost, context: Context, options: HostOptions) -> None:
@@ -60,7 +60,6 @@ class Connecting:
         heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
         transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
         self.dialler = Dialler(transport=transport, book=book)
-        self._shown = ShownConnections(transport=transport, book=book, heartbeats=heartbeats)
         redialler = Redialler(
             transport=transport,
             book=book,
@@ -72,6 +71,7 @@ class Connecting:
             named=_named(options.peers),
             read_only=context.existing_only,
         )
+        self._shown = ShownConnections(transport=transport, book=book, heartbeats=heartbeats, redialler=redialler, key_of=key_of)
 
         def found(peer: str, addresses: Sequence[str]) -> None:
             book.heard(peer, addresses, "mdns")

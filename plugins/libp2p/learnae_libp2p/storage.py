@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Self
+from typing import ClassVar, Self
 
 import attrs
 import trio
-from attrs.validators import ge, optional
+from attrs.validators import ge
 
-from learnae import Block, Cid, Context, Storage, UnavailableError
+from learnae import Block, Cid, Context, PeerConnection, Storage, UnavailableError
 from learnae.lowlevel import HINT_CHARACTERS, MEGABYTE, option
 from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.check import HostCheck
@@ -33,10 +33,6 @@ class Libp2pStorageOptions(HostOptions):
     """The keys of `[storage]` with `use = "libp2p"`."""
 
     cache_megabytes: int = option(1024, "Blocks of others that are kept to be served to others, at most.", ge(0))
-    upload_bytes_per_second: int | None = option(None, "Blocks that are sent in a second, at most.", optional(ge(1024)))
-    upload_bytes_per_hour: int | None = option(None, "Blocks that are sent in an hour, at most.", optional(ge(MEGABYTE)))
-    download_bytes_per_second: int | None = option(None, "Blocks that are fetched in a second, on average, at most.", optional(ge(1024)))
-    download_bytes_per_hour: int | None = option(None, "Blocks that are fetched in an hour, at most.", optional(ge(MEGABYTE)))
 
 
 class ActiveServers:
@@ -50,10 +46,27 @@ class ActiveServers:
             await self.servers[-1].serve(stream)
 
 
+class SharedBudgets:
+    """Made by `context.share`: several storages of one peer send and fetch from one account."""
+
+    def __init__(self) -> None:
+        self._made: tuple[FairBudget, ByteBudget] | None = None
+
+    def of(self, context: Context) -> tuple[FairBudget, ByteBudget]:
+        """What may be sent, and what may be fetched."""
+        if self._made is None:
+            allowed = context.budgets
+            upload = ByteBudget(allowed.upload_bytes_per_second, allowed.upload_bytes_per_hour, context.clock)
+            download = ByteBudget(allowed.download_bytes_per_second, allowed.download_bytes_per_hour, context.clock)
+            self._made = FairBudget(upload), download
+        return self._made
+
+
 class Libp2pStorage(Storage):
     """Blocks lie in the peer's home. What was fetched is served to others, so that popular updates do not all come from their authors."""
 
     Options = Libp2pStorageOptions
+    keeps_budgets: ClassVar[bool] = True
 
     def __init__(self, options: Libp2pStorageOptions, context: Context) -> None:
         super().__init__(options, context)
@@ -112,6 +125,14 @@ class Libp2pStorage(Storage):
         """Where others can dial this peer."""
         return [text for text in self.transport.local_addresses() if len(text) <= HINT_CHARACTERS][:MOST_HINTS]
 
+    def connections(self) -> Sequence[PeerConnection]:
+        """Of the host, which the announcer may share: it tells of the same ones."""
+        return self.connecting.connections()
+
+    def addresses(self) -> Sequence[str]:
+        """What others write into `peers`."""
+        return self.hints()
+
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         """What answers is remembered, if anybody keeps the book. Raises UnreachableError."""
         if self.connecting.dialler is not None:
@@ -121,14 +142,15 @@ class Libp2pStorage(Storage):
 
     async def _begin(self, nursery: trio.Nursery, stack: AsyncExitStack) -> None:
         """All that others see of this storage, once the host runs."""
-        context, transport, options = self.context, self.transport, self.options
+        context, transport = self.context, self.transport
+        upload, download = context.share(SharedBudgets).of(context)
         proof = membership(context, transport)
         rng = Random(int(context.rng.integers(1 << 62)))
         self.fetcher = BlockFetcher(
             transport=transport,
             proof=proof,
             store=self.store,
-            budget=ByteBudget(options.download_bytes_per_second, options.download_bytes_per_hour, context.clock),
+            budget=download,
             in_thread=context.in_thread,
             rng=rng,
             log=context.log,
@@ -138,7 +160,7 @@ class Libp2pStorage(Storage):
         server = BlockServer(
             store=self.store,
             proof=proof,
-            budget=FairBudget(ByteBudget(options.upload_bytes_per_second, options.upload_bytes_per_hour, context.clock)),
+            budget=upload,
             in_thread=context.in_thread,
             clock=context.clock,
             log=context.log,

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import attrs
 import pytest
 import trio
 
+from learnae import Budgets
 from learnae.testing.context import SharedResources, make_context
 from learnae.testing.published import OpenStorage, fetched, payloads, published, same
 from learnae.testing.storage_kit import StorageConformance
@@ -79,5 +81,20 @@ def test_twenty_megabytes_come_from_a_peer_that_only_a_hint_names_and_once_more_
                     await asker.get(update.cids, lambda block: found.update({block.cid: block.data}), hints=holder.hints())
             assert same(found, update)  # type: ignore[arg-type]
             assert same(await fetched(asker, update.cids), update)
+
+    trio.run(main)
+
+
+def test_storages_of_one_peer_send_and_fetch_from_one_account_that_the_file_bounds(tmp_path: Path) -> None:
+    async def main() -> None:
+        made = make_context(tmp_path / "a", peer="a")
+        context = attrs.evolve(made, budgets=Budgets(upload_bytes_per_second=50_000, download_bytes_per_hour=1_000_000))
+        options = Libp2pStorageOptions(listen=LOOPBACK, mdns=False)
+        async with Libp2pStorage(options, context) as one, Libp2pStorage(options, attrs.evolve(context, home=tmp_path / "b")) as other:
+            upload = {id(server.budget) for server in one.active.servers}
+            assert len(one.active.servers) == 2 and len(upload) == 1
+            assert one.active.servers[0].budget.budget.per_second == 50_000
+            assert one.fetcher is not None and other.fetcher is not None
+            assert one.fetcher.budget is other.fetcher.budget and one.fetcher.budget.per_hour == 1_000_000
 
     trio.run(main)

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from learnae import PeerConnection, PeerId
 from learnae.testing.context import make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
-from learnae_libp2p.connecting import Connecting, membership
+from learnae_libp2p.connecting import membership
 from learnae_libp2p.options import GossipsubOptions
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL
 from learnae_libp2p.streams.frames import FrameError, FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker
-from learnae_libp2p.streams.transport import Connection
 from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, in_trio
 
 pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
@@ -31,8 +31,13 @@ def announcer(folder: Path, name: str, *peers: str, secret: bytes | None = None)
     return GossipsubAnnouncer(GossipsubOptions(listen=LOOPBACK, peers=peers, mdns=False), context)
 
 
-def shown(one: GossipsubAnnouncer) -> Sequence[Connection]:
-    return one.context.share(Connecting).connections()
+def shown(one: GossipsubAnnouncer) -> Sequence[PeerConnection]:
+    """Those that are open."""
+    return [connection for connection in one.connections() if connection.connected]
+
+
+def key(one: GossipsubAnnouncer) -> PeerId:
+    return one.context.peer
 
 
 async def until(one: GossipsubAnnouncer, condition: Callable[[], bool]) -> None:
@@ -73,9 +78,9 @@ def test_a_star_is_a_mesh_in_seconds_and_goes_on_when_its_introducer_is_killed(t
     async def test() -> None:
         async with introducer_process(tmp_path) as (address, pid), AsyncExitStack() as stack:
             peers = [await stack.enter_async_context(announcer(tmp_path, f"p{number}", address)) for number in range(4)]
-            names = {peer.transport.peer for peer in peers}
+            keys = {key(peer) for peer in peers}
             for peer in peers:
-                await until(peer, lambda peer=peer: names <= {one.peer for one in shown(peer)} | {peer.transport.peer})  # type: ignore[misc]
+                await until(peer, lambda peer=peer: keys <= {one.peer for one in shown(peer)} | {key(peer)})  # type: ignore[misc]
             os.kill(pid, signal.SIGKILL)
             for peer in peers:
                 await until(peer, lambda peer=peer: len(shown(peer)) == len(peers) - 1)  # type: ignore[misc]
@@ -98,15 +103,15 @@ def test_connections_say_how_they_came_about_and_how_they_are(tmp_path: Path) ->
             async with announcer(tmp_path, "a", address) as a, announcer(tmp_path, "b", address) as b:
                 await until(a, lambda: len(shown(a)) == 2)
                 await until(b, lambda: len(shown(b)) == 2)
-                while not all(one.rtt for one in shown(a)):  # noqa: ASYNC110  # nobody tells of a heartbeat
+                while not all(one.rtt_seconds for one in shown(a)):  # noqa: ASYNC110  # nobody tells of a heartbeat
                     await trio.sleep(0.05)
                 by_peer = {one.peer: one for one in shown(a)}
-                to_hub = by_peer[hub.transport.peer]
-                assert (to_hub.found_by, to_hub.inbound, to_hub.direct, to_hub.interface) == ("file", False, True, "lo")
+                to_hub = by_peer[key(hub)]
+                assert (to_hub.found_by, to_hub.inbound, to_hub.relayed, to_hub.interface) == ("file", False, False, "lo")
                 assert to_hub.bytes_in > 0 < to_hub.bytes_out
                 assert to_hub.address == address.partition("/p2p/")[0]
-                assert to_hub.rtt is not None and 0 < to_hub.rtt < 10
-                pair = [next(one for one in shown(this) if one.peer == that.transport.peer) for this, that in ((a, b), (b, a))]
+                assert to_hub.rtt_seconds is not None and 0 < to_hub.rtt_seconds < 10
+                pair = [next(one for one in shown(this) if one.peer == key(that)) for this, that in ((a, b), (b, a))]
                 assert sorted(one.found_by for one in pair if not one.inbound) in (["exchange"], ["exchange", "exchange"])
                 assert all(one.found_by == "" for one in pair if one.inbound)
                 assert all(one.inbound and one.found_by == "" for one in shown(hub))
@@ -123,6 +128,22 @@ def test_who_does_not_belong_to_the_swarm_is_told_of_nobody(tmp_path: Path) -> N
                 stream = await stranger.transport.open_stream(hub.transport.peer, PEERS_PROTOCOL)
                 with pytest.raises(FrameError):
                     await greet_as_asker(stream, FrameReader(stream), membership(stranger.context, stranger.transport))
-                assert {one.peer for one in shown(stranger)} == {hub.transport.peer}
+                assert {one.peer for one in shown(stranger)} == {key(hub)}
+
+    in_trio(test)
+
+
+def test_who_is_named_and_missing_is_shown_with_the_reason_and_the_next_try(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with announcer(tmp_path, "hub") as hub:
+            (address,) = hub.transport.local_addresses()
+        async with announcer(tmp_path, "a", address) as a:
+            while not (a.connections() and a.connections()[0].why != "not tried yet"):  # noqa: ASYNC110  # nobody tells of a dial that failed
+                await trio.sleep(0.05)
+            (missing,) = a.connections()
+            assert (missing.peer, missing.connected, missing.found_by, missing.address) == (key(hub), False, "file", address)
+            assert missing.why and (missing.next_try_seconds is None or missing.next_try_seconds < 100)
+            assert list(a.addresses()) == list(a.transport.local_addresses())
+        assert not a.connections() and not a.addresses()
 
     in_trio(test)

@@ -42,6 +42,17 @@ class _Attempts:
     why: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Unconnected:
+    """A peer that is known and not connected."""
+
+    peer: str
+    addresses: Sequence[str]
+    found_by: str
+    why: str
+    next_try: float | None  # seconds from now, if there is room for it then; None while it is dialled
+
+
 @attrs.define(eq=False, kw_only=True)
 class Redialler:
     """`named` are the peers of the user's file, which are always wanted. `run` keeps it going."""
@@ -82,10 +93,20 @@ class Redialler:
         """Something has changed: a connection, or the book."""
         self._changed.set()
 
-    def unconnected(self) -> Mapping[str, str]:
-        """Of each peer that is wanted and not connected, why not."""
-        connected = {connection.peer for connection in self.transport.connections()}
-        return {peer: attempts.why or "not tried yet" for peer, attempts in self._attempts.items() if peer not in connected}
+    def unconnected(self) -> Sequence[Unconnected]:
+        """The peers that are wanted and not connected. Those of the user's file come first."""
+        connected, now = {connection.peer for connection in self.transport.connections()}, trio.current_time()
+        away = [(peer, attempts) for peer, attempts in self._attempts.items() if peer not in connected]
+        return [
+            Unconnected(
+                peer=peer,
+                addresses=(*self.named.get(peer, ()), *self.book.addresses(peer)),
+                found_by=FROM_FILE if peer in self.named else self.book.found_by(peer),
+                why=attempts.why or "not tried yet",
+                next_try=None if peer in self._dialling else max(0.0, attempts.due - now),
+            )
+            for peer, attempts in sorted(away, key=lambda one: one[0] not in self.named)
+        ]
 
     def _look(self, nursery: trio.Nursery) -> float:
         """Dial who is due, as many as are wanted. Returns when to look again."""

@@ -71,10 +71,8 @@ class Connection:
     inbound: bool = False  # the other end has dialled
     own_host: str | None = None  # of this end, as in `Place`; None where it is not known
     interface: str | None = None  # of this machine; None where it is not known
-    rtt: float | None = None  # seconds; None where nobody has measured it
     bytes_in: int = 0
     bytes_out: int = 0
-    found_by: str = ""  # "file", "mdns", "hint" or "exchange", when it was found first; empty for who came by itself
 
 
 class Scope(IntEnum):

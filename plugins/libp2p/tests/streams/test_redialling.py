@@ -79,10 +79,10 @@ def test_a_named_peer_is_connected_and_again_whenever_it_was_lost(tmp_path: Path
             assert a.connected() == {"b"}
             world.network.part("a", "b")
             assert a.connected() == set()
-            assert a.redialler.unconnected().keys() == {"b"}
+            assert [one.peer for one in a.redialler.unconnected()] == ["b"]
             await trio.sleep(3.0)
             assert a.connected() == {"b"}
-        assert a.redialler.unconnected() == {}
+        assert a.redialler.unconnected() == []
 
     in_world(tmp_path, main)
 
@@ -98,7 +98,9 @@ def test_a_peer_that_is_away_for_a_day_is_dialled_less_and_less_and_for_ever(tmp
         late = len(world.network.dialled) - early
         assert early >= 4
         assert 86_400 / NAMED_LIMIT_SECONDS * 0.6 < late < 86_400 / NAMED_LIMIT_SECONDS * 1.6
-        assert "does not answer" in a.redialler.unconnected()["b"]
+        (away,) = a.redialler.unconnected()
+        assert "does not answer" in away.why and (away.found_by, away.addresses) == ("file", ("b",))
+        assert away.next_try is None or away.next_try <= 1.5 * NAMED_LIMIT_SECONDS
         world.peer("b")
         await trio.sleep(1.5 * NAMED_LIMIT_SECONDS)
         assert a.connected() == {"b"}
