@@ -19,11 +19,15 @@ from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.circuits import Circuits
 from learnae_libp2p.streams.dialling import Dialler
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
 from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
+from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
 from learnae_libp2p.streams.redialling import Redialler
+from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, Relay
 from learnae_libp2p.streams.shown_connections import ShownConnections
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Transport
@@ -37,6 +41,8 @@ class Connecting:
 
     def __init__(self) -> None:
         self.dialler: Dialler | None = None  # while it is served
+        self.reachability: Reachability | None = None
+        self._circuits: Circuits | None = None
         self._shown: ShownConnections | None = None
         self._turn = trio.Lock()
 
@@ -47,25 +53,33 @@ class Connecting:
             try:
                 await self._connect(host, host.context, host.options)
             finally:
-                self.dialler = self._shown = None
+                self.dialler = self._shown = self.reachability = self._circuits = None
 
     def connections(self) -> Sequence[PeerConnection]:
         """Those that are open, and those that are missing; none while it is not served."""
         return self._shown() if self._shown is not None else ()
 
+    def outside_addresses(self) -> Sequence[str]:
+        """Where others have reached this peer beyond a router, and through whom they reach it; each with its name."""
+        if self.reachability is None or self._circuits is None or self.dialler is None:
+            return ()
+        return [f"{address}/p2p/{self.dialler.transport.peer}" for address in self.reachability.outside()] + list(
+            self._circuits.addresses()
+        )
+
     async def _connect(self, host: Libp2pHost, context: Context, options: HostOptions) -> None:
         transport = Libp2pTransport(host)
+        proof = membership(context, transport)
         book = AddressBook(path=context.home / BOOK, now=time.time, log=context.log)
         await context.in_thread(_open, book, context.existing_only)
         heartbeats = Heartbeats(transport=transport, nonce=lambda: secrets.token_bytes(BEAT_BYTES), log=context.log)
-        transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
-        self.dialler = Dialler(transport=transport, book=book)
+        self.dialler = dialler = Dialler(transport=transport, book=book)
         redialler = Redialler(
             transport=transport,
             book=book,
-            dialler=self.dialler,
+            dialler=dialler,
             heartbeats=heartbeats,
-            rng=Random(int(context.rng.integers(1 << 62))),
+            rng=_random(context),
             in_thread=context.in_thread,
             log=context.log,
             named=_named(options.peers),
@@ -77,19 +91,46 @@ class Connecting:
             book.heard(peer, addresses, "mdns")
             redialler.look_again()
 
-        exchange = PeerExchange(
+        relay = Relay(
+            transport=transport, proof=proof, bytes_per_minute=options.relayed_bytes_per_minute, clock=context.clock, log=context.log
+        )
+        reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=context.log)
+        circuits = Circuits(
             transport=transport,
-            proof=membership(context, transport),
+            proof=proof,
             book=book,
-            told=ToldPeers(transport=transport, book=book, clock=context.clock),
-            rng=Random(int(context.rng.integers(1 << 62))),
-            news=redialler.look_again,
+            needed=lambda: reachability.outlook() is Outlook.UNREACHABLE,
+            rng=_random(context),
             log=context.log,
         )
-        transport.serve(PEERS_PROTOCOL, exchange.answer)
+        dialler.through = circuits.dial
+        self.reachability, self._circuits = reachability, circuits
+        puncher = HolePuncher(transport=transport, proof=proof, reachability=reachability, log=context.log)
+        exchange = PeerExchange(
+            transport=transport,
+            proof=proof,
+            book=book,
+            told=ToldPeers(transport=transport, book=book, clock=context.clock),
+            rng=_random(context),
+            news=redialler.look_again,
+            log=context.log,
+            own_addresses=lambda: [*reachability.outside(), *circuits.addresses()],
+            reserved=relay.reserved,
+        )
+        handlers = {
+            HEARTBEAT_PROTOCOL: heartbeats.answer,
+            PEERS_PROTOCOL: exchange.answer,
+            OUTSIDE_PROTOCOL: reachability.answer,
+            RELAYED_PROTOCOL: circuits.accept,
+            PUNCH_PROTOCOL: puncher.answer,
+        }
+        if options.relay_connections:
+            handlers[RELAY_PROTOCOL] = relay.serve
+        for protocol, handler in handlers.items():
+            transport.serve(protocol, handler)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(redialler.run)
-            nursery.start_soon(exchange.run)
+            for part in (redialler, exchange, reachability, circuits, puncher):
+                nursery.start_soon(part.run)
             if options.mdns:
                 nursery.start_soon(LocalDiscovery(transport, context, found).run)
 
@@ -106,6 +147,10 @@ async def first_connection(host: Libp2pHost) -> None:
 def membership(context: Context, transport: Transport) -> SwarmProof:
     """What it takes to greet others of the swarm. The host must run."""
     return SwarmProof.of(transport.peer, context.secret("libp2p"), context.channel, lambda: secrets.token_bytes(32))
+
+
+def _random(context: Context) -> Random:
+    return Random(int(context.rng.integers(1 << 62)))
 
 
 def _open(book: AddressBook, existing_only: bool) -> None:

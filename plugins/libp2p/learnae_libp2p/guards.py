@@ -12,13 +12,14 @@ from typing import Any
 
 import attrs
 import trio
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.network.auto_connector import AutoConnector
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.tools.anyio_service import TrioManager
+from multiaddr import Multiaddr
 from structlog.typing import FilteringBoundLogger
 
-from learnae_libp2p.sockets import CountedSocket
+from learnae_libp2p.sockets import CarriedSocket, CountedSocket, host_of, raw_connection
 
 STREAMS_PER_PEER = 32
 """Streams that one peer has open towards us at once."""
@@ -126,6 +127,10 @@ class GuardedSwarm(GuardedService, Swarm):  # type: ignore[misc]  # the same
     _inbound: int = 0
     _shaking: int = 0
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.meetings: dict[str, Callable[[CountedSocket], Awaitable[None]]] = {}  # by hosts that are dialled while they dial us
+
     async def task_failed(self, function: Callable[..., Any], error: Exception) -> None:
         await super().task_failed(function, error)
         owner = getattr(function, "__self__", None)
@@ -134,17 +139,34 @@ class GuardedSwarm(GuardedService, Swarm):  # type: ignore[misc]  # the same
                 await owner.close()
 
     async def _handle_inbound_connection(self, read_write_closer: Any, maddr: Any) -> None:
+        counted = CountedSocket(read_write_closer.stream)
+        if (meeting := self.meetings.get(host_of(counted.remote))) is not None:
+            counted.punched = True
+            await meeting(counted)
+            return
+        try:
+            await self.serve_inbound(counted)
+        except Exception:  # no handshake, or one that failed: their loss
+            return
+
+    async def serve_inbound(
+        self, raw: CountedSocket | CarriedSocket, peer: str | None = None, started: Callable[[], None] = lambda: None
+    ) -> None:
+        """Until the connection ends. Where a peer is named, no other one is let in. Raises what the library raises."""
         if self._inbound >= self.most_inbound or self._shaking >= self.most_handshakes:
-            await read_write_closer.close()
+            await _close(raw)
             return
         self._inbound += 1
         try:
-            await self._serve_inbound(read_write_closer, maddr)
-        except Exception:  # no handshake, or one that failed: their loss
-            return
+            connection = await self._shake_hands(raw)
+            if peer is not None and str(connection.muxed_conn.peer_id) != peer:
+                await connection.close()
+                return
+            started()
+            await connection.event_closed.wait()
         finally:
             self._inbound -= 1
-            await _close(read_write_closer)
+            await _close(raw)
 
     async def upgrade_outbound_raw_conn(self, raw_conn: Any, peer_id: Any, pre_scope: Any = None) -> Any:
         """The library forgets the socket of a connection that the other end has closed."""
@@ -162,15 +184,16 @@ class GuardedSwarm(GuardedService, Swarm):  # type: ignore[misc]  # the same
         finally:
             await _close(raw)
 
-    async def _serve_inbound(self, raw: Any, maddr: Any) -> None:
+    async def _shake_hands(self, raw: CountedSocket | CarriedSocket) -> Any:
         self._shaking += 1
         try:
-            muxed = await self.upgrade_inbound_raw_conn(RawConnection(CountedSocket(raw.stream), False), maddr)
+            muxed = await self.upgrade_inbound_raw_conn(raw_connection(raw, initiator=False), Multiaddr("/ip4/0.0.0.0/tcp/0"))
         finally:
             self._shaking -= 1
         for connection in self.get_connections(muxed.peer_id):
             if connection.muxed_conn is muxed:
-                await connection.event_closed.wait()
+                return connection
+        raise ConnectionClosedError("it was closed as soon as it was there")
 
 
 async def _close(closer: Any) -> None:

@@ -12,7 +12,7 @@ import trio
 from learnae import UnavailableError
 from learnae_libp2p.addresses import Address, parse_address, place_of
 from learnae_libp2p.host import Libp2pHost
-from learnae_libp2p.streams.transport import Connection, Handler, Place, SilentError, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.transport import Circuit, Connection, Handler, Place, SilentError, Stream, StreamClosedError, UnreachableError
 
 if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
@@ -85,6 +85,29 @@ class Libp2pTransport:
     async def disconnect(self, peer: str) -> None:
         if (running := self.host.running) is not None:
             await running.disconnect(peer)
+
+    async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
+        running = self._running()
+        try:
+            await running.adopt(circuit, dialled=dialled)
+        except UnavailableError as error:
+            raise UnreachableError(str(error)) from error
+
+    async def punch(self, peer: str, addresses: Sequence[str], *, first: bool, seconds: float) -> None:
+        running = self._running()
+        try:
+            await running.punch(peer, _readable(peer, addresses), first=first, seconds=seconds)
+        except UnavailableError as error:
+            raise UnreachableError(str(error)) from error
+
+    async def answers(self, peer: str, address: str) -> bool:
+        return await self._running().answers(peer, _readable(peer, [address])[0])
+
+    def outside(self, seen_at: str) -> Sequence[str]:
+        seen = parse_address(seen_at)
+        listens = [parse_address(text) for text in (self.host.running.bound() if self.host.running is not None else ())]
+        ports = [one.port for one in listens if one.kind == seen.kind]
+        return list(dict.fromkeys(attrs.evolve(seen, port=port, peer=None).place for port in (*ports, seen.port)))
 
     async def open_stream(self, peer: str, protocol: str) -> Stream:
         running = self._running()

@@ -8,8 +8,9 @@ import attrs
 from attrs.validators import and_, ge, le, max_len
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import option
+from learnae.lowlevel import MEGABYTE, option
 from learnae_libp2p.addresses import parse_address
+from learnae_libp2p.streams.relay import LEAST_BYTES_PER_MINUTE
 
 MOST_PEERS = 64
 
@@ -41,6 +42,12 @@ class HostOptions:
     )
     mdns: bool = option(True, "Whether to find peers of this swarm on the local network, and to be found there.")
     connections: int = option(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))
+    relay_connections: bool = option(True, "Whether others may reach each other through this peer, where a router keeps them apart.")
+    relayed_bytes_per_minute: int = option(
+        4 * MEGABYTE,
+        "Blocks that go over each connection that another peer relays, at most; and all that this one carries for each two others.",
+        and_(ge(LEAST_BYTES_PER_MINUTE), le(1 << 31)),
+    )
 
 
 @attrs.frozen(kw_only=True)

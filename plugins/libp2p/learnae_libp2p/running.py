@@ -28,14 +28,27 @@ from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.options import HostOptions
-from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, reachable, resolved
-from learnae_libp2p.streams.transport import Connection
+from learnae_libp2p.sockets import (
+    CarriedSocket,
+    ClosingTCP,
+    CountedSocket,
+    claim,
+    connection_of,
+    dial_from,
+    is_carried,
+    raw_connection,
+    reachable,
+    resolved,
+)
+from learnae_libp2p.streams.transport import Circuit, Connection
 
 if TYPE_CHECKING:
     from learnae_libp2p.host import Part
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
+RELAYED_SECONDS = 1.0  # that a relayed connection outlives the first direct one
+PUNCH_AGAIN_SECONDS = 0.2
 PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
 
 
@@ -46,6 +59,7 @@ class RunningHost:
     host: BasicHost
     network: GuardedSwarm
     context: Context
+    tcp: ClosingTCP
     _parts: dict[int, trio.CancelScope] = attrs.field(factory=dict)
     _nursery: trio.Nursery | None = None
     _fell: trio.Event = attrs.field(factory=trio.Event)
@@ -53,7 +67,7 @@ class RunningHost:
     @classmethod
     def build(cls, context: Context, options: HostOptions, changed: Callable[[], None]) -> RunningHost:
         """Noise and yamux over TCP alone: nothing that does not encrypt is offered, and nothing that is slow."""
-        keys, store = key_pair(context), PeerStore()
+        keys, store, tcp = key_pair(context), PeerStore(), ClosingTCP()
         name = ID.from_pubkey(keys.public_key)
         store.add_key_pair(name, keys)
         noise = NoiseTransport(keys, noise_privkey=create_new_key_pair().private_key)
@@ -61,7 +75,7 @@ class RunningHost:
             name,
             store,
             TransportUpgrader({NOISE: noise}, {YAMUX: Yamux}),
-            transports=[ClosingTCP()],
+            transports=[tcp],
             retry_config=RetryConfig(max_retries=0),  # who dials again, and when, is not the library's affair
             connection_config=ConnectionConfig(
                 max_connections=options.connections,
@@ -81,8 +95,9 @@ class RunningHost:
             if type(notifee).__name__ == "_IdentifyNotifee":  # asks each new peer what it can, which nobody here wants to know
                 network.remove_notifee(notifee)
         network.set_stream_handler(StreamGuard(context.log).around(host._swarm_stream_handler))
-        network.register_notifee(Changes(store, name, changed))
-        return cls(host, network, context)
+        running = cls(host, network, context, tcp)
+        network.register_notifee(Changes(store, name, changed, running.prefer_direct))
+        return running
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -124,6 +139,7 @@ class RunningHost:
             claim(address)
         if not await self.network.listen(*(Multiaddr(address.place) for address in wanted)):
             raise UnavailableError(f"cannot listen at {', '.join(map(str, wanted))}")
+        self.tcp.listens = [parse_address(text) for text in self.bound()]
 
     @property
     def name(self) -> str:
@@ -131,12 +147,85 @@ class RunningHost:
 
     def connected(self, peer: str) -> bool:
         """Whether there is a connection to this peer now."""
-        return any(peer == str(found) and any(not one.is_closed for one in several) for found, several in self.network.connections.items())
+        return bool(self._open_to(peer))
+
+    def connected_directly(self, peer: str) -> bool:
+        """Whether one of them is carried by nobody."""
+        return any(not is_carried(one) for one in self._open_to(peer))
 
     def connections(self) -> list[Connection]:
-        """Those that are open, one for each peer."""
-        open_ones = {peer: [one for one in several if not one.is_closed] for peer, several in list(self.network.connections.items())}
-        return [connection_of(str(peer), several[0]) for peer, several in open_ones.items() if several]
+        """Those that are open, one for each peer: a direct one where there is one."""
+        found = {str(peer): self._open_to(str(peer)) for peer in list(self.network.connections)}
+        return [connection_of(peer, min(several, key=is_carried)) for peer, several in found.items() if several]
+
+    def prefer_direct(self, connection: Any) -> None:
+        """Where there is a direct one now, what was relayed is soon closed: until then both ends know of the new one."""
+        peer = str(connection.muxed_conn.peer_id)
+        relayed = [one for one in self._open_to(peer) if is_carried(one)]
+        if self._nursery is not None and relayed and self.connected_directly(peer):
+            self._nursery.start_soon(self._close_relayed, peer, relayed)
+
+    async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
+        """Shake hands over what another peer carries, as over any socket. Raises UnavailableError."""
+        raw, over, failure = CarriedSocket(circuit), trio.Event(), list[Exception]()
+        assert self._nursery is not None, "the host is open"
+        if dialled:
+            try:
+                await self.network.upgrade_outbound_raw_conn(raw_connection(raw, initiator=True), ID.from_string(circuit.peer))
+            except Exception as error:  # of many kinds, as in `dial`
+                failure.append(error)
+        else:
+            self._nursery.start_soon(self._serve_inbound, raw, circuit.peer, over, failure)
+            await over.wait()
+        if failure or not self.connected(circuit.peer):
+            raise UnavailableError(f"no connection through {circuit.relay}: {failure}"[:300])
+
+    async def punch(self, peer: str, addresses: Sequence[Address], *, first: bool, seconds: float) -> None:
+        """Dial until a direct connection is there, however it has come. Raises UnavailableError."""
+        done = trio.Event()
+        assert self._nursery is not None, "the host is open"
+        nursery = self._nursery
+
+        async def meet(raw: CountedSocket) -> None:
+            if not first:
+                over = trio.Event()
+                nursery.start_soon(self._serve_inbound, raw, peer, over, list[Exception]())
+                await over.wait()
+            else:
+                with suppress(Exception):  # of many kinds, as in `dial`
+                    await self.network.upgrade_outbound_raw_conn(raw_connection(raw, initiator=True), ID.from_string(peer))
+            if self.connected_directly(peer):
+                done.set()
+
+        hosts = {address.host for address in addresses} - self.network.meetings.keys()
+        self.network.meetings |= dict.fromkeys(hosts, meet)
+        try:
+            with trio.move_on_after(seconds):
+                async with trio.open_nursery() as dialling:
+                    for address in addresses:
+                        dialling.start_soon(self._dial_again, address, meet)
+                    await done.wait()
+                    dialling.cancel_scope.cancel()
+        finally:
+            for host in hosts:
+                del self.network.meetings[host]
+        if not self.connected_directly(peer):
+            raise UnavailableError(f"{peer} was not met at {', '.join(map(str, addresses))}"[:300])
+
+    async def answers(self, peer: str, address: Address) -> bool:
+        """Whether exactly this peer shakes hands there, dialled from any free port."""
+        raw = None
+        try:
+            raw = await ClosingTCP().dial(Multiaddr(address.place))
+            await self.network.upgrader.upgrade_security(raw, True, ID.from_string(peer))
+        except Exception:  # of many kinds, as in `dial`
+            return False
+        else:
+            return True
+        finally:
+            if raw is not None:
+                with trio.CancelScope(shield=True), trio.move_on_after(1.0):
+                    await raw.close()
 
     async def dial(self, peer: str, address: Address) -> None:
         """Connect at this address. Raises UnavailableError, OSError."""
@@ -148,6 +237,34 @@ class RunningHost:
             except Exception as error:  # of many kinds: of the library, of noise, of the socket
                 failure = error
         raise UnavailableError(f"{address}: {failure}"[:300]) from failure
+
+    async def _dial_again(self, address: Address, meet: Callable[[CountedSocket], Awaitable[None]]) -> None:
+        """Each try opens our own router for what the other end sends."""
+        source = next((one for one in self.tcp.listens if one.kind == address.kind), None)
+        while source is not None:
+            with suppress(OSError):
+                raw = await dial_from(source, address)
+                raw.punched = True
+                await meet(raw)
+            await trio.sleep(PUNCH_AGAIN_SECONDS)
+
+    async def _serve_inbound(self, raw: CountedSocket | CarriedSocket, peer: str, over: trio.Event, failure: list[Exception]) -> None:
+        try:
+            await self.network.serve_inbound(raw, peer, over.set)
+        except Exception as error:  # of many kinds, as in `dial`
+            failure.append(error)
+        finally:
+            over.set()
+
+    async def _close_relayed(self, peer: str, relayed: Sequence[Any]) -> None:
+        await trio.sleep(RELAYED_SECONDS)
+        if self.connected_directly(peer):
+            for one in relayed:
+                with suppress(Exception):  # it is closed already
+                    await one.close()
+
+    def _open_to(self, peer: str) -> list[Any]:
+        return [one for found, several in self.network.connections.items() if str(found) == peer for one in several if not one.is_closed]
 
     async def disconnect(self, peer: str) -> None:
         """Close all connections to this peer."""
@@ -201,10 +318,11 @@ class RunningHost:
 class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy
     """Tells of connections that come and go, and lets nothing be remembered of peers that have gone."""
 
-    def __init__(self, store: PeerStore, own: ID, changed: Callable[[], None]) -> None:
-        self._store, self._own, self._changed = store, own, changed
+    def __init__(self, store: PeerStore, own: ID, changed: Callable[[], None], came: Callable[[Any], None]) -> None:
+        self._store, self._own, self._changed, self._came = store, own, changed, came
 
     async def connected(self, network: Any, connection: Any) -> None:
+        self._came(connection)
         self._changed()
 
     async def disconnected(self, network: Any, connection: Any) -> None:

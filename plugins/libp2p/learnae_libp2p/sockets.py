@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import psutil
 import trio
+from libp2p.abc import ConnectionType
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.transport.exceptions import OpenConnectionError
@@ -15,7 +21,8 @@ from libp2p.transport.tcp.tcp import TCP
 
 from learnae import UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
-from learnae_libp2p.streams.transport import Connection
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress
+from learnae_libp2p.streams.transport import FAST_READ, Circuit, Connection, StreamClosedError
 
 RESOLVE_SECONDS = 5.0
 MOST_RESOLVED = 4
@@ -30,6 +37,8 @@ class CountedSocket(TrioTCPStream):  # type: ignore[misc]  # libp2p is not follo
         super().__init__(stream)
         self.received = 0
         self.sent = 0
+        self.punched = False
+        self.from_listening_port = False
         self._interface: str | None = None
 
     async def write(self, data: bytes) -> None:
@@ -71,26 +80,130 @@ class CountedSocket(TrioTCPStream):  # type: ignore[misc]  # libp2p is not follo
         return self._interface or None
 
 
+class CarriedSocket(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not followed by mypy
+    """What looks like a socket to the library, and is a stream that another peer carries."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        self.circuit = circuit
+        self.received = 0
+        self.sent = 0
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self.circuit.stream.send_all(data)
+        except StreamClosedError as error:
+            raise ConnectionClosedError(str(error)) from error
+        self.sent += len(data)
+
+    async def read(self, n: int | None = None) -> bytes:
+        try:
+            data = await self.circuit.stream.receive_some(n or FAST_READ)
+        except StreamClosedError as error:
+            raise ConnectionClosedError(str(error)) from error
+        self.received += len(data)
+        return data
+
+    async def close(self) -> None:
+        await self.circuit.stream.reset()
+
+    def get_remote_address(self) -> None:
+        """It has none of its own."""
+
+
+def raw_connection(raw: CountedSocket | CarriedSocket, *, initiator: bool) -> RawConnection:
+    """Under the library's name. Which of two connections to a peer is the better one, it tells by the type."""
+    kind = ConnectionType.DIRECT if isinstance(raw, CountedSocket) else ConnectionType.RELAYED
+    return RawConnection(raw, initiator, connection_type=kind, addresses=None if isinstance(raw, CountedSocket) else [])
+
+
+def host_of(place: str) -> str:
+    """The host in what `CountedSocket.remote` says."""
+    return place.split("/")[2] if place else ""
+
+
 class ClosingTCP(TCP):  # type: ignore[misc]  # libp2p is not followed by mypy
-    """The library's own leaves the sockets open that did not connect."""
+    """The library's own leaves the sockets open that did not connect.
+
+    What goes out through a router goes from the port at which this host listens: then others see it where they may reach it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listens: Sequence[Address] = ()
 
     async def dial(self, maddr: Any) -> RawConnection:
         address = parse_address(str(maddr))
         try:
+            if (source := source_towards(address, self.listens)) is not None:
+                with suppress(OSError):
+                    return RawConnection(await dial_from(source, address), True)
             stream = await trio.open_tcp_stream(address.host, address.port)
         except OSError as error:
             raise OpenConnectionError(str(error)) from error
         return RawConnection(CountedSocket(stream), True)
 
 
+def source_towards(address: Address, listens: Sequence[Address]) -> Address | None:
+    """Where this host listens, if the way leads through a router that may translate; None for neighbours, and from a public address."""
+    source = next((one for one in listens if one.kind == address.kind and one.port), None)
+    if source is None or (own := own_end(address)) is None or own.is_global or own.is_loopback:
+        return None
+    for found in (one for several in psutil.net_if_addrs().values() for one in several):
+        if found.address.partition("%")[0] == str(own) and found.netmask:
+            try:
+                near = ipaddress.ip_network(f"{own}/{found.netmask}", strict=False)
+            except ValueError:
+                continue
+            if address.ip in near:
+                return None
+    return source
+
+
+def own_end(address: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """From which address of this machine a way leads there; nothing is sent."""
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address.host, address.port))
+            return ipaddress.ip_address(str(probe.getsockname()[0]).partition("%")[0])
+    except (OSError, ValueError):
+        return None
+
+
+async def dial_from(source: Address, address: Address) -> CountedSocket:
+    """Connect from a port at which this host listens. Raises OSError, also where such a connection is there already."""
+    family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
+    found = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        await found.bind((source.host, source.port))
+        await found.connect((address.host, address.port))
+    except BaseException:
+        found.close()
+        raise
+    counted = CountedSocket(trio.SocketStream(found))
+    counted.from_listening_port = True
+    return counted
+
+
 def connection_of(peer: str, found: Any) -> Connection:
     """What is known of a connection of the library's, whose socket lies some wrappers deep."""
-    inner = found.muxed_conn
-    for _ in range(WRAPPERS):
-        if isinstance(inner, CountedSocket):
-            break
-        inner = next((getattr(inner, name) for name in WRAPPED if hasattr(inner, name)), None)
+    inner = socket_of(found)
     inbound = str(found.direction) == "inbound"
+    if isinstance(inner, CarriedSocket):
+        circuit = inner.circuit
+        return Connection(
+            peer=peer,
+            address=str(CircuitAddress(circuit.relay, peer)),
+            direct=False,
+            relay=circuit.relay,
+            bytes_per_minute=circuit.bytes_per_minute,
+            seen_at=circuit.seen_at,
+            inbound=inbound,
+            bytes_in=inner.received,
+            bytes_out=inner.sent,
+        )
     if not isinstance(inner, CountedSocket):
         return Connection(peer=peer, address="", inbound=inbound)
     return Connection(
@@ -101,7 +214,24 @@ def connection_of(peer: str, found: Any) -> Connection:
         interface=inner.interface,
         bytes_in=inner.received,
         bytes_out=inner.sent,
+        punched=inner.punched,
+        from_listening_port=inner.from_listening_port,
     )
+
+
+def is_carried(found: Any) -> bool:
+    """Whether another peer relays this connection of the library's."""
+    return isinstance(socket_of(found), CarriedSocket)
+
+
+def socket_of(found: Any) -> Any:
+    """The innermost of a connection of the library's."""
+    inner = found.muxed_conn
+    for _ in range(WRAPPERS):
+        if inner is None or isinstance(inner, CountedSocket | CarriedSocket):
+            break
+        inner = next((getattr(inner, name) for name in WRAPPED if hasattr(inner, name)), None)
+    return inner
 
 
 def claim(address: Address) -> None:

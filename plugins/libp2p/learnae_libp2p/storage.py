@@ -20,7 +20,8 @@ from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.block_store import BlockStore
-from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
+from learnae_libp2p.streams.budgets import ByteBudget, FairBudget, RelayedBudgets
+from learnae_libp2p.streams.circuit_addresses import read_circuit
 from learnae_libp2p.streams.fetching import BlockFetcher
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL, BlockServer
 from learnae_libp2p.streams.transport import Stream
@@ -122,8 +123,9 @@ class Libp2pStorage(Storage):
         return await self.store.roots()
 
     def hints(self) -> Sequence[str]:
-        """Where others can dial this peer."""
-        return [text for text in self.transport.local_addresses() if len(text) <= HINT_CHARACTERS][:MOST_HINTS]
+        """Where others can dial this peer, or reach it through others."""
+        every = [*self.connecting.outside_addresses(), *self.transport.local_addresses()]
+        return [text for text in dict.fromkeys(every) if len(text) <= HINT_CHARACTERS][:MOST_HINTS]
 
     def connections(self) -> Sequence[PeerConnection]:
         """Of the host, which the announcer may share: it tells of the same ones."""
@@ -146,11 +148,14 @@ class Libp2pStorage(Storage):
         upload, download = context.share(SharedBudgets).of(context)
         proof = membership(context, transport)
         rng = Random(int(context.rng.integers(1 << 62)))
+        per_minute = self.host.options.relayed_bytes_per_minute
+        relayed = [RelayedBudgets(transport=transport, bytes_per_minute=per_minute, clock=context.clock) for _ in ("down", "up")]
         self.fetcher = BlockFetcher(
             transport=transport,
             proof=proof,
             store=self.store,
             budget=download,
+            relayed=relayed[0],
             in_thread=context.in_thread,
             rng=rng,
             log=context.log,
@@ -161,6 +166,7 @@ class Libp2pStorage(Storage):
             store=self.store,
             proof=proof,
             budget=upload,
+            relayed=relayed[1],
             in_thread=context.in_thread,
             clock=context.clock,
             log=context.log,
@@ -174,6 +180,8 @@ class Libp2pStorage(Storage):
 
 def read_hint(text: str) -> tuple[str, str] | None:
     """The peer and its address in what a stranger gave as a hint; None for all that cannot be dialled."""
+    if (circuit := read_circuit(text)) is not None:
+        return circuit.peer, text
     try:
         address = parse_address(text)
     except ValueError:

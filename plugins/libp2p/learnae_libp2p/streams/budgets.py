@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from learnae_libp2p.streams.transport import FAST_WRITE
+from learnae_libp2p.streams.transport import FAST_WRITE, Transport
 
 HOUR_SECONDS, PART_SECONDS = 3600.0, 60.0
 LEAST_PIECE = 1024
@@ -143,3 +143,31 @@ class FairBudget:
     def _wake(self) -> None:
         if self._turns:
             self._next().may_be_next.set()
+
+
+@attrs.define(kw_only=True)
+class RelayedBudgets:
+    """Blocks that go over connections that others relay: over each so many bytes a minute, and at most three quarters of what is carried.
+
+    The rest is for announcements and heartbeats, which have no budget.
+    """
+
+    transport: Transport
+    bytes_per_minute: int
+    clock: Callable[[], float]
+    _budgets: OrderedDict[str, ByteBudget] = attrs.field(factory=OrderedDict)
+
+    def of(self, peer: str) -> ByteBudget | None:
+        """None where the connection is direct, or there is none."""
+        connection = next((one for one in self.transport.connections() if one.peer == peer and not one.direct), None)
+        if connection is None:
+            return None
+        carried = self.bytes_per_minute if connection.bytes_per_minute is None else connection.bytes_per_minute * 3 // 4
+        per_second = max(LEAST_PIECE // 2, min(self.bytes_per_minute, carried) // 60)
+        budget = self._budgets.pop(peer, None)
+        if budget is None or budget.per_second != per_second:
+            budget = ByteBudget(per_second, None, self.clock)
+        self._budgets[peer] = budget
+        if len(self._budgets) > _MOST_REMEMBERED:
+            self._budgets.popitem(last=False)
+        return budget

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress, read_circuit
 from learnae_libp2p.streams.transport import Transport, UnreachableError
 
 STAGGER_SECONDS = 0.25
@@ -21,10 +22,12 @@ class Dialler:
 
     transport: Transport
     book: AddressBook
+    through: Callable[[CircuitAddress], Awaitable[None]] | None = None  # connects by way of a relay. Raises UnreachableError
 
     async def dial(self, peer: str, addresses: Sequence[str] = (), found_by: str = "") -> None:
         """Returns when this peer is connected: by an address that is remembered, or by one of these. Raises UnreachableError."""
         every = list(dict.fromkeys([*self.book.addresses(peer), *addresses]))[:MOST_TRIED]
+        every.sort(key=lambda address: read_circuit(address) is not None)  # what is relayed is slower, and asks something of a third one
         if not every:
             raise UnreachableError("no address of it is known")
         failed = dict[str, str]()
@@ -53,13 +56,22 @@ class Dialler:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pass_on, turns[1:])
                 with trio.fail_after(ADDRESS_SECONDS):
-                    await self.transport.connect(peer, [address])
+                    await self._connect(peer, address)
                 answered.append(address)
                 all_of_them.cancel()
         except* (UnreachableError, trio.TooSlowError) as errors:
             failed[address] = str(errors.exceptions[0]) or "does not answer"
         for turn in turns[1:]:
             turn.set()
+
+    async def _connect(self, peer: str, address: str) -> None:
+        circuit = read_circuit(address)
+        if circuit is None:
+            await self.transport.connect(peer, [address])
+        elif self.through is None or circuit.peer != peer or circuit.relay in (peer, self.transport.peer):
+            raise UnreachableError("nobody relays what this address says")
+        else:
+            await self.through(circuit)
 
 
 async def _pass_on(turns: Sequence[trio.Event]) -> None:

@@ -1,7 +1,7 @@
 """Peers that are connected tell each other a few of those that they know, so that no peer is special: who introduced others may leave.
 
 Told is only what was proven: an address that answered, or one at the host from which a peer's own connection comes. Who dials out alone
-says no address, and takes part all the same.
+is told of as somebody who is reached through those with whom it has a reservation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress, place_at
+from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.peer_lists import (
@@ -53,25 +55,15 @@ class PeerExchange:
     rng: Random
     news: Callable[[], None]
     log: FilteringBoundLogger
+    own_addresses: Callable[[], Sequence[str]] = lambda: ()  # where others have reached this peer, and those of its reservations
+    reserved: Callable[[], Sequence[str]] = lambda: ()  # who is reached through this peer
     _said: dict[str, Sequence[str]] = attrs.field(factory=dict)  # by connected peers, of themselves
-    _followed: set[str] = attrs.field(factory=set)
     _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _answering: int = 0
-    _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
         """Until cancelled."""
-        self.transport.watch(self._look_again)
-        async with trio.open_nursery() as nursery:
-            while True:
-                self._changed = trio.Event()
-                here = {connection.peer for connection in self.transport.connections()}
-                for gone in self._said.keys() - here:
-                    del self._said[gone]
-                for peer in here - self._followed:
-                    self._followed.add(peer)
-                    nursery.start_soon(self._follow, peer)
-                await self._changed.wait()
+        await Following(transport=self.transport, wanted=lambda connection: True, follow=self._follow, looked=self._forget_others).run()
 
     async def answer(self, stream: Stream) -> None:
         """Serve one question. Raises nothing that its asker could bring about."""
@@ -95,8 +87,9 @@ class PeerExchange:
         finally:
             self._answering -= 1
 
-    def _look_again(self) -> None:
-        self._changed.set()
+    def _forget_others(self, here: set[str]) -> None:
+        for gone in self._said.keys() - here:
+            del self._said[gone]
 
     def _may_ask(self, peer: str) -> bool:
         now = trio.current_time()
@@ -111,15 +104,9 @@ class PeerExchange:
     async def _follow(self, peer: str) -> None:
         """Ask a peer for as long as it is connected, soon again at first: others come to it at the same moment."""
         pauses = iter(FIRST_SECONDS)
-        try:
-            while True:
-                await trio.sleep(self._pause(pauses) * self.rng.uniform(0.7, 1.3))
-                if self._connection(peer) is None:
-                    return
-                await self._ask(peer)
-        finally:
-            self._followed.discard(peer)
-            self._look_again()
+        while True:
+            await trio.sleep(self._pause(pauses) * self.rng.uniform(0.7, 1.3))
+            await self._ask(peer)
 
     def _pause(self, pauses: Iterator[float]) -> float:
         """The first question tells who asks, and is asked in any case."""
@@ -144,10 +131,10 @@ class PeerExchange:
         """What a peer has said of itself is told to others later, if it is where its connection comes from."""
         if (connection := self._connection(teller)) is None:
             return
-        here = self.transport.place(connection.address)
+        here = self._place(connection.address)
         for one in listed:
             if one.peer == teller and here is not None:
-                places = [place for text in one.addresses if (place := self.transport.place(text)) is not None]
+                places = [place for text in one.addresses if (place := self._place(text)) is not None]
                 self._said[teller] = [place.address for place in places if place.host == here.host and place.peer in (None, teller)]
         self.told.take(listed, connection)
         self.news()
@@ -155,10 +142,11 @@ class PeerExchange:
     def _list_for(self, peer: str, most: int) -> list[ListedPeer]:
         """Oneself, and a few others that this peer may reach, at random; those who are connected come first."""
         connection = self._connection(peer)
-        there = self.transport.place(connection.address) if connection is not None else None
+        there = self._place(connection.address) if connection is not None else None
         if connection is None or there is None:
             return [ListedPeer(self.transport.peer, ())]
-        own = [place for text in self.transport.listens_at() if (place := self.transport.place(text)) is not None]
+        told = [*self.own_addresses(), *self.transport.listens_at()]
+        own = [place for text in told if (place := self._place(text)) is not None and place.host != f"p2p/{peer}"]
         own.sort(key=lambda place: place.host != connection.own_host)  # others have only seen that one
         listed = [ListedPeer(self.transport.peer, _fit(own, there.scope))]
         connected, others = self._proven()
@@ -171,7 +159,7 @@ class PeerExchange:
 
     def _proven(self) -> tuple[dict[str, list[Place]], dict[str, list[Place]]]:
         """Where those are who are connected, and those who were reached not long ago."""
-        connected = {one.peer: self._said.get(one.peer, ()) if one.inbound else (one.address,) for one in self.transport.connections()}
+        connected = {one.peer: self._addresses_of(one) for one in self.transport.connections()}
         since = self.book.now() - RECENT_SECONDS
         others = {
             known.peer: known.addresses[:1]
@@ -180,8 +168,17 @@ class PeerExchange:
         }
         return self._places(connected), self._places(others)
 
+    def _addresses_of(self, connection: Connection) -> Sequence[str]:
+        if connection.peer in self.reserved():
+            return (*self._said.get(connection.peer, ()), str(CircuitAddress(self.transport.peer, connection.peer)))
+        dialled = not connection.inbound and not connection.punched
+        return (connection.address,) if dialled else self._said.get(connection.peer, ())
+
+    def _place(self, address: str) -> Place | None:
+        return place_at(self.transport, address)
+
     def _places(self, known: Mapping[str, Sequence[str]]) -> dict[str, list[Place]]:
-        return {peer: [place for text in texts if (place := self.transport.place(text)) is not None] for peer, texts in known.items()}
+        return {peer: [place for text in texts if (place := self._place(text)) is not None] for peer, texts in known.items()}
 
     def _connection(self, peer: str) -> Connection | None:
         return next((connection for connection in self.transport.connections() if connection.peer == peer), None)

@@ -150,12 +150,15 @@ class FetchJob:
         return min(TICK_SECONDS, max(self.fetcher.budget.wait(), 0.01)) if self.fetcher.budget.bounded else TICK_SECONDS
 
     def _assign(self) -> None:
-        """Who was quicker so far chooses first."""
+        """Who was quicker so far chooses first; who is relayed last, one block after the other, within a budget of its own."""
         budget = self.fetcher.budget
         if budget.bounded and budget.wait() > 0:
             return
-        for known in sorted(self._holders.values(), key=lambda known: -known.gave):
-            window = min(known.window, 1 if budget.bounded else MOST_WINDOW, MOST_OUTSTANDING - len(known.stream.outstanding))
+        relayed = {known: self.fetcher.relayed.of(known.stream.peer) for known in self._holders.values()}
+        for known in sorted(self._holders.values(), key=lambda known: (relayed[known] is not None, -known.gave)):
+            if (own := relayed[known]) is not None and own.wait() > 0:
+                continue
+            window = min(known.window, 1 if budget.bounded or own else MOST_WINDOW, MOST_OUTSTANDING - len(known.stream.outstanding))
             room = window - len(known.asked)
             if room <= 0:
                 continue

@@ -13,7 +13,7 @@ from learnae import Block, Cid, UnavailableError
 from learnae.lowlevel import RunInThread, cid_bytes, cid_text, is_intact
 from learnae_libp2p.streams.asking import HolderStream
 from learnae_libp2p.streams.block_store import BlockStore
-from learnae_libp2p.streams.budgets import ByteBudget
+from learnae_libp2p.streams.budgets import ByteBudget, RelayedBudgets
 from learnae_libp2p.streams.fetch_job import FetchJob
 from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.holders import Holders
@@ -37,6 +37,7 @@ class BlockFetcher:
     proof: SwarmProof
     store: BlockStore
     budget: ByteBudget
+    relayed: RelayedBudgets
     in_thread: RunInThread
     rng: Random
     log: FilteringBoundLogger
@@ -97,6 +98,8 @@ class BlockFetcher:
     async def _took(self, holder: HolderStream, cid: bytes, data: bytearray) -> None:
         """A block has come, which nobody has looked at."""
         self.budget.spend(len(data))
+        if (relayed := self.relayed.of(holder.peer)) is not None:
+            relayed.spend(len(data))
         await self._checking.acquire()
         assert self.holders.nursery is not None
         self.holders.nursery.start_soon(self._check, holder, cid, data)

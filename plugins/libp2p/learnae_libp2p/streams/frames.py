@@ -34,6 +34,19 @@ class FrameKind(IntEnum):
     ABSENT = 7  # `Absence`, CIDs
     HAS = 8  # the question's number, a bit for each CID of the question, the first one the lowest of the first byte
     PEERS = 9  # a list of peers with addresses; on streams of the exchange of peers alone
+    RESERVE = 10  # from here on, `short_messages`: nothing
+    RESERVED = 11  # the bytes a minute of each circuit
+    CONNECT = 12  # the peer that is asked for
+    INCOMING = 13  # the bytes a minute; who asks, and where it is seen
+    ACCEPTED = 14  # nothing; what follows is the circuit
+    CONNECTED = 15  # the bytes a minute; where the other end is seen. What follows is the circuit
+    REFUSED = 16  # why
+    LOOK = 17  # nothing: from where am I seen?
+    SEEN = 18  # an address
+    TRY = 19  # addresses at the host that was seen: does anybody answer there?
+    TRIED = 20  # a bit for each that did
+    MEET = 21  # addresses at which both ends dial each other
+    NOW = 22  # nothing: begin
 
 
 class Absence(IntEnum):
@@ -88,6 +101,11 @@ class FrameReader:
             step = min(length, len(self._piece))
             self._piece = self._piece[step:]
             length -= step
+
+    def rest(self) -> bytes:
+        """What was read beyond the last frame: it is no frame any more. Nothing is read by this one from now on."""
+        taken, self._piece = bytes(self._piece), memoryview(b"")
+        return taken
 
     async def _take(self, target: memoryview) -> int:
         if not self._piece and not await self._more():

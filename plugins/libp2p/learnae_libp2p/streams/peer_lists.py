@@ -28,7 +28,7 @@ def list_frame(listed: Iterable[ListedPeer]) -> bytes:
     parts: list[bytes] = []
     for one in list(listed)[:MOST_LISTED]:
         addresses = [text for text in one.addresses if len(text) <= LISTED_CHARACTERS][:MOST_LISTED_ADDRESSES]
-        parts += [_text(one.peer), bytes([len(addresses)]), *map(_text, addresses)]
+        parts += [text_part(one.peer), bytes([len(addresses)]), *map(text_part, addresses)]
     return frame(FrameKind.PEERS, *parts)
 
 
@@ -37,31 +37,33 @@ def read_list(body: bytes) -> list[ListedPeer]:
     found: list[ListedPeer] = []
     place = 0
     while place < len(body):
-        peer, place = _read(body, place, PEER_CHARACTERS)
+        peer, place = read_text(body, place, PEER_CHARACTERS)
         count, place = _byte(body, place)
         if count > MOST_LISTED_ADDRESSES or len(found) == MOST_LISTED:
             raise FrameError("a list of peers that is too long")
         addresses: list[str] = []
         for _ in range(count):
-            address, place = _read(body, place, LISTED_CHARACTERS)
+            address, place = read_text(body, place, LISTED_CHARACTERS)
             addresses.append(address)
         found.append(ListedPeer(peer, addresses))
     return found
 
 
-def _text(text: str) -> bytes:
+def text_part(text: str) -> bytes:
+    """Behind its length, which is one byte."""
     return bytes([len(text)]) + text.encode("ascii")
 
 
 def _byte(body: bytes, place: int) -> tuple[int, int]:
     if place >= len(body):
-        raise FrameError("a list of peers that breaks off")
+        raise FrameError("a list of texts that breaks off")
     return body[place], place + 1
 
 
-def _read(body: bytes, place: int, most: int) -> tuple[str, int]:
+def read_text(body: bytes, place: int, most: int) -> tuple[str, int]:
+    """What `text_part` has made, and where it ends. Raises FrameError for all else."""
     length, place = _byte(body, place)
     data = body[place : place + length]
     if not 0 < length <= most or len(data) != length or not all(33 <= byte <= 126 for byte in data):
-        raise FrameError("a list of peers with a text that is none")
+        raise FrameError("a text that is none")
     return data.decode("ascii"), place + length

@@ -12,7 +12,7 @@ import trio
 from learnae import Block, Cid, UpdateRejectedError
 from learnae.lowlevel import BLOCK_BYTES, MEGABYTE, RunInThread, cid_text
 from learnae_libp2p.streams.block_store import BlockStore
-from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
+from learnae_libp2p.streams.budgets import ByteBudget, FairBudget, RelayedBudgets
 from learnae_libp2p.streams.frames import (
     MOST_CIDS,
     Absence,
@@ -56,6 +56,7 @@ class BlockServer:
     store: BlockStore
     proof: SwarmProof
     budget: FairBudget
+    relayed: RelayedBudgets
     in_thread: RunInThread
     clock: Callable[[], float]
     log: FilteringBoundLogger
@@ -124,7 +125,15 @@ class ServedStream:
 
     def __attrs_post_init__(self) -> None:
         self._writer = FrameWriter(self)
-        self._write = min(FIRST_WRITE, self.server.budget.budget.piece())
+        self._write = self._longest_write(FIRST_WRITE)
+
+    @property
+    def _relayed(self) -> ByteBudget | None:
+        return self.server.relayed.of(self.peer)
+
+    def _longest_write(self, most: int) -> int:
+        budgets = [self.server.budget.budget, *([relayed] if (relayed := self._relayed) is not None else [])]
+        return min(most, *(budget.piece() for budget in budgets))
 
     @property
     def peer(self) -> str:
@@ -197,7 +206,7 @@ class ServedStream:
     async def _send_some(self) -> None:
         """Whole blocks where the asker reads fast and there is room for them in memory; else one, piece by piece."""
         room = AT_ONCE * BLOCK_BYTES
-        if self._write < FAST_WRITE or self.server.whole_bytes < room or self.server.budget.budget.bounded:
+        if self._relayed is not None or self._write < FAST_WRITE or self.server.whole_bytes < room or self.server.budget.budget.bounded:
             await self._send_in_pieces(self._wanted.popitem(last=False)[0])
             return
         batch = [self._wanted.popitem(last=False)[0] for _ in range(min(AT_ONCE, len(self._wanted)))]
@@ -237,6 +246,7 @@ class ServedStream:
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """In its turn. Longer writes where they are taken fast: on a slow line each must be taken in time."""
         with trio.fail_after(TURN_SECONDS):
+            await self._take_relayed(len(data))
             await self.server.budget.take(self.peer, len(data))
         begin = trio.current_time()
         with trio.fail_after(STALL_SECONDS):
@@ -245,8 +255,15 @@ class ServedStream:
         self._sending_seconds += trio.current_time() - begin
         if self._sent >= MEASURED_BYTES:
             fast = self._sent >= FAST_BYTES_PER_SECOND * self._sending_seconds
-            self._write = min(FAST_WRITE if fast else FIRST_WRITE, self.server.budget.budget.piece())
+            self._write = self._longest_write(FAST_WRITE if fast else FIRST_WRITE)
             self._sent, self._sending_seconds = 0, 0.0
+
+    async def _take_relayed(self, count: int) -> None:
+        while (budget := self._relayed) is not None:
+            if (wait := budget.wait(count)) <= 0:
+                budget.spend(count)
+                return
+            await trio.sleep(wait)
 
     async def receive_some(self, max_bytes: int) -> bytes:
         return await self.stream.receive_some(max_bytes)

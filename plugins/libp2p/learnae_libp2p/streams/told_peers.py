@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.circuit_addresses import place_at
 from learnae_libp2p.streams.peer_lists import MOST_LISTED_ADDRESSES, ListedPeer
 from learnae_libp2p.streams.transport import Connection, Place, Transport
 
@@ -39,7 +40,7 @@ class ToldPeers:
 
     def take(self, listed: Sequence[ListedPeer], teller: Connection) -> None:
         """What this connected peer says of itself and of others."""
-        here, account = self.transport.place(teller.address), self._account(teller.peer)
+        here, account = self._place(teller.address), self._account(teller.peer)
         if here is None:
             return
         taken = self._taken_places()
@@ -53,7 +54,7 @@ class ToldPeers:
                 self.book.told(one.peer, addresses, FOUND_BY)
 
     def _checked(self, account: _Account, address: str, peer: str, teller: str, here: Place, taken: dict[str, str]) -> Place | None:
-        place = self.transport.place(address)
+        place = self._place(address)
         if place is None or place.peer not in (None, peer) or place.scope < here.scope or taken.get(place.address, peer) != peer:
             return None
         if peer == teller and place.host == here.host:  # it is there, and proven
@@ -78,9 +79,16 @@ class ToldPeers:
     def _taken_places(self) -> dict[str, str]:
         """Of each place where somebody was met, who it was. Nobody else is looked for there."""
         met = [(known.addresses[0], known.peer) for known in self.book.peers() if known.reached_at is not None]
-        met += [(connection.address, connection.peer) for connection in self.transport.connections() if not connection.inbound]
+        met += [
+            (connection.address, connection.peer)
+            for connection in self.transport.connections()
+            if not connection.inbound and not connection.punched
+        ]
         met += [(address, self.transport.peer) for address in self.transport.listens_at()]
-        return {place.address: peer for address, peer in met if (place := self.transport.place(address)) is not None}
+        return {place.address: peer for address, peer in met if (place := self._place(address)) is not None}
+
+    def _place(self, address: str) -> Place | None:
+        return place_at(self.transport, address)
 
     def _account(self, teller: str) -> _Account:
         account = self._accounts.pop(teller, None) or _Account()

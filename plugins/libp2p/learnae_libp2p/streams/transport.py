@@ -68,11 +68,26 @@ class Connection:
     address: str  # of the other end
     direct: bool = True  # not through a relay
     relay: str | None = None  # the peer that carries it, where it is not direct
+    bytes_per_minute: int | None = None  # that its relay carries, at most
+    seen_at: str | None = None  # where its relay sees the other end
+    punched: bool = False  # both ends have dialled at once: others cannot dial this address
+    from_listening_port: bool = False  # this end has dialled from the port at which it listens
     inbound: bool = False  # the other end has dialled
     own_host: str | None = None  # of this end, as in `Place`; None where it is not known
     interface: str | None = None  # of this machine; None where it is not known
     bytes_in: int = 0
     bytes_out: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Circuit:
+    """Bytes to and from a peer, which another one carries: not encrypted yet, and nobody has proven anything."""
+
+    peer: str
+    relay: str
+    stream: Stream
+    bytes_per_minute: int
+    seen_at: str | None = None  # where the relay sees the peer
 
 
 class Scope(IntEnum):
@@ -112,6 +127,28 @@ class Transport(Protocol):
 
     async def disconnect(self, peer: str) -> None:
         """Close the connection to this peer, if there is one, without waiting for its answer. Raises nothing but Cancelled."""
+        ...
+
+    async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
+        """Make a connection of a circuit: encrypted from end to end, and to exactly its peer. `dialled` says which end this is.
+
+        Returns when it is there; its stream is reset when it ends. Raises UnreachableError, and may wait for the other end for ever.
+        """
+        ...
+
+    async def punch(self, peer: str, addresses: Sequence[str], *, first: bool, seconds: float) -> None:
+        """Dial these addresses from the port at which this host listens, again and again, while the other end does the same.
+
+        Returns when there is a connection that is direct. `first` is true at one of the two ends. Raises UnreachableError.
+        """
+        ...
+
+    async def answers(self, peer: str, address: str) -> bool:
+        """Whether exactly this peer answers there now. It leaves no connection, and dials from a port where nobody has met it before."""
+        ...
+
+    def outside(self, seen_at: str) -> Sequence[str]:
+        """Where others may reach this host if one of them sees it there: at that address, and with the ports at which it listens."""
         ...
 
     async def open_stream(self, peer: str, protocol: str) -> Stream:

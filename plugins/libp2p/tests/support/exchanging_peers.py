@@ -13,19 +13,55 @@ import trio
 
 from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.circuits import Circuits
 from learnae_libp2p.streams.dialling import Dialler
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
 from learnae_libp2p.streams.frames import FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.heartbeats import HEARTBEAT_PROTOCOL, Heartbeats
 from learnae_libp2p.streams.peer_lists import ListedPeer, list_frame, read_list
+from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
+from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
 from learnae_libp2p.streams.redialling import ENOUGH, WANTED, Redialler
+from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, Relay
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Stream
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
 from plugins.libp2p.tests.support.stream_peers import inline, membership
 
 T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class BeyondRouters:
+    """What a peer has for routers, its own and those of others."""
+
+    relay: Relay
+    reachability: Reachability
+    circuits: Circuits
+    puncher: HolePuncher
+
+    @classmethod
+    def of(cls, transport: FakeTransport, book: AddressBook, bytes_per_minute: int) -> BeyondRouters:
+        log, proof = structlog.get_logger().bind(own=transport.peer), membership(transport.peer)
+        relay = Relay(transport=transport, proof=proof, bytes_per_minute=bytes_per_minute, clock=trio.current_time, log=log)
+        reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=log)
+        circuits = Circuits(
+            transport=transport,
+            proof=proof,
+            book=book,
+            needed=lambda: reachability.outlook() is Outlook.UNREACHABLE,
+            rng=Random(f"circuits of {transport.peer}"),
+            log=log,
+        )
+        return cls(relay, reachability, circuits, HolePuncher(transport=transport, proof=proof, reachability=reachability, log=log))
+
+    def serve(self, transport: FakeTransport, *, relays: bool) -> None:
+        transport.serve(OUTSIDE_PROTOCOL, self.reachability.answer)
+        transport.serve(RELAYED_PROTOCOL, self.circuits.accept)
+        transport.serve(PUNCH_PROTOCOL, self.puncher.answer)
+        if relays:
+            transport.serve(RELAY_PROTOCOL, self.relay.serve)
 
 
 @attrs.define(eq=False)
@@ -36,6 +72,16 @@ class ExchangingPeer:
     transport: FakeTransport
     book: AddressBook
     told: ToldPeers
+    dialler: Dialler
+    routers: BeyondRouters | None = None
+
+    @property
+    def beyond(self) -> BeyondRouters:
+        assert self.routers is not None, "it was started without"
+        return self.routers
+
+    def directly(self) -> set[str]:
+        return {connection.peer for connection in self.transport.connections() if connection.direct}
 
     def connected(self) -> set[str]:
         return set(self.transport.links)
@@ -64,19 +110,29 @@ class ExchangingSwarm:
         seen_at: str = "",
         exchanges: bool = True,
         at: str | None = None,
+        routers: bool = False,
+        router: str = "",
+        symmetric: bool = False,
+        relays: bool = True,
+        bytes_per_minute: int = 1 << 22,
     ) -> ExchangingPeer:
         transport, log = self.network.host(name), structlog.get_logger().bind(own=name)
-        transport.listens, transport.seen_at = listens, seen_at
+        if router:
+            listens, seen_at, routers = listens or [f"lan-{router}:{name}"], seen_at or f"{router}:{name}", True
+            self.network.answers[seen_at] = (name, 0.0)
+        transport.listens, transport.seen_at, transport.router, transport.symmetric = listens, seen_at, router, symmetric
         self.network.answers |= dict.fromkeys(listens or (), (name, 0.0))
         if listens is not None:
             self.network.answers.pop(name, None)
         book = AddressBook(path=self.folder / name, now=trio.current_time, log=log)
         heartbeats = Heartbeats(transport=transport, nonce=lambda: name.encode().ljust(32), log=log)
         transport.serve(HEARTBEAT_PROTOCOL, heartbeats.answer)
+        beyond = BeyondRouters.of(transport, book, bytes_per_minute) if routers else None
+        dialler = Dialler(transport=transport, book=book, through=beyond.circuits.dial if beyond is not None else None)
         redialler = Redialler(
             transport=transport,
             book=book,
-            dialler=Dialler(transport=transport, book=book),
+            dialler=dialler,
             heartbeats=heartbeats,
             rng=Random(name),
             in_thread=inline,
@@ -95,11 +151,18 @@ class ExchangingSwarm:
             news=redialler.look_again,
             log=log,
         )
+        running = [redialler.run]
+        if beyond is not None:
+            beyond.serve(transport, relays=relays)
+            exchange.own_addresses = lambda: [*beyond.reachability.outside(), *beyond.circuits.addresses()]
+            exchange.reserved = beyond.relay.reserved
+            running += [beyond.reachability.run, beyond.circuits.run, beyond.puncher.run]
         if exchanges:
             transport.serve(PEERS_PROTOCOL, exchange.answer)
-        self.peers[name] = ExchangingPeer(name, transport, book, told)
+            running.append(exchange.run)
+        self.peers[name] = ExchangingPeer(name, transport, book, told, dialler, beyond)
         self.scopes[name] = scope = trio.CancelScope()
-        self.network.nursery.start_soon(_within, scope, redialler.run, *([exchange.run] if exchanges else []))
+        self.network.nursery.start_soon(_within, scope, *running)
         return self.peers[name]
 
     def addresses(self, peer: str) -> Sequence[str]:

@@ -83,8 +83,15 @@ class LonePeer:
     async def watch_connections(self) -> None:
         while True:
             news = self.announcer.host.news
-            connections = sorted(connection.peer for connection in self.announcer.transport.connections())
-            tell(event="connections", peers=connections, built=self.announcer.host.times_built)
+            connections = self.announcer.transport.connections()
+            reachability = self.storage.connecting.reachability
+            tell(
+                event="connections",
+                peers=sorted(connection.peer for connection in connections),
+                relayed=sorted(connection.peer for connection in connections if not connection.direct),
+                outlook=reachability.outlook().name if reachability is not None else "",
+                built=self.announcer.host.times_built,
+            )
             await news.wait()
 
 

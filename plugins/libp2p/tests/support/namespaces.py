@@ -127,6 +127,7 @@ class Network:
         table ip router {{
             chain out {{ type nat hook postrouting priority srcnat; oifname "{LINK}" {masquerade}; }}
             chain through {{ type filter hook forward priority filter; ct state established,related accept; iifname "{LINK}" drop; }}
+            chain in {{ type filter hook input priority filter; ct state established,related accept; iifname "{LINK}" drop; }}
         }}
         """
         machine.space.run("nft", "-f", "-", given=rules)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import attrs
 import trio
 
-from learnae_libp2p.streams.transport import Connection, Handler, Place, Scope, SilentError, Stream, StreamClosedError, UnreachableError
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress
+from learnae_libp2p.streams.transport import (
+    Circuit,
+    Connection,
+    Handler,
+    Place,
+    Scope,
+    SilentError,
+    Stream,
+    StreamClosedError,
+    UnreachableError,
+)
 
 WINDOW_BYTES = 1 << 18
 OPEN_SECONDS = 10.0  # as our transport does it
@@ -107,6 +119,15 @@ class FakeStream:
         return self.incoming.broken
 
 
+@attrs.frozen(eq=False)
+class Punch:
+    """Somebody dials these addresses of somebody again and again."""
+
+    source: str
+    target: str
+    addresses: frozenset[str]
+
+
 @attrs.define
 class FakeNetwork:
     """Who can reach whom, how fast, and by which addresses. `nursery` runs the handlers."""
@@ -123,6 +144,7 @@ class FakeNetwork:
     dialled: list[str] = attrs.field(factory=list)
     dialling: int = 0
     most_dialling: int = 0
+    punches: list[Punch] = attrs.field(factory=list)
 
     def host(self, peer: str) -> FakeTransport:
         """A new host of this name, reachable by the address that is its name. One before it is gone."""
@@ -176,6 +198,8 @@ class Link:
     inbound: bool
     address: str = ""
     streams: list[FakeStream] = attrs.field(factory=list)
+    circuit: Circuit | None = None
+    punched: bool = False
 
 
 @attrs.define(eq=False)
@@ -190,6 +214,9 @@ class FakeTransport:
     opened: list[str] = attrs.field(factory=list)
     listens: Sequence[str] | None = None  # None: at the address that is its name
     seen_at: str = ""  # where its connections come from; empty: from that address, too
+    router: str = ""  # behind which it can only dial out; the same one for neighbours
+    symmetric: bool = False  # that router takes another port for each whom it speaks to
+    looked_for: list[str] = attrs.field(factory=list)  # addresses at which others asked it whether somebody answers
 
     async def connect(self, peer: str, addresses: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -212,10 +239,73 @@ class FakeTransport:
             answering, seconds = self.network.answers.get(address, (None, 0.0))
             await trio.sleep(seconds + 2 * self.network.delay)
             there = answering == peer and peer in self.network.transports and not self.network.apart(self.peer, peer)
+            there = there and self.network.transports[peer].router in ("", self.router)
             if there and not self.network.frozen & {self.peer, peer}:
                 return address
             last = f"{address} does not answer"
         raise UnreachableError(last)
+
+    async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
+        """A byte each way stands for the handshake; what is said over the link goes past the relay, and ends with its stream."""
+        for send in (dialled, not dialled):
+            if send:
+                await circuit.stream.send_all(b"x")
+            elif not await circuit.stream.receive_some(1):
+                raise UnreachableError("nobody shakes hands")
+        link = Link(circuit.peer, inbound=not dialled, address=str(CircuitAddress(circuit.relay, circuit.peer)), circuit=circuit)
+        self.links[circuit.peer] = link
+        self.network.nursery.start_soon(self._while_carried, link, circuit)
+        self.network.tell(self.peer)
+
+    async def _while_carried(self, link: Link, circuit: Circuit) -> None:
+        with suppress(StreamClosedError):
+            await circuit.stream.receive_some(1)
+        await circuit.stream.reset()
+        if self.links.get(circuit.peer) is link:
+            self.network.part(self.peer, circuit.peer)
+
+    async def punch(self, peer: str, addresses: Sequence[str], *, first: bool, seconds: float) -> None:
+        """Cone routers let in what comes to the port from which something went there at about the same time."""
+        self.network.dialled += addresses
+        mine = Punch(self.peer, peer, frozenset(addresses))
+        self.network.punches.append(mine)
+        try:
+            with trio.move_on_after(seconds):
+                while not self._meets(mine):  # noqa: ASYNC110  # it is a model of packets that come now and then
+                    await trio.sleep(0.1)
+                if (link := self.links.get(peer)) is None or link.circuit is not None:
+                    for one, other in ((self.peer, peer), (peer, self.peer)):
+                        at = self.network.transports[one].links
+                        if (relayed := at.get(other)) is not None and relayed.circuit is not None:
+                            self.network.nursery.start_soon(relayed.circuit.stream.reset)
+                        at[other] = Link(other, inbound=one != self.peer, punched=True)
+                    self.network.tell(self.peer, peer)
+                return
+        finally:
+            self.network.nursery.start_soon(self._end_punch, mine)
+        raise UnreachableError(f"{peer} was not met")
+
+    async def _end_punch(self, punch: Punch) -> None:
+        await trio.sleep(0.5)
+        self.network.punches.remove(punch)
+
+    def _meets(self, mine: Punch) -> bool:
+        other = self.network.transports.get(mine.target)
+        if other is None or mine.addresses.isdisjoint({other.seen_at or other.peer, *other.listens_at()}):
+            return False
+        back = any(one.source == mine.target and one.target == self.peer for one in self.network.punches)
+        return back and not self.symmetric and not other.symmetric
+
+    async def answers(self, peer: str, address: str) -> bool:
+        if peer in self.network.transports:
+            self.network.transports[peer].looked_for.append(address)
+        try:
+            return bool(await self._first_answer(peer, [address]))
+        except UnreachableError:
+            return False
+
+    def outside(self, seen_at: str) -> Sequence[str]:
+        return [seen_at]
 
     async def disconnect(self, peer: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -224,7 +314,10 @@ class FakeTransport:
     async def open_stream(self, peer: str, protocol: str) -> Stream:
         await trio.sleep(4 * self.network.delay)
         other = self.network.transports.get(peer)
-        if peer not in self.links or other is None or protocol not in other.handlers:
+        with trio.move_on_after(1.0):
+            while other is not None and self.peer not in other.links and peer in self.links:  # noqa: ASYNC110  # as an end of a circuit
+                await trio.sleep(0.01)  # may be there a moment before the other
+        if peer not in self.links or other is None or self.peer not in other.links or protocol not in other.handlers:
             raise UnreachableError(f"no {protocol} at {peer}")
         if peer in self.network.frozen:
             await trio.sleep(OPEN_SECONDS)
@@ -249,17 +342,27 @@ class FakeTransport:
         self.handlers[protocol] = handler
 
     def connections(self) -> Sequence[Connection]:
-        own = self.place(self.seen_at or self.peer)
-        seen_at = {peer: transport.seen_at for peer, transport in self.network.transports.items()}
-        return [
-            Connection(
-                peer=link.peer,
-                address=link.address or seen_at.get(link.peer) or link.peer,
-                own_host=own.host if own is not None else None,
-                inbound=link.inbound,
-            )
-            for link in self.links.values()
-        ]
+        return [self._connection(link) for link in self.links.values()]
+
+    def _connection(self, link: Link) -> Connection:
+        own, other, circuit = self.place(self.seen_at or self.peer), self.network.transports.get(link.peer), link.circuit
+        seen_at = other.seen_from(self.peer) if other is not None else ""
+        return Connection(
+            peer=link.peer,
+            address=link.address or seen_at or link.peer,
+            own_host=own.host if own is not None else None,
+            inbound=link.inbound,
+            direct=circuit is None,
+            relay=circuit.relay if circuit is not None else None,
+            bytes_per_minute=circuit.bytes_per_minute if circuit is not None else None,
+            seen_at=circuit.seen_at if circuit is not None else None,
+            punched=link.punched,
+            from_listening_port=bool(self.router) and not link.inbound,
+        )
+
+    def seen_from(self, peer: str) -> str:
+        """Where this one sees it: a symmetric router takes a port for each."""
+        return f"{self.seen_at}-{peer}" if self.seen_at and self.symmetric else self.seen_at
 
     def local_addresses(self) -> Sequence[str]:
         every = self.listens_at()

@@ -37,6 +37,8 @@ class PeerProcess:
     peers: Sequence[str] = ()
     heard: list[tuple[str, bool]] = attrs.field(factory=list)
     connected: set[str] = attrs.field(factory=set)
+    relayed: set[str] = attrs.field(factory=set)  # of them, those whom another one carries to
+    outlook: str = ""
     built: int = 0
     told: dict[tuple[str, str], Mapping[str, Any]] = attrs.field(factory=dict)
     process: subprocess.Popen[bytes] | None = None
@@ -99,7 +101,7 @@ class PeerProcess:
         with trio.move_on_after(LIMIT_SECONDS) as limit:
             while not condition():
                 if self.process is not None and self.process.poll() is not None:
-                    raise AssertionError(f"{self.name} has ended: {self._errors()}")
+                    raise AssertionError(f"{self.name} has ended with {self.process.returncode}: {self._errors()}")
                 await self._news.wait()
         if limit.cancelled_caught:
             raise AssertionError(f"{self.name} is connected to {self.connected}, has heard {self.heard[-5:]}: {self._errors()}")
@@ -111,6 +113,12 @@ class PeerProcess:
 
     async def meets(self, *others: PeerProcess) -> None:
         await self.until(lambda: {other.id for other in others} <= self.connected)
+
+    async def meets_directly(self, *others: PeerProcess) -> None:
+        await self.until(lambda: {other.id for other in others} <= self.connected - self.relayed)
+
+    async def meets_by_relay(self, *others: PeerProcess) -> None:
+        await self.until(lambda: {other.id for other in others} <= self.relayed)
 
     async def misses(self, *others: PeerProcess) -> None:
         await self.until(lambda: not {other.id for other in others} & self.connected)
@@ -164,7 +172,8 @@ class PeerProcess:
         if what["event"] == "heard":
             self.heard.append((what["text"], what["backlog"]))
         elif what["event"] == "connections":
-            self.connected, self.built = set(what["peers"]), what["built"]
+            self.connected, self.relayed, self.built = set(what["peers"]), set(what["relayed"]), what["built"]
+            self.outlook = what["outlook"]
         else:
             self.told[what["event"], what.get("name", "")] = what
         self._tell()
@@ -185,7 +194,13 @@ class NetworkOfPeers:
 
     def place(self, name: str, *, line: Line | None = None, program: str = PROGRAM) -> PeerProcess:
         """A machine for this peer, which is not started yet."""
-        machine = self.network.add(f"10.77.0.{len(self.peers) + 1}", line=line)
+        return self._placed(name, self.network.add(f"10.77.0.{len(self.peers) + 1}", line=line), program)
+
+    def place_behind_router(self, name: str, *, symmetric: bool = False) -> PeerProcess:
+        """As `place`, behind a router of its own."""
+        return self._placed(name, self.network.add_router(f"10.77.0.{len(self.peers) + 1}", symmetric=symmetric).add(), PROGRAM)
+
+    def _placed(self, name: str, machine: Machine, program: str) -> PeerProcess:
         self.peers[name] = PeerProcess(name, machine, self.folder / name, program)
         return self.peers[name]
 

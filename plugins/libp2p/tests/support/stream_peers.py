@@ -17,7 +17,7 @@ from learnae.lowlevel import MEGABYTE, cid_bytes, raw_cid
 from learnae.testing.published import payloads
 from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.block_store import BlockStore
-from learnae_libp2p.streams.budgets import ByteBudget, FairBudget
+from learnae_libp2p.streams.budgets import ByteBudget, FairBudget, RelayedBudgets
 from learnae_libp2p.streams.fetching import BlockFetcher
 from learnae_libp2p.streams.frames import FrameKind, FrameReader, frame
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
@@ -87,6 +87,7 @@ class StreamSwarm:
         upload: tuple[int | None, int | None] = (None, None),
         download: tuple[int | None, int | None] = (None, None),
         cache_bytes: int = 100 * MEGABYTE,
+        relayed: int = 4 * MEGABYTE,
         connected: bool = True,
     ) -> StreamPeer:
         transport, log = self.network.host(name), structlog.get_logger().bind(peer=name)
@@ -97,6 +98,7 @@ class StreamSwarm:
             store=store,
             proof=member,
             budget=FairBudget(ByteBudget(*upload, trio.current_time)),
+            relayed=RelayedBudgets(transport=transport, bytes_per_minute=relayed, clock=trio.current_time),
             in_thread=inline,
             clock=trio.current_time,
             log=log,
@@ -107,6 +109,7 @@ class StreamSwarm:
             proof=member,
             store=store,
             budget=ByteBudget(*download, trio.current_time),
+            relayed=RelayedBudgets(transport=transport, bytes_per_minute=relayed, clock=trio.current_time),
             in_thread=inline,
             rng=Random(name),
             log=log,

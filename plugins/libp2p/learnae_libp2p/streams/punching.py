@@ -1,0 +1,136 @@
+"""Two peers behind routers become direct: over the relayed connection they say where others see them, and dial each other at one moment.
+
+What each sends opens its own router for what the other sends. DCUtR does it so (github.com/libp2p/specs, relay/DCUtR.md).
+Dialled is only the host at which the relay sees the other end, too: neither of them alone can make anybody dial a third one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from learnae_libp2p.streams.circuit_addresses import connection_to
+from learnae_libp2p.streams.following import Following
+from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
+from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.reachability import Reachability
+from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
+from learnae_libp2p.streams.transport import Connection, Place, Stream, StreamClosedError, Transport, UnreachableError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+PUNCH_PROTOCOL = "/learnae/punch/1"
+PAUSES = (1.0, 3.0, 10.0, 60.0)  # before each of the first tries with one peer
+AGAIN_SECONDS = 900.0
+PUNCH_SECONDS = 5.0
+TALK_SECONDS = 15.0
+MOST_MET = 4  # addresses
+MOST_AT_ONCE = 4
+LEAST_SECONDS = 0.9  # between two tries of one peer
+MOST_NOTED = 1024
+
+
+@attrs.define(eq=False, kw_only=True)
+class HolePuncher:
+    """`run` tries with each peer that this one has reached through a relay; `answer` serves those who try."""
+
+    transport: Transport
+    proof: SwarmProof
+    reachability: Reachability
+    log: FilteringBoundLogger
+    _tried_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _answering: int = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        following = Following(
+            transport=self.transport, wanted=lambda connection: not connection.direct and not connection.inbound, follow=self._follow
+        )
+        await following.run()
+
+    async def answer(self, stream: Stream) -> None:
+        """Serve one try. Raises nothing that who tries could bring about."""
+        connection = connection_to(self.transport, stream.peer)
+        if connection is None or connection.direct or self._answering >= MOST_AT_ONCE or not self._may_try(stream.peer):
+            return
+        self._answering += 1
+        try:
+            with trio.fail_after(TALK_SECONDS):
+                reader = FrameReader(stream)
+                await greet_as_holder(stream, reader, self.proof)
+                said = await receive_message(reader, FrameKind.MEET)
+                await stream.send_all(self._meeting())
+                await receive_message(reader, FrameKind.NOW)
+            await self.transport.punch(stream.peer, self._allowed(said.texts, connection), first=False, seconds=PUNCH_SECONDS)
+            self.log.info("punch.direct", peer=stream.peer)
+        except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
+            self.log.debug("punch.not_direct", peer=stream.peer, cause=str(error))
+        finally:
+            self._answering -= 1
+
+    def _may_try(self, peer: str) -> bool:
+        now = trio.current_time()
+        too_soon = now - self._tried_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS
+        self._tried_at[peer] = now
+        if len(self._tried_at) > MOST_NOTED:
+            self._tried_at.popitem(last=False)
+        return not too_soon
+
+    async def _follow(self, peer: str) -> None:
+        """Try for as long as it is relayed, more and more rarely."""
+        pauses = iter(PAUSES)
+        while True:
+            await trio.sleep(next(pauses, AGAIN_SECONDS))
+            connection = connection_to(self.transport, peer)
+            if connection is not None and not connection.direct:
+                await self._try(peer, connection)
+
+    async def _try(self, peer: str, connection: Connection) -> None:
+        try:
+            stream = await self.transport.open_stream(peer, PUNCH_PROTOCOL)
+            try:
+                with trio.fail_after(TALK_SECONDS):
+                    reader = FrameReader(stream)
+                    await greet_as_asker(stream, reader, self.proof)
+                    begin = trio.current_time()
+                    await stream.send_all(self._meeting())
+                    said = await receive_message(reader, FrameKind.MEET)
+                    there_and_back = trio.current_time() - begin
+                    await stream.send_all(ShortMessage(FrameKind.NOW).framed())
+                    await trio.sleep(there_and_back / 2)
+                await self.transport.punch(peer, self._allowed(said.texts, connection), first=True, seconds=PUNCH_SECONDS)
+                self.log.info("punch.direct", peer=peer)
+            finally:
+                await stream.reset()
+        except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
+            self.log.debug("punch.not_direct", peer=peer, cause=str(error))
+
+    def _meeting(self) -> bytes:
+        """Where this peer may be met, as others see it; where it listens, if no router is in between."""
+        addresses = list(self.reachability.seen_at())
+        if not self.reachability.behind_router():
+            addresses += self.transport.listens_at()
+        places = [place for text in addresses if (place := self.transport.place(text)) is not None]
+        return ShortMessage(FrameKind.MEET, 0, tuple(dict.fromkeys(place.address for place in places))[:MOST_MET]).framed()
+
+    def _allowed(self, said: Sequence[str], connection: Connection) -> list[str]:
+        """Of what the other end says, what the relay says as well, and is no nearer than the relay. Raises UnreachableError for nothing."""
+        there = self._place(connection.seen_at)
+        relay = connection_to(self.transport, connection.relay) if connection.relay else None
+        beyond = self._place(relay.address) if relay is not None else None
+        own = set(self.transport.listens_at())
+        places = [place for text in said[:MOST_MET] if (place := self._place(text)) is not None and place.address not in own]
+        met = list[str]()
+        if there is not None and beyond is not None:
+            met = [place.address for place in places if place.host == there.host and place.scope >= beyond.scope]
+        if not met:
+            raise UnreachableError("it has said no address at which its relay sees it")
+        return met
+
+    def _place(self, address: str | None) -> Place | None:
+        return self.transport.place(address) if address else None

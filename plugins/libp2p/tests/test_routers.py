@@ -1,0 +1,80 @@
+"""Real peers behind routers, in networks of their own: who can only dial out, who meets through a third one, and who stays relayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libp2p", reason="needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev")
+
+from plugins.libp2p.tests.support.peer_processes import NetworkOfPeers, network_of_peers
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("networks")]
+
+OpenNetwork = Callable[[], AbstractAsyncContextManager[NetworkOfPeers]]
+
+
+@pytest.fixture
+def open_network(tmp_path: Path) -> OpenNetwork:
+    return lambda: network_of_peers(tmp_path)
+
+
+async def test_a_peer_that_can_only_dial_out_is_a_full_member(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        one, other, inside = swarm.place("one"), swarm.place("other"), swarm.place_behind_router("inside")
+        await swarm.start(one, other, knowing=[one])
+        await swarm.start(inside, knowing=[one])
+        await inside.is_heard_by(one, other)
+        await one.is_heard_by(inside)
+        update = await inside.puts("from inside", 4, 100_000)
+        assert await other.fetches(update, inside) == set(update.cids)
+        assert await inside.fetches(await other.puts("from outside", 4, 100_000), other)
+
+
+async def test_two_behind_cone_routers_become_direct_with_the_help_of_a_third(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        third, left, right = swarm.place("third"), swarm.place_behind_router("left"), swarm.place_behind_router("right")
+        await swarm.start(third)
+        await swarm.start(left, right, knowing=[third])
+        await left.meets_directly(right)
+        await right.meets_directly(left)
+        third.kill()
+        await left.misses(third)
+        await left.is_heard_by(right)
+        await right.is_heard_by(left)
+        update = await left.puts("straight", 20, 500_000)
+        assert await right.fetches(update, left) == set(update.cids)
+        assert left.built == right.built == 1
+
+
+async def test_two_behind_symmetric_routers_are_relayed_and_still_exchange_updates(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        third = swarm.place("third")
+        left, right = (swarm.place_behind_router(name, symmetric=True) for name in ("left", "right"))
+        await swarm.start(third)
+        await swarm.start(left, right, knowing=[third])
+        await left.meets_by_relay(right)
+        await left.is_heard_by(right)
+        update = await left.puts("through a third", 4, 100_000)
+        assert await right.fetches(update, left) == set(update.cids)
+
+
+async def test_where_a_relay_dies_another_one_takes_over(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        relays = swarm.place("first"), swarm.place("second")
+        left, right = (swarm.place_behind_router(name, symmetric=True) for name in ("left", "right"))
+        await swarm.start(*relays, knowing=relays)
+        await swarm.start(left, right, knowing=relays)
+        await left.meets_by_relay(right)
+        for relay, other in (relays, relays[::-1]):
+            relay.kill()
+            for peer in (left, right):
+                await peer.misses(relay)
+            await left.meets_by_relay(right)
+            await right.is_heard_by(left)
+            await relay.start(swarm.nursery)
+            for peer in (left, right, other):
+                await peer.meets(relay)
