@@ -143,14 +143,12 @@ class Relay:
     async def _carry(self, one: tuple[Stream, bytes], other: tuple[Stream, bytes]) -> None:
         """Until one of the two ends. Who sends too much is read more slowly."""
         budget = ByteBudget(max(LEAST_BYTES_PER_MINUTE, self.bytes_per_minute) // 60, None, self.clock)
+        carried_at = trio.current_time()
 
         async def carry(source: Stream, data: bytes, target: Stream) -> None:
-            while True:
-                if not data:
-                    with trio.fail_after(IDLE_SECONDS):
-                        data = await source.receive_some(PIECE_BYTES)
-                if not data:
-                    break
+            nonlocal carried_at
+            while data := data or await source.receive_some(PIECE_BYTES):
+                carried_at = trio.current_time()
                 while (wait := budget.wait(len(data))) > 0:  # noqa: ASYNC110  # the other direction may spend what there is first
                     await trio.sleep(wait)
                 budget.spend(len(data))
@@ -163,6 +161,9 @@ class Relay:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(carry, one[0], one[1], other[0])
                 nursery.start_soon(carry, other[0], other[1], one[0])
+                while (left := carried_at + IDLE_SECONDS - trio.current_time()) > 0:  # noqa: ASYNC110  # all that comes puts it off
+                    await trio.sleep(left)
+                nursery.cancel_scope.cancel()
 
     def _may_ask(self, peer: str) -> bool:
         now = trio.current_time()
