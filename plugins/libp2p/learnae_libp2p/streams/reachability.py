@@ -173,12 +173,13 @@ class Reachability:
 
     def _may_ask(self, peer: str) -> bool:
         now = trio.current_time()
-        too_soon = now - self._answered_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS
-        if not too_soon:
-            self._answered_at[peer] = now
-            if len(self._answered_at) > MOST_NOTED:
-                self._answered_at.popitem(last=False)
-        return not too_soon
+        if now - self._answered_at.get(peer, -LEAST_SECONDS) < LEAST_SECONDS:
+            return False
+        self._answered_at[peer] = now
+        self._answered_at.move_to_end(peer)
+        if len(self._answered_at) > MOST_NOTED:
+            self._answered_at.popitem(last=False)
+        return True
 
     async def _follow(self, peer: str) -> None:
         """Ask one for as long as it is connected."""

@@ -1,0 +1,118 @@
+"""Nobody makes another peer dial a third one by speaking of routers, or believe what one alone says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from learnae_libp2p.streams.circuit_addresses import connection_to
+from learnae_libp2p.streams.frames import FrameKind, FrameReader
+from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.punching import PUNCH_PROTOCOL
+from learnae_libp2p.streams.reachability import MOST_TRIED, OUTSIDE_PROTOCOL, Outlook
+from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
+from learnae_libp2p.streams.transport import Stream, StreamClosedError
+from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, in_exchanging_swarm
+from plugins.libp2p.tests.support.network import FakeTransport
+from plugins.libp2p.tests.support.stream_peers import membership
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def tries(swarm: ExchangingSwarm, asker: str, holder: str, *addresses: str) -> None:
+    """Somebody asks whether he is reached at these."""
+    stream = await swarm.network.transports[asker].open_stream(holder, OUTSIDE_PROTOCOL)
+    reader = FrameReader(stream)
+    await greet_as_asker(stream, reader, membership(asker))
+    await stream.send_all(ShortMessage(FrameKind.LOOK).framed())
+    await receive_message(reader, FrameKind.SEEN)
+    await stream.send_all(ShortMessage(FrameKind.TRY, 0, addresses).framed())
+    await receive_message(reader, FrameKind.TRIED)
+
+
+def test_only_the_host_from_which_the_asker_comes_is_tried_and_two_addresses_of_it(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("holder", routers=True, wanted=0)
+        swarm.network.host("liar").seen_at = "198.51.100.1:liar"
+        swarm.network.join("liar", "holder")
+        own = [f"198.51.100.1:{number}" for number in range(8)]
+        await tries(swarm, "liar", "holder", "victim:22", "lan1:router", "lo:x", "dns:x", *own)
+        assert swarm.network.dialled == []
+        await trio.sleep(60.0)
+        await tries(swarm, "liar", "holder", *own)
+        assert sorted(swarm.network.dialled) == own[:MOST_TRIED]
+
+    in_exchanging_swarm(tmp_path, main)
+
+
+def test_who_asks_again_and_again_is_not_answered(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("holder", routers=True, wanted=0)
+        swarm.network.host("liar").seen_at = "198.51.100.1:liar"
+        swarm.network.join("liar", "holder")
+        for _ in range(100):
+            try:
+                await tries(swarm, "liar", "holder", "198.51.100.1:a", "198.51.100.1:b")
+            except StreamClosedError:
+                await trio.sleep(0.1)
+        assert len(swarm.network.dialled) == 2
+
+    in_exchanging_swarm(tmp_path, main)
+
+
+def lying_observer(swarm: ExchangingSwarm, name: str, seen_at: str, tried: int) -> FakeTransport:
+    """One that says this to whoever asks where it is seen."""
+    transport = swarm.network.host(name)
+
+    async def answer(stream: Stream) -> None:
+        reader = FrameReader(stream)
+        await greet_as_holder(stream, reader, membership(name))
+        await receive_message(reader, FrameKind.LOOK)
+        await stream.send_all(ShortMessage(FrameKind.SEEN, 0, (seen_at,)).framed())
+        await receive_message(reader, FrameKind.TRY)
+        await stream.send_all(ShortMessage(FrameKind.TRIED, tried).framed())
+        await stream.aclose()
+        await stream.receive_some(1)
+
+    transport.serve(OUTSIDE_PROTOCOL, answer)
+    return transport
+
+
+def test_one_liar_among_three_observers_changes_nothing(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        for name in ("a", "b"):
+            swarm.start(name, routers=True)
+        lying_observer(swarm, "liar", "victim:22", 3)
+        inside = swarm.start("inside", "a", "b", "liar", router="10.0.0.9")
+        await trio.sleep(60.0)
+        assert inside.connected() == {"a", "b", "liar"}
+        assert inside.beyond.reachability.outlook() is Outlook.UNREACHABLE
+        assert inside.beyond.reachability.outside() == []
+
+    in_exchanging_swarm(tmp_path, main)
+
+
+@pytest.mark.parametrize("said", [["victim:22"], ["lan-10.0.0.2:right"], ["lo:x"], [], ["10.0.0.9:x", "victim:1"]])
+def test_at_a_meeting_nobody_dials_what_the_relay_does_not_say_too(tmp_path: Path, said: Sequence[str]) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("third", routers=True)
+        left = swarm.start("left", "third", router="10.0.0.1", symmetric=True)
+        right = swarm.start("right", "third", router="10.0.0.2", symmetric=True)
+        await trio.sleep(200.0)
+        connection = connection_to(left.transport, "right")
+        assert connection is not None and not connection.direct
+        swarm.network.dialled.clear()
+        liar, victim = (left, right) if not connection.inbound else (right, left)
+        stream = await liar.transport.open_stream(victim.name, PUNCH_PROTOCOL)
+        reader = FrameReader(stream)
+        await greet_as_asker(stream, reader, membership(liar.name))
+        await stream.send_all(ShortMessage(FrameKind.MEET, 0, tuple(said)).framed())
+        await receive_message(reader, FrameKind.MEET)
+        await stream.send_all(ShortMessage(FrameKind.NOW).framed())
+        await trio.sleep(10.0)
+        assert not {one for one in said if one in swarm.network.dialled}
+
+    in_exchanging_swarm(tmp_path, main)
