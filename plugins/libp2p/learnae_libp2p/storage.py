@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from random import Random
 from typing import ClassVar, Self
 
@@ -133,7 +134,7 @@ class Libp2pStorage(Storage):
 
     def addresses(self) -> Sequence[str]:
         """What others write into `peers`."""
-        return self.hints()
+        return [text for text in self.hints() if read_circuit(text) is None]
 
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         """What answers is remembered, if anybody keeps the book. Raises UnreachableError."""
@@ -148,14 +149,15 @@ class Libp2pStorage(Storage):
         upload, download = context.share(SharedBudgets).of(context)
         proof = membership(context, transport)
         rng = Random(int(context.rng.integers(1 << 62)))
-        per_minute = self.host.options.relayed_bytes_per_minute
-        relayed = [RelayedBudgets(transport=transport, bytes_per_minute=per_minute, clock=context.clock) for _ in ("down", "up")]
+        relayed = partial(
+            RelayedBudgets, transport=transport, bytes_per_minute=self.host.options.relayed_bytes_per_minute, clock=context.clock
+        )
         self.fetcher = BlockFetcher(
             transport=transport,
             proof=proof,
             store=self.store,
             budget=download,
-            relayed=relayed[0],
+            relayed=relayed(saved_seconds=60.0),
             in_thread=context.in_thread,
             rng=rng,
             log=context.log,
@@ -166,7 +168,7 @@ class Libp2pStorage(Storage):
             store=self.store,
             proof=proof,
             budget=upload,
-            relayed=relayed[1],
+            relayed=relayed(),
             in_thread=context.in_thread,
             clock=context.clock,
             log=context.log,

@@ -160,6 +160,15 @@ class FakeNetwork:
         self.transports[other].links[one] = Link(one, inbound=True)
         self.tell(one, other)
 
+    def join_by_relay(self, one: str, other: str, bytes_per_minute: int) -> None:
+        """As if a third one carried it, which is not there."""
+        self.join(one, other)
+        for own, peer in ((one, other), (other, one)):
+            stream, _ = stream_pair(self)
+            circuit = Circuit(peer=peer, relay="relay", stream=stream, bytes_per_minute=bytes_per_minute)
+            self.transports[own].links[peer].circuit = circuit
+        self.tell(one, other)
+
     def part(self, one: str, other: str) -> None:
         """The connection of these two is lost, and both notice."""
         for peer, at in ((one, other), (other, one)):
