@@ -27,7 +27,7 @@ from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, He
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
 from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
 from learnae_libp2p.streams.redialling import Redialler
-from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, Relay
+from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, CircuitRelay
 from learnae_libp2p.streams.shown_connections import ShownConnections
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Transport
@@ -91,7 +91,7 @@ class Connecting:
             book.heard(peer, addresses, "mdns")
             redialler.look_again()
 
-        relay = Relay(
+        relay = CircuitRelay(
             transport=transport, proof=proof, bytes_per_minute=options.relayed_bytes_per_minute, clock=context.clock, log=context.log
         )
         reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=context.log)

@@ -46,7 +46,7 @@ class Refusal(IntEnum):
 
 
 @attrs.define(eq=False, kw_only=True)
-class Relay:
+class CircuitRelay:
     """`serve` serves those who ask. `bytes_per_minute` holds for each circuit, both directions together."""
 
     transport: Transport

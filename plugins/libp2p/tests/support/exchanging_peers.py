@@ -23,7 +23,7 @@ from learnae_libp2p.streams.peer_lists import ListedPeer, list_frame, read_list
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
 from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
 from learnae_libp2p.streams.redialling import ENOUGH, WANTED, Redialler
-from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, Relay
+from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, CircuitRelay
 from learnae_libp2p.streams.told_peers import ToldPeers
 from learnae_libp2p.streams.transport import Stream
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class BeyondRouters:
     """What a peer has for routers, its own and those of others."""
 
-    relay: Relay
+    relay: CircuitRelay
     reachability: Reachability
     circuits: Circuits
     puncher: HolePuncher
@@ -44,7 +44,7 @@ class BeyondRouters:
     @classmethod
     def of(cls, transport: FakeTransport, book: AddressBook, bytes_per_minute: int) -> BeyondRouters:
         log, proof = structlog.get_logger().bind(own=transport.peer), membership(transport.peer)
-        relay = Relay(transport=transport, proof=proof, bytes_per_minute=bytes_per_minute, clock=trio.current_time, log=log)
+        relay = CircuitRelay(transport=transport, proof=proof, bytes_per_minute=bytes_per_minute, clock=trio.current_time, log=log)
         reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=log)
         circuits = Circuits(
             transport=transport,
