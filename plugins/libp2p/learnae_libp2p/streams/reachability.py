@@ -46,7 +46,7 @@ class Outlook(Enum):
 
 
 @attrs.frozen(kw_only=True)
-class Sighting:
+class OutsideView:
     """What one other has seen."""
 
     seen_at: str
@@ -63,7 +63,7 @@ class Reachability:
     proof: SwarmProof
     news: Callable[[], None]
     log: FilteringBoundLogger
-    _sightings: dict[str, Sighting] = attrs.field(factory=dict)
+    _views: dict[str, OutsideView] = attrs.field(factory=dict)
     _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _answering: int = 0
     _told: str = ""
@@ -96,7 +96,7 @@ class Reachability:
 
     def seen_at(self) -> Sequence[str]:
         """Where it may be met by those who dial it while it dials them, the likeliest first."""
-        mapped = Counter(seen.seen_at for seen in self._sightings.values() if seen.mapped)
+        mapped = Counter(seen.seen_at for seen in self._views.values() if seen.mapped)
         return [address for address, _ in mapped.most_common(MOST_OUTSIDE)]
 
     def in_words(self) -> str:
@@ -166,9 +166,9 @@ class Reachability:
 
     def _forget_others(self, here: set[str]) -> None:
         """What those have seen who are gone counts until somebody who is here has said more."""
-        if here & self._sightings.keys():
-            for gone in self._sightings.keys() - here:
-                del self._sightings[gone]
+        if here & self._views.keys():
+            for gone in self._views.keys() - here:
+                del self._views[gone]
         self._tell()
 
     def _may_ask(self, peer: str) -> bool:
@@ -211,7 +211,7 @@ class Reachability:
             self.log.debug("outside.not_told", holder=peer, cause=str(error))
             return False
         reached = tuple(address for number, address in enumerate(candidates) if tried.number >> number & 1)
-        self._sightings[peer] = Sighting(seen_at=place.address, host=place.host, reached=reached, mapped=connection.from_listening_port)
+        self._views[peer] = OutsideView(seen_at=place.address, host=place.host, reached=reached, mapped=connection.from_listening_port)
         self._tell()
         return True
 
@@ -225,10 +225,10 @@ class Reachability:
     def _own_hosts(self) -> set[str]:
         return {place.host for text in self.transport.listens_at() if (place := self.transport.place(text)) is not None}
 
-    def _translated(self) -> list[Sighting]:
+    def _translated(self) -> list[OutsideView]:
         own = self._own_hosts()
-        return [seen for seen in self._sightings.values() if seen.host not in own]
+        return [seen for seen in self._views.values() if seen.host not in own]
 
-    def _counted(self) -> list[Sighting]:
+    def _counted(self) -> list[OutsideView]:
         """Neighbours on one's own side of a router see nothing of it."""
-        return self._translated() or list(self._sightings.values())
+        return self._translated() or list(self._views.values())
