@@ -1,0 +1,132 @@
+"""What a peer gives of its own rows: `data/own` in its home. The trainer's process puts them there by consent, the node takes them from
+there.
+
+Each slice is a file of its own, named after its root as it is without a seal. It is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from learnae.content.encryption import NO_ENCRYPTION, Encryption
+from learnae.data.pool_index import MOST_SLICES, open_data
+from learnae.data.schema import ABOUT
+from learnae.data.slice_files import file_name, is_draft, read_tensors, remove, root_in, write_tensors
+from learnae.data.slices import PackedSlice, SliceRows, pack_slice, rows_from, tensors_of
+from learnae.errors import ConfigError, Problem, UnavailableError, UpdateRejectedError
+from learnae.identity.home_folder import HomeFolder
+from learnae.records import Cid
+
+OWN = "own"
+
+
+def rows_to_share(
+    count: int, *, most_rows: int | None = None, fraction: float | None = None, seed: int = 0
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Which of so many rows are given away: at most so many, and at most this share, at random, in their order.
+
+    The same seed chooses the same rows of the same number, so that a peer that starts again gives no others. Without a limit none is given.
+    """
+    limits = [limit for limit in (most_rows, None if fraction is None else int(fraction * count)) if limit is not None]
+    share = max(0, min([count, *limits])) if limits else 0
+    return np.sort(np.random.default_rng(seed).permutation(count)[:share])
+
+
+class OwnSlices:
+    """The own slices in a home. All methods block, and raise ConfigError for a folder that cannot be used, and OSError."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def replace(self, slices: Iterable[SliceRows], *, most_rows: int) -> tuple[Cid, ...]:
+        """Let these be all that is given away; the node goes on offering what was there and stays. Returns their roots.
+
+        Raises ConfigError for more than `most_rows` together, and for more than 8,192 slices: nothing is added then.
+        """
+        kept: dict[Cid, None] = {}
+        with self._folder(make=True) as folder:
+            there, added, rows = set(_roots(folder)), list[Cid](), 0
+            try:
+                for one in slices:
+                    rows += one.count
+                    if rows > most_rows or len(kept) >= MOST_SLICES:
+                        raise ConfigError(Problem("data", f"more than {most_rows:,} rows or {MOST_SLICES:,} slices to share", "give fewer"))
+                    root = pack_slice(one).packed.root
+                    if root not in there and root not in kept:
+                        write_tensors(folder, root, tensors_of(one))
+                        added.append(root)
+                    kept[root] = None
+            except BaseException:
+                _remove(folder, added)
+                raise
+            os.fsync(folder.fd)
+            _remove(folder, there - kept.keys())
+        return tuple(kept)
+
+    def clear(self) -> None:
+        """Give nothing away any more, and remove what a process that was killed has left. What others have fetched they keep."""
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._folder())
+            except FileNotFoundError:
+                return
+            _remove(folder, _roots(folder))
+            for name in _names(folder):
+                if is_draft(name):
+                    remove(folder, name)
+
+    def roots(self) -> tuple[Cid, ...]:
+        """The names of all own slices, in order; the same ones mean the same rows."""
+        try:
+            with self._folder() as folder:
+                return tuple(_roots(folder))
+        except FileNotFoundError:
+            return ()
+
+    def load(self, root: Cid, encryption: Encryption = NO_ENCRYPTION) -> tuple[SliceRows, PackedSlice]:
+        """One slice, and its blocks as they are offered: sealed, where the swarm is private, and then with another root.
+
+        Raises UnavailableError where it is gone, ConfigError for a file that was changed.
+        """
+        try:
+            with self._folder() as folder:
+                tensors = read_tensors(folder, root)
+        except FileNotFoundError:
+            raise UnavailableError(f"the own slice {root} is gone", [root]) from None
+        try:
+            rows = rows_from({name: tensors[name] for name in sorted(tensors, key=lambda name: (name != ABOUT, name))})
+            packed = pack_slice(rows)
+        except UpdateRejectedError as error:
+            raise self._changed(root, str(error)) from None
+        if packed.packed.root != root:
+            raise self._changed(root, "its rows are others")
+        return rows, packed if encryption is NO_ENCRYPTION else pack_slice(rows, encryption)
+
+    def _changed(self, root: Cid, why: str) -> ConfigError:
+        place = self._home / "data" / OWN / file_name(root)
+        return ConfigError(Problem(str(place), f"is not the slice that it was: {why}", "remove it, and start the training again"))
+
+    @contextmanager
+    def _folder(self, *, make: bool = False) -> Iterator[HomeFolder]:
+        with open_data(self._home, make=make) as data, data.subfolder(OWN, make=make) as folder:
+            yield folder
+
+
+def _roots(folder: HomeFolder) -> list[Cid]:
+    return sorted(root for name in _names(folder) if (root := root_in(name)) is not None)
+
+
+def _names(folder: HomeFolder) -> list[str]:
+    with os.scandir(folder.fd) as entries:
+        return [entry.name for entry in itertools.islice(entries, 2 * MOST_SLICES)]
+
+
+def _remove(folder: HomeFolder, roots: Iterable[Cid]) -> None:
+    for root in roots:
+        remove(folder, file_name(root))

@@ -1,0 +1,150 @@
+"""What lies in the pool: `data/pool.json` in a peer's home, replaced as a whole. Whoever reads it sees one state or the next.
+
+    {v: 1, schemas: {key: schema}, slices: [{root, schema: key, rows, bytes, labels, licence, source, providers}], forgotten: [peer]}
+
+Slices stand in the order in which they came. A provider is who has announced a slice; the first is the one from whom it came.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from learnae.content import validators
+from learnae.content.cids import parse_cid
+from learnae.data.about import LICENCE_CHARACTERS, MOST_LABELS, SOURCE_CHARACTERS
+from learnae.data.schema import MOST_ROWS, MOST_SLICE_BYTES, WORD_CHARACTERS, Schema, dump_schema, load_schema
+from learnae.errors import ConfigError, Problem, UpdateRejectedError
+from learnae.identity.home_folder import HomeFolder, open_home
+from learnae.opening import replace_file
+from learnae.records import Cid, PeerId
+
+DATA, POOL, INDEX = "data", "pool", "pool.json"
+MOST_SLICES = 8192
+MOST_PROVIDERS = 16
+MOST_FORGOTTEN = 4096
+MOST_INDEX_BYTES = 8 << 20
+_MOST_SCHEMAS = 64
+_VERSION = 1
+_KEYS = {"root", "schema", "rows", "bytes", "labels", "licence", "source", "providers"}
+
+
+@attrs.frozen(kw_only=True)
+class PooledSlice:
+    """One slice in the pool. `bytes` is the size of its file."""
+
+    root: Cid
+    schema: Schema
+    rows: int
+    bytes: int
+    providers: tuple[PeerId, ...]
+    labels: Mapping[str, int] = attrs.field(factory=dict)
+    licence: str = ""
+    source: str = ""
+
+
+@attrs.frozen
+class PoolIndex:
+    """All slices in the order in which they came, and the peers whose slices are refused."""
+
+    slices: tuple[PooledSlice, ...] = ()
+    forgotten: tuple[PeerId, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(one.bytes for one in self.slices)
+
+    def bytes_by_provider(self) -> Mapping[PeerId, int]:
+        """Each slice counts for the peer from whom it came."""
+        counts = Counter[PeerId]()
+        for one in self.slices:
+            counts[one.providers[0]] += one.bytes
+        return counts
+
+
+@contextmanager
+def open_data(home: Path, *, make: bool = False, looking: bool = False) -> Iterator[HomeFolder]:
+    """The folder `data` of a home. Raises ConfigError, and OSError, which is FileNotFoundError where it is not there."""
+    with ExitStack() as stack:
+        yield stack.enter_context(stack.enter_context(open_home(home, looking=looking)).subfolder(DATA, make=make))
+
+
+def read_index(data: HomeFolder) -> PoolIndex:
+    """An empty one where there is none. Raises ConfigError for one that is damaged or not this user's, and OSError."""
+    try:
+        return _decode(data.read(INDEX, MOST_INDEX_BYTES))
+    except FileNotFoundError:
+        return PoolIndex()
+    except (UpdateRejectedError, ValueError, RecursionError, KeyError, TypeError) as error:
+        message, remedy = f"is damaged: {error}", f"move it away together with the folder {POOL} beside it; slices are fetched again"
+        raise ConfigError(Problem(str(data.path / INDEX), message, remedy)) from None
+
+
+def write_index(data: HomeFolder, index: PoolIndex) -> None:
+    """Replace it; when this returns, it is on the disk. Raises OSError."""
+    replace_file(INDEX, encode_index(index), at=data.fd, durable=True)
+
+
+def mark_of(data: HomeFolder) -> tuple[int, int, int] | None:
+    """Another one after each change; None where there is no index."""
+    try:
+        found = os.stat(INDEX, dir_fd=data.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def encode_index(index: PoolIndex) -> bytes:
+    """As it lies on the disk."""
+    keys: dict[Schema, str] = {}
+    slices = []
+    for one in index.slices:
+        key = keys.setdefault(one.schema, str(len(keys)))
+        fields = {"root": one.root, "schema": key, "rows": one.rows, "bytes": one.bytes, "labels": dict(one.labels)}
+        slices.append({**fields, "licence": one.licence, "source": one.source, "providers": list(one.providers)})
+    schemas = {key: dump_schema(schema) for schema, key in keys.items()}
+    return json.dumps({"v": _VERSION, "schemas": schemas, "slices": slices, "forgotten": list(index.forgotten)}).encode()
+
+
+def fits(index: PoolIndex) -> bool:
+    """Whether a reader would take it."""
+    few = len(index.slices) <= MOST_SLICES and len(index.forgotten) <= MOST_FORGOTTEN
+    return few and len({one.schema for one in index.slices}) <= _MOST_SCHEMAS and len(encode_index(index)) <= MOST_INDEX_BYTES
+
+
+def _decode(data: bytes) -> PoolIndex:
+    value = validators.table(json.loads(data), "the index", 4)
+    if value["v"] != _VERSION:
+        raise ValueError(f"it is of version {value['v']}, and this is Learnae of version {_VERSION}")
+    schemas = {key: load_schema(schema) for key, schema in validators.table(value["schemas"], "schemas", _MOST_SCHEMAS).items()}
+    slices = tuple(_slice(one, schemas) for one in validators.items(value["slices"], "slices", MOST_SLICES))
+    if len({one.root for one in slices}) != len(slices):
+        raise ValueError("a slice stands there twice")
+    forgotten = validators.items(value["forgotten"], "forgotten", MOST_FORGOTTEN)
+    return PoolIndex(slices, tuple(validators.peer(peer, "a peer") for peer in forgotten))
+
+
+def _slice(value: Any, schemas: Mapping[str, Schema]) -> PooledSlice:
+    if type(value) is not dict or value.keys() != _KEYS:
+        raise ValueError("a slice with other keys")
+    labels = validators.table(value["labels"], "labels", MOST_LABELS).items()
+    providers = validators.items(value["providers"], "providers", MOST_PROVIDERS)
+    if not providers:
+        raise ValueError("a slice of nobody")
+    return PooledSlice(
+        root=parse_cid(value["root"]),
+        schema=schemas[value["schema"]],
+        rows=validators.integer(value["rows"], "rows", 1, MOST_ROWS),
+        bytes=validators.integer(value["bytes"], "bytes", 1, 2 * MOST_SLICE_BYTES),
+        labels={validators.text(name, "a label", WORD_CHARACTERS): validators.integer(count, "a count") for name, count in labels},
+        licence=validators.text(value["licence"], "a licence", LICENCE_CHARACTERS),
+        source=validators.text(value["source"], "a source", SOURCE_CHARACTERS),
+        providers=tuple(validators.peer(peer, "a provider") for peer in providers),
+    )

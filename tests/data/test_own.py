@@ -1,0 +1,129 @@
+"""What a peer gives of its own rows: nothing beyond the limit, whole or not at all, and the same each time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learnae.content.encryption import AesSiv
+from learnae.data.own import OwnSlices, rows_to_share
+from learnae.data.schema import schema_of
+from learnae.data.slices import make_slices, open_slice
+from learnae.errors import ConfigError, UnavailableError
+from learnae.records import BLOCK_BYTES, Block, Cid
+from tests.support.slices import fetched, images, one_slice, root_of
+
+KEY = AesSiv(bytes(range(AesSiv.KEY_BYTES)))
+
+
+def test_what_was_put_is_found_and_offered_with_its_root(tmp_path: Path) -> None:
+    made = one_slice(images(), licence="CC0-1.0", source="a camera")
+    (root,) = OwnSlices(tmp_path).replace([made], most_rows=20)
+    assert OwnSlices(tmp_path).roots() == (root,) == (root_of(made),)
+    rows, packed = OwnSlices(tmp_path).load(root)
+    assert (packed.packed.root, packed.announced.rows, rows.about) == (root, 20, made.about)
+    assert open_slice(fetched(packed.packed), packed.announced).about.source == "a camera"
+
+
+def test_in_a_private_swarm_the_same_file_is_offered_sealed(tmp_path: Path) -> None:
+    (root,) = OwnSlices(tmp_path).replace([one_slice(images())], most_rows=20)
+    _, sealed = OwnSlices(tmp_path).load(root, KEY)
+    assert sealed.announced.root == sealed.packed.root != root
+    assert root_of(open_slice(fetched(sealed.packed, KEY))) == root
+    assert all(len(block.data) <= BLOCK_BYTES for block in sealed.packed.blocks if isinstance(block, Block))
+
+
+def test_what_is_not_given_any_more_goes_and_what_stays_is_not_written_again(tmp_path: Path) -> None:
+    own = OwnSlices(tmp_path)
+    first, second, third = (one_slice(images(seed=seed)) for seed in range(3))
+    own.replace([first, second], most_rows=100)
+    before = (tmp_path / "data" / "own" / f"{root_of(second)}.safetensors").stat().st_ino
+    own.replace([second, third], most_rows=100)
+    assert set(own.roots()) == {root_of(second), root_of(third)}
+    assert (tmp_path / "data" / "own" / f"{root_of(second)}.safetensors").stat().st_ino == before
+
+
+def test_more_rows_than_the_limit_are_refused_and_nothing_is_added(tmp_path: Path) -> None:
+    own = OwnSlices(tmp_path)
+    own.replace([one_slice(images(seed=7))], most_rows=20)
+    with pytest.raises(ConfigError, match="more than 39 rows"):
+        own.replace((one_slice(images(seed=seed)) for seed in range(2)), most_rows=39)
+    assert own.roots() == (root_of(one_slice(images(seed=7))),)
+
+
+def test_no_slice_appears_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Cid, ...]] = []
+    sync = os.fsync
+
+    def look(descriptor: int) -> None:
+        seen.append(OwnSlices(tmp_path).roots())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    (root,) = OwnSlices(tmp_path).replace([one_slice(images())], most_rows=20)
+    assert seen == [(), (root,)]
+
+
+def test_who_gives_nothing_any_more_leaves_nothing(tmp_path: Path) -> None:
+    own = OwnSlices(tmp_path)
+    own.clear()
+    (root,) = own.replace([one_slice(images())], most_rows=20)
+    (tmp_path / "data" / "own" / f"{root}.safetensors.new").write_bytes(b"half")
+    own.clear()
+    assert own.roots() == () and list((tmp_path / "data" / "own").iterdir()) == []
+    with pytest.raises(UnavailableError):
+        own.load(root)
+
+
+def test_a_file_that_was_changed_is_not_offered(tmp_path: Path) -> None:
+    own = OwnSlices(tmp_path)
+    (root,) = own.replace([one_slice(images())], most_rows=20)
+    file = tmp_path / "data" / "own" / f"{root}.safetensors"
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), whole[8:], b"", b"\xff" * 100, whole.replace(b'"F32"', b'"I32"')):
+        file.write_bytes(damaged)
+        with pytest.raises(ConfigError):
+            own.load(root)
+
+
+def test_a_pipe_or_a_link_in_its_place_is_not_opened(tmp_path: Path) -> None:
+    own = OwnSlices(tmp_path)
+    (root,) = own.replace([one_slice(images())], most_rows=20)
+    file = tmp_path / "data" / "own" / f"{root}.safetensors"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError):
+        own.load(root)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ConfigError):
+        own.load(root)
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"),
+    [
+        ({}, 0),
+        ({"most_rows": 30}, 30),
+        ({"fraction": 0.05}, 5),
+        ({"most_rows": 3, "fraction": 0.05}, 3),
+        ({"most_rows": 1000}, 100),
+        ({"fraction": 0.0}, 0),
+    ],
+)
+def test_no_more_rows_are_chosen_than_the_limits_allow(limits: dict[str, float], count: int) -> None:
+    chosen = rows_to_share(100, **limits)  # type: ignore[arg-type]
+    assert len(set(chosen.tolist())) == count == len(chosen) and chosen.tolist() == sorted(chosen.tolist())
+
+
+def test_a_peer_that_starts_again_gives_the_same_rows(tmp_path: Path) -> None:
+    rows = images(200)
+    schema = schema_of(rows, "y")
+    for _ in range(2):
+        chosen = rows_to_share(200, fraction=0.1, seed=3)
+        OwnSlices(tmp_path).replace(make_slices({name: array[chosen] for name, array in rows.items()}, schema), most_rows=20)
+    assert len(OwnSlices(tmp_path).roots()) == 1
+    assert not np.array_equal(chosen, rows_to_share(200, fraction=0.1, seed=4))
