@@ -10,13 +10,19 @@ from typing import Any
 import attrs
 import trio
 
-from learnae.testing.context import make_context
+from learnae.testing.context import make_context, peer_named
+from learnae_libp2p.addresses import name_of
 from learnae_libp2p.host import Libp2pHost
 from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 NEEDS_LIBP2P = "needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean"
+
+
+def stranger() -> str:
+    """What libp2p would call a peer that no test starts."""
+    return name_of(peer_named("a stranger"))
 
 
 @attrs.frozen(eq=False)

@@ -25,7 +25,7 @@ from multiaddr import Multiaddr
 
 from learnae import Context, UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
-from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard
+from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.sockets import (
@@ -272,8 +272,15 @@ class RunningHost:
             await self.network.close_peer(ID.from_string(peer))
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
-        """Raises what the library raises."""
-        return await self.host.new_stream(ID.from_string(peer), [protocol])
+        """Raises what the library raises. Cancelled, it returns at once.
+
+        The library cannot be cancelled there: it resets what it has begun, and waits without end where the buffer of the connection is
+        full. So that runs in a task of the host, which ends with its connection.
+        """
+        assert self._nursery is not None, "the host is open"
+        opening = Opening()
+        self._nursery.start_soon(opening.run, self.host, ID.from_string(peer), protocol)
+        return await opening.result()
 
     def bound(self) -> list[str]:
         """Where it listens, with the ports that it got."""
@@ -313,6 +320,41 @@ class RunningHost:
             for listener in listeners:
                 await listener.close()
             await self.network.close()
+
+
+class Opening:
+    """A stream that is opened in a task of its own."""
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+        self._scope = trio.CancelScope()
+        self._abandoned = False
+        self._stream: Any = None
+        self._failure: Exception | None = None
+
+    async def run(self, host: BasicHost, peer: ID, protocol: str) -> None:
+        with self._scope:
+            try:
+                self._stream = await host.new_stream(peer, [protocol])
+            except Exception as error:  # raised where the stream is waited for
+                self._failure = error
+            finally:
+                self._over.set()
+        if self._abandoned and self._stream is not None:
+            await reset(self._stream)
+
+    async def result(self) -> Any:
+        try:
+            await self._over.wait()
+        except trio.Cancelled:
+            self._abandoned = True
+            self._scope.cancel()
+            raise
+        if self._failure is not None:
+            raise self._failure
+        if self._stream is None:
+            raise UnavailableError("the host has ended meanwhile")
+        return self._stream
 
 
 class Changes(INotifee):  # type: ignore[misc]  # libp2p is not followed by mypy

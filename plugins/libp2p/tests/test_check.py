@@ -16,11 +16,11 @@ from learnae_libp2p.announcer import GossipsubAnnouncer
 from learnae_libp2p.check import PEER_SECONDS
 from learnae_libp2p.options import GossipsubOptions
 from learnae_libp2p.storage import Libp2pStorage, Libp2pStorageOptions
-from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, OpenPeer, in_trio
+from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, OpenPeer, in_trio, stranger
 
 pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
 
-STRANGER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
+STRANGER = stranger()
 
 
 async def lines(folder: Path, *peers: str, listen: tuple[str, ...] = LOOPBACK, mdns: bool = True) -> Sequence[str]:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("libp2p", reason="needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev")
 
 from learnae.lowlevel import cid_bytes
-from plugins.libp2p.tests.support.hostile_peer import BEHAVIOURS
+from plugins.libp2p.tests.support.hostile_peer import REAL
 from plugins.libp2p.tests.support.peer_processes import PeerProcess, network_of_peers
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("networks")]
@@ -22,7 +22,7 @@ def memory_of(peer: PeerProcess) -> int:
     return int(psutil.Process(peer.running.pid).memory_info().rss)
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("behaviour", REAL)
 async def test_honest_peers_hear_each_other_and_fetch_beside_a_hostile_one(tmp_path: Path, behaviour: str) -> None:
     async with network_of_peers(tmp_path) as swarm:
         one, two = await swarm.open("one", "two")
@@ -32,7 +32,7 @@ async def test_honest_peers_hear_each_other_and_fetch_beside_a_hostile_one(tmp_p
         await swarm.start(evil, knowing=[one, two])
         await one.meets(evil)
         await two.meets(evil)
-        if behaviour == "deaf":
+        if behaviour == "silent":
             evil.order("ask", peer=one.id, cids=[cid_bytes(cid).hex() for cid in update.cids])
             await evil.until(lambda: ("asks", "") in evil.told)
         elif behaviour == "floods":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
-from tests.support.libp2p_peers import NEEDS_LIBP2P, OpenPeer, in_trio
+from tests.support.libp2p_peers import NEEDS_LIBP2P, OpenPeer, in_trio, stranger
 
 pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
 
-STRANGER = "12D3KooWRdFFg3yTbTsDq5Z1yCvCWbqznEFro9jeVivo7rkayJ4D"
+from learnae_libp2p.sockets import CountedSocket
+
+STRANGER = stranger()
 
 
 async def echo(stream: Stream) -> None:
@@ -88,6 +92,37 @@ def test_nobody_is_reached_where_somebody_else_answers_or_nobody(open_peer: Open
                 await a.transport.open_stream(b.transport.peer, "/nobody serves this/1")
 
     in_trio(test)
+
+
+def test_an_opening_that_a_full_buffer_holds_up_can_be_cancelled_and_ends_with_its_connection(
+    open_peer: OpenPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library resets what it has begun to open, and cannot be cancelled meanwhile."""
+
+    async def test() -> None:
+        async with open_peer("a") as a, open_peer("b") as b:
+            b.transport.serve("/echo/1", echo)
+            await a.meets(b)
+            asking, full = trio.Event(), trio.Event()
+
+            async def asked(stream: Any, data: bytes) -> None:
+                """The first bytes go, and then none: as if nobody read at the other end."""
+                if full.is_set():
+                    await trio.sleep_forever()
+                await write(stream, data)
+                asking.set()
+                full.set()
+
+            write = CountedSocket.write
+            monkeypatch.setattr(CountedSocket, "write", asked)
+            with trio.move_on_after(0.5) as limit:
+                await a.transport.open_stream(b.transport.peer, "/echo/1")
+            assert asking.is_set() and limit.cancelled_caught
+            await a.transport.disconnect(b.transport.peer)
+            monkeypatch.setattr(CountedSocket, "write", write)
+            await a.until(lambda: not a.transport.connections())
+
+    in_trio(test, seconds=20.0)
 
 
 def test_of_several_addresses_one_that_answers_is_enough(open_peer: OpenPeer) -> None:

@@ -52,10 +52,7 @@ class Heartbeats:
             self.rtts.pop(peer, None)
 
     async def _beat(self, peer: str) -> None:
-        with trio.move_on_after(ANSWER_SECONDS) as opening:
-            stream = await self._opened(peer)
-        if opening.cancelled_caught:
-            raise FrozenError
+        stream = await self._open(peer)
         try:
             while True:
                 begin = trio.current_time()
@@ -64,6 +61,31 @@ class Heartbeats:
                 await trio.sleep(BEAT_SECONDS)
         finally:
             await stream.reset()
+
+    async def _open(self, peer: str) -> Stream:
+        """Raises FrozenError for a peer that answers nothing, UnreachableError for one that does not speak this."""
+        found: list[Stream | UnreachableError] = []
+        late = False
+
+        async def look() -> None:
+            try:
+                found.append(await self._opened(peer))
+            except UnreachableError as error:
+                found.append(error)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await trio.sleep(ANSWER_SECONDS)
+            late = True
+            # Before it is cancelled: what is stuck in a full buffer may not hear of that, and ends with its connection.
+            await self.transport.disconnect(peer)
+            nursery.cancel_scope.cancel()
+        if late or not found:
+            raise FrozenError
+        if isinstance(found[0], UnreachableError):
+            raise found[0]
+        return found[0]
 
     async def _opened(self, peer: str) -> Stream:
         """Tried again for as long as nothing is answered. Raises UnreachableError for a peer that does not speak this."""

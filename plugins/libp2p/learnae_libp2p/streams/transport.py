@@ -152,7 +152,10 @@ class Transport(Protocol):
         ...
 
     async def open_stream(self, peer: str, protocol: str) -> Stream:
-        """A new stream over the open connection; it dials nobody. Raises UnreachableError, SilentError where nothing is answered."""
+        """A new stream over the open connection; it dials nobody. Raises UnreachableError, SilentError where nothing is answered.
+
+        Cancelled, it returns at once.
+        """
         ...
 
     def serve(self, protocol: str, handler: Handler) -> None:

@@ -2,107 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from learnae.lowlevel import BLOCK_BYTES
-from learnae_libp2p.streams.frames import (
-    CID_BYTES,
-    HEADER,
-    Absence,
-    FrameKind,
-    FrameReader,
-    block_header,
-    cids_in,
-    frame,
-)
-from learnae_libp2p.streams.transport import Stream
+from plugins.libp2p.tests.support.hostile_behaviours import BEHAVIOURS, Behave
 from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm, odd_holder
 
-Behave = Callable[[Stream, FrameReader], Awaitable[None]]
 
-
-async def wanted_by(reader: FrameReader) -> list[bytes]:
-    """The CIDs of the next question for blocks; says that it has everything to whoever asks."""
-    while (header := await reader.header()) is not None:
-        body = await reader.body(header[1])
-        if header[0] == FrameKind.WANT:
-            return list(cids_in(body))
-    return []
-
-
-async def silent(stream: Stream, reader: FrameReader) -> None:
-    await trio.sleep_forever()
-
-
-async def reads_and_says_nothing(stream: Stream, reader: FrameReader) -> None:
-    while await wanted_by(reader):
-        pass
-
-
-async def drips(stream: Stream, reader: FrameReader) -> None:
-    """A byte a second of each block that it is asked for."""
-    for cid in await wanted_by(reader):
-        await stream.send_all(block_header(cid, 100_000))
-        for _ in range(100_000):
-            await trio.sleep(1.0)
-            await stream.send_all(b"x")
-
-
-async def lies(stream: Stream, reader: FrameReader) -> None:
-    while cids := await wanted_by(reader):
-        for cid in cids:
-            await stream.send_all(block_header(cid, 1000) + b"x" * 1000)
-
-
-async def floods(stream: Stream, reader: FrameReader) -> None:
-    """With blocks that nobody has asked for."""
-    number = 0
-    while True:
-        number += 1
-        await stream.send_all(block_header(number.to_bytes(CID_BYTES, "big"), 100_000) + bytes(100_000))
-
-
-async def offers_a_million(stream: Stream, reader: FrameReader) -> None:
-    number = 0
-    while True:
-        number += 1
-        await stream.send_all(frame(FrameKind.ABSENT, bytes([Absence.UNKNOWN]), *[number.to_bytes(CID_BYTES, "big")] * 1000))
-
-
-async def answers_what_was_not_asked(stream: Stream, reader: FrameReader) -> None:
-    while True:
-        await stream.send_all(frame(FrameKind.HAS, b"1234", b"\xff" * 1000))
-
-
-async def says_that_a_frame_is_endless(stream: Stream, reader: FrameReader) -> None:
-    await stream.send_all(HEADER.pack(FrameKind.BLOCK, 0xFFFFFFFF))
-    await trio.sleep_forever()
-
-
-async def sends_garbage(stream: Stream, reader: FrameReader) -> None:
-    await stream.send_all(b"\xa5" * 5000)
-    await trio.sleep_forever()
-
-
-async def sends_half_a_block(stream: Stream, reader: FrameReader) -> None:
-    for cid in await wanted_by(reader):
-        await stream.send_all(block_header(cid, BLOCK_BYTES) + bytes(1000))
-        return
-
-
-async def closes_at_once(stream: Stream, reader: FrameReader) -> None:
-    return
-
-
-EVIL = [silent, reads_and_says_nothing, drips, lies, floods, offers_a_million, answers_what_was_not_asked]
-EVIL += [says_that_a_frame_is_endless, sends_garbage, sends_half_a_block, closes_at_once]
-
-
-@pytest.mark.parametrize("behave", EVIL, ids=lambda behave: behave.__name__)
+@pytest.mark.parametrize("behave", BEHAVIOURS.values(), ids=BEHAVIOURS)
 @pytest.mark.parametrize("count", [1, 40])
 def test_what_an_honest_peer_has_as_well_comes_soon(tmp_path: Path, behave: Behave, count: int) -> None:
     async def main(swarm: StreamSwarm) -> float:
@@ -117,7 +26,7 @@ def test_what_an_honest_peer_has_as_well_comes_soon(tmp_path: Path, behave: Beha
     assert in_swarm(tmp_path, main, bytes_per_second=1_000_000) < 15.0
 
 
-@pytest.mark.parametrize("behave", EVIL, ids=lambda behave: behave.__name__)
+@pytest.mark.parametrize("behave", BEHAVIOURS.values(), ids=BEHAVIOURS)
 def test_whoever_is_asked_alone_has_a_bounded_time_and_the_second_fetch_is_over_soon(tmp_path: Path, behave: Behave) -> None:
     async def main(swarm: StreamSwarm) -> list[float]:
         asker, wanted = await swarm.add("peer0"), blocks(20)
@@ -137,7 +46,7 @@ def test_whoever_is_asked_alone_has_a_bounded_time_and_the_second_fetch_is_over_
 def test_a_wrong_block_is_never_delivered_nor_kept_and_its_sender_is_not_asked_for_a_while(tmp_path: Path) -> None:
     async def main(swarm: StreamSwarm) -> None:
         asker, wanted = await swarm.add("peer0"), blocks(20)
-        liar = odd_holder(swarm, "peer9", lies)
+        liar = odd_holder(swarm, "peer9", BEHAVIOURS["lies"])
         for _ in range(3):
             assert await asker.lacking(wanted, "peer9") == {block.cid for block in wanted}
         assert not any(asker.store.has(block.cid) for block in wanted)
@@ -183,7 +92,7 @@ def test_many_dripping_peers_do_not_keep_an_honest_one_from_being_found(tmp_path
         asker, honest, wanted = await swarm.add("peer0"), await swarm.add("peer1"), blocks(60)
         await honest.put(wanted)
         for number in range(20, 32):
-            odd_holder(swarm, f"peer{number}", drips)
+            odd_holder(swarm, f"peer{number}", BEHAVIOURS["drips"])
         begin = trio.current_time()
         found = await asker.fetch(wanted, "peer20", "peer21", "peer22")
         assert len(found) == len(wanted)

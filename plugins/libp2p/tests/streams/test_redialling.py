@@ -16,7 +16,7 @@ import trio
 from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.dialling import ADDRESS_SECONDS, STAGGER_SECONDS, Dialler
-from learnae_libp2p.streams.heartbeats import ANSWER_SECONDS, BEAT_SECONDS, HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.heartbeats import ANSWER_SECONDS, BEAT_SECONDS, HEARTBEAT_PROTOCOL, LEAST_SECONDS, Heartbeats
 from learnae_libp2p.streams.redialling import DIALLED_AT_ONCE, LIMIT_SECONDS, NAMED_LIMIT_SECONDS, Redialler
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
@@ -171,6 +171,34 @@ def test_a_peer_that_has_frozen_before_the_first_heartbeat_is_let_go_as_well(tmp
         world.start(a)
         await trio.sleep(ANSWER_SECONDS + 1.0)
         assert a.connected() == set()
+
+    in_world(tmp_path, main)
+
+
+@pytest.mark.parametrize("after", [0.0, 100.0], ids=["before the first heartbeat", "between heartbeats"])
+def test_a_peer_to_which_no_stream_can_be_opened_and_nothing_be_cancelled_is_let_go(tmp_path: Path, after: float) -> None:
+    def freeze(world: World) -> None:
+        world.network.stuck.add("b")
+        world.network.frozen.add("b")
+
+    async def main(world: World) -> None:
+        world.peer("b")  # which has no heartbeats of its own: a frozen one does nothing
+        a = world.peer("a", named={"b": ["b"]})
+        world.network.join("a", "b")
+        if not after:
+            freeze(world)
+        world.start(a)
+        await trio.sleep(after)
+        freeze(world)
+        for stream in a.transport.links["b"].streams:  # then a new one is wanted
+            await stream.reset()
+        await trio.sleep(LEAST_SECONDS + BEAT_SECONDS + ANSWER_SECONDS + 1.0)
+        assert a.connected() == set()
+        assert not a.heartbeats.rtts
+        world.network.stuck.clear()
+        world.network.thaw("b")
+        await trio.sleep(1.5 * NAMED_LIMIT_SECONDS)
+        assert a.connected() == {"b"} and a.heartbeats.rtts.keys() == {"b"}
 
     in_world(tmp_path, main)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,49 +19,14 @@ from learnae.testing.context import SharedResources, make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
 from learnae_libp2p.messages import topic_of
 from learnae_libp2p.options import GossipsubOptions
-from learnae_libp2p.streams.frames import CID_BYTES, FrameKind, FrameReader, block_header, cids_in, frame
+from learnae_libp2p.streams.frames import FrameKind, FrameReader, frame
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
+from plugins.libp2p.tests.support.hostile_behaviours import BEHAVIOURS, Behave
 from plugins.libp2p.tests.support.lone_peer import orders, tell
 
-Behave = Callable[[Stream, FrameReader], Awaitable[None]]
 AGAIN_SECONDS = 0.2
-OFFERED = 1000
-
-
-async def wanted_by(reader: FrameReader) -> list[bytes]:
-    """The CIDs of the next question for blocks."""
-    while (header := await reader.header()) is not None:
-        body = await reader.body(header[1])
-        if header[0] == FrameKind.WANT:
-            return list(cids_in(body))
-    return []
-
-
-async def drips(stream: Stream, reader: FrameReader) -> None:
-    """A byte a second."""
-    for cid in await wanted_by(reader):
-        await stream.send_all(block_header(cid, 100_000))
-        while True:
-            await trio.sleep(1.0)
-            await stream.send_all(b"x")
-
-
-async def lies(stream: Stream, reader: FrameReader) -> None:
-    while cids := await wanted_by(reader):
-        for cid in cids:
-            await stream.send_all(block_header(cid, 1000) + b"x" * 1000)
-
-
-async def floods(stream: Stream, reader: FrameReader) -> None:
-    """With blocks that nobody has asked for."""
-    while True:
-        await stream.send_all(block_header(secrets.token_bytes(CID_BYTES), 100_000) + bytes(100_000))
-
-
-async def reads_nothing(stream: Stream, reader: FrameReader) -> None:
-    await trio.sleep_forever()
 
 
 async def asks_and_reads_nothing(stream: Stream, cids: list[bytes]) -> None:
@@ -71,7 +35,8 @@ async def asks_and_reads_nothing(stream: Stream, cids: list[bytes]) -> None:
     await trio.sleep_forever()
 
 
-BEHAVIOURS: dict[str, Behave] = {"drips": drips, "lies": lies, "floods": floods, "deaf": reads_nothing}
+REAL = ("drips", "lies", "floods", "silent")
+"""Of all behaviours those that a real host has too: the others cost the same there, and are tested in virtual time."""
 
 
 class Hostile:

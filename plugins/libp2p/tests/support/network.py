@@ -137,6 +137,7 @@ class FakeNetwork:
     bytes_per_second: float = math.inf  # of each stream
     transports: dict[str, FakeTransport] = attrs.field(factory=dict)
     frozen: set[str] = attrs.field(factory=set)
+    stuck: set[str] = attrs.field(factory=set)  # to these no stream can be opened, and whoever tries cannot even be cancelled
     slow: dict[str, float] = attrs.field(factory=dict)  # what this peer sends a second
     apart: Callable[[str, str], bool] = lambda one, other: False
     answers: dict[str, tuple[str, float]] = attrs.field(factory=dict)  # by address: which peer, after how many seconds
@@ -173,6 +174,7 @@ class FakeNetwork:
         """The connection of these two is lost, and both notice."""
         for peer, at in ((one, other), (other, one)):
             if at in self.transports and (link := self.transports[at].links.pop(peer, None)):
+                link.lost.set()
                 for stream in link.streams:
                     stream.incoming.break_off()
                     stream.outgoing.break_off()
@@ -209,6 +211,7 @@ class Link:
     streams: list[FakeStream] = attrs.field(factory=list)
     circuit: Circuit | None = None
     punched: bool = False
+    lost: trio.Event = attrs.field(factory=trio.Event)
 
 
 @attrs.define(eq=False)
@@ -328,6 +331,10 @@ class FakeTransport:
                 await trio.sleep(0.01)  # may be there a moment before the other
         if peer not in self.links or other is None or self.peer not in other.links or protocol not in other.handlers:
             raise UnreachableError(f"no {protocol} at {peer}")
+        if peer in self.network.stuck:
+            with trio.CancelScope(shield=True):
+                await self.links[peer].lost.wait()
+            raise UnreachableError(f"{peer} is gone")
         if peer in self.network.frozen:
             await trio.sleep(OPEN_SECONDS)
             raise SilentError(f"{peer} does not answer")
