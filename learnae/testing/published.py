@@ -12,7 +12,7 @@ import trio
 
 from learnae.content.cids import raw_cid
 from learnae.content.roots import Root, encode_parts, encode_root
-from learnae.errors import UnavailableError
+from learnae.errors import Problem, UnavailableError
 from learnae.plugins.calls import ungrouped
 from learnae.records import Block, Cid
 from learnae.strategies import Context, Service, Storage
@@ -99,12 +99,12 @@ OpenStorage = Callable[[str], Storage]
 
 
 async def checked(service: Service) -> None:
-    """Where all is well a check is over in time, and says so in short lines."""
+    """A check is over in time, and says what is well, or may be, in short lines."""
     with trio.fail_after(CHECK_SECONDS):
         lines = await service.check()
     assert isinstance(lines, list | tuple)
-    assert {type(line) for line in lines} <= {str}
-    assert all(0 < len(line) <= LINE_CHARACTERS and "\n" not in line for line in lines)
+    assert {type(line) for line in lines} <= {str, Problem}
+    assert all(0 < len(str(line)) <= LINE_CHARACTERS and "\n" not in str(line) for line in lines)
 
 
 async def checked_before_the_first_run(service: Service) -> None:

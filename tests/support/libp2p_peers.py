@@ -64,7 +64,7 @@ def peers_in(folder: Path) -> OpenPeer:
     async def opened(name: str, options: HostOptions | None = None) -> AsyncIterator[Peer]:
         context = make_context(folder / name, peer=name)
         host = context.share(Libp2pHost)
-        host.configure(options or HostOptions(listen=LOOPBACK), context)
+        host.configure(options or HostOptions(listen=LOOPBACK), context, "storage")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.serve)
             await host.ready()

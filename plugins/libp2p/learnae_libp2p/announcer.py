@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import attrs
 import trio
 
-from learnae import Announcer, Context, Heard, PeerConnection, UnavailableError
+from learnae import Announcer, Context, Heard, PeerConnection, Problem, UnavailableError
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
 from learnae_libp2p.check import HostCheck
 from learnae_libp2p.connecting import Connecting, first_connection
@@ -64,7 +64,7 @@ class GossipsubAnnouncer(Announcer):
     def __init__(self, options: GossipsubOptions, context: Context) -> None:
         super().__init__(options, context)
         self.host = context.share(Libp2pHost)
-        self.host.configure(options, context)
+        self.host.configure(options, context, "announcer")
         self.transport = Libp2pTransport(self.host)
         self.connecting = context.share(Connecting)
         self.kept = KeptMessages(context.clock)
@@ -91,7 +91,7 @@ class GossipsubAnnouncer(Announcer):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self.context.share(HostCheck).check("announcer", self.host, self.context)
 
     def connections(self) -> Sequence[PeerConnection]:

@@ -28,8 +28,10 @@ class HostCheck:
     def __init__(self) -> None:
         self._done = False
 
-    async def check(self, table: str, host: Libp2pHost, context: Context) -> Sequence[str]:
-        """A line for each thing that is fine. `table` is the one of the file that asks. Raises ConfigError for all that is not."""
+    async def check(self, table: str, host: Libp2pHost, context: Context) -> Sequence[str | Problem]:
+        """A line for each thing that is fine, a Problem for what may be. `table` is the one of the file that asks; what is told names
+        the one that has the key. Raises ConfigError for all that is not fine.
+        """
         if self._done:
             return ()
         self._done = True
@@ -38,13 +40,14 @@ class HostCheck:
         except ImportError as error:
             raise ConfigError(Problem(f"{table}.use", f"libp2p is installed, and cannot be used: {error}"[:300], INSTALL)) from error
         problems: list[Problem] = []
-        lines = [f"libp2p {probing.VERSION}"]
+        listen, peers = (f"{host.tables.get(key, table)}.{key}" for key in ("listen", "peers"))
+        lines: list[str | Problem] = [f"libp2p {probing.VERSION}"]
         if host.running is None:  # else the ports are its own
-            lines += await context.in_thread(_listening, host.options.listen, f"{table}.listen", probing, problems)
-        lines += await _peers(host.options.peers, f"{table}.peers", probing.Probe(), problems)
+            lines += await context.in_thread(_listening, host.options.listen, listen, probing, problems)
+        lines += await _peers(host.options.peers, peers, probing.Probe(), problems)
         if not host.options.peers and not host.options.mdns:
             message = "nobody is named, and nobody is looked for: others must name this peer, or it stays alone"
-            lines.append(f"{table}.peers: {message}")
+            lines.append(Problem(peers, message, f"name one of them, or leave {host.tables.get('mdns', table)}.mdns out"))
         if problems:
             raise ConfigError(problems)
         return lines
@@ -62,7 +65,7 @@ def _listening(listen: Sequence[str], key: str, probing: Any, problems: list[Pro
         places = [one.place for one in probing.reachable(address)]
         shown = ", ".join(places[:MOST_SHOWN]) + (f" and {len(places) - MOST_SHOWN} more" if len(places) > MOST_SHOWN else "")
         if address.port:
-            lines.append(f"{address} is free, and others dial {shown}")
+            lines.append(f"{address} is free, and others dial {shown}; `learnae run` tells the whole address")
         else:
             lines.append(f"any free port of {shown.replace('/tcp/0', '')}; with one of its own it is found again after a restart")
     return lines
@@ -79,8 +82,8 @@ def _remedy(address: Address, error: UnavailableError) -> str:
     return "write another address"
 
 
-async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Problem]) -> list[str]:
-    """Who of those answers. It is a problem where somebody else does, or nobody at all."""
+async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Problem]) -> list[str | Problem]:
+    """Who of those answers. A problem where somebody else does, a warning where nobody does: the first of two is started alone."""
     addresses: dict[str, list[Address]] = {}
     for address in map(parse_address, named):
         if address.peer is not None:
@@ -96,13 +99,14 @@ async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Prob
         for peer in addresses:
             nursery.start_soon(ask, peer)
     missing = {peer: why for peer, why in found.items() if why is not None}
-    if addresses and len(missing) == len(addresses) and not problems:
-        told = "; ".join(why for why in list(missing.values())[:MOST_SHOWN])
-        message = f"none of {len(addresses)} answers: {told}"[:400]
-        problems.append(Problem(key, message, "start one of them, let its port through its firewall, or write where it listens now"))
     here = [f"{peer} answers" for peer in addresses if found[peer] is None]
     away = [f"{peer} does not answer now: {why}"[:300] for peer, why in missing.items()]
-    return (here + away)[:MOST_LINES]
+    lines: list[str | Problem] = []
+    lines += (here + away)[:MOST_LINES]
+    if addresses and len(missing) == len(addresses) and not problems:
+        message = f"none of {len(addresses)} answers now: that is fine for the first peer that is started"
+        lines.append(Problem(key, message, "else start one of them, let its port through its firewall, or write where it listens now"))
+    return lines
 
 
 async def _why_not(probe: Any, peer: str, addresses: Sequence[Address], key: str, problems: list[Problem]) -> str | None:

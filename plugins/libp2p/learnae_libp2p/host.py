@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 import trio
 
 from learnae import ConfigError, Context, Problem, UnavailableError
@@ -32,6 +33,7 @@ class Libp2pHost:
 
     def __init__(self) -> None:
         self.options = HostOptions()
+        self.tables: dict[str, str] = {}  # by key: the table of the file that says it
         self.context: Context | None = None
         self.running: RunningHost | None = None
         self.times_built = 0
@@ -49,11 +51,13 @@ class Libp2pHost:
         """What libp2p calls this peer. Known once the host has run."""
         return self._name
 
-    def configure(self, options: HostOptions, context: Context) -> None:
-        """Raises ConfigError for keys that differ, and where libp2p is not installed."""
+    def configure(self, options: HostOptions, context: Context, table: str) -> None:
+        """`table` is where they stand in the file. Raises ConfigError for keys that differ, and where libp2p is not installed."""
         if importlib.util.find_spec("libp2p") is None:
             raise ConfigError(Problem("use", "needs libp2p, which is not installed", INSTALL))
         self.options = agreed(self.options, options)
+        said = (field.name for field in attrs.fields(HostOptions) if getattr(options, field.name) != field.default)
+        self.tables |= {key: table for key in said if key not in self.tables}
         self.context = self.context or context
 
     async def serve(self) -> None:

@@ -12,7 +12,7 @@ import attrs
 import trio
 from attrs.validators import ge
 
-from learnae import Block, Cid, Context, PeerConnection, Storage, UnavailableError
+from learnae import Block, Cid, Context, PeerConnection, Problem, Storage, UnavailableError
 from learnae.lowlevel import HINT_CHARACTERS, MEGABYTE, option
 from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.check import HostCheck
@@ -81,7 +81,7 @@ class Libp2pStorage(Storage):
             existing_only=context.existing_only,
         )
         self.host = context.share(Libp2pHost)
-        self.host.configure(options, context)
+        self.host.configure(options, context, "storage")
         self.transport = Libp2pTransport(self.host)
         self.active = context.share(ActiveServers)
         self.connecting = context.share(Connecting)
@@ -104,7 +104,7 @@ class Libp2pStorage(Storage):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def check(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str | Problem]:
         return await self.context.share(HostCheck).check("storage", self.host, self.context)
 
     async def put(self, root: Cid, blocks: Iterable[Block]) -> None:

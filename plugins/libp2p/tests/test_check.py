@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from learnae import ConfigError
+from learnae import ConfigError, Problem
 from learnae.testing.context import make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
 from learnae_libp2p.check import PEER_SECONDS
@@ -23,19 +23,31 @@ pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
 STRANGER = stranger()
 
 
-async def lines(folder: Path, *peers: str, listen: tuple[str, ...] = LOOPBACK, mdns: bool = True) -> Sequence[str]:
+async def found(folder: Path, *peers: str, listen: tuple[str, ...] = LOOPBACK, mdns: bool = True) -> Sequence[str | Problem]:
     """Raises ConfigError."""
     context = make_context(folder / "checked", peer="checked")
     return await GossipsubAnnouncer(GossipsubOptions(listen=listen, peers=peers, mdns=mdns), context).check()
+
+
+async def lines(folder: Path, *peers: str, listen: tuple[str, ...] = LOOPBACK) -> Sequence[str]:
+    """What is fine."""
+    return [line for line in await found(folder, *peers, listen=listen) if isinstance(line, str)]
+
+
+async def warning(folder: Path, *peers: str, mdns: bool = True) -> Problem:
+    """The only one."""
+    (only,) = [line for line in await found(folder, *peers, mdns=mdns) if isinstance(line, Problem)]
+    assert only.suggestion
+    return only
 
 
 async def problem(folder: Path, *peers: str, listen: tuple[str, ...] = LOOPBACK) -> tuple[str, str]:
     """What is wrong, and the remedy."""
     with pytest.raises(ConfigError) as caught:
         await lines(folder, *peers, listen=listen)
-    (found,) = caught.value.problems
-    assert found.suggestion
-    return str(found), found.suggestion
+    (only,) = caught.value.problems
+    assert only.suggestion
+    return str(only), only.suggestion
 
 
 def test_a_port_that_is_taken_is_named_and_one_that_is_free(tmp_path: Path) -> None:
@@ -64,12 +76,35 @@ def test_a_named_peer_that_answers_is_said_to_and_one_that_does_not(tmp_path: Pa
         async with open_peer("b") as b:
             (address,) = b.transport.local_addresses()
             away = f"/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}"
-            found = await lines(tmp_path, address, away)
-            assert [line for line in found if b.transport.peer in line and "does not" not in line]
-            assert [line for line in found if STRANGER in line and "does not answer" in line]
+            told = await found(tmp_path, address, away)
+            assert not [line for line in told if isinstance(line, Problem)]
+            assert [line for line in map(str, told) if b.transport.peer in line and "does not" not in line]
+            assert [line for line in map(str, told) if STRANGER in line and "does not answer" in line]
             assert not b.transport.connections(), "it was only looked whether it is there"
-        said, _ = await problem(tmp_path, address, away)
-        assert said.startswith("announcer.peers")
+        assert (await warning(tmp_path, address, away)).key == "announcer.peers"
+
+    in_trio(test)
+
+
+def test_that_nobody_answers_keeps_the_first_of_two_peers_from_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        said = await warning(tmp_path, f"/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}")
+        assert "none of 1" in said.message and "first" in said.message
+
+    in_trio(test)
+
+
+@pytest.mark.parametrize("table", ["storage", "announcer"])
+def test_what_is_wrong_names_the_table_in_which_it_is_written(tmp_path: Path, table: str) -> None:
+    async def test() -> None:
+        context = make_context(tmp_path / "a", peer="a")
+        peers, place = (f"/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}",), ("/ip4/192.0.2.1/tcp/4101",)
+        said: dict[str, tuple[str, ...]] = {"listen": place, "peers": peers}
+        announcer = GossipsubAnnouncer(GossipsubOptions(**(said if table == "announcer" else {})), context)
+        Libp2pStorage(Libp2pStorageOptions(**(said if table == "storage" else {})), context)
+        with pytest.raises(ConfigError) as caught:
+            await announcer.check()
+        assert [problem.key for problem in caught.value.problems] == [f"{table}.listen"]
 
     in_trio(test)
 
@@ -89,8 +124,8 @@ def test_who_accepts_and_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
         with closing(socket.socket()) as mute:
             mute.bind(("127.0.0.1", 0))
             mute.listen()
-            said, _ = await problem(tmp_path, f"/ip4/127.0.0.1/tcp/{mute.getsockname()[1]}/p2p/{STRANGER}")
-            assert "none of 1" in said
+            said = await warning(tmp_path, f"/ip4/127.0.0.1/tcp/{mute.getsockname()[1]}/p2p/{STRANGER}")
+            assert "none of 1" in said.message
 
     in_trio(test, seconds=3 * PEER_SECONDS)
 
@@ -112,7 +147,7 @@ def test_one_host_is_checked_once_for_both_tables(tmp_path: Path) -> None:
         context = make_context(tmp_path / "a", peer="a")
         announcer = GossipsubAnnouncer(GossipsubOptions(), context)
         storage = Libp2pStorage(Libp2pStorageOptions(listen=LOOPBACK), context)
-        assert any("127.0.0.1" in line for line in await announcer.check())
+        assert any("127.0.0.1" in str(line) for line in await announcer.check())
         assert not await storage.check()
 
     in_trio(test)
@@ -120,7 +155,7 @@ def test_one_host_is_checked_once_for_both_tables(tmp_path: Path) -> None:
 
 def test_who_names_nobody_and_looks_for_nobody_is_told_what_that_means(tmp_path: Path) -> None:
     async def test() -> None:
-        assert any("alone" in line for line in await lines(tmp_path, mdns=False))
-        assert not any("alone" in line for line in await lines(tmp_path))
+        assert "alone" in (await warning(tmp_path, mdns=False)).message
+        assert not any(isinstance(line, Problem) for line in await found(tmp_path))
 
     in_trio(test)

@@ -223,8 +223,8 @@ def test_a_port_that_is_taken_is_told(open_peer: OpenPeer) -> None:
 def test_what_two_tables_say_of_the_host_is_put_together() -> None:
     context = make_context(LOOPBACK, peer="a")  # type: ignore[arg-type]
     host = Libp2pHost()
-    host.configure(HostOptions(listen=LOOPBACK), context)
-    host.configure(HostOptions(connections=9), context)
+    host.configure(HostOptions(listen=LOOPBACK), context, "storage")
+    host.configure(HostOptions(connections=9), context, "announcer")
     assert host.options == HostOptions(listen=LOOPBACK, connections=9)
     with pytest.raises(ConfigError, match="listen"):
-        host.configure(HostOptions(listen=("/ip4/127.0.0.1/tcp/1",)), context)
+        host.configure(HostOptions(listen=("/ip4/127.0.0.1/tcp/1",)), context, "announcer")

@@ -175,9 +175,8 @@ class FakeNetwork:
         for peer, at in ((one, other), (other, one)):
             if at in self.transports and (link := self.transports[at].links.pop(peer, None)):
                 link.lost.set()
-                for stream in link.streams:
-                    stream.incoming.break_off()
-                    stream.outgoing.break_off()
+                for pipe in [pipe for stream in link.streams for pipe in (stream.incoming, stream.outgoing)]:
+                    pipe.break_off()
         self.tell(one, other)
 
     def kill(self, peer: str) -> None:
@@ -187,10 +186,9 @@ class FakeNetwork:
 
     def thaw(self, peer: str) -> None:
         self.frozen.discard(peer)
-        for transport in self.transports.values():
-            for link in transport.links.values():
-                for stream in link.streams:
-                    stream.incoming.lot.unpark_all()
+        for link in [link for transport in self.transports.values() for link in transport.links.values()]:
+            for stream in link.streams:
+                stream.incoming.lot.unpark_all()
 
     def tell(self, *peers: str) -> None:
         for peer in peers:
@@ -325,22 +323,20 @@ class FakeTransport:
 
     async def open_stream(self, peer: str, protocol: str) -> Stream:
         await trio.sleep(4 * self.network.delay)
+        if peer in self.network.stuck and peer in self.links:
+            with trio.CancelScope(shield=True):
+                await self.links[peer].lost.wait()
         other = self.network.transports.get(peer)
         with trio.move_on_after(1.0):
             while other is not None and self.peer not in other.links and peer in self.links:  # noqa: ASYNC110  # as an end of a circuit
                 await trio.sleep(0.01)  # may be there a moment before the other
         if peer not in self.links or other is None or self.peer not in other.links or protocol not in other.handlers:
             raise UnreachableError(f"no {protocol} at {peer}")
-        if peer in self.network.stuck:
-            with trio.CancelScope(shield=True):
-                await self.links[peer].lost.wait()
-            raise UnreachableError(f"{peer} is gone")
         if peer in self.network.frozen:
             await trio.sleep(OPEN_SECONDS)
             raise SilentError(f"{peer} does not answer")
         self.opened.append(peer)
-        there, back = Pipe(self.network, self.peer, peer), Pipe(self.network, peer, self.peer)
-        mine, theirs = FakeStream(peer, back, there), FakeStream(self.peer, there, back)
+        mine, theirs = stream_pair(self.network, self.peer, peer)
         self.links[peer].streams.append(mine)
         other.links[self.peer].streams.append(theirs)
         self.network.nursery.start_soon(self._served, other.handlers[protocol], theirs)
