@@ -18,7 +18,7 @@ import trio
 from learnae.testing.context import peer_named
 from learnae.testing.published import MadeUpUpdate, payloads, published
 from learnae_libp2p.keys import peer_id
-from plugins.libp2p.tests.support.namespaces import ROOT, Line, Machine, Network, network
+from plugins.libp2p.tests.support.namespaces import DIES_WITH_US, ROOT, Line, Machine, Network, network
 
 PORT = 4101
 PROBE_SECONDS = 0.5
@@ -26,15 +26,32 @@ LIMIT_SECONDS = 150.0  # nothing takes so long, also where others use the machin
 PROGRAM = "plugins.libp2p.tests.support.lone_peer"
 
 
+@attrs.frozen
+class Loopback:
+    """This machine itself, for peers that need no network of their own."""
+
+    address: str = "127.0.0.1"
+
+    @property
+    def space(self) -> Loopback:
+        return self
+
+    def inside(self, *command: str) -> list[str]:
+        """The command line that runs this one, for as long as this process lives."""
+        return [*DIES_WITH_US, *command]
+
+
 @attrs.define(eq=False)
 class PeerProcess:
     """One peer, dead or alive. What it told in this life stands in its fields."""
 
     name: str
-    machine: Machine
+    machine: Machine | Loopback
     home: Path
     program: str = PROGRAM
     peers: Sequence[str] = ()
+    port: int = PORT
+    given: Mapping[str, Any] = attrs.field(factory=dict)  # to its program, beside what all are given
     heard: list[tuple[str, bool]] = attrs.field(factory=list)
     connected: set[str] = attrs.field(factory=set)
     relayed: set[str] = attrs.field(factory=set)  # of them, those whom another one carries to
@@ -51,7 +68,11 @@ class PeerProcess:
 
     @property
     def address(self) -> str:
-        return f"/ip4/{self.machine.address}/tcp/{PORT}/p2p/{self.id}"
+        return f"/ip4/{self.machine.address}/tcp/{self.port}/p2p/{self.id}"
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None
 
     @property
     def running(self) -> subprocess.Popen[bytes]:
@@ -68,10 +89,18 @@ class PeerProcess:
     def _spawned(self) -> subprocess.Popen[bytes]:
         """By the main thread, which lives as long as we do: the kernel ends the child with the thread that has started it."""
         self.home.mkdir(parents=True, exist_ok=True)
-        given = {"name": self.name, "home": str(self.home), "listen": [f"/ip4/0.0.0.0/tcp/{PORT}"], "peers": list(self.peers)}
-        command = self.machine.space.inside(sys.executable, "-m", self.program, json.dumps(given))
+        place = self.machine.address if isinstance(self.machine, Loopback) else "0.0.0.0"
+        given = {"name": self.name, "home": str(self.home), "listen": [f"/ip4/{place}/tcp/{self.port}"], "peers": list(self.peers)}
+        command = self.machine.space.inside(sys.executable, "-m", self.program, json.dumps({**given, **self.given}))
         with (self.home / "errors").open("ab") as errors:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Linux shares the processor between sessions: all peers in one would starve beside other work
+            )
         return self.process
 
     def kill(self) -> None:
