@@ -33,6 +33,7 @@ from machine import describe
 from tables import show
 
 from learnae.content.cids import raw_cid
+from learnae.node.runtime import keep_memory
 from learnae.records import BLOCK_BYTES, Block
 from learnae.testing.context import make_context
 from learnae_libp2p.storage import Libp2pStorage, Libp2pStorageOptions
@@ -187,6 +188,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where the loop of the fetching side spends its time")
     parser.add_argument("--hold", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    keep_memory()  # as a node does, and for both ways
     if arguments.hold:
         way, folder, seed, count = arguments.hold
         trio.run(hold_blocks if way == "blocks" else hold_stream, Path(folder), int(seed), int(count))

@@ -59,7 +59,7 @@ async def main(peers: int, seconds: float, seed: int, round_seconds: float) -> N
                 await swarm.start()
                 await swarm.merge(rounds=2)
             print(f"\n{peers} peers met, and each merged in two rounds, after {time.monotonic() - began:.0f} s", flush=True)
-            rows = [table_row("the first, the best connected and three more are killed", await five_die(swarm, chance))]
+            rows = [table_row("the first, the best connected and others are killed", await five_die(swarm, chance))]
             rows.append(table_row(f"{seconds:.0f} s of churn", await churn(swarm, seen, chance, seconds)))
             with trio.fail_after(LIMIT_SECONDS):
                 calm = await swarm.merge(rounds=3)

@@ -100,6 +100,14 @@ def test_the_libp2p_storage_is_compared_with_tls():
     assert all(float(rows[name][0]) >= 0 for name in ("storage `libp2p`", "trio TLS"))
 
 
+def test_a_swarm_over_libp2p_is_measured_under_churn():
+    if importlib.util.find_spec("libp2p") is None:
+        pytest.skip("needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean")
+    rows = rows_of(quick("libp2p_churn.py"))
+    assert int(rows["then, without"][0]) >= 3 * 5, "each of five peers has merged three times"
+    assert float(rows["PSS of a node, the median one, MiB (goal 180)"][2]) > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_benchmark_leaves_nothing_running(number):
     with subprocess.Popen(

@@ -34,16 +34,20 @@ class Libp2pStream:
         return str(self._stream.muxed_conn.peer_id)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        from learnae_libp2p.yamux_frames import send  # with the library
+
         try:
-            await self._stream.write(bytes(data))
+            await send(self._stream.muxed_stream, bytes(data))
         except Exception as error:  # the library's many, and those of what lies below
             raise StreamClosedError(str(error)) from error
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        from learnae_libp2p.yamux_frames import receive  # with the library
+
         try:
-            data: bytes = await self._stream.read(max_bytes)
+            data = await receive(self._stream.muxed_stream, max_bytes)
         except Exception as error:
-            if type(error).__name__ == "StreamEOF" and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
+            if type(error).__name__ == "MuxedStreamEOF" and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
                 return b""
             raise StreamClosedError(str(error)) from error
         return data

@@ -16,9 +16,7 @@ from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
@@ -27,6 +25,7 @@ from learnae import Context, UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
 from learnae_libp2p.keys import key_pair
+from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.sockets import (
     CarriedSocket,
@@ -41,6 +40,7 @@ from learnae_libp2p.sockets import (
     resolved,
 )
 from learnae_libp2p.streams.transport import Circuit, Connection
+from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 
 if TYPE_CHECKING:
     from learnae_libp2p.host import Part
@@ -70,11 +70,13 @@ class RunningHost:
         keys, store, tcp = key_pair(context), PeerStore(), ClosingTCP()
         name = ID.from_pubkey(keys.public_key)
         store.add_key_pair(name, keys)
-        noise = NoiseTransport(keys, noise_privkey=create_new_key_pair().private_key)
+        noise = QuickNoise(keys, noise_privkey=create_new_key_pair().private_key)
+        upgrader = TransportUpgrader({NOISE: noise}, {YAMUX: QuickYamux})
+        upgrader.muxer_multistream = QuickMuxers()
         network = GuardedSwarm(
             name,
             store,
-            TransportUpgrader({NOISE: noise}, {YAMUX: Yamux}),
+            upgrader,
             transports=[tcp],
             retry_config=RetryConfig(max_retries=0),  # who dials again, and when, is not the library's affair
             connection_config=ConnectionConfig(

@@ -265,7 +265,7 @@ class ServedStream:
                 return
             await trio.sleep(wait)
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         return await self.stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:

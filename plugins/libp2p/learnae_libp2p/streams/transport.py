@@ -43,7 +43,7 @@ class Stream(Protocol):
         """Returns when all is on its way, and the buffer may be used anew. Raises StreamClosedError."""
         ...
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """At least one byte, at most `max_bytes`; none where the other end has said that it sends no more. Raises StreamClosedError."""
         ...
 

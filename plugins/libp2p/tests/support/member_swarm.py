@@ -102,7 +102,11 @@ async def member_swarm(folder: Path, count: int, round_seconds: float, **given: 
     ]
     for number, member in enumerate(members):
         member.peers = [members[0].address] if number else []
-        member.given = {"round_seconds": round_seconds * PACES[number % len(PACES)], "wait_seconds": WAIT_SECONDS if number else 0.0, **given}
+        member.given = {
+            "round_seconds": round_seconds * PACES[number % len(PACES)],
+            "wait_seconds": WAIT_SECONDS if number else 0.0,
+            **given,
+        }
     async with trio.open_nursery() as nursery:
         try:
             yield MemberSwarm(members, nursery)

@@ -1,4 +1,4 @@
-"""A program: one peer of a swarm, as small as one can be that is real. Node, host, gossipsub and storage are; the trainer moves some numbers.
+"""A program: one peer of a swarm, as small as can be. Node, host, gossipsub and storage are real; the trainer moves some numbers.
 
 Argument: a JSON object with `name`, `home`, `listen`, `peers`, and what `Member` takes. It tells each round and who is connected, each a
 line of JSON, and ends with its input.
