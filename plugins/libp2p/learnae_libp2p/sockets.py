@@ -95,7 +95,7 @@ class CarriedSocket(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not fol
             raise ConnectionClosedError(str(error)) from error
         self.sent += len(data)
 
-    async def read(self, n: int | None = None) -> bytes:
+    async def read(self, n: int | None = None) -> bytes | bytearray:
         try:
             data = await self.circuit.stream.receive_some(n or FAST_READ)
         except StreamClosedError as error:

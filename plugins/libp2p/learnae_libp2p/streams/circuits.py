@@ -48,7 +48,7 @@ class CarriedStream:
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         if self._first:
             await trio.lowlevel.checkpoint()
             taken, self._first = self._first[:max_bytes], self._first[max_bytes:]

@@ -145,7 +145,7 @@ class CircuitRelay:
         budget = ByteBudget(max(LEAST_BYTES_PER_MINUTE, self.bytes_per_minute) // 60, None, self.clock)
         carried_at = trio.current_time()
 
-        async def carry(source: Stream, data: bytes, target: Stream) -> None:
+        async def carry(source: Stream, data: bytes | bytearray, target: Stream) -> None:
             nonlocal carried_at
             while data := data or await source.receive_some(PIECE_BYTES):
                 carried_at = trio.current_time()
