@@ -18,6 +18,8 @@ from learnae_libp2p.host import INSTALL, Libp2pHost
 
 PEER_SECONDS = 6.0
 PROBED_AT_ONCE = 8
+MOST_OBSERVERS = 3  # who are asked where they see this machine
+EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 MOST_SHOWN = 4  # addresses in one line
 MOST_LINES = 16  # about peers
 
@@ -44,7 +46,10 @@ class HostCheck:
         lines: list[str | Problem] = [f"libp2p {probing.VERSION}"]
         if host.running is None:  # else the ports are its own
             lines += await context.in_thread(_listening, host.options.listen, listen, probing, problems)
-        lines += await _peers(host.options.peers, peers, probing.Probe(), problems)
+        answering: list[Address] = []
+        lines += await _peers(host.options.peers, peers, probing.Probe(), problems, answering)
+        if host.running is None and answering and not problems:
+            lines += await _outside(answering, host.options.listen, listen, context)
         if not host.options.peers and not host.options.mdns:
             message = "nobody is named, and nobody is looked for: others must name this peer, or it stays alone"
             lines.append(Problem(peers, message, f"name one of them, or leave {host.tables.get('mdns', table)}.mdns out"))
@@ -82,8 +87,23 @@ def _remedy(address: Address, error: UnavailableError) -> str:
     return "write another address"
 
 
-async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Problem]) -> list[str | Problem]:
-    """Who of those answers. A problem where somebody else does, a warning where nobody does: the first of two is started alone."""
+async def _outside(answering: Sequence[Address], listen: Sequence[str], key: str, context: Context) -> list[str | Problem]:
+    """What those who answer see of this machine from outside. They dial it while this looks."""
+    looking = await context.in_thread(importlib.import_module, "learnae_libp2p.looking")
+    look = looking.OutsideLook(context.secret("libp2p"), context.channel)
+    try:
+        seen = await look.seen_by(answering[:MOST_OBSERVERS], parse_address((*listen, EVERYWHERE)[0]))
+    except OSError as error:
+        return [f"whether others can dial this peer was not looked at: {error}"[:300]]
+    if not seen.every:
+        return []
+    return [Problem(key, seen.in_words, seen.remedy) if seen.remedy else seen.in_words]
+
+
+async def _peers(
+    named: Sequence[str], key: str, probe: Any, problems: list[Problem], answering: list[Address]
+) -> list[str | Problem]:
+    """Who answers, of each also at which address. A problem where somebody else does, a warning where nobody does: the first is alone."""
     addresses: dict[str, list[Address]] = {}
     for address in map(parse_address, named):
         if address.peer is not None:
@@ -93,7 +113,7 @@ async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Prob
 
     async def ask(peer: str) -> None:
         async with limit:
-            found[peer] = await _why_not(probe, peer, addresses[peer], key, problems)
+            found[peer] = await _why_not(probe, peer, addresses[peer], key, problems, answering)
 
     async with trio.open_nursery() as nursery:
         for peer in addresses:
@@ -109,7 +129,9 @@ async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Prob
     return lines
 
 
-async def _why_not(probe: Any, peer: str, addresses: Sequence[Address], key: str, problems: list[Problem]) -> str | None:
+async def _why_not(
+    probe: Any, peer: str, addresses: Sequence[Address], key: str, problems: list[Problem], answering: list[Address]
+) -> str | None:
     """None where this peer answers at one of its addresses."""
     why = ""
     with trio.move_on_after(PEER_SECONDS):
@@ -121,6 +143,7 @@ async def _why_not(probe: Any, peer: str, addresses: Sequence[Address], key: str
                     why = f"{address.place}: {error}"
                     continue
                 if other == peer:
+                    answering.append(address)
                     return None
                 problems.append(
                     Problem(

@@ -24,8 +24,9 @@ from learnae_libp2p.streams.dialling import Dialler
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
 from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.outside_views import Outlook
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
-from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
+from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Reachability
 from learnae_libp2p.streams.redialling import Redialler
 from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, CircuitRelay
 from learnae_libp2p.streams.shown_connections import ShownConnections
@@ -63,7 +64,7 @@ class Connecting:
         """Where others have reached this peer beyond a router, and through whom they reach it; each with its name."""
         if self.reachability is None or self._circuits is None or self.dialler is None:
             return ()
-        return [f"{address}/p2p/{self.dialler.transport.peer}" for address in self.reachability.outside()] + list(
+        return [f"{address}/p2p/{self.dialler.transport.peer}" for address in self.reachability.seen.outside] + list(
             self._circuits.addresses()
         )
 
@@ -99,7 +100,7 @@ class Connecting:
             transport=transport,
             proof=proof,
             book=book,
-            needed=lambda: reachability.outlook() is Outlook.UNREACHABLE,
+            needed=lambda: reachability.seen.outlook is Outlook.UNREACHABLE,
             rng=_random(context),
             log=context.log,
         )
@@ -114,7 +115,7 @@ class Connecting:
             rng=_random(context),
             news=redialler.look_again,
             log=context.log,
-            own_addresses=lambda: [*reachability.outside(), *circuits.addresses()],
+            own_addresses=lambda: [*reachability.seen.outside, *circuits.addresses()],
             reserved=relay.reserved,
         )
         handlers = {

@@ -80,7 +80,7 @@ def test_a_named_peer_that_answers_is_said_to_and_one_that_does_not(tmp_path: Pa
             assert not [line for line in told if isinstance(line, Problem)]
             assert [line for line in map(str, told) if b.transport.peer in line and "does not" not in line]
             assert [line for line in map(str, told) if STRANGER in line and "does not answer" in line]
-            assert not b.transport.connections(), "it was only looked whether it is there"
+            await b.until(lambda: not b.transport.connections())  # it was only looked whether it is there
         assert (await warning(tmp_path, address, away)).key == "announcer.peers"
 
     in_trio(test)
@@ -105,6 +105,16 @@ def test_what_is_wrong_names_the_table_in_which_it_is_written(tmp_path: Path, ta
         with pytest.raises(ConfigError) as caught:
             await announcer.check()
         assert [problem.key for problem in caught.value.problems] == [f"{table}.listen"]
+
+    in_trio(test)
+
+
+def test_whether_others_reach_it_is_said_by_those_who_answer(tmp_path: Path) -> None:
+    async def test() -> None:
+        context = make_context(tmp_path / "there", peer="there")
+        async with GossipsubAnnouncer(GossipsubOptions(listen=LOOPBACK, mdns=False), context) as there:
+            told = map(str, await found(tmp_path, *there.transport.local_addresses()))
+            assert [line for line in told if "others can dial this peer" in line and "127.0.0.1" in line]
 
     in_trio(test)
 

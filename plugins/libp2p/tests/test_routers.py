@@ -78,3 +78,15 @@ async def test_where_a_relay_dies_another_one_takes_over(open_network: OpenNetwo
             await relay.start(swarm.nursery)
             for peer in (left, right, other):
                 await peer.meets(relay)
+
+
+async def test_a_check_tells_what_stands_before_a_machine_and_what_to_do(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        observers = swarm.place("one"), swarm.place("other")
+        await swarm.start(*observers)
+        open_one = swarm.place("open")
+        cone, symmetric = swarm.place_behind_router("cone"), swarm.place_behind_router("symmetric", symmetric=True)
+        assert "others can dial this peer" in await open_one.checks(*observers)
+        said = await cone.checks(*observers)
+        assert "nobody can dial this peer" in said and "forward the port" in said and "another port" not in said
+        assert "another port for each connection" in await symmetric.checks(*observers)

@@ -112,8 +112,8 @@ class HolePuncher:
 
     def _meeting(self) -> bytes:
         """Where this peer may be met, as others see it; where it listens, if no router is in between."""
-        addresses = list(self.reachability.seen_at())
-        if not self.reachability.behind_router():
+        addresses = list(self.reachability.seen.seen_at)
+        if not self.reachability.seen.behind_router:
             addresses += self.transport.listens_at()
         places = [place for text in addresses if (place := self.transport.place(text)) is not None]
         return ShortMessage(FrameKind.MEET, 0, tuple(dict.fromkeys(place.address for place in places))[:MOST_MET]).framed()

@@ -7,9 +7,8 @@ outvoted by half of the others.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,8 +18,9 @@ from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.outside_views import OutsideView, OutsideViews
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
-from learnae_libp2p.streams.transport import Connection, Stream, StreamClosedError, Transport, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Place, Stream, StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -33,26 +33,6 @@ TRY_SECONDS, ANSWER_SECONDS = 3.0, 20.0
 LEAST_SECONDS = 30.0  # between two answers to one peer
 MOST_ANSWERED = 4  # at once
 MOST_NOTED = 1024
-MOST_OUTSIDE = 3
-AGREEING = 2
-
-
-class Outlook(Enum):
-    """How the world sees this peer."""
-
-    UNKNOWN = "nobody has said yet whether this peer can be dialled from outside"
-    REACHABLE = "others can dial this peer"
-    UNREACHABLE = "nobody can dial this peer: it dials others, and is reached through those"
-
-
-@attrs.frozen(kw_only=True)
-class OutsideView:
-    """What one other has seen."""
-
-    seen_at: str
-    host: str
-    reached: Sequence[str]  # of the addresses that it has tried
-    mapped: bool  # it is where what comes to the port at which this peer listens would go out
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -68,49 +48,11 @@ class Reachability:
     _answering: int = 0
     _told: str = ""
 
-    def outlook(self) -> Outlook:
-        """Whether this peer can be dialled, by what those say who see it from farthest away."""
-        counted = self._counted()
-        if not counted:
-            return Outlook.UNKNOWN
-        reached = sum(bool(seen.reached) for seen in counted)
-        return Outlook.REACHABLE if 2 * reached >= len(counted) else Outlook.UNREACHABLE
-
-    def behind_router(self) -> bool:
-        """Whether some router writes another address on what this peer sends."""
-        return bool(self._translated())
-
-    def symmetric(self) -> bool | None:
-        """Whether that router takes another port for each whom this peer speaks to; None where one alone has said its port."""
-        ports: dict[str, list[str]] = {}
-        for seen in self._translated():
-            if seen.mapped:
-                ports.setdefault(seen.host, []).append(seen.seen_at)
-        several = [set(one) for one in ports.values() if len(one) > 1]
-        return any(len(one) > 1 for one in several) if several else None
-
-    def outside(self) -> Sequence[str]:
-        """Where two others and more have reached this peer, and it does not know so by itself."""
-        reached = Counter(address for seen in self._translated() for address in set(seen.reached))
-        return [address for address, count in reached.most_common(MOST_OUTSIDE) if count >= AGREEING]
-
-    def seen_at(self) -> Sequence[str]:
-        """Where it may be met by those who dial it while it dials them, the likeliest first."""
-        mapped = Counter(seen.seen_at for seen in self._views.values() if seen.mapped)
-        return [address for address, _ in mapped.most_common(MOST_OUTSIDE)]
-
-    def in_words(self) -> str:
-        """For people, with what they can do."""
-        outlook, hosts = self.outlook(), ", ".join(sorted({seen.host for seen in self._counted()})[:MOST_OUTSIDE])
-        if outlook is Outlook.UNKNOWN:
-            return f"{outlook.value}: it is connected to nobody who could"
-        words = f"{outlook.value}; they see it at {hosts}"
-        if outlook is Outlook.REACHABLE:
-            return words
-        if not self.behind_router():
-            return f"{words}. Let the port at which it listens through this machine's firewall"
-        kind = ", which takes another port for each connection: to others behind a router it stays relayed" if self.symmetric() else ""
-        return f"{words}, behind a router{kind}. Forward the port at which it listens in that router, to be dialled"
+    @property
+    def seen(self) -> OutsideViews:
+        """What those have said who are here, or were when somebody was."""
+        own = {place.host for text in self.transport.listens_at() if (place := self.transport.place(text)) is not None}
+        return OutsideViews(tuple(self._views.values()), frozenset(own))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -194,41 +136,40 @@ class Reachability:
         try:
             stream = await self.transport.open_stream(peer, OUTSIDE_PROTOCOL)
             try:
-                with trio.fail_after(ANSWER_SECONDS):
-                    reader = FrameReader(stream)
-                    await greet_as_asker(stream, reader, self.proof)
-                    await stream.send_all(ShortMessage(FrameKind.LOOK).framed())
-                    seen = await receive_message(reader, FrameKind.SEEN)
-                    place = self.transport.place(seen.texts[0]) if seen.texts else None
-                    if place is None:
-                        return False
-                    candidates = tuple(self.transport.outside(place.address))[:MOST_TRIED]
-                    await stream.send_all(ShortMessage(FrameKind.TRY, 0, candidates).framed())
-                    tried = await receive_message(reader, FrameKind.TRIED)
+                seen = await look(stream, self.proof, self.transport.place, self.transport.outside, mapped=connection.from_listening_port)
             finally:
                 await stream.reset()
         except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
             self.log.debug("outside.not_told", holder=peer, cause=str(error))
             return False
-        reached = tuple(address for number, address in enumerate(candidates) if tried.number >> number & 1)
-        self._views[peer] = OutsideView(seen_at=place.address, host=place.host, reached=reached, mapped=connection.from_listening_port)
+        self._views[peer] = seen
         self._tell()
         return True
 
     def _tell(self) -> None:
-        words = self.in_words()
-        if words != self._told:
-            self._told = words
-            self.log.info("libp2p.outlook", outlook=words)
+        seen = self.seen
+        if seen.in_words != self._told:
+            self._told = seen.in_words
+            self.log.info("libp2p.outlook", outlook=seen.in_words, remedy=seen.remedy)
             self.news()
 
-    def _own_hosts(self) -> set[str]:
-        return {place.host for text in self.transport.listens_at() if (place := self.transport.place(text)) is not None}
 
-    def _translated(self) -> list[OutsideView]:
-        own = self._own_hosts()
-        return [seen for seen in self._views.values() if seen.host not in own]
+async def look(
+    stream: Stream, proof: SwarmProof, place_of: Callable[[str], Place | None], outside: Callable[[str], Sequence[str]], *, mapped: bool
+) -> OutsideView:
+    """Ask whoever serves this stream where this end is seen, and whether it is reached there. `outside` says at which addresses.
 
-    def _counted(self) -> list[OutsideView]:
-        """Neighbours on one's own side of a router see nothing of it."""
-        return self._translated() or list(self._views.values())
+    Raises FrameError, StreamClosedError, TooSlowError.
+    """
+    with trio.fail_after(ANSWER_SECONDS):
+        reader = FrameReader(stream)
+        await greet_as_asker(stream, reader, proof)
+        await stream.send_all(ShortMessage(FrameKind.LOOK).framed())
+        said = await receive_message(reader, FrameKind.SEEN)
+        if not said.texts or (place := place_of(said.texts[0])) is None:
+            raise FrameError("it says no address")
+        candidates = tuple(outside(place.address))[:MOST_TRIED]
+        await stream.send_all(ShortMessage(FrameKind.TRY, 0, candidates).framed())
+        tried = await receive_message(reader, FrameKind.TRIED)
+    reached = tuple(address for number, address in enumerate(candidates) if tried.number >> number & 1)
+    return OutsideView(seen_at=place.address, host=place.host, reached=reached, mapped=mapped)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from learnae_libp2p.streams.reachability import Outlook
+from learnae_libp2p.streams.outside_views import Outlook
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, in_exchanging_swarm
 
 pytestmark = pytest.mark.virtual_time
@@ -20,9 +20,9 @@ def test_a_peer_behind_a_router_learns_so_and_one_that_is_not_learns_that(tmp_pa
         outside = swarm.start("outside", routers=True)
         inside = swarm.start("inside", "outside", router="10.0.0.9")
         await trio.sleep(SOON)
-        assert inside.beyond.reachability.outlook() is Outlook.UNREACHABLE and inside.beyond.reachability.behind_router()
-        assert "Forward the port" in inside.beyond.reachability.in_words()
-        assert outside.beyond.reachability.outlook() is Outlook.REACHABLE
+        assert inside.beyond.reachability.seen.outlook is Outlook.UNREACHABLE and inside.beyond.reachability.seen.behind_router
+        assert "forward the port" in inside.beyond.reachability.seen.remedy
+        assert outside.beyond.reachability.seen.outlook is Outlook.REACHABLE
         assert inside.beyond.circuits.addresses() == ["/p2p/outside/p2p-circuit/p2p/inside"]
         assert not outside.beyond.circuits.addresses()
 
@@ -36,7 +36,7 @@ def test_the_kind_of_a_router_is_told_by_the_ports_that_others_see(tmp_path: Pat
             swarm.start(name, routers=True)
         inside = swarm.start("inside", "a", "b", "c", router="10.0.0.9", symmetric=symmetric)
         await trio.sleep(SOON)
-        assert inside.beyond.reachability.symmetric() is symmetric
+        assert inside.beyond.reachability.seen.symmetric is symmetric
 
     in_exchanging_swarm(tmp_path, main)
 
@@ -47,12 +47,12 @@ def test_an_outside_address_is_told_where_two_have_reached_it_and_not_where_one_
         forwarded = swarm.start("forwarded", "a", listens=["lan1:x"], seen_at="public:x", routers=True)
         swarm.network.answers["public:x"] = ("forwarded", 0.0)
         await trio.sleep(SOON)
-        assert forwarded.beyond.reachability.outlook() is Outlook.REACHABLE
-        assert forwarded.beyond.reachability.outside() == []
+        assert forwarded.beyond.reachability.seen.outlook is Outlook.REACHABLE
+        assert forwarded.beyond.reachability.seen.outside == []
         swarm.start("b", "a", routers=True)
         await trio.sleep(4 * SOON)
         assert forwarded.connected() == {"a", "b"}
-        assert forwarded.beyond.reachability.outside() == ["public:x"]
+        assert forwarded.beyond.reachability.seen.outside == ["public:x"]
 
     in_exchanging_swarm(tmp_path, main)
 

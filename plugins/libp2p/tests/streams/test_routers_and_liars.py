@@ -11,8 +11,9 @@ import trio
 from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.frames import FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.outside_views import Outlook
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL
-from learnae_libp2p.streams.reachability import MOST_TRIED, OUTSIDE_PROTOCOL, Outlook
+from learnae_libp2p.streams.reachability import MOST_TRIED, OUTSIDE_PROTOCOL
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
 from learnae_libp2p.streams.transport import Stream, StreamClosedError
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, in_exchanging_swarm
@@ -89,8 +90,8 @@ def test_one_liar_among_three_observers_changes_nothing(tmp_path: Path) -> None:
         inside = swarm.start("inside", "a", "b", "liar", router="10.0.0.9")
         await trio.sleep(60.0)
         assert inside.connected() == {"a", "b", "liar"}
-        assert inside.beyond.reachability.outlook() is Outlook.UNREACHABLE
-        assert inside.beyond.reachability.outside() == []
+        assert inside.beyond.reachability.seen.outlook is Outlook.UNREACHABLE
+        assert inside.beyond.reachability.seen.outside == []
 
     in_exchanging_swarm(tmp_path, main)
 

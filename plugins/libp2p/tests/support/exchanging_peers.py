@@ -19,9 +19,10 @@ from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
 from learnae_libp2p.streams.frames import FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.heartbeats import HEARTBEAT_PROTOCOL, Heartbeats
+from learnae_libp2p.streams.outside_views import Outlook
 from learnae_libp2p.streams.peer_lists import ListedPeer, list_frame, read_list
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL, HolePuncher
-from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Outlook, Reachability
+from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL, Reachability
 from learnae_libp2p.streams.redialling import ENOUGH, WANTED, Redialler
 from learnae_libp2p.streams.relay import RELAY_PROTOCOL, RELAYED_PROTOCOL, CircuitRelay
 from learnae_libp2p.streams.told_peers import ToldPeers
@@ -50,7 +51,7 @@ class BeyondRouters:
             transport=transport,
             proof=proof,
             book=book,
-            needed=lambda: reachability.outlook() is Outlook.UNREACHABLE,
+            needed=lambda: reachability.seen.outlook is Outlook.UNREACHABLE,
             rng=Random(f"circuits of {transport.peer}"),
             log=log,
         )
@@ -154,7 +155,7 @@ class ExchangingSwarm:
         running = [redialler.run]
         if beyond is not None:
             beyond.serve(transport, relays=relays)
-            exchange.own_addresses = lambda: [*beyond.reachability.outside(), *beyond.circuits.addresses()]
+            exchange.own_addresses = lambda: [*beyond.reachability.seen.outside, *beyond.circuits.addresses()]
             exchange.reserved = beyond.relay.reserved
             running += [beyond.reachability.run, beyond.circuits.run, beyond.puncher.run]
         if exchanges:

@@ -89,7 +89,7 @@ class LonePeer:
                 event="connections",
                 peers=sorted(connection.peer for connection in connections),
                 relayed=sorted(connection.peer for connection in connections if not connection.direct),
-                outlook=reachability.outlook().name if reachability is not None else "",
+                outlook=reachability.seen.outlook.name if reachability is not None else "",
                 built=self.announcer.host.times_built,
             )
             await news.wait()

@@ -24,6 +24,7 @@ PORT = 4101
 PROBE_SECONDS = 0.5
 LIMIT_SECONDS = 150.0  # nothing takes so long, also where others use the machine: what hangs fails
 PROGRAM = "plugins.libp2p.tests.support.lone_peer"
+CHECKING = "plugins.libp2p.tests.support.checking"
 
 
 @attrs.frozen
@@ -102,6 +103,13 @@ class PeerProcess:
                 start_new_session=True,  # Linux shares the processor between sessions: all peers in one would starve beside other work
             )
         return self.process
+
+    async def checks(self, *others: PeerProcess) -> str:
+        """What `learnae check` says on its machine, where it does not run now."""
+        listen = f"/ip4/0.0.0.0/tcp/{PORT}"
+        command = [sys.executable, "-m", CHECKING, str(self.home / "checked"), listen, *(other.address for other in others)]
+        done = await trio.run_process(self.machine.space.inside(*command), capture_stdout=True, cwd=ROOT)
+        return done.stdout.decode()
 
     def kill(self) -> None:
         """As the kernel does where memory has run out."""
