@@ -141,7 +141,6 @@ class GuardedSwarm(GuardedService, Swarm):  # type: ignore[misc]  # the same
     async def _handle_inbound_connection(self, read_write_closer: Any, maddr: Any) -> None:
         counted = CountedSocket(read_write_closer.stream)
         if (meeting := self.meetings.get(host_of(counted.remote))) is not None:
-            counted.punched = True
             await meeting(counted)
             return
         try:

@@ -91,21 +91,27 @@ class Libp2pTransport:
             await running.disconnect(peer)
 
     async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
+        from learnae_libp2p import behind_routers  # with the library
+
         running = self._running()
         try:
-            await running.adopt(circuit, dialled=dialled)
+            await behind_routers.adopt(running, circuit, dialled=dialled)
         except UnavailableError as error:
             raise UnreachableError(str(error)) from error
 
     async def punch(self, peer: str, addresses: Sequence[str], *, first: bool, seconds: float) -> None:
+        from learnae_libp2p import behind_routers  # with the library
+
         running = self._running()
         try:
-            await running.punch(peer, _readable(peer, addresses), first=first, seconds=seconds)
+            await behind_routers.punch(running, peer, _readable(peer, addresses), first=first, seconds=seconds)
         except UnavailableError as error:
             raise UnreachableError(str(error)) from error
 
     async def answers(self, peer: str, address: str) -> bool:
-        return await self._running().answers(peer, _readable(peer, [address])[0])
+        from learnae_libp2p import behind_routers  # with the library
+
+        return await behind_routers.answers(self._running(), peer, _readable(peer, [address])[0])
 
     def outside(self, seen_at: str) -> Sequence[str]:
         seen = parse_address(seen_at)

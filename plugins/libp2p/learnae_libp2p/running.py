@@ -27,19 +27,8 @@ from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, re
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.options import HostOptions
-from learnae_libp2p.sockets import (
-    CarriedSocket,
-    ClosingTCP,
-    CountedSocket,
-    claim,
-    connection_of,
-    dial_from,
-    is_carried,
-    raw_connection,
-    reachable,
-    resolved,
-)
-from learnae_libp2p.streams.transport import Circuit, Connection
+from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, reachable, resolved
+from learnae_libp2p.streams.transport import Connection
 from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 
 if TYPE_CHECKING:
@@ -48,7 +37,6 @@ if TYPE_CHECKING:
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
 RELAYED_SECONDS = 1.0  # that a relayed connection outlives the first direct one
-PUNCH_AGAIN_SECONDS = 0.2
 PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
 
 
@@ -160,74 +148,17 @@ class RunningHost:
         found = {str(peer): self._open_to(str(peer)) for peer in list(self.network.connections)}
         return [connection_of(peer, min(several, key=is_carried)) for peer, several in found.items() if several]
 
+    def start_soon(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Run this for as long as the host lives. It raises nothing."""
+        assert self._nursery is not None, "the host is open"
+        self._nursery.start_soon(function, *arguments)
+
     def prefer_direct(self, connection: Any) -> None:
         """Where there is a direct one now, what was relayed is soon closed: until then both ends know of the new one."""
         peer = str(connection.muxed_conn.peer_id)
         relayed = [one for one in self._open_to(peer) if is_carried(one)]
-        if self._nursery is not None and relayed and self.connected_directly(peer):
-            self._nursery.start_soon(self._close_relayed, peer, relayed)
-
-    async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
-        """Shake hands over what another peer carries, as over any socket. Raises UnavailableError."""
-        raw, over, failure = CarriedSocket(circuit), trio.Event(), list[Exception]()
-        assert self._nursery is not None, "the host is open"
-        if dialled:
-            try:
-                await self.network.upgrade_outbound_raw_conn(raw_connection(raw, initiator=True), ID.from_string(circuit.peer))
-            except Exception as error:  # of many kinds, as in `dial`
-                failure.append(error)
-        else:
-            self._nursery.start_soon(self._serve_inbound, raw, circuit.peer, over, failure)
-            await over.wait()
-        if failure or not self.connected(circuit.peer):
-            raise UnavailableError(f"no connection through {circuit.relay}: {failure}"[:300])
-
-    async def punch(self, peer: str, addresses: Sequence[Address], *, first: bool, seconds: float) -> None:
-        """Dial until a direct connection is there, however it has come. Raises UnavailableError."""
-        done = trio.Event()
-        assert self._nursery is not None, "the host is open"
-        nursery = self._nursery
-
-        async def meet(raw: CountedSocket) -> None:
-            if not first:
-                over = trio.Event()
-                nursery.start_soon(self._serve_inbound, raw, peer, over, list[Exception]())
-                await over.wait()
-            else:
-                with suppress(Exception):  # of many kinds, as in `dial`
-                    await self.network.upgrade_outbound_raw_conn(raw_connection(raw, initiator=True), ID.from_string(peer))
-            if self.connected_directly(peer):
-                done.set()
-
-        hosts = {address.host for address in addresses} - self.network.meetings.keys()
-        self.network.meetings |= dict.fromkeys(hosts, meet)
-        try:
-            with trio.move_on_after(seconds):
-                async with trio.open_nursery() as dialling:
-                    for address in addresses:
-                        dialling.start_soon(self._dial_again, address, meet)
-                    await done.wait()
-                    dialling.cancel_scope.cancel()
-        finally:
-            for host in hosts:
-                del self.network.meetings[host]
-        if not self.connected_directly(peer):
-            raise UnavailableError(f"{peer} was not met at {', '.join(map(str, addresses))}"[:300])
-
-    async def answers(self, peer: str, address: Address) -> bool:
-        """Whether exactly this peer shakes hands there, dialled from any free port."""
-        raw = None
-        try:
-            raw = await ClosingTCP().dial(Multiaddr(address.place))
-            await self.network.upgrader.upgrade_security(raw, True, ID.from_string(peer))
-        except Exception:  # of many kinds, as in `dial`
-            return False
-        else:
-            return True
-        finally:
-            if raw is not None:
-                with trio.CancelScope(shield=True), trio.move_on_after(1.0):
-                    await raw.close()
+        if relayed and self.connected_directly(peer):
+            self.start_soon(self._close_relayed, peer, relayed)
 
     async def dial(self, peer: str, address: Address) -> None:
         """Connect at this address. Raises UnavailableError, OSError."""
@@ -239,24 +170,6 @@ class RunningHost:
             except Exception as error:  # of many kinds: of the library, of noise, of the socket
                 failure = error
         raise UnavailableError(f"{address}: {failure}"[:300]) from failure
-
-    async def _dial_again(self, address: Address, meet: Callable[[CountedSocket], Awaitable[None]]) -> None:
-        """Each try opens our own router for what the other end sends."""
-        source = next((one for one in self.tcp.listens if one.kind == address.kind), None)
-        while source is not None:
-            with suppress(OSError):
-                raw = await dial_from(source, address)
-                raw.punched = True
-                await meet(raw)
-            await trio.sleep(PUNCH_AGAIN_SECONDS)
-
-    async def _serve_inbound(self, raw: CountedSocket | CarriedSocket, peer: str, over: trio.Event, failure: list[Exception]) -> None:
-        try:
-            await self.network.serve_inbound(raw, peer, over.set)
-        except Exception as error:  # of many kinds, as in `dial`
-            failure.append(error)
-        finally:
-            over.set()
 
     async def _close_relayed(self, peer: str, relayed: Sequence[Any]) -> None:
         await trio.sleep(RELAYED_SECONDS)
