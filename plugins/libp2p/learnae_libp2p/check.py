@@ -100,9 +100,7 @@ async def _outside(answering: Sequence[Address], listen: Sequence[str], key: str
     return [Problem(key, seen.in_words, seen.remedy) if seen.remedy else seen.in_words]
 
 
-async def _peers(
-    named: Sequence[str], key: str, probe: Any, problems: list[Problem], answering: list[Address]
-) -> list[str | Problem]:
+async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Problem], answering: list[Address]) -> list[str | Problem]:
     """Who answers, of each also at which address. A problem where somebody else does, a warning where nobody does: the first is alone."""
     addresses: dict[str, list[Address]] = {}
     for address in map(parse_address, named):
