@@ -12,6 +12,7 @@ import trio
 
 from learnae.testing.context import make_context
 from learnae_libp2p.announcer import GossipsubAnnouncer
+from learnae_libp2p.connecting import Connecting
 from learnae_libp2p.options import GossipsubOptions
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL
 from learnae_libp2p.streams.reachability import OUTSIDE_PROTOCOL
@@ -146,6 +147,8 @@ def test_garbage_on_all_that_a_whole_peer_serves_ends_no_more_than_its_stream(op
     async def test() -> None:
         context = make_context(tmp_path / "whole", peer="whole")
         async with GossipsubAnnouncer(GossipsubOptions(listen=LOOPBACK, mdns=False), context) as whole, open_peer("a") as a:
+            while context.share(Connecting).reachability is None:  # noqa: ASYNC110  # nobody tells of it, and it comes in a moment
+                await trio.sleep(0.01)
             assert whole.host.running is not None
             protocols = [str(protocol) for protocol in whole.host.running.host.multiselect.handlers]
             assert {RELAY_PROTOCOL, RELAYED_PROTOCOL, PUNCH_PROTOCOL, OUTSIDE_PROTOCOL} <= set(protocols)
