@@ -75,6 +75,17 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
+def no_import_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A command that a test calls in its own process imports as a process of its own would. The next test starts without these modules."""
+    folder, path, modules = str(tmp_path_factory.getbasetemp()), list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def no_process_left(state_home: Path) -> Iterator[None]:
     """Fail a test that leaves a process running, also one that its parent has abandoned."""
     before = set(psutil.pids())
