@@ -30,7 +30,8 @@ LEAST_SECONDS = 0.25  # below this a deadline would measure the scheduler, not t
 GRACE = 0.05  # the share of a typical round for which it waits for those that were never accepted
 PATIENT_WITH = 64  # peers whose last transfers are remembered
 PATIENCE = 2
-MARGIN = 0.08  # the share of a typical round for which it waits beyond the typical transfer: less than a tenth, whoever is late
+MARGIN = 0.08  # the share of a typical round for which it waits beyond the typical transfer, on average: less than a tenth, whoever is late
+SAVED = 6  # times that share, at most, that a peer which came in time may be late at once
 FEW = 5  # whole transfers of a peer, of which one that was slow by bad luck says nothing
 MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
 
@@ -41,10 +42,11 @@ def _window() -> deque[float]:
 
 @attrs.define
 class _LastTransfers:
-    """Of one accepted peer: how long the last whole ones took, and how long nothing came within the last."""
+    """Of one accepted peer: how long the last whole ones took, how long nothing came within the last, and how late it may be now."""
 
     seconds: deque[float] = attrs.field(factory=lambda: deque(maxlen=FEW))
     silence: float = 0.0
+    margins: float = 1.0  # in shares of a round, each `MARGIN`
 
     @property
     def typical_seconds(self) -> float:
@@ -79,16 +81,31 @@ class TransferPace:
             self._peers.popitem(last=False)
 
     def wait_seconds(self, peer: PeerId) -> float:
-        """How long a round waits for this peer in all: the typical time and a share of a round. None waits for a peer that takes longer.
+        """How long a round waits for this peer in all: the typical time and its margin. None waits for a peer that takes longer.
 
-        The typical time is the lower median over peers, not over transfers. So no single peer can raise it by being slow, and a late peer
-        holds a round up for that share and no longer, however its blocks come.
+        The typical time is the lower median over peers, not over transfers. So no single peer can raise it by being slow. A margin
+        is a share of a round. A peer that came in time may be later once, by what it has saved. So a late peer holds rounds up for that
+        share on average and no longer, however its blocks come.
         """
         if not self._peers:
             return math.inf
-        margin = MARGIN * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
-        most = margin + median_low(last.typical_seconds for last in self._peers.values())
-        return most if peer not in self._peers or self._peers[peer].typical_seconds <= most else 0.0
+        last = self._peers.get(peer, _LastTransfers())
+        most = self._typical_seconds + last.margins * self._margin_seconds
+        return most if not last.seconds or last.typical_seconds <= most else 0.0
+
+    def was_awaited(self, peer: PeerId, seconds: float) -> None:
+        """Note that a round had chosen this peer, and how long it has waited for it, in seconds."""
+        if (last := self._peers.get(peer)) is not None:
+            late = max(0.0, seconds - self._typical_seconds) / self._margin_seconds
+            last.margins = min(SAVED, max(0.0, last.margins - late) + 1.0)
+
+    @property
+    def _typical_seconds(self) -> float:
+        return median_low(last.typical_seconds for last in self._peers.values())
+
+    @property
+    def _margin_seconds(self) -> float:
+        return MARGIN * self.round_seconds if self.round_seconds is not None else LEAST_SECONDS
 
     def silence_seconds(self, peer: PeerId) -> float:
         """How long a round waits for a silent peer: twice the typical silence. It does not wait for a peer that is known to take longer.
@@ -258,6 +275,7 @@ class BackgroundFetch:
     transfer: Transfer
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
+    ended_at: float = math.inf  # in the loop's time
     obtained: Obtained | None = None
 
 
@@ -295,11 +313,15 @@ class BackgroundFetches:
         Returns those that come while the round waits, and those that earlier rounds have begun and that have come.
         """
         sent = [fetch for entry in entries if (fetch := self._send(entry, round_record))]
-        began = self.runtime.clock()
+        began = trio.current_time()
         awaited = [fetch for fetch in sent if not fetch.stranger and self._is_timely(fetch.entry.peer)]
-        await self._wait(awaited, self._patience(awaited))
+        for fetch in sent:
+            if not fetch.stranger:
+                waited = await self._wait(fetch, began, self._patience(fetch.entry)) if fetch in awaited else 0.0
+                self.pace.was_awaited(fetch.entry.peer, waited)
         others = [fetch for fetch in sent if fetch not in awaited]
-        await self._wait(others, began + self.pace.grace_seconds - self.runtime.clock())
+        for fetch in others:
+            await self._wait(fetch, began, self.pace.grace_seconds)
         self._cut_off_late_ones()
         round_record.chosen = len(sent)
         return self._take(round_record)
@@ -323,6 +345,7 @@ class BackgroundFetches:
 
     async def _run_one(self, fetch: BackgroundFetch) -> None:
         fetch.obtained = await self.obtainer.obtain_one(fetch.entry, fetch.round_record, fetch.scope, beside=True, transfer=fetch.transfer)
+        fetch.ended_at = trio.current_time()
         fetch.ended.set()
 
     def _make_room(self) -> bool:
@@ -334,29 +357,29 @@ class BackgroundFetches:
         if len(strangers) < self.most:
             return True
         now = self.runtime.clock()
-        late = [fetch for fetch in strangers if now - fetch.began >= self._usual(fetch) and not fetch.scope.cancel_called]
+        late = [fetch for fetch in strangers if now - fetch.began >= self._usual(fetch.entry) and not fetch.scope.cancel_called]
         if late and len(strangers) == self.most:  # one more than `most` where the one that gives way takes its time, and no more
             late[self._rng.integers(len(late))].scope.cancel()
             return True
         return False
 
-    async def _wait(self, fetches: Sequence[BackgroundFetch], seconds: float) -> None:
-        end = trio.current_time() + max(0.0, seconds)
-        for fetch in fetches:
-            while not fetch.ended.is_set() and (until := min(end, self._silent_at(fetch))) > trio.current_time():
-                with trio.move_on_at(until):
-                    await fetch.ended.wait()
+    async def _wait(self, fetch: BackgroundFetch, began: float, seconds: float) -> float:
+        """Until it has ended, is silent, or so many seconds have gone since the round began to wait. Returns how many this one took."""
+        while not fetch.ended.is_set() and (until := min(began + seconds, self._silent_at(fetch))) > trio.current_time():
+            with trio.move_on_at(until):
+                await fetch.ended.wait()
+        return min(seconds, fetch.ended_at - began, self._silent_at(fetch) - began)
 
     def _silent_at(self, fetch: BackgroundFetch) -> float:
         """When this fetch counts as silent. A peer that becomes slow or silent delays its own update, and no round."""
         return fetch.transfer.heard_at + (self.pace.silence_seconds(fetch.entry.peer) or math.inf)
 
-    def _patience(self, fetches: Sequence[BackgroundFetch]) -> float:
-        """However many blocks come, and in whatever drops: as a whole a round waits so long, and no longer."""
-        return max((min(self._usual(fetch), self.pace.wait_seconds(fetch.entry.peer)) for fetch in fetches), default=0.0)
+    def _patience(self, entry: InboxEntry) -> float:
+        """However many blocks come, and in whatever drops: a round waits so long for all of them, and no longer."""
+        return min(self._usual(entry), self.pace.wait_seconds(entry.peer))
 
-    def _usual(self, fetch: BackgroundFetch) -> float:
-        return self.pace.deadline_seconds(self.obtainer.believed(fetch.entry.update.bytes))
+    def _usual(self, entry: InboxEntry) -> float:
+        return self.pace.deadline_seconds(self.obtainer.believed(entry.update.bytes))
 
     def _cut_off_late_ones(self) -> None:
         """Of accepted peers, cut off the fetches that were begun last, so that the others can finish. Nobody waits for their end."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.node.history import PublishedUpdate
-from learnae.node.obtaining import FEW, LEAST_SECONDS, MARGIN, PATIENT_WITH, TransferPace
+from learnae.node.obtaining import FEW, LEAST_SECONDS, MARGIN, PATIENT_WITH, SAVED, TransferPace
 from learnae.node.retention import RetentionPolicy
 from learnae.records import Cid, PeerId
 
@@ -161,11 +161,33 @@ def test_the_transfers_of_no_more_than_some_peers_are_remembered():
     assert pace.wait_seconds(PeerId("anybody")) == pytest.approx(1.0 + LEAST_SECONDS)
 
 
-def test_a_round_waits_less_than_a_tenth_longer_than_typical_and_not_at_all_for_who_takes_longer():
+def test_a_round_waits_less_than_a_tenth_longer_than_typical_for_a_newly_known_peer_and_not_at_all_for_who_takes_longer():
     pace = a_pace(a=(0.3, 0.1), b=(0.35, 0.1), slow=(0.5, 0.1))
     assert pace.wait_seconds(PeerId("a")) == pace.wait_seconds(PeerId("unknown")) == pytest.approx(0.35 + MARGIN)
     assert pace.wait_seconds(PeerId("slow")) == 0.0
     assert MARGIN < 0.1
+
+
+def test_a_peer_that_came_in_time_may_be_late_once_by_what_it_has_saved():
+    pace = a_pace(a=(0.1, 0.0), b=(0.1, 0.0))
+    for _ in range(3 * SAVED):
+        pace.was_awaited(PeerId("a"), 0.05)
+    assert pace.wait_seconds(PeerId("a")) == pytest.approx(0.1 + SAVED * MARGIN)
+    pace.was_awaited(PeerId("a"), 0.1 + 2 * MARGIN)
+    assert pace.wait_seconds(PeerId("a")) == pytest.approx(0.1 + (SAVED - 1) * MARGIN)
+    assert pace.wait_seconds(PeerId("b")) == pytest.approx(0.1 + MARGIN)
+
+
+@given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=60))
+def test_however_a_peer_spreads_its_delays_rounds_wait_for_it_by_less_than_a_tenth_on_average(delays):
+    """Beyond what it may have saved before. A peer that is late for ever pays from its margin, and then no round waits for it."""
+    pace, waited = a_pace(a=(0.1, 0.0), b=(0.1, 0.0), c=(0.1, 0.0)), 0.0
+    for delay in delays:
+        seconds = min(0.1 + delay, pace.wait_seconds(PeerId("a")))
+        pace.was_awaited(PeerId("a"), seconds)
+        pace.came_whole(PeerId("a"), 0.1 + delay, 0.0)
+        waited += max(0.0, seconds - 0.1)
+    assert waited <= MARGIN * len(delays) + 1e-9
 
 
 def test_half_of_all_peers_do_not_lengthen_what_a_round_waits_for():
