@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("libp2p", reason="needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev")
 
-from plugins.libp2p.tests.support.peer_processes import NetworkOfPeers, network_of_peers
+from learnae.testing.context import peer_named
+from plugins.libp2p.tests.support.member_swarm import PROGRAM as MEMBER
+from plugins.libp2p.tests.support.member_swarm import WAIT_SECONDS, MemberProcess
+from plugins.libp2p.tests.support.peer_processes import NetworkOfPeers, PeerProcess, network_of_peers
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("networks")]
 
@@ -20,6 +24,11 @@ OpenNetwork = Callable[[], AbstractAsyncContextManager[NetworkOfPeers]]
 @pytest.fixture
 def open_network(tmp_path: Path) -> OpenNetwork:
     return lambda: network_of_peers(tmp_path)
+
+
+def merges(rounds: Sequence[Mapping[str, Any]], other: PeerProcess) -> int:
+    """In how many of these rounds an update of the other one was merged."""
+    return sum(peer_named(other.name) in made["partners"] for made in rounds)
 
 
 async def test_a_peer_that_can_only_dial_out_is_a_full_member(open_network: OpenNetwork) -> None:
@@ -60,6 +69,25 @@ async def test_two_behind_symmetric_routers_are_relayed_and_still_exchange_updat
         await left.is_heard_by(right)
         update = await left.puts("through a third", 4, 100_000)
         assert await right.fetches(update, left) == set(update.cids)
+
+
+async def test_two_that_train_behind_symmetric_routers_merge_each_other(open_network: OpenNetwork) -> None:
+    async with open_network() as swarm:
+        places = swarm.place("third"), *(swarm.place_behind_router(name, symmetric=True) for name in ("left", "right"))
+        third, left, right = (MemberProcess(one.name, one.machine, one.home, MEMBER) for one in places)
+        for member in (third, left, right):
+            swarm.peers[member.name] = member
+            member.given = {"round_seconds": 3.0, "wait_seconds": WAIT_SECONDS if member is not third else 0.0}
+        await third.start(swarm.nursery)
+        await third.until(lambda: bool(third.rounds))
+        left.peers = right.peers = [third.address]
+        await left.start(swarm.nursery)
+        await right.start(swarm.nursery)
+        await left.meets_by_relay(right)
+        for one, other in ((left, right), (right, left)):
+            later = slice(len(one.rounds), None)
+            await one.until(lambda one=one, other=other, later=later: merges(one.rounds[later], other) >= 2)  # type: ignore[misc]
+        assert left.built == right.built == third.built == 1
 
 
 async def test_where_a_relay_dies_another_one_takes_over(open_network: OpenNetwork) -> None:

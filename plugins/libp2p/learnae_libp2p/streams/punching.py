@@ -111,9 +111,13 @@ class HolePuncher:
             self.log.debug("punch.not_direct", peer=peer, cause=str(error))
 
     def _meeting(self) -> bytes:
-        """Where this peer may be met, as others see it; where it listens, if no router is in between."""
-        addresses = list(self.reachability.seen.seen_at)
-        if not self.reachability.seen.behind_router:
+        """Where this peer may be met, as others see it; where it listens, if no router is in between.
+
+        Where it could dial nobody from the port at which it listens, its router may have kept that port's number all the same.
+        """
+        seen = self.reachability.seen
+        addresses = list(seen.seen_at or [address for one in seen.every for address in self.transport.outside(one.seen_at)])
+        if not seen.behind_router:
             addresses += self.transport.listens_at()
         places = [place for text in addresses if (place := self.transport.place(text)) is not None]
         return ShortMessage(FrameKind.MEET, 0, tuple(dict.fromkeys(place.address for place in places))[:MOST_MET]).framed()

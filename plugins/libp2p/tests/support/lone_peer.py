@@ -84,12 +84,10 @@ class LonePeer:
         while True:
             news = self.announcer.host.news
             connections = self.announcer.transport.connections()
-            reachability = self.storage.connecting.reachability
             tell(
                 event="connections",
                 peers=sorted(connection.peer for connection in connections),
                 relayed=sorted(connection.peer for connection in connections if not connection.direct),
-                outlook=reachability.seen.outlook.name if reachability is not None else "",
                 built=self.announcer.host.times_built,
             )
             await news.wait()

@@ -56,7 +56,6 @@ class PeerProcess:
     heard: list[tuple[str, bool]] = attrs.field(factory=list)
     connected: set[str] = attrs.field(factory=set)
     relayed: set[str] = attrs.field(factory=set)  # of them, those whom another one carries to
-    outlook: str = ""
     built: int = 0
     told: dict[tuple[str, str], Mapping[str, Any]] = attrs.field(factory=dict)
     process: subprocess.Popen[bytes] | None = None
@@ -209,8 +208,7 @@ class PeerProcess:
         if what["event"] == "heard":
             self.heard.append((what["text"], what["backlog"]))
         elif what["event"] == "connections":
-            self.connected, self.relayed, self.built = set(what["peers"]), set(what["relayed"]), what["built"]
-            self.outlook = what["outlook"]
+            self.connected, self.relayed, self.built = set(what["peers"]), set(what.get("relayed", ())), what["built"]
         else:
             self.told[what["event"], what.get("name", "")] = what
         self._tell()

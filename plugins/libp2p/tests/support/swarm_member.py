@@ -78,7 +78,8 @@ def told(report: RoundReport) -> None:
     """All that says how a round went, without CIDs."""
     names = ("round", "seconds", "outcome", "heard", "chosen", "merged", "refused", "failed", "lost", "age", "fetched_bytes")
     reasons = sorted({verdict.reason for verdict in report.verdicts if not verdict.merged})
-    tell(event="round", lineage=report.lineage.hex(), why=reasons, **{name: getattr(report, name) for name in names})
+    partners = sorted(verdict.peer for verdict in report.verdicts if verdict.merged)
+    tell(event="round", lineage=report.lineage.hex(), why=reasons, partners=partners, **{name: getattr(report, name) for name in names})
 
 
 def watched(manager: PluginManager) -> PluginManager:
@@ -94,8 +95,9 @@ async def tell_connections(share: SharedResources) -> None:
     host = share(Libp2pHost)
     while True:
         news = host.news
-        peers = [connection.peer for connection in Libp2pTransport(host).connections()]
-        tell(event="connections", peers=sorted(peers), built=host.times_built)
+        connections = Libp2pTransport(host).connections()
+        relayed = sorted(connection.peer for connection in connections if not connection.direct)
+        tell(event="connections", peers=sorted(connection.peer for connection in connections), relayed=relayed, built=host.times_built)
         await news.wait()
 
 
