@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ from learnae.config.folders import check_folder, default_home, existing, meeting
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of
-from learnae.config.saved_config import code_in, without_code
-from learnae.errors import ConfigError, Problem, UnavailableError
+from learnae.config.saved_config import code_in, programs_in, without_code
+from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import LOCK, Home, claim
 from learnae.identity.keys import identity_in
@@ -89,8 +90,13 @@ def check_choice(manager: PluginManager, kind: str, table: Mapping[str, Any]) ->
 
 
 def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
-    """The code that this file names. A check imports it. Raises ConfigError for a file that cannot be read."""
-    return code_in(override(read(file), overrides, Problems())[0])
+    """The code and the programs that this file names. A check runs them. Raises ConfigError for a file that cannot be read."""
+    document = override(read(file), overrides, Problems())[0]
+    programs: list[str] = []
+    with suppress(ConfigError, PluginError):  # `examine` tells it
+        manager = PluginManager.discover(disabled(document, overrides), log=make_logger("error"), local=False)
+        programs = programs_in(document, manager.options_of(file.absolute().parent))
+    return [*code_in(document), *programs]
 
 
 def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
@@ -328,19 +334,19 @@ def _say_who_takes_part(config: Config, services: list[ConfiguredStrategy[Any]],
 @click.command()
 @options.peer_file
 @options.overrides
-@click.option("--no-code", is_flag=True, help="Import nothing that FILE names, and ask nobody: for a file that is not yours.")
+@click.option("--no-code", is_flag=True, help="Import and start nothing that FILE names, and ask nobody: for a file that is not yours.")
 @options.debug
 def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> None:
     """Look for everything that could keep FILE from running, without running it. Show all problems at once.
 
-    A peer's file is a program: this command imports the files of code that it names. Without FILE it is learnae.toml in this folder.
+    A peer's file is a program: this command imports the code and starts the programs that it names. Without FILE it is learnae.toml in
+    this folder.
     """
 
     code = code_of(file, overrides)
     if code and not no_code:
-        print_result(
-            f"{file} is a program: what it names in {file.absolute().parent} is imported now, {', '.join(code)}; --no-code leaves it out"
-        )
+        named = f"what it names in {file.absolute().parent} is imported or started now, {', '.join(code)}"
+        print_result(f"{file} is a program: {named}; --no-code leaves it out")
     findings = examine(file, overrides, make_logger("debug" if debug else ""), code=not no_code)
     if len(findings.problems.broken) > 1:  # an error of one plugin would hide those of the others
         raise click.exceptions.Exit(exit_codes.say_all(findings.problems))

@@ -17,7 +17,7 @@ import attrs
 from learnae.config.folders import default_home, expanded, folder_name, state_folder
 from learnae.config.load import read
 from learnae.config.options import KINDS, build, table_of
-from learnae.config.saved_config import KeptFile, code_in, kept
+from learnae.config.saved_config import KeptFile, code_in, kept, programs_in
 from learnae.config.tables import PeerTable, SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import LOCK, holders
@@ -248,6 +248,8 @@ def settings_of(home: Path, named: str | None, kinds: Sequence[str], log: Filter
     if code := code_in(document):
         raise _untrusted(home, f"its configuration names code: {', '.join(code)}", settings)
     config, manager = open_document(document, folder=settings.folder, log=log, local=False)
+    if programs := programs_in(document, manager.options_of(config.folder)):
+        raise _untrusted(home, f"its configuration names programs: {', '.join(programs)}", settings)
     if leaving := list(_leaving(config, manager)):
         raise _untrusted(home, f"its configuration says whom to ask for the storage {', '.join(leaving)}", settings)
     return config, manager

@@ -6,6 +6,7 @@ import enum
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import attrs
 
 from learnae import opening
 from learnae.config import problems
-from learnae.config.options import KINDS, fields_of
-from learnae.config.tables import Choice, Config
+from learnae.config.options import KINDS, OptionsOf, fields_of
+from learnae.config.tables import PROGRAM, Choice, Config
+from learnae.config.words import show
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.identity.home_folder import open_home
 from learnae.records import MEGABYTE
@@ -106,6 +108,22 @@ def code_in(document: Mapping[str, Any]) -> list[str]:
     train = document.get("train")
     entry = train.get("entry") if isinstance(train, Mapping) else None
     return [*named, f'train.entry = "{entry}"'] if isinstance(entry, str) else named
+
+
+def programs_in(document: Mapping[str, Any], options_of: OptionsOf) -> list[str]:
+    """Each option that names a program which its strategy starts, and which, such as `storage.program = "./kubo"`.
+
+    A strategy that is code of the file, or that cannot be loaded, is left out: `code_in` names the one, the reader of the file the other.
+    """
+    named: list[str] = []
+    for kind in KINDS:
+        for table in _tables(document.get(kind)):
+            use = table.get("use")
+            if isinstance(use, str) and MARK not in use:
+                with suppress(ConfigError, PluginError):
+                    programs = [name for name, field in fields_of(options_of(kind, use)).items() if field.metadata.get(PROGRAM)]
+                    named.extend(f"{kind}.{name} = {show(table[name])}" for name in programs if name in table)
+    return named
 
 
 def without_code(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,15 @@ YEAR = 365 * DAY  # longer is for ever
 LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an own model says so
 
 
-def option(default: Any, doc: str, validator: Any = None) -> Any:
-    """A field of an attrs class of options: one key of the TOML table. It has a default, a documentation and perhaps a validator."""
-    return attrs.field(default=default, validator=validator, metadata={"doc": doc})
+PROGRAM = "program"
+
+
+def option(default: Any, doc: str, validator: Any = None, *, program: bool = False) -> Any:
+    """A field of an attrs class of options: one key of the TOML table. It has a default, a documentation and perhaps a validator.
+
+    `program` says that its value names a program that the strategy starts. Then `learnae check` says first that the file runs it.
+    """
+    return attrs.field(default=default, validator=validator, metadata={"doc": doc, PROGRAM: program})
 
 
 @attrs.frozen

@@ -7,13 +7,18 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from learnae.cli.main import main
 from learnae.config.options import KINDS
 from learnae.identity.keys import Identity
+from learnae.lowlevel import option
 from learnae.node.history import History, PublishedUpdate
+from learnae.outlets import print_result
+from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.records import Cid
 
 STRANGER = "5" * 64
@@ -96,8 +101,6 @@ def test_the_owner_who_names_the_file_of_the_peer_has_its_code_run(command: str,
 def test_what_leaves_the_machine_is_not_asked_at_an_address_that_a_home_names(
     gift: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from learnae.plugins.directory.storage import DirectoryStorage
-
     monkeypatch.setattr(DirectoryStorage, "leaves_machine", True)
     monkeypatch.setattr(DirectoryStorage, "__init__", lambda *_: pytest.fail("made"))
     for command in ("export published", "clear"):
@@ -130,6 +133,43 @@ def test_check_says_first_that_a_file_is_a_program(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert 0 <= said.find("is a program") < said.find("imported\n")
     assert "mine:Mine" in said and "mine:make" in said
+
+
+@attrs.frozen
+class OptionsWithAProgram(DirectoryStorage.Options):
+    tool: str | None = option(None, "What moves the files.", program=True)
+
+
+def test_check_says_first_that_a_file_starts_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(DirectoryStorage, "Options", OptionsWithAProgram)
+    made = DirectoryStorage.__init__
+
+    def tell(*given: Any) -> None:
+        print_result(f"started {given[1].tool}")
+        made(*given)
+
+    monkeypatch.setattr(DirectoryStorage, "__init__", tell)
+    (tmp_path / "learnae.toml").write_text(f'[swarm]\nopen = true\n[[storage]]\nuse = "directory"\npath = "{tmp_path}"\n')
+    named = ["--set", 'storage = [{use = "directory", tool = "./evil.sh"}]']
+    assert main(["check", str(tmp_path / "learnae.toml"), *named]) == 0
+    said = capsys.readouterr().out
+    assert 0 <= said.find("is a program") < said.find("started ./evil.sh") and said.count("./evil.sh") == 2
+    assert main(["check", str(tmp_path / "learnae.toml")]) == 0
+    assert "is a program" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["export published", "clear"])
+def test_no_command_starts_a_program_that_a_home_names(
+    command: str, gift: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(DirectoryStorage, "Options", OptionsWithAProgram)
+    home = gift(storage=[{"use": "directory", "tool": "./evil.sh"}])
+    monkeypatch.setattr(DirectoryStorage, "__init__", lambda *_: pytest.fail("made"))
+    assert main(spoken(COMMANDS[command], home)) == 2
+    said = capsys.readouterr().err
+    assert "evil.sh" in said and "TOML file" in said
 
 
 @pytest.mark.parametrize("text", ['[train]\nentry = "evil:make"\n', '[merge]\nuse = "evil:Evil"\n', '[[storage]]\nuse = "evil:Evil"\n'])

@@ -27,7 +27,9 @@ class IpfsStorageOptions:
     repo: Path | None = option(None, "The repo of a daemon that you run on this machine: its RPC is found also when its port changes.")
     search_seconds: float = option(10.0, "How long the network is searched without a block coming in.", gt(0.0))
     silence_seconds: float = option(30.0, "How long the daemon may be silent before it counts as gone.", gt(0.0))
-    program: str | None = option(None, "The Kubo program, by its name or its path; without it that of LEARNAE_KUBO, or `ipfs`.")
+    program: str | None = option(
+        None, "The Kubo program, by its name or its path; without it that of LEARNAE_KUBO, or `ipfs`.", program=True
+    )
     listen: tuple[str, ...] = option(
         ("/ip4/0.0.0.0/tcp/0",),
         "Where other daemons reach this one; port 0 is a free one, which stays.",

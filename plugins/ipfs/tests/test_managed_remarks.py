@@ -26,7 +26,7 @@ def storage(home: Path, *, key: bytes | None = b"1" * 32, **options: Any) -> Ipf
 
 
 def program(path: Path, says: str) -> str:
-    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.write_text(f'#!/bin/sh\necho "{says}"\n')
     path.chmod(0o700)
     return str(path)
 
@@ -55,6 +55,31 @@ def test_a_program_that_will_not_do_is_told(says: str, told: str, tmp_path: Path
 def test_a_program_that_is_not_there_is_told_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no program no-such-kubo: install Kubo"):
         trio.run(storage(tmp_path, program="no-such-kubo").check)
+
+
+def test_check_says_that_a_file_starts_a_program_before_it_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "evil", f"$(touch {tmp_path}/ran)0.40.1")
+    (tmp_path / "learnae.toml").write_text('[swarm]\nopen = true\n[[storage]]\nuse = "ipfs"\nprogram = "./evil"\n')
+    monkeypatch.chdir(tmp_path)
+    said: list[tuple[str, bool]] = []
+    monkeypatch.setattr("learnae.cli.check.print_result", lambda *lines: said.extend((line, (tmp_path / "ran").exists()) for line in lines))
+    main(["check", "learnae.toml"])
+    assert [ran for line, ran in said if "./evil" in line and "is a program" in line] == [False] and (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    assert main(["check", "--no-code", "learnae.toml"]) == 0 and not (tmp_path / "ran").exists()
+    assert any("left out" in line and "./evil" in line for line, _ in said), capsys.readouterr()
+
+
+def test_no_plugin_of_kubo_that_lies_in_a_home_is_loaded_by_a_check(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    tool = program(tmp_path / "ipfs", f"$(ls -A $IPFS_PATH >{asked})0.40.1")
+    home = storage(tmp_path / "home", program=tool)
+    repo = home._repo.folder
+    (repo / "plugins").mkdir(parents=True, exist_ok=True)
+    trio.run(home.check)
+    assert asked.read_text() == "" and list(repo.iterdir())
 
 
 def test_a_newer_version_is_remarked(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -36,7 +37,8 @@ class Preview:
         return [self._version(program), *self._repo(), self._network()]
 
     def _version(self, program: str) -> str:
-        version = _version_of(program, self.repo.environment(self.settings))
+        with tempfile.TemporaryDirectory(prefix="learnae-check-") as empty:  # Kubo loads the plugins in its repo also to tell its version
+            version = _version_of(program, {**self.repo.environment(self.settings), "IPFS_PATH": empty})
         if version is None:
             raise ConfigError(Problem(KEY, f"{program} is no Kubo: it tells no version", GET_KUBO))
         if version < OLDEST:
