@@ -1,8 +1,8 @@
 """Opens files and folders where other users may write.
 
 These functions follow no link, wait for no pipe, and truncate no file before they have looked at it. A caller with the descriptor of a
-folder works in that very folder, even if its name is given to another one. Links in the path above are followed, because the user says
-where a folder lies.
+folder works in that very folder, even if its name is given to another one. Links in the path above are followed: whoever cannot
+vouch for them opens that folder with `reach`.
 
 `reach` opens a folder by its path. In the part that the user named it follows links that this user or root made: such a user may do all
 of this anyway. It follows a link of another user only where nobody else can have put it: in a closed folder of the same owner, which no
@@ -128,10 +128,13 @@ def replace_file(name: str, content: bytes, *, at: int, mode: int = 0o600, durab
 def save_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write this file, whole or not at all, in the place of what lies there. When this returns, it is on the disk. Raises OSError.
 
-    If `path` itself is a link, the link is replaced. The folder of `path` may be named by a link.
+    If `path` itself is a link, the link is replaced. The folder of `path` may be named by a link that `reach` follows.
     """
-    with folder(path.parent.resolve()) as place:
+    place = reach(path.parent)
+    try:
         replace_file(path.name, content, at=place, mode=mode, durable=True)
+    finally:
+        os.close(place)
 
 
 def draft_in(folder: int, name: str, mode: int = 0o600) -> BinaryIO:
@@ -184,10 +187,33 @@ def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make
     """Open the folder `named`, or the one that the names `below` lead to from there. Returns its descriptor, which the caller closes.
 
     `make` makes the last folder if it is missing, and with `parents` also those above it. `unnamed` means that the path is a default,
-    which the user did not choose. Then a folder on the way is refused if another user made it where everybody may write: it may be a trap.
+    which the user did not choose. Then a folder on the way is refused if another user made it where others may write: it may be a trap.
     Raises UnfitError for such a folder, for a link that is not followed, and for something that is no folder; FileExistsError instead of
     the last if a folder had to be made there; OSError.
     """
+    descriptor, _ = _go(named, below, unnamed=unnamed, make=make, parents=parents)
+    return descriptor
+
+
+def reach_file(named: Path) -> tuple[int, str]:
+    """Find the file `named` as `reach` finds a folder, by links that it may be reached by, such as those in a volume of Kubernetes.
+
+    Returns the descriptor of the folder in which the file itself lies, which the caller closes, and its name there. `open_file` opens it.
+    It need not be there. Raises as `reach`.
+    """
+    return _go(named, (), to_file=True)
+
+
+def _go(
+    named: Path,
+    below: Sequence[str],
+    *,
+    unnamed: bool = False,
+    make: Make | None = None,
+    parents: bool = False,
+    to_file: bool = False,
+) -> tuple[int, str]:
+    """The descriptor of the folder to which it leads, or `to_file` that of the folder above, and the last name."""
     whole = named if named.is_absolute() else Path.cwd() / named
     names = [*((name, False) for name in reversed(below)), *((name, True) for name in reversed(whole.parts[1:]))]
     so_far, links = "", 0
@@ -196,6 +222,8 @@ def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make
         while names:
             name, may_be_link = names.pop()
             place = f"{so_far}/{name}"
+            if to_file and not names and not _is_link(name, way[-1]):
+                return os.dup(way[-1]), name
             try:
                 way.append(_step(way[-1], name, place, make if parents or not names else None))
             except _LinkError as link:
@@ -214,7 +242,7 @@ def reach(named: Path, below: Sequence[str] = (), *, unnamed: bool = False, make
             if unnamed:
                 _check_maker(way[-2], way[-1], place)
         with paths_in_errors(so_far or os.sep):
-            return os.open(os.curdir, _READ, dir_fd=way[-1])
+            return os.open(os.curdir, _READ, dir_fd=way[-1]), os.curdir
     finally:
         for passed in way:
             os.close(passed)
@@ -258,6 +286,11 @@ def _step(at: int, name: str, place: str, make: Make | None) -> int:
         raise
 
 
+def _is_link(name: str, at: int) -> bool:
+    found = look(name, at=at)
+    return found is not None and stat.S_ISLNK(found.st_mode)
+
+
 def _target(way: Sequence[int], name: str, place: str, found: os.stat_result) -> Path:
     """The target of a link that may be followed. Raises UnfitError for other links, and for a link that changed meanwhile."""
     if not _is_ours(found.st_uid) and not _only_the_owner_put_it(way, found.st_uid):
@@ -287,6 +320,6 @@ def _is_ours(user: int) -> bool:
 
 def _check_maker(above: int, at: int, place: str) -> None:
     maker = os.fstat(at).st_uid
-    if not _is_ours(maker) and os.fstat(above).st_mode & stat.S_IWOTH:
-        cause = f"was made by another user ({maker}) where everybody may write; name a folder of your own, or set XDG_STATE_HOME to one"
+    if not _is_ours(maker) and os.fstat(above).st_mode & _OTHERS_WRITE:
+        cause = f"was made by another user ({maker}) where others may write; name a folder of your own, or set XDG_STATE_HOME to one"
         raise UnfitError(errno.EINVAL, cause, place)

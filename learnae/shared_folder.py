@@ -59,16 +59,32 @@ class FolderHandle:
             os.close(descriptor)
 
     def make(self, *, parents: bool = False) -> None:
-        """Make it where it is missing, with `parents` those above it as well. Raises OSError."""
-        if parents and self.unnamed:  # what lies above is this user's alone
-            os.close(reach(self.named, unnamed=True, make=_make_plainly, parents=True))
-        os.close(reach(self.named, self.below, unnamed=self.unnamed, make=make_in, parents=parents))
+        """Make it where it is missing, with `parents` those above it as well; an unnamed one is this user's alone. Raises OSError."""
+        if parents and self.unnamed:
+            os.close(reach(self.named, unnamed=True, make=make_closed, parents=True))
+        make = make_closed if self.unnamed else make_in
+        os.close(reach(self.named, self.below, unnamed=self.unnamed, make=make, parents=parents))
+
+
+def make_closed(above: int, name: str, place: Path) -> None:
+    """As `learnae.opening.Make`; it is closed to all others, whatever the umask."""
+    make_plainly(above, name, place, 0o700)
+
+
+def make_plainly(above: int, name: str, place: Path, mode: int = 0o777) -> None:
+    """As `learnae.opening.Make`, by the umask."""
+    try:
+        os.mkdir(name, mode, dir_fd=above)
+    except OSError as error:
+        if not _is_folder(name, above):  # else another was faster
+            error.filename = str(place)
+            raise
 
 
 def make_in(above: int, name: str, place: Path) -> None:
     """As `learnae.opening.Make`; it takes the rights of a shared folder above."""
     if not _is_shared(os.fstat(above)):
-        _make_plainly(above, name, place)
+        make_plainly(above, name, place)
         return
     with paths_in_errors(place.parent):
         _make_with_rights(above, name)
@@ -160,15 +176,6 @@ def _is_shared(folder: os.stat_result) -> bool:
     if mode & _PUBLIC == _PUBLIC:
         return False
     return bool(mode & (stat.S_ISGID | stat.S_IWOTH)) or (bool(mode & stat.S_IWGRP) and not is_private(folder.st_gid, folder.st_uid))
-
-
-def _make_plainly(above: int, name: str, place: Path) -> None:
-    try:
-        os.mkdir(name, dir_fd=above)
-    except OSError as error:
-        if not _is_folder(name, above):  # else another was faster
-            error.filename = str(place)
-            raise
 
 
 def _make_with_rights(above: int, name: str) -> None:

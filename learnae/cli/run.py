@@ -5,6 +5,7 @@ So do SIGTERM, and SIGHUP when a terminal was closed.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import inspect
@@ -12,8 +13,9 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -248,15 +250,20 @@ TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 def keep_torch_to_own_folder() -> None:
     """Where nobody has named another: PyTorch's own choice is in /tmp, under a name that a neighbour can take first, and it runs what
-    lies there. Without a folder of this user's own that choice stays.
+    lies there. Without a folder of this user's own it is a new one, for this run alone.
     """
-    with suppress(OSError, ConfigError):
+    if TORCH_CACHE in os.environ:
+        return
+    try:
         folder = FolderHandle(state_folder(), ("torchinductor",), unnamed=True)
-        if TORCH_CACHE not in os.environ:
-            folder.make(parents=True)
-            with folder.opened() as descriptor:
-                check_own_folder(folder.path, descriptor)
-            os.environ[TORCH_CACHE] = str(folder.path)
+        folder.make(parents=True)
+        with folder.opened() as descriptor:
+            check_own_folder(folder.path, descriptor)
+        os.environ[TORCH_CACHE] = str(folder.path)
+    except (OSError, ConfigError) as error:
+        os.environ[TORCH_CACHE] = new = tempfile.mkdtemp(prefix="learnae-torchinductor-")
+        atexit.register(shutil.rmtree, new, ignore_errors=True)
+        print_message(f"PyTorch compiles anew in this run, since its cache cannot be kept: {error}")
 
 
 def _join(trainer: TrainingLoop, arguments: RunArguments) -> Swarm:

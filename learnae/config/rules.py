@@ -5,6 +5,7 @@ The key stays out of the Config, which is shown, sent to the node and written to
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from learnae import opening
 from learnae.config.problems import Problems
 from learnae.config.tables import Choice, JoinTable, PeerTable, StorageChoice, SwarmTable
 from learnae.errors import ConfigError, Problem
@@ -112,27 +114,23 @@ def _from_environment(name: str) -> str:
 def _from_file(path: Path) -> str:
     try:
         return _read(path)
+    except opening.UnfitError as error:
+        message = f"{error.filename} {error.strerror}" if error.errno == errno.ELOOP else f"{path} is no file"
+        raise ConfigError(Problem("swarm.key_file", message, "name the file that holds the key")) from error
     except OSError as error:
         remedy = f"check path and owner; {_MAKE_ONE}"
         raise ConfigError(Problem("swarm.key_file", f"{path} cannot be read: {error.strerror}", remedy)) from error
 
 
 def _read(path: Path) -> str:
-    found = os.stat(
-        path
-    )  # it may be reached by a link, as the files of a volume of Kubernetes are; to open a device may do something already
-    if not stat.S_ISREG(found.st_mode):
-        raise _no_file(path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    folder, name = opening.reach_file(path)
+    try:
+        descriptor = opening.open_file(name, at=folder, links=None)
+    finally:
+        os.close(folder)
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise _no_file(path)
         if mode & 0o077:
             message = f"others on this machine may read {path} (mode {stat.S_IMODE(mode):o})"
             raise ConfigError(Problem("swarm.key_file", message, f"chmod 600 {in_shell(path)}; if others may have read it, change the key"))
         return file.read(_MOST_BYTES).decode("utf-8-sig", "replace")
-
-
-def _no_file(path: Path) -> ConfigError:
-    return ConfigError(Problem("swarm.key_file", f"{path} is no file", "name the file that holds the key"))

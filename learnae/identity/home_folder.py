@@ -188,15 +188,24 @@ def open_to_others(path: Path, found: os.stat_result) -> ConfigError:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A link at its end is followed only where the user or root has made it: then it is a way to say where the home lies."""
+    """A link at its end is followed only where the user or root has made it: then it is a way to say where the home lies.
+
+    Those above it are followed as `learnae.opening.reach` does.
+    """
     found = opening.look(path)
-    if found is not None and stat.S_ISLNK(found.st_mode):
-        if found.st_uid not in (os.geteuid(), ROOT):
-            message = f"is a link that {_user(found.st_uid)} has made to another folder"
-            raise ConfigError(Problem(f"peer.home {path}", message, "name that folder itself if you trust it"))
-        path = path.resolve()
-    with opening.folder(path) as descriptor:
+    if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (os.geteuid(), ROOT):
+        message = f"is a link that {_user(found.st_uid)} has made to another folder"
+        raise ConfigError(Problem(f"peer.home {path}", message, "name that folder itself if you trust it"))
+    try:
+        descriptor = opening.reach(path)
+    except opening.UnfitError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ConfigError(Problem(f"peer.home {path}", f"{error.filename} {error.strerror}", "or take another home")) from error
+    try:
         yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _written_by_others(found: os.stat_result, where: int | str) -> str:

@@ -19,6 +19,7 @@ import attrs
 from learnae import opening
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import PLUGINS, HomeFolder, open_home
+from learnae.shared_folder import make_closed, make_plainly
 
 LOCK = "lock"
 _RETRY_SECONDS = 0.05
@@ -91,10 +92,13 @@ def claim(path: Path, *, wait_seconds: float = 0) -> Home:
 
 
 def claim_free(parent: Path) -> Home:
-    """Lock the first of `parent/peer-1`, `parent/peer-2`, ... that nobody uses, and make it if it is missing. Raises ConfigError."""
+    """Lock the first of `parent/peer-1`, `parent/peer-2`, ... that nobody uses, and make it if it is missing. Raises ConfigError.
+
+    `parent` is a default, which the user did not name: it is made for this user alone.
+    """
     for number in range(1, _MOST_HOMES + 1):
         path = parent / f"peer-{number}"
-        _make_folder(path)
+        _make_folder(path, unnamed=True)
         if home := _try_claim(path):
             return home
     raise _problem(parent, f"all of its {_MOST_HOMES} homes are in use", "end some peers, or name a home of its own for this one")
@@ -142,9 +146,13 @@ def _name(fd: int, pids: Collection[int]) -> None:
     os.pwrite(fd, "".join(f"{pid}\n" for pid in sorted(pids)).encode(), 0)
 
 
-def _make_folder(path: Path) -> None:
+def _make_folder(path: Path, *, unnamed: bool = False) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(opening.reach(path, unnamed=unnamed, make=make_closed))
+        except FileNotFoundError:  # one above it
+            os.close(opening.reach(path.parent, unnamed=unnamed, make=make_closed if unnamed else make_plainly, parents=True))
+            os.close(opening.reach(path, unnamed=unnamed, make=make_closed))
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -170,7 +178,8 @@ def _in_use(path: Path) -> ConfigError:
 
 
 def _unusable(path: Path, error: OSError) -> ConfigError:
-    return _problem(path, f"this home cannot be used: {error.strerror}", "name a home in a folder of your own, on a disk with room")
+    cause = f"{error.filename} {error.strerror}" if isinstance(error, opening.UnfitError) else error.strerror
+    return _problem(path, f"this home cannot be used: {cause}", "name a home in a folder of your own, on a disk with room")
 
 
 def _problem(path: Path, message: str, remedy: str) -> ConfigError:

@@ -98,10 +98,15 @@ def identity_in(home: Path, *, looking: bool = False) -> Identity | None:
 def write_secret(path: Path, line: str) -> None:
     """Write a key to a new file that only its owner may read. Raises ConfigError, also if the file is there already."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        folder = opening.reach(path.parent)
+        try:
+            file = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        finally:
+            os.close(folder)
+        with os.fdopen(file, "w") as opened:
+            opened.write(line)
+            opened.flush()
+            os.fsync(file)
     except FileExistsError as error:
         raise ConfigError(Problem(str(path), "is there already, and a key is never written over", "name a new file")) from error
     except OSError as error:

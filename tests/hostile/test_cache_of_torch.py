@@ -37,7 +37,9 @@ def test_a_folder_that_its_user_has_named_stays(unset: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("mode", [None, 0o777], ids=["a file is there", "others may write"])
-def test_without_a_folder_of_its_own_pytorch_chooses(unset: Path, mode: int | None) -> None:
+def test_without_a_folder_of_its_own_a_new_one_is_taken_and_that_is_said(
+    unset: Path, mode: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     unset.mkdir()
     if mode is None:
         (unset / "torchinductor").touch()
@@ -45,7 +47,9 @@ def test_without_a_folder_of_its_own_pytorch_chooses(unset: Path, mode: int | No
         (unset / "torchinductor").mkdir()
         (unset / "torchinductor").chmod(mode)
     keep_torch_to_own_folder()
-    assert TORCH_CACHE not in os.environ
+    taken = Path(os.environ[TORCH_CACHE])
+    assert taken.name.startswith("learnae-") and oct(taken.stat().st_mode)[-3:] == "700"
+    assert "torchinductor" in capsys.readouterr().err
 
 
 @pytest.mark.slow
