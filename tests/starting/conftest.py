@@ -130,6 +130,21 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
+def without_us(tmp_path: Path) -> Iterator[Shell]:
+    """A new environment that borrows all that the tests have, but nothing of Learnae."""
+    programs, borrowed = tmp_path / "venv" / "bin", tmp_path / "borrowed"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(programs.parent)], check=True)
+    borrowed.mkdir()
+    for one in Path(sysconfig.get_path("purelib")).iterdir():
+        if "learnae" not in one.name and one.suffix != ".pth":
+            (borrowed / one.name).symlink_to(one)
+    (site,) = programs.parent.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(f"{borrowed}\n")
+    with ExitStack() as undo:
+        yield Shell(tmp_path, programs, undo)
+
+
+@pytest.fixture
 def elsewhere(wheels: list[Path], tmp_path: Path) -> Iterator[Shell]:
     """A new environment with these wheels, far from the checkout.
 

@@ -1,4 +1,4 @@
-"""A node's feed of new transactions (ZMQ), for trio. pyzmq comes with `learnae-iota[feed]`."""
+"""A node's feed of new transactions (ZMQ), for trio. pyzmq is the extra `feed`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Feed:
         try:
             return cls(address, importlib.import_module("zmq"))
         except ImportError as error:
-            problem = Problem("feed", f"needs pyzmq, which cannot be imported: {error}", 'pip install "learnae-iota[feed]"')
+            problem = Problem("feed", f"needs pyzmq, which cannot be imported: {error}", 'pip install "pyzmq>=26"')
             raise ConfigError(problem) from error
 
     async def run(self, take: Callable[[str, str], None]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
 
 READY_SECONDS = 25.0  # the core gives 30. The first import takes a second, and longer on a busy machine: it is there at the next try
-INSTALL = "apt-get install build-essential python3-dev libgmp-dev, then pip install -e plugins/libp2p"
+INSTALL = "apt-get install build-essential python3-dev libgmp-dev, then install learnae-libp2p as its README says"
 
 
 class Part(Protocol):
