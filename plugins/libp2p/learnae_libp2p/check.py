@@ -15,6 +15,7 @@ import trio
 from learnae import ConfigError, Context, Problem, UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.host import INSTALL, Libp2pHost
+from learnae_libp2p.options import HostOptions
 
 PEER_SECONDS = 6.0
 PROBED_AT_ONCE = 8
@@ -45,7 +46,7 @@ class HostCheck:
         listen, peers = (f"{host.tables.get(key, table)}.{key}" for key in ("listen", "peers"))
         lines: list[str | Problem] = [f"libp2p {probing.VERSION}"]
         if host.running is None:  # else the ports are its own
-            lines += await context.in_thread(_listening, host.options.listen, listen, probing, problems)
+            lines += await context.in_thread(_listening, host.options, listen, probing, problems)
         answering: list[Address] = []
         lines += await _peers(host.options.peers, peers, probing.Probe(), problems, answering)
         if host.running is None and answering and not problems:
@@ -58,10 +59,15 @@ class HostCheck:
         return lines
 
 
-def _listening(listen: Sequence[str], key: str, probing: Any, problems: list[Problem]) -> list[str]:
+def _listening(options: HostOptions, key: str, probing: Any, problems: list[Problem]) -> list[str]:
     """Where it would listen. In a thread, as names of interfaces are looked up."""
     lines: list[str] = []
-    for address in map(parse_address, listen or (probing.EVERYWHERE,)):
+    try:
+        addresses = probing.narrowed([parse_address(text) for text in options.listen or (probing.EVERYWHERE,)], options.interface)
+    except UnavailableError as error:
+        problems.append(Problem(f"{key.partition('.')[0]}.interface", str(error), f"there are: {', '.join(probing.interfaces())}"))
+        return lines
+    for address in addresses:
         try:
             probing.claim(address)
         except UnavailableError as error:

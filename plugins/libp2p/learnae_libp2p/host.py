@@ -13,6 +13,7 @@ import trio
 
 from learnae import ConfigError, Context, Problem, UnavailableError
 from learnae.lowlevel import Backoff
+from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.options import HostOptions, agreed
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Libp2pHost:
         async with running.opened():
             for part in list(self._parts):
                 await running.begin(part)
-            await running.listen(self._bound or self.options.listen)
+            await running.listen(self._listen())
             self._bound = running.bound()
             self.running, self._name, self.cause = running, running.name, ""
             self.times_built += 1
@@ -144,6 +145,14 @@ class Libp2pHost:
                 self.cause = "a part of it has ended"
             finally:
                 self.running = None
+
+    def _listen(self) -> Sequence[str]:
+        """Again at the ports that it had, but at an interface that was named wherever that is now."""
+        if self.options.interface is None or not self._bound:
+            return self._bound or self.options.listen
+        ports = {address.kind: address.port for address in map(parse_address, reversed(self._bound))}
+        wanted = [parse_address(text) for text in self.options.listen or ("/ip4/0.0.0.0/tcp/0",)]
+        return [str(attrs.evolve(one, port=one.port or ports.get(one.kind, 0))) for one in wanted]
 
 
 def _told(error: Exception) -> str:

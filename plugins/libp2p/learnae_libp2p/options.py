@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from attrs.validators import and_, ge, le, max_len
+from attrs.validators import and_, ge, le, max_len, min_len, optional
 
 from learnae import ConfigError, Problem
 from learnae.lowlevel import MEGABYTE, option
@@ -39,6 +39,11 @@ class HostOptions:
     )
     peers: tuple[str, ...] = option(
         (), "Addresses of peers to begin with, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...", and_(max_len(MOST_PEERS), _dialled)
+    )
+    interface: str | None = option(
+        None,
+        'The interface of this machine that is used, such as "wg0". Without it all are, and of each peer the fastest that answers.',
+        optional(and_(min_len(1), max_len(32))),
     )
     mdns: bool = option(True, "Whether to find peers of this swarm on the local network, and to be found there.")
     connections: int = option(64, "Connections that are open at once, at most.", and_(ge(4), le(512)))

@@ -18,9 +18,9 @@ from multiaddr import Multiaddr
 from learnae import UnavailableError
 from learnae_libp2p.addresses import Address
 from learnae_libp2p.running import EVERYWHERE
-from learnae_libp2p.sockets import ClosingTCP, claim, reachable, resolved
+from learnae_libp2p.sockets import ClosingTCP, claim, interfaces, narrowed, reachable, resolved
 
-__all__ = ["EVERYWHERE", "VERSION", "Probe", "claim", "reachable"]
+__all__ = ["EVERYWHERE", "VERSION", "Probe", "claim", "interfaces", "narrowed", "reachable"]
 
 VERSION = version("libp2p")
 CLOSE_SECONDS = 1.0

@@ -27,7 +27,7 @@ from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, re
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.options import HostOptions
-from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, reachable, resolved
+from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, narrowed, reachable, resolved
 from learnae_libp2p.streams.transport import Connection
 from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
+INTERFACE_SECONDS = 2.0  # between two looks at the addresses of one that is named
 RELAYED_SECONDS = 1.0  # that a relayed connection outlives the first direct one
 PER_PEER = 2  # where two dial each other at once there are two for a while; with one, each side may close another
 
@@ -55,7 +56,7 @@ class RunningHost:
     @classmethod
     def build(cls, context: Context, options: HostOptions, changed: Callable[[], None]) -> RunningHost:
         """Noise and yamux over TCP alone: nothing that does not encrypt is offered, and nothing that is slow."""
-        keys, store, tcp = key_pair(context), PeerStore(), ClosingTCP()
+        keys, store, tcp = key_pair(context), PeerStore(), ClosingTCP(options.interface)
         name = ID.from_pubkey(keys.public_key)
         store.add_key_pair(name, keys)
         noise = QuickNoise(keys, noise_privkey=create_new_key_pair().private_key)
@@ -123,13 +124,16 @@ class RunningHost:
         self.host.set_stream_handler(protocol, handler)
 
     async def listen(self, addresses: Sequence[str]) -> None:
-        """Raises UnavailableError where a port is taken."""
-        wanted = [parse_address(text) for text in addresses or (EVERYWHERE,)]
+        """Raises UnavailableError where a port is taken, or the interface is not there."""
+        asked = [parse_address(text) for text in addresses or (EVERYWHERE,)]
+        wanted = narrowed(asked, self.tcp.interface)
         for address in wanted:
             claim(address)
         if not await self.network.listen(*(Multiaddr(address.place) for address in wanted)):
             raise UnavailableError(f"cannot listen at {', '.join(map(str, wanted))}")
         self.tcp.listens = [parse_address(text) for text in self.bound()]
+        if self.tcp.interface is not None and self._nursery is not None:
+            self._nursery.start_soon(self._watch_interface, asked, wanted)
 
     @property
     def name(self) -> str:
@@ -226,6 +230,15 @@ class RunningHost:
 
     async def _watch(self) -> None:
         await self.network.manager.wait_finished()
+        self._fell.set()
+
+    async def _watch_interface(self, asked: Sequence[Address], wanted: Sequence[Address]) -> None:
+        """Who listens at all addresses is reached at a new one at once; at one alone he must listen anew."""
+        found = list(wanted)
+        while found == wanted:
+            await trio.sleep(INTERFACE_SECONDS)
+            with suppress(UnavailableError):
+                found = narrowed(asked, self.tcp.interface)
         self._fell.set()
 
     async def _close(self) -> None:

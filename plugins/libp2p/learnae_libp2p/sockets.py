@@ -127,9 +127,10 @@ class ClosingTCP(TCP):  # type: ignore[misc]  # libp2p is not followed by mypy
     What goes out through a router goes from the port at which this host listens: then others see it where they may reach it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interface: str | None = None) -> None:
         super().__init__()
         self.listens: Sequence[Address] = ()
+        self.interface = interface  # that all goes out from; None where the kernel chooses
 
     async def dial(self, maddr: Any) -> RawConnection:
         address = parse_address(str(maddr))
@@ -137,8 +138,9 @@ class ClosingTCP(TCP):  # type: ignore[misc]  # libp2p is not followed by mypy
             if (source := source_towards(address, self.listens)) is not None:
                 with suppress(OSError):
                     return RawConnection(await dial_from(source, address), True)
-            stream = await trio.open_tcp_stream(address.host, address.port)
-        except OSError as error:
+            own = narrowed([unspecified(address.kind)], self.interface)[0].host if self.interface is not None else None
+            stream = await trio.open_tcp_stream(address.host, address.port, local_address=own)
+        except (OSError, UnavailableError) as error:
             raise OpenConnectionError(str(error)) from error
         return RawConnection(CountedSocket(stream), True)
 
@@ -264,8 +266,28 @@ async def resolved(address: Address) -> list[Address]:
     raise OSError(f"no address of {address.host} was found in time")
 
 
-def reachable(address: Address) -> list[Address]:
-    """Itself, or for "all addresses" those of the interfaces that are up."""
+def interfaces() -> list[str]:
+    """The names of those of this machine."""
+    return sorted(psutil.net_if_addrs())
+
+
+def unspecified(kind: str) -> Address:
+    """All addresses of this machine."""
+    return Address(kind="ip6", host="::", port=0) if kind == "ip6" else Address(kind="ip4", host="0.0.0.0", port=0)
+
+
+def narrowed(addresses: Sequence[Address], interface: str | None) -> list[Address]:
+    """The same, but for "all addresses" those of this interface, if one is named. Raises UnavailableError where it has none."""
+    if interface is None:
+        return list(addresses)
+    found = [place for address in addresses for place in reachable(address, interface)]
+    if not found:
+        raise UnavailableError(f"the interface {interface} has no address, or there is none")
+    return found
+
+
+def reachable(address: Address, interface: str | None = None) -> list[Address]:
+    """Itself, or for "all addresses" those of the interfaces that are up, or of this one."""
     if address.ip is None or not address.ip.is_unspecified:
         return [address]
     family = socket.AF_INET6 if address.kind == "ip6" else socket.AF_INET
@@ -274,5 +296,5 @@ def reachable(address: Address) -> list[Address]:
         attrs.evolve(address, host=found.address.partition("%")[0])
         for name, addresses in psutil.net_if_addrs().items()
         for found in addresses
-        if name in up and found.family == family
+        if name in up and interface in (None, name) and found.family == family
     ]
