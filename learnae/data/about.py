@@ -32,7 +32,7 @@ SKETCH_BYTES = 2 * SKETCH_FEATURES * 4
 """At most: the means of up to 48 features, then their standard deviations, as little-endian float32."""
 
 _MOST_FEATURES = 1 << 16
-_CHUNK = 1 << 20  # values that are looked at together
+_CHUNK = 1 << 16  # values that are looked at together: what a cache holds
 _LARGEST = 1e15
 _SKETCH = np.dtype("<f4")
 _HEX = re.compile(r"(?:[0-9a-f]{16})*")
@@ -126,10 +126,10 @@ def sketch_of(rows: Rows, schema: Schema) -> bytes:
     height = max(1, _CHUNK // plan.shape[1] // plan.shape[0])
     first = _project(arrays, slice(0, 1), step, plan)
     sums = [_moments(_project(arrays, slice(start, start + height), step, plan) - first) for start in range(0, count, height)]
-    total, squares = (_sum(np.stack([pair[i] for pair in sums])) for i in range(2))
+    total, squares = (_sum(np.stack([pair[i] for pair in sums], axis=1)) for i in range(2))
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
-    return np.concatenate([first[0] + mean, deviation]).astype(_SKETCH).tobytes()
+    return np.concatenate([first[:, 0] + mean, deviation]).astype(_SKETCH).tobytes()
 
 
 def same_sketch(one: bytes, other: bytes) -> bool:
@@ -154,13 +154,16 @@ def _projection(width: int) -> np.ndarray[Any, Any]:
 
 
 def _project(arrays: list[np.ndarray[Any, Any]], part: slice, step: int, plan: np.ndarray[Any, Any]) -> Any:
-    """The sums of these rows: float64, rows x sums."""
-    wide = np.concatenate([array[part].astype(np.float64) for array in arrays], axis=1)[:, ::step]
-    wide = np.clip(wide, -_LARGEST, _LARGEST)
+    """The sums of these rows: float64, sums x rows."""
+    wide = np.concatenate([array[part].T.astype(np.float64) for array in arrays])[::step]
+    np.clip(wide, -_LARGEST, _LARGEST, out=wide)
     if plan.shape[1] == 1:
         return wide
-    taken = wide[:, np.abs(plan) - 1] * np.sign(plan)  # number 0 takes the last feature, times nothing
-    return _sum(np.moveaxis(taken, 2, 0))
+    added = [wide[np.abs(taken) - 1] * np.sign(taken)[:, None] for taken in plan.T]  # number 0 takes the last feature, times nothing
+    while len(added) > 1:
+        half = len(added) // 2
+        added = [*map(np.add, added[:half], added[half : 2 * half]), *added[2 * half :]]
+    return added[0]
 
 
 def _moments(values: np.ndarray[Any, Any]) -> tuple[Any, Any]:
@@ -168,14 +171,14 @@ def _moments(values: np.ndarray[Any, Any]) -> tuple[Any, Any]:
 
 
 def _sum(values: np.ndarray[Any, Any]) -> Any:
-    """Over the first dimension, halving it again and again: each step adds element by element, which all machines do alike."""
-    while len(values) > 1:
-        half = len(values) // 2
-        folded = values[:half] + values[half : 2 * half]
-        if len(values) % 2:
-            folded[0] += values[-1]
+    """Over the last dimension, halving it again and again: each step adds element by element, which all machines do alike."""
+    while (count := values.shape[-1]) > 1:
+        half = count // 2
+        folded = values[..., :half] + values[..., half : 2 * half]
+        if count % 2:
+            folded[..., 0] += values[..., -1]
         values = folded
-    return values[0]
+    return values[..., 0]
 
 
 def _labels(value: Any) -> dict[str, int]:

@@ -79,11 +79,11 @@ def open_data(home: Path, *, make: bool = False, looking: bool = False) -> Itera
 def read_index(data: HomeFolder) -> PoolIndex:
     """An empty one where there is none. Raises ConfigError for one that is damaged or not this user's, and OSError."""
     try:
-        return _decode(data.read(INDEX, MOST_INDEX_BYTES))
+        return decode_index(data.read(INDEX, MOST_INDEX_BYTES))
     except FileNotFoundError:
         return PoolIndex()
-    except (UpdateRejectedError, ValueError, RecursionError, KeyError, TypeError) as error:
-        message, remedy = f"is damaged: {error}", f"move it away together with the folder {POOL} beside it; slices are fetched again"
+    except UpdateRejectedError as error:
+        message, remedy = f"is damaged: {error.detail}", f"move it away together with the folder {POOL} beside it; slices are fetched again"
         raise ConfigError(Problem(str(data.path / INDEX), message, remedy)) from None
 
 
@@ -119,10 +119,19 @@ def fits(index: PoolIndex) -> bool:
     return few and len({one.schema for one in index.slices}) <= _MOST_SCHEMAS and len(encode_index(index)) <= MOST_INDEX_BYTES
 
 
-def _decode(data: bytes) -> PoolIndex:
-    value = validators.table(json.loads(data), "the index", 4)
+def decode_index(data: bytes) -> PoolIndex:
+    """What `encode_index` made. Raises UpdateRejectedError for all else."""
+    try:
+        return _index(json.loads(data))
+    except (ValueError, RecursionError, KeyError) as error:
+        raise UpdateRejectedError("malformed", f"{type(error).__name__}: {error}") from None
+
+
+def _index(value: Any) -> PoolIndex:
+    if type(value) is not dict or value.keys() != {"v", "schemas", "slices", "forgotten"}:
+        raise ValueError("other keys than there are in an index")
     if value["v"] != _VERSION:
-        raise ValueError(f"it is of version {value['v']}, and this is Learnae of version {_VERSION}")
+        raise ValueError(f"version {value['v']!r}, which this Learnae does not know")
     schemas = {key: load_schema(schema) for key, schema in validators.table(value["schemas"], "schemas", _MOST_SCHEMAS).items()}
     slices = tuple(_slice(one, schemas) for one in validators.items(value["slices"], "slices", MOST_SLICES))
     if len({one.root for one in slices}) != len(slices):
@@ -140,7 +149,7 @@ def _slice(value: Any, schemas: Mapping[str, Schema]) -> PooledSlice:
         raise ValueError("a slice of nobody")
     return PooledSlice(
         root=parse_cid(value["root"]),
-        schema=schemas[value["schema"]],
+        schema=schemas[validators.one_of(value["schema"], "a schema", schemas)],
         rows=validators.integer(value["rows"], "rows", 1, MOST_ROWS),
         bytes=validators.integer(value["bytes"], "bytes", 1, 2 * MOST_SLICE_BYTES),
         labels={validators.text(name, "a label", WORD_CHARACTERS): validators.integer(count, "a count") for name, count in labels},

@@ -108,6 +108,13 @@ def test_a_swarm_over_libp2p_is_measured_under_churn():
     assert float(rows["PSS of a node, the median one, MiB (goal 180)"][2]) > 0
 
 
+def test_slices_are_compared_with_arrow():
+    pytest.importorskip("pyarrow", reason="needs pyarrow: pip install learnae[tables]")
+    rows = rows_of(quick("slices.py"))
+    assert {"our columns", "Arrow IPC", "Parquet, zstd"} <= set(rows)
+    assert float(rows["our columns"][0]) > 0.9, "nothing is compressed"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_benchmark_leaves_nothing_running(number):
     with subprocess.Popen(

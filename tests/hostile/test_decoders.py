@@ -32,6 +32,11 @@ NAMES = (
     "kept",
     "history",
     "lock",
+    "about",
+    "slice",
+    "cells",
+    "index",
+    "own",
 )
 MEBIBYTE = 1 << 20
 

@@ -40,7 +40,7 @@ class Target:
 
 def all_targets(folder: Path) -> dict[str, Target]:
     """By name; what lies in files is put into `folder`."""
-    from tests.support.hostile import announcements, contents, files, homes, http_answers, link_lines, tensors
+    from tests.support.hostile import announcements, contents, files, homes, http_answers, link_lines, slices, tensors
 
     makers: Sequence[Callable[[], Iterator[Target]]] = (
         announcements.targets,
@@ -50,5 +50,6 @@ def all_targets(folder: Path) -> dict[str, Target]:
         http_answers.targets,
         lambda: files.targets(folder),
         lambda: homes.targets(folder),
+        lambda: slices.targets(folder),
     )
     return {target.name: target for make in makers for target in make()}
