@@ -19,7 +19,7 @@ from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.reachability import Reachability
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
-from learnae_libp2p.streams.transport import Connection, Place, Stream, StreamClosedError, Transport, UnreachableError
+from learnae_libp2p.streams.transport import Connection, Place, Scope, Stream, StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -64,7 +64,7 @@ class HolePuncher:
                 reader = FrameReader(stream)
                 await greet_as_holder(stream, reader, self.proof)
                 said = await receive_message(reader, FrameKind.MEET)
-                await stream.send_all(self._meeting())
+                await stream.send_all(self._meeting(connection))
                 await receive_message(reader, FrameKind.NOW)
             await self.transport.punch(stream.peer, self._allowed(said.texts, connection), first=False, seconds=PUNCH_SECONDS)
             self.log.info("punch.direct", peer=stream.peer)
@@ -98,7 +98,7 @@ class HolePuncher:
                     reader = FrameReader(stream)
                     await greet_as_asker(stream, reader, self.proof)
                     begin = trio.current_time()
-                    await stream.send_all(self._meeting())
+                    await stream.send_all(self._meeting(connection))
                     said = await receive_message(reader, FrameKind.MEET)
                     there_and_back = trio.current_time() - begin
                     await stream.send_all(ShortMessage(FrameKind.NOW).framed())
@@ -110,31 +110,32 @@ class HolePuncher:
         except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
             self.log.debug("punch.not_direct", peer=peer, cause=str(error))
 
-    def _meeting(self) -> bytes:
-        """Where this peer may be met, as others see it; where it listens, if no router is in between.
+    def _meeting(self, connection: Connection) -> bytes:
+        """Where this peer may be met, as others see it; where it listens, if no router is in between. Nothing nearer than the relay.
 
         Where it could dial nobody from the port at which it listens, its router may have kept that port's number all the same.
         """
-        seen = self.reachability.seen
+        seen, scope = self.reachability.seen, self._scope(connection)
         addresses = list(seen.seen_at or [address for one in seen.every for address in self.transport.outside(one.seen_at)])
         if not seen.behind_router:
             addresses += self.transport.listens_at()
-        places = [place for text in addresses if (place := self.transport.place(text)) is not None]
+        places = [place for text in addresses if (place := self.transport.place(text)) is not None and place.scope >= scope]
         return ShortMessage(FrameKind.MEET, 0, tuple(dict.fromkeys(place.address for place in places))[:MOST_MET]).framed()
 
     def _allowed(self, said: Sequence[str], connection: Connection) -> list[str]:
         """Of what the other end says, what the relay says as well, and is no nearer than the relay. Raises UnreachableError for nothing."""
-        there = self._place(connection.seen_at)
-        relay = connection_to(self.transport, connection.relay) if connection.relay else None
-        beyond = self._place(relay.address) if relay is not None else None
-        own = set(self.transport.listens_at())
+        there, scope, own = self._place(connection.seen_at), self._scope(connection), set(self.transport.listens_at())
         places = [place for text in said[:MOST_MET] if (place := self._place(text)) is not None and place.address not in own]
-        met = list[str]()
-        if there is not None and beyond is not None:
-            met = [place.address for place in places if place.host == there.host and place.scope >= beyond.scope]
+        met = [place.address for place in places if there is not None and place.host == there.host and place.scope >= scope]
         if not met:
             raise UnreachableError("it has said no address at which its relay sees it")
         return met
+
+    def _scope(self, connection: Connection) -> Scope:
+        """From how far the relay of this connection is reached: the other end may be no nearer."""
+        relay = connection_to(self.transport, connection.relay) if connection.relay else None
+        place = self._place(relay.address) if relay is not None else None
+        return place.scope if place is not None else Scope.PUBLIC
 
     def _place(self, address: str | None) -> Place | None:
         return self.transport.place(address) if address else None

@@ -15,11 +15,11 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.budgets import ByteBudget
-from learnae_libp2p.streams.circuit_addresses import connection_to, is_direct, place_at
+from learnae_libp2p.streams.circuit_addresses import connection_to, is_direct
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_holder
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
-from learnae_libp2p.streams.transport import Stream, StreamClosedError, Transport, UnreachableError
+from learnae_libp2p.streams.transport import Place, Stream, StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -118,9 +118,11 @@ class CircuitRelay:
             with trio.fail_after(ASK_SECONDS):
                 other = await self.transport.open_stream(target, RELAYED_PROTOCOL)
                 others = FrameReader(other)
-                await other.send_all(ShortMessage(FrameKind.INCOMING, self.bytes_per_minute, (source, *self._seen(source))).framed())
+                await other.send_all(
+                    ShortMessage(FrameKind.INCOMING, self.bytes_per_minute, (source, *self._seen(source, target))).framed()
+                )
                 await receive_message(others, FrameKind.ACCEPTED)
-                await stream.send_all(ShortMessage(FrameKind.CONNECTED, self.bytes_per_minute, self._seen(target)).framed())
+                await stream.send_all(ShortMessage(FrameKind.CONNECTED, self.bytes_per_minute, self._seen(target, source)).framed())
             await self._carry((stream, reader.rest()), (other, others.rest()))
         finally:
             self._circuits.remove(circuit)
@@ -134,11 +136,14 @@ class CircuitRelay:
         full = len(self._circuits) >= MOST_CIRCUITS or max(of_each[source], of_each[target]) >= MOST_CIRCUITS_OF_ONE
         return Refusal.NO_PLACE if full else None
 
-    def _seen(self, peer: str) -> tuple[str, ...]:
-        """From where this peer's connection comes: where others may meet it, if a router lets them."""
+    def _seen(self, peer: str, by: str) -> tuple[str, ...]:
+        """From where this peer's connection comes, for one who may reach it there: others may meet it, if a router lets them."""
+        there, here = self._place(peer), self._place(by)
+        return (there.address,) if there is not None and here is not None and there.scope >= here.scope else ()
+
+    def _place(self, peer: str) -> Place | None:
         connection = connection_to(self.transport, peer)
-        place = place_at(self.transport, connection.address) if connection is not None else None
-        return (place.address,) if place is not None else ()
+        return self.transport.place(connection.address) if connection is not None else None
 
     async def _carry(self, one: tuple[Stream, bytes], other: tuple[Stream, bytes]) -> None:
         """Until one of the two ends. Who sends too much is read more slowly."""

@@ -104,6 +104,27 @@ def test_a_relay_reaches_nobody_but_those_with_a_reservation_and_never_dials(tmp
     in_exchanging_swarm(tmp_path, main)
 
 
+def test_an_address_of_a_local_network_is_told_to_nobody_beyond_it(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start(RELAY, routers=True)
+        told: dict[str, Sequence[str]] = {}
+        for name, seen_at in (("near", "lan1:near"), ("far", "198.51.100.1:far")):
+            swarm.network.host(name).seen_at = seen_at
+
+            async def take(stream: Stream, name: str = name) -> None:
+                told[name] = (await receive_message(FrameReader(stream), FrameKind.INCOMING)).texts[1:]
+                await stream.send_all(ShortMessage(FrameKind.ACCEPTED).framed())
+                await trio.sleep_forever()
+
+            swarm.network.transports[name].serve(RELAYED_PROTOCOL, take)
+            await reserve(swarm, name)
+        assert list((await answer_to(swarm, "far", connect("near"))).texts) == []
+        assert list((await answer_to(swarm, "near", connect("far"))).texts) == ["198.51.100.1:far"]
+        assert told == {"near": ("198.51.100.1:far",), "far": ()}
+
+    in_exchanging_swarm(tmp_path, main)
+
+
 def test_a_reservation_ends_with_its_stream(tmp_path: Path) -> None:
     async def main(swarm: ExchangingSwarm) -> None:
         relay = swarm.start(RELAY, routers=True)

@@ -117,3 +117,20 @@ def test_at_a_meeting_nobody_dials_what_the_relay_does_not_say_too(tmp_path: Pat
         assert not {one for one in said if one in swarm.network.dialled}
 
     in_exchanging_swarm(tmp_path, main)
+
+
+def test_at_a_meeting_nobody_says_where_it_is_on_its_own_network(tmp_path: Path) -> None:
+    async def main(swarm: ExchangingSwarm) -> None:
+        swarm.start("third", routers=True)
+        left = swarm.start("left", "third", router="10.0.0.1", symmetric=True, listens=["lan-10.0.0.1:left", "lo:left"])
+        right = swarm.start("right", "third", router="10.0.0.2", symmetric=True)
+        await trio.sleep(200.0)
+        stream = await right.transport.open_stream("left", PUNCH_PROTOCOL)
+        reader = FrameReader(stream)
+        await greet_as_asker(stream, reader, membership("right"))
+        await stream.send_all(ShortMessage(FrameKind.MEET, 0, ("10.0.0.2:right",)).framed())
+        said = await receive_message(reader, FrameKind.MEET)
+        assert said.texts and all(text.startswith("10.0.0.1:") for text in said.texts)
+        assert "left" in right.connected() and "right" in left.connected()
+
+    in_exchanging_swarm(tmp_path, main)
