@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 PUNCH_PROTOCOL = "/learnae/punch/1"
-PAUSES = (1.0, 3.0, 10.0, 60.0)  # before each of the first tries with one peer
+PAUSES = (1.0, 3.0, 10.0, 60.0, 150.0)  # before each of the first tries with one peer: for two minutes routers remember an earlier meeting
 AGAIN_SECONDS = 900.0
 PUNCH_SECONDS = 5.0
 TALK_SECONDS = 15.0

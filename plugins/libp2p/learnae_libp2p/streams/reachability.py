@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 OUTSIDE_PROTOCOL = "/learnae/outside/1"
-FIRST_SECONDS, AGAIN_SECONDS, FAILED_SECONDS = 0.3, 600.0, 60.0
+FIRST_SECONDS, AGAIN_SECONDS, FAILED_SECONDS = 0.3, 600.0, 20.0
 MOST_OBSERVERS = 8
 MOST_TRIED = 2  # addresses, for one asker
 TRY_SECONDS, ANSWER_SECONDS = 3.0, 20.0
-LEAST_SECONDS = 30.0  # between two answers to one peer
+LEAST_SECONDS = 30.0  # between two answers to one peer, in the long run
+BURST = 3.0
 MOST_ANSWERED = 4  # at once
 MOST_NOTED = 1024
 
@@ -44,7 +45,7 @@ class Reachability:
     news: Callable[[], None]
     log: FilteringBoundLogger
     _views: dict[str, OutsideView] = attrs.field(factory=dict)
-    _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _allowances: OrderedDict[str, tuple[float, float]] = attrs.field(factory=OrderedDict)  # of questions that are left, and when
     _answering: int = 0
     _told: str = ""
 
@@ -114,14 +115,14 @@ class Reachability:
         self._tell()
 
     def _may_ask(self, peer: str) -> bool:
+        """A few at once, as from one that starts again, and then one in `LEAST_SECONDS`."""
         now = trio.current_time()
-        if now - self._answered_at.get(peer, -LEAST_SECONDS) < LEAST_SECONDS:
-            return False
-        self._answered_at[peer] = now
-        self._answered_at.move_to_end(peer)
-        if len(self._answered_at) > MOST_NOTED:
-            self._answered_at.popitem(last=False)
-        return True
+        left, at = self._allowances.pop(peer, (BURST, now))
+        left = min(BURST, left + (now - at) / LEAST_SECONDS)
+        self._allowances[peer] = (left - 1 if left >= 1 else left, now)
+        if len(self._allowances) > MOST_NOTED:
+            self._allowances.popitem(last=False)
+        return left >= 1
 
     async def _follow(self, peer: str) -> None:
         """Ask one for as long as it is connected."""
