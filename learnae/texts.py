@@ -89,7 +89,7 @@ def in_shell(path: str | os.PathLike[str]) -> str:
     """A path as it can be pasted into a shell: quoted where that is needed, and spelled in bytes where it would not be harmless."""
     text = os.fspath(path)
     if harmless(text, len(text)) == text:
-        return shlex.quote(text)
+        return shlex.quote(text) if "," not in text or "'" in text else f"'{text}'"  # a comma ends a command in our texts
     spelled = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(text))
     return f"$'{''.join(spelled)}'"
 

@@ -174,6 +174,8 @@ def show(found: Facts) -> None:
     rows = list(_about(found))
     console.print(line(f"{'home':{max(len(name) for name, _ in rows)}}  {name_of(Path(found['home']))}"), soft_wrap=True)  # to be copied
     console.print(_grid(rows))
+    for advice in _to_type(found):
+        console.print(line(advice, "red"), soft_wrap=True)  # to be copied
     _show_connections(console, found)
     console.print(_peers(found) if found["peers"] else "No other peer was ever heard.")
     if left := found["peers_known"] - len(found["peers"]):
@@ -232,8 +234,7 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     updates, sizes, disk = found["updates"], found["bytes"], found["disk"]
     yield "updates", f"{updates['merged']:,} merged, {updates['refused']:,} refused, {updates['failed']:,} could not be fetched"
     if updates["lost"]:
-        why = command_for(Path(found["home"]), "why")
-        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed: {why} names it", "red")
+        yield "lost", cell(f"{updates['lost']:,} updates, since a plugin here failed", "red")
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)
@@ -245,11 +246,18 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
 
 def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if found["splits"]:
-        rejoin = command_for(Path(found["home"]), "rejoin")
-        yield "split", cell(f"others are established in lineage {', '.join(found['splits'])}: {rejoin} moves this peer", "red")
+        yield "split", cell(f"others are established in lineage {', '.join(found['splits'])}", "red")
     if order := found["rejoin"]:
         target = f"into lineage {order['lineage']}" if order["lineage"] else "into another lineage"
         yield "rejoin", f"ordered {ago(found['at'] - order['at'])} ago, {target}: {order['outcome'] or 'waits for its next round'}"
+
+
+def _to_type(found: Facts) -> Iterator[str]:
+    home = Path(found["home"])
+    if found["updates"]["lost"]:
+        yield f"{command_for(home, 'why')} names the plugin that failed."
+    if found["splits"]:
+        yield f"{command_for(home, 'rejoin')} moves this peer to the others."
 
 
 def _state(found: Facts) -> Text:

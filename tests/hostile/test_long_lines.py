@@ -114,8 +114,10 @@ def test_no_key_of_a_file_goes_on_like_a_row_of_ours(padding: str, tmp_path: Pat
 @given(text=st.text(st.sampled_from("ab c漢\u0301\u00a0")), width=st.integers(20, 100), before=st.integers(0, 60))
 def test_a_line_that_is_broken_keeps_its_characters_fits_and_begins_once(text: str, width: int, before: int) -> None:
     line = " " * before + text
-    first, *others = _broken(line, width).split("\n")
+    rows = _broken(line, width)
+    assert rows.count("\\\n") == rows.count("\n''")  # within a word
+    first, *others = rows.split("\n")
     assert all(cell_len(one) <= width for one in (first, *others))
-    assert all(one.startswith(" " * min(before + 4, width // 2)) for one in others)
-    assert "".join([first, *others]).replace(" ", "") == line.replace(" ", "")
+    assert all(one.startswith((" " * min(before + 4, width // 2), "''")) for one in others)
+    assert "".join([first, *others]).replace("\\''", "").replace(" ", "") == line.replace(" ", "")
     assert _broken(line, None) == line

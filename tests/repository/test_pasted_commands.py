@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from learnae import outlets
+
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "learnae").rglob("*.py"), *(file for file in (ROOT / "plugins").rglob("*.py") if "tests" not in file.parts)]
 WORDS = "chmod|chown|cp|mv|rm|cd|mkdir|ln|cat|setfacl|rsync|sudo|docker run|python -m pytest|pip install|export"
@@ -61,6 +63,10 @@ def _is_safe(value: ast.expr) -> bool:
 def test_no_path_stands_unquoted_in_a_command() -> None:
     found = {f"{file.relative_to(ROOT).as_posix()}: {shown}" for file in SOURCES for shown in unquoted_in(file.read_text())}
     assert ROOT / "learnae" / "shared_folder.py" in SOURCES and found == set(OF_OURS)
+
+
+def test_the_outlets_know_each_of_these_commands() -> None:
+    assert all(outlets.COMMAND.search(f"mend it: {word} x") for word in WORDS.split("|"))
 
 
 @pytest.mark.parametrize(
