@@ -22,7 +22,7 @@ from learnae.cli.run import find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
-from learnae.config.rules import swarm_of
+from learnae.config.rules import swarm_of, what_leaves
 from learnae.config.saved_config import code_in, programs_in, without_code
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 from learnae.identity.home_folder import open_home
@@ -121,6 +121,8 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, 
         if code:
             with problems.collected():
                 check_strategies(config, manager, findings)
+        elif not _is_wrong(findings, "swarm", "data"):
+            findings.passed.append(what_leaves(config))
     return findings
 
 
@@ -323,12 +325,18 @@ def _choices(config: Config) -> Iterator[tuple[str, str, Choice]]:
 
 def _say_who_takes_part(config: Config, services: list[ConfiguredStrategy[Any]], findings: Findings) -> None:
     """Not where the file's own words about that are wrong: then nobody knows."""
-    if any(problem.key.removeprefix("--set ").startswith(("swarm", "peer.allow")) for problem in findings.problems.found):
+    if _is_wrong(findings, "swarm", "peer.allow", "data"):
         return
     swarm = swarm_of(config.swarm)
     with findings.problems.collected():
         refuse_unguarded(config, swarm, services)
         findings.passed.append(membership(config, swarm, services))
+        folders_only = not any(service.strategy.leaves_machine for service in services)
+        findings.passed.append(what_leaves(config, folders_only=folders_only))
+
+
+def _is_wrong(findings: Findings, *keys: str) -> bool:
+    return any(problem.key.removeprefix("--set ").startswith(keys) for problem in findings.problems.found)
 
 
 @click.command()

@@ -60,6 +60,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             "peer": seen.own,
             "swarm": seen.swarm.name if seen.swarm else None,
             "private": bool(seen.swarm.key_env or seen.swarm.key_file) if seen.swarm else None,
+            "weights_only": seen.swarm.weights_only if seen.swarm else None,
             **_where_it_stands(seen, rounds[0] if rounds else None),
             "bytes": _bytes(seen),
             "disk": _disk_facts(seen),
@@ -219,7 +220,8 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     yield "state", _state(found)
     yield "peer", found["peer"] or "no key yet"
     private = {True: ", private", False: ", open", None: ""}[found["private"]]
-    yield "swarm", f"{found['swarm'] or 'not known before its next start'}{private}"
+    weights_only = ", weights only" if found["weights_only"] else ""
+    yield "swarm", f"{found['swarm'] or 'not known before its next start'}{private}{weights_only}"
     yield "lineage", _lineage(found)
     if last := found["last_round"]:
         yield (

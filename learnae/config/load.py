@@ -32,8 +32,8 @@ from learnae.config.options import (
     with_defaults,
 )
 from learnae.config.problems import DEEPEST, Problems, are_small, check_bounds, from_command_line, in_file_order, is_shallow, join_key
-from learnae.config.rules import guarded, relaying, rests_on, settled, unrevealing, without_secrets
-from learnae.config.tables import Config, JoinTable, PeerTable, SwarmTable
+from learnae.config.rules import consented, guarded, relaying, rests_on, settled, unrevealing, without_secrets
+from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SwarmTable
 from learnae.config.words import did_you_mean, name_of, show
 from learnae.errors import ConfigError, Problem
 from learnae.opening import read_some
@@ -297,6 +297,7 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
         relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
+        consented(values.get("data", DataTable()), values.get("swarm", SwarmTable()), problems)
     return values
 
 

@@ -16,7 +16,7 @@ import attrs
 
 from learnae import opening
 from learnae.config.problems import Problems
-from learnae.config.tables import Choice, JoinTable, PeerTable, StorageChoice, SwarmTable
+from learnae.config.tables import Choice, Config, DataTable, JoinTable, PeerTable, StorageChoice, SwarmTable
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import SwarmIdentity, SwarmKey, looks_like_a_key, without_keys
 from learnae.texts import in_shell
@@ -24,7 +24,12 @@ from learnae.texts import in_shell
 SETTLE_WAITS = 3  # with less, two peers that founded at once may both be established before they hear of each other
 
 
-_RESTS_ON = {"join.settle_seconds": ("join.wait_seconds",), "peer.relay": ("storage", "announcer")}
+_RESTS_ON = {
+    "join.settle_seconds": ("join.wait_seconds",),
+    "peer.relay": ("storage", "announcer"),
+    "data.share": ("data.share_rows", "data.share_fraction"),
+    "data.licence": ("data.licence",),
+}
 
 
 def rests_on(key: str, bad: Collection[str]) -> bool:
@@ -79,13 +84,39 @@ def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Seq
         )
 
 
+_WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"
+
+
+def consented(data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
+    """Whoever gives rows says how many and under which licence; in a swarm of weights only nobody gives or takes any."""
+    if data.share == "slices":
+        if data.share_rows is None and data.share_fraction is None:
+            problems.add("data.share", "does not say how many rows", "share_rows = 300, or share_fraction = 0.05")
+        if not data.licence.strip():
+            problems.add("data.licence", "rows are given only under a licence", 'such as licence = "CC0-1.0", if they are yours to give')
+        if swarm.weights_only:
+            problems.add("data.share", "in a swarm of weights only no peer gives rows", _WEIGHTS_ONLY)
+    if data.accept_bytes and swarm.weights_only:
+        problems.add("data.accept_bytes", "in a swarm of weights only no peer takes rows", _WEIGHTS_ONLY)
+
+
+def what_leaves(config: Config, *, folders_only: bool = False) -> str:
+    """One sentence or two: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
+    weights = "Weights go to the swarm's folders" if folders_only else "Weights leave this machine"
+    if config.data.share != "slices":
+        return f"{weights}. No row of data does." + (" In this swarm no peer gives rows." if config.swarm.weights_only else "")
+    rows, fraction = config.data.share_rows, config.data.share_fraction
+    limits = [*([] if rows is None else [f"{rows:,} rows"]), *([] if fraction is None else [f"{100 * fraction:g} % of the rows"])]
+    return f"{weights}, and at most {', and at most '.join(limits)}, under {config.data.licence}. Who has fetched them keeps them."
+
+
 _MOST_BYTES = 1024
 _MAKE_ONE = "`learnae key` makes one for a new swarm; that of an old one comes from a member"
 
 
 def swarm_of(table: SwarmTable) -> SwarmIdentity:
     """The swarm that this table names. Raises ConfigError for a key that is not there, malformed, or readable by others."""
-    return SwarmIdentity(table.name, _key(table))
+    return SwarmIdentity(table.name, _key(table), table.weights_only)
 
 
 def _key(table: SwarmTable) -> SwarmKey | None:

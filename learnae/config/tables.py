@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from learnae.records import MEGABYTE
 
 DAY = 86_400.0  # seconds
 YEAR = 365 * DAY  # longer is for ever
+LICENCE_CHARACTERS, SOURCE_CHARACTERS = 64, 256  # those of `learnae.data.about`, which needs numpy
 LARGEST_BYTES = 4096 * MEGABYTE  # of an update, where neither the file nor an own model says so
 
 
@@ -40,6 +42,17 @@ class Matches:
             raise ValueError(f"must be {self.meaning}")
 
 
+@attrs.frozen
+class LowHigh:
+    """A validator for a table of pairs: the first number of each is not above the second."""
+
+    meaning: str = "a table of pairs, the lowest number and the highest: {temperature = [-90.0, 60.0]}"
+
+    def __call__(self, _: Any, field: Any, value: Mapping[str, tuple[float, float]]) -> None:
+        if any(low > high for low, high in value.values()):
+            raise ValueError(f"must be {self.meaning}")
+
+
 PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
 ADDRESS = optional(Matches(r"([^\s:/\[\]]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", '"address:port"'))
@@ -55,6 +68,9 @@ class SwarmTable:
     key_env: str | None = option(None, "The environment variable that holds the key of a private swarm.", optional(min_len(1)))
     key_file: Path | None = option(None, "The file that holds the key of a private swarm.")
     open: bool = option(False, "Consent to train with whoever comes, over media that leave this machine.")
+    weights_only: bool = option(
+        False, "No peer of this swarm gives or takes rows of data: it is part of the swarm's id, so peers that say otherwise are not heard."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +126,26 @@ class ModelTable:
     """Which tensors are shared."""
 
     keep_local: tuple[str, ...] = option((), 'Patterns of tensors that stay local, such as "*.running_*".')
+
+
+@attrs.frozen(kw_only=True)
+class DataTable:
+    """Which rows of training data this peer gives, and which it takes. Without this table it does neither."""
+
+    share: str = option(
+        "nothing",
+        'Consent: "slices" gives own rows to the swarm, as many as share_rows or share_fraction say. Who has fetched them keeps them.',
+        in_(("nothing", "slices")),
+    )
+    share_rows: int | None = option(None, "The most rows that are given.", optional(gt(0)))
+    share_fraction: float | None = option(None, "The largest share of the rows that is given.", optional(and_(gt(0.0), le(1.0))))
+    licence: str = option("", 'Under which licence, such as "CC0-1.0"; needed where rows are given.', max_len(LICENCE_CHARACTERS))
+    source: str = option("", "Where they come from, in words; others read it.", max_len(SOURCE_CHARACTERS))
+    accept_bytes: int = option(0, "The disk space for rows of others; 0: none are fetched.", ge(0))
+    licences: tuple[str, ...] = option((), "The licences under which rows of others are taken; none named: any that is said.")
+    ranges: Mapping[str, tuple[float, float]] = option(
+        attrs.Factory(dict), "By column, the lowest and the highest number in rows of others: what is outside is refused.", LowHigh()
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -188,6 +224,7 @@ class Config:
     peer: PeerTable = attrs.field(factory=PeerTable)
     train: TrainTable = attrs.field(factory=TrainTable)
     model: ModelTable = attrs.field(factory=ModelTable)
+    data: DataTable = attrs.field(factory=DataTable)
     join: JoinTable = attrs.field(factory=JoinTable)
     node: NodeTable = attrs.field(factory=NodeTable)
     metrics: MetricsTable = attrs.field(factory=MetricsTable)

@@ -86,10 +86,14 @@ SWARM_BYTES = 16
 SECRET_BYTES = 32
 
 
-def swarm_id(name: str, key: bytes | None = None) -> bytes:
-    """16 bytes of sha256("learnae/swarm/1", name, key), each with its length before it so that no two pairs coincide."""
+def swarm_id(name: str, key: bytes | None = None, *, weights_only: bool = False) -> bytes:
+    """16 bytes of sha256("learnae/swarm/1", name, key), each with its length before it so that no two pairs coincide.
+
+    That of a swarm of weights only begins with "learnae/swarm/1/weights-only".
+    """
     items = [name.encode(), *([] if key is None else [key])]
-    return hashlib.sha256(b"learnae/swarm/1" + framed(items)).digest()[:SWARM_BYTES]
+    begin = b"learnae/swarm/1/weights-only" if weights_only else b"learnae/swarm/1"
+    return hashlib.sha256(begin + framed(items)).digest()[:SWARM_BYTES]
 
 
 def channel(swarm: bytes) -> str:
@@ -103,11 +107,12 @@ class SwarmIdentity:
 
     name: str
     key: SwarmKey | None = None
+    weights_only: bool = False
 
     @cached_property
     def id(self) -> bytes:
-        """The id of the swarm, 16 bytes. Two peers have the same id if they have the same name and key."""
-        return swarm_id(self.name, self.key.secret() if self.key else None)
+        """The id of the swarm, 16 bytes. Two peers have the same id if they have the same name and key, and agree whether rows travel."""
+        return swarm_id(self.name, self.key.secret() if self.key else None, weights_only=self.weights_only)
 
     @property
     def channel(self) -> str:

@@ -108,6 +108,7 @@ def test_a_file_without_a_flaw_can_be_run(learnae: Run, tmp_path: Path) -> None:
     result = learnae("check", file)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("learnae.toml can be run.\n")
+    assert "No row of data does.\n" in result.stdout
     assert [word for word in ("train:make_trainer", "least-recently-tried", "home", "MiB") if word not in result.stdout] == []
 
 

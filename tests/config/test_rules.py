@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from learnae.config import tables
+from learnae.config.rules import swarm_of, what_leaves
 from learnae.config.tables import Config
+from learnae.data import about
+from learnae.identity.swarms import swarm_id
 
 Problems = Callable[..., list[str]]
 Read = Callable[..., Config]
@@ -70,3 +74,63 @@ def test_what_a_validator_says_of_its_own_default_too_is_told_once(problems: Pro
     """The default of `high` is 10: what is wrong with the file's own value is wrong with that as well."""
     found = problems(f'[merge]\nuse = "between"\nlow = 20.0\n{high}\n[train]\nlocal_steps = 0')
     assert [problem.partition(":")[0] for problem in found] == ["merge.high", "train.local_steps"]
+
+
+GIVING = '[data]\nshare = "slices"\nlicence = "CC0-1.0"\n'
+
+
+def test_without_a_word_about_data_no_row_is_given_and_none_is_taken(read: Read) -> None:
+    data = read().data
+    assert (data.share, data.share_rows, data.share_fraction, data.accept_bytes) == ("nothing", None, None, 0)
+
+
+@pytest.mark.parametrize("limit", ["share_rows = 300", "share_fraction = 0.05", "share_rows = 300\nshare_fraction = 0.05"])
+def test_rows_are_given_with_a_limit_and_a_licence(read: Read, limit: str) -> None:
+    assert read(GIVING + limit).data.share == "slices"
+
+
+def test_consent_without_a_limit_or_without_a_licence_is_none(problems: Problems) -> None:
+    no_licence, no_limit = problems('[data]\nshare = "slices"')
+    assert no_limit.startswith("data.share: does not say how many rows (share_rows = 300")
+    assert no_licence.startswith("data.licence: rows are given only under a licence")
+
+
+def test_a_limit_that_is_wrong_is_the_only_problem_of_a_consent(problems: Problems) -> None:
+    (problem,) = problems(f"{GIVING}share_rows = -1")
+    assert problem.startswith("data.share_rows: must be more than 0")
+
+
+def test_in_a_swarm_of_weights_only_nobody_gives_or_takes_rows(problems: Problems, read: Read) -> None:
+    found = problems(f"[swarm]\nweights_only = true\n{GIVING}share_rows = 300\naccept_bytes = 1_000_000")
+    assert [problem.partition(":")[0] for problem in found] == ["data.share", "data.accept_bytes"]
+    assert all("leave it out" in problem for problem in found)
+    assert read("[swarm]\nweights_only = true").swarm.weights_only
+
+
+def test_a_swarm_of_weights_only_is_another_one_than_that_of_the_same_name(read: Read) -> None:
+    plain, weights_only = read(), read("[swarm]\nweights_only = true")
+    assert swarm_of(plain.swarm).id == swarm_id("default") != swarm_of(weights_only.swarm).id
+
+
+def test_ranges_are_pairs_of_which_the_first_is_not_above_the_second(problems: Problems, read: Read) -> None:
+    assert read("[data.ranges]\nheat = [-90, 60.0]").data.ranges == {"heat": (-90.0, 60.0)}
+    (problem,) = problems("[data.ranges]\nheat = [60, -90]")
+    assert problem.startswith("data.ranges: must be a table of pairs")
+
+
+def test_the_bounds_of_texts_about_rows_are_those_of_slices() -> None:
+    assert (tables.LICENCE_CHARACTERS, tables.SOURCE_CHARACTERS) == (about.LICENCE_CHARACTERS, about.SOURCE_CHARACTERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Weights leave this machine. No row of data does."),
+        ("[swarm]\nweights_only = true", "Weights leave this machine. No row of data does. In this swarm no peer gives rows."),
+        (f"{GIVING}share_rows = 300", "Weights leave this machine, and at most 300 rows, under CC0-1.0."),
+        (f"{GIVING}share_fraction = 0.05", "Weights leave this machine, and at most 5 % of the rows, under CC0-1.0."),
+    ],
+)
+def test_one_sentence_says_what_leaves_the_machine(read: Read, text: str, said: str) -> None:
+    assert what_leaves(read(text)).startswith(said)
+    assert not what_leaves(read(text), folders_only=True).startswith("Weights leave")

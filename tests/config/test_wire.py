@@ -62,6 +62,7 @@ documents = table(
     peer=table(home=path, allow=st.lists(keys), seed=st.integers(0, 2**63 - 1), quota_bytes=st.integers(1, 2**63 - 1)),
     train=table(entry=st.just("train:make"), local_steps=st.integers(1, 10**6), patience=st.floats(0, 1), save_seconds=duration),
     model=table(keep_local=st.lists(text)),
+    data=table(accept_bytes=st.integers(0, 2**63 - 1), licences=st.lists(text), ranges=st.dictionaries(text, st.just([-1.5, 2]))),
     join=table(wait_seconds=st.floats(0, 86_400), settle_rounds=st.integers(0, 99), fresh=st.booleans(), lineage=st.just("0f" * 8)),
     node=table(fetch_seconds=duration, inbox_peers=st.integers(1, 10**6)),
     plugins=table(disable=st.lists(text)),

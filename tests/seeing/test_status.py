@@ -26,6 +26,7 @@ KEYS = [
     "peer",
     "swarm",
     "private",
+    "weights_only",
     "lineage",
     "age",
     "provisional",
