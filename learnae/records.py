@@ -59,6 +59,33 @@ class Heard:
     backlog: bool = False
 
 
+class Standing(enum.IntEnum):
+    """Whose message this may be, told before its signature is checked. Each is worth more than those before it."""
+
+    FOREIGN = 0
+    """Nobody of this swarm has written it, nor would any of them pass it on."""
+
+    UNWANTED = 1
+    """It is of no use here: old, of a peer that this one does not hear, or of another version. Whoever passes it on may be honest."""
+
+    STRANGER = 2
+    """Of an open swarm, and of anybody."""
+
+    ACCEPTED = 3
+    """It names a peer an update of which was merged here. Anybody can write that name."""
+
+    MEMBER = 4
+    """Whoever has written it has the key of this private swarm."""
+
+
+@attrs.frozen
+class FirstLook:
+    """What `Context.first_look` says of a message. `peer` is who it claims to come from; None where it does not say so."""
+
+    standing: Standing
+    peer: PeerId | None = None
+
+
 @attrs.frozen(kw_only=True)
 class TensorSpec:
     """Name, dtype (numpy's spelling, or `bfloat16`) and shape of one shared tensor.

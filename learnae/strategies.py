@@ -21,6 +21,7 @@ from learnae.records import (
     Cid,
     Decoded,
     Encoded,
+    FirstLook,
     Heard,
     Judged,
     LocalModel,
@@ -29,6 +30,7 @@ from learnae.records import (
     PeerId,
     Received,
     Selected,
+    Standing,
     State,
     TensorSpec,
     View,
@@ -56,6 +58,11 @@ def signs_nothing(message: bytes) -> bytes:
     raise ValueError("nothing is signed here: a command that only looks at a home has no key")
 
 
+def knows_nobody(message: bytes) -> FirstLook:
+    """What `Context.first_look` is where no peer runs."""
+    return FirstLook(Standing.FOREIGN)
+
+
 @attrs.frozen(kw_only=True)
 class Context:
     """What the core gives to every strategy. A strategy uses these, and no globals: then it also works in a simulation."""
@@ -74,6 +81,7 @@ class Context:
     budgets: Budgets = attrs.field(factory=Budgets)  # how many bytes storages may move
     existing_only: bool = False  # true for a command that looks into a home: use what is there, and make no folders or files
     sign: Callable[[bytes], bytes] = signs_nothing  # takes a message, returns 64 bytes; ValueError where it begins with `learnae/`
+    first_look: Callable[[bytes], FirstLook] = knows_nobody  # takes a message of anybody; in the event loop, in some 20 microseconds
 
 
 class Strategy:
@@ -173,6 +181,11 @@ class Announcer(Service, ABC):
     """A medium for small messages. It may lose, repeat, reorder and invent messages. The core checks all of them.
 
     `max_bytes` is the size of the largest message that the medium carries. Learnae's own messages have at most 1,090 bytes.
+
+    A medium whose peers pass on what they hear asks `context.first_look` about each message of others before it checks, keeps or passes it
+    on, and does none of that with one that is worth less than `Standing.STRANGER`: else outsiders have the whole swarm carry what they like.
+    Where there is too much, those of more worth come first. Who brings what is `FOREIGN` is no honest peer. The core looks at all that is
+    delivered once more.
     """
 
     max_bytes: ClassVar[int]

@@ -219,15 +219,7 @@ def decode_envelope(
     Raises UpdateRejectedError: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid"
     or "signature".
     """
-    if len(message) > ENVELOPE_BYTES:
-        raise UpdateRejectedError("oversized", f"{len(message)} bytes")
-    data = encryption.open(message)
-    if len(data) <= _HEAD_BYTES:
-        raise UpdateRejectedError("malformed", f"an envelope of {len(data)} bytes")
-    if data[0] != VERSION:
-        raise UpdateRejectedError("version", f"version {data[0]}")
-    peer = PeerId(data[1 : 1 + PUBLIC_KEY_BYTES].hex())
-    signature, payload = data[1 + PUBLIC_KEY_BYTES : _HEAD_BYTES], data[_HEAD_BYTES:]
+    peer, signature, payload = _parts(message, encryption)
     _look_at_head(payload, swarm)
     admit(peer)
     announcement, digest = _load(peer, payload, swarm), hashlib.sha256(payload).digest()
@@ -236,6 +228,46 @@ def decode_envelope(
     if not verify(peer, signature, _SIGNED + payload):
         raise UpdateRejectedError("signature", f"not signed by {peer[:8]}")
     return OpenedEnvelope(announcement, digest)
+
+
+@attrs.frozen
+class EnvelopeHead:
+    """What stands before all else in an envelope whose signature nobody has checked."""
+
+    peer: PeerId
+    kind: AnnouncementKind
+    number: int
+
+
+def peek_envelope(message: bytes, swarm: bytes, encryption: Encryption = NO_ENCRYPTION) -> EnvelopeHead:
+    """The head of a message that anybody may have written; nothing behind it is read. Raises UpdateRejectedError as `decode_envelope`."""
+    peer, _, payload = _parts(message, encryption)
+    kind = _look_at_head(payload, swarm)
+    start = payload.index(_SWARM_HEAD) + len(_SWARM_HEAD) + SWARM_BYTES + 2  # behind the kind
+    return EnvelopeHead(peer, kind, _number_at(payload, start))
+
+
+def _parts(message: bytes, encryption: Encryption) -> tuple[PeerId, bytes, bytes]:
+    """Key, signature and payload."""
+    if len(message) > ENVELOPE_BYTES:
+        raise UpdateRejectedError("oversized", f"{len(message)} bytes")
+    data = encryption.open(message)
+    if len(data) <= _HEAD_BYTES:
+        raise UpdateRejectedError("malformed", f"an envelope of {len(data)} bytes")
+    if data[0] != VERSION:
+        raise UpdateRejectedError("version", f"version {data[0]}")
+    return PeerId(data[1 : 1 + PUBLIC_KEY_BYTES].hex()), data[1 + PUBLIC_KEY_BYTES : _HEAD_BYTES], data[_HEAD_BYTES:]
+
+
+def _number_at(payload: bytes, start: int) -> int:
+    """The sequence number, which comes third in the canonical form. Raises UpdateRejectedError."""
+    short = payload[start + 1] if payload[start : start + 1] == bytes([_NUMBER]) and len(payload) > start + 1 else _NO_NUMBER
+    if short < _LONG_NUMBER:
+        return short
+    length = 1 << (short - _LONG_NUMBER)
+    if short >= _NO_NUMBER or len(payload) < start + 2 + length:
+        raise UpdateRejectedError("malformed", "its number does not come third")
+    return int.from_bytes(payload[start + 2 : start + 2 + length], "big")
 
 
 def _shrinking(body: Body) -> Iterator[Body]:

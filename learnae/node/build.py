@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from learnae.config.rules import swarm_of
 from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.meta import architecture_of
 from learnae.identity.keys import Admission, Identity
@@ -83,12 +84,12 @@ class Given:
 
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
     """Make a node. It touches neither network nor storage yet. Raises ConfigError, PluginError."""
-    strategies = assemble(config, manager, identity.peer, runtime, identity.sign_for_plugin)
+    watchers = WatcherCalls(manager, runtime)
+    receiver = _receiver(config, identity, history, runtime, watchers)
+    strategies = assemble(config, manager, identity.peer, runtime, identity.sign_for_plugin, receiver.first_look)
     architecture = architecture_of(link.hello.specs, link.hello.frozen)
     given = Given(config, identity, history, link, runtime, strategies, architecture, history.published())
     state, pace, services = LineageState(config.join, identity.peer), TransferPace(config.node.fetch_seconds), Services(runtime.outages)
-    watchers = WatcherCalls(manager, runtime)
-    receiver = _receiver(given, watchers)
     attempts = FetchAttempts(receiver.inbox, receiver.peers)
     publisher = _publisher(given, receiver, services)
     retention = RetentionPolicy(config.peer.quota_bytes, sum(own.bytes for own in given.kept))
@@ -127,19 +128,19 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     )
 
 
-def _receiver(given: Given, watchers: WatcherCalls) -> Receiver:
-    history, swarm, peers = given.history, given.strategies.swarm, Peers(KEPT_PEERS, given.history.peers())
-    inbox = Inbox(given.config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=given.runtime.rng("inbox"))
+def _receiver(config: Config, identity: Identity, history: History, runtime: Runtime, watchers: WatcherCalls) -> Receiver:
+    swarm, peers = swarm_of(config.swarm), Peers(KEPT_PEERS, history.peers())
+    inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=runtime.rng("inbox"))
     return Receiver(
-        own=given.identity.peer,
+        own=identity.peer,
         swarm=swarm.id,
         encryption=swarm.messages,
-        admission=Admission(given.config.peer.allow, given.config.peer.deny),
+        admission=Admission(config.peer.allow, config.peer.deny),
         inbox=inbox,
         peers=peers,
-        runtime=given.runtime,
+        runtime=runtime,
         on_change=watchers.peer_changed,
-        numbers=SequenceNumbers(given.runtime, history.own_numbers()),
+        numbers=SequenceNumbers(runtime, history.own_numbers()),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
-from learnae.identity.envelopes import OpenedEnvelope
+from learnae.identity.envelopes import OpenedEnvelope, peek_envelope
 from learnae.identity.keys import Admission
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
@@ -19,10 +19,11 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, I
 from learnae.node.peers import Peers, sightings
 from learnae.node.rate_limits import LogShare, SignatureBudget
 from learnae.node.runtime import Runtime
-from learnae.records import Announcement, AnnouncementKind, Heard, Leaving, PeerId, Present
+from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Standing
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
 PROOFS = 64  # that may wait for the history
+HONEST = frozenset({"version", "unknown-kind"})  # what a peer of another version passes on
 ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that is polled, bring along
 
 
@@ -72,6 +73,18 @@ class Receiver:
             self._tell(rejected.reason)
             return False
         return True
+
+    def first_look(self, message: bytes) -> FirstLook:
+        """As `Context.first_look`. It changes nothing: whoever could not write the message has no part in what is said of it."""
+        try:
+            head = peek_envelope(message, self.swarm, self.encryption)
+        except UpdateRejectedError as rejected:
+            return FirstLook(Standing.UNWANTED if rejected.reason in HONEST else Standing.FOREIGN)
+        if self.admission.refuses(head.peer) or self.peers.get(head.peer).refused or self._is_overtaken(head.peer, head.kind, head.number):
+            return FirstLook(Standing.UNWANTED, head.peer)
+        if self.encryption is not NO_ENCRYPTION:
+            return FirstLook(Standing.MEMBER, head.peer)
+        return FirstLook(Standing.ACCEPTED if self.peers.accepted(head.peer) else Standing.STRANGER, head.peer)
 
     def said(self, message: bytes) -> InboxEntry | None:
         """The announcement in this message of another peer, if the message was taken lately, and live."""
@@ -129,6 +142,13 @@ class Receiver:
         if announcement.peer == self.own:
             return self.numbers.is_old(announcement.kind, announcement.number)
         return self.inbox.is_old(announcement, digest)
+
+    def _is_overtaken(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
+        """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way."""
+        if peer == self.own:
+            return number < self.numbers.used.get(kind, 0)
+        mark = self.inbox.marks.get((peer, kind))
+        return mark is not None and number < mark.number
 
     def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
         opened = self._recent.get(heard.message) or self.signature_budget.open(heard.message, medium, backlog=heard.backlog)

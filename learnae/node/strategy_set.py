@@ -15,8 +15,8 @@ from learnae.identity.swarms import SwarmIdentity
 from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
-from learnae.records import Budgets, PeerId
-from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy, signs_nothing
+from learnae.records import Budgets, FirstLook, PeerId
+from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy, knows_nobody, signs_nothing
 
 if TYPE_CHECKING:
     from learnae.node.runtime import Runtime
@@ -94,6 +94,7 @@ class StrategyFactory:
     runtime: Runtime
     swarm: SwarmIdentity
     sign: Callable[[bytes], bytes] = signs_nothing
+    first_look: Callable[[bytes], FirstLook] = knows_nobody
 
     def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
@@ -139,6 +140,7 @@ class StrategyFactory:
             budgets=budgets_of(self.config.peer),
             existing_only=runtime.existing_only,
             sign=self.sign,
+            first_look=self.first_look,
         )
 
 
@@ -165,14 +167,19 @@ def refuse_unguarded(
 
 
 def assemble(
-    config: Config, manager: PluginManager, peer: PeerId, runtime: Runtime, sign: Callable[[bytes], bytes] = signs_nothing
+    config: Config,
+    manager: PluginManager,
+    peer: PeerId,
+    runtime: Runtime,
+    sign: Callable[[bytes], bytes] = signs_nothing,
+    first_look: Callable[[bytes], FirstLook] = knows_nobody,
 ) -> StrategySet:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent.
 
-    Without `sign`, for whoever only looks at a home, they cannot sign.
+    Without `sign` and `first_look`, for whoever only looks at a home, they cannot sign, and hear nobody.
     """
     swarm = swarm_of(config.swarm)
-    maker = StrategyFactory(config, manager, peer, runtime, swarm, sign)
+    maker = StrategyFactory(config, manager, peer, runtime, swarm, sign, first_look)
     storages, announcers = maker.make_all("storage", config.storage), maker.make_all("announcer", config.announcer)
     refuse_unguarded(config, swarm, [*storages, *announcers])
     return StrategySet(

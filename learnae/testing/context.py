@@ -13,7 +13,7 @@ import trio
 
 from learnae.identity.keys import Identity
 from learnae.node.runtime import Runtime, SharedResources, inline
-from learnae.records import PeerId
+from learnae.records import FirstLook, PeerId, Standing
 from learnae.strategies import Context
 from learnae.waiting import RunInThread
 
@@ -36,6 +36,11 @@ def identity_named(name: str) -> Identity:
     return Identity.generate(hashlib.sha256(name.encode()).digest())
 
 
+def all_are_members(message: bytes) -> FirstLook:
+    """A first look at messages of tests, which are of any form."""
+    return FirstLook(Standing.MEMBER)
+
+
 def make_context(
     home: Path,
     *,
@@ -48,6 +53,7 @@ def make_context(
     secret: Callable[[str], bytes | None] = lambda purpose: None,
     in_thread: RunInThread | None = None,
     channel: str = "c",
+    first_look: Callable[[bytes], FirstLook] = all_are_members,
 ) -> Context:
     """Make the context that the core would hand to a strategy of this peer.
 
@@ -66,6 +72,7 @@ def make_context(
         in_thread=in_thread or run_in_thread,
         channel=channel,
         sign=identity_named(peer).sign_for_plugin,
+        first_look=first_look,
     )
 
 
