@@ -182,10 +182,10 @@ class Announcer(Service, ABC):
 
     `max_bytes` is the size of the largest message that the medium carries. Learnae's own messages have at most 1,090 bytes.
 
-    A medium whose peers pass on what they hear asks `context.first_look` about each message of others before it checks, keeps or passes it
-    on, and does none of that with one that is worth less than `Standing.STRANGER`: else outsiders have the whole swarm carry what they like.
-    Where there is too much, those of more worth come first. Who brings what is `FOREIGN` is no honest peer. The core looks at all that is
-    delivered once more.
+    A medium whose peers pass on what they hear asks `context.first_look` about each message of others before it checks, keeps or passes
+    it on, and does none of that with one that is worth less than `Standing.STRANGER`. Else outsiders have the whole swarm carry what they
+    like. Where there is too much, those of more worth come first. Who brings what is `FOREIGN` is no honest peer. The core looks at all
+    that is delivered once more.
     """
 
     max_bytes: ClassVar[int]

@@ -32,7 +32,8 @@ CLASSES = (
     "Gate", "Merge", "ElementwiseMerge", "Outer", "Codec",
 )  # fmt: skip
 HANDED_OVER = (
-    "Context", "Block", "Heard", "FirstLook", "Standing", "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
+    "Context", "Block", "Heard", "FirstLook", "Standing",
+    "View", "Candidate", "LocalModel", "Received", "Update", "Judged", "Verdict", "Merged", "TensorSpec",
     "Selected", "Encoded", "Decoded", "RoundReport", "UpdateVerdict", "PeerConnection", "Budgets", "CommandEntry", "DemoSetup",
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from learnae.node.history import History
 from learnae.node.inbox import MARKS_PER_PEER, Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import PROOFS, RECENT, Receiver
-from learnae.records import Announcement, AnnouncementKind, Body, Heard, Leaving, PeerId, Present, Update
+from learnae.records import Announcement, AnnouncementKind, Body, FirstLook, Heard, Leaving, PeerId, Present, Standing, Update
 from learnae.testing.context import make_runtime
 from tests.support.records import an_update
 
@@ -311,3 +311,28 @@ def test_an_unknown_peer_costs_no_record():
     heard = listener().hears(*(said(name, 1) for name in ("alice", "bob", "carol")))
     assert heard.receiver.peers.get(PeerId("0" * 64)).failures == 0
     assert len(heard.receiver.peers) == 0
+
+
+def test_a_first_look_tells_what_a_message_is_worth_and_changes_nothing() -> None:
+    heard, alice = listener(deny=["carol"]), identity("alice").peer
+    look = heard.receiver.first_look
+    assert look(said("alice", 3)) == look(tampered(said("alice", 3))) == FirstLook(Standing.STRANGER, alice)
+    heard.receiver.peers.merged(alice)
+    assert look(said("alice", 3)) == FirstLook(Standing.ACCEPTED, alice)
+    assert look(said("carol", 3)) == FirstLook(Standing.UNWANTED, identity("carol").peer)
+    assert look(said("alice", 3, swarm=swarm_id("another"))).standing is Standing.FOREIGN
+    assert look(b"\x02" + said("alice", 3)[1:]).standing is Standing.UNWANTED, "a peer of a newer version may pass it on"
+    assert heard.receiver.refusals == {} and heard.newest("alice") is None
+
+
+def test_what_was_overtaken_is_not_worth_passing_on_and_the_newest_is() -> None:
+    heard = listener().hears(said("alice", 1 << 40))
+    look = heard.receiver.first_look
+    assert [look(said("alice", number)).standing for number in (0, 23, 24, 255, 256, 65_536, (1 << 40) - 1)] == [Standing.UNWANTED] * 7
+    assert [look(said("alice", number)).standing for number in (1 << 40, (1 << 40) + 1)] == [Standing.STRANGER] * 2
+    assert look(said("alice", 5, Leaving())).standing is Standing.STRANGER, "of another kind"
+
+
+@given(st.binary(max_size=ENVELOPE_BYTES + 10) | st.binary(max_size=60).map(lambda tail: said("alice", 3)[:-1] + tail))
+def test_a_first_look_at_any_bytes_tells_something(message: bytes) -> None:
+    assert listener().receiver.first_look(message).standing in Standing

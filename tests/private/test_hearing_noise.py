@@ -10,7 +10,7 @@ from learnae.identity.swarms import SwarmIdentity, SwarmKey
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
-from learnae.records import Announcement, Heard, Present
+from learnae.records import Announcement, FirstLook, Heard, Present, Standing
 from learnae.testing.context import make_runtime
 
 SWARM = SwarmIdentity("digits", SwarmKey(bytes(range(32))))
@@ -60,3 +60,11 @@ def test_noise_is_not_kept_and_does_not_drive_out_what_was_verified() -> None:
         receiver.hear(Heard(number.to_bytes(40, "big"), backlog=False))
     assert list(receiver._recent) == [good]
     assert list(receiver.inbox.known) == [ALICE.peer]
+
+
+def test_a_first_look_tells_who_has_the_key_of_the_swarm() -> None:
+    receiver = listener()
+    plain = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()))
+    sealed = encode_envelope(ALICE, Announcement(swarm=SWARM.id, peer=ALICE.peer, number=1, body=Present()), encryption=SWARM.messages)
+    assert receiver.first_look(sealed) == FirstLook(Standing.MEMBER, ALICE.peer)
+    assert receiver.first_look(plain) == receiver.first_look(sealed[:-1]) == FirstLook(Standing.FOREIGN)

@@ -79,6 +79,14 @@ def parse_address(text: str) -> Address:
     return Address(kind=kind, host=host, port=int(found["port"]), peer=found["peer"])
 
 
+def counted_with(text: str) -> str:
+    """What connections have in common that are counted together: the host, the network of a host of IPv6, or who relays."""
+    _, kind, host, *_ = [*text.split("/"), "", "", ""]
+    if kind != "ip6":
+        return f"p2p/{host}" if kind == "p2p" else host
+    return str(ipaddress.IPv6Network(f"{host}/64", strict=False))
+
+
 def place_of(text: str) -> Place | None:
     """None for what is no address, or one that may not be told to others: a name, or no address of one machine."""
     try:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import attrs
 import trio
 
-from learnae import Announcer, Context, Heard, PeerConnection, Problem, UnavailableError
+from learnae import Announcer, Context, Heard, PeerConnection, Problem, Standing, UnavailableError
+from learnae_libp2p.addresses import counted_with
+from learnae_libp2p.admission import MessageAdmission
 from learnae_libp2p.asking import PROTOCOL, BacklogServer, ask
 from learnae_libp2p.check import HostCheck
 from learnae_libp2p.connecting import Connecting, first_connection
@@ -19,7 +21,7 @@ from learnae_libp2p.messages import MESSAGE_BYTES, KeptMessages, Signed, frame_o
 from learnae_libp2p.options import GossipsubOptions
 
 if TYPE_CHECKING:
-    from learnae_libp2p.gossip import BoundedPubsub
+    from learnae_libp2p.gossip import BoundedPubsub, Bringer
     from learnae_libp2p.running import RunningHost
 
 SEND_SECONDS = 8.0  # the core cuts off, and then leaves alone, what takes 10
@@ -67,6 +69,7 @@ class GossipsubAnnouncer(Announcer):
         self.host.configure(options, context, "announcer")
         self.transport = Libp2pTransport(self.host)
         self.connecting = context.share(Connecting)
+        self.admission = MessageAdmission(first_look=context.first_look)
         self.kept = KeptMessages(context.clock)
         self._server = BacklogServer(self.kept)
         self._gossip: BoundedPubsub | None = None
@@ -141,7 +144,7 @@ class GossipsubAnnouncer(Announcer):
         """Gossipsub on this host, for as long as it lives."""
         from learnae_libp2p.gossip import open_gossip  # with the library
 
-        async with open_gossip(running.host, self._hear) as gossip:
+        async with open_gossip(running.host, self.admission, self._hear) as gossip:
             self._gossip = gossip
             try:
                 self._asked.clear()
@@ -157,14 +160,14 @@ class GossipsubAnnouncer(Announcer):
             for topic in self._topics:
                 await gossip.subscribe(topic)
 
-    def _hear(self, signed: Signed, via: str) -> None:
+    def _hear(self, signed: Signed, bringer: Bringer) -> None:
         """A message by gossip, or of our own. One that came as backlog is no news.
 
         Another one is, also with a lower number: its sender's clock may have been set back, and the core knows what is old.
         """
         if signed in self.kept:
             return
-        self.kept.add(signed, via)
+        self.kept.add(signed, bringer.host, bringer.standing)
         if (listening := self._listening) is not None and signed.topic in listening.topics:
             listening.live(signed)
 
@@ -177,16 +180,25 @@ class GossipsubAnnouncer(Announcer):
             nursery.start_soon(self._ask, peer, pauses)
 
     async def _ask(self, peer: str, pauses: Sequence[float]) -> None:
-        from learnae_libp2p.gossip import verified  # with the library
+        from learnae_libp2p.gossip import as_said, verified  # with the library
 
-        def take(wire: bytes) -> None:
-            signed = verified(wire)
-            if signed is None or (listening := self._listening) is None or signed.topic not in listening.topics:
-                return
-            if self.kept.add(signed, peer):
-                listening.backlog(signed)
+        host = self._host_of(peer)
+
+        def take(wire: bytes) -> bool:
+            signed, listening = as_said(wire), self._listening
+            if signed is not None and listening is not None and signed.topic in listening.topics and signed not in self.kept:
+                standing = self.admission.standing(signed.message, signed.sender, peer, host, kept=True)
+                if standing >= Standing.STRANGER and not verified(wire):
+                    self.admission.note_foreign(peer)
+                elif standing >= Standing.STRANGER and self.kept.add(signed, host, standing):
+                    listening.backlog(signed)
+            return not self.admission.is_foreign(peer)
 
         for pause in (0.0, *pauses):
             await trio.sleep(pause)
             if peer not in self._asked or await ask(self.transport, peer, tuple(self._topics), take):
                 return
+
+    def _host_of(self, peer: str) -> str:
+        """From which it is connected."""
+        return counted_with(next((one.address for one in self.transport.connections() if one.peer == peer), ""))

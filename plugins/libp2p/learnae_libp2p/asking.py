@@ -91,8 +91,8 @@ class BacklogServer:
         return left >= 1
 
 
-async def ask(transport: Transport, peer: str, topics: Iterable[str], take: Callable[[bytes], None]) -> bool:
-    """Give `take` each message that this peer keeps; whether it gave all of them. Raises nothing but Cancelled."""
+async def ask(transport: Transport, peer: str, topics: Iterable[str], take: Callable[[bytes], bool]) -> bool:
+    """Give `take` each message that this peer keeps, until it is false; whether it gave all of them. Raises nothing but Cancelled."""
     stream: Stream | None = None
     try:
         with trio.fail_after(WHOLE_SECONDS):
@@ -103,7 +103,8 @@ async def ask(transport: Transport, peer: str, topics: Iterable[str], take: Call
                 wire = await frames.next(WIRE_BYTES)
                 if not wire:
                     return wire is not None
-                take(wire)
+                if not take(wire):
+                    return True
                 await trio.lowlevel.checkpoint()
     except (StreamClosedError, UnreachableError, ValueError, trio.TooSlowError):
         return False

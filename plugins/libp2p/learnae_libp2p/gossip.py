@@ -6,7 +6,6 @@ while they are full; nothing is replayed to newcomers, who ask for the backlog; 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,8 +22,12 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
+from learnae import Standing
+from learnae_libp2p.addresses import counted_with
+from learnae_libp2p.admission import COSTS, LONGEST_PAUSE, MessageAdmission
 from learnae_libp2p.guards import GuardedService
 from learnae_libp2p.messages import FRAME_BYTES, TOPIC_CHARACTERS, Signed, parse_frame
+from learnae_libp2p.sockets import remote_of
 
 HEARTBEAT_SECONDS = 1
 QUEUE_MESSAGES = 512  # towards one peer
@@ -32,27 +35,17 @@ FULL = 64  # of them: who announces waits
 RPC_BYTES = 256 << 10
 SENT_RPC_BYTES = 64 << 10
 TOPICS_PER_PEER = 32
+CLOSE_SECONDS = 3.0
 CONTROL_ENTRIES = 16  # of one kind in one message
-MESSAGES_PER_SECOND = 1000.0  # looked at, from all peers together
-LEAST_PER_SECOND = 20.0
-BURST = 400.0
-LONGEST_PAUSE = 2.0  # who is not read for five seconds resets the stream
 
 
-@attrs.define
-class Pace:
-    """How fast the messages of one peer are taken: who sends more is read more slowly, and nothing of it is thrown away."""
+@attrs.frozen
+class Bringer:
+    """Who has brought a message, from where, and what it was worth when it came."""
 
-    _left: float = BURST
-    _at: float = -math.inf
-
-    def pause(self, cost: float, per_second: float, now: float) -> float:
-        """Seconds to wait after something that costs so much."""
-        if self._at > -math.inf:
-            self._left = min(BURST, self._left + (now - self._at) * per_second)
-        self._at = now
-        self._left = max(self._left - cost, -LONGEST_PAUSE * per_second)
-        return max(0.0, -self._left / per_second)
+    peer: str
+    host: str
+    standing: Standing
 
 
 class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp2p is not followed by mypy
@@ -109,7 +102,7 @@ class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp
 class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is not followed by mypy
     """Calls `heard` once for each message that is signed and of our form, the own ones too."""
 
-    def __init__(self, host: Any, router: BoundedGossipSub, heard: Callable[[Signed, str], None]) -> None:
+    def __init__(self, host: Any, router: BoundedGossipSub, admission: MessageAdmission, heard: Callable[[Signed, Bringer], None]) -> None:
         super().__init__(
             host,
             router,
@@ -119,13 +112,14 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
             max_inbound_rpc_size=RPC_BYTES,
         )
         self.counter = time.time_ns()  # by seconds, a restarted peer would use numbers again, and not be heard
+        self.admission = admission
         self._heard = heard
-        self._paces: dict[ID, Pace] = {}
-        self._forwarder = str(self.my_id)
+        self._own = Bringer(str(self.my_id), "", Standing.MEMBER)
+        self._bringers: dict[int, Bringer] = {}  # of the messages that are being looked at
 
     async def continuously_read_stream(self, stream: Any) -> None:
-        """One message after the other, no faster than its peer may speak."""
-        peer = stream.muxed_conn.peer_id
+        """One message after the other, no faster than its peer may speak. Who brings what nobody of the swarm would is disconnected."""
+        peer, host = stream.muxed_conn.peer_id, self._host_of(stream.muxed_conn)
         while self.manager.is_running:
             try:
                 incoming = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
@@ -133,25 +127,57 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
                 return
             rpc = rpc_pb2.RPC()
             rpc.ParseFromString(incoming)
-            await trio.sleep(self._pause(peer, len(incoming), rpc))
-            await self._take(peer, rpc)
+            cost = _cost(len(incoming), rpc) + await self._take(peer, host, rpc)
+            if self.admission.is_foreign(str(peer)):
+                self.manager.run_task(self._disconnect, peer)
+                return
+            await trio.sleep(self.admission.pause(str(peer), host, cost, len(self.peers)))
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
         """Validators and strange keys may raise: that is one message lost, and not a stream."""
-        self._forwarder = str(msg_forwarder)
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception:
             self.failed_tasks += 1
 
-    async def _take(self, peer: ID, rpc: Any) -> None:
+    async def _take(self, peer: ID, host: str, rpc: Any) -> float:
+        """What its messages have cost beyond what each costs."""
+        cost = 0.0
         for message in rpc.publish:
-            if well_formed(message) and self._is_subscribed_to_msg(message):
-                await self.push_msg(peer, message)
+            if well_formed(message) and self._is_subscribed_to_msg(message) and not self._is_msg_seen(message):
+                cost += COSTS.get(await self._admit(peer, host, message), 0.0)
+                if self.admission.is_foreign(str(peer)):
+                    return cost
         for subscription in rpc.subscriptions[: self.max_subscriptions_per_rpc]:
             self.handle_subscription(peer, subscription)
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, peer)
+        return cost
+
+    async def _admit(self, peer: ID, host: str, message: Any) -> Standing:
+        """Before the library checks its signature, and passes it on: what nobody here wants goes no further."""
+        frame, bringer = parse_frame(message.data), str(peer)
+        assert frame is not None, "well formed"
+        standing = self.admission.standing(frame.message, message.from_id, bringer, host)
+        if standing < Standing.STRANGER:
+            await trio.lowlevel.checkpoint()
+            return standing
+        self._bringers[id(message)] = Bringer(bringer, host, standing)
+        try:
+            await self.push_msg(peer, message)
+        finally:
+            forged = self._bringers.pop(id(message), None) is not None
+        if forged:  # nobody passes on what he can see not to be signed
+            self.admission.note_foreign(bringer)
+        return Standing.FOREIGN if forged else standing
+
+    async def _disconnect(self, peer: ID) -> None:
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self.host.get_network().close_peer(peer)
+
+    def _host_of(self, muxed: Any) -> str:
+        found = next((one for one in self.host.get_network().get_connections(muxed.peer_id) if one.muxed_conn is muxed), None)
+        return counted_with(remote_of(found)) if found is not None else ""
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
         if len(sub_message.topicid) <= TOPIC_CHARACTERS:
@@ -159,8 +185,10 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
 
     def notify_subscriptions(self, publish_message: Any) -> None:
         """Called for each new message that is validly signed; the library would put it into a queue of 32, and lose the 33rd."""
+        bringer = self._bringers.pop(id(publish_message), self._own)
         if (signed := as_signed(publish_message)) is not None:
-            self._heard(signed, self._forwarder)
+            self.admission.took(signed.message, bringer.peer)
+            self._heard(signed, bringer)
 
     async def handle_dead_peer_queue(self) -> None:
         """As the library's, which looks only whether the peer is still there.
@@ -185,7 +213,6 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         """Of a peer whose stream has died, and which is still there, we know what it has subscribed to: it will not say so again."""
-        self._paces.pop(peer_id, None)
         still = [topic for topic, peers in self.peer_topics.items() if peer_id in peers] if self._peer_is_connected(peer_id) else []
         super()._handle_dead_peer(peer_id)
         for topic in still:
@@ -203,19 +230,12 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
             while any(len(queue._queue) > FULL for queue in self.peer_queues.values()):  # noqa: ASYNC110  # the library tells nobody
                 await trio.sleep(0.005)
 
-    def _pause(self, peer: ID, size: int, rpc: Any) -> float:
-        control = rpc.control
-        entries = sum(map(len, (control.ihave, control.iwant, control.graft, control.prune, control.idontwant)))
-        cost = 1 + len(rpc.publish) + len(rpc.subscriptions) + entries + size / 4096
-        share = max(LEAST_PER_SECOND, MESSAGES_PER_SECOND / max(1, len(self._paces)))
-        return self._paces.setdefault(peer, Pace()).pause(cost, share, trio.current_time())
-
 
 @asynccontextmanager
-async def open_gossip(host: Any, heard: Callable[[Signed, str], None]) -> AsyncIterator[BoundedPubsub]:
+async def open_gossip(host: Any, admission: MessageAdmission, heard: Callable[[Signed, Bringer], None]) -> AsyncIterator[BoundedPubsub]:
     """Gossipsub on this host while it is open; where the service ends by itself, so does what runs in it."""
     router = BoundedGossipSub.make()
-    pubsub = BoundedPubsub(host, router, heard)
+    pubsub = BoundedPubsub(host, router, admission, heard)
     notifee = host.get_network().notifees[-1]
     try:
         async with background_trio_service(router), background_trio_service(pubsub):
@@ -227,6 +247,12 @@ async def open_gossip(host: Any, heard: Callable[[Signed, str], None]) -> AsyncI
         host.get_network().remove_notifee(notifee)
         for protocol in router.get_protocols():
             host.remove_stream_handler(protocol)
+
+
+def _cost(size: int, rpc: Any) -> float:
+    control = rpc.control
+    entries = sum(map(len, (control.ihave, control.iwant, control.graft, control.prune, control.idontwant)))
+    return 1 + len(rpc.publish) + len(rpc.subscriptions) + entries + size / 4096
 
 
 def well_formed(message: Any) -> bool:
@@ -257,11 +283,21 @@ def as_signed(message: Any) -> Signed | None:
     )
 
 
-def verified(wire: bytes) -> Signed | None:
-    """A message that somebody has kept, None for one that its sender has not signed. Never raises."""
+def as_said(wire: bytes) -> Signed | None:
+    """A message that somebody has kept, whoever has signed it. None for what is none."""
     try:
         message = rpc_pb2.Message()
         message.ParseFromString(wire)
-        return as_signed(message) if well_formed(message) and signature_validator(message) else None
-    except Exception:  # keys and names of any form: the library raises what it likes
+        return as_signed(message)
+    except Exception:  # the library raises what it likes
         return None
+
+
+def verified(wire: bytes) -> bool:
+    """Whether its sender has signed a message that somebody has kept. Never raises."""
+    try:
+        message = rpc_pb2.Message()
+        message.ParseFromString(wire)
+        return well_formed(message) and bool(signature_validator(message))
+    except Exception:  # keys and names of any form: the library raises what it likes
+        return False

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
+from learnae import Standing
+
 MESSAGE_BYTES = 4096
 KEY_BYTES = 16
 TOPIC_CHARACTERS = 256
@@ -55,47 +57,63 @@ class Signed:
         return (self.topic, self.sender, self.key)
 
 
+@attrs.frozen
+class Kept:
+    """A message, by what it is told apart where there are too many, and when it came."""
+
+    signed: Signed
+    group: tuple[bool, str]  # whether it is of somebody who counts, and the host that has brought it
+    at: float
+
+
 @attrs.define
 class KeptMessages:
     """The newest message of each (topic, sender, key), for an hour, and so many at most.
 
-    Where there are more, the oldest of the peer that has brought most goes: who invents senders pushes out its own.
+    Where there are more, one of a stranger goes, and others only where there is none: the oldest that came from the host that has
+    brought most of them. So who invents senders pushes out his own.
     """
 
     clock: Callable[[], float]
     most: int = 2048
     seconds: float = 3600.0
-    _kept: dict[tuple[str, bytes, bytes], tuple[Signed, str, float]] = attrs.field(factory=dict)
-    _brought: Counter[str] = attrs.field(factory=Counter)
+    _kept: dict[tuple[str, bytes, bytes], Kept] = attrs.field(factory=dict)
+    _brought: dict[bool, Counter[str]] = attrs.field(factory=lambda: {False: Counter(), True: Counter()})
 
-    def add(self, signed: Signed, via: str) -> bool:
-        """Whether it is newer than what was there; `via` has brought it."""
+    def add(self, signed: Signed, host: str, standing: Standing) -> bool:
+        """Whether it is newer than what was there; a connection of this host has brought it."""
         there = self._kept.get(signed.place)
-        if there is not None and there[0].number >= signed.number:
+        if there is not None and there.signed.number >= signed.number:
             return False
         self._remove(signed.place)
-        self._kept[signed.place] = (signed, via, self.clock())
-        self._brought[via] += 1
+        counts = standing > Standing.STRANGER
+        self._kept[signed.place] = Kept(signed, (counts, host), self.clock())
+        self._brought[counts][host] += 1
         while len(self._kept) > self.most:
-            worst, _ = self._brought.most_common(1)[0]
-            self._remove(next(place for place, (_, brought_by, _) in self._kept.items() if brought_by == worst))
+            self._remove_one()
         return True
 
     def __contains__(self, signed: Signed) -> bool:
         there = self._kept.get(signed.place)
-        return there is not None and there[0].number == signed.number
+        return there is not None and there.signed.number == signed.number
 
     def of(self, topics: Sequence[str]) -> Iterator[Signed]:
         """Those that are still in force, the oldest first."""
         oldest = self.clock() - self.seconds
-        for place, (signed, _, at) in list(self._kept.items()):
-            if at < oldest:
+        for place, kept in list(self._kept.items()):
+            if kept.at < oldest:
                 self._remove(place)
-            elif signed.topic in topics:
-                yield signed
+            elif kept.signed.topic in topics:
+                yield kept.signed
+
+    def _remove_one(self) -> None:
+        counts = not self._brought[False]
+        worst, _ = self._brought[counts].most_common(1)[0]
+        self._remove(next(place for place, kept in self._kept.items() if kept.group == (counts, worst)))
 
     def _remove(self, place: tuple[str, bytes, bytes]) -> None:
         if (gone := self._kept.pop(place, None)) is not None:
-            self._brought[gone[1]] -= 1
-            if not self._brought[gone[1]]:
-                del self._brought[gone[1]]
+            counts, host = gone.group
+            self._brought[counts][host] -= 1
+            if not self._brought[counts][host]:
+                del self._brought[counts][host]

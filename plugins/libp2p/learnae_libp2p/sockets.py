@@ -221,6 +221,14 @@ def connection_of(peer: str, found: Any) -> Connection:
     )
 
 
+def remote_of(found: Any) -> str:
+    """The address of the other end of a connection of the library's; who relays it, where one does."""
+    inner = socket_of(found)
+    if isinstance(inner, CarriedSocket):
+        return f"/p2p/{inner.circuit.relay}"
+    return inner.remote if isinstance(inner, CountedSocket) else ""
+
+
 def is_carried(found: Any) -> bool:
     """Whether another peer relays this connection of the library's."""
     return isinstance(socket_of(found), CarriedSocket)

@@ -10,10 +10,11 @@ import attrs
 import pytest
 import trio
 
-from learnae import Heard, UnavailableError
-from learnae.testing.context import make_context
+from learnae import FirstLook, Heard, Standing, UnavailableError
+from learnae.testing.context import all_are_members, make_context
+from learnae_libp2p.admission import BURST, LONGEST_PAUSE, Pace
 from learnae_libp2p.announcer import GossipsubAnnouncer
-from learnae_libp2p.gossip import BURST, LONGEST_PAUSE, Pace, verified
+from learnae_libp2p.gossip import as_said, verified
 from learnae_libp2p.messages import frame_of, topic_of
 from learnae_libp2p.options import GossipsubOptions
 from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, in_trio
@@ -61,15 +62,24 @@ class Ear:
         return self.announcer.transport.peer.encode()
 
 
+FOREIGN = b"without the key"
+
+
+def look_for_key(message: bytes) -> FirstLook:
+    """As in a private swarm: most messages of these tests are of members."""
+    return FirstLook(Standing.FOREIGN if message.startswith(FOREIGN) else Standing.MEMBER)
+
+
 OpenEar = Callable[..., AbstractAsyncContextManager[Ear]]
 
 
 @pytest.fixture
 def open_ear(tmp_path: Path) -> OpenEar:
     @asynccontextmanager
-    async def opened(name: str, *peers: Ear, listen: tuple[str, ...] = LOOPBACK) -> AsyncIterator[Ear]:
+    async def opened(name: str, *peers: Ear, listen: tuple[str, ...] = LOOPBACK, member: bool = True) -> AsyncIterator[Ear]:
         addresses = tuple(address for peer in peers for address in peer.announcer.transport.local_addresses())
-        made = GossipsubAnnouncer(GossipsubOptions(listen=listen, peers=addresses, mdns=False), make_context(tmp_path / name, peer=name))
+        context = make_context(tmp_path / name, peer=name, first_look=look_for_key if member else all_are_members)
+        made = GossipsubAnnouncer(GossipsubOptions(listen=listen, peers=addresses, mdns=False), context)
         async with made as announcer, trio.open_nursery() as nursery:
             ear = Ear(announcer)
             nursery.start_soon(announcer.listen, ["c"], ear.deliver)
@@ -212,6 +222,37 @@ def test_a_validator_that_raises_and_garbage_cost_one_message_each(open_ear: Ope
     in_trio(test)
 
 
+def test_what_an_outsider_says_goes_no_further_and_he_is_disconnected(open_ear: OpenEar) -> None:
+    async def test() -> None:
+        async with open_ear("a") as a, open_ear("b", a) as b, open_ear("evil", a, member=False) as evil:
+            await a.is_heard_by(b)
+            await a.is_heard_by(evil)
+            name = evil.announcer.transport.peer
+            while any(one.peer == name for one in a.announcer.transport.connections()):
+                await evil.says(FOREIGN + b" %d" % len(evil.heard), b"%f" % trio.current_time())
+                await trio.sleep(0.01)
+            await a.is_heard_by(b)
+            await b.is_heard_by(a)
+            for ear in (a, b):
+                assert not any(one.message.startswith(FOREIGN) for one in ear.heard)
+                assert not any(one.message.startswith(FOREIGN) for one in ear.announcer.kept.of([topic_of("c")]))
+
+    in_trio(test)
+
+
+def test_the_backlog_of_an_outsider_is_not_taken(open_ear: OpenEar) -> None:
+    async def test() -> None:
+        async with open_ear("evil", member=False) as evil:
+            for number in range(100):
+                await evil.says(FOREIGN + b" %d" % number, b"%d" % number)
+            await evil.says(b"last", b"last")
+            async with open_ear("a", evil) as a, open_ear("b", a) as b:
+                await b.is_heard_by(a)
+                assert not any(one.message.startswith(FOREIGN) for one in a.heard + b.heard)
+
+    in_trio(test)
+
+
 def test_who_sends_too_fast_is_read_more_slowly_and_no_slower_than_it_bears() -> None:
     pace = Pace()
     assert pace.pause(BURST, 100.0, 0.0) == 0.0
@@ -222,4 +263,4 @@ def test_who_sends_too_fast_is_read_more_slowly_and_no_slower_than_it_bears() ->
 
 @pytest.mark.parametrize("wire", [b"", b"\xff" * 100, b"\x0a\x01a", bytes(2000)])
 def test_what_nobody_has_signed_is_no_message(wire: bytes) -> None:
-    assert verified(wire) is None
+    assert not verified(wire) or as_said(wire) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from learnae import Standing
 from learnae_libp2p.messages import FRAME_BYTES, MESSAGE_BYTES, KeptMessages, Signed, frame_of, parse_frame, topic_of
 
 
@@ -32,8 +33,12 @@ def test_topics_of_two_channels_differ_whatever_they_are_called() -> None:
 
 def test_the_newest_of_each_key_is_kept() -> None:
     kept = KeptMessages(lambda: 0.0)
-    assert kept.add(signed("a", 2), "x") and not kept.add(signed("a", 1), "x") and not kept.add(signed("a", 2), "y")
-    assert kept.add(signed("a", 3), "y") and kept.add(signed("a", 1, key=b"other"), "x")
+    assert (
+        kept.add(signed("a", 2), "x", Standing.MEMBER)
+        and not kept.add(signed("a", 1), "x", Standing.MEMBER)
+        and not kept.add(signed("a", 2), "y", Standing.MEMBER)
+    )
+    assert kept.add(signed("a", 3), "y", Standing.MEMBER) and kept.add(signed("a", 1, key=b"other"), "x", Standing.MEMBER)
     assert sorted(one.number for one in kept.of(["t"])) == [1, 3]
     assert signed("a", 3) in kept and signed("a", 2) not in kept and signed("b", 3) not in kept
     assert list(kept.of(["another topic"])) == []
@@ -42,17 +47,33 @@ def test_the_newest_of_each_key_is_kept() -> None:
 def test_after_an_hour_nothing_is_in_force() -> None:
     now = 0.0
     kept = KeptMessages(lambda: now)
-    kept.add(signed("a"), "x")
+    kept.add(signed("a"), "x", Standing.MEMBER)
     now = 3601.0
     assert list(kept.of(["t"])) == []
-    assert kept._kept == {} and not kept._brought
+    assert kept._kept == {} and not any(kept._brought.values())
 
 
 def test_who_invents_senders_pushes_out_what_he_has_brought_himself() -> None:
     kept = KeptMessages(lambda: 0.0, most=10)
     for name in "abc":
-        kept.add(signed(name), "honest")
+        kept.add(signed(name), "honest", Standing.STRANGER)
     for number in range(1000):
-        kept.add(signed(f"invented {number}"), "flood")
+        kept.add(signed(f"invented {number}"), "flood", Standing.STRANGER)
     senders = {one.sender for one in kept.of(["t"])}
     assert {b"a", b"b", b"c"} <= senders and len(senders) == 10
+
+
+def test_strangers_push_out_nobody_who_counts_from_however_many_hosts() -> None:
+    kept = KeptMessages(lambda: 0.0, most=10)
+    for name in "abc":
+        kept.add(signed(name), "one host", Standing.ACCEPTED)
+    for number in range(1000):
+        kept.add(signed(f"invented {number}"), f"host {number}", Standing.STRANGER)
+    assert {b"a", b"b", b"c"} <= {one.sender for one in kept.of(["t"])}
+
+
+def test_where_only_those_who_count_are_kept_the_oldest_of_the_host_that_has_brought_most_goes() -> None:
+    kept = KeptMessages(lambda: 0.0, most=3)
+    for name, host in (("a", "one"), ("b", "two"), ("c", "two"), ("d", "three")):
+        kept.add(signed(name), host, Standing.MEMBER)
+    assert [one.sender for one in kept.of(["t"])] == [b"a", b"c", b"d"]
