@@ -162,3 +162,8 @@ if not TYPE_CHECKING:  # a type checker would take it as leave for any name, als
 
     def __getattr__(name: str) -> Any:
         return renamed_attribute(__name__, name, _RENAMED, gone_in="0.2")
+
+
+def signs_nothing(message: bytes) -> bytes:
+    """What `Context.sign` is where no peer runs."""
+    raise ValueError("nothing is signed here: a command that only looks at a home has no key")

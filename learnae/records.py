@@ -62,27 +62,22 @@ class Heard:
 class Standing(enum.IntEnum):
     """Whose message this may be, told before its signature is checked. Each is worth more than those before it."""
 
-    FOREIGN = 0
-    """Nobody of this swarm has written it, nor would any of them pass it on."""
-
-    UNWANTED = 1
-    """It is of no use here: old, of a peer that this one does not hear, or of another version. Whoever passes it on may be honest."""
-
-    STRANGER = 2
-    """Of an open swarm, and of anybody."""
-
-    ACCEPTED = 3
-    """It names a peer an update of which was merged here. Anybody can write that name."""
-
-    MEMBER = 4
-    """Whoever has written it has the key of this private swarm."""
+    FOREIGN = 0  # nobody of this swarm has written it, nor would any of them pass it on
+    UNWANTED = 1  # of no use here: old, of a peer that this one does not hear, or of another version; who passes it on may be honest
+    STRANGER = 2  # of an open swarm, and of anybody
+    ACCEPTED = 3  # it names a peer an update of which was merged here; anybody can write that name
+    MEMBER = 4  # whoever has written it has the key of this private swarm
 
 
 @attrs.frozen
 class FirstLook:
-    """What `Context.first_look` says of a message. `peer` is who it claims to come from; None where it does not say so."""
+    """What `Context.first_look` says of a message. `peer` is who it claims to come from, if it says so.
 
-    standing: Standing
+    What is worth less than a stranger's is not checked, kept or passed on: else outsiders have the whole swarm carry what they like. Where
+    there is too much, those of more worth come first. Who brings what is foreign is no honest peer.
+    """
+
+    standing: Standing = Standing.FOREIGN
     peer: PeerId | None = None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import attrs
 
+from learnae.errors import signs_nothing
 from learnae.records import (
     Block,
     Budgets,
@@ -30,7 +31,6 @@ from learnae.records import (
     PeerId,
     Received,
     Selected,
-    Standing,
     State,
     TensorSpec,
     View,
@@ -53,16 +53,6 @@ class NoOptions:
     """A strategy without keys of its own."""
 
 
-def signs_nothing(message: bytes) -> bytes:
-    """What `Context.sign` is where no peer runs."""
-    raise ValueError("nothing is signed here: a command that only looks at a home has no key")
-
-
-def knows_nobody(message: bytes) -> FirstLook:
-    """What `Context.first_look` is where no peer runs."""
-    return FirstLook(Standing.FOREIGN)
-
-
 @attrs.frozen(kw_only=True)
 class Context:
     """What the core gives to every strategy. A strategy uses these, and no globals: then it also works in a simulation."""
@@ -81,7 +71,7 @@ class Context:
     budgets: Budgets = attrs.field(factory=Budgets)  # how many bytes storages may move
     existing_only: bool = False  # true for a command that looks into a home: use what is there, and make no folders or files
     sign: Callable[[bytes], bytes] = signs_nothing  # takes a message, returns 64 bytes; ValueError where it begins with `learnae/`
-    first_look: Callable[[bytes], FirstLook] = knows_nobody  # takes a message of anybody; in the event loop, in some 20 microseconds
+    first_look: Callable[[bytes], FirstLook] = lambda message: FirstLook()  # takes a message of anybody; quick, in the event loop
 
 
 class Strategy:
@@ -181,11 +171,7 @@ class Announcer(Service, ABC):
     """A medium for small messages. It may lose, repeat, reorder and invent messages. The core checks all of them.
 
     `max_bytes` is the size of the largest message that the medium carries. Learnae's own messages have at most 1,090 bytes.
-
-    A medium whose peers pass on what they hear asks `context.first_look` about each message of others before it checks, keeps or passes
-    it on, and does none of that with one that is worth less than `Standing.STRANGER`. Else outsiders have the whole swarm carry what they
-    like. Where there is too much, those of more worth come first. Who brings what is `FOREIGN` is no honest peer. The core looks at all
-    that is delivered once more.
+    One whose peers pass on what they hear asks `context.first_look` before it checks a message, keeps it or passes it on: see `FirstLook`.
     """
 
     max_bytes: ClassVar[int]

@@ -9,14 +9,14 @@ import attrs
 
 from learnae.config.rules import swarm_of
 from learnae.config.tables import Choice, Config, PeerTable, StorageChoice
-from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError
+from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError, signs_nothing
 from learnae.identity.home_folder import PLUGINS
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.blocking import asynchronous
 from learnae.node.runtime import PluginCall, PluginCalls
 from learnae.plugins.calls import naming
 from learnae.records import Budgets, FirstLook, PeerId
-from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy, knows_nobody, signs_nothing
+from learnae.strategies import Announcer, Codec, Context, Gate, Merge, Outer, Selector, Storage, Strategy
 
 if TYPE_CHECKING:
     from learnae.node.runtime import Runtime
@@ -94,7 +94,7 @@ class StrategyFactory:
     runtime: Runtime
     swarm: SwarmIdentity
     sign: Callable[[bytes], bytes] = signs_nothing
-    first_look: Callable[[bytes], FirstLook] = knows_nobody
+    first_look: Callable[[bytes], FirstLook] = lambda message: FirstLook()
 
     def make(self, kind: str, choice: Choice) -> ConfiguredStrategy[Any]:
         offer = self.manager.find(kind, choice.use, self.config.folder)
@@ -172,7 +172,7 @@ def assemble(
     peer: PeerId,
     runtime: Runtime,
     sign: Callable[[bytes], bytes] = signs_nothing,
-    first_look: Callable[[bytes], FirstLook] = knows_nobody,
+    first_look: Callable[[bytes], FirstLook] = lambda message: FirstLook(),
 ) -> StrategySet:
     """Raises PluginError naming the plugin that cannot be made, ConfigError for a swarm that is open without consent.
 
