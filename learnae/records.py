@@ -139,13 +139,17 @@ renamed_fields(Update, {"signature": "architecture", "young": "provisional"}, go
 
 @attrs.frozen(kw_only=True)
 class Slice:
-    """A published piece of training data."""
+    """A published piece of training data. All fields are claims of the sender, which whoever fetches it counts again.
+
+    `labels` may be empty because they do not fit into a message, `sketch` as well: mean and standard deviation of at most 48 features.
+    """
 
     root: Cid
     bytes: int
-    schema: Octets
+    schema: Octets  # 8 bytes
     rows: int
     labels: Mapping[str, int] = attrs.field(factory=dict)
+    sketch: Octets = b""  # at most 96 x float32
 
 
 @attrs.frozen

@@ -104,7 +104,14 @@ def pack_slice(rows: SliceRows, encryption: Encryption = NO_ENCRYPTION) -> Packe
         (TensorSpec(name=name, dtype=str(array.dtype), shape=array.shape), _encoded(array)) for name, array in tensors_of(rows).items()
     ]
     packed = pack(entries, peer=NOBODY, kind=AnnouncementKind.SLICE, number=0, codec=CODEC, encryption=encryption)
-    announced = Slice(root=packed.root, bytes=packed.bytes, schema=rows.schema.digest, rows=rows.count, labels=dict(rows.about.labels))
+    announced = Slice(
+        root=packed.root,
+        bytes=packed.bytes,
+        schema=rows.schema.digest,
+        rows=rows.count,
+        labels=dict(rows.about.labels),
+        sketch=rows.about.sketch,
+    )
     return PackedSlice(packed, announced)
 
 
@@ -249,5 +256,7 @@ def _check_words(columns: Rows, schema: Schema) -> None:
 def _check_announced(rows: SliceRows, announced: Slice) -> None:
     if (rows.schema.digest, rows.count) != (announced.schema, announced.rows):
         raise UpdateRejectedError("announced", f"{announced.rows} rows of one schema were announced, and {rows.count} of another came")
-    if dict(announced.labels) != dict(rows.about.labels):
+    if announced.labels and dict(announced.labels) != dict(rows.about.labels):  # neither need fit into a message
         raise UpdateRejectedError("announced", "other numbers of rows by label than were announced")
+    if announced.sketch not in (b"", rows.about.sketch):
+        raise UpdateRejectedError("announced", "another sketch than was announced")

@@ -118,6 +118,7 @@ _BODIES: Mapping[AnnouncementKind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(10, "schema", octets(1, 32)),
             Field(11, "rows", COUNT),
             Field(12, "labels", LABEL_COUNTS, optional=True),
+            Field(13, "sketch", octets(0, SKETCH_BYTES), optional=True),
         ),
     ),
     AnnouncementKind.SAMPLE: (Sample, (Field(8, "payload", octets(0, SAMPLE_BYTES)),)),
@@ -189,8 +190,8 @@ def encode_envelope(
 ) -> bytes:
     """Sign an announcement, and encrypt it if the swarm is private. The result has at most `limit` bytes.
 
-    If it would be longer, an update goes without its sketch, and a `Present` with fewer hints. Raises ValueError for an announcement that
-    other peers would refuse, or that is too large even so.
+    If it would be longer, an update goes without its sketch, a slice without its sketch or its labels or both, and a `Present` with
+    fewer hints. Raises ValueError for an announcement that other peers would refuse, or that is too large even so.
     """
     if seal is not None:
         both = encryption is not None
@@ -277,6 +278,10 @@ def _shrinking(body: Body) -> Iterator[Body]:
     yield body
     if isinstance(body, Update):
         yield attrs.evolve(body, sketch=b"")
+    if isinstance(body, Slice):
+        yield attrs.evolve(body, sketch=b"")
+        yield attrs.evolve(body, labels={})
+        yield attrs.evolve(body, labels={}, sketch=b"")
     while isinstance(body, Present) and any(body.hints.values()):
         body = attrs.evolve(body, hints=_without_last_of_longest(body.hints))
         yield body

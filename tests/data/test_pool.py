@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learnae.data import pool as pool_module
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool
 from learnae.data.schema import schema_of
 from learnae.data.slices import SliceRows
-from learnae.errors import ConfigError, UpdateRejectedError
+from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
 from learnae.records import Cid, PeerId
 from tests.support.slices import images, one_slice, root_of
 
@@ -175,3 +180,64 @@ def test_a_damaged_index_is_told_with_what_to_do(tmp_path: Path, text: bytes) ->
     for call in (Pool(tmp_path, PLENTY).entries, Pool(tmp_path, PLENTY).clean):
         with pytest.raises(ConfigError, match="move it away"):
             call()
+
+
+def test_two_who_change_a_pool_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    def fill(seeds: range) -> None:
+        for seed in seeds:
+            Pool(tmp_path, PLENTY).add(*some(seed), ANNA)
+
+    threads = [threading.Thread(target=fill, args=(range(start, start + 6),)) for start in (0, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {one.root for one in Pool(tmp_path, PLENTY).entries()} == {
+        some(seed)[0] for start in (0, 100) for seed in range(start, start + 6)
+    }
+
+
+def test_who_holds_the_lock_for_long_keeps_others_waiting_no_longer_than_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_LOCK_SECONDS", 0.0)
+    pool = Pool(tmp_path, PLENTY)
+    pool.add(*some(), ANNA)
+    with open(tmp_path / "data" / "pool.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UnavailableError, match="another process"):
+            pool.forget(ANNA)
+        assert len(pool.entries()) == 1, "reading needs no lock"
+    assert pool.forget(ANNA) == (some()[0],)
+
+
+@pytest.mark.parametrize("name", ["pool.lock", "pool.json", "pool"])
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_what_somebody_else_put_into_a_home_is_not_followed_and_keeps_nobody_waiting(tmp_path: Path, name: str, what: str) -> None:
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    if what == "pipe":
+        os.mkfifo(home / "data" / name)
+    else:
+        (tmp_path / "elsewhere").mkdir() if name == "pool" else (tmp_path / "elsewhere").touch()
+        (home / "data" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError):
+        Pool(home, PLENTY).add(*some(), ANNA)
+    with pytest.raises(ConfigError):
+        Pool(home, PLENTY).clean()
+    elsewhere = tmp_path / "elsewhere"
+    assert not elsewhere.exists() or (list(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes()) in ([], b"")
+
+
+def test_a_full_disk_leaves_the_pool_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(tmp_path, PLENTY)
+    pool.add(*some(0), ANNA)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        pool.add(*some(1), ANNA)
+    monkeypatch.undo()
+    assert [one.root for one in pool.entries()] == [some(0)[0]] and len(files(tmp_path)) == 1
+    assert pool.add(*some(1), ANNA).kept

@@ -50,7 +50,7 @@ bodies = st.one_of(
         Update, root=cids, bytes=counts, lineage=eight, architecture=eight, age=counts, provisional=st.booleans(), own_steps=counts,
         samples=counts, step_seconds=reals.map(abs), codec=words, base=st.none() | cids, loss=st.none() | reals, sketch=octets,
     ),
-    st.builds(Slice, root=cids, bytes=counts, schema=eight, rows=counts, labels=st.dictionaries(words, counts, max_size=8)),
+    st.builds(Slice, root=cids, bytes=counts, schema=eight, rows=counts, labels=st.dictionaries(words, counts, max_size=8), sketch=octets),
     st.builds(Sample, payload=octets),
     st.builds(
         Present,
@@ -117,6 +117,14 @@ def test_an_update_that_is_too_large_goes_without_its_sketch() -> None:
         assert decode_envelope(encode_envelope(ANN, announcement(), limit), SWARM).announcement.body == body
 
 
+def test_a_slice_that_is_too_large_goes_without_its_sketch_or_its_labels() -> None:
+    long, short = {f"{index:064}": index for index in range(10)}, {str(index): index for index in range(10)}
+    whole = Slice(root=ROOT, bytes=1, schema=b"schema12", rows=1, sketch=bytes(384))
+    assert opened(attrs.evolve(whole, labels=short)) == attrs.evolve(whole, labels=short)
+    assert opened(attrs.evolve(whole, labels=long)) == attrs.evolve(whole, labels=long, sketch=b"")
+    assert opened(attrs.evolve(whole, labels={**long, **{f"{index:063}": 1 for index in range(10)}})) == whole
+
+
 def test_a_present_that_is_too_large_goes_with_the_first_hints_of_each_storage() -> None:
     hints = {"ipfs": tuple(f"ipfs{index}".ljust(200, "x") for index in range(8)), "libp2p": ("libp2p".ljust(200, "x"),)}
     sent = opened(Present(hints))
@@ -126,7 +134,7 @@ def test_a_present_that_is_too_large_goes_with_the_first_hints_of_each_storage()
 @pytest.mark.parametrize(
     "body",
     [
-        Slice(root=ROOT, bytes=1, schema=b"schema", rows=1, labels={f"{index:064}": index for index in range(20)}),
+        Slice(root=ROOT, bytes=1, schema=b"schema", rows=1, labels={str(index): index for index in range(65)}),
         Sample(bytes(SAMPLE_BYTES + 1)),
         attrs.evolve(UPDATE, sketch=bytes(401)),
         attrs.evolve(UPDATE, age=-1),

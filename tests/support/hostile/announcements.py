@@ -46,7 +46,7 @@ BODIES: tuple[Body, ...] = (
         loss=0.25,
         sketch=bytes(range(200)) * 2,
     ),
-    Slice(root=dag_cid(b"root"), bytes=4000, schema=b"schema", rows=120, labels={"cat": 60, "dog": 60}),
+    Slice(root=dag_cid(b"root"), bytes=4000, schema=b"schema", rows=120, labels={"cat": 60, "dog": 60}, sketch=bytes(64)),
     Sample(bytes(range(100))),
     Present({"ipfs": ("/ip4/127.0.0.1/tcp/4001", "/dns/a.example/udp/4001"), "directory": ()}, "keeper", (1, 2)),
     Present(),
