@@ -103,12 +103,21 @@ class PeerProcess:
             )
         return self.process
 
+    def _checking(self, *others: PeerProcess) -> subprocess.Popen[bytes]:
+        """By the main thread, as in `_spawned`: a worker's child would end with its worker."""
+        command = [sys.executable, "-m", CHECKING, str(self.home / "checked"), f"/ip4/0.0.0.0/tcp/{PORT}"]
+        command += [other.address for other in others]
+        return subprocess.Popen(self.machine.space.inside(*command), cwd=ROOT, stdout=subprocess.PIPE)
+
     async def checks(self, *others: PeerProcess) -> str:
         """What `learnae check` says on its machine, where it does not run now."""
-        listen = f"/ip4/0.0.0.0/tcp/{PORT}"
-        command = [sys.executable, "-m", CHECKING, str(self.home / "checked"), listen, *(other.address for other in others)]
-        done = await trio.run_process(self.machine.space.inside(*command), capture_stdout=True, cwd=ROOT)
-        return done.stdout.decode()
+        process = self._checking(*others)
+        try:
+            said, _ = await trio.to_thread.run_sync(process.communicate, None, LIMIT_SECONDS, abandon_on_cancel=True)
+        finally:
+            process.kill()
+        assert process.wait() == 0, "it says why on its standard error"
+        return said.decode()
 
     def kill(self) -> None:
         """As the kernel does where memory has run out."""
