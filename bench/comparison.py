@@ -1,4 +1,4 @@
-"""Learnae beside gloo local SGD, on HEPMASS-like data with four peers: `python bench/comparison.py [--quick] [--kill]`.
+"""Learnae beside gloo local SGD, on HEPMASS-like data with four peers: `python bench/comparison.py [--quick] [--kill] [--libp2p]`.
 
 Gloo is the floor: it averages all models exactly and at once, and survives nothing. A goal is a share of the accuracy of one central run
 that sees as many samples as the four peers together. Both are looked at directly after each merge (Learnae: after the adoption). They
@@ -74,12 +74,12 @@ class Run:
         return np.array([there[:, 0].mean(), there[:, 1].sum(), there[:, 2].sum(), there[:, 3].mean() / 1e6])
 
 
-def main(size: Size, *, kill: bool) -> None:
+def main(size: Size, *, kill: bool, libp2p: bool) -> None:
     print(describe())
     if kill:
         show_kill(size)
         return
-    central, runs = [], {"gloo": list[Run](), "learnae": list[Run]()}
+    central, runs = [], {way: list[Run]() for way in ("gloo", "learnae", *(["learnae over libp2p"] if libp2p else []))}
     for seed in range(size.seeds):
         central.append(central_accuracy(size, seed))
         for way, done in runs.items():
@@ -128,9 +128,11 @@ def show_goals(central: list[float], runs: dict[str, list[Run]], size: Size) -> 
     header = ("", "steps of a peer", "CPU s, all processes", "of it nodes", "MB sent per peer", "CPU against gloo")
     for goal in GOALS:
         reached = {way: np.array([run.reach(goal * top) for run, top in zip(done, central, strict=True)]) for way, done in runs.items()}
-        ratios = reached["learnae"][:, 1:3].sum(axis=1) / reached["gloo"][:, 1:3].sum(axis=1)
-        rows = [_row(way, results, ratios if way == "learnae" else np.ones(1)) for way, results in reached.items()]
+        cpu = {way: results[:, 1:3].sum(axis=1) for way, results in reached.items()}
+        rows = [_row(way, results, cpu[way] / cpu["gloo"]) for way, results in reached.items()]
         show(f"To {goal:.1%} of central accuracy, medians of {size.seeds} seeds (lowest to highest)", header, rows)
+        if "learnae over libp2p" in cpu:
+            print(f"\nCPU over libp2p / over folders: {_spread(cpu['learnae over libp2p'] / cpu['learnae'], 2)}")
 
 
 def _row(way: str, results: Any, ratios: Any) -> tuple[str, ...]:
@@ -198,9 +200,10 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
     options.add_argument("--kill", action="store_true", help="end one of four peers half-way instead")
+    options.add_argument("--libp2p", action="store_true", help="also over gossipsub and the storage libp2p, in place of folders")
     options.add_argument("--seeds", type=int, help="other than 5")
     options.add_argument("--patience", type=float, help="other than the default")
     chosen = options.parse_args()
     size = QUICK if chosen.quick else FULL
     size = attrs.evolve(size, seeds=chosen.seeds or size.seeds, train={} if chosen.patience is None else {"patience": chosen.patience})
-    main(size, kill=chosen.kill)
+    main(size, kill=chosen.kill, libp2p=chosen.libp2p)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import attrs
 import psutil
+import structlog
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--hold", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     keep_memory()  # as a node does, and for both ways
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
     if arguments.hold:
         way, folder, seed, count = arguments.hold
         trio.run(hold_blocks if way == "blocks" else hold_stream, Path(folder), int(seed), int(count))

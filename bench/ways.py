@@ -20,6 +20,8 @@ from learnae.trainer.status import SwarmSettings
 
 ANNOUNCEMENT_BYTES = 1090  # the most that one may have
 EXCHANGE_SECONDS = 60.0
+DIRECT = {"listen": ["/ip4/127.0.0.1/tcp/0"]}  # they find each other by multicast, which does not leave loopback then
+OVER_LIBP2P = {"swarm": {"open": True}, "storage": {"use": "libp2p", **DIRECT}, "announcer": {"use": "gossipsub", **DIRECT}}
 TIMED_NODE = Path(__file__).with_name("timed_node.py")
 
 
@@ -50,7 +52,7 @@ def make(model: nn.Module, optimizer: torch.optim.Optimizer, spec: dict[str, Any
     match spec["way"]:
         case "gloo":
             return Gloo(model, spec)
-        case "learnae":
+        case "learnae" | "learnae over libp2p":
             return Swarm(model, optimizer, spec)
     return Alone()
 
@@ -119,10 +121,13 @@ class Gloo(Alone):
 
 
 class Swarm(Alone):
-    """learnae.join() with everything at its default but `local_steps`, and what the spec's "train" says."""
+    """learnae.join() with everything at its default but `local_steps`, what the spec's "train" says, and the media by the way's name."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, spec: dict[str, Any]) -> None:
-        config = {"train": {"local_steps": spec["local_steps"], **spec.get("train", {})}}
+        config = {
+            "train": {"local_steps": spec["local_steps"], **spec.get("train", {})},
+            **(OVER_LIBP2P if "libp2p" in spec["way"] else {}),
+        }
         self._others = spec["peers"] - 1
         with _timed_node(spec) if spec.get("timed") else contextlib.nullcontext():
             self._swarm = learnae.join(model, "bench", config=config, optimizer=optimizer, log={"level": "warning"})

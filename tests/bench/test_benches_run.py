@@ -75,7 +75,7 @@ def test_what_many_identities_cost_is_measured():
 
 
 def test_learnae_is_compared_with_gloo():
-    output = quick("comparison.py")
+    output = quick("comparison.py", *(["--libp2p"] if importlib.util.find_spec("libp2p") is not None else []))
     assert "To 99.5% of central accuracy" in output
     assert {"gloo", "learnae"} <= set(rows_of(output))
 
@@ -113,6 +113,19 @@ def test_slices_are_compared_with_arrow():
     rows = rows_of(quick("slices.py"))
     assert {"our columns", "Arrow IPC", "Parquet, zstd"} <= set(rows)
     assert float(rows["our columns"][0]) > 0.9, "nothing is compressed"
+
+
+def test_what_direct_connections_cost_is_measured():
+    if importlib.util.find_spec("libp2p") is None:
+        pytest.skip("needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean")
+    rows = rows_of(quick("libp2p_costs.py"))
+    assert int(rows["from announcing to being heard, 3 peers"][0]) == 2 * 4, "both others have heard each message"
+    assert float(rows["to connect"][1]) > 0 < float(rows["MB/s that it received"][0])
+
+
+def test_whom_a_peer_reaches_in_a_large_swarm_is_counted():
+    rows = rows_of(quick("libp2p_large.py"))
+    assert rows["a minute after the last has come"][0] == "20"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

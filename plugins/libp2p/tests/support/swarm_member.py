@@ -45,7 +45,7 @@ class Member:
     round_seconds: float = 2.0
     width: int = 64
     wait_seconds: float = 2.0
-    storage: Mapping[str, Any] = attrs.field(factory=dict)
+    peer: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -54,7 +54,8 @@ class Member:
             "swarm": {"name": "churn", "open": True},
             "join": {"wait_seconds": self.wait_seconds, "on_split": "yield"},
             "announcer": {"use": "gossipsub", **medium},
-            "storage": {"use": "libp2p", **medium, **self.storage},
+            "storage": {"use": "libp2p", **medium},
+            "peer": self.peer,
         }
 
     def trainer(self, run: int) -> MemoryTrainer:
@@ -95,9 +96,8 @@ async def tell_connections(share: SharedResources) -> None:
     host = share(Libp2pHost)
     while True:
         news = host.news
-        connections = Libp2pTransport(host).connections()
-        relayed = sorted(connection.peer for connection in connections if not connection.direct)
-        tell(event="connections", peers=sorted(connection.peer for connection in connections), relayed=relayed, built=host.times_built)
+        here = Libp2pTransport(host).connections()
+        tell(event="members", peers=sorted(connection.peer for connection in here), built=host.times_built)
         await news.wait()
 
 
