@@ -39,9 +39,6 @@ class MemberProcess(PeerProcess):
         if what["event"] == "round":
             self.rounds.append(what)
             self._tell()
-        elif what["event"] == "members":
-            self.connected, self.built = set(what["peers"]), what["built"]
-            self._tell()
         else:
             super()._take(what)
 

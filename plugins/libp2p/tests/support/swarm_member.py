@@ -96,8 +96,9 @@ async def tell_connections(share: SharedResources) -> None:
     host = share(Libp2pHost)
     while True:
         news = host.news
-        here = Libp2pTransport(host).connections()
-        tell(event="members", peers=sorted(connection.peer for connection in here), built=host.times_built)
+        connections = Libp2pTransport(host).connections()
+        relayed = sorted(connection.peer for connection in connections if not connection.direct)
+        tell(event="connections", peers=sorted(connection.peer for connection in connections), relayed=relayed, built=host.times_built)
         await news.wait()
 
 
