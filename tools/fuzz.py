@@ -22,8 +22,15 @@ from typing import Any
 
 MEMORY = Path("/dev/shm")  # packs and bulletins are files
 ROOT = Path(__file__).resolve().parents[1]
-# whose coverage counts
-DECODERS = ("learnae.http", "learnae.config.saved_config", "learnae.content", "learnae.data", "learnae.identity", "learnae.link", "learnae.plugins")
+DECODERS = (  # whose coverage counts
+    "learnae.http",
+    "learnae.config.saved_config",
+    "learnae.content",
+    "learnae.data",
+    "learnae.identity",
+    "learnae.link",
+    "learnae.plugins",
+)
 ARTIFACT = "found-"
 TIMEOUT_SECONDS = 20
 RSS_MEGABYTES = 2048
