@@ -17,7 +17,7 @@ import numpy as np
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.data.pool_index import MOST_SLICES, open_data
 from learnae.data.schema import ABOUT
-from learnae.data.slice_files import file_name, is_draft, read_tensors, remove, root_in, write_tensors
+from learnae.data.slice_files import draft_name, file_name, is_draft, publish_draft, read_tensors, remove, root_in, write_draft
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice, rows_from, tensors_of
 from learnae.errors import ConfigError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.home_folder import HomeFolder
@@ -47,7 +47,8 @@ class OwnSlices:
     def replace(self, slices: Iterable[SliceRows], *, most_rows: int) -> tuple[Cid, ...]:
         """Let these be all that is given away; the node goes on offering what was there and stays. Returns their roots.
 
-        Raises ConfigError for more than `most_rows` together, and for more than 8,192 slices: nothing is added then.
+        What goes is gone before anything new appears: never are there more than `most_rows`, not even if this process is killed.
+        Raises ConfigError for more than these together, and for more than 8,192 slices: nothing has changed then.
         """
         kept: dict[Cid, None] = {}
         with self._folder(make=True) as folder:
@@ -59,14 +60,16 @@ class OwnSlices:
                         raise ConfigError(Problem("data", f"more than {most_rows:,} rows or {MOST_SLICES:,} slices to share", "give fewer"))
                     root = pack_slice(one).packed.root
                     if root not in there and root not in kept:
-                        write_tensors(folder, root, tensors_of(one))
                         added.append(root)
+                        write_draft(folder, root, tensors_of(one))
                     kept[root] = None
-            except BaseException:
-                _remove(folder, added)
-                raise
+                _remove(folder, there - kept.keys())
+                for root in added:
+                    publish_draft(folder, root)
+            finally:
+                for root in added:
+                    remove(folder, draft_name(root))  # but for those that have their name now
             os.fsync(folder.fd)
-            _remove(folder, there - kept.keys())
         return tuple(kept)
 
     def clear(self) -> None:

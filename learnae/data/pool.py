@@ -89,7 +89,11 @@ class Pool:
             going = _to_evict((*index.slices, new), self._quota)
             if new in going:
                 return PoolAdmission(False, reason=f"its {new.bytes:,} bytes have no place in accept_bytes")
-            after = attrs.evolve(index, slices=(*_without(index.slices, going), new))
+            # rows in fewer words mean the same in more of them: so there are few lists of words, however often this peer learns one
+            staying = (
+                attrs.evolve(one, schema=rows.schema) if rows.schema.covers(one.schema) else one for one in _without(index.slices, going)
+            )
+            after = attrs.evolve(index, slices=(*staying, new))
             if not fits(after):
                 return PoolAdmission(False, reason="the pool has as many slices as it may")
             with data.subfolder(POOL, make=True) as files:

@@ -74,7 +74,14 @@ def read_chunks(source: Source, options: TableOptions | None = None) -> Iterator
 
 
 def count_rows(source: Source, options: TableOptions | None = None) -> int:
-    """How many rows `read_chunks` gives. Reads all of a CSV, and of a table of which rows are left out."""
+    """How many rows `read_chunks` gives. Reads all of a CSV, and of a table of which rows are left out. Raises ConfigError as that does."""
+    drops = options is not None and options.drop_missing
+    if isinstance(source, Path) and _SUFFIXES.get(source.suffix.lower()) == "" and not drops:
+        for _ in _of_file(source, options or TableOptions()):  # the first chunk: whether it is one at all
+            break
+        from pyarrow import parquet
+
+        return int(parquet.read_metadata(source).num_rows)
     return sum(chunk.count for chunk in read_chunks(source, options))
 
 

@@ -74,6 +74,10 @@ def file_name(root: Cid) -> str:
     return f"{root}{SUFFIX}"
 
 
+def draft_name(root: Cid) -> str:
+    return f"{file_name(root)}{_DRAFT}"
+
+
 def root_in(name: str) -> Cid | None:
     """The root that the name of a file says; None if it is no file of a slice."""
     try:
@@ -87,11 +91,16 @@ def is_draft(name: str) -> bool:
     return name.endswith(_DRAFT) and root_in(name.removesuffix(_DRAFT)) is not None
 
 
-def write_tensors(folder: HomeFolder, root: Cid, tensors: Rows) -> int:
-    """Write a file: it appears whole, and is on the disk then. Returns its size. Raises OSError."""
+def write_tensors(folder: HomeFolder, root: Cid, tensors: Rows) -> None:
+    """Write a file: it appears whole, and is on the disk then. Raises OSError."""
+    write_draft(folder, root, tensors)
+    publish_draft(folder, root)
+
+
+def write_draft(folder: HomeFolder, root: Cid, tensors: Rows) -> None:
+    """The whole file, under a name that nobody reads; it is on the disk then. Raises OSError, and leaves nothing."""
     layout = layout_of({name: (array.dtype.name, array.shape) for name, array in tensors.items()})
-    name = file_name(root)
-    draft = f"{name}{_DRAFT}"
+    draft = draft_name(root)
     try:
         with opening.draft_in(folder.fd, draft) as file:
             file.write(layout.head)
@@ -99,11 +108,14 @@ def write_tensors(folder: HomeFolder, root: Cid, tensors: Rows) -> int:
                 file.write(np.ascontiguousarray(tensors[tensor]).reshape(-1).view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
     except BaseException:
         remove(folder, draft)
         raise
-    return layout.size
+
+
+def publish_draft(folder: HomeFolder, root: Cid) -> None:
+    """Give a draft its name. Raises OSError."""
+    os.replace(draft_name(root), file_name(root), src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
 
 
 def map_tensors(folder: HomeFolder, root: Cid, layout: FileLayout) -> dict[str, np.ndarray[Any, Any]]:

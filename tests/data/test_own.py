@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,17 +56,33 @@ def test_more_rows_than_the_limit_are_refused_and_nothing_is_added(tmp_path: Pat
     assert own.roots() == (root_of(one_slice(images(seed=7))),)
 
 
-def test_no_slice_appears_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched(own: OwnSlices, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cid, ...]]:
+    """What the node would find before each call that changes the folder."""
     seen: list[tuple[Cid, ...]] = []
-    sync = os.fsync
+    for name in ("fsync", "replace", "unlink"):
+        call = getattr(os, name)
 
-    def look(descriptor: int) -> None:
-        seen.append(OwnSlices(tmp_path).roots())
-        sync(descriptor)
+        def look(*arguments: Any, call: Callable[..., Any] = call, **named: Any) -> Any:
+            seen.append(own.roots())
+            return call(*arguments, **named)
 
-    monkeypatch.setattr(os, "fsync", look)
-    (root,) = OwnSlices(tmp_path).replace([one_slice(images())], most_rows=20)
-    assert seen == [(), (root,)]
+        monkeypatch.setattr(os, name, look)
+    return seen
+
+
+def test_no_slice_appears_before_it_is_whole_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OwnSlices(tmp_path)
+    seen = watched(own, monkeypatch)
+    (root,) = own.replace([one_slice(images())], most_rows=20)
+    assert seen[:2] == [(), ()] and seen[-1] == (root,)
+
+
+def test_never_more_rows_are_there_than_the_limit_while_some_are_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OwnSlices(tmp_path)
+    own.replace([one_slice(images(seed=seed)) for seed in range(3)], most_rows=60)
+    seen = watched(own, monkeypatch)
+    own.replace([one_slice(images(seed=seed)) for seed in range(2, 5)], most_rows=60)
+    assert max(map(len, seen)) <= 3 and min(map(len, seen)) == 1, "what stays is there all the time"
 
 
 def test_who_gives_nothing_any_more_leaves_nothing(tmp_path: Path) -> None:

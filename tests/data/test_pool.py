@@ -241,3 +241,12 @@ def test_a_full_disk_leaves_the_pool_as_it_was(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert [one.root for one in pool.entries()] == [some(0)[0]] and len(files(tmp_path)) == 1
     assert pool.add(*some(1), ANNA).kept
+
+
+def test_a_peer_that_learns_words_one_by_one_keeps_all_its_slices_under_the_longest_list(tmp_path: Path) -> None:
+    pool, words = Pool(tmp_path, PLENTY), tuple(f"word {number:03}" for number in range(100))
+    for count in range(1, 101):
+        theirs = one_slice({"c": np.full(1, count - 1, np.int32)}, None, {"c": words})
+        own = schema_of({"c": np.zeros(1, np.int32)}, None, {"c": words[:count]})
+        assert pool.add(root_of(theirs), fit(theirs, Expected(schema=own)), ANNA).kept
+    assert {one.schema.by_name["c"].words for one in pool.entries()} == {words}

@@ -167,6 +167,7 @@ def test_without_pyarrow_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pyte
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     numbers = np.arange(2_000_000.0)
     path = as_parquet(tmp_path, a=numbers, b=numbers)
+    assert count_rows(path) == 2_000_000
     most = 0
     for chunk in read_chunks(path):
         most = max(most, pa.total_allocated_bytes())
