@@ -163,7 +163,11 @@ class JoinTable:
         in_(("report", "yield")),
     )
     trust: tuple[str, ...] = option((), "The public keys whose models a newcomer may adopt; none named: it follows the most.", PUBLIC_KEYS)
-    lineage: str | None = option(None, "Join only this lineage (16 hexadecimal digits).", LINEAGE)
+    lineage: str | None = option(
+        None,
+        "Join only this lineage (16 hexadecimal digits), and found no other: until somebody of it is heard, this peer trains alone.",
+        LINEAGE,
+    )
     fresh: bool = option(False, "Start anew: neither adopt nor build on what an earlier run left behind.")
 
 

@@ -212,6 +212,7 @@ class LineageAdoption:
 
 
 TRUSTED = "hearing a peer of join.trust"
+NAMED = "hearing a peer of join.lineage"
 NOT_ADOPTED = ("fetch", "join")
 """The stages of models that did not come, or came and were none to adopt."""
 LONGEST_TRYING = 2
@@ -246,11 +247,15 @@ class Joining:
             return False
         if await self.adoption.adopt(partial(self._leads, round_record), snapshot, round_record, "joined"):
             self.runtime.outages.works(TRUSTED)
+            self.runtime.outages.works(NAMED)
             return True
         if self._may_come_yet(round_record):
             return False
         if self.lineage_state.needs_trusted and self._listened_for < self.lineage_state.settle_seconds:
             self._miss_trusted(round_record, "this peer trains alone, and founds a lineage of its own if none of them comes")
+            return False
+        if only := self.lineage_state.rules.lineage:
+            self.runtime.outages.failed(NAMED, f"nobody of lineage {only} was heard: this peer trains alone until somebody comes")
             return False
         return await self._found(snapshot, round_record)
 

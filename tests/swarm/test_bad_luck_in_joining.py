@@ -95,6 +95,17 @@ async def test_only_the_named_lineage_is_joined(a_world):
     assert b.lineage == LINEAGE
 
 
+async def test_where_a_lineage_is_named_none_is_founded_however_late_its_peers_come(a_world):
+    async with a_world() as world:
+        b = world.peer("b", 0.0, settings={"join": {"lineage": LINEAGE.hex()}}).start()
+        await trio.sleep(120)
+        alone = outcomes(b), b.lineage
+        world.peer("a", 8.0, lineage=LINEAGE).start()
+        await trio.sleep(20)
+    assert alone == ([], b"")
+    assert (outcomes(b)[0], b.lineage) == ("joined", LINEAGE)
+
+
 async def test_of_three_the_one_nearest_to_the_others_is_adopted(a_world):
     async with a_world(**NOW) as world:
         for name, what in (("a", 1.0), ("b", 100.0), ("c", 2.0)):
