@@ -6,6 +6,7 @@ A reader can be pickled: the copy opens everything anew. It maps a slice when it
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,14 +16,15 @@ from typing import Any
 import attrs
 import numpy as np
 
-from learnae.data.pool_index import POOL, PooledSlice, mark_of, open_data, read_index
+from learnae.data.pool_index import MOST_SLICES, POOL, PooledSlice, mark_of, open_data, read_index
 from learnae.data.schema import Schema
 from learnae.data.slice_files import FileLayout, layout_of, map_tensors
 from learnae.errors import UnavailableError
 from learnae.identity.home_folder import HomeFolder
 from learnae.records import Cid
 
-MOST_OPEN = 256
+MOST_OPEN = 256 if sys.version_info < (3, 13) else MOST_SLICES
+"""A process may have some thousand descriptors; since Python 3.13 a map needs none."""
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 """Columns by name, read-only; the first dimension of each is the rows."""
