@@ -27,16 +27,18 @@ from learnae_libp2p.addresses import counted_with
 from learnae_libp2p.admission import COSTS, LONGEST_PAUSE, MessageAdmission
 from learnae_libp2p.guards import GuardedService
 from learnae_libp2p.messages import FRAME_BYTES, TOPIC_CHARACTERS, Signed, parse_frame
+from learnae_libp2p.rpc_limits import TooManyEntriesError, count_entries, is_topic, trim_control
 from learnae_libp2p.sockets import remote_of
 
 HEARTBEAT_SECONDS = 1
 QUEUE_MESSAGES = 512  # towards one peer
 FULL = 64  # of them: who announces waits
-RPC_BYTES = 256 << 10
+RPC_BYTES = 128 << 10
 SENT_RPC_BYTES = 64 << 10
 TOPICS_PER_PEER = 32
 CLOSE_SECONDS = 3.0
-CONTROL_ENTRIES = 16  # of one kind in one message
+IN_A_ROW = 16
+NAMES_FOR_A_MESSAGE = 8  # cost as much as one message
 
 
 @attrs.frozen
@@ -86,15 +88,7 @@ class BoundedGossipSub(GuardedService, GossipSub):  # type: ignore[misc]  # libp
         self._pending_messages.pop(peer_id, None)
 
     async def handle_rpc(self, rpc: Any, sender_peer_id: ID) -> None:
-        control, known = rpc.control, self.pubsub.topic_ids
-        for entries in (control.ihave, control.graft, control.prune):
-            kept = [entry for entry in entries if entry.topicID in known][:CONTROL_ENTRIES]
-            del entries[:]
-            entries.extend(kept)
-        for prune in control.prune:
-            del prune.peers[:]  # whom others name is not dialled
-        del control.iwant[CONTROL_ENTRIES:]
-        del control.idontwant[:]
+        trim_control(rpc.control, self.pubsub.topic_ids)
         rpc.ClearField("senderRecord")
         await super().handle_rpc(rpc, sender_peer_id)
 
@@ -125,9 +119,15 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
                 incoming = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
             except StreamEOF:
                 return
+            try:
+                entries = count_entries(incoming)
+            except TooManyEntriesError:
+                with trio.move_on_after(CLOSE_SECONDS):
+                    await stream.muxed_conn.close()
+                return
             rpc = rpc_pb2.RPC()
             rpc.ParseFromString(incoming)
-            cost = _cost(len(incoming), rpc) + await self._take(peer, host, rpc)
+            cost = _cost(len(incoming), entries, rpc) + await self._take(peer, host, rpc)
             if self.admission.is_foreign(str(peer)):
                 self.manager.run_task(self._disconnect, peer)
                 return
@@ -143,7 +143,9 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
     async def _take(self, peer: ID, host: str, rpc: Any) -> float:
         """What its messages have cost beyond what each costs."""
         cost = 0.0
-        for message in rpc.publish:
+        for number, message in enumerate(rpc.publish):
+            if number % IN_A_ROW == IN_A_ROW - 1:
+                await trio.lowlevel.checkpoint()  # for others to have their turn
             if well_formed(message) and self._is_subscribed_to_msg(message) and not self._is_msg_seen(message):
                 cost += COSTS.get(await self._admit(peer, host, message), 0.0)
                 if self.admission.is_foreign(str(peer)):
@@ -180,7 +182,7 @@ class BoundedPubsub(GuardedService, Pubsub):  # type: ignore[misc]  # libp2p is 
         return counted_with(remote_of(found)) if found is not None else ""
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
-        if len(sub_message.topicid) <= TOPIC_CHARACTERS:
+        if is_topic(sub_message.topicid):
             super().handle_subscription(origin_id, sub_message)
 
     def notify_subscriptions(self, publish_message: Any) -> None:
@@ -249,10 +251,9 @@ async def open_gossip(host: Any, admission: MessageAdmission, heard: Callable[[S
             host.remove_stream_handler(protocol)
 
 
-def _cost(size: int, rpc: Any) -> float:
-    control = rpc.control
-    entries = sum(map(len, (control.ihave, control.iwant, control.graft, control.prune, control.idontwant)))
-    return 1 + len(rpc.publish) + len(rpc.subscriptions) + entries + size / 4096
+def _cost(size: int, entries: int, rpc: Any) -> float:
+    told = len(rpc.publish) + len(rpc.subscriptions)
+    return 1 + told + (entries - told) / NAMES_FOR_A_MESSAGE + size / 4096
 
 
 def well_formed(message: Any) -> bool:

@@ -20,6 +20,7 @@ from multiaddr import Multiaddr
 from structlog.typing import FilteringBoundLogger
 
 from learnae_libp2p.sockets import CarriedSocket, CountedSocket, host_of, raw_connection
+from learnae_libp2p.yamux_frames import QuickYamux
 
 STREAMS_PER_PEER = 32
 """Streams that one peer has open towards us at once."""
@@ -46,6 +47,7 @@ class StreamGuard:
             self._open[peer] += 1
             try:
                 await handler(stream)
+                await leave(stream)
             except Exception as error:
                 self.log.debug("libp2p.stream_failed", peer=peer, protocol=str(stream.get_protocol()), error=repr(error)[:200])
                 await reset(stream)
@@ -54,6 +56,13 @@ class StreamGuard:
                 self._open += Counter()  # forget those that have none
 
         return guarded
+
+
+async def leave(stream: Any) -> None:
+    """Whoever served it has gone: what still comes is kept for nobody."""
+    inner = getattr(stream, "muxed_stream", None)
+    if isinstance(conn := getattr(inner, "conn", None), QuickYamux):
+        await conn.leave(inner)
 
 
 async def reset(stream: Any) -> None:

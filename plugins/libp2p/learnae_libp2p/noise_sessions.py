@@ -15,17 +15,24 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.secure_session import SecureSession
 from noise.exceptions import NoiseInvalidMessage
 
+from learnae_libp2p.frame_limits import BULK_BYTES, FrameAccount, FrameLimits, cost_of
+
 READ_BYTES = 1 << 17  # of the line at once: two messages of the longest kind
+TAG_BYTES = 16
 
 
 class QuickNoise(NoiseTransport):  # type: ignore[misc]  # libp2p is not followed by mypy
     """The handshake is the library's own."""
 
+    def __init__(self, *arguments: Any, limits: FrameLimits | None = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.limits = limits or FrameLimits()
+
     async def secure_inbound(self, conn: Any) -> Any:
-        return QuickSession(await super().secure_inbound(conn))
+        return QuickSession(await super().secure_inbound(conn), self.limits.account())
 
     async def secure_outbound(self, conn: Any, peer_id: Any) -> Any:
-        return QuickSession(await super().secure_outbound(conn, peer_id))
+        return QuickSession(await super().secure_outbound(conn, peer_id), self.limits.account())
 
 
 class QuickSession(SecureSession):  # type: ignore[misc]  # the same
@@ -34,7 +41,7 @@ class QuickSession(SecureSession):  # type: ignore[misc]  # the same
     `next_header`, once it is set, is asked for what is read in pieces of `header_bytes`.
     """
 
-    def __init__(self, session: SecureSession) -> None:
+    def __init__(self, session: SecureSession, account: FrameAccount) -> None:
         super().__init__(
             local_peer=session.local_peer,
             local_private_key=session.local_private_key,
@@ -48,6 +55,8 @@ class QuickSession(SecureSession):  # type: ignore[misc]  # the same
         self._line = session.conn.read_writer.read_write_closer
         self._came = memoryview(b"")  # of the line, encrypted
         self._plain = memoryview(b"")  # of the last message
+        self.account = account
+        self._last_length = BULK_BYTES
         self.header_bytes = 0
         self.next_header: Callable[[], Awaitable[bytearray]] | None = None
 
@@ -91,10 +100,15 @@ class QuickSession(SecureSession):  # type: ignore[misc]  # the same
 
     async def _next_message(self) -> None:
         """Raises IncompleteReadError at the end of the line, NoiseInvalidMessage for what the other end has not encrypted."""
+        if self.account.spend(cost_of(self._last_length)):
+            await self.account.rest()
         await self._line_has(SIZE_NOISE_MESSAGE_LEN)
         end = SIZE_NOISE_MESSAGE_LEN + int.from_bytes(self._came[:SIZE_NOISE_MESSAGE_LEN], "big")
         await self._line_has(end)
         message, self._came = self._came[SIZE_NOISE_MESSAGE_LEN:end], self._came[end:]
+        self._last_length = len(message)
+        if len(message) <= TAG_BYTES:  # thousands of them would be looked through for the next byte
+            raise NoiseInvalidMessage("a message without anything in it")
         try:
             self._plain = memoryview(self._decrypt(None, message))
         except InvalidTag as error:

@@ -23,6 +23,7 @@ from multiaddr import Multiaddr
 
 from learnae import Context, UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.noise_sessions import QuickNoise
@@ -56,10 +57,10 @@ class RunningHost:
     @classmethod
     def build(cls, context: Context, options: HostOptions, changed: Callable[[], None]) -> RunningHost:
         """Noise and yamux over TCP alone: nothing that does not encrypt is offered, and nothing that is slow."""
-        keys, store, tcp = key_pair(context), PeerStore(), ClosingTCP(options.interface)
+        keys, store, tcp, limits = key_pair(context), PeerStore(), ClosingTCP(options.interface), FrameLimits()
         name = ID.from_pubkey(keys.public_key)
         store.add_key_pair(name, keys)
-        noise = QuickNoise(keys, noise_privkey=create_new_key_pair().private_key)
+        noise = QuickNoise(keys, noise_privkey=create_new_key_pair().private_key, limits=limits)
         upgrader = TransportUpgrader({NOISE: noise}, {YAMUX: QuickYamux})
         upgrader.muxer_multistream = QuickMuxers()
         network = GuardedSwarm(

@@ -210,7 +210,7 @@ async def test_who_sends_more_than_it_was_granted_loses_its_connection(read: boo
             await one.secured_conn.write(struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, near.stream_id, 60_000) + bytes(60_000))
             await trio.testing.wait_all_tasks_blocked()
             most = max(most, kept(other, far))
-            assert most <= 3 * DEFAULT_WINDOW_SIZE
+            assert most <= DEFAULT_WINDOW_SIZE
 
 
 async def test_a_million_frames_of_one_byte_are_few_objects() -> None:
@@ -221,7 +221,7 @@ async def test_a_million_frames_of_one_byte_are_few_objects() -> None:
         frame = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, near.stream_id, 1) + b"y"
         for _ in range(20):
             await one.secured_conn.write(frame * 5_000)
-        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(60.0)  # they are taken at a pace
         assert kept(other, far) == 100_000
         assert len(far.pieces) < 10
 

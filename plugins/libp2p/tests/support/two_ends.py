@@ -16,6 +16,7 @@ from libp2p.peer.id import ID
 from libp2p.security.noise.transport import Transport as LibraryNoise
 from libp2p.stream_muxer.yamux.yamux import Yamux
 
+from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.yamux_frames import QuickYamux
 
@@ -41,7 +42,9 @@ class Wire:
         return None
 
 
-async def sessions(*, ours: tuple[bool, bool] = (True, True), longest: int = 1 << 20) -> tuple[Any, Any, Wire, Wire]:
+async def sessions(
+    *, ours: tuple[bool, bool] = (True, True), longest: int = 1 << 20, limits: FrameLimits | None = None
+) -> tuple[Any, Any, Wire, Wire]:
     """Both ends after a real handshake, who has dialled first, and the wires below them.
 
     Ours then reads at most `longest` bytes of the line at once; the library's gives up after a hundred pieces of one message.
@@ -49,7 +52,9 @@ async def sessions(*, ours: tuple[bool, bool] = (True, True), longest: int = 1 <
     wires = [Wire(end) for end in trio.testing.memory_stream_pair()]
     keys = [create_new_key_pair() for _ in wires]
     noises = [
-        (QuickNoise if own else LibraryNoise)(pair, noise_privkey=noise_key_pair().private_key)
+        QuickNoise(pair, noise_privkey=noise_key_pair().private_key, limits=limits)
+        if own
+        else LibraryNoise(pair, noise_privkey=noise_key_pair().private_key)
         for pair, own in zip(keys, ours, strict=True)
     ]
     made: dict[int, Any] = {}
@@ -70,9 +75,11 @@ async def sessions(*, ours: tuple[bool, bool] = (True, True), longest: int = 1 <
 
 
 @asynccontextmanager
-async def connections(*, ours: tuple[bool, bool] = (True, True), longest: int = 1 << 20) -> AsyncIterator[tuple[Any, Any]]:
+async def connections(
+    *, ours: tuple[bool, bool] = (True, True), longest: int = 1 << 20, limits: FrameLimits | None = None
+) -> AsyncIterator[tuple[Any, Any]]:
     """Two connections that carry streams."""
-    ends = (await sessions(ours=ours, longest=longest))[:2]
+    ends = (await sessions(ours=ours, longest=longest, limits=limits))[:2]
     made = [(QuickYamux if own else Yamux)(end, end.get_remote_peer()) for end, own in zip(ends, ours, strict=True)]
     async with trio.open_nursery() as nursery:
         for one in made:
