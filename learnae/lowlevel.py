@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from learnae.identity.homes import claim as claim_home
     from learnae.identity.keys import Identity, write_secret
     from learnae.identity.swarms import SwarmIdentity, SwarmKey
+    from learnae.logs import libraries_logged
     from learnae.opening import open_file, read_file, save_file
     from learnae.outlets import print_message, print_result
     from learnae.plugins.manager import read_swarm
@@ -59,6 +60,7 @@ __all__ = [
     "encode_envelope",
     "in_thread_until",
     "is_intact",
+    "libraries_logged",
     "load_json",
     "open_file",
     "option",
@@ -107,6 +109,7 @@ _FROM = {
     "write_secret": "learnae.identity.keys",
     "print_result": "learnae.outlets",
     "print_message": "learnae.outlets",
+    "libraries_logged": "learnae.logs",
     # a swarm and its secrets
     "read_swarm": "learnae.plugins.manager",
     "SwarmIdentity": "learnae.identity.swarms",

@@ -21,7 +21,7 @@ from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
 from learnae.link.messages import Start, TrainerGoneError
 from learnae.link.node_end import NodeLink, open_link
-from learnae.logs import make_logger
+from learnae.logs import make_logger, strays_logged
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
@@ -84,6 +84,7 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         home.make_room_for_plugins()
     identity = Identity.load_or_create(home.key_path)
     log = log.bind(swarm=config.swarm.name, own=identity.peer[:8])
+    observers.enter_context(strays_logged(log))
     observers.enter_context(observing(config, manager, identity.peer))
     runtime = Runtime(
         home=home.path,

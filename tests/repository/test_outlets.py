@@ -23,6 +23,8 @@ EXCEPTIONS = {
     "plugins/iota/learnae_iota/light/__main__.py: sys.stdout.flush": "the same",
     "plugins/libp2p/learnae_libp2p/streams/root_files.py: os.write": "blocks into a file",
     "plugins/libp2p/learnae_libp2p/streams/block_cache.py: os.write": "the same",
+    "learnae/logs.py: logging.lastResort": "is replaced",
+    "learnae/logs.py: warnings.showwarning": "is replaced",
     "learnae/errors.py: warnings.warn": "names of ours alone; Python adds the line of the code that used the old one",
     "learnae/launch.py: os.write": "to the trainer, which makes it harmless",
     "learnae/launch.py: sys.exit(_imported_main(module, told, int(arguments[arguments.index(LINK_OPTION) + 1]))())": "a code",

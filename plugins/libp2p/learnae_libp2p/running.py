@@ -22,6 +22,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
 from learnae import Context, UnavailableError
+from learnae.lowlevel import libraries_logged
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
@@ -35,6 +36,7 @@ from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 if TYPE_CHECKING:
     from learnae_libp2p.host import Part
 
+LIBRARIES = ("libp2p", "multiaddr", "zeroconf")  # which log what strangers send, and print it where nobody listens
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
 INTERFACE_SECONDS = 2.0  # between two looks at the addresses of one that is named
@@ -94,6 +96,12 @@ class RunningHost:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """While this is open the host runs, without listening yet."""
+        with libraries_logged(self.context.log, *LIBRARIES):
+            async with self._opened():
+                yield
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:

@@ -21,6 +21,9 @@ from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, in_trio
 
 pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
 
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils.varint import encode_varint_prefixed
+
 
 @attrs.define(eq=False)
 class Ear:
@@ -191,6 +194,33 @@ def test_a_host_that_is_built_anew_hears_and_is_heard_again(open_ear: OpenEar) -
             await a.is_heard_by(b)
 
     in_trio(test)
+
+
+def test_long_lists_end_the_connection_and_topics_that_are_not_ours_are_forgotten(
+    open_ear: OpenEar, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def test() -> None:
+        async with open_ear("a") as a, open_ear("b", a) as b:
+            await a.is_heard_by(b)
+            gossip, its = a.announcer._gossip, b.announcer._gossip
+            assert gossip is not None and its is not None
+            rpc = rpc_pb2.RPC()
+            for number in range(60):
+                rpc.subscriptions.add(subscribe=True, topicid=f"{number}\x1b[2J\n")
+            rpc.control.iwant.add(messageIDs=[b"no name of a message"] * 100)
+            stream = gossip.peers[its.my_id]
+            await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+            await a.says(b"still there")
+            await b.hears(b"still there")
+            assert set(its.peer_topics) <= {topic_of("c")}
+            rpc.control.iwant.add(messageIDs=[b""] * 50_000)
+            await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+            with trio.fail_after(20.0):
+                while not stream.muxed_conn.is_closed:  # noqa: ASYNC110  # the library tells nobody
+                    await trio.sleep(0.02)
+
+    in_trio(test)
+    assert "\x1b[2J" not in capfd.readouterr().err
 
 
 def test_a_validator_that_raises_and_garbage_cost_one_message_each(open_ear: OpenEar) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from contextlib import suppress
 
@@ -60,6 +61,16 @@ def test_a_peer_is_known_by_the_key_that_it_has_in_the_swarm(open_peer: OpenPeer
             assert [one.peer for one in b.transport.connections()] == [a.transport.peer]
 
     in_trio(test)
+
+
+def test_what_the_library_says_by_itself_does_nothing_to_a_terminal(open_peer: OpenPeer, capfd: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        async with open_peer("a"):
+            for name in ("libp2p", "libp2p.pubsub", "multiaddr.codecs", "zeroconf"):
+                logging.getLogger(name).error("said \x1b[2J by a stranger")
+
+    in_trio(test)
+    assert "by a stranger" not in capfd.readouterr().err
 
 
 async def opened(peer: Peer, other: Peer, protocol: str) -> Stream:
