@@ -34,6 +34,7 @@ from learnae.logs import make_logger
 from learnae.opening import look
 from learnae.outlets import print_message
 from learnae.plugins.manager import open_peer_file
+from learnae.plugins.offers import import_by_source
 from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
     """
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    import_by_source(folder)
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")  # to those who import it in a process of their own, such as loaders of data
     module, _, name = entry.partition(":")
     found = getattr(_imported(module, folder), name, None)
     if found is None:

@@ -15,6 +15,7 @@ import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,39 @@ def with_demos(hook: Hook, returned: Any, offers: Iterable[StrategyOffer]) -> li
     return [attrs.evolve(offer, demo=returned.get(offer.name)) if offer.kind in SERVICES else offer for offer in found]
 
 
+class _SourceLoader(SourceFileLoader):
+    """Reads no compiled file, and writes none: with a loose umask others may write to `__pycache__`, though not to the folder itself."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        code: types.CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def import_by_source(folder: Path) -> None:
+    """From now on, what is imported from this folder and those in it is compiled anew in each process.
+
+    What another entry of the path names there, such as the modules of a virtual environment, is imported as ever.
+    """
+    top = os.path.abspath(folder)
+
+    def finder_for(path: str) -> FileFinder:
+        place = os.path.abspath(path)
+        entries = [os.path.abspath(entry) for entry in sys.path]
+        nearest = max((entry for entry in (top, *entries) if _is_within(place, entry)), key=len, default="")
+        if nearest != top or not os.path.isdir(place):
+            raise ImportError(path)
+        return FileFinder(path, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_SourceLoader, SOURCE_SUFFIXES))
+
+    sys.path_hooks.insert(0, finder_for)
+    for path in [path for path in sys.path_importer_cache if _is_within(os.path.abspath(path), top)]:
+        del sys.path_importer_cache[path]
+
+
+def _is_within(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(os.path.join(folder, ""))
+
+
 @attrs.frozen
 class LocalFiles:
     """Imports each file once. Every folder is a package with a name of its own, so that files of one name in two folders stay apart."""
@@ -159,6 +193,7 @@ class LocalFiles:
 
     def _package(self, folder: Path) -> str:
         if folder not in self._packages:
+            import_by_source(folder)
             package = types.ModuleType(f"learnae_local_{uuid.uuid4().hex}")
             package.__path__ = [str(folder)]
             sys.modules[package.__name__] = package
