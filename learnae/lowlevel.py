@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from learnae.identity.swarms import SwarmIdentity, SwarmKey
     from learnae.logs import libraries_logged
     from learnae.opening import open_file, read_file, save_file
+    from learnae.opening import reach as reach_folder
     from learnae.outlets import print_message, print_result
     from learnae.plugins.manager import read_swarm
     from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Leaving, Present, Sample, Slice
@@ -68,6 +69,7 @@ __all__ = [
     "print_message",
     "print_result",
     "raw_cid",
+    "reach_folder",
     "read_file",
     "read_swarm",
     "sanitize",
@@ -106,6 +108,7 @@ _FROM = {
     "open_file": "learnae.opening",
     "read_file": "learnae.opening",
     "save_file": "learnae.opening",
+    "reach_folder": "learnae.opening:reach",
     "write_secret": "learnae.identity.keys",
     "print_result": "learnae.outlets",
     "print_message": "learnae.outlets",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import keyword
 import os
 import re
+import stat
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path, PurePath
 from string import Template
@@ -20,6 +23,7 @@ from learnae.config.folders import folder_name
 from learnae.errors import ConfigError, Problem
 from learnae.identity.home_folder import check_own_folder
 from learnae.plugins.hooks import bounds_around, own_version
+from learnae.shared_folder import make_plainly
 
 _CLOSED = 0o755  # to the writing of others
 
@@ -32,15 +36,30 @@ def fill(folder: Path, files: Mapping[str, str], values: Mapping[str, str]) -> N
     """
     texts = {name: _rendered(template, values) for name, template in files.items()}
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(Problem(str(folder), "is there already, and not empty", "take another name, or move it away"))
-        folder.mkdir(_CLOSED, parents=True, exist_ok=True)
-        with opening.folder(folder.resolve()) as descriptor:
+        with _made(folder) as descriptor:
             check_own_folder(folder, descriptor)
+            if os.listdir(descriptor):
+                raise FileExistsError
             for name, text in texts.items():
                 _write(descriptor, PurePath(name).parts, text.encode())
     except OSError as error:
-        raise ConfigError(Problem(str(folder), f"cannot be written: {error.strerror}", "go where this user may write")) from error
+        if isinstance(error, FileExistsError) and error.filename in (None, str(folder.absolute())):
+            raise ConfigError(Problem(str(folder), "is there already, and not empty", "take another name, or move it away")) from error
+        cause = f"{error.filename} {error.strerror}" if isinstance(error, opening.UnfitError) else error.strerror
+        raise ConfigError(Problem(str(folder), f"cannot be written: {cause}", "go where this user may write")) from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[int]:
+    """No link lies in its place, and none of another user above it: what is written would lie elsewhere. Raises OSError."""
+    found = opening.look(folder)
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        raise opening.UnfitError(errno.ELOOP, "is a symbolic link, which is not followed here", str(folder))
+    descriptor = opening.reach(folder, make=partial(make_plainly, mode=_CLOSED), parents=True)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _write(folder: int, way: Sequence[str], content: bytes) -> None:

@@ -63,3 +63,15 @@ def test_an_empty_folder_of_its_user_is_filled(place: Path) -> None:
     folder.mkdir(0o755)
     os.chown(folder, ANNA, GROUP)
     assert as_anna(lambda: project(folder)) == ""
+
+
+@pytest.mark.parametrize("write", [project, plugin])
+@pytest.mark.parametrize("below", ["", "deep/mine"], ids=["in its place", "above"])
+def test_no_link_of_a_neighbour_leads_a_project_elsewhere(place: Path, below: str, write: Callable[[Path], None]) -> None:
+    own = place / "anna's"
+    own.mkdir(0o755)
+    os.chown(own, ANNA, GROUP)
+    os.symlink(own, place / "mine")
+    os.lchown(place / "mine", BERT, GROUP)
+    assert "ConfigError" in as_anna(lambda: write(place / "mine" / below))
+    assert list(own.iterdir()) == []

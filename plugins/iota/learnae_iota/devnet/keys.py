@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from learnae import ConfigError, Problem
+from learnae.lowlevel import read_file
 from learnae_iota.devnet.program import GET_IT, Running
 
 TRYTES = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -19,6 +21,8 @@ SECURITY_LEVEL = 2
 SEED_VARIABLE = "COO_SEED"
 MAKE_SECONDS = 3600.0
 MOST_SHOWN = 200
+MOST_BYTES = 4096
+_NOTED = {"seed", "address", "depth"}
 
 
 @attrs.frozen
@@ -37,6 +41,20 @@ class Keys:
         if not note.exists():
             _make(folder, program, depth)
         return cls(**json.loads(note.read_text()), tree=folder.absolute() / "coordinator.tree")
+
+
+def is_there(folder: Path) -> bool:
+    """Whether these are keys of a tangle. Raises ConfigError for a folder that holds something else, which is kept."""
+    try:
+        names = set(os.listdir(folder))
+    except FileNotFoundError:
+        return False
+    if "keys.json" not in names and not names <= {"config.json", "keys.log", "coordinator.tree"}:
+        raise ConfigError(Problem(str(folder), "holds something else than the keys of a tangle", "name another folder"))
+    try:
+        return "keys.json" in names and set(json.loads(read_file(folder / "keys.json", MOST_BYTES))) >= _NOTED
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(Problem(str(folder / "keys.json"), f"is damaged: {error}", "name a new folder")) from error
 
 
 def new_seed() -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 
 from learnae import ConfigError, Problem
-from learnae.lowlevel import open_file
-from learnae_iota.devnet.keys import Keys
+from learnae.lowlevel import open_file, reach_folder
+from learnae_iota.devnet.keys import Keys, is_there
 from learnae_iota.devnet.node import HornetProcess
 from learnae_iota.devnet.ports import LOOPBACK, Ports
 from learnae_iota.devnet.settings import write_settings
@@ -110,19 +110,24 @@ def _node(folder: Path, program: str, keys: Keys, ports: Sequence[Ports], number
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises ConfigError if another tangle runs here, the folder holds something else, or others may put something into it."""
+    """Raises ConfigError if another tangle runs here, the folder holds something else, or others may put something into it.
+
+    No link that another user has made leads there.
+    """
     try:
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-        if (found := folder.stat()).st_uid not in (os.geteuid(), 0):
-            raise ConfigError(Problem(str(folder), f"belongs to another user ({found.st_uid})", "name a folder of your own"))
-        if found.st_mode & _OTHERS_WRITE:
-            raise ConfigError(Problem(str(folder), f"others may write to it (mode {found.st_mode & 0o7777:o})", "take that right away"))
-        names = {entry.name for entry in folder.iterdir()}
-        if names and not names & {"lock", "keys"}:
-            raise ConfigError(Problem(str(folder), "holds something else than a tangle", "name a new or an empty folder"))
-        fd = open_file(folder / "lock", os.O_RDWR | os.O_CREAT, owners={os.geteuid(), 0})
+        place = reach_folder(folder, make=lambda above, name, _: os.mkdir(name, 0o700, dir_fd=above), parents=True)
+        try:
+            if (found := os.fstat(place)).st_uid not in (os.geteuid(), 0):
+                raise ConfigError(Problem(str(folder), f"belongs to another user ({found.st_uid})", "name a folder of your own"))
+            if found.st_mode & _OTHERS_WRITE:
+                raise ConfigError(Problem(str(folder), f"others may write to it (mode {found.st_mode & 0o7777:o})", "take that right away"))
+            if not is_there(folder / "keys") and not set(os.listdir(place)) <= {"lock", "keys"}:
+                raise ConfigError(Problem(str(folder), "holds something else than a tangle", "name a new or an empty folder"))
+            fd = open_file("lock", os.O_RDWR | os.O_CREAT, at=place, owners={os.geteuid(), 0})
+        finally:
+            os.close(place)
     except OSError as error:
-        raise ConfigError(Problem(str(folder), f"cannot be used: {error.strerror}", "name another folder")) from error
+        raise ConfigError(Problem(str(error.filename or folder), f"cannot be used: {error.strerror}", "name another folder")) from error
     with open(fd, "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
