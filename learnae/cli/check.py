@@ -102,7 +102,7 @@ def code_of(file: Path, overrides: Sequence[str]) -> list[str]:
 def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, code: bool = True) -> Findings:
     """Check the file, its plugins, its strategies, its entry and its folders. Each is checked even if another one is wrong.
 
-    Without `code` it imports nothing from the file's folder, makes no strategy, and asks nothing outside.
+    Without `code` it imports nothing from the file's folder, makes no strategy, asks nothing outside, and listens nowhere.
     Raises ConfigError only for a file that cannot be read.
     """
     document, folder, findings = read(file), file.absolute().parent, Findings()
@@ -115,7 +115,7 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, 
         problems.found.extend(wrong.found)
         problems.broken.extend(wrong.broken)
         findings.passed.append(f"all keys of swarm {config.swarm.name!r}, and the plugins that they name")
-        for look in (*((_check_entry,) if code else ()), check_home, check_disk, check_metrics):
+        for look in (_check_entry, check_home, check_disk, check_metrics) if code else (check_home, check_disk):
             with problems.collected():
                 look(config, findings)
         if code:
@@ -360,7 +360,7 @@ def check(file: Path, overrides: Sequence[str], no_code: bool, debug: bool) -> N
         raise click.exceptions.Exit(exit_codes.say_all(findings.problems))
     findings.problems.raise_any()
     if no_code:
-        left = f"left out: strategies, storages and announcers{''.join(f', {one}' for one in code)}"
+        left = f"left out: strategies, storages, announcers and metrics{''.join(f', {one}' for one in code)}"
         print_result(*(f"ok  {what}" for what in findings.passed), left, f"{file} is sound as far as it was looked at.")
     else:
         doubts = [f"warning  {doubt}" for doubt in findings.doubts]

@@ -55,7 +55,7 @@ class LowHigh:
 
 PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
-ADDRESS = optional(Matches(r"([^\s:/\[\]]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", '"address:port"'))
+ADDRESS = optional(Matches(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", '"address:port", the address in numbers'))
 LINEAGE = optional(Matches("[0-9a-f]{16}", "16 lower-case hexadecimal digits"))
 DURATION = and_(gt(0.0), le(YEAR))
 

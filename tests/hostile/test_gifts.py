@@ -180,3 +180,16 @@ def test_check_imports_nothing_where_it_is_told_so(text: str, tmp_path: Path, ca
     assert main(["check", "--no-code", str(tmp_path / "learnae.toml")]) == 0
     assert not (tmp_path / "ran").exists() and sys.path == before
     assert "evil" in capsys.readouterr().out
+
+
+def test_check_listens_nowhere_and_looks_up_no_name_where_it_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learnae.cli.check.serving_http", lambda *_: pytest.fail("listens"))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("looks up"))
+    (tmp_path / "learnae.toml").write_text('[metrics]\nprometheus = "127.0.0.1:0"\n')
+    assert main(["check", "--no-code", str(tmp_path / "learnae.toml")]) == 0
+
+
+@pytest.mark.parametrize("address", ["evil.example:9464", "localhost:9464"])
+def test_an_address_to_listen_at_is_no_name_that_somebody_must_look_up(address: str, tmp_path: Path) -> None:
+    (tmp_path / "learnae.toml").write_text(f'[metrics]\nprometheus = "{address}"\n')
+    assert main(["check", "--no-code", str(tmp_path / "learnae.toml")]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -69,3 +70,16 @@ def test_a_request_by_drops_is_cut_off_and_makes_room_for_others(place: tuple[st
             client.sendall(b"GET ")
             assert is_turned_away(client)
     assert fetched(place) == b"fine"
+
+
+def test_no_request_makes_the_node_write_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(environment: Any, start: Any) -> list[bytes]:
+        environment["wsgi.errors"].write("a line")
+        raise ValueError(environment["HTTP_ACCEPT"])
+
+    with serving_http("127.0.0.1:0", broken, "metrics.prometheus") as url:
+        for _ in range(3):
+            asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text;version=x"})
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(asked, timeout=SECONDS)
+    assert capfd.readouterr() == ("", "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
 from socketserver import TCPServer, ThreadingMixIn
 from threading import BoundedSemaphore, Thread, Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from learnae.errors import ConfigError, Problem
@@ -25,6 +26,10 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """A request is no news."""
+
+    def get_stderr(self) -> TextIO:
+        """Neither is what a request makes the library or the application raise: anybody on the machine may send it, as fast as he likes."""
+        return StringIO()
 
 
 class _Server(ThreadingMixIn, WSGIServer):
