@@ -8,6 +8,7 @@ import pytest
 
 from learnae.errors import ConfigError
 from learnae_iota.devnet import find_hornet
+from learnae_iota.devnet.program import environment
 from tests.support.programs import PATHS_OF_THE_FOLDER_OF_WORK, put_in_folder_of_work, put_program
 
 NAME = "hornet"
@@ -21,6 +22,7 @@ def test_no_program_is_looked_for_in_the_folder_of_work(path: str, tmp_path: Pat
     monkeypatch.delenv("LEARNAE_HORNET", raising=False)
     with pytest.raises(ConfigError):
         find_hornet()
+    assert all(entry.startswith("/") for entry in environment()["PATH"].split(":"))
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["of the PATH", "named"])

@@ -39,8 +39,9 @@ def find_hornet() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Little, and nothing that would change Hornet's settings."""
-    return {"PATH": os.environ.get("PATH", os.defpath), **CALLS_NOBODY, **more}
+    """Little, and nothing that would change Hornet's settings, or have a program looked for in the folder of work."""
+    path = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    return {"PATH": os.pathsep.join(path) or os.defpath, **CALLS_NOBODY, **more}
 
 
 @attrs.define

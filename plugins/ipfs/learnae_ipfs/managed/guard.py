@@ -1,6 +1,6 @@
 """A daemon that outlives nobody: whoever started it holds a pipe, and its end ends the daemon, also where no code ran at that end.
 
-By `sh`, which is on each machine that Kubo runs on, starts in milliseconds and does not share a thread with us. Asking the kernel
+By `/bin/sh`, which is on each machine that Kubo runs on, starts in milliseconds and does not share a thread with us. Asking the kernel
 for a signal at the parent's death was no way: it comes at the death of the *thread* that made the child.
 """
 
@@ -35,4 +35,4 @@ exit "$code"
 
 def guarded(command: Sequence[str]) -> list[str]:
     """The command, to be started with a pipe as its standard input: it ends when that is closed."""
-    return ["sh", "-c", _SCRIPT, "sh", *command]
+    return ["/bin/sh", "-c", _SCRIPT, "sh", *command]

@@ -102,8 +102,10 @@ class Repo:
             return None
 
     def environment(self, settings: Settings) -> dict[str, str]:
-        """Little of this process's own, which may hold the swarm's key."""
+        """Little of this process's own, which may hold the swarm's key. No program is looked for in the folder of work: see `kubo`."""
         passed = {name: value for name, value in os.environ.items() if name.upper() in _PASSED}
+        path = [entry for entry in passed.get("PATH", "").split(os.pathsep) if os.path.isabs(entry)]
+        passed["PATH"] = os.pathsep.join(path) or os.defpath
         ours = {"IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off", "GOLOG_LOG_LEVEL": "error"}
         forced = {"LIBP2P_FORCE_PNET": "1"} if settings.key else {}
         return {**passed, **ours, **forced}
