@@ -121,4 +121,4 @@ def new_plugin(folder: Path, kind: str, debug: bool) -> None:
     print_result(f"{folder}: the {kind} {names.strategy!r}, in {names.module}/{kind}.py", "", "Now type")
     place = folder if folder.is_absolute() else f"./{folder}"
     print_result(f"    pip install -e {in_shell(f'{place}[test]')}")
-    print_result(f"    python -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')
+    print_result(f"    python -P -m pytest {in_shell(folder)}", "", f'and name it in a peer\'s file: use = "{names.strategy}"')

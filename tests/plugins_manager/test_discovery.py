@@ -28,7 +28,7 @@ def test_an_installed_plugin_is_offered_beside_our_own(install: Install, good: s
     assert [plugin.name for plugin in manager.plugins if plugin.distribution in ours] == ["learnae", "first"]
 
 
-def test_listing_imports_the_module_of_the_hook_and_nothing_else(install: Install) -> None:
+def test_finding_plugins_imports_the_module_of_the_hook_and_nothing_else(install: Install) -> None:
     hook = """
         from learnae import hookimpl
         @hookimpl

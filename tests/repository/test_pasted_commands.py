@@ -13,7 +13,7 @@ from learnae import outlets
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "learnae").rglob("*.py"), *(file for file in (ROOT / "plugins").rglob("*.py") if "tests" not in file.parts)]
-WORDS = "chmod|chown|cp|mv|rm|cd|mkdir|ln|cat|setfacl|rsync|sudo|docker run|python -m pytest|pip install|export"
+WORDS = "chmod|chown|cp|mv|rm|cd|mkdir|ln|cat|setfacl|rsync|sudo|docker run|python -P -m pytest|pip install|export"
 COMMAND = re.compile(rf"(?:^|[\s:`(])({WORDS})\s")
 QUOTED = frozenset({"in_shell"})
 HARMLESS = frozenset({"rights", "owner", "os.geteuid()"})  # letters such as rwx, and numbers

@@ -34,7 +34,7 @@ def test_it_says_what_it_wrote_and_what_to_type(
     package = ["my_rule/__init__.py", "my_rule/merge.py", "pyproject.toml", "tests/test_my_rule.py"]
     assert written == [".gitignore", "README.md", *package]
     said = capsys.readouterr().out
-    assert "pip install -e './my-rule[test]'" in said and "python -m pytest my-rule" in said and 'use = "my-rule"' in said
+    assert "pip install -e './my-rule[test]'" in said and "python -P -m pytest my-rule" in said and 'use = "my-rule"' in said
 
 
 @pytest.mark.parametrize("above", ["my plugins", "$(touch PWNED)", '"; touch PWNED; "', "`touch PWNED`"])
@@ -45,7 +45,10 @@ def test_what_to_type_is_quoted_where_the_folder_needs_it(
     folder = f"{above}/my-rule"
     assert main(["new-plugin", folder, "--kind", "merge"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
-    assert [shlex.split(line) for line in lines] == [["pip", "install", "-e", f"./{folder}[test]"], ["python", "-m", "pytest", folder]]
+    assert [shlex.split(line) for line in lines] == [
+        ["pip", "install", "-e", f"./{folder}[test]"],
+        ["python", "-P", "-m", "pytest", folder],
+    ]
     subprocess.run(["sh", "-c", f"pip() {{ :; }}; python() {{ :; }}; {'; '.join(lines)}"], check=True, cwd=tmp_path)
     assert not (tmp_path / "PWNED").exists()
 
