@@ -27,6 +27,7 @@ from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
 from learnae_libp2p.keys import key_pair
+from learnae_libp2p.negotiation import bound_negotiations
 from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, narrowed, reachable, resolved
@@ -84,6 +85,7 @@ class RunningHost:
         network.auto_connector = NoAutoConnector(network)
         network.most_inbound = max(1, options.connections - 4)  # some are left for those whom we dial
         host = BasicHost(network, disable_identify_address_discovery=True, announce_addrs=[])
+        bound_negotiations(host, upgrader.security_multistream, upgrader.muxer_multistream)
         host.remove_stream_handler(ID_PUSH)  # lets others write into what is remembered of them, without bound
         for notifee in list(network.notifees):
             if type(notifee).__name__ == "_IdentifyNotifee":  # asks each new peer what it can, which nobody here wants to know
