@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +28,28 @@ OWN = "own"
 
 
 def rows_to_share(
-    count: int, *, most_rows: int | None = None, fraction: float | None = None, seed: int = 0
+    count: int,
+    *,
+    most_rows: int | None = None,
+    fraction: float | None = None,
+    seed: int = 0,
+    labels: np.ndarray[Any, Any] | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Which of so many rows are given away: at most so many, and at most this share, at random, in their order.
 
     The same seed chooses the same rows of the same number, so that a peer that starts again gives no others. Without a limit none is given.
+    With `labels`, one for each row, each label gives the same part of its rows, up to rounding.
     """
     limits = [limit for limit in (most_rows, None if fraction is None else int(fraction * count)) if limit is not None]
     share = max(0, min([count, *limits])) if limits else 0
-    return np.sort(np.random.default_rng(seed).permutation(count)[:share])
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(count)
+    if labels is not None and count:
+        order = order[np.argsort(labels[order], kind="stable")]  # those of a label behind one another
+        _, first, kind, many = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
+        reached = (np.arange(count) - first[kind] + 0.5) / many[kind]  # which part of its label is given with this row
+        order = order[np.lexsort((rng.permutation(count), reached))]
+    return np.sort(order[:share])
 
 
 class OwnSlices:

@@ -147,6 +147,7 @@ def _swarm_settings(config: Config, home: Home, log: Mapping[str, str]) -> Swarm
         patience=config.train.patience,
         hang_seconds=config.node.hang_seconds,
         bench_rounds=config.node.bench_rounds,
+        data=config.data,
         config=dump(config),
         folder=str(config.folder),
         home=str(home.path),

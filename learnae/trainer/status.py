@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from learnae.config.tables import DataTable
 from learnae.errors import renamed_fields, warn_renamed
 from learnae.link.messages import Hello, Quarantined, Start
 from learnae.logs import make_logger
@@ -80,6 +81,7 @@ class SwarmSettings:
     patience: float = 0.1
     hang_seconds: float = 30.0
     bench_rounds: int = 10
+    data: DataTable = attrs.field(factory=DataTable)
     config: Mapping[str, Any] = attrs.field(factory=dict)  # as learnae.config.saved_config.dump makes it
     folder: str = attrs.field(factory=os.getcwd)
     home: str = ""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from learnae.identity.keys import Identity
 from learnae.opening import look
 from learnae.records import PeerId, RoundReport
 from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
+from learnae.trainer.dataset import SwarmDataset, make_dataset
 from learnae.trainer.model_progress import checked
 from learnae.trainer.session import Session, within
 from learnae.trainer.shared import SharedModel, listed
@@ -339,6 +340,22 @@ class Swarm:
                 last_error=self._node.last_error,
                 quarantined={one.label: one.rounds for one in session.watchdog.quarantined},
             )
+
+    def dataset(
+        self, local: Any, *, transform: Callable[[Any], Any] | None = None, foreign: float = 0.5, label: str | None = None,
+        labels: Collection[Any] | None = None, words: Mapping[str, Sequence[str]] | None = None,
+    ) -> SwarmDataset:  # fmt: skip
+        """Own rows to train on, and those that other peers give: one torch Dataset, which grows. Its `loader` makes the batches.
+
+        `local` is a torch Dataset with a length, arrays, or a table of arrays. Samples have its form, as tensors, through `transform`.
+        `foreign` is the share of others in a batch. `label` is the column to predict, `labels` those that others may have, `words` those of
+        columns of text. By `[data] share = "slices"` this gives away rows of `local`; the last call counts. Raises ConfigError, OSError.
+        """
+        self._refuse_if_left()
+        return make_dataset(
+            local, self.home, self._swarm_settings.data, peer=self.peer,
+            transform=transform, foreign=foreign, label=label, labels=labels, words=words,
+        )  # fmt: skip
 
     def reports(self) -> tuple[RoundReport, ...]:
         """The rounds since the last call, at most the last thousand. Any thread may call it."""

@@ -46,6 +46,13 @@ def test_the_cost_of_a_round_is_measured_by_part():
     assert all(float(rows[part][1]) > 0 for part in ("encode", "decode", "merge")), "each took part in the rounds"
 
 
+def test_the_growing_dataset_is_compared_with_one_that_lies_in_memory():
+    rows = rows_of(quick("dataset.py"))
+    assert all(
+        float(rows[f"64 numbers, {slices}"][2]) > 0 for slices in ("1 slices, 0 workers", "25 slices, 0 workers", "1 slices, 2 workers")
+    )
+
+
 def test_memory_and_its_growth_are_measured():
     rows = rows_of(quick("memory.py"))
     assert rows["0"][3] == "no", "torch is not in the node"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from learnae.content.encryption import AesSiv
 from learnae.data.own import OwnSlices, rows_to_share
@@ -145,3 +147,13 @@ def test_a_peer_that_starts_again_gives_the_same_rows(tmp_path: Path) -> None:
         OwnSlices(tmp_path).replace(make_slices({name: array[chosen] for name, array in rows.items()}, schema), most_rows=20)
     assert len(OwnSlices(tmp_path).roots()) == 1
     assert not np.array_equal(chosen, rows_to_share(200, fraction=0.1, seed=4))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
+def test_each_label_gives_the_same_part_of_its_rows_up_to_one(kinds: list[int], most: int, seed: int) -> None:
+    labels = np.array(kinds)
+    chosen = rows_to_share(len(kinds), most_rows=most, seed=seed, labels=labels)
+    assert len(chosen) == min(most, len(kinds)) == len(set(chosen))
+    for kind in set(kinds):
+        exact = len(chosen) * kinds.count(kind) / len(kinds)
+        assert abs(int((labels[chosen] == kind).sum()) - exact) <= 1

@@ -1,0 +1,223 @@
+"""`swarm.dataset(...)`: own rows and those of the pool as one torch Dataset, which grows while a training runs.
+
+The pool is read by its path alone, so the workers of a DataLoader read it as well as the training process does, forked or spawned. A
+key names a row: the number of an own one, or the root of a slice and the row in it. So a key means the same in each process, whatever it
+has seen of the pool so far.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from learnae.config.tables import DataTable
+from learnae.data.about import count_labels, sketch_of
+from learnae.data.own import OwnSlices, rows_to_share
+from learnae.data.pool_reader import Columns, PoolReader
+from learnae.data.slices import make_slices
+from learnae.data.trained_on import TrainedOn, tell
+from learnae.errors import ConfigError, UnavailableError
+from learnae.records import Cid
+from learnae.trainer.loader import Key, RowBatches, SwarmLoader
+from learnae.trainer.local_rows import LocalRows, local_rows, seed_of
+
+MOST_SKETCHED = 4096
+"""Own rows from which the sketch is made, at random."""
+
+
+class SwarmDataset(Dataset[Any]):
+    """Rows as samples in the form of `local`: tuples, tables or single tensors, through `transform` if there is one.
+
+    Use `loader(batch_size)`: it keeps the share of foreign rows in each batch, sees new rows at once, and can go on where it was. A
+    `DataLoader(dataset, shuffle=True)` works too: it gives each row once in an epoch, those of others that were there at its start.
+    """
+
+    def __init__(
+        self,
+        rows: LocalRows,
+        reader: PoolReader | None,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        foreign: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        self.rows, self.foreign, self.seed = rows, foreign, seed
+        self._reader, self._transform = reader, transform
+        self._slices: tuple[tuple[Cid, int], ...] = ()
+        self._numbered: dict[Cid, int] = {}  # all slices that were ever seen, with the number after their last row
+        self.problem = ""
+        self.replaced = 0
+        self.batches(1)
+
+    @property
+    def schema(self) -> Any:
+        """Columns of each row, by `learnae.data`."""
+        return self.rows.schema
+
+    def slices(self) -> tuple[tuple[Cid, int], ...]:
+        """Root and number of rows of each slice that is in the pool now. The same object as long as nothing has changed.
+
+        A pool that cannot be read counts as empty, and `problem` says why: training goes on with the own rows.
+        """
+        if self._reader is None:
+            return ()
+        try:
+            changed = self._reader.refresh()
+        except (ConfigError, OSError) as error:
+            self.problem, self._slices = str(error), ()
+            return ()
+        if changed or self.problem:
+            self.problem = ""
+            self._slices = tuple((one.root, one.rows) for one in self._reader.slices)
+            last = next(reversed(self._numbered.values()), self.rows.count)
+            for root, rows in self._slices:
+                if root not in self._numbered:
+                    last = self._numbered[root] = last + rows
+        return self._slices
+
+    def loader(
+        self, batch_size: int = 1, *, shuffle: bool = True, drop_last: bool = False, foreign: float | None = None, **more: Any
+    ) -> SwarmLoader:
+        """A DataLoader of batches in which `foreign` of the rows are those of others, as soon as there are enough. `more` goes to it.
+
+        An epoch is one pass over the own rows. A row of others comes again only after all of them have come.
+        """
+        return SwarmLoader(self, self.batches(batch_size, shuffle=shuffle, drop_last=drop_last, foreign=foreign), **more)
+
+    def batches(self, batch_size: int, *, shuffle: bool = True, drop_last: bool = False, foreign: float | None = None) -> RowBatches:
+        """What `loader` draws from, for a DataLoader of your own: `DataLoader(dataset, batch_sampler=dataset.batches(64))`."""
+        share = self.foreign if foreign is None else foreign
+        return RowBatches(self, batch_size, foreign=share, shuffle=shuffle, drop_last=drop_last, seed=self.seed)
+
+    def __len__(self) -> int:
+        self.slices()
+        return next(reversed(self._numbered.values()), self.rows.count)
+
+    def __getitem__(self, key: Key) -> Any:
+        if isinstance(key, int) and not 0 <= key < self.rows.count and not 0 <= key < len(self):
+            raise IndexError(key)
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Any]:
+        """The samples of a batch. A row that has left the pool since it was drawn is replaced by an own one that is not in the batch."""
+        self.slices()
+        own: list[tuple[int, int]] = []
+        found: list[tuple[int, Columns, int]] = []
+        gone: list[int] = []
+        for place, key in enumerate(keys):
+            if isinstance(key, int) and key < self.rows.count:
+                own.append((place, key))
+                continue
+            root, row = self._named(key)
+            columns = self._columns(root)
+            if columns is None:
+                gone.append(place)
+            else:
+                found.append((place, columns, row))
+        if gone:
+            own += self._instead(gone, own)
+        return self._samples(self._gathered(len(keys), own, found))
+
+    def _named(self, key: Key) -> tuple[Cid | None, int]:
+        if not isinstance(key, int):
+            return key
+        ends = list(self._numbered.values())
+        at = bisect.bisect_right(ends, key)
+        if at == len(ends):
+            return None, 0  # of a slice that has come and gone before this process has seen it
+        return list(self._numbered)[at], key - (ends[at - 1] if at else self.rows.count)
+
+    def _columns(self, root: Cid | None) -> Columns | None:
+        try:
+            return None if root is None or self._reader is None else self._reader.columns(root)
+        except (UnavailableError, ConfigError, OSError):
+            return None
+
+    def _instead(self, places: Sequence[int], own: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        self.replaced += len(places)
+        taken, number, made = {number for _, number in own}, own[-1][1] if own else 0, []
+        for place in places:
+            for _ in range(self.rows.count):
+                number = (number + 1) % self.rows.count
+                if number not in taken:
+                    break
+            taken.add(number)
+            made.append((place, number))
+        return made
+
+    def _gathered(self, count: int, own: Sequence[tuple[int, int]], found: Sequence[tuple[int, Columns, int]]) -> Mapping[str, Any]:
+        local = self.rows.read(np.array([number for _, number in own], np.int64))
+        if len(own) == count and own == sorted(own):  # each stands at its place
+            return local
+        places, columns = [place for place, _ in own], {}
+        for column in self.rows.schema.columns:
+            columns[column.name] = gathered = np.empty((count, *column.shape), column.dtype)
+            gathered[places] = local[column.name]
+            for place, arrays, row in found:
+                gathered[place] = arrays[column.name][row]
+        return columns
+
+    def _samples(self, columns: Mapping[str, Any]) -> list[Any]:
+        parts = zip(*(torch.from_numpy(columns[name]).unbind(0) for name in self.rows.form.names), strict=True)
+        samples = [self.rows.form.make(part) for part in parts]
+        return samples if self._transform is None else [self._transform(sample) for sample in samples]
+
+
+def make_dataset(
+    local: Any,
+    home: Path,
+    data: DataTable,
+    *,
+    peer: str,
+    transform: Callable[[Any], Any] | None = None,
+    foreign: float = 0.5,
+    label: str | None = None,
+    labels: Collection[Any] | None = None,
+    words: Mapping[str, Sequence[str]] | None = None,
+) -> SwarmDataset:
+    """The dataset of a peer. By consent its rows are put where the node takes them from; without it what lay there is removed.
+
+    Raises ConfigError for rows that cannot be columns, and OSError.
+    """
+    rows, seed = local_rows(local, label=label, words=words), seed_of(peer)
+    dataset = SwarmDataset(
+        rows, PoolReader(home, rows.schema) if data.accept_bytes else None, transform=transform, foreign=foreign, seed=seed
+    )
+    if data.share == "slices":
+        share(rows, home, data, seed=seed)
+    else:
+        OwnSlices(home).clear()
+    if data.accept_bytes:
+        tell(home, _trained_on(rows, labels, seed))
+    return dataset
+
+
+def share(rows: LocalRows, home: Path, data: DataTable, *, seed: int) -> tuple[Cid, ...]:
+    """Make slices of at most so many own rows as the file says, of each label its part, and put them into `data/own`.
+
+    The same rows in each run, as long as their number stays. Returns the roots. Raises ConfigError, OSError.
+    """
+    numbers = rows_to_share(rows.count, most_rows=data.share_rows, fraction=data.share_fraction, seed=seed, labels=rows.labels())
+    if not len(numbers):
+        OwnSlices(home).clear()
+        return ()
+    slices = make_slices(rows.read(numbers), rows.schema, licence=data.licence, source=data.source)
+    return OwnSlices(home).replace(slices, most_rows=len(numbers))
+
+
+def _trained_on(rows: LocalRows, known: Collection[Any] | None, seed: int) -> TrainedOn:
+    some = np.random.default_rng(seed).permutation(rows.count)[:MOST_SKETCHED]
+    labels = rows.labels()
+    return TrainedOn(
+        schema=rows.schema,
+        rows=rows.count,
+        labels={} if labels is None or rows.schema.label is None else count_labels({rows.schema.label: labels}, rows.schema),
+        known_labels=None if known is None else tuple(map(str, known)),
+        sketch=sketch_of(rows.read(np.sort(some)), rows.schema),
+    )
