@@ -224,12 +224,17 @@ def run_peer(arguments: RunArguments) -> None:
         entry = _entry(config)
         print_message("loading PyTorch")
         _import_torch()
+        from learnae.trainer.loop import with_loader
+
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
             print_message(f"looking for the swarm {config.swarm.name}")
             swarm = _join(trainer, arguments)
         with swarm:
             _say_start(swarm.status.steps, arguments.steps)
+            with interrupt.at_once():
+                trainer = with_loader(trainer, swarm)
+            assert trainer.batches is not None
             _train(attrs.evolve(trainer, batches=interrupt.between(trainer.batches)), swarm, config, arguments)
 
 

@@ -32,6 +32,29 @@ def count(batch: Any) -> int:
         raise ConfigError(Problem("TrainingLoop.samples", f"a batch of type {type(batch).__name__} has no length", remedy)) from None
 
 
+@attrs.define
+class LoaderState:
+    """The loader of a training loop, once there is a swarm to make it, and where it stood in an earlier run."""
+
+    loader: Any = None
+    saved: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands; empty for one that does not tell."""
+        return dict(self.loader.state_dict()) if hasattr(self.loader, "state_dict") else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.saved = state
+
+    def make(self, function: Callable[[Swarm], Any], swarm: Swarm) -> Any:
+        """Raises EntryError for what the user's function raises, ConfigError for a state that does not fit the rows."""
+        with theirs("loader()", "making the loader"):
+            self.loader = function(swarm)
+        if self.saved and hasattr(self.loader, "load_state_dict"):
+            self.loader.load_state_dict(self.saved)
+        return self.loader
+
+
 @attrs.define(kw_only=True)
 class TrainingLoop:
     """What the function of `[train] entry` returns: a model, and how it learns.
@@ -43,6 +66,8 @@ class TrainingLoop:
             return learnae.TrainingLoop(model=model, optimizer=optimizer, batches=lambda: data, loss=loss)
 
     `batches()` returns the batches of one pass over the data. It is called again for each pass, without end. A batch may be anything.
+    `loader(swarm)` stands in its place where rows of others are wanted: it is called once, and returns such as
+    `swarm.dataset(my_rows).loader(16)`, of which each pass takes the batches. The checkpoint has its state, if it has one.
     `loss(model, batch)` returns a tensor of one element. The loop calls its `backward()`. `evaluate(model)` returns numbers by name, such
     as `{"accuracy": 0.9}`. They are shown. It is called after every `evaluate_steps` steps, in eval mode and without gradients.
     `samples(batch)` returns the number of samples in a batch. By default that is the length of the batch, or of its first part.
@@ -52,12 +77,14 @@ class TrainingLoop:
 
     model: nn.Module
     optimizer: Any
-    batches: Callable[[], Iterable[Any]]
+    batches: Callable[[], Iterable[Any]] | None = None
     loss: Callable[[nn.Module, Any], Tensor]
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     evaluate_steps: int = 200
     samples: Callable[[Any], int] = count
     scheduler: Any = None
+    loader: Callable[[Swarm], Any] | None = None
+    _loading: LoaderState = attrs.field(factory=LoaderState, alias="_loading", repr=False)
 
     def __attrs_post_init__(self) -> None:
         if problems := list(_problems(self)):
@@ -74,8 +101,7 @@ def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
         yield wrong("model", "give a torch.nn.Module, such as model=Net()")
     if not _has(trainer.optimizer, "step", "zero_grad", "state_dict", "load_state_dict"):
         yield wrong("optimizer", "give one that is made: optimizer=torch.optim.SGD(model.parameters(), lr=0.1)")
-    if not callable(trainer.batches):
-        yield wrong("batches", "give a function that returns the batches of one pass: batches=lambda: loader")
+    yield from _problems_of_batches(trainer, wrong)
     if not callable(trainer.loss):
         yield wrong("loss", "give a function: loss=lambda model, batch: ...")
     if trainer.evaluate is not None and not callable(trainer.evaluate):
@@ -88,8 +114,26 @@ def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
         yield wrong("scheduler", "give one that is made: scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1000)")
 
 
+def _problems_of_batches(trainer: TrainingLoop, wrong: Callable[[str, str], Problem]) -> Iterator[Problem]:
+    if trainer.loader is None or trainer.batches is not None:
+        if not callable(trainer.batches):
+            yield wrong("batches", "give a function that returns the batches of one pass: batches=lambda: loader")
+    elif not callable(trainer.loader):
+        yield wrong("loader", "give a function of the swarm: loader=lambda swarm: swarm.dataset(my_rows).loader(16)")
+    if trainer.loader is not None and trainer.batches is not None:
+        yield wrong("loader", "there is batches as well: leave one of the two out")
+
+
 def _has(value: Any, *methods: str) -> bool:
     return not isinstance(value, type) and all(callable(getattr(value, method, None)) for method in methods)
+
+
+def with_loader(trainer: TrainingLoop, swarm: Swarm) -> TrainingLoop:
+    """The same with the batches of its loader, made now; itself where it has none. Raises as `LoaderState.make`."""
+    if trainer.loader is None:
+        return trainer
+    loader = trainer._loading.make(trainer.loader, swarm)
+    return attrs.evolve(trainer, batches=lambda: loader, loader=None)
 
 
 def endless(batches: Callable[[], Iterable[Any]]) -> Iterator[Any]:
@@ -197,7 +241,7 @@ def resume(trainer: TrainingLoop, folder: Path, log: Any) -> Mapping[str, Any] |
     state = checkpoint.newest(folder, log)
     if state is None:
         return None
-    checkpoint.restore(state, trainer.model, trainer.optimizer, folder, scheduler=trainer.scheduler)
+    checkpoint.restore(state, trainer.model, trainer.optimizer, folder, scheduler=trainer.scheduler, loader=trainer._loading)
     of_swarm: Mapping[str, Any] = state["swarm"]
     return of_swarm
 
@@ -219,15 +263,17 @@ def train(
     Raises EntryError if a function of the loop raises. Raises ConfigError if such a function returns something wrong, if a checkpoint
     cannot hold a value, or if the last checkpoint cannot be written.
     """
+    trainer = with_loader(trainer, swarm)
+    assert trainer.batches is not None
     began = time.monotonic()
     end, first, loss = began + (math.inf if seconds is None else seconds), swarm.status.steps, None
     saver = Saver(folder, save_seconds, functools.partial(_capture, trainer, swarm), log or make_logger())
     step, whole = first, True
     trainer.model.train()
     try:
-        for batch in endless(trainer.batches):
-            if (steps is not None and step >= steps) or time.monotonic() >= end:
-                break
+        batches = endless(trainer.batches)
+        while (steps is None or step < steps) and time.monotonic() < end:
+            batch = next(batches)  # not before it is wanted: a loader would count it as one that was trained on
             samples, whole = samples_of(trainer, batch), False
             loss = _learn(trainer, batch)
             step += 1
@@ -278,4 +324,5 @@ def _moment(trainer: TrainingLoop, step: int, began: float, loss: Tensor | None)
 
 
 def _capture(trainer: TrainingLoop, swarm: Swarm) -> checkpoint.State:
-    return checkpoint.capture(trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler)
+    loader = None if trainer._loading.loader is None else trainer._loading
+    return checkpoint.capture(trainer.model, trainer.optimizer, swarm, scheduler=trainer.scheduler, loader=loader)

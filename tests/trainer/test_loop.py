@@ -9,6 +9,7 @@ import pytest
 import structlog
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from learnae.errors import ConfigError, EntryError
 from learnae.trainer.loop import TrainingLoop, TrainingProgress, UnfinishedInterrupt, resume, train
@@ -219,8 +220,11 @@ def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> 
             evaluate_steps=0,
             samples=8,  # type: ignore[arg-type]
             scheduler=torch.optim.lr_scheduler.StepLR,
+            loader=[],  # type: ignore[arg-type]
         )
-    assert [problem.key for problem in caught.value.problems] == [f"TrainingLoop.{field.name}" for field in attrs.fields(TrainingLoop)]
+    assert {problem.key for problem in caught.value.problems} == {
+        f"TrainingLoop.{field.name}" for field in attrs.fields(TrainingLoop) if field.alias and not field.alias.startswith("_")
+    }
 
 
 def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(make_swarm: Any, folder: Path) -> None:
@@ -235,3 +239,36 @@ def test_a_state_that_could_not_be_read_again_is_refused_after_the_first_step(ma
     with pytest.raises(ConfigError, match=r'model.*_extra_state.*"when".*is a object'):
         train(trainer, swarm, folder=folder, log=LOG)
     assert swarm.status.steps == 1
+
+
+def test_a_loader_is_made_with_the_swarm_and_goes_on_where_its_last_checkpoint_left_it(make_swarm: Any, folder: Path) -> None:
+    rows = TensorDataset(torch.arange(1.0, 13)[:, None], 2 * torch.arange(1.0, 13)[:, None])
+    seen: list[float] = []
+
+    def trainer() -> TrainingLoop:
+        model = nn.Linear(1, 1)
+
+        def loss(model: nn.Module, batch: Any) -> torch.Tensor:
+            seen.extend(batch[0][:, 0].tolist())
+            return model(batch[0]).mean()
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        return TrainingLoop(model=model, optimizer=optimizer, loader=lambda swarm: swarm.dataset(rows).loader(2), loss=loss)
+
+    first = trainer()
+    train(first, make_swarm(first.model, start=False), steps=4, folder=folder)
+    second = trainer()
+    state = resume(second, folder, LOG)
+    train(second, make_swarm(second.model, start=False, resume=state), steps=12, folder=folder)
+    assert sorted(seen[:12]) == sorted(seen[12:]) == list(range(1, 13)) and seen[:12] != seen[12:]
+
+
+def test_batches_and_a_loader_are_one_too_many_and_neither_is_too_few() -> None:
+    model = nn.Linear(1, 1)
+    fields: dict[str, Any] = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), "loss": lambda model, batch: batch}
+    with pytest.raises(ConfigError, match=r"TrainingLoop\.batches"):
+        TrainingLoop(**fields)
+    with pytest.raises(ConfigError, match="leave one of the two out"):
+        TrainingLoop(**fields, batches=list, loader=lambda swarm: [])
+    with pytest.raises(ConfigError, match="a function of the swarm"):
+        TrainingLoop(**fields, loader=[])
