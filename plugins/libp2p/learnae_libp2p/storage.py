@@ -23,6 +23,7 @@ from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.block_store import BlockStore
 from learnae_libp2p.streams.budgets import ByteBudget, FairBudget, RelayedBudgets
 from learnae_libp2p.streams.circuit_addresses import read_circuit
+from learnae_libp2p.streams.dialling import FROM_HINT
 from learnae_libp2p.streams.fetching import BlockFetcher
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL, BlockServer
 from learnae_libp2p.streams.transport import Stream
@@ -139,7 +140,7 @@ class Libp2pStorage(Storage):
     async def _dial(self, peer: str, addresses: Sequence[str]) -> None:
         """What answers is remembered, if anybody keeps the book. Raises UnreachableError."""
         if self.connecting.dialler is not None:
-            await self.connecting.dialler.dial(peer, addresses, "hint")
+            await self.connecting.dialler.dial(peer, addresses, FROM_HINT)
         else:
             await self.transport.connect(peer, addresses)
 

@@ -12,7 +12,8 @@ import trio
 
 from learnae.lowlevel import Backoff, RunInThread
 from learnae_libp2p.streams.address_book import AddressBook
-from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.dialling import FROM_FILE, Dialler
+from learnae_libp2p.streams.hearsay import TooSoonError
 from learnae_libp2p.streams.heartbeats import Heartbeats
 from learnae_libp2p.streams.transport import Transport, UnreachableError
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 FIRST_SECONDS, LIMIT_SECONDS, NAMED_LIMIT_SECONDS = 1.0, 300.0, 60.0
 HEALTHY_SECONDS = 60.0  # a connection that lived so long is none that fails again and again
 SAVE_SECONDS = 30.0
+SOON_SECONDS = 0.5  # at least, until one is tried again that may not be dialled yet
 DIALLED_AT_ONCE = 8
 UNREACHED_AT_ONCE = 4  # of them, of peers that only strangers speak of: their dead addresses hold up nobody else
 WANTED = 16  # connections that are kept up; who is named is dialled all the same
 ENOUGH = (
     8  # with so many, nobody is dialled whom only others speak of: sixteen peers that all know each other would be a hundred connections
 )
-FROM_FILE = "file"
 EXPLORE_SECONDS = 300.0  # in which one of them is dialled all the same: two swarms that met through one peer must not need it
 UNREACHED_TRIES = 6  # after which a peer that only strangers speak of is forgotten
 
@@ -178,6 +179,8 @@ class Redialler:
     async def _dial(self, peer: str, attempts: _Attempts) -> None:
         try:
             await self.dialler.dial(peer, self.named.get(peer, ()), FROM_FILE if peer in self.named else "")
+        except TooSoonError as error:
+            attempts.why, attempts.due = str(error), trio.current_time() + max(error.seconds, SOON_SECONDS)
         except UnreachableError as error:
             attempts.tries += 1
             attempts.why = str(error)
