@@ -22,12 +22,14 @@ from learnae_libp2p.streams.frames import (
     in_frames,
 )
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker
+from learnae_libp2p.streams.silence import MOST_TIMES, own_lateness
 from learnae_libp2p.streams.transport import Stream, StreamClosedError
 
 STALL_SECONDS = 20.0
 SILENCE_SECONDS, LEAST_BYTES = 15.0, 1024
 """Who has something to send and sends less than so much in so long is silent: a byte a second is no progress."""
 
+BUSY_BYTES = 1 << 18  # of other things in that time: then what was asked for may only be behind them
 MOST_UNASKED_BYTES = 1 << 20
 MOST_QUESTIONS = 16
 QUESTION_CIDS = 256
@@ -62,7 +64,10 @@ class HolderStream:
     _forgotten: dict[bytes, bool] = attrs.field(factory=dict)  # not answered yet; whether they are wanted again
     _unasked: int = 0
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _mark: tuple[float, int] = (0.0, 0)  # when silence was looked for last, and what had come until then
+    arrived: Callable[[], int] = lambda: 0  # over its whole connection, in bytes
+    _mark: tuple[float, int, int] = (0.0, 0, 0)  # since when silence is looked for, and what had come until then: here, and in all
+    _looked_at: float = 0.0
+    _excused: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._reader = FrameReader(self.stream)
@@ -103,7 +108,7 @@ class HolderStream:
         """Ask for these blocks, but for those that were asked for before."""
         now = trio.current_time()
         if not self.outstanding:
-            self._mark = now, self._reader.received
+            self._begin_to_look(now)
         new = list[bytes]()
         for cid in cids:
             if cid in self._forgotten:
@@ -130,15 +135,24 @@ class HolderStream:
         return question.has
 
     def is_silent(self) -> bool:
-        """Whether it has sent next to nothing since it was looked at last, though it has something to send. To be called now and then."""
-        now, received = trio.current_time(), self._reader.received
-        since, before = self._mark
+        """Whether it has sent next to nothing for a while, though it has something to send. To be called each second.
+
+        Seconds in which this process was late do not count. Where other things came from it, it is waited for a few times.
+        """
+        now, (since, before, all_before) = trio.current_time(), self._mark
+        since += own_lateness(self._looked_at, now)
+        self._mark, self._looked_at = (since, before, all_before), now
         if not self.outstanding:
-            self._mark = now, received
+            self._begin_to_look(now)
         elif now - since >= SILENCE_SECONDS:
-            self._mark = now, received
-            return received - before < LEAST_BYTES
+            came, busy = self._reader.received - before, self.arrived() - all_before
+            self._begin_to_look(now)
+            self._excused = self._excused + 1 if came < LEAST_BYTES and busy - came >= BUSY_BYTES else 0
+            return came < LEAST_BYTES and not 0 < self._excused < MOST_TIMES
         return False
+
+    def _begin_to_look(self, now: float) -> None:
+        self._mark, self._looked_at = (now, self._reader.received, self.arrived()), now
 
     def _send(self, frames: Iterable[bytes]) -> None:
         self._out.extend(frames)

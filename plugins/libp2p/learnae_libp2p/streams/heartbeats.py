@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
 
+from learnae_libp2p.streams.silence import arrived_from, silence
 from learnae_libp2p.streams.transport import SilentError, Stream, StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+T = TypeVar("T")
 
 HEARTBEAT_PROTOCOL = "/learnae/heartbeat/1"
 BEAT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
@@ -64,26 +67,34 @@ class Heartbeats:
 
     async def _open(self, peer: str) -> Stream:
         """Raises FrozenError for a peer that answers nothing, UnreachableError for one that does not speak this."""
-        found: list[Stream | UnreachableError] = []
+
+        async def give_up() -> None:
+            # Before it is cancelled: what is stuck in a full buffer may not hear of that, and ends with its connection.
+            await self.transport.disconnect(peer)
+
+        return await self._in_time(peer, lambda: self._opened(peer), give_up)
+
+    async def _in_time(self, peer: str, ask: Callable[[], Awaitable[T]], give_up: Callable[[], Awaitable[None]]) -> T:
+        """What this peer answers. Raises FrozenError where it is silent for too long, and what `ask` raises."""
+        found: list[T | StreamClosedError | UnreachableError] = []
         late = False
 
         async def look() -> None:
             try:
-                found.append(await self._opened(peer))
-            except UnreachableError as error:
+                found.append(await ask())
+            except (StreamClosedError, UnreachableError) as error:
                 found.append(error)
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            await trio.sleep(ANSWER_SECONDS)
+            await silence(lambda: arrived_from(self.transport, peer), ANSWER_SECONDS)
             late = True
-            # Before it is cancelled: what is stuck in a full buffer may not hear of that, and ends with its connection.
-            await self.transport.disconnect(peer)
+            await give_up()
             nursery.cancel_scope.cancel()
         if late or not found:
             raise FrozenError
-        if isinstance(found[0], UnreachableError):
+        if isinstance(found[0], StreamClosedError | UnreachableError):
             raise found[0]
         return found[0]
 
@@ -96,14 +107,18 @@ class Heartbeats:
                 await trio.sleep(LEAST_SECONDS)
 
     async def _ask(self, stream: Stream) -> None:
-        sent, answer = self.nonce()[:BEAT_BYTES], b""
-        with trio.move_on_after(ANSWER_SECONDS) as waiting:
+        sent = self.nonce()[:BEAT_BYTES]
+
+        async def exchange() -> bytes:
+            answer = b""
             await stream.send_all(sent)
             while len(answer) < BEAT_BYTES:
                 if not (more := await stream.receive_some(BEAT_BYTES - len(answer))):
                     raise StreamClosedError("no more heartbeats")
                 answer += more
-        if waiting.cancelled_caught or answer != sent:
+            return answer
+
+        if await self._in_time(stream.peer, exchange, trio.lowlevel.checkpoint) != sent:
             raise FrozenError
 
     async def answer(self, stream: Stream) -> None:

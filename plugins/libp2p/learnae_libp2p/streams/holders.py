@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,6 +14,7 @@ from learnae_libp2p.streams.asking import HolderStream
 from learnae_libp2p.streams.frames import FrameError
 from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.serving import BLOCK_PROTOCOL
+from learnae_libp2p.streams.silence import arrived_from
 from learnae_libp2p.streams.transport import StreamClosedError, Transport, UnreachableError
 
 if TYPE_CHECKING:
@@ -73,7 +75,14 @@ class Holders:
         try:
             with trio.fail_after(OPEN_SECONDS):
                 stream = await self.transport.open_stream(peer, BLOCK_PROTOCOL)
-                holder = HolderStream(stream=stream, proof=self.proof, took=self.took, lacking=self.lacking, ended=self._ended)
+                holder = HolderStream(
+                    stream=stream,
+                    proof=self.proof,
+                    took=self.took,
+                    lacking=self.lacking,
+                    ended=self._ended,
+                    arrived=partial(arrived_from, self.transport, peer),
+                )
                 await holder.greet()
         except BaseException as error:
             if stream is not None:
