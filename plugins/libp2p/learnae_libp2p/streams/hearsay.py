@@ -33,13 +33,13 @@ class TooSoonError(UnreachableError):
 
 
 @attrs.define
-class _Attempts:
+class _UnansweredDials:
     tries: int = 0
     due: float = 0.0
 
 
 @attrs.define
-class _Allowance:
+class _DialAllowance:
     """So many at once, and then one in so many seconds; what has answered is given back."""
 
     most: int
@@ -59,13 +59,13 @@ class HearsayAccount:
     """`begin` before each dial, `answered` where it was who was said to be there. `clock` is in seconds."""
 
     clock: Callable[[], float] = trio.current_time
-    _places: OrderedDict[str, _Attempts] = attrs.field(factory=OrderedDict)
-    _hosts: OrderedDict[str, _Allowance] = attrs.field(factory=OrderedDict)
-    _ways: OrderedDict[str, _Allowance] = attrs.field(factory=OrderedDict)
+    _places: OrderedDict[str, _UnansweredDials] = attrs.field(factory=OrderedDict)
+    _hosts: OrderedDict[str, _DialAllowance] = attrs.field(factory=OrderedDict)
+    _ways: OrderedDict[str, _DialAllowance] = attrs.field(factory=OrderedDict)
 
     def begin(self, place: Place, way: str) -> None:
         """Charge one dial. Raises TooSoonError."""
-        now, attempts = self.clock(), _kept(self._places, place.address, _Attempts, MOST_PLACES)
+        now, attempts = self.clock(), _kept(self._places, place.address, _UnansweredDials, MOST_PLACES)
         host, heard_by = self._allowances(place, way)
         if attempts.tries and attempts.due > now:
             raise TooSoonError("nobody has answered there, and it is not tried again so soon", attempts.due - now)
@@ -82,10 +82,10 @@ class HearsayAccount:
         for allowance in self._allowances(place, way):
             allowance.used = max(0.0, allowance.used - 1)
 
-    def _allowances(self, place: Place, way: str) -> tuple[_Allowance, _Allowance]:
+    def _allowances(self, place: Place, way: str) -> tuple[_DialAllowance, _DialAllowance]:
         return (
-            _kept(self._hosts, place.host, lambda: _Allowance(HOST_AT_ONCE, HOST_SECONDS, at=self.clock()), MOST_HOSTS),
-            _kept(self._ways, way, lambda: _Allowance(WAY_AT_ONCE, WAY_SECONDS, at=self.clock()), MOST_WAYS),
+            _kept(self._hosts, place.host, lambda: _DialAllowance(HOST_AT_ONCE, HOST_SECONDS, at=self.clock()), MOST_HOSTS),
+            _kept(self._ways, way, lambda: _DialAllowance(WAY_AT_ONCE, WAY_SECONDS, at=self.clock()), MOST_WAYS),
         )
 
 
