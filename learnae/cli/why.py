@@ -50,15 +50,29 @@ UPDATES: Mapping[str, str] = {
     "unknown-codec": "encoded by a codec that is not installed here",
     "unusable-codec": "encoded by a codec that is installed, but broken",
     "wrong-shape": "gate sane: a tensor of another shape",
-    "non-finite": "gates sane and clip: values that are infinite or not a number",
+    "non-finite": "values that are infinite or not a number",
 }
 """Of what was chosen, and refused while it was fetched, decoded or judged; shown by `learnae why`."""
+
+
+SLICES: Mapping[str, str] = {
+    "kind": "fetched as a slice of rows, and it is none, or one that another program has packed",
+    "announced": "other rows, labels or features than were announced",
+    "schema": "its columns are not those of this peer's rows, or do not fit together",
+    "words": "a word that no category of this peer's rows has, or a code without a word",
+    "labels": "a label that is not known here, or other numbers of labels than it says",
+    "sketch": "other features than it says",
+    "range": "a value outside of the range that the file names",
+    "licence": "its licence is none that the file accepts",
+    "forgotten": "of a peer whose rows are refused since `learnae data forget`",
+}
+"""Of slices of rows that were fetched, and do not come into the pool."""
 
 
 def meaning(reason: str) -> str:
     """What stands before the first colon decides; empty for a reason that a plugin made up."""
     slug = reason.partition(":")[0].strip()
-    return UPDATES.get(slug) or MESSAGES.get(slug, "")
+    return UPDATES.get(slug) or SLICES.get(slug) or MESSAGES.get(slug, "")
 
 
 def facts(home: Path, text: str | None, most: int) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def pack_slice(rows: SliceRows, encryption: Encryption = NO_ENCRYPTION) -> Packe
 def open_slice(content: Content, announced: Slice | None = None) -> SliceRows:
     """The rows of a slice that was fetched, all of it checked: without a copy where a column lies in one block.
 
-    Raises UpdateRejectedError, whose reason is "kind", "schema", "not-finite", "words", "labels" or "sketch" where the slice is whole
+    Raises UpdateRejectedError, whose reason is "kind", "schema", "non-finite", "words", "labels" or "sketch" where the slice is whole
     and lies, and "announced" where the announcement did.
     """
     meta = content.meta
@@ -228,7 +228,7 @@ def _check_values(column: Column, values: np.ndarray[Any, Any], first: int) -> N
         finite = np.isfinite(values)
         if not finite.all():
             raise UpdateRejectedError(
-                "not-finite", f"column {column.name!r}, row {first + first_row(~finite)}: a number that is not finite"
+                "non-finite", f"column {column.name!r}, row {first + first_row(~finite)}: a number that is not finite"
             )
     elif column.dtype == "bool":
         if (odd := values.view(np.uint8) > 1).any():

@@ -190,7 +190,7 @@ def spoilt() -> np.ndarray[Any, Any]:
         (a_slice(about=about_of(labels={})), "labels"),
         (a_slice(about=about_of(sketch=bytes(128))), "sketch"),
         (a_slice(about=about_of(sketch=b"")), "sketch"),
-        (a_slice(x=spoilt()), "not-finite"),
+        (a_slice(x=spoilt()), "non-finite"),
         (a_slice(x=images(19)["x"]), "schema"),
         (a_slice(x=np.float32(1)), "schema"),
         (a_slice(x=np.zeros((20, 0), np.float32)), "schema"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from learnae.cli.why import MESSAGES, UPDATES
+from learnae.cli.why import MESSAGES, SLICES, UPDATES
 from learnae.node.inbox import Arrival
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +34,10 @@ def reasons_in_code() -> set[str]:
 
 
 def test_every_reason_in_the_code_has_a_meaning_and_every_meaning_a_reason():
-    assert (reasons_in_code() | COUNTED) - PASSED_ON == {*MESSAGES, *UPDATES}
+    assert (reasons_in_code() | COUNTED) - PASSED_ON == {*MESSAGES, *UPDATES, *SLICES}
 
 
 def test_the_document_lists_all_of_them_with_the_same_meaning():
     page = (ROOT / "docs" / "watching.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE))
-    assert {reason: rows.get(reason) for reason in (*MESSAGES, *UPDATES)} == {**MESSAGES, **UPDATES}
+    assert {reason: rows.get(reason) for reason in (*MESSAGES, *UPDATES, *SLICES)} == {**MESSAGES, **UPDATES, **SLICES}
