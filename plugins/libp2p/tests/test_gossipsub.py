@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -59,6 +59,9 @@ class Ear:
             number += 1
             await self.says(b"probe of %s %d" % (self.name, number), b"probe")
             await trio.sleep(0.1)
+
+    def connected(self) -> set[str]:
+        return {one.peer for one in self.announcer.transport.connections()}
 
     @property
     def name(self) -> bytes:
@@ -268,6 +271,41 @@ def test_what_an_outsider_says_goes_no_further_and_he_is_disconnected(open_ear: 
                 assert not any(one.message.startswith(FOREIGN) for one in ear.announcer.kept.of([topic_of("c")]))
 
     in_trio(test)
+
+
+@pytest.mark.slow
+def test_members_hear_each_other_while_one_outsider_after_the_other_floods_them(open_ear: OpenEar) -> None:
+    """Until it is disconnected; then comes the next."""
+    floods, said = 2, 0
+
+    async def test() -> None:
+        nonlocal said
+        async with open_ear("a") as a, open_ear("b", a) as b, trio.open_nursery() as nursery:
+            await a.is_heard_by(b)
+
+            async def flood() -> None:
+                for number in range(floods):
+                    async with open_ear(f"evil {number}", a, b, member=False) as evil:
+                        left, sent = {a.announcer.transport.peer, b.announcer.transport.peer}, 0
+                        while left - evil.connected():
+                            await evil.announcer.host.news.wait()
+                        evil.announcer.transport.watch(lambda left=left, evil=evil: left.intersection_update(evil.connected()))
+                        while left:
+                            sent += 1
+                            with suppress(UnavailableError):
+                                await evil.says(FOREIGN + b" %d" % sent, b"%d" % sent)
+                            await trio.sleep(0.005)  # else the others, who are in this process as well, have no turn
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(flood)
+            while True:
+                said += 1
+                await a.says(b"a said %d" % said)
+                await b.hears(b"a said %d" % said)
+                await trio.sleep(0.05)
+
+    in_trio(test)
+    assert said > floods
 
 
 def test_the_backlog_of_an_outsider_is_not_taken(open_ear: OpenEar) -> None:
