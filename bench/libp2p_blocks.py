@@ -112,7 +112,7 @@ def holding(way: str, folder: Path, seed: int, count: int) -> Iterator[tuple[str
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip(), psutil.Process(process.pid)
+            yield next(line.strip() for line in process.stdout if "own=" not in line), psutil.Process(process.pid)
         finally:
             process.stdin.close()
 
