@@ -123,7 +123,8 @@ def told(found: Facts) -> Iterator[str]:
         yield _nothing_to_tell(found)
     for verdict in found["verdicts"]:
         whose = "" if found["peer"] else f"peer {verdict['peer'][:8]}, "
-        yield f"{_when(verdict, found['at'])}: {whose}update {verdict['number']:,} {fate(verdict)}"
+        what = "slice" if verdict["stage"] == "slice" else "update"
+        yield f"{_when(verdict, found['at'])}: {whose}{what} {verdict['number']:,} {fate(verdict)}"
     yield from _legend(found["verdicts"])
 
 
@@ -146,6 +147,8 @@ def fate(verdict: Facts) -> str:
         return f"refused before any gate: {reason}"
     if stage == "architecture":
         return f"not fetched, since its model is another: {reason}"
+    if stage == "slice":
+        return f"not kept: {reason}"
     if stage == "join":
         return f"fetched to be adopted, but not adopted: {reason}"
     if verdict["weight"] == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +10,8 @@ import attrs
 from learnae.config.rules import swarm_of
 from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.meta import architecture_of
+from learnae.data.own import OwnSlices
+from learnae.data.pool import Pool
 from learnae.identity.keys import Admission, Identity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
@@ -38,10 +40,13 @@ from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.services import Services
+from learnae.node.sharing import Sharing
+from learnae.node.slice_catalogue import SliceCatalogue
+from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
-from learnae.records import MEGABYTE, TensorSpec
+from learnae.records import MEGABYTE, Cid, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
@@ -102,6 +107,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     buffers = MergeBuffers(link, strategy_states)
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
+    sharing = _sharing(config, publisher)
+    kept: list[Container[Cid]] = [*([relay.block_relay.carried] if relay else []), *([sharing] if sharing else [])]
     return Node(
         link=link,
         strategies=strategies,
@@ -111,12 +118,14 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         history=history,
         publisher=publisher,
         heartbeat=Heartbeat(strategies, services, publisher, runtime.outages),
-        garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, relay.block_relay.carried if relay else ()),
+        garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, kept),
         joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
         moving=moving,
         orders=Orders(history.orders, receiver, moving, receiver.admission, long_enough(config, state), runtime),
         split_reporter=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
         relay=relay,
+        sharing=sharing,
+        slice_fetches=_slice_fetches(config, receiver, fetches.obtainer.fetcher, pace),
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
         architectures=_architectures(given, fetches.obtainer),
         lineage_state=state,
@@ -164,6 +173,21 @@ def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace:
     announcers = given.strategies.announcers
     message_relays = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
     return Relay(given.identity.peer, message_relays, block_relay, swarm.alias)
+
+
+def _sharing(config: Config, publisher: Publisher) -> Sharing | None:
+    """None without consent: what may lie in `data/own` from before is not touched."""
+    if config.data.share != "slices" or config.swarm.weights_only:
+        return None
+    return Sharing(OwnSlices(publisher.runtime.home), publisher)
+
+
+def _slice_fetches(config: Config, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:
+    if not config.data.accept_bytes or config.swarm.weights_only:
+        return None
+    catalogue = SliceCatalogue(receiver.peers.trusts, receiver.runtime.clock)
+    pool = Pool(receiver.runtime.home, config.data.accept_bytes)
+    return SliceFetches(catalogue, pool, fetcher, receiver, pace, config.data, receiver.runtime)
 
 
 def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:

@@ -27,6 +27,8 @@ from learnae.node.retention import GarbageCollection, RetentionPolicy
 from learnae.node.rounds import Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.services import Messages, Services, back_off
+from learnae.node.sharing import Sharing
+from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import finite, what_is_not
 from learnae.records import Heard, Leaving, RoundReport
@@ -54,6 +56,8 @@ class Node:
     orders: Orders
     split_reporter: SplitReporter
     relay: Relay | None
+    sharing: Sharing | None
+    slice_fetches: SliceFetches | None
     rounds: Rounds
     architectures: Architectures
     lineage_state: LineageState
@@ -94,6 +98,10 @@ class Node:
             nursery.start_soon(self.watcher_calls.run)
             nursery.start_soon(self.connection_watch.run)
             nursery.start_soon(self.heartbeat.run)
+            if self.sharing is not None:
+                await nursery.start(self.sharing.run)
+            if self.slice_fetches is not None:
+                nursery.start_soon(self.slice_fetches.run)
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
             for announcer in self.strategies.announcers:
@@ -171,6 +179,8 @@ class Node:
         now = self.runtime.clock()
         self.architectures.explain(self.rounds.selection.strangers(), round_record)
         round_record.splits = self.split_reporter.note(self.rounds.selection.seen(round_record.round), now)
+        if self.slice_fetches is not None:
+            self.slice_fetches.tell(round_record)
         await self._keep(round_record, now)
         round_record.connected = self.connection_watch.connected
         report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
@@ -232,6 +242,8 @@ class Node:
             return
         if not (news or heard.backlog):
             self.attempts.hear_once_more(entry, announcer.label)
+        if news and self.slice_fetches is not None:
+            self.slice_fetches.hear(entry)
         if self.relay is not None:
             self.relay.hear(announcer, entry, news=news)
 

@@ -32,6 +32,7 @@ class RoundRecord:
     heard: int = 0
     chosen: int = 0
     verdicts: list[UpdateVerdict] = attrs.field(factory=list)
+    slices: list[UpdateVerdict] = attrs.field(factory=list)  # slices of rows that were not kept; no round counts them
     splits: tuple[bytes, ...] = ()
     outcome: str = "alone"
     connected: int = 0
@@ -67,7 +68,7 @@ class RoundRecord:
             refused=len(self.verdicts) - merged - failed - lost,
             failed=failed,
             outcome=self.outcome,
-            verdicts=tuple(self.verdicts),
+            verdicts=(*self.verdicts, *self.slices),
             splits=self.splits,
             lost=lost,
             connected=self.connected,

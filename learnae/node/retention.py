@@ -63,13 +63,13 @@ TIDY_SECONDS = 600.0  # nobody waits for it
 
 @attrs.define
 class GarbageCollection:
-    """Drops roots that nobody needs. `carried` gives the roots of others that this peer keeps now."""
+    """Drops roots that nobody needs. `kept` gives other roots that stay: updates of others that are passed on, and rows given away."""
 
     services: Services
     publisher: Publisher
     history: History
     in_thread: RunInThread
-    carried: Container[Cid] = ()
+    kept: Sequence[Container[Cid]] = ()
 
     async def run(self, storage: ConfiguredStrategy[Storage]) -> None:
         """Clean up when a storage has opened, and now and then, until cancelled."""
@@ -77,7 +77,7 @@ class GarbageCollection:
             await self.services.opened(storage)
             with self.services.using(storage, "tidying up", TIDY_SECONDS):
                 for root in await self._orphans(storage):
-                    if root not in self.carried:  # also one that was put since they were listed
+                    if not any(root in roots for roots in self.kept):  # also one that was put since they were listed
                         await storage.strategy.drop(root)
             await trio.sleep(AGAIN_SECONDS)
 

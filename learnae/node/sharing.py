@@ -1,0 +1,115 @@
+"""Gives own rows away: what lies in `data/own` is put into the storages, and announced again and again, until it lies there no more.
+
+A node has this only where the file consents (`[data] share`) and the swarm is not one of weights only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+import trio
+
+from learnae.content.pack import Packed
+from learnae.data.own import OwnSlices
+from learnae.errors import ConfigError, UnavailableError
+from learnae.node.publishing import Publisher
+from learnae.records import Cid, Slice
+
+LOOK_SECONDS = 5.0
+CYCLE_SECONDS = 30.0
+"""How long it takes until each slice was announced once more, for newcomers on media that keep no messages."""
+LEAST_SECONDS = 2.0
+"""Between two announcements, however many slices there are: a minute has at most 30."""
+
+_WHAT = "giving rows"
+
+
+@attrs.define
+class Sharing:
+    """The own slices that are given away now. Each announcement names one of them; all take turns (docs/decisions/0049).
+
+    It contains the roots under which own rows are in the storages.
+    """
+
+    own: OwnSlices
+    publisher: Publisher
+    _offered: OrderedDict[Cid, Slice] = attrs.field(factory=OrderedDict)  # by the name in `data/own`, the next one first
+    _stored: set[Cid] = attrs.field(factory=set)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    def __contains__(self, root: object) -> bool:
+        return root in self._stored
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. It has started when it knows what an earlier run has put and may stay."""
+        self._stored.update(await self._roots() or ())
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_announcing)
+            while True:
+                await self._look()
+                await trio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        """Offer what is new, and take back what is gone. An unusable slice is told as an outage, and delays no other."""
+        if (there := await self._roots()) is None:
+            return
+        for gone in self._offered.keys() - set(there):
+            root = self._offered.pop(gone).root
+            await self.publisher.drop(root)
+            self._stored.discard(root)
+        flaw = ""
+        for name in there:
+            if name not in self._offered:
+                flaw = await self._offer(name) or flaw
+        if flaw:
+            self.publisher.runtime.outages.failed(_WHAT, flaw)
+        else:
+            self.publisher.runtime.outages.works(_WHAT)
+
+    async def _roots(self) -> tuple[Cid, ...] | None:
+        """What lies in `data/own`. None where that cannot be read."""
+        try:
+            return await self.publisher.runtime.in_thread(self.own.roots)
+        except (ConfigError, OSError) as error:
+            self.publisher.runtime.outages.failed(_WHAT, str(error))
+            return None
+
+    async def _offer(self, name: Cid) -> str:
+        """Put it into the storages. Returns what was wrong with it."""
+        try:
+            packed, announced = await self.publisher.runtime.in_thread(self._load, name)
+        except UnavailableError:
+            return ""  # gone since
+        except (ConfigError, OSError) as error:
+            return str(error)
+        self._stored.add(packed.root)  # before it is put: what is cleaned up meanwhile leaves it
+        if await self.publisher.put(packed.root, packed.blocks, self.publisher.strategies.storages):
+            self._offered[name] = announced
+            self._offered.move_to_end(name, last=False)
+            self._news.set()
+        return ""
+
+    def _load(self, name: Cid) -> tuple[Packed, Slice]:
+        _, slice_ = self.own.load(name, self.publisher.swarm.blocks)
+        return slice_.packed, slice_.announced
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            if not self._offered:
+                await self._news.wait()
+            self._news = trio.Event()
+            if self._offered:
+                name = next(iter(self._offered))
+                self._offered.move_to_end(name)
+                await self._announce(self._offered[name])
+            await trio.sleep(LEAST_SECONDS)
+            with trio.move_on_after(max(0.0, CYCLE_SECONDS / max(1, len(self._offered)) - LEAST_SECONDS)):
+                await self._news.wait()
+
+    async def _announce(self, slice_: Slice) -> None:
+        try:
+            await self.publisher.announce(slice_)
+        except UnavailableError as error:
+            self.publisher.runtime.outages.failed("history", str(error))

@@ -1,0 +1,117 @@
+"""Which slices others offer, within bounds, and which of them is worth most to this peer.
+
+Nothing here was fetched yet: rows and labels are what the announcements claim.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from learnae.data.schema import MOST_ROWS, Schema
+from learnae.data.slices import SLICE_LIMITS
+from learnae.node.inbox import InboxEntry
+from learnae.records import Cid, PeerId, Slice
+
+MOST_OFFERS = 4096
+KNOWN_FOR_SECONDS = 3600.0
+"""So long after it was announced last, an offer is forgotten."""
+
+
+@attrs.frozen
+class SliceOffer:
+    """One slice, as one peer has announced it last, and when that was heard. Peers that offer the same root have an offer each."""
+
+    peer: PeerId
+    number: int
+    slice: Slice
+    heard_at: float
+
+
+@attrs.define
+class SliceCatalogue:
+    """The offers of all peers. If there are too many, the oldest goes of the peer that has most.
+
+    It goes from strangers first: who sends much displaces itself, and no stranger displaces a peer of which an update was merged.
+    """
+
+    trusted: Callable[[PeerId], bool]
+    clock: Callable[[], float]
+    _offers: dict[PeerId, OrderedDict[Cid, SliceOffer]] = attrs.field(factory=dict)
+    _count: int = 0
+
+    def hear(self, entry: InboxEntry) -> None:
+        """Note an announcement of a slice, which the receiver has taken."""
+        body = entry.announcement.body
+        assert isinstance(body, Slice)
+        if not _possible(body):
+            return
+        offers = self._offers.setdefault(entry.peer, OrderedDict())
+        self._count += body.root not in offers
+        offers[body.root] = SliceOffer(entry.peer, entry.announcement.number, body, self.clock())
+        offers.move_to_end(body.root)
+        if self._count > MOST_OFFERS:
+            self._remove_oldest(self._largest())
+
+    def forget(self, peer: PeerId) -> None:
+        """It has left, or is not heard any more."""
+        self._count -= len(self._offers.pop(peer, ()))
+
+    def remove(self, offer: SliceOffer) -> None:
+        """This peer does not have it, or has said of it what is not so."""
+        offers = self._offers.get(offer.peer)
+        if offers is not None and offers.pop(offer.slice.root, None) is not None:
+            self._count -= 1
+            if not offers:
+                del self._offers[offer.peer]
+
+    def offers(self, schema: Schema) -> Iterator[SliceOffer]:
+        """Those of this schema that were announced lately."""
+        now = self.clock()
+        for peer in list(self._offers):
+            while peer in self._offers and now - next(iter(self._offers[peer].values())).heard_at > KNOWN_FOR_SECONDS:
+                self._remove_oldest(peer)
+            yield from (offer for offer in list(self._offers.get(peer, {}).values()) if _fits(offer.slice, schema))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _largest(self) -> PeerId:
+        return max(self._offers, key=lambda peer: (not self.trusted(peer), len(self._offers[peer]), peer))
+
+    def _remove_oldest(self, peer: PeerId) -> None:
+        self.remove(next(iter(self._offers[peer].values())))
+
+
+def _possible(body: Slice) -> bool:
+    """Whether any slice could be as this one claims to be."""
+    return (
+        1 <= body.rows <= MOST_ROWS
+        and 1 <= body.bytes <= SLICE_LIMITS.bytes
+        and (not body.labels or sum(body.labels.values()) == body.rows)
+    )
+
+
+def _fits(body: Slice, schema: Schema) -> bool:
+    return body.schema == schema.digest and body.rows * schema.row_bytes <= body.bytes
+
+
+def worth(rows: int, labels: Mapping[str, int], size: int, have: Mapping[str, int]) -> float:
+    """What a slice adds to rows of which there are `have`, by label, for each byte of `size`: the sum over its labels of n / (1 + have).
+
+    So a label that this peer lacks counts fully, and one of which it has many hardly. Where the labels are not told, all rows count as
+    rows of one label, of which there are as many as of all together. This is our own design.
+    """
+    known = labels or {"": rows}
+    there = have if labels else {"": sum(have.values())}
+    return sum(count / (1 + there.get(label, 0)) for label, count in known.items()) / max(1, size)
+
+
+def rows_by_label(*counted: Mapping[str, int]) -> Mapping[str, int]:
+    """Sums by label."""
+    total = Counter[str]()
+    for labels in counted:
+        total.update(labels)
+    return total

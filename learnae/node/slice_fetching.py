@@ -1,0 +1,255 @@
+"""Fetches slices of others beside the rounds, checks them, and keeps them in the pool.
+
+What becomes of each that was not kept is told by the next round, as it is of updates. A peer whose slices fail waits, longer each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import attrs
+import trio
+
+from learnae.config.tables import DataTable
+from learnae.content.unpack import Content, Manifest
+from learnae.data.fitting import Expected, fit
+from learnae.data.pool import Pool, PoolAdmission
+from learnae.data.pool_index import PoolIndex
+from learnae.data.slices import SLICE_LIMITS, open_slice
+from learnae.data.trained_on import TrainedOn, told
+from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
+from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.inbox import InboxEntry
+from learnae.node.obtaining import TransferPace
+from learnae.node.rate_limits import TimeShare
+from learnae.node.receive import Receiver
+from learnae.node.reports import REASON_CHARACTERS, RoundRecord
+from learnae.node.runtime import Runtime
+from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer, rows_by_label, worth
+from learnae.records import Cid, Leaving, PeerId, Slice, UpdateVerdict
+
+T = TypeVar("T")
+
+STAGE = "slice"
+"""Where an `UpdateVerdict` ended that is about a slice."""
+
+LOOK_SECONDS = 5.0
+WAIT_SECONDS = 30.0
+"""How long a peer waits whose slice has failed; twice as long with each further failure in a row, up to an hour."""
+LONGEST_WAIT_SECONDS = 3600.0
+REMEMBERED = 4096  # roots that were fetched or refused, and peers that failed
+MOST_TOLD = 64  # in one round
+OF_CLAIM = "announced"  # the announcement has lied, and the slice may be what another one says
+
+
+@attrs.define
+class ProviderRecord:
+    """How the slices of one peer have turned out in this run."""
+
+    failures: int = 0  # in a row
+    not_before: float = -math.inf  # on the node's clock
+    kept: int = 0
+    bytes_per_second: float | None = None
+
+
+@attrs.frozen
+class _Need:
+    """What this peer has: its own rows, and those in its pool."""
+
+    trained_on: TrainedOn
+    index: PoolIndex
+    have: Mapping[str, int]
+
+
+@attrs.define
+class SliceFetches:
+    """Two fetches at once, of which one is for peers that have proved themselves: an update of theirs was merged, or a slice kept.
+
+    Which offer is next: the one that is worth most for its bytes (`learnae.node.slice_catalogue.worth`). Nothing is fetched that has no
+    place in `accept_bytes`: full, it takes only what makes the shares of the providers more equal. Each root is fetched once in a run.
+    """
+
+    catalogue: SliceCatalogue
+    pool: Pool
+    fetcher: Fetcher
+    receiver: Receiver
+    pace: TransferPace
+    rules: DataTable
+    runtime: Runtime
+    fetched_bytes: int = 0  # since the last round
+    _verdicts: list[UpdateVerdict] = attrs.field(factory=list)
+    _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
+    _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
+    _busy: set[Cid] = attrs.field(factory=set)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+    _strangers: TimeShare = attrs.field(
+        default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
+    )
+
+    def hear(self, entry: InboxEntry) -> None:
+        """Take in what a peer has announced."""
+        if isinstance(entry.announcement.body, Slice):
+            self.catalogue.hear(entry)
+            self._news.set()
+        elif isinstance(entry.announcement.body, Leaving):
+            self.catalogue.forget(entry.peer)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._guarded(self.pool.clean)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_fetching, True)
+            nursery.start_soon(self._keep_fetching, False)
+
+    def tell(self, round_record: RoundRecord) -> None:
+        """Let this round report what has happened since the last one."""
+        round_record.fetched_bytes += self.fetched_bytes
+        round_record.slices += (attrs.evolve(verdict, round=round_record.round) for verdict in self._verdicts)
+        self.fetched_bytes, self._verdicts = 0, []
+
+    async def _keep_fetching(self, proved_only: bool) -> None:
+        while True:
+            need = await self._guarded(self._look)
+            offer = self._choose(need, proved_only=proved_only) if need else None
+            if need and offer:
+                await self._fetch(offer, need)
+                continue
+            self._news = trio.Event() if self._news.is_set() else self._news
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._news.wait()
+
+    def _look(self) -> _Need | None:
+        """None before the trainer has told what it trains on."""
+        trained_on = told(self.runtime.home)
+        if trained_on is None:
+            return None
+        index = self.pool.index()
+        return _Need(trained_on, index, rows_by_label(trained_on.labels, *(one.labels for one in index.slices)))
+
+    def _choose(self, need: _Need, *, proved_only: bool) -> SliceOffer | None:
+        there, held = {one.root for one in need.index.slices}, need.index.bytes_by_provider()
+        room, most = self.rules.accept_bytes - need.index.bytes, max(held.values(), default=0)
+
+        def wanted(offer: SliceOffer) -> bool:
+            root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
+            return (
+                root not in there
+                and root not in self._settled
+                and root not in self._busy
+                and (size <= room or held.get(peer, 0) + size < most)
+                and peer not in need.index.forgotten
+                and not self._shut_out(peer)
+                and self.runtime.clock() >= self._record(peer).not_before
+                and (self._proved(peer) or not proved_only)
+            )
+
+        def value(offer: SliceOffer) -> tuple[float, Cid]:
+            return worth(offer.slice.rows, offer.slice.labels, offer.slice.bytes, need.have), offer.slice.root
+
+        return max(filter(wanted, self.catalogue.offers(need.trained_on.schema)), key=value, default=None)
+
+    def _shut_out(self, peer: PeerId) -> bool:
+        return bool(self.receiver.admission.refuses(peer) or self.receiver.peers.get(peer).refused)
+
+    def _proved(self, peer: PeerId) -> bool:
+        return self.receiver.peers.trusts(peer) or (self._record(peer).kept > 0 and not self._record(peer).failures)
+
+    def _record(self, peer: PeerId) -> ProviderRecord:
+        return self._records.get(peer) or ProviderRecord()
+
+    async def _fetch(self, offer: SliceOffer, need: _Need) -> None:
+        root, record = offer.slice.root, self._records.setdefault(offer.peer, ProviderRecord())
+        self._records.move_to_end(offer.peer)
+        transfer, began = Transfer(offer.slice.bytes), self.runtime.clock()
+        self._busy.add(root)
+        try:
+            admission = await self._obtain(offer, need, transfer)
+        except UnavailableError as error:
+            self._failed(offer, record, f"could not be fetched: {error}")
+        except UpdateRejectedError as error:
+            if error.reason != OF_CLAIM:
+                self._settle(root)
+            self._failed(offer, record, str(error))
+        except (ConfigError, OSError) as error:
+            self.runtime.outages.failed("keeping rows of others", str(error))
+            await trio.sleep(LOOK_SECONDS)
+        else:
+            self.runtime.outages.works("keeping rows of others")
+            self._settle(root)
+            self._kept(offer, record, admission)
+        finally:
+            self._busy.discard(root)
+            self.fetched_bytes += transfer.bytes
+            if (took := self.runtime.clock() - began) > 0:
+                record.bytes_per_second = max(1, transfer.bytes) / took
+            while len(self._records) > REMEMBERED:
+                self._records.popitem(last=False)
+
+    async def _obtain(self, offer: SliceOffer, need: _Need, transfer: Transfer) -> PoolAdmission:
+        decode_in = self.runtime.in_decoding_thread if self._proved(offer.peer) else self._strangers
+        size, speed = offer.slice.bytes, self._record(offer.peer).bytes_per_second
+        with trio.move_on_after(max(self.pace.first_seconds, self.pace.deadline_seconds(size, speed))) as limit:
+            read, encryption = self.fetcher.reader(offer.peer, transfer), self.fetcher.encryption
+            manifest = await Manifest.read(offer.slice.root, read, SLICE_LIMITS, encryption, decode_in=decode_in)
+            content = Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), encryption)
+        if limit.cancelled_caught:
+            raise UnavailableError("nothing whole came in time", [offer.slice.root])
+        return await decode_in(self._keep, content, offer, need.trained_on)
+
+    def _keep(self, content: Content, offer: SliceOffer, trained_on: TrainedOn) -> PoolAdmission:
+        content.check()
+        rows = open_slice(content, offer.slice)
+        if not self.rules.licences and not rows.about.licence.strip():
+            raise UpdateRejectedError("licence", "it names none")
+        expected = Expected(
+            schema=trained_on.schema,
+            labels=trained_on.known_labels,
+            ranges={name: pair for name, pair in self.rules.ranges.items() if name in trained_on.schema.by_name},
+            licences=self.rules.licences or None,
+        )
+        return self.pool.add(offer.slice.root, fit(rows, expected), offer.peer)
+
+    def _kept(self, offer: SliceOffer, record: ProviderRecord, admission: PoolAdmission) -> None:
+        record.failures = 0
+        record.kept += admission.kept
+        if not admission.kept:
+            self._tell(offer, admission.reason)
+        self.runtime.log.debug("slice.kept", peer=offer.peer[:8], root=offer.slice.root, rows=offer.slice.rows, kept=admission.kept)
+
+    def _failed(self, offer: SliceOffer, record: ProviderRecord, reason: str) -> None:
+        record.failures += 1
+        wait = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
+        record.not_before = self.runtime.clock() + wait
+        self.catalogue.remove(offer)
+        self._tell(offer, reason)
+
+    def _tell(self, offer: SliceOffer, reason: str) -> None:
+        if len(self._verdicts) < MOST_TOLD:
+            verdict = UpdateVerdict(
+                round=0,
+                peer=offer.peer,
+                number=offer.number,
+                root=offer.slice.root,
+                merged=False,
+                weight=0.0,
+                scale=1.0,
+                stage=STAGE,
+                reason=reason[:REASON_CHARACTERS],
+            )
+            self._verdicts.append(verdict)
+
+    def _settle(self, root: Cid) -> None:
+        self._settled[root] = None
+        if len(self._settled) > REMEMBERED:
+            self._settled.popitem(last=False)
+
+    async def _guarded(self, function: Callable[[], T]) -> T | None:
+        """Run it in a thread. None, and an outage, where the pool cannot be used."""
+        try:
+            return await self.runtime.in_thread(function)
+        except (ConfigError, UnavailableError, OSError) as error:
+            self.runtime.outages.failed("keeping rows of others", str(error))
+            return None
