@@ -1,6 +1,6 @@
 """Samples per second of a `SwarmDataset`, half of each batch from the pool, compared with a `TensorDataset` of the same rows.
 
-Run it with `python bench/dataset.py`. Both through a DataLoader, in turn; medians of 7 epochs.
+Run it with `python bench/dataset.py`. Both through a DataLoader, in turn; medians of 5 epochs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from learnae.data.slices import make_slices, pack_slice
 from learnae.records import PeerId
 from learnae.trainer.dataset import make_dataset
 
-ROWS = 20_000  # own ones; as many are of others
+ROWS = 10_000  # own ones; as many are of others
 BATCH = 64
-REPEATS = 7
+REPEATS = 5
 GIVER = PeerId("1" * 64)
 SHAPES: dict[str, tuple[int, ...]] = {"64 numbers": (64,), "28 x 28": (1, 28, 28), "3 x 32 x 32": (3, 32, 32)}
 

@@ -8,6 +8,7 @@ has seen of the pool so far.
 from __future__ import annotations
 
 import bisect
+import resource
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 from learnae.config.tables import DataTable
 from learnae.data.about import count_labels, sketch_of
 from learnae.data.own import OwnSlices, rows_to_share
-from learnae.data.pool_reader import Columns, PoolReader
+from learnae.data.pool_reader import MOST_OPEN, Columns, PoolReader
 from learnae.data.slices import make_slices
 from learnae.data.trained_on import TrainedOn, tell
 from learnae.errors import ConfigError, UnavailableError
@@ -48,7 +49,7 @@ class SwarmDataset(Dataset[Any]):
         seed: int = 0,
     ) -> None:
         self.rows, self.foreign, self.seed = rows, foreign, seed
-        self._reader, self._transform = reader, transform
+        self._reader, self.transform = reader, transform
         self._slices: tuple[tuple[Cid, int], ...] = ()
         self._numbered: dict[Cid, int] = {}  # all slices that were ever seen, with the number after their last row
         self.problem = ""
@@ -106,6 +107,12 @@ class SwarmDataset(Dataset[Any]):
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Any]:
         """The samples of a batch. A row that has left the pool since it was drawn is replaced by an own one that is not in the batch."""
+        parts = zip(*(part.unbind(0) for part in self.batch(keys)), strict=True)
+        samples = [self.rows.form.make(part) for part in parts]
+        return samples if self.transform is None else [self.transform(sample) for sample in samples]
+
+    def batch(self, keys: Sequence[Key]) -> list[torch.Tensor]:
+        """The parts of these rows, each as one tensor, before any transform."""
         self.slices()
         own: list[tuple[int, int]] = []
         found: list[tuple[int, Columns, int]] = []
@@ -122,7 +129,8 @@ class SwarmDataset(Dataset[Any]):
                 found.append((place, columns, row))
         if gone:
             own += self._instead(gone, own)
-        return self._samples(self._gathered(len(keys), own, found))
+        columns = self._gathered(len(keys), own, found)
+        return [torch.from_numpy(columns[name]) for name in self.rows.form.names]
 
     def _named(self, key: Key) -> tuple[Cid | None, int]:
         if not isinstance(key, int):
@@ -163,11 +171,6 @@ class SwarmDataset(Dataset[Any]):
                 gathered[place] = arrays[column.name][row]
         return columns
 
-    def _samples(self, columns: Mapping[str, Any]) -> list[Any]:
-        parts = zip(*(torch.from_numpy(columns[name]).unbind(0) for name in self.rows.form.names), strict=True)
-        samples = [self.rows.form.make(part) for part in parts]
-        return samples if self._transform is None else [self._transform(sample) for sample in samples]
-
 
 def make_dataset(
     local: Any,
@@ -187,7 +190,11 @@ def make_dataset(
     """
     rows, seed = local_rows(local, label=label, words=words), seed_of(peer)
     dataset = SwarmDataset(
-        rows, PoolReader(home, rows.schema) if data.accept_bytes else None, transform=transform, foreign=foreign, seed=seed
+        rows,
+        PoolReader(home, rows.schema, most_open=_most_open()) if data.accept_bytes else None,
+        transform=transform,
+        foreign=foreign,
+        seed=seed,
     )
     if data.share == "slices":
         share(rows, home, data, seed=seed)
@@ -196,6 +203,12 @@ def make_dataset(
     if data.accept_bytes:
         tell(home, _trained_on(rows, labels, seed))
     return dataset
+
+
+def _most_open() -> int:
+    """Half of the descriptors that a process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4 * MOST_OPEN if soft == resource.RLIM_INFINITY else min(max(soft // 2, 1), 4 * MOST_OPEN)
 
 
 def share(rows: LocalRows, home: Path, data: DataTable, *, seed: int) -> tuple[Cid, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from learnae.content import validators
 from learnae.content.cids import parse_cid
@@ -148,7 +148,10 @@ class SwarmLoader(DataLoader[Any]):
     def __init__(self, dataset: SwarmDataset, batches: RowBatches, **more: Any) -> None:
         self._batches = _Noted(batches)
         self._done = batches.position
-        super().__init__(dataset, batch_sampler=self._batches, **more)
+        if dataset.transform is None and more.get("collate_fn") is None:
+            super().__init__(_WholeBatches(dataset), batch_sampler=self._batches, **{**more, "collate_fn": _as_it_is})
+        else:
+            super().__init__(dataset, batch_sampler=self._batches, **more)
 
     def __len__(self) -> int:
         return len(self._batches.batches)
@@ -166,6 +169,22 @@ class SwarmLoader(DataLoader[Any]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The next pass goes on from there. Raises ConfigError for the state of other rows, or of something else."""
         self._done = _load(state, self._batches.batches.dataset.rows.count)
+
+
+class _WholeBatches(Dataset[Any]):
+    """Batches that need not be put together of samples: that would copy each row once more."""
+
+    def __init__(self, dataset: SwarmDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, keys: list[Key]) -> Any:
+        """As torch's own collation makes them."""
+        form, parts = self._dataset.rows.form, self._dataset.batch(keys)
+        return parts if form.kind == "tuple" else form.make(parts)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class _Noted(Sampler[list[Key]]):
