@@ -158,7 +158,7 @@ class Libp2pStorage(Storage):
             proof=proof,
             store=self.store,
             budget=download,
-            relayed=relayed(saved_seconds=60.0),
+            relayed=relayed(),
             in_thread=context.in_thread,
             rng=rng,
             log=context.log,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
 import attrs
 import trio
@@ -46,11 +47,12 @@ class _Question:
 class HolderStream:
     """One holder, as long as its stream lives. What comes goes to `took` and `lacking`; that it has ended, to `ended`.
 
-    `took` takes the buffer over; the reading task waits for it, so it must be quick.
+    `came` is told of all bytes while they come. `took` takes the buffer over; the reading task waits for it, so it must be quick.
     """
 
     stream: Stream
     proof: SwarmProof
+    came: Callable[[HolderStream, int], None]
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
     lacking: Callable[[HolderStream, Sequence[bytes]], None]
     ended: Callable[[HolderStream, str], None]
@@ -70,7 +72,7 @@ class HolderStream:
     _excused: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self._reader = FrameReader(self.stream)
+        self._reader = FrameReader(self.stream, partial(self.came, self))
 
     @property
     def peer(self) -> str:

@@ -18,12 +18,11 @@ _MOST_REMEMBERED = 1000
 
 @attrs.define
 class ByteBudget:
-    """At most so many bytes a second, with up to one second saved, or more, and so many in any hour. None is no bound."""
+    """At most so many bytes a second, with up to one second saved, and so many in any hour. None is no bound."""
 
     per_second: int | None
     per_hour: int | None
     clock: Callable[[], float]
-    saved_seconds: float = 1.0
     _saved: float = attrs.field(init=False)
     _at: float = attrs.field(init=False)
     _parts: deque[tuple[float, int]] = attrs.field(factory=deque, init=False)  # when each part of an hour began, and what was spent in it
@@ -59,7 +58,7 @@ class ByteBudget:
                 self._parts.append((now, count))
 
     def _refill(self, now: float, per_second: int) -> None:
-        self._saved = min(per_second * self.saved_seconds, self._saved + (now - self._at) * per_second)
+        self._saved = min(per_second, self._saved + (now - self._at) * per_second)
         self._at = now
 
     def _wait_for_second(self, now: float) -> float:
@@ -156,7 +155,6 @@ class RelayedBudgets:
     transport: Transport
     bytes_per_minute: int
     clock: Callable[[], float]
-    saved_seconds: float = 1.0  # more where bytes are counted when they have come: what paces them elsewhere is not to count twice
     _budgets: OrderedDict[str, ByteBudget] = attrs.field(factory=OrderedDict)
 
     def of(self, peer: str) -> ByteBudget | None:
@@ -168,7 +166,7 @@ class RelayedBudgets:
         per_second = max(LEAST_PIECE // 2, min(self.bytes_per_minute, carried) // 60)
         budget = self._budgets.pop(peer, None)
         if budget is None or budget.per_second != per_second:
-            budget = ByteBudget(per_second, None, self.clock, self.saved_seconds)
+            budget = ByteBudget(per_second, None, self.clock)
         self._budgets[peer] = budget
         if len(self._budgets) > _MOST_REMEMBERED:
             self._budgets.popitem(last=False)

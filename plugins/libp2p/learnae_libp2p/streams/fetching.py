@@ -53,6 +53,7 @@ class BlockFetcher:
             transport=self.transport,
             proof=self.proof,
             log=self.log,
+            came=self._came,
             took=self._took,
             lacking=self._lacking,
             lost=self._lost,
@@ -95,11 +96,14 @@ class BlockFetcher:
                 found.setdefault(read[0], []).append(read[1])
         return found
 
+    def _came(self, holder: HolderStream, count: int) -> None:
+        """Paid piece by piece: what a holder's own budget has spread over time is not waited for once more, and what breaks off counts."""
+        self.budget.spend(count)
+        if (relayed := self.relayed.of(holder.peer)) is not None:
+            relayed.spend(count)
+
     async def _took(self, holder: HolderStream, cid: bytes, data: bytearray) -> None:
         """A block has come, which nobody has looked at."""
-        self.budget.spend(len(data))
-        if (relayed := self.relayed.of(holder.peer)) is not None:
-            relayed.spend(len(data))
         await self._checking.acquire()
         assert self.holders.nursery is not None
         self.holders.nursery.start_soon(self._check, holder, cid, data)

@@ -7,7 +7,7 @@ Who does not know a kind skips it, within the bound: later versions may say more
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 from learnae.lowlevel import BLOCK_BYTES
@@ -62,11 +62,15 @@ class FrameError(Exception):
 
 
 class FrameReader:
-    """Reads what comes on a stream, in large pieces. `received` counts all bytes, also of a frame that is not whole yet."""
+    """Reads what comes on a stream, in large pieces. `received` counts all bytes, also of a frame that is not whole yet.
 
-    def __init__(self, stream: Stream) -> None:
+    `came` is told of each piece how long it is.
+    """
+
+    def __init__(self, stream: Stream, came: Callable[[int], None] = lambda count: None) -> None:
         self.received = 0
         self._stream = stream
+        self._came = came
         self._piece = memoryview(b"")
 
     async def header(self) -> tuple[int, int] | None:
@@ -118,6 +122,7 @@ class FrameReader:
     async def _more(self) -> bool:
         data = await self._stream.receive_some(FAST_READ)
         self.received += len(data)
+        self._came(len(data))
         self._piece = memoryview(data)
         return bool(data)
 

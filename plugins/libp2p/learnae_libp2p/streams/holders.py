@@ -32,6 +32,7 @@ class Holders:
     transport: Transport
     proof: SwarmProof
     log: FilteringBoundLogger
+    came: Callable[[HolderStream, int], None]
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
     lacking: Callable[[HolderStream, Sequence[bytes]], None]
     lost: Callable[[HolderStream, str], None]
@@ -78,6 +79,7 @@ class Holders:
                 holder = HolderStream(
                     stream=stream,
                     proof=self.proof,
+                    came=self.came,
                     took=self.took,
                     lacking=self.lacking,
                     ended=self._ended,

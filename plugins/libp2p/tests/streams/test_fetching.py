@@ -10,7 +10,9 @@ import trio
 from learnae import Block, Cid
 from learnae.lowlevel import MEGABYTE, cid_bytes
 from learnae_libp2p.streams.fetch_job import FEW_BLOCKS
-from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm
+from learnae_libp2p.streams.frames import FrameReader, block_header
+from learnae_libp2p.streams.transport import Stream
+from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm, odd_holder
 
 
 def same(found: dict[Cid, bytes], wanted: list[Block]) -> bool:
@@ -282,3 +284,35 @@ def test_memory_for_one_large_fetch_is_bounded(tmp_path: Path) -> None:
 
     assert in_swarm(tmp_path, main, bytes_per_second=1e7) < 4 * MEGABYTE
     assert len({cid_bytes(block.cid) for block in blocks(60, 10)}) == 60
+
+
+def test_a_byte_that_a_holder_has_waited_for_is_not_waited_for_again(tmp_path: Path) -> None:
+    """Both ends allow as much: together they take as long as one of them does."""
+    wanted = blocks(10, 500_000)
+
+    async def main(swarm: StreamSwarm) -> float:
+        holder = await swarm.add("peer1", upload=(100_000, None))
+        fetcher = await swarm.add("peer2", download=(100_000, None))
+        await holder.put(wanted)
+        begin = trio.current_time()
+        assert len(await fetcher.fetch(wanted, "peer1")) == 10
+        return trio.current_time() - begin
+
+    assert 45.0 < in_swarm(tmp_path, main) < 60.0
+
+
+def test_bytes_of_a_block_that_breaks_off_count_as_well(tmp_path: Path) -> None:
+    [block] = blocks(1, 500_000)
+
+    async def main(swarm: StreamSwarm) -> float:
+        fetcher = await swarm.add("peer2", download=(100_000, None))
+
+        async def break_off(stream: Stream, reader: FrameReader) -> None:
+            await reader.header()
+            await stream.send_all(block_header(cid_bytes(block.cid), len(block.data)) + block.data[:400_000])
+
+        odd_holder(swarm, "peer1", break_off)
+        assert await fetcher.lacking([block], "peer1")
+        return fetcher.fetcher.budget.wait()
+
+    assert in_swarm(tmp_path, main) > 1.0

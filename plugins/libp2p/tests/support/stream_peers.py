@@ -109,7 +109,7 @@ class StreamSwarm:
             proof=member,
             store=store,
             budget=ByteBudget(*download, trio.current_time),
-            relayed=RelayedBudgets(transport=transport, bytes_per_minute=relayed, clock=trio.current_time, saved_seconds=60.0),
+            relayed=RelayedBudgets(transport=transport, bytes_per_minute=relayed, clock=trio.current_time),
             in_thread=inline,
             rng=Random(name),
             log=log,
