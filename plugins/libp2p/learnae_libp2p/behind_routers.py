@@ -79,7 +79,7 @@ async def answers(running: RunningHost, peer: str, address: Address) -> bool:
     """Whether exactly this peer shakes hands there, dialled from any free port."""
     raw = None
     try:
-        raw = await ClosingTCP().dial(Multiaddr(address.place))
+        raw = await ClosingTCP(running.tcp.interface).dial(Multiaddr(address.place))
         await running.network.upgrader.upgrade_security(raw, True, ID.from_string(peer))
     except Exception:  # of many kinds, as in `adopt`
         return False

@@ -14,13 +14,12 @@ import trio
 
 from learnae import ConfigError, Context, Problem, UnavailableError
 from learnae_libp2p.addresses import Address, parse_address
-from learnae_libp2p.host import INSTALL, Libp2pHost
+from learnae_libp2p.host import EVERYWHERE, INSTALL, Libp2pHost
 from learnae_libp2p.options import HostOptions
 
 PEER_SECONDS = 6.0
 PROBED_AT_ONCE = 8
 MOST_OBSERVERS = 3  # who are asked where they see this machine
-EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 MOST_SHOWN = 4  # addresses in one line
 MOST_LINES = 16  # about peers
 
@@ -48,9 +47,10 @@ class HostCheck:
         if host.running is None:  # else the ports are its own
             lines += await context.in_thread(_listening, host.options, listen, probing, problems)
         answering: list[Address] = []
-        lines += await _peers(host.options.peers, peers, probing.Probe(), problems, answering)
+        lines += await _peers(host.options.peers, peers, probing.Probe(host.options.interface), problems, answering)
         if host.running is None and answering and not problems:
-            lines += await _outside(answering, host.options.listen, listen, context)
+            here = probing.narrowed([parse_address((*host.options.listen, EVERYWHERE)[0])], host.options.interface)[0]
+            lines += await _outside(answering, here, listen, context)
         if not host.options.peers and not host.options.mdns:
             message = "nobody is named, and nobody is looked for: others must name this peer, or it stays alone"
             lines.append(Problem(peers, message, f"name one of them, or leave {host.tables.get('mdns', table)}.mdns out"))
@@ -63,7 +63,7 @@ def _listening(options: HostOptions, key: str, probing: Any, problems: list[Prob
     """Where it would listen. In a thread, as names of interfaces are looked up."""
     lines: list[str] = []
     try:
-        addresses = probing.narrowed([parse_address(text) for text in options.listen or (probing.EVERYWHERE,)], options.interface)
+        addresses = probing.narrowed([parse_address(text) for text in options.listen or (EVERYWHERE,)], options.interface)
     except UnavailableError as error:
         problems.append(Problem(f"{key.partition('.')[0]}.interface", str(error), f"there are: {', '.join(probing.interfaces())}"))
         return lines
@@ -93,12 +93,12 @@ def _remedy(address: Address, error: UnavailableError) -> str:
     return "write another address"
 
 
-async def _outside(answering: Sequence[Address], listen: Sequence[str], key: str, context: Context) -> list[str | Problem]:
+async def _outside(answering: Sequence[Address], here: Address, key: str, context: Context) -> list[str | Problem]:
     """What those who answer see of this machine from outside. They dial it while this looks."""
     looking = await context.in_thread(importlib.import_module, "learnae_libp2p.looking")
     look = looking.OutsideLook(context.secret("libp2p"), context.channel)
     try:
-        seen = await look.seen_by(answering[:MOST_OBSERVERS], parse_address((*listen, EVERYWHERE)[0]))
+        seen = await look.seen_by(answering[:MOST_OBSERVERS], here)
     except OSError as error:
         return [f"whether others can dial this peer was not looked at: {error}"[:300]]
     if not seen.every:

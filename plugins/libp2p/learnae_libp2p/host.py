@@ -19,6 +19,7 @@ from learnae_libp2p.options import HostOptions, agreed
 if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
 
+EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 READY_SECONDS = 25.0  # the core gives 30. The first import takes a second, and longer on a busy machine: it is there at the next try
 INSTALL = "apt-get install build-essential python3-dev libgmp-dev, then install learnae-libp2p as its README says"
 
@@ -37,6 +38,7 @@ class Libp2pHost:
         self.tables: dict[str, str] = {}  # by key: the table of the file that says it
         self.context: Context | None = None
         self.running: RunningHost | None = None
+        self._open: RunningHost | None = None  # as `running`, also before others may connect
         self.times_built = 0
         self.cause = ""
         self._changed = trio.Event()
@@ -84,20 +86,20 @@ class Libp2pHost:
     async def with_part(self, part: Part) -> AsyncIterator[None]:
         """While this is open, the part runs in each host that is built, and in the one that runs."""
         self._parts.append(part)
-        if self.running is not None:
-            await self.running.begin(part)
         try:
+            if self._open is not None:
+                await self._open.begin(part)
             yield
         finally:
             self._parts.remove(part)
-            if self.running is not None:
-                self.running.end(part)
+            if self._open is not None:
+                self._open.end(part)
 
     def handle(self, protocol: str, handler: Callable[[Any], Awaitable[None]]) -> None:
         """Serve streams of this protocol in each host from now on."""
         self._handlers[protocol] = handler
-        if self.running is not None:
-            self.running.handle(protocol, handler)
+        if self._open is not None:
+            self._open.handle(protocol, handler)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call this whenever a connection, or the host, has come or gone."""
@@ -133,25 +135,27 @@ class Libp2pHost:
         for protocol, handler in self._handlers.items():
             running.handle(protocol, handler)
         async with running.opened():
-            for part in list(self._parts):
-                await running.begin(part)
-            await running.listen(self._listen())
-            self._bound = running.bound()
-            self.running, self._name, self.cause = running, running.name, ""
-            self.times_built += 1
-            self.tell()
+            self._open, parts = running, list(self._parts)  # whoever brings a part from now on begins it himself
             try:
+                for part in parts:
+                    if part in self._parts:
+                        await running.begin(part)
+                await running.listen(self._listen())
+                self._bound = running.bound()
+                self.running, self._name, self.cause = running, running.name, ""
+                self.times_built += 1
+                self.tell()
                 await running.fallen()
                 self.cause = "a part of it has ended"
             finally:
-                self.running = None
+                self.running = self._open = None
 
     def _listen(self) -> Sequence[str]:
         """Again at the ports that it had, but at an interface that was named wherever that is now."""
         if self.options.interface is None or not self._bound:
             return self._bound or self.options.listen
         ports = {address.kind: address.port for address in map(parse_address, reversed(self._bound))}
-        wanted = [parse_address(text) for text in self.options.listen or ("/ip4/0.0.0.0/tcp/0",)]
+        wanted = [parse_address(text) for text in self.options.listen or (EVERYWHERE,)]
         return [str(attrs.evolve(one, port=one.port or ports.get(one.kind, 0))) for one in wanted]
 
 

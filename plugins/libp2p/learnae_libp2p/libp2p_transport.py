@@ -138,6 +138,9 @@ class Libp2pTransport:
             return ()
         return running.connections()
 
+    def connection(self, peer: str) -> Connection | None:
+        return self.host.running.connection(peer) if self.host.running is not None else None
+
     def local_addresses(self) -> Sequence[str]:
         return self.host.running.local_addresses() if self.host.running is not None else ()
 

@@ -111,10 +111,11 @@ class OutsideLook:
 
     async def _asked(self, peer: Address, here: Address) -> OutsideView:
         there = (await resolved(peer))[0]
+        own = here.host if here.ip is not None and not here.ip.is_unspecified else None
         try:
             raw = await dial_from(here, there)
         except OSError:
-            raw = CountedSocket(await trio.open_tcp_stream(there.host, there.port))
+            raw = CountedSocket(await trio.open_tcp_stream(there.host, there.port, local_address=own))
         try:
             name = ID.from_string(peer.peer or "")
             secured = await self._upgrader.upgrade_security(raw_connection(raw, initiator=True), True, name)

@@ -17,10 +17,9 @@ from multiaddr import Multiaddr
 
 from learnae import UnavailableError
 from learnae_libp2p.addresses import Address
-from learnae_libp2p.running import EVERYWHERE
 from learnae_libp2p.sockets import ClosingTCP, claim, interfaces, narrowed, reachable, resolved
 
-__all__ = ["EVERYWHERE", "VERSION", "Probe", "claim", "interfaces", "narrowed", "reachable"]
+__all__ = ["VERSION", "Probe", "claim", "interfaces", "narrowed", "reachable"]
 
 VERSION = version("libp2p")
 CLOSE_SECONDS = 1.0
@@ -29,7 +28,8 @@ CLOSE_SECONDS = 1.0
 class Probe:
     """It leaves nothing behind but connections that were closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, interface: str | None = None) -> None:
+        self._interface = interface
         noise = NoiseTransport(new_identity(), noise_privkey=create_new_key_pair().private_key)
         self._upgrader = TransportUpgrader({NOISE: noise}, {YAMUX: Yamux})
 
@@ -44,7 +44,7 @@ class Probe:
         raise UnavailableError(_told(failure)) from failure
 
     async def _shake_hands(self, address: Address) -> str:
-        raw = await ClosingTCP().dial(Multiaddr(address.place))
+        raw = await ClosingTCP(self._interface).dial(Multiaddr(address.place))
         try:
             connection = await self._upgrader.security_multistream.secure_outbound(raw, None)
             return str(connection.get_remote_peer())

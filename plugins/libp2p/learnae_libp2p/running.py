@@ -26,6 +26,7 @@ from learnae.lowlevel import libraries_logged
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
+from learnae_libp2p.host import EVERYWHERE
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.negotiation import bound_negotiations
 from learnae_libp2p.noise_sessions import QuickNoise
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from learnae_libp2p.host import Part
 
 LIBRARIES = ("libp2p", "multiaddr", "zeroconf")  # which log what strangers send, and print it where nobody listens
-EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 CLOSE_SECONDS = 3.0
 INTERFACE_SECONDS = 2.0  # between two looks at the addresses of one that is named
 RELAYED_SECONDS = 1.0  # that a relayed connection outlives the first direct one
@@ -160,8 +160,12 @@ class RunningHost:
 
     def connections(self) -> list[Connection]:
         """Those that are open, one for each peer: a direct one where there is one."""
-        found = {str(peer): self._open_to(str(peer)) for peer in list(self.network.connections)}
-        return [connection_of(peer, min(several, key=is_carried)) for peer, several in found.items() if several]
+        found = [_best(str(peer), several) for peer, several in list(self.network.connections.items())]
+        return [one for one in found if one is not None]
+
+    def connection(self, peer: str) -> Connection | None:
+        """The one to this peer, as in `connections`."""
+        return _best(peer, self._open_to(peer))
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run this for as long as the host lives. It raises nothing."""
@@ -194,7 +198,8 @@ class RunningHost:
                     await one.close()
 
     def _open_to(self, peer: str) -> list[Any]:
-        return [one for found, several in self.network.connections.items() if str(found) == peer for one in several if not one.is_closed]
+        found: list[Any] = next((several for name, several in self.network.connections.items() if str(name) == peer), [])
+        return [one for one in found if not one.is_closed]
 
     async def disconnect(self, peer: str) -> None:
         """Close all connections to this peer."""
@@ -259,6 +264,12 @@ class RunningHost:
             for listener in listeners:
                 await listener.close()
             await self.network.close()
+
+
+def _best(peer: str, several: Sequence[Any]) -> Connection | None:
+    """Of those that are open, one that nobody carries if there is one."""
+    usable = [one for one in several if not one.is_closed]
+    return connection_of(peer, min(usable, key=is_carried)) if usable else None
 
 
 class Opening:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -17,6 +19,9 @@ from learnae_libp2p.keys import peer_id
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
 from tests.support.libp2p_peers import LOOPBACK, NEEDS_LIBP2P, OpenPeer, Peer, in_trio
+
+if TYPE_CHECKING:
+    from learnae_libp2p.running import RunningHost
 
 pytest.importorskip("libp2p", reason=NEEDS_LIBP2P)
 
@@ -215,6 +220,35 @@ def test_one_peer_has_only_so_many_streams_open(open_peer: OpenPeer) -> None:
             with pytest.raises(UnreachableError):
                 await a.transport.open_stream(b.transport.peer, "/waits/1")
             await streams[0].reset()
+
+    in_trio(test)
+
+
+def test_a_part_that_is_brought_while_the_host_is_opened_runs_in_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        context = make_context(tmp_path, peer="a")
+        host, opening, go_on = context.share(Libp2pHost), trio.Event(), trio.Event()
+        host.configure(HostOptions(listen=LOOPBACK), context, "storage")
+        runs_in: list[RunningHost] = []
+
+        async def slow(running: RunningHost, *, task_status: trio.TaskStatus[None]) -> None:
+            opening.set()
+            await go_on.wait()
+            task_status.started()
+            await trio.sleep_forever()
+
+        async def late(running: RunningHost, *, task_status: trio.TaskStatus[None]) -> None:
+            runs_in.append(running)
+            task_status.started()
+            await trio.sleep_forever()
+
+        async with host.with_part(slow), trio.open_nursery() as nursery:
+            nursery.start_soon(host.serve)
+            await opening.wait()
+            async with host.with_part(late):
+                go_on.set()
+                assert runs_in == [await host.ready()]
+            nursery.cancel_scope.cancel()
 
     in_trio(test)
 

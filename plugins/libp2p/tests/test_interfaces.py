@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 pytest.importorskip("libp2p", reason="needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev")
 
@@ -17,7 +18,8 @@ from learnae_libp2p import sockets
 from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.announcer import GossipsubAnnouncer
 from learnae_libp2p.options import GossipsubOptions, HostOptions
-from tests.support.libp2p_peers import OpenPeer, Peer, in_trio
+from learnae_libp2p.probing import Probe
+from tests.support.libp2p_peers import OpenPeer, Peer, in_trio, stranger
 
 Plug = Callable[..., None]
 
@@ -63,6 +65,31 @@ def test_all_goes_over_the_interface_that_is_named(open_peer: OpenPeer, plug: Pl
             assert (connection.own_host, connection.interface) == ("127.0.0.8", "wg0")
             await b.until(lambda: bool(b.transport.connections()))
             assert "/127.0.0.8/" in b.transport.connections()[0].address
+
+    in_trio(test)
+
+
+@pytest.mark.parametrize("by", ["host", "check"])
+def test_who_looks_whether_another_answers_does_so_over_the_interface_that_is_named(open_peer: OpenPeer, plug: Plug, by: str) -> None:
+    plug(wlan0="127.0.0.7", wg0="127.0.0.8")
+    came_from: list[str] = []
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        came_from.append(stream.socket.getpeername()[0])
+
+    async def test() -> None:
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, hang_up, [listener])
+            address = f"/ip4/127.0.0.1/tcp/{listener.socket.getsockname()[1]}"
+            if by == "host":
+                async with open_peer("a", HostOptions(interface="wg0")) as a:
+                    assert not await a.transport.answers(stranger(), address)
+            else:
+                with pytest.raises(UnavailableError):
+                    await Probe("wg0").who_answers(parse_address(address))
+            nursery.cancel_scope.cancel()
+        assert came_from == ["127.0.0.8"]
 
     in_trio(test)
 

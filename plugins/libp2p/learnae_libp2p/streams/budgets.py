@@ -159,8 +159,8 @@ class RelayedBudgets:
 
     def of(self, peer: str) -> ByteBudget | None:
         """None where the connection is direct, or there is none."""
-        connection = next((one for one in self.transport.connections() if one.peer == peer and not one.direct), None)
-        if connection is None:
+        connection = self.transport.connection(peer)
+        if connection is None or connection.direct:
             return None
         carried = self.bytes_per_minute if connection.bytes_per_minute is None else connection.bytes_per_minute * 3 // 4
         per_second = max(LEAST_PIECE // 2, min(self.bytes_per_minute, carried) // 60)

@@ -6,7 +6,7 @@ import re
 
 import attrs
 
-from learnae_libp2p.streams.transport import Connection, Place, Scope, Transport
+from learnae_libp2p.streams.transport import Place, Scope, Transport
 
 _NAME = r"[0-9A-Za-z._-]{1,64}"
 _FORM = re.compile(rf"/p2p/(?P<relay>{_NAME})/p2p-circuit/p2p/(?P<peer>{_NAME})")
@@ -36,12 +36,7 @@ def place_at(transport: Transport, text: str) -> Place | None:
     return Place(address=text, host=f"p2p/{circuit.relay}", scope=Scope.PUBLIC, peer=circuit.peer)
 
 
-def connection_to(transport: Transport, peer: str) -> Connection | None:
-    """The one that is open, if any."""
-    return next((connection for connection in transport.connections() if connection.peer == peer), None)
-
-
 def is_direct(transport: Transport, peer: str) -> bool:
     """Whether there is a connection to this peer that nobody relays."""
-    connection = connection_to(transport, peer)
+    connection = transport.connection(peer)
     return connection is not None and connection.direct

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.address_book import AddressBook
-from learnae_libp2p.streams.circuit_addresses import CircuitAddress, connection_to, is_direct, read_circuit
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress, is_direct, read_circuit
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker
 from learnae_libp2p.streams.relay import LEAST_BYTES_PER_MINUTE, RELAY_PROTOCOL, Refusal
@@ -142,7 +142,7 @@ class Circuits:
 
     async def dial(self, circuit: CircuitAddress) -> None:
         """Returns when its peer is connected. Raises UnreachableError."""
-        if connection_to(self.transport, circuit.peer) is not None:
+        if self.transport.connection(circuit.peer) is not None:
             return
         await self._reach(circuit.relay)
         stream, reader, said = await self._asked(circuit.relay, ShortMessage(FrameKind.CONNECT, 0, (circuit.peer,)), FrameKind.CONNECTED)

@@ -129,7 +129,7 @@ class PeerExchange:
 
     def _take(self, listed: Sequence[ListedPeer], teller: str) -> None:
         """What a peer has said of itself is told to others later, if it is where its connection comes from."""
-        if (connection := self._connection(teller)) is None:
+        if (connection := self.transport.connection(teller)) is None:
             return
         here = self._place(connection.address)
         for one in listed:
@@ -141,7 +141,7 @@ class PeerExchange:
 
     def _list_for(self, peer: str, most: int) -> list[ListedPeer]:
         """Oneself, and a few others that this peer may reach, at random; those who are connected come first."""
-        connection = self._connection(peer)
+        connection = self.transport.connection(peer)
         there = self._place(connection.address) if connection is not None else None
         if connection is None or there is None:
             return [ListedPeer(self.transport.peer, ())]
@@ -179,9 +179,6 @@ class PeerExchange:
 
     def _places(self, known: Mapping[str, Sequence[str]]) -> dict[str, list[Place]]:
         return {peer: [place for text in texts if (place := self._place(text)) is not None] for peer, texts in known.items()}
-
-    def _connection(self, peer: str) -> Connection | None:
-        return next((connection for connection in self.transport.connections() if connection.peer == peer), None)
 
 
 async def _receive(reader: FrameReader) -> list[ListedPeer]:

@@ -210,7 +210,7 @@ class FetchJob:
         try:
             await trio.sleep(after)
             with trio.fail_after(DIAL_SECONDS):
-                if not any(connection.peer == peer for connection in self.fetcher.transport.connections()):
+                if self.fetcher.transport.connection(peer) is None:
                     async with self.fetcher.dialling:
                         await self.fetcher.dial(peer, self.hinted.get(peer, ()))
                 self._add(await self.fetcher.holders.open(peer)).lacks.update(lacks)

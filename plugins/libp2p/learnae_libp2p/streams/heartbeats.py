@@ -41,7 +41,7 @@ class Heartbeats:
     async def watch(self, peer: str) -> None:
         """Disconnect the peer where it does not answer. Returns when its connection is gone."""
         try:
-            while any(connection.peer == peer for connection in self.transport.connections()):
+            while self.transport.connection(peer) is not None:
                 try:
                     await self._beat(peer)
                 except FrozenError:

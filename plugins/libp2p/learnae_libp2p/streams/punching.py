@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
@@ -55,7 +54,7 @@ class HolePuncher:
 
     async def answer(self, stream: Stream) -> None:
         """Serve one try. Raises nothing that who tries could bring about."""
-        connection = connection_to(self.transport, stream.peer)
+        connection = self.transport.connection(stream.peer)
         if connection is None or connection.direct or self._answering >= MOST_AT_ONCE or not self._may_try(stream.peer):
             return
         self._answering += 1
@@ -86,7 +85,7 @@ class HolePuncher:
         pauses = iter(PAUSES)
         while True:
             await trio.sleep(next(pauses, AGAIN_SECONDS))
-            connection = connection_to(self.transport, peer)
+            connection = self.transport.connection(peer)
             if connection is not None and not connection.direct:
                 await self._try(peer, connection)
 
@@ -133,7 +132,7 @@ class HolePuncher:
 
     def _scope(self, connection: Connection) -> Scope:
         """From how far the relay of this connection is reached: the other end may be no nearer."""
-        relay = connection_to(self.transport, connection.relay) if connection.relay else None
+        relay = self.transport.connection(connection.relay) if connection.relay else None
         place = self._place(relay.address) if relay is not None else None
         return place.scope if place is not None else Scope.PUBLIC
 

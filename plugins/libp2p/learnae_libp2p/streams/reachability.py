@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
@@ -68,7 +67,7 @@ class Reachability:
 
     async def answer(self, stream: Stream) -> None:
         """Serve one question. Raises nothing that its asker could bring about."""
-        connection = connection_to(self.transport, stream.peer)
+        connection = self.transport.connection(stream.peer)
         if connection is None or not connection.direct or self._answering >= MOST_ANSWERED or not self._may_ask(stream.peer):
             return
         self._answering += 1
@@ -129,7 +128,7 @@ class Reachability:
         pause = FIRST_SECONDS
         while True:
             await trio.sleep(pause)
-            connection = connection_to(self.transport, peer)
+            connection = self.transport.connection(peer)
             if connection is not None and connection.direct:
                 pause = AGAIN_SECONDS if await self._ask(peer, connection) else FAILED_SECONDS
 

@@ -147,8 +147,8 @@ class Redialler:
             if peer not in connected and attempts.connected_at is not None:
                 lived, attempts.connected_at = now - attempts.connected_at, None
                 attempts.due, attempts.why = now + self._spread(attempts.backoff.after(lived)), "its connection was lost"
-                if peer not in self.book and peer not in self.named:
-                    del self._attempts[peer]
+            if peer not in connected and peer not in self._dialling and peer not in self.book and peer not in self.named:
+                del self._attempts[peer]
 
     def _candidates(self, connected: set[str]) -> list[str]:
         """Who is named, then who was reached last; who is due soonest comes first among those whom only others speak of."""

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.budgets import ByteBudget
-from learnae_libp2p.streams.circuit_addresses import connection_to, is_direct
+from learnae_libp2p.streams.circuit_addresses import is_direct
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_holder
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
@@ -142,7 +142,7 @@ class CircuitRelay:
         return (there.address,) if there is not None and here is not None and there.scope >= here.scope else ()
 
     def _place(self, peer: str) -> Place | None:
-        connection = connection_to(self.transport, peer)
+        connection = self.transport.connection(peer)
         return self.transport.place(connection.address) if connection is not None else None
 
     async def _carry(self, one: tuple[Stream, bytes], other: tuple[Stream, bytes]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import trio
 
-from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.transport import Transport
 
 LOOK_SECONDS, LATE_SECONDS = 1.0, 0.5  # who sleeps so much longer than he wanted is late himself
@@ -15,7 +14,7 @@ MOST_TIMES = 3  # as long as without all that: who sends other things in place o
 
 def arrived_from(transport: Transport, peer: str) -> int:
     """Bytes that have come over the connection to this peer, whatever they were."""
-    connection = connection_to(transport, peer)
+    connection = transport.connection(peer)
     return connection.bytes_in if connection is not None else 0
 
 

@@ -166,6 +166,10 @@ class Transport(Protocol):
         """Those that are open, at most one for each peer."""
         ...
 
+    def connection(self, peer: str) -> Connection | None:
+        """The one to this peer, if it is open. Asked for each piece of a transfer: it must cost little, however many others there are."""
+        ...
+
     def local_addresses(self) -> Sequence[str]:
         """Where others can dial this host, the best first."""
         ...

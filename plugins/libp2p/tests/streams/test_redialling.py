@@ -257,6 +257,21 @@ def test_whoever_only_strangers_speak_of_and_never_answers_is_forgotten(tmp_path
     in_world(tmp_path, main)
 
 
+def test_whoever_the_book_has_no_room_for_is_not_kept_in_mind_either(tmp_path: Path) -> None:
+    async def main(world: World) -> None:
+        a = world.peer("a")
+        a.book.heard("nobody", ["nobody"], "hint")
+        world.start(a)
+        await trio.sleep(1.0)
+        assert [one.peer for one in a.redialler.unconnected()] == ["nobody"]
+        a.book.forget("nobody")
+        a.redialler.look_again()
+        await trio.sleep(LIMIT_SECONDS)
+        assert not a.redialler.unconnected()
+
+    in_world(tmp_path, main)
+
+
 @pytest.mark.parametrize("dead", [0, 1, 5, 12])
 def test_of_many_addresses_the_fastest_that_answers_is_used(tmp_path: Path, dead: int) -> None:
     async def main(world: World) -> float:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from learnae_libp2p.streams.circuit_addresses import connection_to
 from learnae_libp2p.streams.frames import FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.outside_views import Outlook
@@ -107,7 +106,7 @@ def test_at_a_meeting_nobody_dials_what_the_relay_does_not_say_too(tmp_path: Pat
         left = swarm.start("left", "third", router="10.0.0.1", symmetric=True)
         right = swarm.start("right", "third", router="10.0.0.2", symmetric=True)
         await trio.sleep(200.0)
-        connection = connection_to(left.transport, "right")
+        connection = left.transport.connection("right")
         assert connection is not None and not connection.direct
         swarm.network.dialled.clear()
         liar, victim = (left, right) if not connection.inbound else (right, left)

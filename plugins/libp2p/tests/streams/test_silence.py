@@ -61,6 +61,7 @@ def asked(arrived: Callable[[], int]) -> HolderStream:
     holder = HolderStream(
         stream=Asked(),  # type: ignore[arg-type]
         proof=membership("a"),
+        came=lambda holder, count: None,
         took=never,
         lacking=lambda holder, cids: None,
         ended=lambda holder, why: None,

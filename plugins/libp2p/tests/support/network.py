@@ -356,6 +356,9 @@ class FakeTransport:
     def connections(self) -> Sequence[Connection]:
         return [self._connection(link) for link in self.links.values()]
 
+    def connection(self, peer: str) -> Connection | None:
+        return self._connection(self.links[peer]) if peer in self.links else None
+
     def _connection(self, link: Link) -> Connection:
         own, other, circuit = self.place(self.seen_at or self.peer), self.network.transports.get(link.peer), link.circuit
         seen_at = other.seen_from(self.peer) if other is not None else ""
