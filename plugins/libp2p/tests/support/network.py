@@ -24,8 +24,7 @@ from learnae_libp2p.streams.transport import (
 )
 
 WINDOW_BYTES = 1 << 18
-OPEN_SECONDS = 10.0  # as our transport does it
-STALL_SECONDS = 5.0  # as yamux does it: a writer whose reader does not read is reset
+OPEN_SECONDS, STALL_SECONDS = 10.0, 5.0  # as our transport and yamux do it: a writer whose reader does not read is reset
 
 
 @attrs.define(eq=False)
@@ -354,23 +353,21 @@ class FakeTransport:
         self.handlers[protocol] = handler
 
     def connections(self) -> Sequence[Connection]:
-        return [self._connection(link) for link in self.links.values()]
+        return [found for found in map(self.connection, self.links) if found is not None]
 
     def connection(self, peer: str) -> Connection | None:
-        return self._connection(self.links[peer]) if peer in self.links else None
-
-    def _connection(self, link: Link) -> Connection:
-        own, other, circuit = self.place(self.seen_at or self.peer), self.network.transports.get(link.peer), link.circuit
-        seen_at = other.seen_from(self.peer) if other is not None else ""
+        if (link := self.links.get(peer)) is None:
+            return None
+        own, other, circuit = self.place(self.seen_at or self.peer), self.network.transports.get(peer), link.circuit
         return Connection(
-            peer=link.peer,
-            address=link.address or seen_at or link.peer,
-            own_host=own.host if own is not None else None,
+            peer=peer,
+            address=link.address or (other and other.seen_from(self.peer)) or peer,
+            own_host=own and own.host,
             inbound=link.inbound,
             direct=circuit is None,
-            relay=circuit.relay if circuit is not None else None,
-            bytes_per_minute=circuit.bytes_per_minute if circuit is not None else None,
-            seen_at=circuit.seen_at if circuit is not None else None,
+            relay=circuit and circuit.relay,
+            bytes_per_minute=circuit and circuit.bytes_per_minute,
+            seen_at=circuit and circuit.seen_at,
             punched=link.punched,
             from_listening_port=bool(self.router) and not link.inbound,
         )
