@@ -59,8 +59,13 @@ async def punch(running: RunningHost, peer: str, addresses: Sequence[Address], *
         if running.connected_directly(peer):
             done.set()
 
+    async def meet_inbound(raw: CountedSocket) -> None:
+        """The listener closes what it has handed over when this returns."""
+        await meet(raw)
+        await running.ended(raw)
+
     hosts = {address.host for address in addresses} - running.network.meetings.keys()
-    running.network.meetings |= dict.fromkeys(hosts, meet)
+    running.network.meetings |= dict.fromkeys(hosts, meet_inbound)
     try:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as dialling:

@@ -31,7 +31,7 @@ from learnae_libp2p.keys import key_pair
 from learnae_libp2p.negotiation import bound_negotiations
 from learnae_libp2p.noise_sessions import QuickNoise
 from learnae_libp2p.options import HostOptions
-from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, narrowed, reachable, resolved
+from learnae_libp2p.sockets import ClosingTCP, claim, connection_of, is_carried, narrowed, reachable, resolved, socket_of
 from learnae_libp2p.streams.transport import Connection
 from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 
@@ -166,6 +166,12 @@ class RunningHost:
     def connection(self, peer: str) -> Connection | None:
         """The one to this peer, as in `connections`."""
         return _best(peer, self._open_to(peer))
+
+    async def ended(self, raw: Any) -> None:
+        """Returns when there is no connection over this socket any more."""
+        every = [one for several in self.network.connections.values() for one in several]
+        if (found := next((one for one in every if socket_of(one) is raw), None)) is not None:
+            await found.event_closed.wait()
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run this for as long as the host lives. It raises nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -174,5 +175,24 @@ def test_a_connection_that_is_closed_is_seen_by_both(open_peer: OpenPeer) -> Non
             await a.transport.disconnect(b.transport.peer)
             await a.until(lambda: not a.transport.connections())
             await b.until(lambda: not b.transport.connections())
+
+    in_trio(test)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_meeting_that_the_kernel_hands_to_the_listener_becomes_a_connection_that_lasts(open_peer: OpenPeer, first: bool) -> None:
+    async def test() -> None:
+        async with open_peer("a") as a, open_peer("b") as b:
+            assert b.host.running is not None
+            b.host.running.tcp.listens = ()  # it dials nobody: all comes by its listener
+            b.transport.serve("/echo/1", echo)
+            (there,) = b.transport.local_addresses()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(b.transport.punch, a.transport.peer, ["/ip4/127.0.0.1/tcp/9"], first=first, seconds=20.0))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                await a.transport.punch(b.transport.peer, [there], first=not first, seconds=20.0)
+            stream = await a.transport.open_stream(b.transport.peer, "/echo/1")
+            await stream.send_all(b"still here?")
+            assert await stream.receive_some(100) == b"still here?"
 
     in_trio(test)
