@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "deny": CommandEntry(place="learnae.cli.orders:deny", short_help="Hear a peer no more, from the next round on."),
     "allow": CommandEntry(place="learnae.cli.orders:allow", short_help="Hear a peer again that was denied."),
     "rejoin": CommandEntry(place="learnae.cli.orders:rejoin", short_help="Move a peer to another lineage."),
+    "data": CommandEntry(place="learnae.cli.data:data", short_help="Show and remove rows that others have given."),
     "storage": CommandEntry(place="learnae.cli.storage:storage", short_help="Remove what a peer has stored."),
 }
 """In the order of `--help`."""

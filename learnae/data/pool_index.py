@@ -92,10 +92,10 @@ def write_index(data: HomeFolder, index: PoolIndex) -> None:
     replace_file(INDEX, encode_index(index), at=data.fd, durable=True)
 
 
-def mark_of(data: HomeFolder) -> tuple[int, int, int] | None:
-    """Another one after each change; None where there is no index."""
+def mark_of(data: HomeFolder, name: str = INDEX) -> tuple[int, int, int] | None:
+    """Another one after each change of the index, or of another file there; None where it is not there."""
     try:
-        found = os.stat(INDEX, dir_fd=data.fd, follow_symlinks=False)
+        found = os.stat(name, dir_fd=data.fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size

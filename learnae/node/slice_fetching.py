@@ -17,8 +17,9 @@ from learnae.config.tables import DataTable
 from learnae.content.unpack import Content, Manifest
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool, PoolAdmission
-from learnae.data.pool_index import PoolIndex
+from learnae.data.pool_index import PoolIndex, mark_of, open_data
 from learnae.data.slices import SLICE_LIMITS, open_slice
+from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
 from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
 from learnae.node.fetching import Fetcher, Transfer
@@ -84,6 +85,7 @@ class SliceFetches:
     _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
     _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
     _busy: set[Cid] = attrs.field(factory=set)
+    _looked: tuple[tuple[object, object], _Need | None] = ((None, None), None)
     _news: trio.Event = attrs.field(factory=trio.Event)
     _strangers: TimeShare = attrs.field(
         default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
@@ -122,7 +124,20 @@ class SliceFetches:
                 await self._news.wait()
 
     def _look(self) -> _Need | None:
-        """None before the trainer has told what it trains on."""
+        """Read again only what has changed. None before the trainer has told what it trains on."""
+        marks = self._marks()
+        if marks != self._looked[0]:
+            self._looked = marks, self._read()
+        return self._looked[1]
+
+    def _marks(self) -> tuple[object, object]:
+        try:
+            with open_data(self.runtime.home, looking=True) as data:
+                return mark_of(data), mark_of(data, TOLD)
+        except FileNotFoundError:
+            return None, None
+
+    def _read(self) -> _Need | None:
         trained_on = told(self.runtime.home)
         if trained_on is None:
             return None
@@ -248,8 +263,11 @@ class SliceFetches:
 
     async def _guarded(self, function: Callable[[], T]) -> T | None:
         """Run it in a thread. None, and an outage, where the pool cannot be used."""
+        what = "reading the rows of others"
         try:
-            return await self.runtime.in_thread(function)
+            result = await self.runtime.in_thread(function)
         except (ConfigError, UnavailableError, OSError) as error:
-            self.runtime.outages.failed("keeping rows of others", str(error))
+            self.runtime.outages.failed(what, str(error))
             return None
+        self.runtime.outages.works(what)
+        return result
