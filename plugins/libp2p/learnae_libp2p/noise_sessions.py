@@ -53,6 +53,7 @@ class QuickSession(SecureSession):  # type: ignore[misc]  # the same
         protocol = session.conn.noise_state.noise_protocol
         self._encrypt, self._decrypt = protocol.cipher_state_encrypt.encrypt_with_ad, protocol.cipher_state_decrypt.decrypt_with_ad
         self._line = session.conn.read_writer.read_write_closer
+        self._send_left = getattr(self._line, "send_left", None)  # of a line that keeps what a cancelled writer has left
         self._came = memoryview(b"")  # of the line, encrypted
         self._plain = memoryview(b"")  # of the last message
         self.account = account
@@ -78,12 +79,11 @@ class QuickSession(SecureSession):  # type: ignore[misc]  # the same
         return taken if len(taken) == n else await self._gather(taken, n)
 
     async def write(self, data: bytes) -> None:
-        if len(data) > MAX_PLAINTEXT_LENGTH:
-            for place in range(0, len(data), MAX_PLAINTEXT_LENGTH):
-                await self.write(data[place : place + MAX_PLAINTEXT_LENGTH])
-            return
-        message = self._encrypt(None, data)
-        await self._line.write(len(message).to_bytes(SIZE_NOISE_MESSAGE_LEN, "big") + message)
+        """What is encrypted here arrives whole and in its turn, also where this is cancelled: the other end counts the messages."""
+        if self._send_left is not None:
+            await self._send_left()  # before anything is encrypted: more than one write is never kept
+        sealed = (self._encrypt(None, data[at : at + MAX_PLAINTEXT_LENGTH]) for at in range(0, len(data), MAX_PLAINTEXT_LENGTH))
+        await self._line.write(b"".join(part for one in sealed for part in (len(one).to_bytes(SIZE_NOISE_MESSAGE_LEN, "big"), one)))
 
     async def _gather(self, taken: bytearray, n: int) -> bytearray:
         """With as many bytes more as are missing."""

@@ -26,6 +26,7 @@ from learnae_libp2p.streams.transport import FAST_READ, Circuit, Connection, Str
 
 RESOLVE_SECONDS = 5.0
 MOST_RESOLVED = 4
+CUT_SECONDS = 2.0  # that a cancelled writer has to send what cannot be cut
 WRAPPERS = 10
 WRAPPED = ("secured_conn", "conn", "read_writer", "read_write_closer", "stream")
 
@@ -40,10 +41,29 @@ class CountedSocket(TrioTCPStream):  # type: ignore[misc]  # libp2p is not follo
         self.punched = False
         self.from_listening_port = False
         self._interface: str | None = None
+        self._left = memoryview(b"")  # of what was written, and is not on its way
 
     async def write(self, data: bytes) -> None:
-        await super().write(data)
-        self.sent += len(data)
+        """Cancelled, it keeps what is left, and the next writer sends that first: half a message would end the connection for all."""
+        self._left = memoryview(b"".join((self._left, data)) if self._left else data)
+        await self.send_left()
+
+    async def send_left(self) -> None:
+        """What writers have left that were cancelled. Raises ConnectionClosedError; nothing where it is this end that has closed."""
+        if not self._left:
+            return
+        try:
+            async with self.write_lock:
+                while self._left:
+                    count = await self.stream.socket.send(self._left)
+                    self._left = self._left[count:]
+                    self.sent += count
+        except trio.ClosedResourceError:
+            self._left = memoryview(b"")
+        except OSError as error:
+            self._left = memoryview(b"")
+            if self.stream.socket.fileno() != -1:
+                raise ConnectionClosedError(f"the other end has closed: {error}", transport="tcp") from error
 
     async def read(self, n: int | None = None) -> bytes:
         data: bytes = await super().read(n)
@@ -89,11 +109,29 @@ class CarriedSocket(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not fol
         self.sent = 0
 
     async def write(self, data: bytes) -> None:
+        """Cancelled, it has a moment to send all the same, or its circuit ends: half a message would break it for all."""
+        scope, over = trio.CancelScope(shield=True), trio.Event()
+        failure = list[StreamClosedError]()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, data, scope, over, failure)
+            try:
+                await over.wait()
+            except trio.Cancelled:
+                scope.deadline = trio.current_time() + CUT_SECONDS
+                raise
+        if failure:
+            raise ConnectionClosedError(str(failure[0])) from failure[0]
+
+    async def _send(self, data: bytes, scope: trio.CancelScope, over: trio.Event, failure: list[StreamClosedError]) -> None:
         try:
-            await self.circuit.stream.send_all(data)
+            with scope:
+                await self.circuit.stream.send_all(data)
+                self.sent += len(data)
         except StreamClosedError as error:
-            raise ConnectionClosedError(str(error)) from error
-        self.sent += len(data)
+            failure.append(error)
+        if scope.cancelled_caught:
+            await self.circuit.stream.reset()
+        over.set()
 
     async def read(self, n: int | None = None) -> bytes | bytearray:
         try:

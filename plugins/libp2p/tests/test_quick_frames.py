@@ -7,6 +7,7 @@ import struct
 from itertools import product
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -20,6 +21,9 @@ from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMU
 from noise.exceptions import NoiseInvalidMessage
 
 from learnae_libp2p import yamux_frames
+from learnae_libp2p.noise_sessions import QuickSession
+from learnae_libp2p.sockets import CarriedSocket, CountedSocket
+from learnae_libp2p.streams.transport import Circuit
 from plugins.libp2p.tests.support.two_ends import connections, sessions, stream_between
 
 pytestmark = pytest.mark.virtual_time
@@ -229,3 +233,73 @@ async def test_a_million_frames_of_one_byte_are_few_objects() -> None:
 def kept(conn: Any, stream: Any) -> int:
     """Bytes that wait for the reader of a stream."""
     return sum(map(len, getattr(stream, "pieces", ()))) + len(conn.stream_buffers.get(stream.stream_id, b""))
+
+
+@attrs.define(eq=False)
+class SlowSocket:
+    """Takes what is written a few bytes at a time, as a full socket does: as a socket of trio, and as the stream of a circuit."""
+
+    wire: Any
+    closed: bool = False
+
+    @property
+    def socket(self) -> SlowSocket:
+        return self
+
+    async def send(self, data: memoryview) -> int:
+        await trio.sleep(0.1)
+        await self.wire.write(bytes(data[:100]))
+        return len(data[:100])
+
+    async def send_all(self, data: bytes) -> None:
+        for place in range(0, len(data), 100):
+            await self.send(memoryview(data)[place:])
+
+    async def reset(self) -> None:
+        self.closed = True
+
+
+def slow_line(kind: str, wire: Any) -> tuple[Any, SlowSocket]:
+    """A line of this kind, and what lies below it."""
+    below: Any = SlowSocket(wire)
+    if kind == "socket":
+        return CountedSocket(below), below
+    return CarriedSocket(Circuit(peer="other", relay="relay", stream=below, bytes_per_minute=1)), below
+
+
+async def slow_sessions(kind: str) -> tuple[Any, Any, SlowSocket]:
+    """Both ends, the first over a line that is slow."""
+    one, other, wire, _ = await sessions()
+    one.conn.read_writer.read_write_closer, below = slow_line(kind, wire)
+    return QuickSession(one, one.account), other, below
+
+
+@pytest.mark.parametrize("length", [1000, 66_000])
+@pytest.mark.parametrize("after", [0.0, 0.25])
+@pytest.mark.parametrize("kind", ["socket", "circuit"])
+async def test_whoever_is_cancelled_while_he_writes_breaks_the_session_for_nobody_else(kind: str, after: float, length: int) -> None:
+    one, other, below = await slow_sessions(kind)
+    with trio.move_on_after(after):
+        await one.write(b"a" * length)
+    if below.closed:
+        assert (kind, length) == ("circuit", 66_000)
+        return
+    came = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.write, b"b" * 1000)
+        while not came.endswith(b"b" * 1000):
+            came += await other.read()
+    assert came == b"a" * length + b"b" * 1000
+
+
+async def test_many_who_are_cancelled_one_after_the_other_leave_no_more_than_one_message() -> None:
+    one, other, _ = await slow_sessions("socket")
+    for letter in b"abcdefgh":
+        with trio.move_on_after(0.15):
+            await one.write(bytes([letter]) * 1000)
+    came = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.write, b"z" * 1000)
+        while not came.endswith(b"z" * 1000):
+            came += await other.read()
+    assert len(came) <= 3000
