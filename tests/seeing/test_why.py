@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from learnae.cli.why import fate
+from learnae.cli.why import fate, meaning
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.records import AnnouncementKind
 
@@ -44,7 +44,7 @@ def test_of_a_peer_everything_is_told_newest_first(lived, learnae):
         "update 8 fetched, refused by gate sane: non-finite",
         "update 7 fetched, merged with weight 1",
     ]
-    assert shown[-1] == "  non-finite: gates sane and clip: values that are infinite or not a number"
+    assert shown[-1] == f"  non-finite: {meaning('non-finite')}"
 
 
 def test_a_peer_that_was_always_alone_is_not_said_to_have_merged(lived, learnae):
