@@ -209,10 +209,7 @@ class Encoded:
 
 @attrs.frozen
 class Decoded:
-    """One tensor, decoded: float32, in the shape of its TensorSpec.
-
-    `mask` has the same shape, and is true where a value came. `None` means that all values came.
-    """
+    """One tensor, decoded: float32, in the shape of its TensorSpec. `mask`, of that shape, is true where a value came; None: everywhere."""
 
     array: Array
     mask: NDArray[np.bool_] | None = None
@@ -281,10 +278,10 @@ class Merged:
 
 @attrs.frozen(kw_only=True)
 class Candidate:
-    """One fresh update of the own lineage. It can be fetched in this round.
+    """One fresh update of the own lineage, which can be fetched in this round; or a slice, for a selector that says `slices = True`.
 
     `trust` is from 0 to 1. Each merged update of this peer doubles it, and raises it to 1/2 at least. Each one that fails or is refused
-    divides it by 8, down to 1/16. It is 0 before the first merged update, and after three failures in a row.
+    divides it by 8, down to 1/16. It is 0 before the first, and after three failures in a row. `rows` and `labels` are a slice's claims.
     """
 
     peer: PeerId
@@ -298,14 +295,17 @@ class Candidate:
     failures: int = 0  # in a row
     ever_accepted: bool = False
     trust: float = 0.0
+    root: Cid | None = None
+    rows: int = 0
+    labels: Mapping[str, int] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(kw_only=True)
 class View:
     """What a selector sees: the number of this round, the age of the own model, and the candidates.
 
-    It may choose `count` candidates, of `budget_bytes` together. `state` is what the selector returned last in a `Selected`. It is empty
-    before that.
+    It may choose `count`, of `budget_bytes` together. `state` is what it returned last in a `Selected`, at first empty. `have` is how many
+    rows this peer has of each label, its own and those of others; empty for a selector that sees no slices.
     """
 
     round: int
@@ -314,6 +314,7 @@ class View:
     budget_bytes: int
     candidates: Sequence[Candidate]
     state: State = attrs.field(factory=dict)
+    have: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen

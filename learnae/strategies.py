@@ -301,15 +301,16 @@ class BlockingAnnouncer(BlockingService, ABC):
 
 
 class Selector(Strategy, ABC):
-    """Chooses which candidates to fetch."""
+    """Chooses which candidates to fetch: updates, and slices of rows with `slices`. Else the core fetches slices by an order of its own."""
+
+    slices: ClassVar[bool] = False
 
     @abstractmethod
     def select(self, view: View) -> Sequence[Candidate] | Selected:
         """Return at most `view.count` of `view.candidates`, the most wanted first.
 
-        A selector that remembers something returns a `Selected` with its new state. The next call finds that state in `view.state`. The
-        state is knowledge about peers, as that of a gate: the core saves it at once, whether or not the merged model is adopted, and
-        gives it back after a restart.
+        A selector that remembers something returns a `Selected` with its new state, which the next call finds in `view.state`. The core
+        saves it at once, as that of a gate, whether or not the merged model is adopted, and gives it back after a restart.
         """
 
 

@@ -101,7 +101,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     relay = _relay(given, publisher, retention, pace) if config.peer.relay else None
     fetches = _fetches(given, _fetcher(given, receiver, services), attempts, pace, relay)
     strategy_states = StrategyStates(history, runtime.log)
-    selection = _selection(given, receiver, fetches, strategy_states)
+    slice_fetches = _slice_fetches(given, receiver, fetches.obtainer.fetcher, pace)
+    selection = _selection(given, receiver, fetches, strategy_states, slice_fetches)
     gates = GateChain(strategies.gates, runtime.outages)
     strategy_states.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
     buffers = MergeBuffers(link, strategy_states)
@@ -125,7 +126,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         split_reporter=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
         relay=relay,
         sharing=sharing,
-        slice_fetches=_slice_fetches(config, receiver, fetches.obtainer.fetcher, pace),
+        slice_fetches=slice_fetches,
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
         architectures=_architectures(given, fetches.obtainer),
         lineage_state=state,
@@ -182,12 +183,13 @@ def _sharing(config: Config, publisher: Publisher) -> Sharing | None:
     return Sharing(OwnSlices(publisher.runtime.home), publisher)
 
 
-def _slice_fetches(config: Config, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:
+def _slice_fetches(given: Given, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:
+    config, peers = given.config, receiver.peers
     if not config.data.accept_bytes or config.swarm.weights_only:
         return None
-    catalogue = SliceCatalogue(receiver.peers.trusts, receiver.runtime.clock)
-    pool = Pool(receiver.runtime.home, config.data.accept_bytes)
-    return SliceFetches(catalogue, pool, fetcher, receiver, pace, config.data, receiver.runtime)
+    catalogue, pool = SliceCatalogue(peers.trusts, given.runtime.clock), Pool(given.runtime.home, config.data.accept_bytes)
+    sees = given.strategies.selector.strategy.slices
+    return SliceFetches(catalogue, pool, fetcher, receiver, pace, config.data, given.runtime, sees)
 
 
 def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: TransferPace, relay: Relay | None) -> BackgroundFetches:
@@ -217,7 +219,9 @@ def _architectures(given: Given, obtainer: Obtainer) -> Architectures:
     return Architectures(obtainer.fetcher, given.specs, largest, obtainer.strangers, given.runtime)
 
 
-def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, strategy_states: StrategyStates) -> UpdateSelection:
+def _selection(
+    given: Given, receiver: Receiver, fetches: BackgroundFetches, strategy_states: StrategyStates, slices: SliceFetches | None
+) -> UpdateSelection:
     return UpdateSelection(
         inbox=receiver.inbox,
         peers=receiver.peers,
@@ -231,6 +235,7 @@ def _selection(given: Given, receiver: Receiver, fetches: BackgroundFetches, str
         busy=fetches.busy,
         clock=given.runtime.clock,
         strategy_states=strategy_states,
+        slices=slices if given.strategies.selector.strategy.slices else None,
     )
 
 

@@ -14,6 +14,7 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Inbox, InboxEntry
 from learnae.node.lineage import LineageVoices
 from learnae.node.peers import Peers, waits
 from learnae.node.runtime import Outages
+from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import StrategyStates, checked_state
 from learnae.records import AnnouncementKind, Candidate, PeerId, Selected, View
@@ -41,6 +42,7 @@ class UpdateSelection:
     clock: Callable[[], float]
     busy: Callable[[PeerId], bool] = lambda peer: False
     strategy_states: StrategyStates | None = None
+    slices: SliceFetches | None = None  # for a selector that sees slices
 
     @property
     def key(self) -> str:
@@ -79,12 +81,23 @@ class UpdateSelection:
         return [self.attempts.to_try(entry, round_, self._live) for entry in announced if self._live(entry, round_)]
 
     def choose(self, lineage: bytes, round_: int, age: int, now: float, round_seconds: float | None) -> list[InboxEntry]:
-        """What the selector wants of the fresh updates that were not fetched yet."""
+        """What the selector wants of the fresh updates that were not fetched yet. Slices that it wants are ordered."""
         entries = {e.peer: e for e in self._a_few_strangers(list(self._new(lineage, round_)), round_)}
-        candidates = [self._candidate(entry, now, round_seconds) for entry in entries.values()]
-        state = self.strategy_states.states.get(self.key, {}) if self.strategy_states else {}
-        view = View(round=round_, age=age, count=self.count, budget_bytes=self.limit * self.count, candidates=candidates, state=state)
-        return [entries[candidate.peer] for candidate in self._select(view)] if candidates else []
+        offers = {(one.peer, one.root): (one, offer) for one, offer in self.slices.candidates(round_seconds)} if self.slices else {}
+        candidates = [*(self._candidate(entry, now, round_seconds) for entry in entries.values()), *(one for one, _ in offers.values())]
+        view = View(
+            round=round_,
+            age=age,
+            count=self.count,
+            budget_bytes=self.limit * self.count,
+            candidates=candidates,
+            state=self.strategy_states.states.get(self.key, {}) if self.strategy_states else {},
+            have=self.slices.have if self.slices else {},
+        )
+        chosen = self._select(view) if candidates else []
+        if self.slices:
+            self.slices.order([offers[one.peer, one.root][1] for one in chosen if one.kind is AnnouncementKind.SLICE])
+        return [entries[candidate.peer] for candidate in chosen if candidate.kind is AnnouncementKind.UPDATE]
 
     def oversized(self, lineage: bytes, round_: int) -> list[InboxEntry]:
         """Some of those that announce more than an update of this model can have: no selector wants them, and somebody should be told."""
@@ -118,7 +131,11 @@ class UpdateSelection:
                 answer: Any = self.selector.strategy.select(view)
                 wanted, state = (answer.candidates, checked_state(answer.state)) if isinstance(answer, Selected) else (answer, None)
                 chosen = list(islice(wanted, view.count + 1))
-                if len(chosen) > view.count or len({c.peer for c in chosen}) < len(chosen) or not all(c in view.candidates for c in chosen):
+                if (
+                    len(chosen) > view.count
+                    or len({(c.peer, c.root) for c in chosen}) < len(chosen)
+                    or not all(c in view.candidates for c in chosen)
+                ):
                     raise ValueError(f"select() must return at most {view.count} different candidates of the view")
         except PluginError as error:
             self.outages.plugin_failed(self.selector.label, error)
@@ -142,6 +159,7 @@ class UpdateSelection:
             failures=book.failures,
             ever_accepted=record.ever_accepted,
             trust=record.trust,
+            root=body.root,
         )
 
     def _fitting(self) -> Iterator[InboxEntry]:

@@ -1,12 +1,12 @@
-"""Which slices others offer, within bounds, and which of them is worth most to this peer.
+"""Which slices others offer, within bounds.
 
 Nothing here was fetched yet: rows and labels are what the announcements claim.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -96,22 +96,3 @@ def _possible(body: Slice) -> bool:
 
 def _fits(body: Slice, schema: Schema) -> bool:
     return body.schema == schema.digest and body.rows * schema.row_bytes <= body.bytes
-
-
-def worth(rows: int, labels: Mapping[str, int], size: int, have: Mapping[str, int]) -> float:
-    """What a slice adds to rows of which there are `have`, by label, for each byte of `size`: the sum over its labels of n / (1 + have).
-
-    So a label that this peer lacks counts fully, and one of which it has many hardly. Where the labels are not told, all rows count as
-    rows of one label, of which there are as many as of all together. This is our own design.
-    """
-    known = labels or {"": rows}
-    there = have if labels else {"": sum(have.values())}
-    return sum(count / (1 + there.get(label, 0)) for label, count in known.items()) / max(1, size)
-
-
-def rows_by_label(*counted: Mapping[str, int]) -> Mapping[str, int]:
-    """Sums by label."""
-    total = Counter[str]()
-    for labels in counted:
-        total.update(labels)
-    return total

@@ -5,9 +5,10 @@ What becomes of each that was not kept is told by the next round, as it is of up
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -21,6 +22,7 @@ from learnae.data.pool_index import PoolIndex, mark_of, open_data
 from learnae.data.slices import SLICE_LIMITS, open_slice
 from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
+from learnae.data.worth import rows_by_label, worth
 from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.inbox import InboxEntry
@@ -29,8 +31,8 @@ from learnae.node.rate_limits import TimeShare
 from learnae.node.receive import Receiver
 from learnae.node.reports import REASON_CHARACTERS, RoundRecord
 from learnae.node.runtime import Runtime
-from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer, rows_by_label, worth
-from learnae.records import Cid, Leaving, PeerId, Slice, UpdateVerdict
+from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer
+from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice, UpdateVerdict
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ WAIT_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 3600.0
 REMEMBERED = 4096  # roots that were fetched or refused, and peers that failed
 MOST_TOLD = 64  # in one round
+MOST_SHOWN = 64  # to a selector
+MOST_ORDERED = 64  # that a selector has chosen, and that were not fetched yet
 OF_CLAIM = "announced"  # the announcement has lied, and the slice may be what another one says
 
 
@@ -69,8 +73,9 @@ class _Need:
 class SliceFetches:
     """Two fetches at once, of which one is for peers that have proved themselves: an update of theirs was merged, or a slice kept.
 
-    Which offer is next: the one that is worth most for its bytes (`learnae.node.slice_catalogue.worth`). Nothing is fetched that has no
-    place in `accept_bytes`: full, it takes only what makes the shares of the providers more equal. Each root is fetched once in a run.
+    Which offer is next: the one that is worth most for its bytes (`learnae.data.worth`), or what the selector has ordered, if it sees
+    slices: `only_ordered`. Nothing is fetched that has no place in `accept_bytes`: full, it takes only what makes the shares of the
+    providers more equal. Each root is fetched once in a run.
     """
 
     catalogue: SliceCatalogue
@@ -80,7 +85,9 @@ class SliceFetches:
     pace: TransferPace
     rules: DataTable
     runtime: Runtime
+    only_ordered: bool = False
     fetched_bytes: int = 0  # since the last round
+    _ordered: OrderedDict[tuple[PeerId, Cid], SliceOffer] = attrs.field(factory=OrderedDict)
     _verdicts: list[UpdateVerdict] = attrs.field(factory=list)
     _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
     _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
@@ -144,27 +151,73 @@ class SliceFetches:
         index = self.pool.index()
         return _Need(trained_on, index, rows_by_label(trained_on.labels, *(one.labels for one in index.slices)))
 
+    def candidates(self, round_seconds: float | None) -> list[tuple[Candidate, SliceOffer]]:
+        """What a selector may choose of, the offers that are worth most, as they were when this peer last looked at its pool."""
+        need = self._looked[1]
+        if need is None:
+            return []
+        offers = (offer for offer in self._wanted(need) if (offer.peer, offer.slice.root) not in self._ordered)
+        best = heapq.nlargest(MOST_SHOWN, offers, key=lambda offer: self._value(offer, need))
+        return [(self._candidate(offer, round_seconds), offer) for offer in best]
+
+    @property
+    def have(self) -> Mapping[str, int]:
+        """Rows by label, own ones and those of others."""
+        return self._looked[1].have if self._looked[1] else {}
+
+    def order(self, offers: Sequence[SliceOffer]) -> None:
+        """Fetch these next, in this order. If there are too many, the oldest orders are forgotten."""
+        for offer in offers:
+            self._ordered[offer.peer, offer.slice.root] = offer
+        while len(self._ordered) > MOST_ORDERED:
+            self._ordered.popitem(last=False)
+        if offers:
+            self._news.set()
+
     def _choose(self, need: _Need, *, proved_only: bool) -> SliceOffer | None:
+        wanted = (offer for offer in self._wanted(need) if self._proved(offer.peer) or not proved_only)
+        if not self.only_ordered:
+            return max(wanted, key=lambda offer: self._value(offer, need), default=None)
+        there = {(offer.peer, offer.slice.root): offer for offer in wanted}
+        place = next((place for place in self._ordered if place in there), None)
+        if place is None:
+            return None
+        del self._ordered[place]
+        return there[place]
+
+    def _value(self, offer: SliceOffer, need: _Need) -> tuple[float, Cid]:
+        return worth(offer.slice.rows, offer.slice.labels, offer.slice.bytes, need.have), offer.slice.root
+
+    def _wanted(self, need: _Need) -> Iterator[SliceOffer]:
+        """The offers that may be fetched now."""
         there, held = {one.root for one in need.index.slices}, need.index.bytes_by_provider()
         room, most = self.rules.accept_bytes - need.index.bytes, max(held.values(), default=0)
-
-        def wanted(offer: SliceOffer) -> bool:
+        forgotten, now = set(need.index.forgotten), self.runtime.clock()
+        for offer in self.catalogue.offers(need.trained_on.schema):
             root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
-            return (
-                root not in there
-                and root not in self._settled
-                and root not in self._busy
-                and (size <= room or held.get(peer, 0) + size < most)
-                and peer not in need.index.forgotten
-                and not self._shut_out(peer)
-                and self.runtime.clock() >= self._record(peer).not_before
-                and (self._proved(peer) or not proved_only)
-            )
+            known = root in there or root in self._settled or root in self._busy
+            if known or peer in forgotten or self._shut_out(peer) or now < self._record(peer).not_before:
+                continue
+            if size <= room or held.get(peer, 0) + size < most:
+                yield offer
 
-        def value(offer: SliceOffer) -> tuple[float, Cid]:
-            return worth(offer.slice.rows, offer.slice.labels, offer.slice.bytes, need.have), offer.slice.root
-
-        return max(filter(wanted, self.catalogue.offers(need.trained_on.schema)), key=value, default=None)
+    def _candidate(self, offer: SliceOffer, round_seconds: float | None) -> Candidate:
+        record, slice_, about = self._record(offer.peer), offer.slice, self.receiver.peers.get(offer.peer)
+        return Candidate(
+            peer=offer.peer,
+            kind=AnnouncementKind.SLICE,
+            bytes=slice_.bytes,
+            age=0,
+            staleness=(self.runtime.clock() - offer.heard_at) / round_seconds if round_seconds else 0.0,
+            sketch=slice_.sketch,
+            bytes_per_second=record.bytes_per_second,
+            failures=record.failures,
+            ever_accepted=about.ever_accepted,
+            trust=about.trust,
+            root=slice_.root,
+            rows=slice_.rows,
+            labels=slice_.labels,
+        )
 
     def _shut_out(self, peer: PeerId) -> bool:
         return bool(self.receiver.admission.refuses(peer) or self.receiver.peers.get(peer).refused)

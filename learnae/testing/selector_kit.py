@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnae.records import AnnouncementKind, Candidate, Selected, View
+from learnae.records import AnnouncementKind, Candidate, Cid, Selected, View
 from learnae.strategies import Selector
 from learnae.testing.context import peer_named
 from learnae.testing.kit import Kit, inherited
@@ -29,6 +30,12 @@ def candidate(peer: str, **facts: Any) -> Candidate:
     known: dict[str, Any] = {"bytes": 100, "age": 100, "staleness": 0.0, "ever_accepted": True}
     known["trust"] = 1.0 if facts.get("ever_accepted", True) else 0.0
     return Candidate(peer=peer_named(peer), kind=AnnouncementKind.UPDATE, **(known | facts))
+
+
+def slice_candidate(root: str, labels: Mapping[str, int], **facts: Any) -> Candidate:
+    """Make a slice of rows with these labels, of 100 bytes, which a selector sees that says `slices = True`."""
+    known: dict[str, Any] = {"bytes": 100, "age": 0, "staleness": 0.0, "rows": sum(labels.values()), "labels": labels, "root": Cid(root)}
+    return Candidate(peer=peer_named(f"giver of {root}"), kind=AnnouncementKind.SLICE, **(known | facts))
 
 
 def view(
@@ -66,6 +73,15 @@ def views(draw: st.DrawFn) -> View:
     return view(*candidates, round=draw(st.integers(0, 2000)), count=draw(st.integers(0, 5)), budget_bytes=budget)
 
 
+@st.composite
+def slices(draw: st.DrawFn) -> list[Candidate]:
+    """Any number of slices with any claims."""
+    counts = st.dictionaries(st.sampled_from("0123456789"), st.integers(0, 2**62), max_size=4)
+    facts = st.fixed_dictionaries({"bytes": st.integers(0, 2**64), "rows": st.integers(0, 2**64), "failures": st.integers(0, 10**6)})
+    each = draw(st.lists(st.tuples(counts, facts), max_size=8))
+    return [slice_candidate(f"slice {index}", labels, **more) for index, (labels, more) in enumerate(each)]
+
+
 class SelectorConformance(Kit):
     """Subclass it, and give the fixture `selector`."""
 
@@ -74,8 +90,10 @@ class SelectorConformance(Kit):
         raise NotImplementedError(f"{type(self).__name__} needs a fixture `selector` that returns the selector under test")
 
     @inherited
-    @given(seen=views())
-    def test_count_and_budget_are_kept_and_nothing_is_invented(self, selector: Selector, seen: View) -> None:
+    @given(seen=views(), rows=slices())
+    def test_count_and_budget_are_kept_and_nothing_is_invented(self, selector: Selector, seen: View, rows: list[Candidate]) -> None:
+        if selector.slices:
+            seen = attrs.evolve(seen, candidates=[*seen.candidates, *rows], have={"1": 100})
         chosen = list(selected(selector, seen).candidates)
         assert len(chosen) <= seen.count
         assert sum(each.bytes for each in chosen) <= seen.budget_bytes

@@ -13,7 +13,7 @@ from learnae.node.runtime import Outages
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.plugins.selector import LeastRecentlyTried
-from learnae.records import Announcement, AnnouncementKind, Candidate, PeerId, Selected
+from learnae.records import Announcement, AnnouncementKind, Candidate, Cid, PeerId, Selected
 from learnae.strategies import Selector
 from learnae.testing.context import make_context
 from tests.support.records import an_update
@@ -136,6 +136,7 @@ def test_the_selector_sees_what_was_measured_and_remembered(tmp_path):
             failures=2,
             ever_accepted=True,
             trust=0.5,
+            root=Cid("root"),
         )
     ]
 

@@ -7,9 +7,10 @@ import pytest
 
 from learnae.data.schema import schema_of
 from learnae.data.slices import pack_slice
+from learnae.data.worth import worth
 from learnae.node import slice_catalogue
 from learnae.node.inbox import InboxEntry
-from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, SliceCatalogue, worth
+from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, SliceCatalogue
 from learnae.records import Announcement, PeerId, Slice
 from tests.support.slices import images, one_slice
 

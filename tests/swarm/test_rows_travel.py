@@ -15,7 +15,7 @@ from learnae.plugins.memory import Key, MemoryMedium, MemoryStore
 from learnae.records import Cid, PeerId
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
-from tests.support.simulated import start
+from tests.support.simulated import merges, start
 
 pytestmark = pytest.mark.virtual_time
 
@@ -194,3 +194,14 @@ async def test_a_forgotten_peer_fills_no_pool_again(tmp_path: Path) -> None:
         give(giver, digits((1,), seed=9))
         await trio.sleep(120)
         assert not pool_of(taker)
+
+
+async def test_the_planner_merges_models_and_fills_the_pool(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        giver = with_rows(swarm, "a", digits((1, 2)), SHARES)
+        taker = with_rows(swarm, "b", digits((3,)), {**TAKES, "selector": {"use": "planner"}})
+        give(giver, digits((1, 2)), most_rows=5)
+        start(giver, taker)
+        await trio.sleep(120)
+        assert sum(one.rows for one in pool_of(taker)) == 20
+        assert merges(taker) > 5
