@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 HOUR = 3600.0
+LOOKED_AT = 128  # verdicts: a round tells of 64 slices at most
 
 
 def brief(home: Path) -> dict[str, Any]:
@@ -157,7 +158,9 @@ def _peer_fact(seen: HomeState, peer: PeerId) -> dict[str, Any]:
 
 
 def _last_verdict(seen: HomeState, peer: PeerId) -> Mapping[str, Any] | None:
-    return next((attrs.asdict(verdict) for verdict in seen.history.reader.verdicts(peer=peer, limit=1)), None)
+    """Of an update: what became of slices of rows says nothing of the peer's model."""
+    verdicts = seen.history.reader.verdicts(peer=peer, limit=LOOKED_AT)
+    return next((attrs.asdict(verdict) for verdict in verdicts if verdict.stage != "slice"), None)
 
 
 Facts = dict[str, Any]

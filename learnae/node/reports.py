@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 
 REASON_CHARACTERS = 500
+SLICE = "slice"
+"""The stage of what is no update, but a slice of rows that was not kept."""
+
 NOT_HERE = ("unknown-codec", "unusable-codec")  # whoever sends such an update has done nothing wrong
 
 
@@ -114,7 +117,7 @@ class WatcherCalls:
     )
 
     def round_finished(self, report: RoundReport) -> None:
-        for verdict in report.verdicts:
+        for verdict in (verdict for verdict in report.verdicts if verdict.stage != SLICE):
             self._queue("learnae_update_judged", verdict=verdict)
         self._queue("learnae_round_finished", report=report)
 

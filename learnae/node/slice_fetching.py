@@ -9,6 +9,7 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -19,7 +20,7 @@ from learnae.content.unpack import Content, Manifest
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool, PoolAdmission
 from learnae.data.pool_index import PoolIndex, mark_of, open_data
-from learnae.data.slices import SLICE_LIMITS, open_slice
+from learnae.data.slices import SLICE_LIMITS, SliceRows, open_slice
 from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
 from learnae.data.worth import rows_by_label, worth
@@ -29,15 +30,12 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import TransferPace
 from learnae.node.rate_limits import TimeShare
 from learnae.node.receive import Receiver
-from learnae.node.reports import REASON_CHARACTERS, RoundRecord
+from learnae.node.reports import REASON_CHARACTERS, SLICE, RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer
 from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice, UpdateVerdict
 
 T = TypeVar("T")
-
-STAGE = "slice"
-"""Where an `UpdateVerdict` ended that is about a slice."""
 
 LOOK_SECONDS = 5.0
 WAIT_SECONDS = 30.0
@@ -234,20 +232,20 @@ class SliceFetches:
         transfer, began = Transfer(offer.slice.bytes), self.runtime.clock()
         self._busy.add(root)
         try:
-            admission = await self._obtain(offer, need, transfer)
+            rows = await self._obtain(offer, need, transfer)
+            admission = await self._guarded(partial(self.pool.add, root, rows, offer.peer))
         except UnavailableError as error:
             self._failed(offer, record, f"could not be fetched: {error}")
         except UpdateRejectedError as error:
             if error.reason != OF_CLAIM:
                 self._settle(root)
             self._failed(offer, record, str(error))
-        except (ConfigError, OSError) as error:
-            self.runtime.outages.failed("keeping rows of others", str(error))
-            await trio.sleep(LOOK_SECONDS)
         else:
-            self.runtime.outages.works("keeping rows of others")
-            self._settle(root)
-            self._kept(offer, record, admission)
+            if admission is None:
+                await trio.sleep(LOOK_SECONDS)  # the disk is full, or another process changes the pool: its giver has done nothing wrong
+            else:
+                self._settle(root)
+                self._kept(offer, record, admission)
         finally:
             self._busy.discard(root)
             self.fetched_bytes += transfer.bytes
@@ -256,7 +254,7 @@ class SliceFetches:
             while len(self._records) > REMEMBERED:
                 self._records.popitem(last=False)
 
-    async def _obtain(self, offer: SliceOffer, need: _Need, transfer: Transfer) -> PoolAdmission:
+    async def _obtain(self, offer: SliceOffer, need: _Need, transfer: Transfer) -> SliceRows:
         decode_in = self.runtime.in_decoding_thread if self._proved(offer.peer) else self._strangers
         size, speed = offer.slice.bytes, self._record(offer.peer).bytes_per_second
         with trio.move_on_after(max(self.pace.first_seconds, self.pace.deadline_seconds(size, speed))) as limit:
@@ -265,9 +263,9 @@ class SliceFetches:
             content = Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), encryption)
         if limit.cancelled_caught:
             raise UnavailableError("nothing whole came in time", [offer.slice.root])
-        return await decode_in(self._keep, content, offer, need.trained_on)
+        return await decode_in(self._opened, content, offer, need.trained_on)
 
-    def _keep(self, content: Content, offer: SliceOffer, trained_on: TrainedOn) -> PoolAdmission:
+    def _opened(self, content: Content, offer: SliceOffer, trained_on: TrainedOn) -> SliceRows:
         content.check()
         rows = open_slice(content, offer.slice)
         if not self.rules.licences and not rows.about.licence.strip():
@@ -278,7 +276,7 @@ class SliceFetches:
             ranges={name: pair for name, pair in self.rules.ranges.items() if name in trained_on.schema.by_name},
             licences=self.rules.licences or None,
         )
-        return self.pool.add(offer.slice.root, fit(rows, expected), offer.peer)
+        return fit(rows, expected)
 
     def _kept(self, offer: SliceOffer, record: ProviderRecord, admission: PoolAdmission) -> None:
         record.failures = 0
@@ -304,7 +302,7 @@ class SliceFetches:
                 merged=False,
                 weight=0.0,
                 scale=1.0,
-                stage=STAGE,
+                stage=SLICE,
                 reason=reason[:REASON_CHARACTERS],
             )
             self._verdicts.append(verdict)
@@ -315,8 +313,8 @@ class SliceFetches:
             self._settled.popitem(last=False)
 
     async def _guarded(self, function: Callable[[], T]) -> T | None:
-        """Run it in a thread. None, and an outage, where the pool cannot be used."""
-        what = "reading the rows of others"
+        """Run it in a thread. None, and an outage, where what lies in the home cannot be used."""
+        what = "the pool of rows of others"
         try:
             result = await self.runtime.in_thread(function)
         except (ConfigError, UnavailableError, OSError) as error:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from learnae.data.own import OwnSlices
+from learnae.data.pool import Pool
 from learnae.data.schema import Schema
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice
 from learnae.node.history_reader import HistoryReader
@@ -18,7 +19,7 @@ from learnae.plugins.memory import MemoryStore
 from learnae.records import UpdateVerdict
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
-from tests.support.simulated import start, verdicts
+from tests.support.simulated import offering, start, verdicts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -161,3 +162,29 @@ async def test_a_denied_giver_is_not_fetched_from(tmp_path: Path) -> None:
         start(giver, taker)
         await trio.sleep(60)
         assert not pool_of(taker)
+
+
+async def test_watchers_of_updates_are_not_told_of_slices(tmp_path: Path) -> None:
+    told: list[UpdateVerdict] = []
+    manager = offering({}, {"learnae_update_judged": lambda verdict: told.append(verdict)})
+    async with SimulatedSwarm(folder=tmp_path, manager=manager) as swarm:
+        giver, taker = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "b", digits((3,)), TAKES)
+        give(giver, digits((1,)), licence="")
+        start(giver, taker)
+        await trio.sleep(60)
+        assert refusals(taker, giver)
+        assert told
+        assert not [verdict for verdict in told if verdict.stage == "slice"]
+
+
+async def test_a_full_disk_here_counts_against_no_giver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        giver, taker = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "b", digits((3,)), TAKES)
+        give(giver, digits((1,)))
+        with monkeypatch.context() as patched:
+            patched.setattr(Pool, "add", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            start(giver, taker)
+            await trio.sleep(60)
+            assert not refusals(taker, giver)
+        await trio.sleep(30)
+        assert labels_in_pool(taker) == {"1"}

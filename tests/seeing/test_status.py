@@ -303,3 +303,12 @@ def test_a_node_that_has_written_nothing_for_long_is_told_apart(lived, learnae, 
     home = lived()
     connected_to(home, DIRECT, at=time.time() - 300)
     assert "as of 5 min ago" in learnae("status", home.path).words
+
+
+def test_what_became_of_a_slice_says_nothing_of_the_model_of_its_giver(lived, learnae):
+    home = lived()
+    home.heard(home.sighting())
+    home.happened(home.verdict(round=42, merged=False, stage="slice", reason="licence: it names none"), round=42)
+    [peer] = [one for one in json.loads(learnae("status", home.path, "--json").out)["peers"] if one["peer"] == home.alice]
+    assert (peer["last_verdict"]["stage"], peer["last_verdict"]["merged"]) == ("merge", True)
+    assert "slice 7 not kept: licence" in learnae("why", home.path, "a11c").out
