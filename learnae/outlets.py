@@ -35,6 +35,15 @@ def print_message(*lines: str) -> None:
     put("\n".join(_broken(harmless(line), width) for line in lines))
 
 
+def print_to_copy(title: str, *words: str) -> None:
+    """As `print_message`: a title, and below it words that are copied into files. The terminal wraps these, since a sign of ours would be
+    copied with them. What has a blank in it is no such word, and is broken as any line is: it could pass for a line of ours.
+    """
+    width = _width(sys.stderr)
+    rows = [f"    {harmless(word)}" for word in words]
+    put("\n".join([_broken(harmless(title), width), *(row if len(row.split()) == 1 else _broken(row, width) for row in rows)]))
+
+
 def put(text: str) -> None:
     """As `print_message`, for what was made harmless already and has our own marks in it: colours, a line that is cleared."""
     stream = sys.stderr

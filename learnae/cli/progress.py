@@ -15,7 +15,7 @@ import attrs
 
 from learnae.cli.options import on_terminal
 from learnae.node.connections import read_connections
-from learnae.outlets import print_json, print_message, print_result
+from learnae.outlets import print_json, print_message, print_result, print_to_copy
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -81,7 +81,7 @@ class AddressLine:
         state = read_connections(self.home)
         self._due = now + LOOK_SECONDS if not (state and state.addresses) and now < self._began + LOOKED_FOR_SECONDS else math.inf
         if state is not None and state.addresses:
-            print_message("others reach this peer at:", *(f"    {address}" for address in state.addresses))
+            print_to_copy("others reach this peer at:", *state.addresses)
 
 
 def facts(moment: TrainingProgress, status: Status) -> dict[str, Any]:

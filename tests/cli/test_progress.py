@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
@@ -92,3 +99,18 @@ def test_where_nobody_tells_an_address_it_is_not_looked_for_for_ever(tmp_path):
         now[0] = float(second)
         say()
     assert say._due == math.inf
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_address_is_whole_on_a_terminal_that_is_narrower_since_it_is_pasted_into_quotes(tmp_path, columns):
+    home, address = tmp_path / "home", f"/ip4/192.168.77.1/tcp/4101/p2p/12D3KooW{'Q' * 44}"
+    home.mkdir(mode=0o700)
+    (home / FILE).write_text(json.dumps({"at": 1.0, "addresses": [address], "connected": 0, "known": 0, "connections": []}))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    code = "import sys, pathlib; from learnae.cli.progress import AddressLine; AddressLine(pathlib.Path(sys.argv[1]))()"
+    subprocess.run([sys.executable, "-P", "-c", code, str(home)], stdout=theirs, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    said = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert address in said.split()
