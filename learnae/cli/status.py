@@ -322,7 +322,7 @@ def _connections(shown: Iterable[Facts]) -> Table:
 
 def _why_not(one: Facts) -> Text:
     again = f"; tried again in {ago(one['next_try_seconds'])}" if one["next_try_seconds"] is not None else ""
-    return cell(f"not connected: {one['why'] or 'not known why'}{again}", "yellow")
+    return cell(f"{one['why'] or 'not connected'}{again}", "yellow")
 
 
 def _last(peer: Facts, found: Facts) -> Text:

@@ -53,7 +53,7 @@ class LowHigh:
             raise ValueError(f"must be {self.meaning}")
 
 
-PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
+PUBLIC_KEYS = Matches("[0-9a-f]{64}", "64 lower-case hexadecimal digits, as `learnae status` of that peer shows them")
 ENTRY = optional(Matches(r"[^\W\d][\w.]*:[^\W\d]\w*", '"module:function"'))
 ADDRESS = optional(Matches(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", '"address:port", the address in numbers'))
 LINEAGE = optional(Matches("[0-9a-f]{16}", "16 lower-case hexadecimal digits"))

@@ -20,7 +20,7 @@ from learnae_libp2p.libp2p_transport import Libp2pTransport
 from learnae_libp2p.options import HostOptions
 from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.circuits import Circuits
-from learnae_libp2p.streams.dialling import Dialler
+from learnae_libp2p.streams.dialling import FROM_MDNS, Dialler
 from learnae_libp2p.streams.exchange import PEERS_PROTOCOL, PeerExchange
 from learnae_libp2p.streams.greeting import SwarmProof
 from learnae_libp2p.streams.heartbeats import BEAT_BYTES, HEARTBEAT_PROTOCOL, Heartbeats
@@ -86,10 +86,10 @@ class Connecting:
             named=_named(options.peers),
             read_only=context.existing_only,
         )
-        self._shown = ShownConnections(transport=transport, book=book, heartbeats=heartbeats, redialler=redialler, key_of=key_of)
+        self._shown = ShownConnections(transport=transport, heartbeats=heartbeats, redialler=redialler, key_of=key_of)
 
         def found(peer: str, addresses: Sequence[str]) -> None:
-            book.heard(peer, addresses, "mdns")
+            book.heard(peer, addresses, FROM_MDNS)
             redialler.look_again()
 
         relay = CircuitRelay(

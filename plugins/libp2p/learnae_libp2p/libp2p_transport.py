@@ -84,7 +84,7 @@ class Libp2pTransport:
         with trio.move_on_after(DIAL_SECONDS + HEAD_START_SECONDS * len(places)):
             await _first(running, peer, places)
         if not running.connected(peer):
-            raise UnreachableError(f"{peer} answers at none of {len(places)} addresses")
+            raise UnreachableError("does not answer")
 
     async def disconnect(self, peer: str) -> None:
         if (running := self.host.running) is not None:
@@ -180,7 +180,7 @@ def _readable(peer: str, addresses: Sequence[str]) -> list[Address]:
         if address.port and address.peer in (None, peer):
             found.setdefault(address.place, address)
     if not found:
-        raise UnreachableError(f"no address of {peer} that can be dialled")
+        raise UnreachableError("no address of it can be dialled")
     return list(found.values())[:MOST_ADDRESSES]
 
 

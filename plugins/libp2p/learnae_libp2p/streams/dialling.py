@@ -15,8 +15,10 @@ from learnae_libp2p.streams.transport import Place, Scope, Transport, Unreachabl
 
 STAGGER_SECONDS = 0.25
 ADDRESS_SECONDS = 10.0
-FROM_FILE, FROM_HINT = "file", "hint"  # how an address may have been heard of
+FROM_FILE, FROM_HINT, FROM_MDNS = "file", "hint", "mdns"  # how an address may have been heard of
+EARLIER = "earlier"  # it stood in the file then
 MOST_TRIED = 16  # addresses of one peer in one go
+MOST_TOLD = 3
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -113,9 +115,22 @@ class Dialler:
 
 
 def _raise(failed: Mapping[str, UnreachableError | trio.TooSlowError]) -> NoReturn:
-    why = "; ".join(f"{address}: {str(error) or 'does not answer'}" for address, error in list(failed.items())[:3])
+    by_cause = dict[str, list[str]]()
+    for address, error in list(failed.items())[:MOST_TOLD]:
+        by_cause.setdefault(str(error) or "does not answer", []).append(_shown(address))
+    why = "; ".join(f"{cause} at {', '.join(at)}" for cause, at in by_cause.items())
     soon = [error.seconds for error in failed.values() if isinstance(error, TooSoonError)]
     raise TooSoonError(why, min(soon)) if len(soon) == len(failed) else UnreachableError(why)
+
+
+def _shown(address: str) -> str:
+    """As people write it, without the name of who should be there."""
+    if read_circuit(address) is not None:
+        return "a relay"
+    _, kind, host, _, port, *_ = [*address.partition("/p2p/")[0].split("/"), "", "", "", ""]
+    if not port:
+        return address
+    return f"[{host}]:{port}" if kind == "ip6" else f"{host}:{port}"
 
 
 async def _pass_on(turns: Sequence[trio.Event]) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from learnae.lowlevel import Backoff, RunInThread
 from learnae_libp2p.streams.address_book import AddressBook
-from learnae_libp2p.streams.dialling import FROM_FILE, Dialler
+from learnae_libp2p.streams.dialling import EARLIER, FROM_FILE, Dialler
 from learnae_libp2p.streams.hearsay import TooSoonError
 from learnae_libp2p.streams.heartbeats import Heartbeats
 from learnae_libp2p.streams.transport import Transport, UnreachableError
@@ -102,12 +102,19 @@ class Redialler:
             Unconnected(
                 peer=peer,
                 addresses=(*self.named.get(peer, ()), *self.book.addresses(peer)),
-                found_by=FROM_FILE if peer in self.named else self.book.found_by(peer),
+                found_by=self.found_by(peer),
                 why=attempts.why or "not tried yet",
                 next_try=None if peer in self._dialling else max(0.0, attempts.due - now),
             )
             for peer, attempts in sorted(away, key=lambda one: one[0] not in self.named)
         ]
+
+    def found_by(self, peer: str) -> str:
+        """How this peer was found. Who stood in the file only in an earlier run is remembered."""
+        if peer in self.named:
+            return FROM_FILE
+        found_by = self.book.found_by(peer)
+        return EARLIER if found_by == FROM_FILE else found_by
 
     def _look(self, nursery: trio.Nursery) -> float:
         """Dial who is due, as many as are wanted. Returns when to look again."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from learnae import PeerConnection, PeerId
-from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.dialling import FROM_MDNS
 from learnae_libp2p.streams.heartbeats import Heartbeats
 from learnae_libp2p.streams.redialling import Redialler
-from learnae_libp2p.streams.transport import Transport
+from learnae_libp2p.streams.transport import Connection, Transport
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -18,20 +18,19 @@ class ShownConnections:
     """Puts together what all of these know. `key_of` says whom a name of the transport means."""
 
     transport: Transport
-    book: AddressBook
     heartbeats: Heartbeats
     redialler: Redialler
     key_of: Callable[[str], PeerId | None]
 
     def __call__(self) -> Sequence[PeerConnection]:
-        """Those that are open come first. Who has dialled us was not found by us."""
+        """Those that are open come first."""
         return [*self._open(), *self._missing()]
 
     def _open(self) -> list[PeerConnection]:
         return [
             PeerConnection(
                 peer=self.key_of(one.peer),
-                found_by="" if one.inbound else self.book.found_by(one.peer),
+                found_by=self._found_by(one),
                 relayed=not one.direct,
                 relay=self.key_of(one.relay) if one.relay is not None else None,
                 inbound=one.inbound,
@@ -44,6 +43,11 @@ class ShownConnections:
             )
             for one in self.transport.connections()
         ]
+
+    def _found_by(self, one: Connection) -> str:
+        """Who came by itself may have been met on the local network before: which of the two dials there is chance."""
+        found_by = self.redialler.found_by(one.peer)
+        return found_by if not one.inbound or found_by == FROM_MDNS else ""
 
     def _missing(self) -> list[PeerConnection]:
         return [

@@ -251,7 +251,7 @@ class FakeTransport:
             there = there and self.network.transports[peer].router in ("", self.router)
             if there and not self.network.frozen & {self.peer, peer}:
                 return address
-            last = f"{address} does not answer"
+            last = "does not answer"
         raise UnreachableError(last)
 
     async def adopt(self, circuit: Circuit, *, dialled: bool) -> None:
