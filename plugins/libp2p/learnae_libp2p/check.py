@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
 import trio
 
 from learnae import ConfigError, Context, Problem, UnavailableError
+from learnae.lowlevel import libraries_logged
 from learnae_libp2p.addresses import Address, parse_address
-from learnae_libp2p.host import EVERYWHERE, INSTALL, Libp2pHost
+from learnae_libp2p.host import EVERYWHERE, INSTALL, LIBRARIES, Libp2pHost
 from learnae_libp2p.options import HostOptions
 
 PEER_SECONDS = 6.0
@@ -22,6 +24,19 @@ PROBED_AT_ONCE = 8
 MOST_OBSERVERS = 3  # who are asked where they see this machine
 MOST_SHOWN = 4  # addresses in one line
 MOST_LINES = 16  # about peers
+DEEPEST = 8  # causes of causes
+SILENT = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
+FINE = "that is fine for the first peer that is started"
+START = "start that peer, or write the port that `learnae run` shows there"
+LET_THROUGH = "let its port through its firewall, or write the address that `learnae run` shows there"
+
+
+@attrs.frozen
+class _Missing:
+    """A peer that does not answer."""
+
+    why: str
+    remedy: str
 
 
 class HostCheck:
@@ -37,6 +52,10 @@ class HostCheck:
         if self._done:
             return ()
         self._done = True
+        with libraries_logged(context.log, *LIBRARIES):
+            return await self._look(table, host, context)
+
+    async def _look(self, table: str, host: Libp2pHost, context: Context) -> Sequence[str | Problem]:
         try:
             probing = await context.in_thread(importlib.import_module, "learnae_libp2p.probing")
         except ImportError as error:
@@ -73,7 +92,8 @@ def _listening(options: HostOptions, key: str, probing: Any, problems: list[Prob
         except UnavailableError as error:
             problems.append(Problem(key, str(error), _remedy(address, error)))
             continue
-        places = [one.place for one in probing.reachable(address)]
+        found = probing.reachable(address)
+        places = [one.place for one in [one for one in found if not one.local] or found]
         shown = ", ".join(places[:MOST_SHOWN]) + (f" and {len(places) - MOST_SHOWN} more" if len(places) > MOST_SHOWN else "")
         if address.port:
             lines.append(f"{address} is free, and others dial {shown}; `learnae run` tells the whole address")
@@ -112,7 +132,7 @@ async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Prob
     for address in map(parse_address, named):
         if address.peer is not None:
             addresses.setdefault(address.peer, []).append(address)
-    found: dict[str, str | None] = {}
+    found: dict[str, _Missing | None] = {}
     limit = trio.CapacityLimiter(PROBED_AT_ONCE)
 
     async def ask(peer: str) -> None:
@@ -122,29 +142,29 @@ async def _peers(named: Sequence[str], key: str, probe: Any, problems: list[Prob
     async with trio.open_nursery() as nursery:
         for peer in addresses:
             nursery.start_soon(ask, peer)
-    missing = {peer: why for peer, why in found.items() if why is not None}
-    here = [f"{peer} answers" for peer in addresses if found[peer] is None]
-    away = [f"{peer} does not answer now: {why}"[:300] for peer, why in missing.items()]
-    lines: list[str | Problem] = []
-    lines += (here + away)[:MOST_LINES]
-    if addresses and len(missing) == len(addresses) and not problems:
-        message = f"none of {len(addresses)} answers now: that is fine for the first peer that is started"
-        lines.append(Problem(key, message, "else start one of them, let its port through its firewall, or write where it listens now"))
+    missing = {peer: away for peer in addresses if (away := found[peer]) is not None}
+    alone = len(missing) == len(addresses) and not problems  # a problem is said by itself
+    fine = f"; {FINE}" if alone and len(missing) == 1 else ""
+    lines: list[str | Problem] = [f"{peer} answers" for peer in addresses if found[peer] is None]
+    lines += [Problem(key, f"{peer} does not answer now: {away.why}"[:300] + fine, away.remedy) for peer, away in missing.items()]
+    del lines[MOST_LINES:]
+    if alone and len(missing) > 1:
+        lines.append(Problem(key, f"none of {len(missing)} answers now: {FINE}", "else start one of them"))
     return lines
 
 
 async def _why_not(
     probe: Any, peer: str, addresses: Sequence[Address], key: str, problems: list[Problem], answering: list[Address]
-) -> str | None:
+) -> _Missing | None:
     """None where this peer answers at one of its addresses."""
-    why = ""
+    away: _Missing | None = None
     with trio.move_on_after(PEER_SECONDS):
         for address in addresses:
             with trio.move_on_after(PEER_SECONDS / len(addresses)):
                 try:
                     other = await probe.who_answers(address)
                 except (UnavailableError, OSError) as error:
-                    why = f"{address.place}: {error}"
+                    away = _told(address, error)
                     continue
                 if other == peer:
                     answering.append(address)
@@ -154,7 +174,25 @@ async def _why_not(
                         key, f"at {address.place} somebody else answers: {other}", "write the name of who is there, or where this peer is"
                     )
                 )
-                return "somebody else answers there"
-            if not why:
-                why = f"{address.place}: silence"
-    return why
+                return _Missing("somebody else answers there", "write where it is now")
+            away = away or _Missing(f"{address.place} says nothing", LET_THROUGH)
+    return away or _Missing("it says nothing", LET_THROUGH)
+
+
+def _told(address: Address, error: Exception) -> _Missing:
+    numbers = set(_numbers(error))
+    if errno.ECONNREFUSED in numbers:
+        return _Missing(f"{address.place} is refused, so nobody listens there", START)
+    if numbers & SILENT:
+        return _Missing(f"no answer from {address.place}", LET_THROUGH)
+    return _Missing(f"{address.place}: {error}", "see who listens there, and write where this peer is")
+
+
+def _numbers(error: BaseException | None, deep: int = 0) -> Iterator[int]:
+    """Those of the system, of all that has led to this."""
+    if error is None or deep > DEEPEST:
+        return
+    if isinstance(error, OSError) and error.errno is not None:
+        yield error.errno
+    for one in (error.__cause__, *(error.exceptions if isinstance(error, BaseExceptionGroup) else ())):
+        yield from _numbers(one, deep + 1)

@@ -19,6 +19,7 @@ from learnae_libp2p.options import HostOptions, agreed
 if TYPE_CHECKING:
     from learnae_libp2p.running import RunningHost
 
+LIBRARIES = ("libp2p", "multiaddr", "zeroconf")  # which log what strangers send, and print it where nobody listens
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 READY_SECONDS = 25.0  # the core gives 30. The first import takes a second, and longer on a busy machine: it is there at the next try
 INSTALL = "apt-get install build-essential python3-dev libgmp-dev, then install learnae-libp2p as its README says"

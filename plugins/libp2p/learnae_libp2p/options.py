@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
@@ -13,19 +16,42 @@ from learnae_libp2p.addresses import parse_address
 from learnae_libp2p.streams.relay import LEAST_BYTES_PER_MINUTE
 
 MOST_PEERS = 64
+SHOWN_CHARACTERS = 120
+_HOST = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*")
 
 
 def _listening(_: object, __: Any, texts: tuple[str, ...]) -> None:
     for text in texts:
-        if parse_address(text).ip is None or "/p2p/" in text:
-            raise ValueError("must be addresses of this machine, such as /ip4/0.0.0.0/tcp/4101")
+        try:
+            here = parse_address(text).ip is not None and "/p2p/" not in text
+        except ValueError:
+            here = False
+        if not here:
+            raise ValueError(f"must be addresses of this machine, such as /ip4/0.0.0.0/tcp/4101, not {text[:SHOWN_CHARACTERS]!r}")
 
 
 def _dialled(_: object, __: Any, texts: tuple[str, ...]) -> None:
     for text in texts:
-        address = parse_address(text)
-        if address.peer is None or address.port == 0:
-            raise ValueError("must be addresses with a port and the peer's name, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3...")
+        try:
+            address = parse_address(text)
+            whole = address.peer is not None and address.port != 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError(f"must be {_whole(text)}, as `learnae run` shows it there, not {text[:SHOWN_CHARACTERS]!r}")
+
+
+def _whole(text: str) -> str:
+    """How an address is written that lacks something."""
+    host, _, port = text.rpartition(":")
+    if port.isdecimal() and _HOST.fullmatch(host):
+        with suppress(ValueError):
+            return f"/ip4/{IPv4Address(host)}/tcp/{port}/p2p/12D3... with the name of that peer"
+        return f"/dns4/{host}/tcp/{port}/p2p/12D3... with the name of that peer"
+    with suppress(ValueError):
+        if (found := parse_address(text)).port:
+            return f"{found.place}/p2p/12D3... with the name of that peer"
+    return "an address with a port and the peer's name, such as /ip4/192.168.1.5/tcp/4101/p2p/12D3..."
 
 
 @attrs.frozen(kw_only=True)

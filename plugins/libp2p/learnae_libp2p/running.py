@@ -26,7 +26,7 @@ from learnae.lowlevel import libraries_logged
 from learnae_libp2p.addresses import Address, parse_address
 from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
-from learnae_libp2p.host import EVERYWHERE
+from learnae_libp2p.host import EVERYWHERE, LIBRARIES
 from learnae_libp2p.keys import key_pair
 from learnae_libp2p.negotiation import bound_negotiations
 from learnae_libp2p.noise_sessions import QuickNoise
@@ -38,7 +38,6 @@ from learnae_libp2p.yamux_frames import QuickMuxers, QuickYamux
 if TYPE_CHECKING:
     from learnae_libp2p.host import Part
 
-LIBRARIES = ("libp2p", "multiaddr", "zeroconf")  # which log what strangers send, and print it where nobody listens
 CLOSE_SECONDS = 3.0
 INTERFACE_SECONDS = 2.0  # between two looks at the addresses of one that is named
 RELAYED_SECONDS = 1.0  # that a relayed connection outlives the first direct one
