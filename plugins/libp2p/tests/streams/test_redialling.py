@@ -13,13 +13,11 @@ import pytest
 import structlog
 import trio
 
-from learnae import PeerId
 from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.dialling import ADDRESS_SECONDS, STAGGER_SECONDS, Dialler
 from learnae_libp2p.streams.heartbeats import ANSWER_SECONDS, BEAT_SECONDS, HEARTBEAT_PROTOCOL, LEAST_SECONDS, Heartbeats
 from learnae_libp2p.streams.redialling import DIALLED_AT_ONCE, LIMIT_SECONDS, NAMED_LIMIT_SECONDS, Redialler
-from learnae_libp2p.streams.shown_connections import ShownConnections
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeTransport
 from plugins.libp2p.tests.support.stream_peers import inline
@@ -127,45 +125,6 @@ def test_peers_that_lost_one_together_do_not_come_back_at_the_same_moment(tmp_pa
     back = in_world(tmp_path, main)
     assert back[-1] < 2.0
     assert len(set(back)) > 12
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        (f"/ip4/192.168.77.1/tcp/4101/p2p/{'Q' * 52}", "192.168.77.1:4101"),
-        (f"/ip6/fd00::1/tcp/4101/p2p/{'Q' * 52}", "[fd00::1]:4101"),
-        ("/dns4/peer.example/tcp/4101", "peer.example:4101"),
-    ],
-)
-def test_who_does_not_answer_is_told_in_as_many_words_as_it_takes(tmp_path: Path, address: str, shown: str) -> None:
-    async def main(world: World) -> None:
-        a = world.peer("a", named={"b": [address]})
-        world.start(a)
-        await trio.sleep(100.0)
-        (away,) = a.redialler.unconnected()
-        assert away.why == f"does not answer at {shown}"
-
-    in_world(tmp_path, main)
-
-
-def test_how_a_peer_was_found_tells_this_run_from_an_earlier_one_and_the_local_network_from_a_stranger(tmp_path: Path) -> None:
-    async def main(world: World) -> None:
-        first = world.peer("a", named={"b": ["b"]})
-        world.peer("b")
-        first.book.reached("b", "b", "file")
-        first.book.save(first.book.content())
-        again = world.peer("a")
-        assert (first.redialler.found_by("b"), again.redialler.found_by("b")) == ("file", "earlier")
-        again.book.heard("c", ["c"], "mdns")
-        for name in ("c", "d"):
-            await world.peer(name).transport.connect("a", ["a"])
-        shown = ShownConnections(
-            transport=again.transport, heartbeats=again.heartbeats, redialler=again.redialler, key_of=lambda name: PeerId(name)
-        )
-        assert {one.peer: one.found_by for one in shown()} == {"c": "mdns", "d": ""}
-        assert all(one.inbound for one in shown())
-
-    in_world(tmp_path, main)
 
 
 def test_remembered_peers_are_dialled_after_a_restart_though_nobody_names_them(tmp_path: Path) -> None:
