@@ -386,7 +386,7 @@ class PeerConnection:
     rtt_seconds: float | None = None  # None before it was measured
     bytes_in: int = 0  # over this connection
     bytes_out: int = 0
-    why: str = ""  # a peer that is not connected: the reason
+    why: str = ""  # a peer that is not connected, or of no use though it is: the reason
     next_try_seconds: float | None = None  # a peer that is not connected: from now; None if it is not tried again
 
 

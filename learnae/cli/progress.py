@@ -155,6 +155,8 @@ def _swarm_in_words(status: Status) -> Iterator[str]:
     if not status.lineage:
         yield "looking for the swarm"
         return
+    if any(what.startswith("split ") for what in status.outages):
+        yield "split: see learnae status"
     yield f"round {status.rounds:,}"
     yield f"hears {status.heard:,}"
     yield f"merged {status.merged:,}"

@@ -315,7 +315,8 @@ def _connections(shown: Iterable[Facts]) -> Table:
         rtt = f"{one['rtt_seconds'] * 1000:.0f} ms" if one["rtt_seconds"] is not None else "-"
         relayed = f"relayed by {one['relay'][:8] if one['relay'] else 'another peer'}, " if one["relayed"] else ""
         interface = f"{one['interface'] or one['own_address']} " if one["interface"] or one["own_address"] else ""
-        shown_at = cell(f"{relayed}{interface}{one['address']}", "yellow" if relayed else "")
+        useless = f"{one['why']}; " if one["why"] else ""
+        shown_at = cell(f"{useless}{relayed}{interface}{one['address']}", "yellow" if useless or relayed else "")
         table.add_row(name, found_by, rtt, of_bytes(one["bytes_in"]), of_bytes(one["bytes_out"]), shown_at)
     return table
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 
+import attrs
 import pytest
 
 from learnae.cli.progress import AddressLine, ProgressLine, in_words
@@ -114,3 +115,11 @@ def test_an_address_is_whole_on_a_terminal_that_is_narrower_since_it_is_pasted_i
     said = os.read(ours, 4096).decode()
     os.close(ours)
     assert address in said.split()
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_a_split_is_said_beside_the_round_for_as_long_as_it_is_reported(width):
+    moment, together = TrainingProgress(step=17_200, seconds=3.0, loss=0.0042, metrics={}), status()
+    apart = attrs.evolve(together, outages={f"split {'ab' * 8}": "another established lineage"})
+    assert "split: see learnae status" in in_words(moment, apart, width)
+    assert "split" not in in_words(moment, together, width)

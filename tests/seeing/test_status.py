@@ -284,6 +284,12 @@ def test_connections_are_shown_with_all_that_is_known_of_them(lived, learnae, ru
     assert max(len(line) for line in shown.out.splitlines() if str(home.path) not in line and REACHED_AT not in line) <= 80
 
 
+def test_what_makes_a_connection_useless_is_said_beside_it(lived, learnae, running):
+    home = lived()
+    connected_to(home, attrs.evolve(DIRECT, why="of another swarm"))
+    assert "of another swarm; wlan0 /ip4/192.168.1.5/tcp/4101" in learnae("status", home.path).words
+
+
 def test_connections_of_a_peer_that_does_not_run_are_not_shown(lived, learnae):
     home = lived()
     connected_to(home, DIRECT, addresses=[REACHED_AT])

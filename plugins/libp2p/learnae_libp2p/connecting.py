@@ -86,7 +86,13 @@ class Connecting:
             named=_named(options.peers),
             read_only=context.existing_only,
         )
-        self._shown = ShownConnections(transport=transport, heartbeats=heartbeats, redialler=redialler, key_of=key_of)
+        self._shown = ShownConnections(
+            transport=transport,
+            heartbeats=heartbeats,
+            redialler=redialler,
+            key_of=key_of,
+            is_stranger=lambda peer: exchange.is_stranger(peer),  # which is made below
+        )
 
         def found(peer: str, addresses: Sequence[str]) -> None:
             book.heard(peer, addresses, FROM_MDNS)

@@ -129,6 +129,9 @@ def test_who_does_not_belong_to_the_swarm_is_told_of_nobody(tmp_path: Path) -> N
                 with pytest.raises(FrameError):
                     await greet_as_asker(stream, FrameReader(stream), membership(stranger.context, stranger.transport))
                 assert {one.peer for one in shown(stranger)} == {key(hub)}
+                while not all(any("another swarm or key" in one.why for one in shown(this)) for this in (hub, stranger)):  # noqa: ASYNC110  # nobody tells
+                    await trio.sleep(0.05)
+                assert [one.peer for one in shown(hub) if one.why] == [key(stranger)]
 
     in_trio(test)
 

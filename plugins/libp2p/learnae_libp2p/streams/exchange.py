@@ -18,7 +18,7 @@ from learnae_libp2p.streams.address_book import AddressBook
 from learnae_libp2p.streams.circuit_addresses import CircuitAddress, place_at
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
-from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.greeting import StrangerError, SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.peer_lists import (
     MOST_LIST_BYTES,
     MOST_LISTED,
@@ -58,6 +58,7 @@ class PeerExchange:
     own_addresses: Callable[[], Sequence[str]] = lambda: ()  # where others have reached this peer, and those of its reservations
     reserved: Callable[[], Sequence[str]] = lambda: ()  # who is reached through this peer
     _said: dict[str, Sequence[str]] = attrs.field(factory=dict)  # by connected peers, of themselves
+    _strangers: set[str] = attrs.field(factory=set)  # connected peers that have answered without a proof
     _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _answering: int = 0
 
@@ -90,6 +91,11 @@ class PeerExchange:
     def _forget_others(self, here: set[str]) -> None:
         for gone in self._said.keys() - here:
             del self._said[gone]
+        self._strangers &= here
+
+    def is_stranger(self, peer: str) -> bool:
+        """Whether this peer is connected and of another swarm, or has another key, as far as was asked."""
+        return peer in self._strangers
 
     def _may_ask(self, peer: str) -> bool:
         now = trio.current_time()
@@ -120,11 +126,14 @@ class PeerExchange:
                 try:
                     reader = FrameReader(stream)
                     await greet_as_asker(stream, reader, self.proof)
+                    self._strangers.discard(peer)
                     await stream.send_all(list_frame(self._list_for(peer, 1)))
                     self._take(await _receive(reader), peer)
                 finally:
                     await stream.reset()
         except (FrameError, StreamClosedError, UnreachableError, trio.TooSlowError) as error:
+            if isinstance(error, StrangerError) and self.transport.connection(peer) is not None:
+                self._strangers.add(peer)
             self.log.debug("peers.not_told", holder=peer, cause=str(error))
 
     def _take(self, listed: Sequence[ListedPeer], teller: str) -> None:

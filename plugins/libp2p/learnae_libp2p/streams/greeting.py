@@ -40,6 +40,10 @@ class SwarmProof:
         return hmac.digest(self.key, b"learnae blocks " + role + nonces + names, "sha256")
 
 
+class StrangerError(FrameError):
+    """The other end has no proof that it belongs to this swarm."""
+
+
 async def greet_as_asker(stream: Stream, reader: FrameReader, membership: SwarmProof) -> None:
     """Raises FrameError for a holder that is no member or no peer of ours, TooSlowError, StreamClosedError."""
     with trio.fail_after(GREETING_SECONDS):
@@ -48,7 +52,7 @@ async def greet_as_asker(stream: Stream, reader: FrameReader, membership: SwarmP
         body = await _expect(reader, FrameKind.HELLO, len(VERSION) + NONCE_BYTES + PROOF_BYTES)
         nonces = own + body[1 : 1 + NONCE_BYTES]
         if not hmac.compare_digest(body[-PROOF_BYTES:], membership.proof(b"holder", membership.peer, stream.peer, nonces)):
-            raise FrameError("it does not belong to this swarm")
+            raise StrangerError("it does not belong to this swarm")
         await stream.send_all(frame(FrameKind.PROOF, membership.proof(b"asker", membership.peer, stream.peer, nonces)))
 
 
@@ -62,7 +66,7 @@ async def greet_as_holder(stream: Stream, reader: FrameReader, membership: Swarm
         await stream.send_all(frame(FrameKind.HELLO, VERSION, own, proof))
         answer = await _expect(reader, FrameKind.PROOF, PROOF_BYTES)
         if not hmac.compare_digest(answer, membership.proof(b"asker", stream.peer, membership.peer, nonces)):
-            raise FrameError("it does not belong to this swarm")
+            raise StrangerError("it does not belong to this swarm")
 
 
 async def _expect(reader: FrameReader, kind: FrameKind, length: int) -> bytes:

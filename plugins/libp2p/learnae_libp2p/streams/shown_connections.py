@@ -12,6 +12,8 @@ from learnae_libp2p.streams.heartbeats import Heartbeats
 from learnae_libp2p.streams.redialling import Redialler
 from learnae_libp2p.streams.transport import Connection, Transport
 
+STRANGER = "connected, but of another swarm or key: compare the fingerprints of learnae check"
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class ShownConnections:
@@ -21,6 +23,7 @@ class ShownConnections:
     heartbeats: Heartbeats
     redialler: Redialler
     key_of: Callable[[str], PeerId | None]
+    is_stranger: Callable[[str], bool] = lambda peer: False
 
     def __call__(self) -> Sequence[PeerConnection]:
         """Those that are open come first."""
@@ -40,6 +43,7 @@ class ShownConnections:
                 rtt_seconds=self.heartbeats.rtts.get(one.peer),
                 bytes_in=one.bytes_in,
                 bytes_out=one.bytes_out,
+                why=STRANGER if self.is_stranger(one.peer) else "",
             )
             for one in self.transport.connections()
         ]

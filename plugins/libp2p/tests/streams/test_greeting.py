@@ -10,7 +10,7 @@ import trio
 
 from learnae.testing.swarm import run_in_virtual_time
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader, frame
-from learnae_libp2p.streams.greeting import GREETING_SECONDS, VERSION, SwarmProof, greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.greeting import GREETING_SECONDS, VERSION, StrangerError, SwarmProof, greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.transport import StreamClosedError
 from plugins.libp2p.tests.support.network import FakeNetwork, FakeStream, stream_pair
 
@@ -65,7 +65,7 @@ def test_in_an_open_swarm_everybody_greets() -> None:
 )
 def test_who_does_not_belong_is_refused_by_both(asker: SwarmProof, holder: SwarmProof) -> None:
     found = greeted(asker, holder)
-    assert found["asker"] is FrameError
+    assert found["asker"] is StrangerError
     assert found["holder"] in (FrameError, StreamClosedError)
 
 
