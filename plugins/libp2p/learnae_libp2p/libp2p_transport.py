@@ -76,15 +76,16 @@ class Libp2pTransport:
     def peer(self) -> str:
         return self.host.name
 
-    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+    async def connect(self, peer: str, addresses: Sequence[str]) -> str | None:
         running = self._running()
         if running.connected(peer):
-            return
-        places = _readable(peer, addresses)
+            return None
+        places, answered = _readable(peer, addresses), list[Address]()
         with trio.move_on_after(DIAL_SECONDS + HEAD_START_SECONDS * len(places)):
-            await _first(running, peer, places)
+            await _first(running, peer, places, answered)
         if not running.connected(peer):
             raise UnreachableError("does not answer")
+        return next((text for text in addresses if answered and _leads_to(text, answered[0])), None)
 
     async def disconnect(self, peer: str) -> None:
         if (running := self.host.running) is not None:
@@ -184,8 +185,15 @@ def _readable(peer: str, addresses: Sequence[str]) -> list[Address]:
     return list(found.values())[:MOST_ADDRESSES]
 
 
-async def _first(running: RunningHost, peer: str, places: Sequence[Address]) -> None:
-    """Dial one after the other, and drop the rest when one has answered."""
+def _leads_to(text: str, place: Address) -> bool:
+    try:
+        return parse_address(text).place == place.place
+    except ValueError:
+        return False
+
+
+async def _first(running: RunningHost, peer: str, places: Sequence[Address], answered: list[Address]) -> None:
+    """Dial one after the other, and drop the rest when one has answered: that one is noted."""
     async with trio.open_nursery() as nursery:
         open_dials = len(places)
 
@@ -193,6 +201,7 @@ async def _first(running: RunningHost, peer: str, places: Sequence[Address]) -> 
             nonlocal open_dials
             try:
                 await running.dial(peer, address)
+                answered.append(address)
             except (UnavailableError, OSError):
                 failure.set()
                 open_dials -= 1

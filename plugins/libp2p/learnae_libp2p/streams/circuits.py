@@ -140,13 +140,14 @@ class Circuits:
                 self._rests.popitem(last=False)
             self._changed.set()
 
-    async def dial(self, circuit: CircuitAddress) -> None:
-        """Returns when its peer is connected. Raises UnreachableError."""
+    async def dial(self, circuit: CircuitAddress) -> bool:
+        """Returns when its peer is connected; whether it is by this circuit. Raises UnreachableError."""
         if self.transport.connection(circuit.peer) is not None:
-            return
+            return False
         await self._reach(circuit.relay)
         stream, reader, said = await self._asked(circuit.relay, ShortMessage(FrameKind.CONNECT, 0, (circuit.peer,)), FrameKind.CONNECTED)
         await self._adopt(_circuit(circuit, stream, reader, said, said.texts), dialled=True)
+        return True
 
     async def accept(self, stream: Stream) -> None:
         """Serve one who comes through a relay that has agreed. Raises nothing that it could bring about."""

@@ -28,7 +28,7 @@ class Dialler:
     transport: Transport
     book: AddressBook
     account: HearsayAccount = attrs.field(factory=HearsayAccount)
-    through: Callable[[CircuitAddress], Awaitable[None]] | None = None  # connects by way of a relay. Raises UnreachableError
+    through: Callable[[CircuitAddress], Awaitable[bool]] | None = None  # connects by way of a relay, as `Circuits.dial`
 
     async def dial(self, peer: str, addresses: Sequence[str] = (), found_by: str = "") -> None:
         """Returns when this peer is connected: by an address that is remembered, or by one of these. Raises UnreachableError.
@@ -41,7 +41,7 @@ class Dialler:
         if not every:
             raise UnreachableError("no address of it is known")
         failed = dict[str, UnreachableError | trio.TooSlowError]()
-        answered = list[str]()
+        answered = list[str | None]()
         async with trio.open_nursery() as nursery:
             turns = [trio.Event() for _ in every]
             for place, address in enumerate(every):
@@ -50,7 +50,8 @@ class Dialler:
             turns[0].set()
         if not answered:
             _raise(failed)
-        self.book.reached(peer, answered[0], found_by)
+        if answered[0] is not None:
+            self.book.reached(peer, answered[0], found_by)
 
     async def _try(
         self,
@@ -58,7 +59,7 @@ class Dialler:
         address: str,
         way: str | None,
         turns: Sequence[trio.Event],
-        answered: list[str],
+        answered: list[str | None],
         failed: dict[str, UnreachableError | trio.TooSlowError],
         all_of_them: trio.CancelScope,
     ) -> None:
@@ -69,10 +70,10 @@ class Dialler:
                 nursery.start_soon(_pass_on, turns[1:])
                 place = self._charge(address, way) if way is not None else None
                 with trio.fail_after(ADDRESS_SECONDS):
-                    await self._connect(peer, address)
-                if place is not None and way is not None:
+                    here = await self._connect(peer, address)
+                if here and place is not None and way is not None:
                     self.account.answered(place, way)
-                answered.append(address)
+                answered.append(address if here else None)
                 all_of_them.cancel()
         except* (UnreachableError, trio.TooSlowError) as errors:
             found = errors.exceptions[0]
@@ -104,14 +105,14 @@ class Dialler:
         places = [place for text in self.transport.local_addresses() if (place := self.transport.place(text)) is not None]
         return min((place.scope for place in places), default=Scope.PUBLIC)
 
-    async def _connect(self, peer: str, address: str) -> None:
+    async def _connect(self, peer: str, address: str) -> bool:
+        """Whether it was this address that has answered: the peer may have come by itself meanwhile."""
         circuit = read_circuit(address)
         if circuit is None:
-            await self.transport.connect(peer, [address])
-        elif self.through is None or circuit.peer != peer or circuit.relay in (peer, self.transport.peer):
+            return await self.transport.connect(peer, [address]) is not None
+        if self.through is None or circuit.peer != peer or circuit.relay in (peer, self.transport.peer):
             raise UnreachableError("nobody relays what this address says")
-        else:
-            await self.through(circuit)
+        return await self.through(circuit)
 
 
 def _raise(failed: Mapping[str, UnreachableError | trio.TooSlowError]) -> NoReturn:

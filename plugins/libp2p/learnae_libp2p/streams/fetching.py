@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LIAR_SECONDS, SILENT_SECONDS = 600.0, 60.0
 CHECKED_AT_ONCE = 16  # blocks in memory that wait for a thread
 
-Dial = Callable[[str, Sequence[str]], Awaitable[None]]
+Dial = Callable[[str, Sequence[str]], Awaitable[object]]
 """Connects to a peer by any of these addresses. Raises UnreachableError."""
 
 

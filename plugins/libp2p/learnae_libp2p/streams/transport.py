@@ -117,8 +117,10 @@ class Transport(Protocol):
         """This host's own name."""
         ...
 
-    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+    async def connect(self, peer: str, addresses: Sequence[str]) -> str | None:
         """Returns when there is a connection to this peer; at once where there is one already. Any of the addresses will do.
+
+        Says which of them has answered; None where the peer was connected already, or has come by itself meanwhile.
 
         May run several times at once for one peer, with other addresses; one connection is kept. Cancelled, it leaves nothing behind.
         Raises UnreachableError, also for addresses that it cannot read.

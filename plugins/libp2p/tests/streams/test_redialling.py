@@ -316,6 +316,22 @@ def test_whoever_answers_nowhere_is_said_to_be_unreachable_in_bounded_time(tmp_p
     assert in_world(tmp_path, main) <= ADDRESS_SECONDS + 16 * STAGGER_SECONDS
 
 
+def test_an_address_that_has_not_answered_is_not_taken_for_one_that_has_where_the_peer_came_by_itself(tmp_path: Path) -> None:
+    async def main(world: World) -> None:
+        world.peer("b")
+        a = world.peer("a")
+        a.book.heard("b", ["dead1", "dead2"], "mdns")
+        world.network.answers |= dict.fromkeys(["dead1", "dead2"], ("b", 1000000.0))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.dialler.dial, "b")
+            await trio.sleep(STAGGER_SECONDS / 2)
+            world.network.join("b", "a")
+        known = a.book.get("b")
+        assert known is not None and known.reached_at is None
+
+    in_world(tmp_path, main)
+
+
 def test_an_address_where_somebody_else_answers_is_no_address_of_the_peer(tmp_path: Path) -> None:
     async def main(world: World) -> None:
         world.peer("b")

@@ -227,10 +227,10 @@ class FakeTransport:
     symmetric: bool = False  # that router takes another port for each whom it speaks to
     looked_for: list[str] = attrs.field(factory=list)  # addresses at which others asked it whether somebody answers
 
-    async def connect(self, peer: str, addresses: Sequence[str]) -> None:
+    async def connect(self, peer: str, addresses: Sequence[str]) -> str | None:
         await trio.lowlevel.checkpoint()
         if peer in self.links:
-            return
+            return None
         self.network.dialling += 1
         self.network.most_dialling = max(self.network.dialling, self.network.most_dialling)
         try:
@@ -240,6 +240,7 @@ class FakeTransport:
         if peer not in self.links:
             self.network.join(self.peer, peer)
             self.links[peer].address = address
+        return address
 
     async def _first_answer(self, peer: str, addresses: Sequence[str]) -> str:
         last = "no address"
@@ -377,8 +378,7 @@ class FakeTransport:
         return f"{self.seen_at}-{peer}" if self.seen_at and self.symmetric else self.seen_at
 
     def local_addresses(self) -> Sequence[str]:
-        every = self.listens_at()
-        return [address for address in every if not address.startswith("lo")] or every
+        return [address for address in self.listens_at() if not address.startswith("lo")] or self.listens_at()
 
     def listens_at(self) -> Sequence[str]:
         return [self.peer] if self.listens is None else self.listens
