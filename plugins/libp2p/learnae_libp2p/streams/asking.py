@@ -54,7 +54,7 @@ class HolderStream:
     proof: SwarmProof
     came: Callable[[HolderStream, int], None]
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
-    lacking: Callable[[HolderStream, Sequence[bytes]], None]
+    lacking: Callable[[HolderStream, Sequence[bytes], bool], None]  # whether it has them, and gives none for now
     ended: Callable[[HolderStream, str], None]
     outstanding: dict[bytes, float] = attrs.field(factory=dict)  # when each was asked for
     closed: bool = False
@@ -203,7 +203,7 @@ class HolderStream:
         if body[:1] == bytes([Absence.FORGOTTEN]):
             self.want(cid for cid, again in forgotten.items() if again)
         elif known:
-            self.lacking(self, known)
+            self.lacking(self, known, body[:1] == bytes([Absence.NOT_NOW]))
 
     def _note_answer(self, body: bytes) -> None:
         question = self._questions.pop(body[:4], None)

@@ -40,16 +40,20 @@ class ByteBudget:
         return FAST_WRITE if self.per_second is None else min(FAST_WRITE, max(LEAST_PIECE, self.per_second // 8))
 
     def wait(self, count: int | None = None) -> float:
-        """In how many seconds so many bytes, or a piece, may go. They may take what a second has below zero; then the next ones wait."""
+        """In how many seconds so many bytes, or a piece, may go. They may take what a second has below zero; then the next ones wait.
+
+        It is the hour that needs room for so many: of what does not count in it, none.
+        """
         now = self.clock()
         return max(self._wait_for_second(now), self._wait_for_hour(now, self.piece() if count is None else count))
 
-    def spend(self, count: int) -> None:
+    def spend(self, count: int, beside_hour: int = 0) -> None:
+        """So many bytes go. Of them `beside_hour` do not count in the hour."""
         now = self.clock()
         if self.per_second is not None:
             self._refill(now, self.per_second)
             self._saved -= count
-        if self.per_hour is not None:
+        if self.per_hour is not None and (count := count - beside_hour) > 0:
             self._in_hour += count
             if self._parts and now - self._parts[-1][0] < PART_SECONDS:
                 begun, spent = self._parts.pop()
@@ -69,7 +73,7 @@ class ByteBudget:
 
     def _wait_for_hour(self, now: float, count: int) -> float:
         """Until enough has become older than an hour. What is to come counts whole, so that the bound holds."""
-        if self.per_hour is None:
+        if self.per_hour is None or not count:
             return 0.0
         while self._parts and now - self._parts[0][0] >= HOUR_SECONDS + PART_SECONDS:
             self._in_hour -= self._parts.popleft()[1]
@@ -102,16 +106,16 @@ class FairBudget:
     _ends: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _served: float = 0.0
 
-    async def take(self, asker: str, count: int) -> None:
-        """Returns when this asker may have so many bytes."""
+    async def take(self, asker: str, count: int, beside_hour: int = 0) -> None:
+        """Returns when this asker may have so many bytes, of which `beside_hour` do not count in the hour."""
         if not self.budget.bounded:
             return
         turn = self._queue(asker, count)
         try:
             while True:
                 if turn is self._next():
-                    if (wait := self.budget.wait(count)) <= 0:
-                        self.budget.spend(count)
+                    if (wait := self.budget.wait(count - beside_hour)) <= 0:
+                        self.budget.spend(count, beside_hour)
                         self._served = turn.start
                         return
                     with trio.move_on_after(wait):

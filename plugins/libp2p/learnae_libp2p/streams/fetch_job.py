@@ -32,12 +32,13 @@ class JobHolder:
 
     stream: HolderStream
     lacks: set[bytes] = attrs.field(factory=set)
+    rests: bool = False  # no upload is left to it: in this fetch it is asked for nothing more
     asked: dict[bytes, float] = attrs.field(factory=dict)
     window: int = FIRST_WINDOW
     gave: int = 0
 
     def may_have(self, cid: bytes) -> bool:
-        return cid not in self.lacks
+        return not self.rests and cid not in self.lacks
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -100,9 +101,12 @@ class FetchJob:
             self.deliver(block)
         self._news.set()
 
-    def lacking(self, holder: HolderStream, cids: Iterable[bytes]) -> None:
+    def lacking(self, holder: HolderStream, cids: Iterable[bytes], for_now: bool) -> None:
         if (known := self._holders.get(holder.peer)) is not None:
-            for cid in cids:
+            lacked = list(cids)
+            if for_now and not known.asked.keys().isdisjoint(lacked):
+                known.rests, self._failed[holder.peer] = True, "has no upload left for now"
+            for cid in lacked:
                 known.lacks.add(cid)
                 if known.asked.pop(cid, None) is not None:
                     self._give_back(cid)
@@ -132,7 +136,7 @@ class FetchJob:
 
     def why(self) -> str:
         """In a few words, for people."""
-        asked = len(self._holders) + len(self._failed)
+        asked = len(self._holders.keys() | self._failed.keys())
         words = [f"{asked} peers asked" if asked else "no peer to ask is connected"]
         words += [f"{peer} {why}" for peer, why in list(self._failed.items())[:3]]
         return "; ".join(words)
@@ -258,7 +262,7 @@ class FetchJob:
 
     def _may_bring(self, peer: str) -> bool:
         known = self._holders.get(peer)
-        return peer not in self.hinted if known is None else not known.lacks.isdisjoint(self.left)
+        return peer not in self.hinted if known is None else not known.rests and not known.lacks.isdisjoint(self.left)
 
     async def _ask(self, peer: str) -> None:
         wanted = list(self.left)

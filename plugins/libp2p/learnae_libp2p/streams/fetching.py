@@ -129,9 +129,9 @@ class BlockFetcher:
         self.store.keep(block)
         return block
 
-    def _lacking(self, holder: HolderStream, cids: Sequence[bytes]) -> None:
+    def _lacking(self, holder: HolderStream, cids: Sequence[bytes], for_now: bool) -> None:
         for job in tuple(self._jobs):
-            job.lacking(holder, cids)
+            job.lacking(holder, cids, for_now)
 
     def _lost(self, holder: HolderStream, why: str) -> None:
         for job in tuple(self._jobs):

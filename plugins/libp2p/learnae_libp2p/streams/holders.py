@@ -34,7 +34,7 @@ class Holders:
     log: FilteringBoundLogger
     came: Callable[[HolderStream, int], None]
     took: Callable[[HolderStream, bytes, bytearray], Awaitable[None]]
-    lacking: Callable[[HolderStream, Sequence[bytes]], None]
+    lacking: Callable[[HolderStream, Sequence[bytes], bool], None]
     lost: Callable[[HolderStream, str], None]
     nursery: trio.Nursery | None = None
     _streams: OrderedDict[str, HolderStream] = attrs.field(factory=OrderedDict)

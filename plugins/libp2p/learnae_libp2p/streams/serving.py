@@ -38,6 +38,7 @@ MOST_STREAMS, MOST_STREAMS_OF_ONE = 128, 2
 STALL_SECONDS = 30.0  # in which a write must be taken
 TURN_SECONDS = 60.0  # in which an asker gets its turn
 NOT_NOW_SECONDS = 10.0  # who would have to wait longer for our budget asks others meanwhile
+ANSWERS_PART = 8  # of an hour's bytes, one part beside them is for answers
 ANSWERS_WAITING = 64  # more, and the asker does not read what it asks for
 CIDS_PER_SECOND = 4 * MOST_CIDS  # that one asker may ask about
 WHOLE_BYTES = 32 * MEGABYTE  # of blocks that are held whole in memory, for all askers together
@@ -61,8 +62,13 @@ class BlockServer:
     clock: Callable[[], float]
     log: FilteringBoundLogger
     whole_bytes: int = WHOLE_BYTES  # left of what may be held whole
+    answers: ByteBudget | None = attrs.field(init=False)  # that do not count in the hour of the blocks
     _streams: dict[ServedStream, trio.CancelScope] = attrs.field(factory=dict)
     _questions: OrderedDict[str, ByteBudget] = attrs.field(factory=OrderedDict)
+
+    def __attrs_post_init__(self) -> None:
+        per_hour = self.budget.budget.per_hour
+        self.answers = ByteBudget(None, per_hour // ANSWERS_PART, self.clock) if per_hour is not None else None
 
     async def serve(self, stream: Stream) -> None:
         """Serve one stream to its end. Raises nothing that its asker could bring about."""
@@ -121,6 +127,7 @@ class ServedStream:
     _write: int = FIRST_WRITE
     _sent: int = 0
     _sending_seconds: float = 0.0
+    _answered: int = 0  # bytes of answers in what is to be written: they do not count in the hour, which is one of blocks
     _writer: FrameWriter = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -195,6 +202,7 @@ class ServedStream:
             self._work = trio.Event()
             while not self.idle:
                 while self._answers:
+                    self._count_answer(len(self._answers[0]))
                     await self._writer.add(self._answers.popleft(), self._write)
                 if self._wanted and self.server.budget.delay(BLOCK_BYTES) > NOT_NOW_SECONDS:
                     self._absent(self._wanted, Absence.NOT_NOW)
@@ -247,7 +255,8 @@ class ServedStream:
         """In its turn. Longer writes where they are taken fast: on a slow line each must be taken in time."""
         with trio.fail_after(TURN_SECONDS):
             await self._take_relayed(len(data))
-            await self.server.budget.take(self.peer, len(data))
+            beside_hour, self._answered = min(self._answered, len(data)), max(0, self._answered - len(data))
+            await self.server.budget.take(self.peer, len(data), beside_hour)
         begin = trio.current_time()
         with trio.fail_after(STALL_SECONDS):
             await self.stream.send_all(data)
@@ -257,6 +266,12 @@ class ServedStream:
             fast = self._sent >= FAST_BYTES_PER_SECOND * self._sending_seconds
             self._write = self._longest_write(FAST_WRITE if fast else FIRST_WRITE)
             self._sent, self._sending_seconds = 0, 0.0
+
+    def _count_answer(self, length: int) -> None:
+        """They have an hour of their own, an eighth of that of the blocks: who only asks and asks spends the other one as well."""
+        if (answers := self.server.answers) is not None and answers.wait(length) <= 0:
+            answers.spend(length)
+            self._answered += length
 
     async def _take_relayed(self, count: int) -> None:
         while (budget := self._relayed) is not None:

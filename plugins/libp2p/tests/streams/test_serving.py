@@ -79,6 +79,11 @@ async def read_all(stream: Stream) -> None:
         pass
 
 
+async def read_until_reset(stream: Stream) -> None:
+    with suppress(StreamClosedError):
+        await read_all(stream)
+
+
 BAD = [never_reads, reads_a_byte_a_second, asks_for_what_is_not_there_again_and_again, asks_about_a_million, wants_a_million]
 BAD += [sends_garbage, sends_blocks, sends_unknown_frames, sends_a_byte_a_second]
 
@@ -232,6 +237,40 @@ def test_an_hour_without_budget_sends_askers_to_others_at_once(tmp_path: Path) -
         return trio.current_time() - begin
 
     assert in_swarm(tmp_path, main) < 10.0
+
+
+def test_a_sole_holder_whose_hour_is_spent_is_not_asked_again_and_again_and_has_its_hour_for_blocks(tmp_path: Path) -> None:
+    async def main(swarm: StreamSwarm) -> float:
+        asker, wanted = await swarm.add("peer0"), blocks(30)
+        await (await swarm.add("peer1", upload=(None, 1_000_000))).put(wanted)
+        begin = trio.current_time()
+        missing = await asker.lacking(wanted, "peer1")
+        took = trio.current_time() - begin
+        assert len(missing) < len(wanted)
+        for _ in range(30):
+            await asker.lacking(wanted, "peer1")
+        assert swarm.network.carried["peer1", "peer0"] - 100_000 * (len(wanted) - len(missing)) < 20_000
+        await trio.sleep(3700.0)
+        assert len(await asker.lacking(wanted, "peer1")) < len(missing)
+        return took
+
+    assert in_swarm(tmp_path, main) < 10.0
+
+
+def test_who_only_asks_is_answered_within_the_bound_of_an_hour(tmp_path: Path) -> None:
+    async def main(swarm: StreamSwarm) -> int:
+        await swarm.add("peer1", upload=(None, 200_000))
+        stream, _ = await greeted_stream(swarm, "bad", "peer1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_until_reset, stream)
+            with suppress(StreamClosedError), trio.move_on_after(600.0):
+                while True:
+                    await stream.send_all(ABSENT[0])
+                    await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+        return swarm.network.carried["peer1", "bad"]
+
+    assert in_swarm(tmp_path, main) <= 230_000
 
 
 def test_an_answer_that_nobody_reads_is_not_made_again_and_again(tmp_path: Path) -> None:

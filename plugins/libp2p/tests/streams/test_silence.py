@@ -63,7 +63,7 @@ def asked(arrived: Callable[[], int]) -> HolderStream:
         proof=membership("a"),
         came=lambda holder, count: None,
         took=never,
-        lacking=lambda holder, cids: None,
+        lacking=lambda holder, cids, for_now: None,
         ended=lambda holder, why: None,
         arrived=arrived,
     )
