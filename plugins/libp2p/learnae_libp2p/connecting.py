@@ -101,7 +101,9 @@ class Connecting:
         relay = CircuitRelay(
             transport=transport, proof=proof, bytes_per_minute=options.relayed_bytes_per_minute, clock=context.clock, log=context.log
         )
-        reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=context.log)
+        reachability = Reachability(
+            transport=transport, proof=proof, news=lambda: circuits.look_again(), rng=_random(context), log=context.log
+        )
         circuits = Circuits(
             transport=transport,
             proof=proof,

@@ -42,12 +42,14 @@ class Libp2pStream:
             raise StreamClosedError(str(error)) from error
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        from libp2p.stream_muxer.exceptions import MuxedStreamEOF
+
         from learnae_libp2p.yamux_frames import receive  # with the library
 
         try:
             data = await receive(self._stream.muxed_stream, max_bytes)
         except Exception as error:
-            if type(error).__name__ == "MuxedStreamEOF" and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
+            if isinstance(error, MuxedStreamEOF) and not self._stream.muxed_stream.reset_received:  # a reset looks like an end, too
                 return b""
             raise StreamClosedError(str(error)) from error
         return data

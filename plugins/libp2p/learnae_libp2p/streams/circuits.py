@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 WANTED_RELAYS = 2
 LOOK_SECONDS = 30.0
 ASK_SECONDS = 15.0
-LOST_SECONDS, REFUSED_SECONDS = 2.0, 120.0  # before a relay is asked again
+LOST_SECONDS, REFUSED_SECONDS = 2.0, 120.0  # before a relay is asked again; where it does not answer, twice as long each time
 MOST_RESTING = 256
 MOST_INCOMING = 16  # that come through relays, at once
+
+
+class RefusedError(UnreachableError):
+    """The relay has said so."""
 
 
 class CarriedStream:
@@ -76,6 +80,7 @@ class Circuits:
     wanted: int = WANTED_RELAYS
     _relays: dict[str, bool] = attrs.field(factory=dict)  # whether they have agreed
     _rests: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _failures: OrderedDict[str, float] = attrs.field(factory=OrderedDict)  # how long each rested that gave no answer
     _incoming: int = 0
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -122,7 +127,7 @@ class Circuits:
         return place.scope if place is not None else Scope.LOOPBACK
 
     async def _hold(self, relay: str) -> None:
-        rest = REFUSED_SECONDS
+        rest = min(REFUSED_SECONDS, 2 * self._failures.pop(relay, LOST_SECONDS / 2))
         try:
             stream, reader = await self._ask(relay, ShortMessage(FrameKind.RESERVE), FrameKind.RESERVED)
             try:
@@ -132,12 +137,17 @@ class Circuits:
             finally:
                 await stream.reset()
         except (FrameError, StreamClosedError, UnreachableError) as error:
+            if isinstance(error, RefusedError):
+                rest = REFUSED_SECONDS
+            elif not self._relays[relay]:
+                self._failures[relay] = rest
             self.log.debug("relay.not_reserved", relay=relay, cause=str(error))
         finally:
             del self._relays[relay]
             self._rests[relay] = trio.current_time() + rest
-            if len(self._rests) > MOST_RESTING:
-                self._rests.popitem(last=False)
+            for noted in (self._rests, self._failures):
+                if len(noted) > MOST_RESTING:
+                    noted.popitem(last=False)
             self._changed.set()
 
     async def dial(self, circuit: CircuitAddress) -> bool:
@@ -205,7 +215,7 @@ class Circuits:
                 await stream.send_all(question.framed())
                 said = await receive_message(reader, answer, FrameKind.REFUSED)
             if said.kind == FrameKind.REFUSED:
-                raise UnreachableError("its relay has no place" if said.number == Refusal.NO_PLACE else "its relay does not have it")
+                raise RefusedError("its relay has no place" if said.number == Refusal.NO_PLACE else "its relay does not have it")
         except BaseException as error:
             await stream.reset()
             if isinstance(error, (FrameError, StreamClosedError, trio.TooSlowError)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import attrs
 import trio
@@ -19,7 +20,8 @@ class Following:
     wanted: Callable[[Connection], bool]
     follow: Callable[[str], Awaitable[None]]
     looked: Callable[[set[str]], None] = lambda here: None  # told who is there at each look
-    most: int = sys.maxsize  # at once
+    most: int = sys.maxsize  # at once: those first that this peer has dialled, since anybody may come with many names
+    rng: Random | None = None  # picks them, where they are more; without it the names do
     _scopes: dict[str, trio.CancelScope] = attrs.field(factory=dict)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -29,11 +31,15 @@ class Following:
         async with trio.open_nursery() as nursery:
             while True:
                 self._changed = trio.Event()
-                here = {connection.peer for connection in self.transport.connections() if self.wanted(connection)}
+                inbound = {connection.peer: connection.inbound for connection in self.transport.connections() if self.wanted(connection)}
+                here = set(inbound)
                 self.looked(here)
                 for gone in self._scopes.keys() - here:
                     self._scopes[gone].cancel()
-                for peer in sorted(here - self._scopes.keys())[: self.most - len(self._scopes)]:
+                new = sorted(here - self._scopes.keys())
+                if self.rng is not None:
+                    self.rng.shuffle(new)
+                for peer in sorted(new, key=inbound.__getitem__)[: max(0, self.most - len(self._scopes))]:
                     self._scopes[peer] = trio.CancelScope()
                     nursery.start_soon(self._follow, peer, self._scopes[peer])
                 await self._changed.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
@@ -42,6 +43,7 @@ class Reachability:
     transport: Transport
     proof: SwarmProof
     news: Callable[[], None]
+    rng: Random
     log: FilteringBoundLogger
     _views: dict[str, OutsideView] = attrs.field(factory=dict)
     _allowances: OrderedDict[str, tuple[float, float]] = attrs.field(factory=OrderedDict)  # of questions that are left, and when
@@ -62,6 +64,7 @@ class Reachability:
             follow=self._follow,
             looked=self._forget_others,
             most=MOST_OBSERVERS,
+            rng=self.rng,
         )
         await following.run()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
 
+from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.outside_views import Outlook
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, in_exchanging_swarm
+from plugins.libp2p.tests.support.network import FakeNetwork
 
 pytestmark = pytest.mark.virtual_time
 
@@ -55,6 +58,33 @@ def test_an_outside_address_is_told_where_two_have_reached_it_and_not_where_one_
         assert forwarded.beyond.reachability.seen.outside == ["public:x"]
 
     in_exchanging_swarm(tmp_path, main)
+
+
+async def followed(number: int) -> set[str]:
+    """Of twenty who came and two who were dialled, the five that are followed."""
+    begun = set[str]()
+
+    async def follow(peer: str) -> None:
+        begun.add(peer)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        network = FakeNetwork(nursery)
+        own = network.host("own")
+        for name in [*(f"a{place:02}" for place in range(20)), "y", "z"]:
+            network.host(name)
+            network.join(*(("own", name) if name in "yz" else (name, "own")))
+        following = Following(transport=own, wanted=lambda connection: True, follow=follow, most=5, rng=Random(number))
+        nursery.start_soon(following.run)
+        await trio.sleep(1.0)
+        nursery.cancel_scope.cancel()
+    return begun
+
+
+async def test_those_that_this_peer_has_dialled_are_followed_first_and_of_others_not_those_whose_names_come_first() -> None:
+    found = [await followed(number) for number in range(10)]
+    assert all(len(one) == 5 and {"y", "z"} <= one for one in found)
+    assert len(set().union(*found)) > 10
 
 
 def test_two_behind_cone_routers_become_direct_and_need_nobody_any_more(tmp_path: Path) -> None:

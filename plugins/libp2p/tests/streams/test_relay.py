@@ -11,7 +11,7 @@ import trio
 
 from learnae_libp2p.streams.circuit_addresses import CircuitAddress
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader, frame
-from learnae_libp2p.streams.greeting import greet_as_asker
+from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
 from learnae_libp2p.streams.relay import MOST_CIRCUITS, MOST_CIRCUITS_OF_ONE, MOST_RESERVATIONS, RELAY_PROTOCOL, RELAYED_PROTOCOL, Refusal
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, UnreachableError
@@ -301,3 +301,29 @@ def test_an_address_of_a_circuit_makes_nobody_dial_a_relay_that_was_never_reache
         assert not swarm.network.dialled
 
     in_exchanging_swarm(tmp_path, main)
+
+
+@pytest.mark.parametrize(("refuses", "least", "most"), [(True, 1, 1), (False, 3, 8)])
+def test_a_relay_that_gives_no_answer_is_asked_again_sooner_than_one_that_refuses(
+    tmp_path: Path, refuses: bool, least: int, most: int
+) -> None:
+    async def main(swarm: ExchangingSwarm) -> int:
+        swarm.start(RELAY, routers=True, relays=False)
+        asked = 0
+
+        async def answer(stream: Stream) -> None:
+            nonlocal asked
+            asked += 1
+            reader = FrameReader(stream)
+            await greet_as_holder(stream, reader, membership(RELAY))
+            await receive_message(reader, FrameKind.RESERVE)
+            if refuses:
+                await stream.send_all(ShortMessage(FrameKind.REFUSED, Refusal.NO_PLACE).framed())
+                await stream.receive_some(1)
+
+        swarm.network.transports[RELAY].serve(RELAY_PROTOCOL, answer)
+        swarm.start("inside", RELAY, router="10.0.0.1")
+        await trio.sleep(100.0)
+        return asked
+
+    assert least <= in_exchanging_swarm(tmp_path, main) <= most

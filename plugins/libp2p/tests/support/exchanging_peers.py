@@ -46,7 +46,8 @@ class BeyondRouters:
     def of(cls, transport: FakeTransport, book: AddressBook, bytes_per_minute: int) -> BeyondRouters:
         log, proof = structlog.get_logger().bind(own=transport.peer), membership(transport.peer)
         relay = CircuitRelay(transport=transport, proof=proof, bytes_per_minute=bytes_per_minute, clock=trio.current_time, log=log)
-        reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), log=log)
+        rng = Random(f"observers of {transport.peer}")
+        reachability = Reachability(transport=transport, proof=proof, news=lambda: circuits.look_again(), rng=rng, log=log)
         circuits = Circuits(
             transport=transport,
             proof=proof,
