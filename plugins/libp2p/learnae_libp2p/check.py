@@ -90,7 +90,7 @@ def _listening(options: HostOptions, key: str, probing: Any, problems: list[Prob
         try:
             probing.claim(address)
         except UnavailableError as error:
-            problems.append(Problem(key, str(error), _remedy(address, error)))
+            problems.append(Problem(key, str(error), remedy_for(address, error)))
             continue
         found = probing.reachable(address)
         places = [one.place for one in [one for one in found if not one.local] or found]
@@ -102,7 +102,8 @@ def _listening(options: HostOptions, key: str, probing: Any, problems: list[Prob
     return lines
 
 
-def _remedy(address: Address, error: UnavailableError) -> str:
+def remedy_for(address: Address, error: UnavailableError) -> str:
+    """For what `sockets.claim` raises."""
     number = getattr(error.__cause__, "errno", None)
     if number == errno.EADDRINUSE:
         return "end what listens there, or write another port; if it is this peer that runs, all is well"

@@ -120,13 +120,16 @@ class Libp2pHost:
 
     async def _serve(self, context: Context) -> None:
         backoff = Backoff(first=0.1, limit=10.0, healthy=30.0)
+        told = ""
         while True:
-            began = trio.current_time()
+            began, built = trio.current_time(), self.times_built
             try:
                 await self._live(context)
             except Exception as error:
                 self.cause = _told(error)
-            context.log.warning("libp2p.host_fell", cause=self.cause)
+            again = self.cause == told and self.times_built == built  # it has not stood since
+            (context.log.debug if again else context.log.warning)("libp2p.host_fell", cause=self.cause)
+            told = self.cause
             self.tell()
             await trio.sleep(backoff.after(trio.current_time() - began))
 

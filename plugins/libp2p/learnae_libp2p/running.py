@@ -24,6 +24,7 @@ from multiaddr import Multiaddr
 from learnae import Context, UnavailableError
 from learnae.lowlevel import libraries_logged
 from learnae_libp2p.addresses import Address, parse_address
+from learnae_libp2p.check import remedy_for
 from learnae_libp2p.frame_limits import FrameLimits
 from learnae_libp2p.guards import GuardedSwarm, NoAutoConnector, StreamGuard, reset
 from learnae_libp2p.host import EVERYWHERE, LIBRARIES
@@ -138,7 +139,10 @@ class RunningHost:
         asked = [parse_address(text) for text in addresses or (EVERYWHERE,)]
         wanted = narrowed(asked, self.tcp.interface)
         for address in wanted:
-            claim(address)
+            try:
+                claim(address)
+            except UnavailableError as error:
+                raise UnavailableError(f"{error}: {remedy_for(address, error)}") from error
         if not await self.network.listen(*(Multiaddr(address.place) for address in wanted)):
             raise UnavailableError(f"cannot listen at {', '.join(map(str, wanted))}")
         self.tcp.listens = [parse_address(text) for text in self.bound()]

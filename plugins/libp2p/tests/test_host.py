@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import random
-from contextlib import suppress
+import socket
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
+import structlog
 import trio
+from structlog.testing import capture_logs
 
 from learnae import ConfigError, UnavailableError
 from learnae.testing.context import make_context, peer_named
@@ -261,6 +265,28 @@ def test_a_port_that_is_taken_is_told(open_peer: OpenPeer) -> None:
                 async with open_peer("b", HostOptions(listen=(taken,))):
                     raise AssertionError("two hosts listen at one port")
             assert failed.group_contains(UnavailableError)
+
+    in_trio(test)
+
+
+def test_a_port_that_stays_taken_is_logged_once_with_the_remedy_however_often_it_is_tried(tmp_path: Path) -> None:
+    async def test() -> None:
+        with closing(socket.socket()) as taken, capture_logs() as lines:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            host = Libp2pHost()
+            listen = (f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}",)
+            host.configure(
+                HostOptions(listen=listen), attrs.evolve(make_context(tmp_path, peer="a"), log=structlog.get_logger()), "announcer"
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(host.serve)
+                while sum(line["event"] == "libp2p.host_fell" for line in lines) < 3:  # noqa: ASYNC110  # nobody tells of a try
+                    await trio.sleep(0.05)
+                nursery.cancel_scope.cancel()
+        fell = [line for line in lines if line["event"] == "libp2p.host_fell"]
+        assert [line["log_level"] for line in fell].count("warning") == 1 and fell[0]["log_level"] == "warning"
+        assert "another port" in fell[0]["cause"]
 
     in_trio(test)
 
