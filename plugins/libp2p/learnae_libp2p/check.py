@@ -106,7 +106,7 @@ def remedy_for(address: Address, error: UnavailableError) -> str:
     """For what `sockets.claim` raises."""
     number = getattr(error.__cause__, "errno", None)
     if number == errno.EADDRINUSE:
-        return "end what listens there, or write another port; if it is this peer that runs, all is well"
+        return "end what listens there, such as another run of this peer, or write another port"
     if number == errno.EADDRNOTAVAIL:
         return f"this machine does not have it: write /{address.kind}/{'::' if address.kind == 'ip6' else '0.0.0.0'}/tcp/{address.port}"
     if number == errno.EACCES:

@@ -42,6 +42,7 @@ class Libp2pHost:
         self._open: RunningHost | None = None  # as `running`, also before others may connect
         self.times_built = 0
         self.cause = ""
+        self._logged = ""  # the cause, also before strategies were opened again
         self._changed = trio.Event()
         self._turn = trio.Lock()
         self._parts: list[Part] = []
@@ -120,16 +121,15 @@ class Libp2pHost:
 
     async def _serve(self, context: Context) -> None:
         backoff = Backoff(first=0.1, limit=10.0, healthy=30.0)
-        told = ""
         while True:
             began, built = trio.current_time(), self.times_built
             try:
                 await self._live(context)
             except Exception as error:
                 self.cause = _told(error)
-            again = self.cause == told and self.times_built == built  # it has not stood since
+            again = self.cause == self._logged and self.times_built == built  # it has not stood since
             (context.log.debug if again else context.log.warning)("libp2p.host_fell", cause=self.cause)
-            told = self.cause
+            self._logged = self.cause
             self.tell()
             await trio.sleep(backoff.after(trio.current_time() - began))
 
