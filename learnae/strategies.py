@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -304,6 +304,8 @@ class Selector(Strategy, ABC):
     """Chooses which candidates to fetch: updates, and slices of rows with `slices`. Else the core fetches slices by an order of its own."""
 
     slices: ClassVar[bool] = False
+    named: Collection[PeerId] = ()
+    """Peers whose updates it sees also where strangers are so many that the core shows some of them alone."""
 
     @abstractmethod
     def select(self, view: View) -> Sequence[Candidate] | Selected:

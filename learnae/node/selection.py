@@ -108,18 +108,22 @@ class UpdateSelection:
         return (entry for entry in newer if not self.busy(entry.peer))
 
     def _a_few_strangers(self, entries: list[InboxEntry], round_: int) -> list[InboxEntry]:
-        """All that were ever accepted, and of a crowd of others some whose wait is over: known for longest, half of them without a failure.
+        """All that were ever accepted or that the selector names, and of a crowd of others some whose wait is over.
 
+        They are the ones that are known for longest, half of them without a failure.
         Whoever invents identities has provisional ones, or some that have failed: so an honest newcomer has its turn all the same.
         """
-        strangers = [entry for entry in entries if not self.peers.get(entry.peer).ever_accepted]
+        strangers = [entry for entry in entries if self._is_stranger(entry.peer)]
         if len(strangers) <= STRANGERS:
             return entries
         due = [entry for entry in strangers if not self._waits(entry.peer, round_)]
         due.sort(key=lambda entry: self.inbox.known_since(entry.peer))
         few = {entry.peer for entry in due[: STRANGERS // 2]}
         few |= {entry.peer for entry in [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]}
-        return [entry for entry in entries if self.peers.get(entry.peer).ever_accepted or entry.peer in few]
+        return [entry for entry in entries if not self._is_stranger(entry.peer) or entry.peer in few]
+
+    def _is_stranger(self, peer: PeerId) -> bool:
+        return not self.peers.get(peer).ever_accepted and peer not in self.selector.strategy.named
 
     def _waits(self, peer: PeerId, round_: int) -> bool:
         record = self.peers.get(peer)

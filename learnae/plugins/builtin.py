@@ -28,6 +28,7 @@ def learnae_register_selector() -> Mapping[str, str]:
     return {
         "least-recently-tried": "learnae.plugins.selector:LeastRecentlyTried",
         "uniform": "learnae.plugins.selector:Uniform",
+        "fixed": "learnae.plugins.selector:Fixed",
         "planner": "learnae.plugins.selector:Planner",
     }
 

@@ -1,4 +1,4 @@
-"""Selectors: `least-recently-tried`, the default, `uniform`, and `planner`, which also sees slices of rows."""
+"""Selectors: `least-recently-tried`, the default, `uniform`, `fixed` for comparisons, and `planner`, which also sees slices of rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
+from attrs.validators import in_
 
+from learnae.config.tables import PUBLIC_KEYS, option
 from learnae.data.worth import worth
-from learnae.records import AnnouncementKind, Candidate, View
-from learnae.strategies import Selector
+from learnae.errors import ConfigError, Problem
+from learnae.records import AnnouncementKind, Candidate, PeerId, View
+from learnae.strategies import Context, Selector
 
 
 def fitting(view: View) -> list[Candidate]:
@@ -80,6 +83,62 @@ class LeastRecentlyTried(Selector):
 def _waited(candidate: Candidate, now: int) -> float:
     """Rounds since it was tried last; a count of rounds that began anew keeps nobody waiting."""
     return math.inf if candidate.last_tried is None or candidate.last_tried > now else now - candidate.last_tried
+
+
+LISTED, RING, EXPONENTIAL = "listed", "ring", "exponential"
+
+
+@attrs.frozen(kw_only=True)
+class FixedOptions:
+    """From whom this peer fetches, whatever it hears of others."""
+
+    peers: tuple[str, ...] = option(
+        (), "The public keys of the peers, in the same order in each peer's file; none: it fetches no updates.", PUBLIC_KEYS
+    )
+    shape: str = option(
+        LISTED,
+        'From which of them: "listed": all; "ring": the one before this peer and the one behind it; '
+        '"exponential": the one that is 1, 2, 4 and so on places behind it, one each round.',
+        in_((LISTED, RING, EXPONENTIAL)),
+    )
+
+
+class Fixed(Selector):
+    """Fetches from the same peers in each round: a graph, or no updates at all. For comparisons; a peer that is gone is not replaced.
+
+    Where `count` is less than they are, those tried longest ago come first. Raises ConfigError for a list that makes no such graph.
+    """
+
+    Options = FixedOptions
+    options: FixedOptions
+
+    def __init__(self, options: FixedOptions, context: Context) -> None:
+        super().__init__(options, context)
+        peers, own = options.peers, context.peer
+        self.named = frozenset(map(PeerId, peers))
+        if len(set(peers)) < len(peers):
+            raise ConfigError(Problem("peers", "names a peer twice", "name each once"))
+        if options.shape != LISTED and own not in peers:
+            raise ConfigError(
+                Problem("peers", f"does not name this peer, {own}", "name all peers of the graph, in the same order in each file")
+            )
+
+    def select(self, view: View) -> Sequence[Candidate]:
+        sources = self._sources(view.round)
+        there = [candidate for candidate in fitting(view) if candidate.peer in sources]
+        return within(view, sorted(there, key=lambda each: (-_waited(each, view.round), sources.index(each.peer))))
+
+    def _sources(self, round_: int) -> list[PeerId]:
+        """From whom this peer fetches in this round."""
+        peers = [PeerId(peer) for peer in self.options.peers]
+        if self.options.shape == LISTED:
+            return [peer for peer in peers if peer != self.context.peer]
+        at, count = peers.index(self.context.peer), len(peers)
+        if count == 1:
+            return []
+        if self.options.shape == RING:
+            return list(dict.fromkeys((peers[at - 1], peers[(at + 1) % count])))
+        return [peers[(at + (1 << round_ % (count - 1).bit_length())) % count]]
 
 
 class Planner(LeastRecentlyTried):

@@ -73,6 +73,14 @@ def test_what_hostile_members_do_is_measured():
     assert 0 < many < untouched and 0 < few <= untouched, "the attack bites"
 
 
+def test_what_shared_rows_are_worth_is_measured():
+    far, _, bytes_ = quick("data_exchange.py").partition("Until the mean is")
+    assert {"no updates", "static ring, mean", "the defaults"} <= set(rows_of(far))
+    alone, pooled = (float(cell.split()[0]) for cell in rows_of(far)["no updates"][:2])
+    assert 0 < alone < pooled, "rows of others teach what own ones cannot"
+    assert {"updates only", "everything that is new", "the defaults, with slices", "planner"} <= set(rows_of(bytes_))
+
+
 def test_what_many_identities_cost_is_measured():
     rows = rows_of(quick("identities.py"))
     useful = {attack: float(cells[0].split(",")[0]) for attack, cells in rows.items() if "," in cells[0]}

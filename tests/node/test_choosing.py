@@ -275,3 +275,16 @@ def test_whatever_is_heard_again_a_peer_that_is_heard_is_tried_as_often_as_witho
         choosing.inbox.put(item)
         tried += numbers(choosing, item.heard_round)
     assert tried == list(range(8, 100))
+
+
+def test_a_selector_sees_those_whom_it_names_in_any_crowd_of_strangers(tmp_path):
+    crowd = [entry(f"{number:02}", heard_at=float(number)) for number in range(40)]
+    late = crowd[-1]
+
+    class OnlyLate(First):
+        named = frozenset({late.peer})
+
+        def select(self, view):
+            return [candidate for candidate in view.candidates if candidate.peer == late.peer]
+
+    assert chosen(selection(tmp_path, *crowd, selector=OnlyLate)) == [late.peer]

@@ -39,22 +39,24 @@ class Learner:
     def train(self, model: Model) -> int:
         for _ in range(LOCAL_STEPS):
             batch = self.rng.integers(len(self.rows), size=BATCH)
-            self._step(model, self.rows[batch], self.labels[batch])
+            sgd_step(model, self.rows[batch], self.labels[batch], self.rate)
         return LOCAL_STEPS
 
-    def _step(self, model: Model, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        hidden = np.maximum(rows @ model["in.weight"].T + model["in.bias"], 0)
-        error = _softmax(hidden @ model["out.weight"].T + model["out.bias"])
-        error[np.arange(len(labels)), labels] -= 1
-        error /= len(labels)
-        back = (error @ model["out.weight"]) * (hidden > 0)
-        for name, gradient in (
-            ("out.weight", error.T @ hidden),
-            ("out.bias", error.sum(0)),
-            ("in.weight", back.T @ rows),
-            ("in.bias", back.sum(0)),
-        ):
-            model[name] -= np.float32(self.rate) * gradient
+
+def sgd_step(model: Model, rows: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> None:
+    """One step of plain SGD on the cross-entropy of this batch, in place."""
+    hidden = np.maximum(rows @ model["in.weight"].T + model["in.bias"], 0)
+    error = _softmax(hidden @ model["out.weight"].T + model["out.bias"])
+    error[np.arange(len(labels)), labels] -= 1
+    error /= len(labels)
+    back = (error @ model["out.weight"]) * (hidden > 0)
+    for name, gradient in (
+        ("out.weight", error.T @ hidden),
+        ("out.bias", error.sum(0)),
+        ("in.weight", back.T @ rows),
+        ("in.bias", back.sum(0)),
+    ):
+        model[name] -= np.float32(rate) * gradient
 
 
 def fresh_model(seed: int) -> Model:
