@@ -82,7 +82,7 @@ ORDERS: Mapping[str, tuple[Callable[[Sequence[PeerId]], Settings], bool]] = {
 
 @attrs.define
 class Wire:
-    """What all have fetched, and how fast their lines are. Lines are booked ahead: one transfer after the other, in each direction."""
+    """What all have fetched, and how fast their lines are: one transfer after the other, on the giver's way up and then on the way down."""
 
     speeds: Mapping[PeerId, float] = attrs.field(factory=dict)  # bytes a second; who is not here is as fast as can be
     fetched: Counter[PeerId] = attrs.field(factory=Counter)
@@ -90,13 +90,11 @@ class Wire:
 
     async def carry(self, size: int, giver: PeerId | None, taker: PeerId) -> None:
         self.fetched[taker] += size
-        lines = [(peer, way) for peer, way in ((giver, "up"), (taker, "down")) if peer is not None and peer in self.speeds]
-        if not lines:
-            return
-        began = max(trio.current_time(), *(self._free.get(line, 0.0) for line in lines))
-        ends = began + size / min(self.speeds[peer] for peer, _ in lines)
-        self._free.update(dict.fromkeys(lines, ends))
-        await trio.sleep_until(ends)
+        for peer, way in ((giver, "up"), (taker, "down")):
+            if peer is not None and peer in self.speeds:
+                ends = max(trio.current_time(), self._free.get((peer, way), 0.0)) + size / self.speeds[peer]
+                self._free[peer, way] = ends
+                await trio.sleep_until(ends)
 
 
 class WireStorage(MemoryStorage):
