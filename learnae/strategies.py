@@ -304,8 +304,7 @@ class Selector(Strategy, ABC):
     """Chooses which candidates to fetch: updates, and slices of rows with `slices`. Else the core fetches slices by an order of its own."""
 
     slices: ClassVar[bool] = False
-    named: Collection[PeerId] = ()
-    """Peers whose updates it sees also where strangers are so many that the core shows some of them alone."""
+    named: Collection[PeerId] = ()  # whose updates it sees also where strangers are so many that the core shows some of them alone
 
     @abstractmethod
     def select(self, view: View) -> Sequence[Candidate] | Selected:
@@ -368,13 +367,7 @@ class Outer(Strategy, ABC):
     """
 
     @abstractmethod
-    def step(
-        self,
-        local: LocalModel,
-        merged: Iterator[tuple[str, Array | None]],
-        masks: Mapping[str, Any],
-        state: State,
-    ) -> Merged:
+    def step(self, local: LocalModel, merged: Iterator[tuple[str, Array | None]], masks: Mapping[str, Any], state: State) -> Merged:
         """Return the model after this step.
 
         `merged` yields the pairs of name and tensor that the merge made. It can be iterated once. `masks` has an entry for each tensor of
