@@ -248,7 +248,7 @@ def how_far(digits: Digits, seeds: int, rounds: int, rate: float) -> None:
         )
     show(
         f"Accuracy after {rounds} rounds in %, mean and extremes of {seeds} seeds; and what each peer has fetched",
-        ["updates", "own rows alone", "with the pool", "goals", "kB, own rows", "kB, with the pool", "rows in the pool", "labels in it"],
+        ["updates", "without the pool", "with the pool", "goals", "kB without", "kB with", "rows in the pool", "labels in it"],
         rows,
     )
 
