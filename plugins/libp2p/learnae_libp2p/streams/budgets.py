@@ -175,3 +175,23 @@ class RelayedBudgets:
         if len(self._budgets) > _MOST_REMEMBERED:
             self._budgets.popitem(last=False)
         return budget
+
+
+MOST_NOTED = 1024
+
+
+@attrs.define(eq=False)
+class QuestionPace:
+    """Counts how long ago each peer has asked, of the 1,024 that asked last. A question that came too soon counts as well."""
+
+    least_seconds: float
+    _asked_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+
+    def may_ask(self, peer: str) -> bool:
+        """Note a question of this peer. False where its last one was less than `least_seconds` ago."""
+        now = trio.current_time()
+        too_soon = now - self._asked_at.pop(peer, -self.least_seconds) < self.least_seconds
+        self._asked_at[peer] = now
+        if len(self._asked_at) > MOST_NOTED:
+            self._asked_at.popitem(last=False)
+        return not too_soon

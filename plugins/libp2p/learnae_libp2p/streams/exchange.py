@@ -6,7 +6,6 @@ is told of as somebody who is reached through those with whom it has a reservati
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.address_book import AddressBook
+from learnae_libp2p.streams.budgets import QuestionPace
 from learnae_libp2p.streams.circuit_addresses import CircuitAddress, place_at
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
@@ -40,7 +40,6 @@ AGAIN_SECONDS = 120.0
 ANSWER_SECONDS = 15.0
 LEAST_SECONDS = 0.3  # between two answers to one peer
 MOST_ANSWERED = 32  # at once
-MOST_NOTED = 1024
 RECENT_SECONDS = 3600.0  # who is not connected and was reached since is told, too
 
 
@@ -59,7 +58,7 @@ class PeerExchange:
     reserved: Callable[[], Sequence[str]] = lambda: ()  # who is reached through this peer
     _said: dict[str, Sequence[str]] = attrs.field(factory=dict)  # by connected peers, of themselves
     _strangers: set[str] = attrs.field(factory=set)  # connected peers that have answered without a proof
-    _answered_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _pace: QuestionPace = attrs.field(factory=lambda: QuestionPace(LEAST_SECONDS))
     _answering: int = 0
 
     async def run(self) -> None:
@@ -68,7 +67,7 @@ class PeerExchange:
 
     async def answer(self, stream: Stream) -> None:
         """Serve one question. Raises nothing that its asker could bring about."""
-        if self._answering >= MOST_ANSWERED or not self._may_ask(stream.peer):
+        if self._answering >= MOST_ANSWERED or not self._pace.may_ask(stream.peer):
             return
         self._answering += 1
         try:
@@ -96,16 +95,6 @@ class PeerExchange:
     def is_stranger(self, peer: str) -> bool:
         """Whether this peer is connected and of another swarm, or has another key, as far as was asked."""
         return peer in self._strangers
-
-    def _may_ask(self, peer: str) -> bool:
-        now = trio.current_time()
-        if now - self._answered_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS:
-            self._answered_at[peer] = now
-            return False
-        self._answered_at[peer] = now
-        if len(self._answered_at) > MOST_NOTED:
-            self._answered_at.popitem(last=False)
-        return True
 
     async def _follow(self, peer: str) -> None:
         """Ask a peer for as long as it is connected, soon again at first: others come to it at the same moment."""

@@ -6,13 +6,13 @@ Dialled is only the host at which the relay sees the other end, too: neither of 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from learnae_libp2p.streams.budgets import QuestionPace
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
@@ -31,7 +31,6 @@ TALK_SECONDS = 15.0
 MOST_MET = 4  # addresses
 MOST_AT_ONCE = 4
 LEAST_SECONDS = 0.9  # between two tries of one peer
-MOST_NOTED = 1024
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -42,7 +41,7 @@ class HolePuncher:
     proof: SwarmProof
     reachability: Reachability
     log: FilteringBoundLogger
-    _tried_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _pace: QuestionPace = attrs.field(factory=lambda: QuestionPace(LEAST_SECONDS))
     _answering: int = 0
 
     async def run(self) -> None:
@@ -55,7 +54,7 @@ class HolePuncher:
     async def answer(self, stream: Stream) -> None:
         """Serve one try. Raises nothing that who tries could bring about."""
         connection = self.transport.connection(stream.peer)
-        if connection is None or connection.direct or self._answering >= MOST_AT_ONCE or not self._may_try(stream.peer):
+        if connection is None or connection.direct or self._answering >= MOST_AT_ONCE or not self._pace.may_ask(stream.peer):
             return
         self._answering += 1
         try:
@@ -71,14 +70,6 @@ class HolePuncher:
             self.log.debug("punch.not_direct", peer=stream.peer, cause=str(error))
         finally:
             self._answering -= 1
-
-    def _may_try(self, peer: str) -> bool:
-        now = trio.current_time()
-        too_soon = now - self._tried_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS
-        self._tried_at[peer] = now
-        if len(self._tried_at) > MOST_NOTED:
-            self._tried_at.popitem(last=False)
-        return not too_soon
 
     async def _follow(self, peer: str) -> None:
         """Try for as long as it is relayed, more and more rarely."""

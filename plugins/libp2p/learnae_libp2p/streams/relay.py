@@ -6,7 +6,7 @@ the two encrypt from end to end and prove their keys, so a relay sees nothing an
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from learnae_libp2p.streams.budgets import ByteBudget
+from learnae_libp2p.streams.budgets import ByteBudget, QuestionPace
 from learnae_libp2p.streams.circuit_addresses import is_direct
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_holder
@@ -33,7 +33,6 @@ CIRCUIT_SECONDS = 3600.0
 IDLE_SECONDS = 60.0  # the two ask each other for a heartbeat every ten
 ASK_SECONDS, STALL_SECONDS = 15.0, 30.0
 LEAST_SECONDS = 0.2  # between two questions of one peer
-MOST_NOTED = 1024
 PIECE_BYTES = 1 << 14
 LEAST_BYTES_PER_MINUTE = 1 << 16
 
@@ -56,7 +55,7 @@ class CircuitRelay:
     log: FilteringBoundLogger
     _reserved: dict[str, trio.CancelScope] = attrs.field(factory=dict)
     _circuits: list[tuple[str, str]] = attrs.field(factory=list)
-    _asked_at: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _pace: QuestionPace = attrs.field(factory=lambda: QuestionPace(LEAST_SECONDS))
 
     def reserved(self) -> Sequence[str]:
         """Who can be reached through this peer now."""
@@ -71,7 +70,7 @@ class CircuitRelay:
 
         Raises nothing that its asker could bring about.
         """
-        if not is_direct(self.transport, stream.peer) or not self._may_ask(stream.peer):
+        if not is_direct(self.transport, stream.peer) or not self._pace.may_ask(stream.peer):
             return
         try:
             reader = FrameReader(stream)
@@ -169,14 +168,6 @@ class CircuitRelay:
                 while (left := carried_at + IDLE_SECONDS - trio.current_time()) > 0:  # noqa: ASYNC110  # all that comes puts it off
                     await trio.sleep(left)
                 nursery.cancel_scope.cancel()
-
-    def _may_ask(self, peer: str) -> bool:
-        now = trio.current_time()
-        too_soon = now - self._asked_at.pop(peer, -LEAST_SECONDS) < LEAST_SECONDS
-        self._asked_at[peer] = now
-        if len(self._asked_at) > MOST_NOTED:
-            self._asked_at.popitem(last=False)
-        return not too_soon
 
 
 async def _refuse(stream: Stream, refusal: Refusal) -> None:
