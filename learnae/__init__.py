@@ -7,6 +7,7 @@ kept. Importing this module needs neither torch nor numpy.
 
 from typing import TYPE_CHECKING, Any
 
+from learnae.blocking_services import BlockingAnnouncer, BlockingService, BlockingStorage
 from learnae.errors import (
     ConfigError,
     EntryError,
@@ -20,6 +21,7 @@ from learnae.errors import (
     renamed_attribute,
 )
 from learnae.hookspecs import CommandEntry, DemoSetup, hookimpl
+from learnae.observations import PeerConnection, RoundReport, UpdateVerdict
 from learnae.records import (
     AnnouncementKind,
     Block,
@@ -33,24 +35,18 @@ from learnae.records import (
     Judged,
     LocalModel,
     Merged,
-    PeerConnection,
     PeerId,
     Received,
-    RoundReport,
     Selected,
     Standing,
     State,
     TensorSpec,
     Update,
-    UpdateVerdict,
     Verdict,
     View,
 )
 from learnae.strategies import (
     Announcer,
-    BlockingAnnouncer,
-    BlockingService,
-    BlockingStorage,
     Codec,
     Connected,
     Context,

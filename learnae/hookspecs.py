@@ -12,8 +12,10 @@ from typing import Any
 import attrs
 import pluggy
 
-from learnae.records import PeerId, RoundReport, UpdateVerdict
-from learnae.strategies import Announcer, BlockingAnnouncer, BlockingStorage, Codec, Gate, Merge, Outer, Selector, Storage
+from learnae.blocking_services import BlockingAnnouncer, BlockingStorage
+from learnae.observations import RoundReport, UpdateVerdict
+from learnae.records import PeerId
+from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage
 
 PROJECT = "learnae"
 

@@ -15,8 +15,9 @@ from learnae.cli.home_state import HomeState, Subject, find_subject, read_home
 from learnae.cli.homes import command_for, find_home, home_and_rest
 from learnae.cli.options import ago, moment, of_bytes
 from learnae.node.history_reader import Sighting
+from learnae.observations import UpdateVerdict
 from learnae.outlets import print_json, print_result
-from learnae.records import Cid, PeerId, UpdateVerdict
+from learnae.records import Cid, PeerId
 from learnae.texts import CELL_CHARACTERS, harmless
 
 MESSAGES: Mapping[str, str] = {

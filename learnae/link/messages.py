@@ -20,8 +20,9 @@ from cattrs.preconf.json import JsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
 from learnae.errors import ConfigError, LearnaeError, PluginError, Problem
+from learnae.observations import RoundReport
 from learnae.plugins.calls import described, gravest_of
-from learnae.records import RoundReport, TensorSpec
+from learnae.records import TensorSpec
 
 if TYPE_CHECKING:
     from learnae.records import Array

@@ -35,7 +35,7 @@ from learnae.link.messages import (
     TrainerGoneError,
     Want,
 )
-from learnae.records import RoundReport
+from learnae.observations import RoundReport
 
 if TYPE_CHECKING:
     from learnae.records import Array

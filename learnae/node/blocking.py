@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import trio
 
+from learnae.blocking_services import BlockingAnnouncer, BlockingService, BlockingStorage
 from learnae.errors import Problem, UnavailableError
 from learnae.node.runtime import inline
-from learnae.records import Block, Cid, Heard, PeerConnection
-from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, BlockingStorage, Storage
+from learnae.observations import PeerConnection
+from learnae.records import Block, Cid, Heard
+from learnae.strategies import Announcer, Storage
 from learnae.waiting import RUNNING_CALL
 
 if TYPE_CHECKING:

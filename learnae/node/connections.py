@@ -24,7 +24,8 @@ from learnae.identity.home_folder import open_home
 from learnae.node.blocking import as_written
 from learnae.node.runtime import QuarantinedError, Runtime
 from learnae.node.services import Services, ServiceStrategy
-from learnae.records import PeerConnection, PeerId
+from learnae.observations import PeerConnection
+from learnae.records import PeerId
 from learnae.strategies import Connected
 from learnae.texts import harmless
 

@@ -13,7 +13,8 @@ from learnae.node.history_database import Database, keep_last_changed, keep_newe
 from learnae.node.history_reader import HistoryReader, Sighting
 from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.inbox import HighWaterMark, Key
-from learnae.records import AnnouncementKind, Cid, Octets, PeerId, RoundReport
+from learnae.observations import RoundReport
+from learnae.records import AnnouncementKind, Cid, Octets, PeerId
 
 
 @attrs.frozen

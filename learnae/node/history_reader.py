@@ -7,7 +7,8 @@ from collections.abc import Collection
 import attrs
 
 from learnae.node.history_database import Database
-from learnae.records import Cid, Octets, PeerId, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import Cid, Octets, PeerId
 
 
 def _lineages(joined: bytes, size: int = 8) -> tuple[bytes, ...]:

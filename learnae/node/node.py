@@ -31,7 +31,8 @@ from learnae.node.sharing import Sharing
 from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import finite, what_is_not
-from learnae.records import Heard, Leaving, RoundReport
+from learnae.observations import RoundReport
+from learnae.records import Heard, Leaving
 from learnae.strategies import Announcer
 
 GOODBYE_SECONDS = 2.0

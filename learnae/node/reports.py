@@ -12,8 +12,9 @@ from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, Judgement
 from learnae.node.runtime import Runtime
+from learnae.observations import RoundReport, UpdateVerdict
 from learnae.plugins.hooks import Hook
-from learnae.records import PeerId, RoundReport, Update, UpdateVerdict
+from learnae.records import PeerId, Update
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager

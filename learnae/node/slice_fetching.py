@@ -33,7 +33,8 @@ from learnae.node.receive import Receiver
 from learnae.node.reports import REASON_CHARACTERS, SLICE, RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer
-from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice
 
 T = TypeVar("T")
 

@@ -17,21 +17,11 @@ import attrs
 import pluggy
 
 from learnae import hookspecs
+from learnae.blocking_services import BlockingAnnouncer, BlockingStorage
 from learnae.config.words import did_you_mean
 from learnae.errors import PluginError
 from learnae.plugins.calls import naming
-from learnae.strategies import (
-    Announcer,
-    BlockingAnnouncer,
-    BlockingStorage,
-    Codec,
-    Gate,
-    Merge,
-    Outer,
-    Selector,
-    Storage,
-    Strategy,
-)
+from learnae.strategies import Announcer, Codec, Gate, Merge, Outer, Selector, Storage, Strategy
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from learnae.blocking_services import BlockingAnnouncer, BlockingService
 from learnae.config.load import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.config.words import did_you_mean
@@ -28,7 +29,7 @@ from learnae.errors import ConfigError, PluginError, Problem
 from learnae.hookspecs import DemoSetup
 from learnae.plugins.calls import naming
 from learnae.plugins.hooks import BASES, REGISTER, Hook, is_reference, resolve
-from learnae.strategies import Announcer, BlockingAnnouncer, BlockingService, Strategy
+from learnae.strategies import Announcer, Strategy
 
 _FORM = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 

@@ -9,11 +9,13 @@ from typing import Any, Self
 
 import trio
 
+from learnae.blocking_services import BlockingAnnouncer, BlockingStorage
 from learnae.errors import Problem, UnavailableError
 from learnae.node.blocking import asynchronous
 from learnae.node.services import EventLoop
-from learnae.records import Block, Cid, Heard, PeerConnection
-from learnae.strategies import Announcer, BlockingAnnouncer, BlockingStorage, Storage
+from learnae.observations import PeerConnection
+from learnae.records import Block, Cid, Heard
+from learnae.strategies import Announcer, Storage
 
 
 class Fault(enum.Enum):

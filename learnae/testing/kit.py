@@ -20,7 +20,7 @@ import trio
 from hypothesis import HealthCheck, settings
 
 from learnae.node.blocking import as_written, asynchronous
-from learnae.records import PeerConnection
+from learnae.observations import PeerConnection
 
 SERVICES = ("storage", "announcer")  # fixtures that may give services with plain methods
 MOST_CHILDREN = 3

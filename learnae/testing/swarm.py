@@ -26,9 +26,10 @@ from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.node import Node
 from learnae.node.runtime import Runtime, SharedResources, inline
+from learnae.observations import RoundReport
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryMedium
-from learnae.records import PeerId, RoundReport, TensorSpec
+from learnae.records import PeerId, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.records import Array

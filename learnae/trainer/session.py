@@ -34,7 +34,7 @@ from learnae.link.messages import (
     ToNode,
     Want,
 )
-from learnae.records import RoundReport
+from learnae.observations import RoundReport
 from learnae.trainer.copying import AdoptionInProgress, ModelCopier
 from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
 from learnae.trainer.shared import SharedModel, SharedTensor

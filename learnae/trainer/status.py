@@ -12,7 +12,7 @@ from learnae.config.tables import DataTable
 from learnae.errors import renamed_fields, warn_renamed
 from learnae.link.messages import Hello, Quarantined, Start
 from learnae.logs import make_logger
-from learnae.records import RoundReport
+from learnae.observations import RoundReport
 from learnae.waiting import Backoff
 
 

@@ -22,8 +22,9 @@ from learnae.content.validators import MAX_INTEGER
 from learnae.errors import ConfigError, Problem, renamed_argument
 from learnae.identity.homes import Home
 from learnae.identity.keys import Identity
+from learnae.observations import RoundReport
 from learnae.opening import look
-from learnae.records import PeerId, RoundReport
+from learnae.records import PeerId
 from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
 from learnae.trainer.dataset import SwarmDataset, make_dataset
 from learnae.trainer.model_progress import checked

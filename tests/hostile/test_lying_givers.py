@@ -15,8 +15,8 @@ from learnae.data.pool import Pool
 from learnae.data.schema import Schema
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice
 from learnae.node.history_reader import HistoryReader
+from learnae.observations import UpdateVerdict
 from learnae.plugins.memory import MemoryStore
-from learnae.records import UpdateVerdict
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
 from tests.support.simulated import offering, start, verdicts

@@ -12,8 +12,9 @@ import pytest
 import trio
 
 from learnae.errors import UnavailableError
+from learnae.observations import RoundReport
 from learnae.plugins.memory import MemoryStorage
-from learnae.records import Cid, Encoded, PeerId, RoundReport, TensorSpec
+from learnae.records import Cid, Encoded, PeerId, TensorSpec
 
 HONEST, IDENTITIES = 8, 8  # beside the victim; both are played
 ROUNDS = 100

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link.messages import MAX_LINE, Failed, GarbledError, Lines, MergeResult, Message, Report, Taken, TrainerProgress
-from learnae.records import Cid, PeerId, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import Cid, PeerId
 from tests.support.hostile.link_lines import MESSAGES, PROGRESS, REPORT
 
 LINES = Lines()

@@ -35,7 +35,8 @@ from learnae.link.messages import (
     Want,
 )
 from learnae.link.node_end import NodeLink, open_link
-from learnae.records import Cid, PeerId, TensorSpec, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import Cid, PeerId, TensorSpec
 from tests.support.records import a_report
 
 SPECS = (TensorSpec(name="w", dtype="float32", shape=(4,)),)

@@ -19,12 +19,13 @@ from prometheus_client import generate_latest
 
 from learnae.config.load import load_document
 from learnae.errors import ConfigError
+from learnae.observations import RoundReport, UpdateVerdict
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import observing
 from learnae.plugins.observers.http_server import serving_http
 from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus
-from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
+from learnae.records import Cid, PeerId
 from tests.support.hostile.texts import WORST, is_harmless
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"

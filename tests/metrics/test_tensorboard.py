@@ -12,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from learnae.errors import ConfigError
+from learnae.observations import RoundReport
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers.tensorboard import SCALARS, TensorBoard, writing
-from learnae.records import RoundReport
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

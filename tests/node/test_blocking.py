@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from learnae.blocking_services import BlockingStorage
 from learnae.content.cids import raw_cid
 from learnae.errors import UnavailableError
 from learnae.node import blocking
@@ -18,7 +19,7 @@ from learnae.node.blocking import asynchronous
 from learnae.node.runtime import in_worker_threads, inline
 from learnae.plugins.offers import StrategyOffer
 from learnae.records import Block, Cid, Heard
-from learnae.strategies import BlockingStorage, NoOptions, Storage
+from learnae.strategies import NoOptions, Storage
 from learnae.testing.context import SharedResources, make_context
 from learnae.testing.swarm import run_in_virtual_time
 from tests.support.blocking import BoardAnnouncer, FolderStorage

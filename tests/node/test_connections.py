@@ -14,7 +14,8 @@ import trio
 from learnae.link.messages import Quarantined
 from learnae.node.connections import FILE, LOOK_SECONDS, MOST_ASKED, MOST_KEPT, TEXT_CHARACTERS, ConnectionWatch, read_connections
 from learnae.node.runtime import PluginCalls, Runtime, SharedResources, inline
-from learnae.records import PeerConnection, PeerId
+from learnae.observations import PeerConnection
+from learnae.records import PeerId
 
 pytestmark = pytest.mark.virtual_time
 

@@ -10,7 +10,8 @@ from learnae.errors import ConfigError, UnavailableError
 from learnae.node.history import RESERVED, EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.inbox import HighWaterMark
 from learnae.node.strategy_state import dump_state, load_state
-from learnae.records import AnnouncementKind, Cid, PeerId, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId
 from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)

@@ -16,7 +16,8 @@ from learnae.config.saved_config import FILE
 from learnae.identity.keys import Identity
 from learnae.node.history import EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.history_reader import Sighting
-from learnae.records import Cid, PeerId, RoundReport, UpdateVerdict
+from learnae.observations import RoundReport, UpdateVerdict
+from learnae.records import Cid, PeerId
 
 
 def root(letter: str) -> Cid:

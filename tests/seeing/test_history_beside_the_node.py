@@ -14,7 +14,8 @@ from learnae.node import history_file
 from learnae.node.history import History
 from learnae.node.history_reader import Sighting
 from learnae.node.history_schema import STEPS, VERSION
-from learnae.records import AnnouncementKind, Cid, PeerId, UpdateVerdict
+from learnae.observations import UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId
 from tests.support.records import a_full_report
 
 ALICE = PeerId("a" * 64)

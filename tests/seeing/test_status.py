@@ -15,7 +15,8 @@ from learnae.identity.homes import claim
 from learnae.node.connections import FILE as CONNECTIONS
 from learnae.node.connections import ConnectionState
 from learnae.node.history import PeerRecord
-from learnae.records import PeerConnection, PeerId
+from learnae.observations import PeerConnection
+from learnae.records import PeerId
 
 KEYS = [
     "home",

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from learnae.blocking_services import BlockingAnnouncer, BlockingStorage
 from learnae.errors import UnavailableError
 from learnae.records import Block, Cid, Heard
-from learnae.strategies import BlockingAnnouncer, BlockingStorage, Context
+from learnae.strategies import Context
 
 
 class Latch:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from learnae.records import Cid, RoundReport, Update, UpdateVerdict
+from learnae.observations import RoundReport, UpdateVerdict
+from learnae.records import Cid, Update
 
 _CLAIMS: dict[str, Any] = {
     "bytes": 1,

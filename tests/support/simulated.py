@@ -10,9 +10,9 @@ import attrs
 import numpy as np
 
 import learnae
+from learnae.observations import UpdateVerdict
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.records import UpdateVerdict
 from learnae.testing.swarm import MemoryTrainer, Model, SimulatedPeer, run_in_virtual_time
 
 LINEAGE = b"lineage1"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 import learnae
-from learnae.records import RoundReport
+from learnae.observations import RoundReport
 from tests.support.random_walk import RandomWalker
 
 FAST, SLOW = 0.02, 0.4  # seconds of a step

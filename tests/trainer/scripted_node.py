@@ -13,7 +13,7 @@ import trio
 from learnae.errors import ConfigError, PluginError, Problem
 from learnae.link.messages import MergeResult, Snapshot, Start, TrainerGoneError
 from learnae.link.node_end import NodeLink, open_link
-from learnae.records import RoundReport
+from learnae.observations import RoundReport
 
 LINEAGE = b"lineage8"
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import prometheus_client as client
 
 from learnae.hookspecs import hookimpl
+from learnae.observations import RoundReport, UpdateVerdict
 from learnae.plugins.observers.http_server import serving_http
-from learnae.records import PeerId, RoundReport, UpdateVerdict
+from learnae.records import PeerId
 from learnae.texts import CELL_CHARACTERS, harmless
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from tensorboard.summary import Writer  # its own: the one of torch would bring 
 from learnae.errors import ConfigError, Problem
 from learnae.hookspecs import hookimpl
 from learnae.identity.home_folder import check_own_folder
+from learnae.observations import RoundReport
 from learnae.opening import open_folder
-from learnae.records import RoundReport
 from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 from learnae.identity.keys import Identity
 from learnae.node.history import EquivocationProof, History, PublishedUpdate
 from learnae.node.history_reader import Sighting
-from learnae.records import AnnouncementKind, Cid, PeerId, RoundReport, UpdateVerdict
+from learnae.observations import RoundReport, UpdateVerdict
+from learnae.records import AnnouncementKind, Cid, PeerId
 from tests.support.hostile.texts import encodable
 
 ALICE, BOB = PeerId("a11c" + "0" * 60), PeerId("b0b0" + "1" * 60)

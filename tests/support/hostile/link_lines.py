@@ -21,7 +21,8 @@ from learnae.link.messages import (
     TrainerProgress,
     Want,
 )
-from learnae.records import Cid, PeerId, RoundReport, TensorSpec, UpdateVerdict
+from learnae.observations import RoundReport, UpdateVerdict
+from learnae.records import Cid, PeerId, TensorSpec
 from tests.support.hostile.targets import Target
 from tests.support.hostile.value_mutations import JSON
 

@@ -24,9 +24,9 @@ from learnae.config.load import load_document
 from learnae.node.build import build
 from learnae.node.history import History
 from learnae.node.runtime import Runtime, SharedResources, in_worker_threads, keep_memory
+from learnae.observations import RoundReport
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.records import RoundReport
 from learnae.testing.context import identity_named
 from learnae.testing.swarm import MemoryTrainer, Model
 from learnae_libp2p.host import Libp2pHost
