@@ -115,6 +115,8 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, 
         problems.found.extend(wrong.found)
         problems.broken.extend(wrong.broken)
         findings.passed.append(f"all keys of swarm {config.swarm.name!r}, and the plugins that they name")
+        if not _is_wrong(findings, "peer.role"):
+            findings.passed.append(f"the role: {config.peer.role}")
         for look in (_check_entry, check_home, check_disk, check_metrics) if code else (check_home, check_disk):
             with problems.collected():
                 look(config, findings)

@@ -59,6 +59,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             "trainer_pid": seen.processes.trainer,
             "node_pid": seen.processes.node,
             "peer": seen.own,
+            "role": seen.peer.role,
             "swarm": seen.swarm.name if seen.swarm else None,
             "private": bool(seen.swarm.key_env or seen.swarm.key_file) if seen.swarm else None,
             "weights_only": seen.swarm.weights_only if seen.swarm else None,
@@ -222,6 +223,7 @@ def _grid(rows: Iterable[tuple[str, str | Text]]) -> Table:
 def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     yield "state", _state(found)
     yield "peer", found["peer"] or "no key yet"
+    yield "role", found["role"]
     private = {True: ", private", False: ", open", None: ""}[found["private"]]
     weights_only = ", weights only" if found["weights_only"] else ""
     yield "swarm", f"{found['swarm'] or 'not known before its next start'}{private}{weights_only}"

@@ -32,7 +32,7 @@ from learnae.config.options import (
     with_defaults,
 )
 from learnae.config.problems import DEEPEST, Problems, are_small, check_bounds, from_command_line, in_file_order, is_shallow, join_key
-from learnae.config.rules import consented, guarded, relaying, rests_on, settled, unrevealing, without_secrets
+from learnae.config.rules import consented, guarded, played, relaying, rests_on, settled, unrevealing, without_secrets
 from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SwarmTable
 from learnae.config.words import did_you_mean, name_of, show
 from learnae.errors import ConfigError, Problem
@@ -297,8 +297,15 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
         relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
+        played(values.get("peer", PeerTable()), _given(values, choices), problems)
         consented(values.get("data", DataTable()), values.get("swarm", SwarmTable()), problems)
     return values
+
+
+def _given(values: Mapping[str, Any], choices: ChoiceReader) -> list[str]:
+    """The tables that say anything but the defaults: a node is sent all of them."""
+    usual = {name: choices.read(KINDS[name], value) for name, value in with_defaults({}).items()}
+    return [name for name, value in values.items() if value != (PLAIN[name]() if name in PLAIN else usual.get(name))]
 
 
 def _plain(name: str, table: Mapping[str, Any], folder: Path, problems: Problems) -> Any:

@@ -84,6 +84,22 @@ def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Seq
         )
 
 
+BUILT: tuple[str, ...] = ("trainer",)
+_MODEL = ("train", "model", "selector", "gate", "merge", "outer", "codec")
+IDLE: Mapping[str, tuple[str, ...]] = {"provider": (*_MODEL, "join"), "keeper": (*_MODEL, "data"), "sensor": (*_MODEL, "join")}
+"""By role, the tables that it has no use for: what a file says there would have no effect."""
+
+
+def played(peer: PeerTable, given: Collection[str], problems: Problems) -> None:
+    """A role that there is, and no tables that it has no use for. `given` are those that say something."""
+    if peer.role not in BUILT:
+        problems.add("peer.role", f'"{peer.role}" is not built yet', f"there are: {', '.join(BUILT)}")
+        return
+    for table in IDLE.get(peer.role, ()):
+        if table in given:
+            problems.add(table, f"has no effect for a {peer.role}, which knows no model", "leave it out; or leave out peer.role")
+
+
 _WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"
 
 

@@ -73,10 +73,19 @@ class SwarmTable:
     )
 
 
+ROLES = ("trainer", "provider", "keeper", "observer", "sensor")
+
+
 @attrs.frozen(kw_only=True)
 class PeerTable:
-    """This peer: where it lives, whom it hears and what it bears."""
+    """This peer: what it does, where it lives, whom it hears and what it bears."""
 
+    role: str = option(
+        "trainer",
+        'What it does: "trainer" trains; "provider" gives rows and does not train; "keeper" stores and passes on what others publish; '
+        '"observer" evaluates their model on rows of its own; "sensor" sends readings.',
+        in_(ROLES),
+    )
     home: Path | None = option(None, "The peer's folder, beside this file; without it the next free one under the state folder.")
     allow: tuple[str, ...] = option(
         (), "The public keys that are heard; none named: everyone is. `learnae check` and `swarm.peer` show a peer's own.", PUBLIC_KEYS

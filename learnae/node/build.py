@@ -118,7 +118,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         attempts=attempts,
         history=history,
         publisher=publisher,
-        heartbeat=Heartbeat(strategies, services, publisher, runtime.outages),
+        heartbeat=Heartbeat(config.peer.role, strategies, services, publisher, runtime.outages),
         garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, kept),
         joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
         moving=moving,

@@ -195,8 +195,9 @@ LOOK_SECONDS = 2.0
 
 @attrs.define
 class Heartbeat:
-    """Announces this peer again and again, for newcomers on media that keep no messages."""
+    """Announces this peer and its role again and again, for newcomers on media that keep no messages."""
 
+    role: str
     strategies: StrategySet
     services: Services
     publisher: Publisher
@@ -207,7 +208,7 @@ class Heartbeat:
         while True:
             told = self._hints()
             try:
-                await self.publisher.announce(Present(told))
+                await self.publisher.announce(Present(told, self.role))
             except UnavailableError as error:
                 self.outages.failed("history", str(error))
             with trio.move_on_after(PRESENT_SECONDS):

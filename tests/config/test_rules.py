@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from learnae.config import tables
+from learnae.config import rules, tables
+from learnae.config.problems import Problems as Found
 from learnae.config.rules import swarm_of, what_leaves
-from learnae.config.tables import Config
+from learnae.config.tables import ROLES, Config, PeerTable
 from learnae.data import about
 from learnae.identity.swarms import swarm_id
 
@@ -134,3 +135,36 @@ def test_the_bounds_of_texts_about_rows_are_those_of_slices() -> None:
 def test_one_sentence_says_what_leaves_the_machine(read: Read, text: str, said: str) -> None:
     assert what_leaves(read(text)).startswith(said)
     assert not what_leaves(read(text), folders_only=True).startswith("Weights leave")
+
+
+def test_a_peer_trains_unless_its_file_says_otherwise(read: Read) -> None:
+    assert read().peer.role == "trainer"
+
+
+def test_a_role_that_there_is_not_is_a_problem(problems: Problems) -> None:
+    (problem,) = problems('[peer]\nrole = "keper"')
+    assert problem.startswith("peer.role: must be one of") and "keeper" in problem
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - set(rules.BUILT)))
+def test_a_role_that_is_not_built_yet_is_the_only_problem_of_its_file(problems: Problems, role: str) -> None:
+    (problem,) = problems(f'[peer]\nrole = "{role}"\n[train]\nlocal_steps = 5')
+    assert problem.startswith(f'peer.role: "{role}" is not built yet (there')
+
+
+def test_a_table_without_effect_for_a_role_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "BUILT", ROLES)
+    found = Found()
+    rules.played(PeerTable(role="keeper"), ("join", "merge", "train"), found)
+    assert [problem.key for problem in found.found] == ["train", "merge"]
+
+
+def test_tables_that_say_only_the_defaults_have_no_role_against_them(
+    read: Read, problems: Problems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node is sent all of them."""
+    monkeypatch.setattr(rules, "BUILT", ROLES)
+    plain = '[train]\nlocal_steps = 20\n[merge]\nuse = "average"\n[[gate]]\nuse = "sane"\n[[gate]]\nuse = "clip"\n'
+    assert read(f'[peer]\nrole = "keeper"\n{plain}').peer.role == "keeper"
+    (problem,) = problems(f'[peer]\nrole = "keeper"\n{plain}trim = 0.4')
+    assert problem.startswith("gate: has no effect for a keeper")

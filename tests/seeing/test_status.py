@@ -25,6 +25,7 @@ KEYS = [
     "trainer_pid",
     "node_pid",
     "peer",
+    "role",
     "swarm",
     "private",
     "weights_only",
@@ -81,6 +82,12 @@ def test_a_peer_that_does_not_run_is_told_by_what_it_left(lived, learnae):
     assert found["bytes"] == {"published": 1500, "fetched": 3000, "published_last_hour": 1500, "fetched_last_hour": 3000}
     assert (found["disk"]["own_updates"], found["disk"]["own_updates_bytes"], found["disk"]["quota_bytes"]) == (1, 2_000_000, 5_000_000)
     assert found["disk"]["home_bytes"] > 0
+
+
+def test_the_role_is_shown(lived, learnae):
+    home = lived()
+    assert learnae("status", home.path, "--json").json["role"] == "trainer"
+    assert "trainer" in learnae("status", home.path).out.splitlines()[3]
 
 
 def test_whoever_holds_the_lock_is_named_and_keeps_it(lived, learnae):
