@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,34 +12,27 @@ import pytest
 from learnae.cli.home_state import read_home
 from learnae.cli.homes import find_home
 from learnae.cli.orders import order_allow, order_deny
-from learnae.config.load import load_document
 from learnae.config.rules import swarm_of
-from learnae.config.saved_config import keep, kept
+from learnae.config.saved_config import kept
 from learnae.config.tables import SwarmTable
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim, claim_free
-from learnae.identity.keys import Identity, write_secret
+from learnae.identity.keys import write_secret
 from learnae.identity.swarms import SwarmKey
-from learnae.node.history import History
 from learnae.opening import save_file
-from learnae.plugins.manager import PluginManager
 from tests.support.hostile.linked_folders import STRANGER, VICTIM, linked
-from tests.support.users import as_user
+from tests.support.users import as_user, folder_for_all, live, needs_root
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
 victims = pytest.mark.parametrize("victim", [VICTIM, 0], ids=["user", "root"])
 
-CONFIG = load_document({"swarm": {"name": "one"}}, folder=Path("/"), options_of=PluginManager.discover(only=()).options_of(Path("/")))
-"""Made here: the other users cannot import what is missing then."""
 codecs.lookup("utf-8-sig")  # neither can they find this one
 
 
 @pytest.fixture
 def public() -> Iterator[Path]:
     """A folder such as /tmp."""
-    with tempfile.TemporaryDirectory(prefix="learnae-above-") as folder:
-        Path(folder).chmod(0o1777)
-        yield Path(folder)
+    with folder_for_all(0o1777) as folder:
+        yield folder
 
 
 def own_home(public: Path, victim: int) -> Path:
@@ -50,14 +42,6 @@ def own_home(public: Path, victim: int) -> Path:
     os.chown(above, victim, victim)
     assert as_user(victim, lambda: live(above / "peer-1")) == ""
     return above / "peer-1"
-
-
-def live(home: Path) -> None:
-    with claim(home):
-        Identity.load_or_create(home / "key")
-        keep(CONFIG, home)
-        with History.open(home / "history.sqlite") as history:
-            history.save_lineage_state(b"lineage1", 1, 1.0)
 
 
 def look(home: Path) -> None:
@@ -85,7 +69,7 @@ def as_it_is(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir() if path.is_file()}
 
 
-@as_root
+@needs_root
 @victims
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_link_above_a_home_that_a_neighbour_has_made_is_not_followed(public: Path, victim: int, order: str) -> None:
@@ -96,7 +80,7 @@ def test_a_link_above_a_home_that_a_neighbour_has_made_is_not_followed(public: P
     assert as_it_is(home) == before
 
 
-@as_root
+@needs_root
 @victims
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_link_above_a_home_that_its_user_has_made_is_followed(public: Path, victim: int, order: str) -> None:
@@ -105,7 +89,7 @@ def test_a_link_above_a_home_that_its_user_has_made_is_followed(public: Path, vi
     assert as_user(victim, lambda: ORDERS[order](led)) == ""
 
 
-@as_root
+@needs_root
 @victims
 @pytest.mark.parametrize("below", ["peer-1", "deep/peer-1"])
 def test_no_home_is_made_behind_a_link_of_a_neighbour(public: Path, victim: int, below: str) -> None:
@@ -118,7 +102,7 @@ def test_no_home_is_made_behind_a_link_of_a_neighbour(public: Path, victim: int,
     assert list(own.iterdir()) == []
 
 
-@as_root
+@needs_root
 def test_a_default_home_is_not_made_where_somebody_of_a_group_has_prepared_it(public: Path) -> None:
     shared = public / "state"
     shared.mkdir()
@@ -129,7 +113,7 @@ def test_a_default_home_is_not_made_where_somebody_of_a_group_has_prepared_it(pu
     assert not list((shared / "learnae").iterdir())
 
 
-@as_root
+@needs_root
 @victims
 @pytest.mark.parametrize("at_the_end", [False, True], ids=["above", "at the end"])
 def test_the_key_of_a_swarm_is_not_read_behind_a_link_of_a_neighbour(public: Path, victim: int, at_the_end: bool) -> None:
@@ -157,7 +141,7 @@ def test_a_key_in_a_volume_of_kubernetes_is_read_by_its_links(tmp_path: Path) ->
         swarm_of(SwarmTable(name="one", key_file=tmp_path / "..data" / "other"))
 
 
-@as_root
+@needs_root
 @victims
 def test_no_secret_and_no_model_is_written_behind_a_link_of_a_neighbour(public: Path, victim: int) -> None:
     theirs = public / "theirs"
@@ -169,7 +153,7 @@ def test_no_secret_and_no_model_is_written_behind_a_link_of_a_neighbour(public: 
     assert list(theirs.iterdir()) == []
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("umask", [0o000, 0o002], ids=oct)
 def test_what_lies_under_the_state_folder_is_closed_to_others_whatever_the_umask(public: Path, umask: int) -> None:
     from learnae.cli.run import TORCH_CACHE, keep_torch_to_own_folder

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile.linked_folders import STRANGER, UPDATE, VICTIM, linked, live
-from tests.support.users import as_user
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+from tests.support.users import as_user, needs_root
 
 
 def lab(top: Path, link_of: int = STRANGER, folder_of: int = STRANGER, mode: int = 0o755) -> Path:
@@ -35,7 +33,7 @@ def closed() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("user", [VICTIM, 0], ids=["user", "root"])
 def test_a_link_is_followed_that_nobody_but_the_owner_of_a_closed_folder_can_have_made(closed: Path, user: int) -> None:
     """Such as one of a lab's administrator; in a container without root of its own, root's links belong to nobody that it knows."""
@@ -44,7 +42,7 @@ def test_a_link_is_followed_that_nobody_but_the_owner_of_a_closed_folder_can_hav
     assert list((closed / "disk").rglob(f"{UPDATE.root}.*"))
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize(
     "how",
     [
@@ -64,7 +62,7 @@ def test_a_link_that_another_can_have_put_there_is_refused(closed: Path, how: di
     assert list((closed / "disk").iterdir()) == []
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
 @pytest.mark.parametrize("deep", [False, True])
 def test_no_closed_folder_with_a_link_in_it_can_be_put_where_others_may_write(closed: Path, mode: int, deep: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,18 +15,15 @@ from learnae.plugins.observers.tensorboard import writing
 from learnae.shared_folder import FolderHandle
 from learnae_iota.devnet.tangle import Tangle
 from tests.support import users
+from tests.support.users import ANNA, BERT, GROUP, folder_for_all, needs_root
 
-GROUP, ANNA, BERT = 53_000, 53_001, 53_002
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+pytestmark = needs_root
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """`public` is for everybody; `anna` is hers."""
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
-        place = Path(folder)
-        place.chmod(0o755)
+    with folder_for_all(0o755) as place:
         for name, owner, mode in (("public", 0, 0o1777), ("anna", ANNA, 0o755), ("stage", ANNA, 0o755)):
             (place / name).mkdir()
             os.chown(place / name, owner, GROUP)

@@ -11,20 +11,18 @@ import pytest
 
 from learnae.scaffold import write_plugin, write_project
 from tests.support import users
+from tests.support.users import ANNA, BERT, GROUP, folder_for_all, needs_root
 
-GROUP, ANNA, BERT = 53_000, 53_001, 53_002
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+pytestmark = needs_root
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that everybody may write to. What is imported on the way may lie where only root reads, so it is imported before."""
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder, tempfile.TemporaryDirectory() as other:
+    with folder_for_all(0o1777) as folder, tempfile.TemporaryDirectory() as other:
         project(Path(other) / "project")
         plugin(Path(other) / "plugin")
-        Path(folder).chmod(0o1777)
-        yield Path(folder)
+        yield folder
 
 
 def project(folder: Path) -> None:

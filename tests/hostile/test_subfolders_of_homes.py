@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,18 +14,14 @@ from learnae.identity.home_folder import open_home
 from learnae.identity.homes import claim
 from learnae.trainer import checkpoint
 from tests.support import users
-
-GROUP, ANNA, BERT = 53_000, 53_001, 53_002
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+from tests.support.users import ANNA, BERT, GROUP, folder_for_all, needs_root
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Of a user whose umask lets a group write; the group may look into it."""
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as place:
-        Path(place).chmod(0o777)
-        path = Path(place) / "home"
+    with folder_for_all(0o777) as place:
+        path = place / "home"
         assert as_anna(lambda: live(path)) == ""
         path.chmod(0o750)
         yield path

@@ -17,11 +17,10 @@ from learnae.opening import reach
 from learnae.plugins.directory.bulletin import channel_folder
 from learnae.testing.context import peer_named
 from tests.support.hostile.linked_folders import OLD, STRANGER, UPDATE, VICTIM, linked, live
-from tests.support.users import as_user
+from tests.support.users import as_user, needs_root
 
 YEARS_AGO = time.time() - 3 * 365 * 86_400
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
 NAMES = ["notes.txt", "new.txt", "new.0123456789abcdef", "a" * 32, f"{OLD.root}.{peer_named('x')}", f"new.{peer_named('victim')}.123"]
 
 
@@ -59,7 +58,7 @@ def open_folder_of_everybody(folder: Path) -> Path:
 PLACES = ["blocks", "announcements", "channel", "above the blocks", "meeting", "blocks of the meeting", "channel of the meeting"]
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("victim", [VICTIM, 0], ids=["user", "root"])
 def test_a_link_that_a_stranger_made_leads_nobody_elsewhere(top: Path, treasure: Path, place: str, victim: int) -> None:
@@ -85,7 +84,7 @@ def test_a_link_that_a_stranger_made_leads_nobody_elsewhere(top: Path, treasure:
     assert state_of(treasure) == before
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("owner", [VICTIM, 0], ids=["own", "of root"])
 @pytest.mark.parametrize("at_the_end", [True, False])
 def test_a_link_that_the_user_or_root_made_on_the_way_to_a_named_folder_is_followed(top: Path, owner: int, at_the_end: bool) -> None:
@@ -119,7 +118,7 @@ def test_below_what_was_named_no_link_is_followed_whoever_made_it(tmp_path: Path
     assert list(elsewhere.iterdir()) == []
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("prepared", ["state", "state/learnae", "state/learnae/meeting", "state/learnae/meeting/swarm"])
 def test_a_meeting_place_that_a_stranger_has_prepared_where_everybody_may_write_is_not_used(top: Path, prepared: str) -> None:
     folder, everybody = top / prepared, top
@@ -134,7 +133,7 @@ def test_a_meeting_place_that_a_stranger_has_prepared_where_everybody_may_write_
     assert not list(folder.rglob(f"{UPDATE.root}.*"))
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("user", [VICTIM, 0])
 def test_a_home_that_belongs_to_another_user_and_lies_where_only_root_may_write_is_used_as_before(top: Path, user: int) -> None:
     """Such as one that a container of root has got from outside."""
@@ -191,7 +190,7 @@ def test_no_descriptor_is_left_open_whatever_lies_on_the_way(tmp_path: Path) -> 
     assert len(os.listdir("/dev/fd")) == before
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("user", [VICTIM, 0], ids=["user", "root"])
 @pytest.mark.parametrize("kind", ["sticky", "group"])
 def test_old_files_go_only_by_our_names_and_where_the_rights_of_the_folder_allow_it(top: Path, user: int, kind: str) -> None:

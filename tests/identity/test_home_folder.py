@@ -7,7 +7,6 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,45 +14,25 @@ import pytest
 
 from learnae.cli.home_state import read_home
 from learnae.cli.orders import order_deny
-from learnae.config.load import load_document
-from learnae.config.saved_config import keep
 from learnae.errors import ConfigError
 from learnae.identity import homes
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import claim
-from learnae.identity.keys import Identity
 from learnae.node.history import History
-from learnae.plugins.manager import PluginManager
 from tests.support import users
-
-GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
-
-CONFIG = load_document({"swarm": {"name": "one"}}, folder=Path("/"), options_of=PluginManager.discover(only=()).options_of(Path("/")))
-"""Made here: the other users cannot import what is missing then."""
+from tests.support.users import ANNA, BERT, GROUP, folder_for_all, live, needs_root
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that others can reach, unlike that of pytest."""
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    with folder_for_all(0o755) as folder:
+        yield folder
 
 
 def as_user(user: int, work: Callable[[], object], umask: int = 0o022, group: int = GROUP) -> str:
     """All are in one group unless another is named."""
     return users.as_user(user, work, umask=umask, group=group)
-
-
-def live(home: Path) -> None:
-    """All that a peer makes in its home."""
-    with claim(home):
-        Identity.load_or_create(home / "key")
-        keep(CONFIG, home)
-        with History.open(home / "history.sqlite") as history:
-            history.save_lineage_state(b"lineage1", 1, 1.0)
 
 
 def look(home: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,20 +17,19 @@ from learnae.plugins.directory.storage import DirectoryStorage, DirectoryStorage
 from learnae.records import Heard
 from learnae.testing.context import make_context
 from learnae.testing.published import fetched, payloads, published, same
+from tests.support.users import ANNA, BERT, GROUP, OTHER_GROUP, folder_for_all, needs_root
 from tests.support.users import as_user as run_as
 
-GROUP, ANNA, BERT, OTHER_GROUP = 53_000, 53_001, 53_002, 53_003
 UPDATE = published("one", *payloads(4))
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+pytestmark = needs_root
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that others can reach, unlike that of pytest."""
-    with tempfile.TemporaryDirectory(prefix="learnae-users-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    with folder_for_all(0o755) as folder:
+        yield folder
 
 
 def shared(place: Path, mode: int) -> Path:

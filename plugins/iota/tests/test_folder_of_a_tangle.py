@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from learnae.errors import ConfigError
 from learnae_iota.devnet.tangle import _locked
-from tests.support.users import as_user
+from tests.support.users import as_user, folder_for_all, needs_root
 
 VICTIM, STRANGER = 53_011, 53_012
 
@@ -19,9 +18,8 @@ VICTIM, STRANGER = 53_011, 53_012
 @pytest.fixture
 def public() -> Iterator[Path]:
     """A folder such as /tmp."""
-    with tempfile.TemporaryDirectory(prefix="learnae-tangle-") as folder:
-        Path(folder).chmod(0o1777)
-        yield Path(folder)
+    with folder_for_all(0o1777) as folder:
+        yield folder
 
 
 def begin(folder: Path) -> None:
@@ -29,7 +27,7 @@ def begin(folder: Path) -> None:
         assert (folder / "lock").is_file()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it can be two users, as in a container of CI")
+@needs_root
 @pytest.mark.parametrize("victim", [VICTIM, 0], ids=["user", "root"])
 @pytest.mark.parametrize("below", ["", "deep/tangle"], ids=["in its place", "above"])
 def test_no_link_of_a_neighbour_is_followed(public: Path, victim: int, below: str) -> None:
