@@ -20,11 +20,12 @@ from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.manager import open_document, open_peer_file
 from learnae.trainer.arguments import called_by, check_arguments, refuse_many_processes, refuse_masters
+from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.model_progress import checked
 from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.supervisor import fill_standard
-from learnae.trainer.swarm import RESIDENTS, Swarm
+from learnae.trainer.swarm import Swarm
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -17,8 +17,9 @@ from torch import nn
 import learnae
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
+from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.status import SwarmSettings
-from learnae.trainer.swarm import RESIDENTS, Swarm
+from learnae.trainer.swarm import Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
 

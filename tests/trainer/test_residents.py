@@ -22,8 +22,9 @@ import learnae
 from learnae.errors import ConfigError
 from learnae.identity.homes import claim
 from learnae.trainer import join as joining
+from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.status import SwarmSettings
-from learnae.trainer.swarm import RESIDENTS, Swarm
+from learnae.trainer.swarm import Swarm
 
 NODE = Path(__file__).with_name("scripted_node.py")
 
