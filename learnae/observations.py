@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from learnae.records import Cid, PeerId
+
+MOST_METRICS = 16
+METRIC_CHARACTERS = 64
+"""How many numbers an evaluation has, and how long their names are, at most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +53,7 @@ class RoundReport:
     splits: tuple[bytes, ...] = ()  # other established lineages under the same name
     lost: int = 0
     connected: int = 0  # peers that the services told of as connected, at the end of the round
+    metrics: Mapping[str, float] = attrs.field(factory=dict, hash=False)  # what the trainer has measured on test data since the last round
 
 
 @attrs.frozen(kw_only=True)

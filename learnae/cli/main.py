@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "status": CommandEntry(place="learnae.cli.status:status", short_help="Show how a peer is, and whom it hears."),
     "why": CommandEntry(place="learnae.cli.why:why", short_help="Tell what became of each update, and why."),
     "history": CommandEntry(place="learnae.cli.history:history", short_help="Show the rounds of a peer."),
+    "contributions": CommandEntry(place="learnae.cli.contributions:contributions", short_help="Show what each other peer gave."),
     "export": CommandEntry(place="learnae.cli.export:export", short_help="Write a peer's model to a safetensors file."),
     "deny": CommandEntry(place="learnae.cli.orders:deny", short_help="Hear a peer no more, from the next round on."),
     "allow": CommandEntry(place="learnae.cli.orders:allow", short_help="Hear a peer again that was denied."),

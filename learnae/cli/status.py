@@ -19,6 +19,7 @@ from learnae.cli.why import meaning
 from learnae.errors import LearnaeError
 from learnae.node.connections import read_connections
 from learnae.node.history_reader import PastRound
+from learnae.observations import MOST_METRICS
 from learnae.outlets import print_json
 from learnae.records import PeerId
 from learnae.screen import Screen, Table, cell, line
@@ -70,6 +71,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
             "denied": sorted({*seen.denied, *seen.peer.deny}),
             "rejoin": _rejoin(seen),
+            "evaluation": _evaluation(seen),
             **_connection_facts(seen),
             **_peer_facts(seen, most),
         }
@@ -119,6 +121,12 @@ def _disk_facts(seen: HomeState) -> dict[str, int]:
 def _rejoin(seen: HomeState) -> dict[str, Any] | None:
     order = seen.history.orders.last_rejoin()
     return None if order is None else {"lineage": order.lineage.hex() if order.lineage else None, "at": order.at, "outcome": order.outcome}
+
+
+def _evaluation(seen: HomeState) -> dict[str, Any] | None:
+    """What the trainer has last measured on test data."""
+    last = seen.history.reader.evaluations(MOST_METRICS)
+    return attrs.asdict(last[0]) if last else None
 
 
 def _connection_facts(seen: HomeState) -> dict[str, Any]:
@@ -248,6 +256,9 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     if (at := found["connections_at"]) is not None:
         aged = f", as of {ago(found['at'] - at)} ago" if found["at"] - at > STALE_SECONDS else ""
         yield "connected", f"to {found['connected']:,} of {found['connections_known']:,} peers{aged}"
+    if measured := found["evaluation"]:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(measured["metrics"].items()))
+        yield "measured", cell(f"{numbers}; {ago(found['at'] - measured['at'])} ago, in round {measured['round']:,}")
     yield from _out_of_the_ordinary(found)
 
 

@@ -33,6 +33,15 @@ PAGES = 2
 
 
 @attrs.frozen
+class Evaluation:
+    """What the user's function has measured on test data, of the model as it was after an adoption. All numbers are finite."""
+
+    number: int  # of this run's evaluations, from 1
+    adoption: int
+    metrics: Mapping[str, float]
+
+
+@attrs.frozen
 class TrainerProgress:
     """How far the trainer's model has come. Lineage and age belong to the model, not to the home."""
 
@@ -43,6 +52,7 @@ class TrainerProgress:
     samples: int
     step_seconds: float
     loss: float | None = None
+    evaluation: Evaluation | None = None  # the last one
 
 
 @attrs.frozen

@@ -9,9 +9,10 @@ from typing import Self
 
 import attrs
 
+from learnae.node.contributions import Contribution, add_contributions
 from learnae.node.history_database import Database, keep_last_changed, keep_newest
 from learnae.node.history_reader import HistoryReader, Sighting
-from learnae.node.history_schema import KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
+from learnae.node.history_schema import KEPT_EVALUATIONS, KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
 from learnae.node.inbox import HighWaterMark, Key
 from learnae.observations import RoundReport
 from learnae.records import AnnouncementKind, Cid, Octets, PeerId
@@ -251,7 +252,9 @@ class History:
     def last_round(self) -> int:
         return int(self.database.rows("SELECT coalesce(max(round), 0) FROM rounds")[0][0])
 
-    def add_round(self, report: RoundReport) -> None:
+    def add_round(self, report: RoundReport, given: Mapping[PeerId, Contribution] | None = None) -> None:
+        """Keep what a round reports, and add what other peers gave in it."""
+        now = time.time()
         with self.database.writing() as db:
             numbers = (
                 report.published_bytes,
@@ -263,7 +266,7 @@ class History:
                 report.failed,
             )
             about = (report.outcome, report.lineage, report.age, report.published)
-            values = (report.round, time.time(), report.seconds, *about, *numbers, b"".join(report.splits), report.lost)
+            values = (report.round, now, report.seconds, *about, *numbers, b"".join(report.splits), report.lost)
             db.execute(f"INSERT OR REPLACE INTO rounds VALUES ({','.join('?' * len(values))})", values)
             db.executemany(
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts]
@@ -272,6 +275,11 @@ class History:
             db.executemany("INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET amount = amount + ?2", sums.items())
             db.execute("DELETE FROM rounds WHERE round <= ?", (report.round - KEPT_ROUNDS,))
             keep_newest(db, "verdicts", KEPT_VERDICTS)
+            add_contributions(db, given or {}, now)
+            if report.metrics:
+                measured = [(report.round, now, report.age, name, value) for name, value in report.metrics.items()]
+                db.executemany("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?)", measured)
+                keep_newest(db, "evaluations", KEPT_EVALUATIONS)
 
     # -- standing and state ------------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import attrs
 
+from learnae.node.contributions import PeerContribution, read_contributions
 from learnae.node.history_database import Database
 from learnae.observations import UpdateVerdict
 from learnae.records import Cid, Octets, PeerId
@@ -55,6 +56,16 @@ class PastRound:
 
 
 @attrs.frozen
+class PastEvaluation:
+    """What the user's function has measured before a round, on test data."""
+
+    round: int
+    at: float  # on the machine's wall clock
+    age: int  # of the model
+    metrics: dict[str, float]
+
+
+@attrs.frozen
 class HistoryReader:
     """Only reads. All methods block on the disk; they raise UnavailableError."""
 
@@ -73,6 +84,17 @@ class HistoryReader:
     def turned_away(self, limit: int) -> list[UpdateVerdict]:
         """The updates that were refused or could not be fetched, the newest first."""
         return self._verdicts("NOT merged", limit)
+
+    def contributions(self) -> Sequence[PeerContribution]:
+        """What each other peer gave, those that gave most first."""
+        return read_contributions(self.database)
+
+    def evaluations(self, limit: int) -> list[PastEvaluation]:
+        """What was measured in the last rounds, the newest first. `limit` is for single numbers."""
+        found: dict[int, PastEvaluation] = {}
+        for round_, at, age, name, value in self.database.rows("SELECT * FROM evaluations ORDER BY rowid DESC LIMIT ?", limit):
+            found.setdefault(round_, PastEvaluation(round_, at, age, {})).metrics[name] = value
+        return list(found.values())
 
     def round_times(self, rounds: Collection[int]) -> dict[int, float]:
         """When these rounds ended, on the machine's wall clock; without those that are forgotten. For some hundreds at most."""
@@ -120,7 +142,7 @@ class HistoryReader:
 
 
 _SHORT = "length({}) <= 64"  # of a union, SQLite keeps what it has found in a file, however long that is
-_WITH_PEERS = ("heard", "peers", "verdicts", "denied", "proofs")
+_WITH_PEERS = ("heard", "peers", "verdicts", "denied", "proofs", "contributions")
 _WITH_ROOTS = (("verdicts", "root"), ("published", "root"), ("heard", "root"))
 
 

@@ -74,7 +74,16 @@ ALTER TABLE peers ADD COLUMN trust REAL NOT NULL DEFAULT 0;
 UPDATE peers SET trust = CASE failures WHEN 0 THEN 1.0 WHEN 1 THEN 0.125 WHEN 2 THEN 0.0625 ELSE 0.0 END WHERE ever_accepted
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST))
+_CONTRIBUTIONS = """
+CREATE TABLE contributions (
+    peer TEXT PRIMARY KEY, first_at REAL NOT NULL, last_at REAL NOT NULL, merged INTEGER NOT NULL, weight REAL NOT NULL,
+    refused INTEGER NOT NULL, failed INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    evaluated INTEGER NOT NULL, loss_change REAL NOT NULL);
+CREATE TABLE evaluations (
+    round INTEGER NOT NULL, at REAL NOT NULL, age INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL)
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS))
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)
@@ -85,6 +94,7 @@ KEPT_PEERS = 65_536
 KEPT_PROOFS = 1_000
 KEPT_ROUNDS = 100_000
 KEPT_VERDICTS = 400_000
+KEPT_EVALUATIONS = 100_000
 
 
 _MOST = 100  # things in a file; ours are some twenty

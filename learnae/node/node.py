@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import attrs
@@ -14,6 +15,7 @@ from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
 from learnae.node.connections import ConnectionWatch
+from learnae.node.contributions import Contribution
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
@@ -32,7 +34,7 @@ from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import finite, what_is_not
 from learnae.observations import RoundReport
-from learnae.records import Heard, Leaving
+from learnae.records import Heard, Leaving, PeerId
 from learnae.strategies import Announcer
 
 GOODBYE_SECONDS = 2.0
@@ -184,8 +186,10 @@ class Node:
             self.slice_fetches.tell(round_record)
         await self._keep(round_record, now)
         round_record.connected = self.connection_watch.connected
+        evaluation, round_record.loss_shares = self.rounds.buffers.loss_ledger.take(snapshot.progress)
+        round_record.metrics = evaluation.metrics if evaluation else {}
         report = round_record.report(now, self.lineage_state.lineage, snapshot.progress.age)
-        await self._save(report, now)
+        await self._save(report, now, round_record.given())
         self.link.send_report(report, self.runtime.outages.broken)
         self.watcher_calls.round_finished(report)
         shown = ("seconds", "heard", "chosen", "merged", "refused", "failed", "lost", "published_bytes", "fetched_bytes", "outcome", "age")
@@ -202,19 +206,19 @@ class Node:
             await self.runtime.in_thread(self.history.drop_published, item.number)
             await self.publisher.drop(item.root)
 
-    async def _save(self, report: RoundReport | None, now: float) -> None:
+    async def _save(self, report: RoundReport | None, now: float, given: Mapping[PeerId, Contribution] | None = None) -> None:
         learned = self.receiver.take_learned()  # copies: hearing goes on meanwhile
         try:
-            await self.runtime.in_thread(self._write, report, learned, now)
+            await self.runtime.in_thread(self._write, report, learned, now, given)
         except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
             self.receiver.put_back(learned)
             raise
 
-    def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
+    def _write(self, report: RoundReport | None, learned: Learned, now: float, given: Mapping[PeerId, Contribution] | None) -> None:
         heard = on_wall_clock(learned.heard, now)
         self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
         if report is not None:
-            self.history.add_round(report)
+            self.history.add_round(report, given)
             self.history.save_lineage_state(self.lineage_state.lineage, self.lineage_state.rounds, now - self.lineage_state.since)
         self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)
 

@@ -224,7 +224,7 @@ class Obtainer:
         took = self.runtime.clock() - started
         if limit.cancelled_caught:
             failure = ("fetch", f"nothing whole within {took:.2f} s")
-        round_record.fetched_bytes += transfer.bytes
+        round_record.fetched(entry.peer, transfer.bytes)
         there = obtained is not None or failure[0] != "fetch" or transfer.bytes > 0
         record = self.attempts.tried(entry, round_record.round, there=there)
         if obtained is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from learnae.errors import PluginError, UpdateRejectedError
+from learnae.node.contributions import Contribution, ServedRows, contributions_of
+from learnae.node.evaluations import LossShare
 from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, Judgement
@@ -37,6 +40,9 @@ class RoundRecord:
     chosen: int = 0
     verdicts: list[UpdateVerdict] = attrs.field(factory=list)
     slices: list[UpdateVerdict] = attrs.field(factory=list)  # slices of rows that were not kept; no round counts them
+    served: ServedRows = attrs.field(factory=ServedRows)
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
+    loss_shares: Sequence[LossShare] = ()
     splits: tuple[bytes, ...] = ()
     outcome: str = "alone"
     connected: int = 0
@@ -53,7 +59,17 @@ class RoundRecord:
     def take_over(self, other: RoundRecord) -> None:
         """Take over the notes of fetches that other rounds have begun, and whose results this round takes."""
         self.fetched_bytes += other.fetched_bytes
+        self.served.add(other.served)
         self.verdicts += (attrs.evolve(verdict, round=self.round) for verdict in other.verdicts)
+
+    def fetched(self, peer: PeerId, size: int) -> None:
+        """So many bytes came for what this peer has offered."""
+        self.fetched_bytes += size
+        self.served.bytes[peer] += size
+
+    def given(self) -> dict[PeerId, Contribution]:
+        """What other peers gave in this round."""
+        return contributions_of(self.verdicts, self.served, self.loss_shares)
 
     def report(self, now: float, lineage: bytes, age: int) -> RoundReport:
         merged = sum(verdict.merged for verdict in self.verdicts)
@@ -76,6 +92,7 @@ class RoundRecord:
             splits=self.splits,
             lost=lost,
             connected=self.connected,
+            metrics=self.metrics,
         )
 
 

@@ -14,6 +14,7 @@ from learnae.link.messages import Link, MergeResult, Snapshot
 from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
+from learnae.node.evaluations import LossLedger
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, GateChain, Judgement
 from learnae.node.lineage import LineageState
@@ -25,7 +26,7 @@ from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_state import StrategyStates
-from learnae.records import LocalModel, Received, State
+from learnae.records import LocalModel, PeerId, Received, State
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -37,6 +38,7 @@ class MergeBuffers:
 
     link: Link
     strategy_states: StrategyStates
+    loss_ledger: LossLedger = attrs.field(factory=LossLedger)
     _start_page: int | None = None
     _last_number: int | None = None
     _buffers: frozenset[str] = attrs.field(init=False)
@@ -62,10 +64,19 @@ class MergeBuffers:
     def free_page(self) -> Mapping[str, Array]:
         return self.link.page(self._free)
 
-    async def hand_over(self, snapshot: Snapshot, *, lineage: bytes, age: int, outcome: str, states: Mapping[str, State] | None) -> None:
+    async def hand_over(
+        self,
+        snapshot: Snapshot,
+        *,
+        lineage: bytes,
+        age: int,
+        outcome: str,
+        states: Mapping[str, State] | None,
+        weights: Mapping[PeerId, float] | None = None,
+    ) -> None:
         """Offer the free page, wait for the adoption, then keep the states of the strategies. `states=None` makes them begin anew.
 
-        Raises TrainerGoneError.
+        `weights` are those of the updates that were merged, None for a model that is adopted as a whole. Raises TrainerGoneError.
         """
         number = snapshot.progress.adoption + 1
         self._last_number = number
@@ -74,6 +85,7 @@ class MergeBuffers:
         await self.link.adopted(number)
         self._start_page = self._free
         self.strategy_states.commit(number, states)
+        self.loss_ledger.adopted(number, weights)
 
     @property
     def _free(self) -> int:
@@ -191,7 +203,9 @@ class Rounds:
             self.runtime.outages.plugin_failed("merging", error)
             return str(error)
         self.runtime.outages.works("merging")
-        await self.buffers.hand_over(snapshot, lineage=self.lineage_state.lineage, age=age, outcome="merged", states=changed)
+        weights = {item.peer: item.weight for item in accepted}
+        lineage = self.lineage_state.lineage
+        await self.buffers.hand_over(snapshot, lineage=lineage, age=age, outcome="merged", states=changed, weights=weights)
         return ""
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:

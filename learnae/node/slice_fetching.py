@@ -25,6 +25,7 @@ from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
 from learnae.data.worth import rows_by_label, worth
 from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
+from learnae.node.contributions import ServedRows
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import TransferPace
@@ -85,7 +86,7 @@ class SliceFetches:
     rules: DataTable
     runtime: Runtime
     only_ordered: bool = False
-    fetched_bytes: int = 0  # since the last round
+    served: ServedRows = attrs.field(factory=ServedRows)  # since the last round
     _ordered: OrderedDict[tuple[PeerId, Cid], SliceOffer] = attrs.field(factory=OrderedDict)
     _verdicts: list[UpdateVerdict] = attrs.field(factory=list)
     _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
@@ -114,9 +115,10 @@ class SliceFetches:
 
     def tell(self, round_record: RoundRecord) -> None:
         """Let this round report what has happened since the last one."""
-        round_record.fetched_bytes += self.fetched_bytes
+        round_record.fetched_bytes += self.served.bytes.total()
+        round_record.served.add(self.served)
         round_record.slices += (attrs.evolve(verdict, round=round_record.round) for verdict in self._verdicts)
-        self.fetched_bytes, self._verdicts = 0, []
+        self.served, self._verdicts = ServedRows(), []
 
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
@@ -249,7 +251,7 @@ class SliceFetches:
                 self._kept(offer, record, admission)
         finally:
             self._busy.discard(root)
-            self.fetched_bytes += transfer.bytes
+            self.served.bytes[offer.peer] += transfer.bytes
             if (took := self.runtime.clock() - began) > 0:
                 record.bytes_per_second = max(1, transfer.bytes) / took
             while len(self._records) > REMEMBERED:
@@ -282,6 +284,7 @@ class SliceFetches:
     def _kept(self, offer: SliceOffer, record: ProviderRecord, admission: PoolAdmission) -> None:
         record.failures = 0
         record.kept += admission.kept
+        self.served.rows[offer.peer] += offer.slice.rows if admission.kept else 0
         if not admission.kept:
             self._tell(offer, admission.reason)
         self.runtime.log.debug("slice.kept", peer=offer.peer[:8], root=offer.slice.root, rows=offer.slice.rows, kept=admission.kept)

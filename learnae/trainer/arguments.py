@@ -20,6 +20,7 @@ from learnae.config.words import did_you_mean
 from learnae.content.validators import MAX_INTEGER
 from learnae.errors import ConfigError, Problem
 from learnae.logs import LEVELS
+from learnae.observations import METRIC_CHARACTERS, MOST_METRICS
 from learnae.trainer.shared import LOW_PRECISION
 
 
@@ -50,6 +51,16 @@ def _read(tensor: Tensor) -> float:
         return float(tensor.detach().item())
     except RuntimeError as error:
         raise ValueError(f"loss is {shown(tensor)}, and it cannot be read: {str(error)[:200]}") from error
+
+
+def checked_metrics(value: Any) -> dict[str, float]:
+    """Numbers by name. Those that are not finite are left out: they cannot be compared. Raises ValueError, TypeError."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f'metrics is {shown(value)}: wanted are numbers by name, such as {{"loss": 0.25, "accuracy": 0.9}}')
+    if len(value) > MOST_METRICS or any(not 0 < len(name) <= METRIC_CHARACTERS for name in value):
+        raise ValueError(f"metrics: wanted are at most {MOST_METRICS} names, of 1 to {METRIC_CHARACTERS} characters each")
+    numbers = {str(name): _float(number, f"metrics[{name!r}]", "a number") for name, number in value.items()}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
 def seconds_of(value: Any, what: str = "seconds") -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
+from learnae.observations import METRIC_CHARACTERS, MOST_METRICS
 from learnae.trainer import checkpoint
 from learnae.trainer.arguments import shown, whole
 from learnae.trainer.checkpoint import Saver, theirs
@@ -282,13 +283,13 @@ def train(
             if step == first + 1:
                 saver.check()
             if on_progress is not None and step % trainer.evaluate_steps == 0:
-                on_progress(_moment(trainer, step, began, loss))
+                on_progress(_moment(trainer, swarm, step, began, loss))
             saver.look()
     except BaseException as error:
         _end(saver, error, whole=whole)
         raise
     saver.finish()
-    return _moment(trainer, step, began, loss)
+    return _moment(trainer, swarm, step, began, loss)
 
 
 def _end(saver: Saver, error: BaseException, *, whole: bool) -> None:
@@ -318,9 +319,17 @@ def _learn(trainer: TrainingLoop, batch: Any) -> Tensor:
     return loss.detach()
 
 
-def _moment(trainer: TrainingLoop, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
+def _moment(trainer: TrainingLoop, swarm: Swarm, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
     metrics = metrics_of(trainer)
+    if metrics:
+        swarm.log_metrics(_told(metrics))
     return TrainingProgress(step=step, seconds=time.monotonic() - began, loss=None if loss is None else float(loss), metrics=metrics)
+
+
+def _told(metrics: Mapping[str, float]) -> dict[str, float]:
+    """As many as a node is told, the loss before others."""
+    names = sorted((name for name in metrics if 0 < len(name) <= METRIC_CHARACTERS), key=lambda name: name != "loss")
+    return {name: metrics[name] for name in names[:MOST_METRICS]}
 
 
 def _capture(trainer: TrainingLoop, swarm: Swarm) -> checkpoint.State:

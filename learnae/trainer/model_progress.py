@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learnae.content.validators import MAX_INTEGER
 from learnae.errors import ConfigError, Problem
-from learnae.link.messages import MergeResult, TrainerProgress
+from learnae.link.messages import Evaluation, MergeResult, TrainerProgress
 from learnae.trainer.arguments import whole
 
 LONGEST_SECONDS = 0.5
@@ -101,6 +101,7 @@ class ModelProgress:
     resumed_adoption: int = 0
     step_seconds: float = 0.0
     round_seconds: float = 0.0
+    evaluation: Evaluation | None = None
     _position: _Position = attrs.field(factory=lambda: _Position())
     _last_steps: int = 0
     _last_time: float = attrs.field(factory=time.monotonic)
@@ -116,13 +117,17 @@ class ModelProgress:
     def progress(self, adoption: int, *, told: bool = True) -> TrainerProgress:
         """What a snapshot of the present model says; with the loss that the user told, unless another thread asks."""
         loss = float(getattr(self.loss, "detach", lambda: self.loss)()) if told and self.loss is not None else None
-        return TrainerProgress(adoption, self.lineage, self.age, self.steps, self.samples, self.step_seconds, loss)
+        return TrainerProgress(adoption, self.lineage, self.age, self.steps, self.samples, self.step_seconds, loss, self.evaluation)
 
     def adopted(self, offer: MergeResult) -> None:
         """Once for each offer, however often it is told: who was interrupted tells it again."""
         before = self._position  # looked at once: a handler may come in between, and tell it too
         if before.by is not offer:
             self._position = _Position(offer.lineage, before.age_before + offer.age_gain, offer)
+
+    def evaluated(self, adoption: int, metrics: Mapping[str, float]) -> None:
+        """The model as it was after this adoption was measured."""
+        self.evaluation = Evaluation(self.evaluation.number + 1 if self.evaluation else 1, adoption, metrics)
 
     def round_ended(self, paused: float) -> None:
         """A snapshot was taken: measure the round, of which the trainer stood still for `paused` seconds."""

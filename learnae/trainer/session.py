@@ -198,6 +198,11 @@ class Session:
         with self._lock:
             self._finish()
 
+    def evaluated(self, metrics: Mapping[str, float]) -> None:
+        """The model, as it is now, was measured. The next snapshot says so."""
+        with self._lock:
+            self.model_progress.evaluated(self._session_state.adoption, metrics)
+
     def state_dict(self) -> dict[str, Any]:
         with self._lock:
             self._finish()

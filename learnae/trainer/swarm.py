@@ -17,7 +17,7 @@ from learnae.identity.keys import Identity
 from learnae.observations import RoundReport
 from learnae.opening import look
 from learnae.records import PeerId
-from learnae.trainer.arguments import loss_of, refuse_masters, seconds_of, shown, whole
+from learnae.trainer.arguments import checked_metrics, loss_of, refuse_masters, seconds_of, shown, whole
 from learnae.trainer.dataset import SwarmDataset, make_dataset
 from learnae.trainer.memberships import RESIDENTS, Membership
 from learnae.trainer.model_progress import checked
@@ -103,6 +103,15 @@ class Swarm:
         timeout = seconds_of(timeout, "timeout")
         self._check()
         self._session.flush(timeout)
+
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Tell what the model reaches on your own test data, such as `{"loss": 0.25, "accuracy": 0.9}`. Any thread may call it.
+
+        The next round has it in its report. `learnae status` and watchers show it, and `learnae contributions` shares a change of "loss"
+        among the peers that were merged. Raises ValueError, TypeError, and RuntimeError after `leave()`.
+        """
+        self._refuse_if_left()
+        self._session.evaluated(checked_metrics(metrics))
 
     def leave(self) -> None:
         """Let the node say goodbye, and end it, within a few seconds. Idempotent. The model stays as it is.

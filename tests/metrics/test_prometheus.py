@@ -22,7 +22,7 @@ from learnae.errors import ConfigError
 from learnae.observations import RoundReport, UpdateVerdict
 from learnae.plugins.hooks import Plugin
 from learnae.plugins.manager import PluginManager
-from learnae.plugins.observers import observing
+from learnae.plugins.observers import observing, prometheus
 from learnae.plugins.observers.http_server import serving_http
 from learnae.plugins.observers.prometheus import KEPT_PEERS, Prometheus
 from learnae.records import Cid, PeerId
@@ -82,6 +82,15 @@ def test_two_rounds_are_counted_and_the_gauges_show_the_last() -> None:
     assert [told(observer, f"learnae_{name}") for name in ("model_age_steps", "fresh_updates", "splits")] == [60, 0, 2]
 
 
+def test_what_was_measured_is_shown_under_a_bounded_number_of_names(monkeypatch) -> None:
+    monkeypatch.setattr(prometheus, "KEPT_METRICS", 2)
+    observer = Prometheus("s")
+    observer.learnae_round_finished(report(metrics={"loss": 2.0, "accuracy": 0.5}))
+    observer.learnae_round_finished(report(metrics={"loss": 1.0, "one too many": 3.0}))
+    shown = [told(observer, "learnae_evaluation", metric=name) for name in ("loss", "accuracy", "one too many")]
+    assert shown == [1.0, 0.5, None]
+
+
 def test_updates_are_counted_by_fate_and_stage() -> None:
     observer = Prometheus("s")
     for merged, stage in [(True, "merge"), (False, "sane"), (False, "sane"), (False, "fetch"), (False, "merge"), (False, "plugin")]:
@@ -137,7 +146,7 @@ def test_two_nodes_of_one_process_do_not_share_their_numbers() -> None:
 
 def test_the_page_names_every_metric_with_its_type_its_labels_and_its_words() -> None:
     observer = Prometheus("s")
-    observer.learnae_round_finished(report())
+    observer.learnae_round_finished(report(metrics={"loss": 0.5}))
     observer.learnae_update_judged(verdict(merged=True, stage="merge"))
     made = set()
     for family in observer.registry.collect():

@@ -39,6 +39,13 @@ def test_each_round_is_a_point_of_each_curve_at_the_age_of_the_model(tmp_path: P
     assert set(EventAccumulator(str(tmp_path / "peer")).Reload().Tags()["tensors"]) == set(SCALARS)
 
 
+def test_what_was_measured_is_a_curve_of_its_own(tmp_path: Path) -> None:
+    with writing(tmp_path / "peer", PluginManager().log) as board:
+        board.learnae_round_finished(report(1, metrics={"loss": 0.25}))
+        board.learnae_round_finished(report(2))
+    assert curve(tmp_path / "peer", "evaluation/loss") == [(40, 0.25)]
+
+
 def test_the_page_names_every_curve() -> None:
     page = PAGE.read_text()
     assert all(f"`{tag}`" in page for tag in SCALARS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import pytest
 from learnae.cli.main import main
 from learnae.config.saved_config import FILE
 from learnae.identity.keys import Identity
+from learnae.node.contributions import Contribution
 from learnae.node.history import EquivocationProof, History, PeerRecord, PublishedUpdate
 from learnae.node.history_reader import Sighting
 from learnae.observations import RoundReport, UpdateVerdict
@@ -51,7 +52,9 @@ class Lived:
         """Three seconds ago, live, with an update that was not fetched yet."""
         return attrs.evolve(Sighting(peer, time.time() - 3, 41, True, 8, root("n"), self.lineage, 900, False, b"shapes 1", 1000), **changes)
 
-    def happened(self, *verdicts: UpdateVerdict, round: int = 41, **changes: Any) -> Lived:
+    def happened(
+        self, *verdicts: UpdateVerdict, round: int = 41, given: Mapping[PeerId, Contribution] | None = None, **changes: Any
+    ) -> Lived:
         merged = sum(one.merged for one in verdicts)
         report = RoundReport(
             round=round,
@@ -70,7 +73,7 @@ class Lived:
             verdicts=verdicts,
         )
         with self.open() as history:
-            history.add_round(attrs.evolve(report, **changes))
+            history.add_round(attrs.evolve(report, **changes), given)
         return self
 
     def heard(

@@ -42,6 +42,7 @@ KEYS = [
     "refused_messages",
     "denied",
     "rejoin",
+    "evaluation",
     "addresses",
     "connected",
     "connections_known",
@@ -50,6 +51,14 @@ KEYS = [
     "peers_known",
     "peers",
 ]
+
+
+def test_what_was_last_measured_is_shown(lived, learnae):
+    home = lived()
+    home.happened(round=41, metrics={"loss": 2.0}).happened(round=42, metrics={"loss": 0.25, "accuracy": 0.9})
+    assert "accuracy 0.9, loss 0.25; 0 s ago, in round 42" in learnae("status", home.path).words
+    found = learnae("status", home.path, "--json").json["evaluation"]
+    assert (found["round"], found["age"], found["metrics"]) == (42, 820, {"loss": 0.25, "accuracy": 0.9})
 
 
 def test_the_keys_for_programs_stay(lived, learnae):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from learnae.errors import ConfigError, EntryError
+from learnae.observations import MOST_METRICS
 from learnae.trainer.loop import TrainingLoop, TrainingProgress, UnfinishedInterrupt, resume, train
 
 LOG = structlog.get_logger()
@@ -60,6 +62,29 @@ def test_it_tells_its_progress_without_gradients_and_trains_on(make_swarm: Any) 
     train(trainer, make_swarm(trainer.model, start=False), steps=5, on_progress=moments.append)
     assert [moment.step for moment in moments] == [2, 4] and moments[0].metrics == {"a": 1.0}
     assert modes == [(False, False)] * 3 and trainer.model.training
+
+
+def test_what_is_measured_reaches_the_next_snapshot_the_loss_before_others(make_swarm: Any) -> None:
+    many = {**{f"metric {number}": float(number) for number in range(20)}, "loss": 0.5, "broken": math.nan}
+    trainer = make_trainer(evaluate=lambda model: many, evaluate_steps=2)
+    swarm = make_swarm(trainer.model, start=False)
+    train(trainer, swarm, steps=4, on_progress=lambda moment: None)
+    told = swarm._session.model_progress.progress(0).evaluation
+    assert told is not None and told.number == 3 and len(told.metrics) == MOST_METRICS
+    assert told.metrics["loss"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [None, [0.5], {"loss": None}, {"loss": "0.5"}, {"loss": True}, {1: 0.5}, {"": 0.5}, {"n" * 65: 0.5}, {str(n): 0.0 for n in range(17)}],
+    ids=["nothing", "a list", "no number", "text", "truth", "no name", "an empty name", "a long name", "too many"],
+)
+def test_what_is_no_metric_is_refused_by_name_and_what_is_not_finite_left_out(make_swarm: Any, metrics: Any) -> None:
+    swarm = make_swarm(make_trainer().model, start=False)
+    with pytest.raises((TypeError, ValueError), match="metrics"):
+        swarm.log_metrics(metrics)
+    swarm.log_metrics({"loss": torch.tensor(math.inf), "accuracy": torch.tensor(0.5)})
+    assert swarm._session.model_progress.progress(0).evaluation.metrics == {"accuracy": 0.5}
 
 
 def test_it_goes_on_from_its_checkpoint(make_swarm: Any, folder: Path) -> None:

@@ -23,6 +23,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 STATES = {"new": "heard", "back": "heard", "silent": "silent", "left": "left"}
 FATES = {"fetch": "failed", "plugin": "lost"}
 STAGES = ("fetch", "decode", "architecture", "join", "merge", "plugin")  # all others are gates
+KEPT_METRICS = 64  # a loop that makes up a name for each number makes no series of each
 KEPT_PEERS = 4096  # whoever makes up peers fills no memory: of those heard of longest ago the state is forgotten
 
 
@@ -56,6 +57,10 @@ class Prometheus:
         self.fetched = client.Counter("learnae_fetched_bytes", "What was fetched from others.", registry=registry)
         self.published = client.Counter("learnae_published_bytes", "What was published.", registry=registry)
         self.peers = client.Gauge("learnae_peers", "Peers heard since this node started, by their state.", ["state"], registry=registry)
+        self.evaluation = client.Gauge(
+            "learnae_evaluation", "What the trainer has last measured on its own test data.", ["metric"], registry=registry
+        )
+        self._measured: set[str] = set()
         for state in STATES.values():
             self.peers.labels(state).set(0)
 
@@ -70,6 +75,10 @@ class Prometheus:
         self.connected.set(report.connected)
         self.fetched.inc(report.fetched_bytes)
         self.published.inc(report.published_bytes)
+        for name, value in report.metrics.items():
+            if name in self._measured or len(self._measured) < KEPT_METRICS:
+                self._measured.add(name)
+                self.evaluation.labels(harmless(name, CELL_CHARACTERS)).set(value)
 
     @hookimpl
     def learnae_update_judged(self, verdict: UpdateVerdict) -> None:

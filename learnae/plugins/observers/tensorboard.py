@@ -47,6 +47,8 @@ class TensorBoard:
         writer, self._writer = self._writer or self._new_writer(), None
         for tag, field in SCALARS.items():
             writer.add_scalar(tag, getattr(report, field), report.age)
+        for name, value in report.metrics.items():
+            writer.add_scalar(f"evaluation/{name}", value, report.age)
         writer.flush()
         self._writer = writer
 

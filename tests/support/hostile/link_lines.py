@@ -8,6 +8,7 @@ from learnae.errors import Problem
 from learnae.link.messages import (
     MAX_LINE,
     Adopted,
+    Evaluation,
     Failed,
     GarbledError,
     Hello,
@@ -26,7 +27,7 @@ from learnae.records import Cid, PeerId, TensorSpec
 from tests.support.hostile.targets import Target
 from tests.support.hostile.value_mutations import JSON
 
-PROGRESS = TrainerProgress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5)
+PROGRESS = TrainerProgress(3, b"lineage8", 700, 300, 9600, 0.025, 1.5, Evaluation(2, 3, {"loss": 0.5}))
 HELLO = Hello(
     "run",
     "session",
