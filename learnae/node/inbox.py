@@ -226,11 +226,19 @@ class Inbox:
 
     def is_old(self, announcement: Announcement, digest: bytes) -> bool:
         """Whether a message with this number would be a replay or a duplicate, whoever has signed it."""
+        if self.is_past(announcement.peer, announcement.kind, announcement.number):
+            return True
         mark = self.marks.get((announcement.peer, announcement.kind))
         if mark is None or announcement.number > mark.number:
             return False
         same = digest == mark.digest and self.get(announcement.peer, announcement.kind) is not None
         return announcement.number < mark.number or same
+
+    def is_past(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
+        """Whether this is a goodbye that was said before something else that was heard: its number is above all that came before it."""
+        if kind is not AnnouncementKind.LEAVING:
+            return False
+        return any(number < mark.number for other in AnnouncementKind if other is not kind and (mark := self.marks.get((peer, other))))
 
     def _known(self, peer: PeerId) -> KnownPeer:
         if peer not in self.known:
@@ -239,6 +247,8 @@ class Inbox:
         return self.known[peer]
 
     def _judge(self, entry: InboxEntry) -> Arrival:
+        if self.is_past(*entry.key, entry.announcement.number):
+            return Arrival.REPLAY
         mark = self.marks.get(entry.key)
         if mark is None or entry.announcement.number > mark.number:
             return Arrival.NEW

@@ -103,15 +103,16 @@ class Publisher:
         await self.services.at_once(ready, "dropping a root", DROP_SECONDS, lambda storage: storage.strategy.drop(root))
 
     async def _next_number(self, kind: AnnouncementKind) -> int:
-        """The next number, on disk before it is used.
+        """The next number, on disk before it is used. That of a goodbye is above all numbers of other kinds, so that it tells its time.
 
         The key may have a past, in a home that was lost. So a key without a history first listens to what others repeat of it.
         """
         if kind not in self.receiver.numbers.used:
             await trio.sleep_until(self.listen_first_until)
         numbers, number = self.receiver.numbers, 0
+        before = max(numbers.used.values(), default=0) if kind is AnnouncementKind.LEAVING else 0
         while not (number and numbers.take(kind, number)):
-            number = await self.runtime.in_thread(self.history.next_number, kind, numbers.raised.get(kind, 0))
+            number = await self.runtime.in_thread(self.history.next_number, kind, max(before, numbers.raised.get(kind, 0)))
         return number
 
     def _update(self, snapshot: Snapshot, packed: Packed, lineage: bytes, *, provisional: bool) -> Update:

@@ -148,7 +148,7 @@ class Receiver:
         if peer == self.own:
             return number < self.numbers.used.get(kind, 0)
         mark = self.inbox.marks.get((peer, kind))
-        return mark is not None and number < mark.number
+        return (mark is not None and number < mark.number) or self.inbox.is_past(peer, kind, number)
 
     def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
         opened = self._recent.get(heard.message) or self.signature_budget.open(heard.message, medium, backlog=heard.backlog)

@@ -262,10 +262,22 @@ def test_what_could_not_be_saved_is_taken_again():
 
 
 def test_a_peer_that_says_goodbye_leaves_its_update_to_newcomers():
-    heard = listener().hears(said("alice", 5), said("alice", 1, Leaving()))
+    heard = listener().hears(said("alice", 5), said("alice", 6, Leaving()))
     entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
     assert entry is not None
     assert entry.backlog
+
+
+def test_a_goodbye_of_an_earlier_run_hides_nobody_who_has_come_back():
+    """Whoever has kept it may show it, live or as backlog, after each update."""
+    heard = listener().hears(said("alice", 50), said("alice", 7, Leaving()))
+    heard.hears(said("alice", 51), said("alice", 8, Leaving())).hears(said("alice", 9, Leaving()), backlog=True)
+    entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
+    assert entry is not None
+    assert not entry.backlog
+    assert heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.LEAVING) is None
+    assert heard.changes == [("alice", "new")]
+    assert heard.receiver.first_look(said("alice", 7, Leaving())).standing is Standing.UNWANTED
 
 
 def test_a_goodbye_from_the_backlog_is_old_news():
@@ -286,14 +298,14 @@ def test_watchers_are_told_who_comes_falls_silent_is_back_and_leaves():
     now = 46.0
     heard.receiver.note_silence(8)
     heard.receiver.note_silence(8)
-    heard.hears(said("alice", 7), said("alice", 1, Leaving()), said("alice", 8))
+    heard.hears(said("alice", 7), said("alice", 8, Leaving()), said("alice", 9))
     states = [state for name, state in heard.changes if name == "alice"]
     assert states == ["new", "silent", "back", "left", "back"]
 
 
 def test_a_peer_known_from_the_backlog_is_new_when_it_is_heard_live():
     """It may have left long ago: until then watchers would count it among those who are heard."""
-    heard = listener().hears(said("alice", 5), said("bob", 5), said("bob", 1, Leaving()), backlog=True)
+    heard = listener().hears(said("alice", 5), said("bob", 5), said("bob", 6, Leaving()), backlog=True)
     heard.receiver.round = 50
     heard.receiver.note_silence(8)
     heard.receiver.forget(identity("bob").peer)
@@ -330,7 +342,7 @@ def test_what_was_overtaken_is_not_worth_passing_on_and_the_newest_is() -> None:
     look = heard.receiver.first_look
     assert [look(said("alice", number)).standing for number in (0, 23, 24, 255, 256, 65_536, (1 << 40) - 1)] == [Standing.UNWANTED] * 7
     assert [look(said("alice", number)).standing for number in (1 << 40, (1 << 40) + 1)] == [Standing.STRANGER] * 2
-    assert look(said("alice", 5, Leaving())).standing is Standing.STRANGER, "of another kind"
+    assert look(said("alice", 1, Present())).standing is Standing.STRANGER, "of another kind"
 
 
 @given(st.binary(max_size=ENVELOPE_BYTES + 10) | st.binary(max_size=60).map(lambda tail: said("alice", 3)[:-1] + tail))
