@@ -224,15 +224,14 @@ class Inbox:
         """Whether any message that this peer has signed was ever taken, as far as the marks tell."""
         return any((peer, kind) in self.marks for kind in AnnouncementKind)
 
-    def is_old(self, announcement: Announcement, digest: bytes) -> bool:
+    def is_old(self, announcement: Announcement, digest: bytes, *, backlog: bool = False) -> bool:
         """Whether a message with this number would be a replay or a duplicate, whoever has signed it."""
         if self.is_past(announcement.peer, announcement.kind, announcement.number):
             return True
         mark = self.marks.get((announcement.peer, announcement.kind))
         if mark is None or announcement.number > mark.number:
             return False
-        same = digest == mark.digest and self.get(announcement.peer, announcement.kind) is not None
-        return announcement.number < mark.number or same
+        return announcement.number < mark.number or (digest == mark.digest and not self._lacks(announcement, backlog=backlog))
 
     def is_past(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
         """Whether this is a goodbye that was said before something else that was heard: its number is above all that came before it."""
@@ -256,7 +255,15 @@ class Inbox:
             return Arrival.REPLAY
         if entry.digest != mark.digest:
             return Arrival.EQUIVOCATION
-        return Arrival.DUPLICATE if self.get(*entry.key) else Arrival.REFILLED
+        return Arrival.REFILLED if self._lacks(entry.announcement, backlog=entry.backlog) else Arrival.DUPLICATE
+
+    def _lacks(self, announcement: Announcement, *, backlog: bool) -> bool:
+        """Whether the newest of its peer and kind tells something: it was evicted, or comes live, and is known only as backlog so far."""
+        held = self.get(announcement.peer, announcement.kind)
+        if held is None:
+            return True
+        goodbye = self.get(announcement.peer, AnnouncementKind.LEAVING)
+        return held.backlog and not backlog and (goodbye is None or goodbye.announcement.number < announcement.number)
 
     def _mark(self, key: Key, mark: HighWaterMark) -> None:
         self.marks.pop(key, None)  # re-inserted at the end: the order is the order of change

@@ -145,7 +145,7 @@ class SignatureBudget:
     heard: Callable[[PeerId], bool]
     accepted: Callable[[PeerId], bool]
     held: Callable[[PeerId], bool]  # whether the inbox holds anything of it
-    old: Callable[[Announcement, bytes], bool]
+    old: Callable[[Announcement, bytes, bool], bool]  # with whether it comes as backlog
     encryption: Encryption = NO_ENCRYPTION
     _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
@@ -156,8 +156,11 @@ class SignatureBudget:
         def admit(peer: PeerId) -> None:
             claims.append(self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now))
 
+        def is_old(announcement: Announcement, digest: bytes) -> bool:
+            return self.old(announcement, digest, backlog)
+
         try:
-            opened = decode_envelope(message, self.swarm, self.encryption, admit=admit, old=self.old)
+            opened = decode_envelope(message, self.swarm, self.encryption, admit=admit, old=is_old)
         except UpdateRejectedError:
             for claim in claims:  # whatever it was refused for: it was decoded
                 claim.was_bad(now)

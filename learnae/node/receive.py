@@ -138,10 +138,10 @@ class Receiver:
         held = self.inbox.known.__contains__
         return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption)
 
-    def _is_old(self, announcement: Announcement, digest: bytes) -> bool:
+    def _is_old(self, announcement: Announcement, digest: bytes, backlog: bool) -> bool:
         if announcement.peer == self.own:
             return self.numbers.is_old(announcement.kind, announcement.number)
-        return self.inbox.is_old(announcement, digest)
+        return self.inbox.is_old(announcement, digest, backlog=backlog)
 
     def _is_overtaken(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
         """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way."""

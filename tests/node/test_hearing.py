@@ -280,6 +280,29 @@ def test_a_goodbye_of_an_earlier_run_hides_nobody_who_has_come_back():
     assert heard.receiver.first_look(said("alice", 7, Leaving())).standing is Standing.UNWANTED
 
 
+def test_what_was_heard_as_backlog_is_live_when_it_comes_live_and_signed():
+    """A medium that lies passes it on as old news first."""
+    message = said("alice", 5)
+    heard = listener().hears(message, backlog=True)
+    for copies, live in [([tampered(message)], False), ([message], True), ([message, message], True)]:
+        heard.hears(*copies)
+        entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
+        assert entry is not None
+        assert entry.backlog is not live
+    assert heard.receiver.said(message) is not None
+    assert heard.changes == [("alice", "new")]
+    assert heard.receiver.refusals == {"signature": 1, "duplicate": 2}
+
+
+def test_what_comes_live_behind_a_goodbye_stays_left_behind():
+    messages = said("alice", 5), said("alice", 6, Leaving())
+    for backlog in (False, True):
+        heard = listener().hears(*messages, backlog=backlog).hears(*messages)
+        entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
+        assert entry is not None
+        assert entry.backlog
+
+
 def test_a_goodbye_from_the_backlog_is_old_news():
     heard = listener().hears(said("alice", 1, Leaving()), backlog=True).hears(said("alice", 5))
     entry = heard.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
