@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from learnae_iota import calls, curl
-from learnae_iota.line import NodeApi
+from learnae_iota.line import NodeApi, NodeNonsenseError
 from learnae_iota.pyota import load_pow, load_pyota
-from learnae_iota.transactions import MessageTag
+from learnae_iota.transactions import ATTACHED, MessageTag
 from learnae_iota.trytes import from_message
 
 LIGHT_WEIGHT = 4  # up to this, plain Python is as fast as the C library, which starts threads for each search
@@ -42,8 +42,12 @@ class Builder:
         return curl.with_nonce(transaction, self.weight, lambda: line.hung_up)
 
     def make_at_node(self, line: NodeApi, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
-        """The same with a nonce that the node finds."""
-        return calls.attach(line, self.build(message, place, parents, milliseconds), parents, self.weight)
+        """The same with a nonce that the node finds. Raises NodeNonsenseError where it gives another transaction back."""
+        transaction = self.build(message, place, parents, milliseconds)
+        attached = calls.attach(line, transaction, parents, self.weight)
+        if attached[:ATTACHED] != transaction[:ATTACHED]:  # one that the other nodes have already would hide that this one is kept back
+            raise NodeNonsenseError("attachToTangle: another transaction than was asked for")
+        return attached
 
     def build(self, message: bytes, place: MessageTag, parents: tuple[str, str], milliseconds: int) -> str:
         """A transaction that lacks nothing but its nonce.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FEED_LOOK_SECONDS = 10.0  # what the feed has missed
 OTHERS_PAUSE = 4  # times the longest pause between two looks at the first node: between two at the others
+FLOOD_SECONDS = 60.0  # from one flood that is told of to the next
 VISIT_SECONDS = 20.0  # of another node, its backlog included; what of that it has not brought by then comes at its next turn
 
 
@@ -37,6 +39,7 @@ class Listening:
     feed: Feed | None
     log: FilteringBoundLogger
     _flooded: bool = False
+    _told_at: float = -math.inf
     _locks: dict[TangleNode, trio.Lock] = attrs.field(factory=dict)
 
     async def run(self) -> None:
@@ -125,8 +128,9 @@ class Listening:
             self.deliver(Heard(message, backlog=False))
 
     def _tell_of_floods(self, catch: PollResult) -> None:
-        """One line when more lies there than a look can take, and one when that is over."""
-        flooded = bool(catch.left) or not catch.whole
-        if flooded != self._flooded:
+        """One line when more lies there than a look can take, and one when that is over. They are few, however often it begins."""
+        flooded, now = bool(catch.left) or not catch.whole, trio.current_time()
+        if flooded != self._flooded and (self._flooded or now - self._told_at > FLOOD_SECONDS):
+            self._flooded = flooded
+            self._told_at = now if flooded else self._told_at
             self.log.warning("iota.flood" if flooded else "iota.flood_over", **attrs.asdict(self.looker.round_record))
-        self._flooded = flooded

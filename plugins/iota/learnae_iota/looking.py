@@ -61,6 +61,14 @@ class FoundMessage:
     hash: str
 
 
+@attrs.frozen
+class Brought:
+    """By whom a message was brought first; `older` where it was, or may have been, there before listening began."""
+
+    source: str
+    older: bool
+
+
 @attrs.define
 class NodeView:
     """What one node has shown. Each has its own: one that lists a message and brings another in its place hides it at no other."""
@@ -70,12 +78,17 @@ class NodeView:
     left: set[str] = attrs.field(factory=set)  # what was listed when listening began, and not fetched
     unseen_before: int = 0  # the window before which there was more then than could be listed
 
+    def is_older(self, found: FoundMessage) -> bool:
+        """Whether it was, or may have been, there before listening began."""
+        return found.hash in self.left or window_of(found.sent_at / 1000) < self.unseen_before
+
 
 @attrs.define
 class Poller:
     """Looks at the places of some channels, again and again. Its methods block; any node may be asked at any time, one twice at once never.
 
-    A message that another node, or the feed, has brought does not come again.
+    A message that another node, or the feed, has brought does not come again, unless it came there as one that was there before listening
+    began: so a node that lies would hide all of them.
     """
 
     channels: Sequence[Places]
@@ -84,9 +97,7 @@ class Poller:
     look_seconds: float = LOOK_SECONDS
     now: Callable[[], float] = time.time  # on the clock of the node that was asked last
     views: dict[str, NodeView] = attrs.field(factory=dict)  # by address
-    _brought: OrderedDict[tuple[bytes, int], str] = attrs.field(
-        factory=OrderedDict
-    )  # by whom first: message, and time that its sender names
+    _brought: OrderedDict[tuple[bytes, int], Brought] = attrs.field(factory=OrderedDict)  # message, and time that its sender names
     _recent: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, repr=False)
     _near: tuple[int, frozenset[MessageTag]] = (0, frozenset())
@@ -99,8 +110,8 @@ class Poller:
         places = self._places(range(newest, oldest - 1, -1))
         hashes, whole = _listed(line, [place.address for place in places], until)
         new = sorted(hashes - view.known, key=view.left.__contains__)
-        found, fetched = self._fetched(line, new[:MOST_FETCHED], places, until)
-        older = {each: None for each in found if each.hash in view.left or window_of(each.sent_at / 1000) < view.unseen_before}
+        found, fetched = self._fetched(line, new[:MOST_FETCHED], places, view.is_older, until)
+        older = {each: None for each in found if view.is_older(each)}
         view.looked, self.now = newest, line.now
         view.known.update(new[:fetched])
         view.known &= hashes  # what is listed no more need not be known
@@ -112,7 +123,7 @@ class Poller:
         """What is new at the places of these windows, of which the first is the newest; if it is too much, at the newest ones of them."""
         view, places = self._view(line.address), self._places(windows)
         new, whole = _listed_newest(line, [place.address for place in places], view.known, most)
-        found, fetched = self._fetched(line, new[:most], places)
+        found, fetched = self._fetched(line, new[:most], places, lambda _: True)
         view.known.update(new[:most])
         if not view.looked:
             view.looked, view.left = windows[0], set(new[most:])
@@ -126,7 +137,7 @@ class Poller:
         if message is None:
             return None
         view.known.add(hash_)
-        return message if self._count(FoundMessage(sent_at(transaction), message, hash_), self.fed) else None
+        return message if self._count(FoundMessage(sent_at(transaction), message, hash_), self.fed, older=False) else None
 
     def _view(self, address: str) -> NodeView:
         return self.views.setdefault(address, NodeView())
@@ -141,7 +152,12 @@ class Poller:
         return {places.at(window): None for window in windows for places in self.channels}
 
     def _fetched(
-        self, line: NodeApi, hashes: Sequence[str], places: dict[MessageTag, None], until: float = math.inf
+        self,
+        line: NodeApi,
+        hashes: Sequence[str],
+        places: dict[MessageTag, None],
+        is_older: Callable[[FoundMessage], bool],
+        until: float = math.inf,
     ) -> tuple[list[FoundMessage], int]:
         """Messages in the order of time, and how many of the hashes were asked for."""
         found: list[FoundMessage] = []
@@ -156,14 +172,17 @@ class Poller:
                     self.round_record.garbage += 1
                 else:
                     found.append(FoundMessage(sent_at(transaction), message, hash_))
-        return sorted(each for each in found if self._count(each, line.address)), fetched
+        return sorted(each for each in found if self._count(each, line.address, older=is_older(each))), fetched
 
-    def _count(self, found: FoundMessage, source: str) -> bool:
+    def _count(self, found: FoundMessage, source: str, *, older: bool) -> bool:
         """Whether it is to be delivered."""
         digest = hashlib.sha256(found.message).digest()
         with self._lock:
-            if self._brought.setdefault((digest, found.sent_at), source) != source:
+            before = self._brought.get((digest, found.sent_at))
+            if before is not None and before.source != source and (older or not before.older):
                 return False
+            if before is None or before.source != source:
+                self._brought[digest, found.sent_at] = Brought(source, older)
             self.round_record.messages += 1
             self.round_record.repeated += digest in self._recent
             self._recent[digest] = None

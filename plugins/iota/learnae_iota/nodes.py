@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACK_OFF_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+SLOW_SECONDS = 4.0
 STEADY_SECONDS = 30.0  # one that has worked for so long is forgiven what it did before
 
 
@@ -32,6 +33,7 @@ class Record:
     lost: bool = False
     told: bool = False
     outdone: bool = False  # it declined what another node took
+    slow: bool = False  # the last call, whether it worked or not
 
 
 @attrs.define(eq=False)
@@ -52,10 +54,11 @@ class Nodes:
         """Call `function` on the first node where it works, and return its result. Raises UnavailableError, at once if all nodes are lost.
 
         A node that declines is not lost, because it may still do everything else. Once another node has done what it declined, it is asked
-        last. Raises the first NodeDeclinedError if all nodes decline.
+        last. So is one whose last such call took longer than `SLOW_SECONDS`. Raises the first NodeDeclinedError if all nodes decline.
         """
         declined: dict[TangleNode, NodeDeclinedError] = {}
-        for node in sorted(self.working(), key=lambda node: self._records[node].outdone):
+        for node in sorted(self.working(), key=lambda node: (self._records[node].outdone, self._records[node].slow)):
+            began = trio.current_time()
             try:
                 result = await self.call_at(node, function)
             except NodeDeclinedError as error:
@@ -65,6 +68,8 @@ class Nodes:
             else:
                 self._note_outdone(declined, node)
                 return result
+            finally:
+                self._note_pace(node, trio.current_time() - began)
         for first in declined.values():
             raise first
         await trio.lowlevel.checkpoint()
@@ -106,6 +111,14 @@ class Nodes:
             if not self._records[node].outdone:
                 self._records[node].outdone = True
                 self.log.warning("iota.node_declines", address=node.address, cause=str(error), taken_by=by.address)
+
+    def _note_pace(self, node: TangleNode, seconds: float) -> None:
+        record, slow = self._records[node], seconds > SLOW_SECONDS
+        if slow and not record.slow and len(self.nodes) > 1:
+            self.log.info(
+                "iota.node_is_slow", address=node.address, seconds=round(seconds, 1), consequence="others are given messages first"
+            )
+        record.slow = slow
 
     def _lose(self, node: TangleNode, error: UnavailableError) -> None:
         record, now = self._records[node], trio.current_time()

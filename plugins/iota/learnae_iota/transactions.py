@@ -15,7 +15,10 @@ NOTHING = "9" * 81
 """The parent that every node knows."""
 
 _MESSAGE, _ADDRESS, _ESSENCE, _TAG = slice(2187), slice(2187, 2268), slice(2187, 2349), slice(2592, 2619)
-_ATTACHED = slice(2619, 2628)
+ATTACHED = 2619
+"""Behind so many trytes stands what whoever attaches a transaction fills in: times and the nonce."""
+
+_ATTACHED = slice(ATTACHED, ATTACHED + 9)
 _INDEX = slice(2331, 2349)  # which transaction of its bundle, and the last one: nines where it is the only one
 
 

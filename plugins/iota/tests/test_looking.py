@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from learnae_iota import curl, looking
 from learnae_iota.backlog import MOST_NEWEST, MOST_OLDER, MOST_TRANSACTIONS, Backlog
 from learnae_iota.line import NodeApi
-from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, Poller
+from learnae_iota.listening import Listening
+from learnae_iota.looking import MOST_FETCHED, MOST_REQUESTS, NodeView, Poller, PollResult
 from learnae_iota.places import WINDOW_SECONDS, Places, window_of
 from learnae_iota.transactions import NOTHING, make
 from tests.support.tangle import FakeNode, litter
@@ -227,6 +232,19 @@ def test_what_the_feed_has_brought_is_not_fetched_again(node: FakeNode, line: No
     assert looker.take("B" * 81, "rubbish") is None
 
 
+def test_what_one_node_shows_as_old_is_live_where_another_one_shows_it_so(node: FakeNode, line: NodeApi) -> None:
+    """The first may lie: what was said before listening began counts for no round."""
+    with FakeNode().running() as liar:
+        lying = ClockedLine(liar.url, 5.0)
+        looker = listening(node, line)
+        looker.views[liar.url] = NodeView(left={post(liar, b"hello")})
+        post(node, b"hello")
+        first, then = looker.look(lying), looker.look(line)
+        lying.close()
+    assert (first.messages, first.older) == ([], [b"hello"])
+    assert (then.messages, then.older) == ([b"hello"], [])
+
+
 def test_several_channels_are_looked_at_by_the_same_requests(node: FakeNode, line: NodeApi) -> None:
     other = Places.of("other", None)
     looker = Poller([PLACES, other])
@@ -234,3 +252,18 @@ def test_several_channels_are_looked_at_by_the_same_requests(node: FakeNode, lin
     node.keep(make(b"there", other.at(window_of(NOW)), (NOTHING, NOTHING), int(NOW * 1000)))
     assert sorted(looker.look(line).messages) == [b"here", b"there"]
     assert node.asked == {"findTransactions": 1, "getTrytes": 1}
+
+
+def test_a_flood_that_begins_and_ends_with_each_look_fills_no_log() -> None:
+    lines: list[str] = []
+    log: Any = SimpleNamespace(warning=lambda event, **facts: lines.append(event))
+    told = Listening(Any, Poller([PLACES]), lambda heard: None, Any, None, log)  # type: ignore[arg-type]  # it asks nobody
+
+    async def look_for_an_hour() -> None:
+        for number in range(3600):
+            told._tell_of_floods(PollResult([], 0, number % 2, whole=True))
+            await trio.sleep(1.0)
+
+    trio.run(look_for_an_hour, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert 100 < len(lines) <= 120
+    assert lines[:2] == ["iota.flood", "iota.flood_over"]

@@ -124,3 +124,44 @@ async def test_what_two_nodes_of_one_tangle_have_is_sent_once(two_nodes: tuple[F
         await announced(a, b"another")
     assert second.asked["broadcastTransactions"] == 0
     assert len(second.transactions) == 2
+
+
+async def test_a_node_that_works_out_another_transaction_than_it_was_given_hides_none(
+    two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts
+) -> None:
+    """The others have that one already, and would count as witnesses."""
+    liar, sound = two_nodes
+
+    def swallows(command: str) -> Answer | None:
+        if command == "attachToTangle" and sound.transactions:
+            return 200, json.dumps({"trytes": [next(iter(sound.transactions.values()))]}).encode()
+        return (200, b"{}") if command == "broadcastTransactions" else None
+
+    liar.misbehave = swallows
+    options = at(liar, sound, proof_of_work="node")
+    honest, victim = IotaAnnouncer(at(sound), learnae_contexts("honest")), IotaAnnouncer(options, learnae_contexts("victim"))
+    async with honest, victim, listening(honest) as ear:
+        for number in range(3):
+            await announced(victim, b"%d" % number)
+            await ear.hears(b"%d" % number)
+
+
+async def test_a_node_that_takes_its_time_is_given_messages_last(
+    two_nodes: tuple[FakeNode, FakeNode], learnae_contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It swallows them too, and each answer comes in time: others would have looked for each one, one after the other, once it was done."""
+    monkeypatch.setattr("learnae_iota.nodes.SLOW_SECONDS", 0.5 * SILENCE_SECONDS)
+    slow, sound = two_nodes
+
+    def takes_its_time(command: str) -> Answer | None:
+        if command == "broadcastTransactions":
+            time.sleep(0.9 * SILENCE_SECONDS)
+            return 200, b"{}"
+        return None
+
+    slow.misbehave = takes_its_time
+    async with IotaAnnouncer(at(slow, sound), learnae_contexts("victim")) as victim:
+        for number in range(4):
+            await announced(victim, b"%d" % number)
+        assert slow.asked["broadcastTransactions"] == 1
+        assert sound.asked["broadcastTransactions"] >= 3
