@@ -224,12 +224,18 @@ def run_peer(arguments: RunArguments) -> None:
         entry = _entry(config)
         print_message("loading PyTorch")
         _import_torch()
-        from learnae.trainer.loop import with_loader
+        from learnae.trainer.loop import trainable, with_loader
 
+        observes = config.peer.role == "observer"
         with interrupt.at_once():
             trainer = make_trainer(entry, config.folder)
+            trainer = trainer if observes else trainable(trainer)
             print_message(f"looking for the swarm {config.swarm.name}")
-            swarm = _join(trainer, arguments)
+            swarm = _join(trainer, arguments, resumes=not observes)
+        if observes:
+            with swarm:
+                _observe(trainer, swarm, config, arguments, interrupt)
+            return
         with swarm:
             _say_start(swarm.status.steps, arguments.steps)
             with interrupt.at_once():
@@ -274,8 +280,8 @@ def keep_torch_to_own_folder() -> None:
         print_message(f"PyTorch compiles anew in this run, since its cache cannot be kept: {error}")
 
 
-def _join(trainer: TrainingLoop, arguments: RunArguments) -> Swarm:
-    """Join where the last checkpoint of this home left off, or anew."""
+def _join(trainer: TrainingLoop, arguments: RunArguments, *, resumes: bool) -> Swarm:
+    """Join where the last checkpoint of this home left off, or anew. An observer leaves none, and takes up none."""
     from learnae import join
 
     resume = functools.partial(_resume, trainer, arguments)
@@ -284,7 +290,7 @@ def _join(trainer: TrainingLoop, arguments: RunArguments) -> Swarm:
         config=arguments.file,
         optimizer=trainer.optimizer,
         overrides=arguments.all_overrides,
-        resume=resume,
+        resume=resume if resumes else None,
         log=arguments.log,
     )
 
@@ -346,6 +352,23 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
     except KeyboardInterrupt:
         print_message(f"saved in {folder}: the same command goes on from there")
         raise
+
+
+def _observe(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunArguments, interrupt: Interrupt) -> None:
+    """An evaluation is ended by a signal at once: it leaves nothing half done."""
+    from learnae.trainer.observing import observe
+
+    evaluate = trainer.evaluate
+
+    def interruptible(model: Any) -> Mapping[str, float]:
+        assert evaluate is not None
+        with interrupt.at_once():
+            return evaluate(model)
+
+    with show_progress(swarm, config.swarm.name, as_json=arguments.as_json) as progress:
+        watched = attrs.evolve(trainer, evaluate=evaluate and interruptible)
+        last = observe(watched, swarm, steps=arguments.steps, seconds=arguments.seconds, on_progress=progress, look=interrupt.look)
+        progress(last, last=True)
 
 
 @click.command()

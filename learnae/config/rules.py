@@ -84,9 +84,14 @@ def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Seq
         )
 
 
-BUILT: tuple[str, ...] = ("trainer",)
+BUILT: tuple[str, ...] = ("trainer", "observer")
 _MODEL = ("train", "model", "selector", "gate", "merge", "outer", "codec")
-IDLE: Mapping[str, tuple[str, ...]] = {"provider": (*_MODEL, "join"), "keeper": (*_MODEL, "data"), "sensor": (*_MODEL, "join")}
+IDLE: Mapping[str, tuple[str, ...]] = {
+    "provider": (*_MODEL, "join"),
+    "keeper": (*_MODEL, "data"),
+    "sensor": (*_MODEL, "join"),
+    "observer": ("outer", "codec", "data"),
+}
 """By role, the tables that it has no use for: what a file says there would have no effect."""
 
 
@@ -97,7 +102,12 @@ def played(peer: PeerTable, given: Collection[str], problems: Problems) -> None:
         return
     for table in IDLE.get(peer.role, ()):
         if table in given:
-            problems.add(table, f"has no effect for a {peer.role}, which knows no model", "leave it out; or leave out peer.role")
+            whom = "an observer, which publishes nothing" if peer.role == "observer" else f"a {peer.role}, which knows no model"
+            problems.add(
+                table,
+                f"has no effect for {whom}",
+                "leave it out; or leave out peer.role",
+            )
 
 
 _WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"

@@ -18,6 +18,7 @@ from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.connections import ConnectionWatch
+from learnae.node.evaluations import LossLedger
 from learnae.node.fetching import Fetcher
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
@@ -66,6 +67,10 @@ class Given:
     kept: Sequence[PublishedUpdate]
 
     @property
+    def observes(self) -> bool:
+        return self.config.peer.role == "observer"
+
+    @property
     def specs(self) -> tuple[TensorSpec, ...]:
         return self.link.hello.specs
 
@@ -81,8 +86,10 @@ class Given:
     def left_behind(self) -> PublishedUpdate | None:
         """The newest own update that fits the model.
 
-        None if the trainer's model has come further, because it was loaded from a checkpoint.
+        None if the trainer's model has come further, because it was loaded from a checkpoint, and for an observer.
         """
+        if self.observes:
+            return None
         own = next((own for own in self.kept if own.architecture == self.architecture), None)
         return None if own is not None and own.age < self.link.hello.progress.age else own
 
@@ -105,7 +112,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     selection = _selection(given, receiver, fetches, strategy_states, slice_fetches)
     gates = GateChain(strategies.gates, runtime.outages)
     strategy_states.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
-    buffers = MergeBuffers(link, strategy_states)
+    buffers = MergeBuffers(link, strategy_states, LossLedger(own_weight=0.0 if given.observes else 1.0))
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     sharing = _sharing(config, publisher)
@@ -120,7 +127,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         publisher=publisher,
         heartbeat=Heartbeat(config.peer.role, strategies, services, publisher, runtime.outages),
         garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, kept),
-        joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime),
+        joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime, given.observes),
         moving=moving,
         orders=Orders(history.orders, receiver, moving, receiver.admission, long_enough(config, state), runtime),
         split_reporter=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
@@ -255,7 +262,7 @@ def _rounds(
         publisher=publisher,
         fetches=fetches,
         gate_chain=gates,
-        merger=Merger(given.strategies.merge, given.strategies.outer, given.by_name),
+        merger=Merger(given.strategies.merge, None if given.observes else given.strategies.outer, given.by_name),
         buffers=buffers,
         strategy_states=buffers.strategy_states,
         claims=Claims([spec.name for spec in given.specs if is_counter(spec)]),
@@ -265,6 +272,7 @@ def _rounds(
         pace=fetches.pace,
         patience=given.config.train.patience,
         runtime=given.runtime,
+        observes=given.observes,
     )
 
 

@@ -37,7 +37,7 @@ HIGHEST = 1 << 62
 
 def bounded(accepted: Sequence[Received], most: Mapping[str, Array]) -> list[Received]:
     """The same updates, with each counter limited to its value in `most`."""
-    return [attrs.evolve(item, tensors=_Bounded(item.tensors, most)) for item in accepted]
+    return [attrs.evolve(item, tensors=BoundedTensors(item.tensors, most)) for item in accepted]
 
 
 def lower_median(arrays: Sequence[Array]) -> Array:
@@ -67,7 +67,9 @@ def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
     return np.asarray(np.maximum(own, np.minimum(theirs, most)))
 
 
-class _Bounded(Mapping[str, Any]):
+class BoundedTensors(Mapping[str, Any]):
+    """The same tensors, with each counter limited to its value in `most`."""
+
     def __init__(self, tensors: Mapping[str, Array], most: Mapping[str, Array]) -> None:
         self._tensors, self._most = tensors, most
 
@@ -153,6 +155,16 @@ class Claims:
         if len(self._claims) < enough:
             return BelievedClaims(local.age, {name: local.current[name] for name in self.counters})
         return BelievedClaims(self._age(local.age, provisional=provisional), {name: self._counter(local, name) for name in self.counters})
+
+    def observe(self, accepted: Sequence[Received], lineage: bytes, round_: int) -> BelievedClaims:
+        """What a peer believes whose own model counts for nothing: the lower medians of the last claims, of one alone what it says."""
+        if lineage != self.lineage:
+            self.lineage, self._merges = lineage, 0
+            self._claims.clear()
+        self._note(accepted, round_)
+        claims = list(self._claims.values())
+        age = max(0, min(OLDEST, median_low([claim.age for claim in claims])))
+        return BelievedClaims(age, {name: lower_median([claim.counters[name] for claim in claims]) for name in self.counters})
 
     def merged(self, local: LocalModel, believed: BelievedClaims, page: Mapping[str, Array]) -> None:
         """The merge has made a model of that age, with these counters."""

@@ -213,6 +213,7 @@ class LineageAdoption:
 
 TRUSTED = "hearing a peer of join.trust"
 NAMED = "hearing a peer of join.lineage"
+PUBLISHING = "hearing a peer that publishes"
 NOT_ADOPTED = ("fetch", "join")
 """The stages of models that did not come, or came and were none to adopt."""
 LONGEST_TRYING = 2
@@ -233,6 +234,7 @@ class Joining:
     buffers: MergeBuffers
     trying_seconds: float
     runtime: Runtime
+    observes: bool = False  # it founds nothing: its model was trained by nobody
     listening_since: float = math.inf
 
     async def join(self, snapshot: Snapshot, round_record: RoundRecord) -> bool:
@@ -248,6 +250,7 @@ class Joining:
         if await self.adoption.adopt(partial(self._leads, round_record), snapshot, round_record, "joined"):
             self.runtime.outages.works(TRUSTED)
             self.runtime.outages.works(NAMED)
+            self.runtime.outages.works(PUBLISHING)
             return True
         if self._may_come_yet(round_record):
             return False
@@ -256,6 +259,9 @@ class Joining:
             return False
         if only := self.lineage_state.rules.lineage:
             self.runtime.outages.failed(NAMED, f"nobody of lineage {only} was heard: this peer trains alone until somebody comes")
+            return False
+        if self.observes:
+            self.runtime.outages.failed(PUBLISHING, "nobody was heard whose model can be adopted: this observer waits until somebody comes")
             return False
         return await self._found(snapshot, round_record)
 

@@ -12,13 +12,14 @@ import trio
 from learnae.errors import PluginError
 from learnae.link.messages import Link, MergeResult, Snapshot
 from learnae.node.attempts import FetchAttempts
-from learnae.node.claims import Claims, LineagePopulation, bounded
+from learnae.node.claims import BoundedTensors, Claims, LineagePopulation, bounded
 from learnae.node.decoding import LazyMasks, LazyTensors
 from learnae.node.evaluations import LossLedger
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN, GateChain, Judgement
 from learnae.node.lineage import LineageState
 from learnae.node.merging import Merger
+from learnae.node.observing import without_own
 from learnae.node.obtaining import BackgroundFetches, Obtained, TransferPace
 from learnae.node.peers import Peers
 from learnae.node.publishing import Publisher
@@ -130,8 +131,11 @@ class Rounds:
     pace: TransferPace
     patience: float
     runtime: Runtime
+    observes: bool = False  # publishes nothing, and its own model counts for nothing
 
     async def publish(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
+        if self.observes:
+            return
         round_record.published = await self.publisher.publish(
             snapshot, self.lineage_state.lineage, provisional=self.lineage_state.provisional(self.runtime.clock())
         )
@@ -210,11 +214,24 @@ class Rounds:
 
     def _write(self, local: LocalModel, accepted: Sequence[Received], here: int, round_: int) -> tuple[int, dict[str, State]]:
         """Write the merged model into the free page. Returns its age and the new states of the strategies."""
+        if self.observes:
+            return self._write_observed(local, accepted, round_)
         provisional = self.lineage_state.provisional(self.runtime.clock())
         believed = self.claims.believe(local, accepted, self.lineage_state.lineage, round_, here=here, provisional=provisional)
         page = self.buffers.free_page()
         changed = self.merger.run(local, bounded(accepted, believed.counters), page, self.strategy_states.states)
         self.claims.merged(local, believed, page)
+        return believed.age, changed
+
+    def _write_observed(self, local: LocalModel, accepted: Sequence[Received], round_: int) -> tuple[int, dict[str, State]]:
+        believed = self.claims.observe(accepted, self.lineage_state.lineage, round_)
+        seen, others = without_own(local, accepted)
+        changed = self.merger.run(
+            attrs.evolve(seen, current=BoundedTensors(seen.current, believed.counters)),
+            bounded(others, believed.counters),
+            self.buffers.free_page(),
+            self.strategy_states.states,
+        )
         return believed.age, changed
 
     def _keep_book(self, obtained: Sequence[Obtained], judgements: Sequence[Judgement], failure: str, round_record: RoundRecord) -> None:

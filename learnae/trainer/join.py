@@ -22,6 +22,7 @@ from learnae.plugins.manager import open_document, open_peer_file
 from learnae.trainer.arguments import called_by, check_arguments, refuse_many_processes, refuse_masters
 from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.model_progress import checked
+from learnae.trainer.observing import ObserverSwarm
 from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.supervisor import fill_standard
@@ -91,6 +92,8 @@ def join(
     `resume` is what `Swarm.state_dict()` gave when the model was saved. It may be a function instead: it gets the home, loads the model
     from there, and returns that state, or None if there is none.
 
+    With `[peer] role = "observer"` the swarm does not train: its `step` is refused, its `flush` adopts what others publish.
+
     An earlier swarm of this process may hold the same model or the same home. It leaves first, if nothing uses it any more.
     Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
     """
@@ -113,7 +116,8 @@ def join(
         if resume is not None:  # frozen tensors may have come from there too
             shared = find_shared(model, settings.model.keep_local, state["local"] if state else ())
         swarm_settings = _swarm_settings(settings, claimed, log or {})
-        swarm = Swarm(model, shared, swarm_settings, optimizer=optimizer)
+        kind = ObserverSwarm if settings.peer.role == "observer" else Swarm
+        swarm = kind(model, shared, swarm_settings, optimizer=optimizer)
         undo.callback(swarm.leave)
         if state is not None:
             swarm.load_state_dict(state)
@@ -143,6 +147,7 @@ def _claim(config: Config, named: Path | None) -> Home:
 def _swarm_settings(config: Config, home: Home, log: Mapping[str, str]) -> SwarmSettings:
     return SwarmSettings(
         name=config.swarm.name,
+        role=config.peer.role,
         local_steps=config.train.local_steps,
         round_seconds=config.train.round_seconds,
         patience=config.train.patience,

@@ -73,13 +73,14 @@ class TrainingLoop:
     as `{"accuracy": 0.9}`. They are shown. It is called after every `evaluate_steps` steps, in eval mode and without gradients.
     `samples(batch)` returns the number of samples in a batch. By default that is the length of the batch, or of its first part.
     `scheduler.step()` is called after each step of the optimizer. The checkpoint has its state.
+    A peer with `[peer] role = "observer"` needs no more than `model` and `evaluate`.
     Raises ConfigError with all fields of a wrong type.
     """
 
     model: nn.Module
-    optimizer: Any
+    optimizer: Any = None
     batches: Callable[[], Iterable[Any]] | None = None
-    loss: Callable[[nn.Module, Any], Tensor]
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     evaluate_steps: int = 200
     samples: Callable[[Any], int] = count
@@ -91,6 +92,11 @@ class TrainingLoop:
         if problems := list(_problems(self)):
             raise ConfigError(problems)
 
+    @property
+    def trains(self) -> bool:
+        """Whether it says how the model learns; one that does not can only be evaluated."""
+        return any(part is not None for part in (self.optimizer, self.loss, self.batches, self.loader))
+
 
 def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
     def wrong(field: str, remedy: str) -> Problem:
@@ -100,11 +106,8 @@ def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
 
     if not isinstance(trainer.model, nn.Module):
         yield wrong("model", "give a torch.nn.Module, such as model=Net()")
-    if not _has(trainer.optimizer, "step", "zero_grad", "state_dict", "load_state_dict"):
-        yield wrong("optimizer", "give one that is made: optimizer=torch.optim.SGD(model.parameters(), lr=0.1)")
-    yield from _problems_of_batches(trainer, wrong)
-    if not callable(trainer.loss):
-        yield wrong("loss", "give a function: loss=lambda model, batch: ...")
+    if trainer.trains or trainer.evaluate is None:
+        yield from _problems_of_training(trainer, wrong)
     if trainer.evaluate is not None and not callable(trainer.evaluate):
         yield wrong("evaluate", 'give a function that returns numbers by name: evaluate=lambda model: {"accuracy": ...}')
     if isinstance(trainer.evaluate_steps, bool) or not isinstance(trainer.evaluate_steps, numbers.Integral) or trainer.evaluate_steps < 1:
@@ -113,6 +116,14 @@ def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
         yield wrong("samples", "give a function of a batch: samples=lambda batch: ...")
     if trainer.scheduler is not None and not _has(trainer.scheduler, "step", "state_dict", "load_state_dict"):
         yield wrong("scheduler", "give one that is made: scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1000)")
+
+
+def _problems_of_training(trainer: TrainingLoop, wrong: Callable[[str, str], Problem]) -> Iterator[Problem]:
+    if not _has(trainer.optimizer, "step", "zero_grad", "state_dict", "load_state_dict"):
+        yield wrong("optimizer", "give one that is made: optimizer=torch.optim.SGD(model.parameters(), lr=0.1)")
+    yield from _problems_of_batches(trainer, wrong)
+    if not callable(trainer.loss):
+        yield wrong("loss", "give a function: loss=lambda model, batch: ...")
 
 
 def _problems_of_batches(trainer: TrainingLoop, wrong: Callable[[str, str], Problem]) -> Iterator[Problem]:
@@ -127,6 +138,14 @@ def _problems_of_batches(trainer: TrainingLoop, wrong: Callable[[str, str], Prob
 
 def _has(value: Any, *methods: str) -> bool:
     return not isinstance(value, type) and all(callable(getattr(value, method, None)) for method in methods)
+
+
+def trainable(trainer: TrainingLoop) -> TrainingLoop:
+    """The same. Raises ConfigError for one that can only be evaluated."""
+    if not trainer.trains:
+        remedy = 'give optimizer, batches and loss; or write [peer] role = "observer" into the file of a peer that only evaluates'
+        raise ConfigError(Problem("TrainingLoop.optimizer", "is missing, and this peer is a trainer", remedy))
+    return trainer
 
 
 def with_loader(trainer: TrainingLoop, swarm: Swarm) -> TrainingLoop:
@@ -165,6 +184,7 @@ _END = object()
 
 def loss_of(trainer: TrainingLoop, batch: Any) -> Tensor:
     """Of one batch. Raises ConfigError for what is no tensor of one element that depends on the model."""
+    assert trainer.loss is not None
     with theirs("loss()", "computing the loss of a batch"):
         loss: Any = trainer.loss(trainer.model, batch)
     if not isinstance(loss, Tensor):
@@ -264,7 +284,7 @@ def train(
     Raises EntryError if a function of the loop raises. Raises ConfigError if such a function returns something wrong, if a checkpoint
     cannot hold a value, or if the last checkpoint cannot be written.
     """
-    trainer = with_loader(trainer, swarm)
+    trainer = with_loader(trainable(trainer), swarm)
     assert trainer.batches is not None
     began = time.monotonic()
     end, first, loss = began + (math.inf if seconds is None else seconds), swarm.status.steps, None
@@ -322,11 +342,11 @@ def _learn(trainer: TrainingLoop, batch: Any) -> Tensor:
 def _moment(trainer: TrainingLoop, swarm: Swarm, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
     metrics = metrics_of(trainer)
     if metrics:
-        swarm.log_metrics(_told(metrics))
+        swarm.log_metrics(told(metrics))
     return TrainingProgress(step=step, seconds=time.monotonic() - began, loss=None if loss is None else float(loss), metrics=metrics)
 
 
-def _told(metrics: Mapping[str, float]) -> dict[str, float]:
+def told(metrics: Mapping[str, float]) -> dict[str, float]:
     """As many as a node is told, the loss before others."""
     names = sorted((name for name in metrics if 0 < len(name) <= METRIC_CHARACTERS), key=lambda name: name != "loss")
     return {name: metrics[name] for name in names[:MOST_METRICS]}

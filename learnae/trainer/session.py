@@ -1,9 +1,4 @@
-"""The trainer's side of one session with its node: who owns which slot, and which offer may be adopted.
-
-The rules that hold a swarm together (each one was learned from a swarm that stopped or diverged):
-a slot belongs to one side at a time; an offer of another session is void; the next offer counts one more than the last adoption;
-it must come from a snapshot that contains the last adoption. Whoever calls holds a lock.
-"""
+"""The trainer's side of one session with its node: when a snapshot goes over, and when an offer is adopted. Whoever calls holds a lock."""
 
 from __future__ import annotations
 
@@ -16,13 +11,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import attrs
-
 from learnae.errors import LearnaeError
 from learnae.link.messages import (
-    PAGES,
-    SLOTS,
-    Adopted,
     GarbledError,
     Hello,
     MergeResult,
@@ -37,77 +27,12 @@ from learnae.link.messages import (
 from learnae.observations import RoundReport
 from learnae.trainer.copying import AdoptionInProgress, ModelCopier
 from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
+from learnae.trainer.session_state import SessionState
 from learnae.trainer.shared import SharedModel, SharedTensor
 from learnae.trainer.shared_memory import SharedMemory
 from learnae.trainer.status import RoundCounts, SwarmSettings
 from learnae.trainer.structure import ModelStructure
 from learnae.trainer.watchdog import HangDetector, QuarantineHistory, Watchdog
-
-
-@attrs.define
-class SessionState:
-    """The state of one trainer run. Sessions come and go with the nodes that it starts."""
-
-    adoption: int = 0
-    session: str = ""
-    wanted: bool = False
-    offer: MergeResult | None = None
-    _lent: dict[int, int] = attrs.field(factory=dict, init=False)  # slot in the node's hands: the adoption in its snapshot
-
-    def begin(self, session: str) -> None:
-        """Another node, or none: its predecessor's offers are void and all slots are back."""
-        self.session, self.wanted, self.offer = session, False, None
-        self._lent.clear()
-
-    def new_run(self) -> None:
-        """The model is another one now, loaded from a checkpoint: count from 0."""
-        self.begin("")
-        self.adoption = 0
-
-    def free_slot(self) -> int | None:
-        """A slot that the trainer may write to."""
-        return next((slot for slot in range(SLOTS) if slot not in self._lent), None)
-
-    def lent(self, slot: int) -> bool:
-        """Whether the node may be reading this slot."""
-        return slot in self._lent
-
-    def lend(self, slot: int) -> None:
-        """The slot holds a snapshot of the model as it is, and goes to the node."""
-        self.wanted = False
-        self._lent[slot] = self.adoption
-
-    def hear(self, message: Want | Release | MergeResult) -> None:
-        """Take in what the node of the present session says. Raises GarbledError if it broke the protocol."""
-        match message:
-            case Want():
-                self.wanted = True
-            case Release(slot):
-                self._release(slot)
-            case MergeResult():
-                self._receive(message)
-
-    def adopt(self, offer: MergeResult) -> Adopted:
-        """The model contains this offer of the present session: say so to the node. It may be told again."""
-        self.adoption = offer.number
-        if self.offer is offer:
-            self.offer = None
-        return Adopted(offer.number)
-
-    def _release(self, slot: int) -> None:
-        if self.offer is not None and self.offer.slot == slot:
-            raise GarbledError(f"slot {slot} was released while the offer that was merged from it waits")
-        self._lent.pop(slot, None)
-
-    def _receive(self, offer: MergeResult) -> None:
-        if offer.session != self.session:
-            return
-        if self.offer is not None or offer.number != self.adoption + 1:
-            raise GarbledError(f"offer {offer.number} came where {self.adoption + 1} was expected, or while another one waits")
-        if self._lent.get(offer.slot) != self.adoption or not 0 <= offer.page < PAGES:
-            raise GarbledError(f"offer {offer.number} was not merged from a snapshot that contains adoption {self.adoption}")
-        self.offer = offer
-
 
 NEVER = sys.maxsize
 REPORTS = 1000
@@ -191,6 +116,24 @@ class Session:
             while not (self._session_state.wanted or self.left) and self.changed.wait(deadline - time.monotonic()):
                 self._adopt_what_waits()
             self._hand_over_and_wait(lambda: deadline - time.monotonic())
+            self._reschedule()
+
+    def observe(self, seconds: float) -> None:
+        """Without training: hand over a snapshot when its time has come, until a model was adopted or so many seconds are over."""
+        deadline = time.monotonic() + seconds
+        _refuse("flush()", within(self._lock, __file__))
+        with self._lock:
+            before = self.adoption
+            self._follow()
+            self._finish()
+            self._adopt_what_waits()
+            while self.adoption == before and not self.left and (left := deadline - time.monotonic()) > 0:
+                wait = self._schedule.seconds_left
+                if wait <= 0 and self._session_state.wanted and self._session_state.free_slot() is not None:
+                    self._hand_over_and_wait(lambda: deadline - time.monotonic())
+                else:
+                    self.changed.wait(min(left, wait or left))
+                    self._adopt_what_waits()
             self._reschedule()
 
     def finish(self) -> None:

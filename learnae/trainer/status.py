@@ -76,6 +76,7 @@ class SwarmSettings:
     """The trainer's own pace, and what each of its nodes is started with."""
 
     name: str = ""  # of the swarm
+    role: str = "trainer"
     local_steps: int = 20
     round_seconds: float = 10.0
     patience: float = 0.1

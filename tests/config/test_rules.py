@@ -159,6 +159,16 @@ def test_a_table_without_effect_for_a_role_is_a_problem(monkeypatch: pytest.Monk
     assert [problem.key for problem in found.found] == ["train", "merge"]
 
 
+def test_an_observer_merges_and_joins_and_has_nothing_to_publish(read: Read, problems: Problems) -> None:
+    used = '[train]\nround_seconds = 5\n[join]\nwait_seconds = 1\n[selector]\ncount = 4\n[merge]\nuse = "average"\n[[gate]]\nuse = "sane"\n'
+    assert read(f'[peer]\nrole = "observer"\n{used}').peer.role == "observer"
+    found = problems('[peer]\nrole = "observer"\n[outer]\nuse = "trim"\n[data]\naccept_bytes = 1000\n')
+    assert [problem.partition(",")[0] for problem in found] == [
+        "outer: has no effect for an observer",
+        "data: has no effect for an observer",
+    ]
+
+
 def test_tables_that_say_only_the_defaults_have_no_role_against_them(
     read: Read, problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:

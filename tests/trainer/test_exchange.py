@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnae.link.messages import Adopted, GarbledError, MergeResult, Release, Taken, TrainerProgress, Want
-from learnae.trainer.session import SessionState
+from learnae.trainer.session_state import SessionState
 
 
 def offer(number: int = 1, *, session: str = "s", slot: int = 0, page: int = 0) -> MergeResult:
