@@ -73,7 +73,8 @@ $(DOCS_READY): $(READY)
 .PHONY: constraints
 constraints: $(READY)  ## take the newest versions of everything we build on
 	$(BIN)/uv pip compile pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml tools/bootstrap.in tools/pyota.in \
-		--overrides tools/pyota-overrides.in --extra torch --extra demo --extra tables --extra feed --group dev --group docs --python-version 3.11 \
+		examples/flights/requirements.txt --overrides tools/pyota-overrides.in --overrides tools/flights-overrides.in \
+		--extra torch --extra demo --extra tables --extra feed --group dev --group docs --python-version 3.11 \
 		--upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
 	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
 	@rm constraints.new && mv constraints.both constraints.txt
@@ -90,7 +91,7 @@ $(HORNET): tools/hornet/go.mod tools/hornet/go.sum tools/build-node
 .PHONY: setup
 setup: $(READY)  ## only the environment in .venv
 
-$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in tools/set-up
+$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in examples/flights/requirements.txt tools/set-up
 	@tools/set-up $@
 
 .PHONY: clean

@@ -117,6 +117,14 @@ def test_a_failed_set_up_starts_anew_the_next_time(machine: Machine) -> None:
     assert not (machine.checkout / ".venv" / "half-built").exists()
 
 
+def test_the_data_of_an_example_can_be_missing(machine: Machine) -> None:
+    for program in ("uv", "pip"):
+        machine.has(program, '[[ "$*" != *flights* ]]')
+    result = machine.set_up()
+    assert result.returncode == 0 and machine.ready
+    assert "examples/flights" in result.stderr
+
+
 def test_an_environment_that_was_ready_is_kept_and_brought_up_to_date(machine: Machine) -> None:
     machine.set_up()
     (machine.checkout / ".venv" / "kept").touch()
