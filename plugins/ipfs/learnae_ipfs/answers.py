@@ -13,6 +13,7 @@ from learnae_ipfs.line import KuboConnection, NoComplaintError
 from learnae_ipfs.reading import MOST_LINE_ITEMS
 
 MOST_BYTES = MEGABYTE
+MOST_COUNT = 1 << 63  # beyond it there is no disk, and nothing to reckon with
 COMPLAINTS = (400, 500)  # of a daemon, about what it was asked
 FORBIDDEN = (401, 403)
 
@@ -42,11 +43,11 @@ class KuboAnswer:
         return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
     def number(self, *keys: str) -> int | None:
-        """What stands there, if it is a number."""
+        """What stands there, if it is a number that counts bytes."""
         value: Any = self.found
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return value if isinstance(value, int) else None
+        return value if type(value) is int and 0 <= value < MOST_COUNT else None
 
 
 def ask(line: KuboConnection, path: str, *arguments: str, **opts: str) -> KuboAnswer:

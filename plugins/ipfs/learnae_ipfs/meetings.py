@@ -26,11 +26,11 @@ WAIT_SECONDS = 10.0  # for one's turn, too
 HUNG_SECONDS = 60.0  # who did not answer is left alone for so long
 DIALS, DIALS_SECONDS = 60, 60.0  # to those never met, in so many seconds
 REMEMBERED = 1024
-_HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/\w+")
+_HINT = re.compile(rf"(?=.{{1,{HINT_CHARACTERS}}}\Z)/[\x21-\x7e]+/p2p/[0-9A-Za-z]+")
 
 
 def is_hint(text: str) -> bool:
-    return _HINT.match(text) is not None
+    return _HINT.fullmatch(text) is not None
 
 
 @attrs.define(eq=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeGuard
+
 from learnae import Cid, UnavailableError
 from learnae_ipfs.line import KuboConnection, KuboRefusedError
 
 KINDS = WHOLE, ALONE = "recursive", "direct"  # what is pinned: a block with all that it links to, or nothing but itself
 MOST_PINS = 1 << 16
+CID_CHARACTERS = 128  # ours have 59, and a daemon may write them otherwise
 STUCK = 10  # answers, one each half second, without progress
 WAITING = 120  # the same before it has begun: garbage is being collected
 
@@ -50,9 +53,15 @@ def pinned(line: KuboConnection, prefix: str, kind: str) -> dict[Cid, str]:
     found: dict[Cid, str] = {}
     for answer in line.ask("pin/ls", type=kind, stream="true", name=prefix):
         cid, name = answer.get("Cid"), answer.get("Name")
-        if isinstance(cid, str) and isinstance(name, str) and name.startswith(prefix) and len(found) < MOST_PINS:
+        own = _is_plain(cid, CID_CHARACTERS) and _is_plain(name, len(prefix) + CID_CHARACTERS) and name.startswith(prefix)
+        if own and len(found) < MOST_PINS:
             found[Cid(cid)] = name
     return found
+
+
+def _is_plain(text: Any, most: int) -> TypeGuard[str]:
+    """Whether it is as short and as plain as what this peer pins: a megabyte of text takes four in memory where one sign is rare."""
+    return isinstance(text, str) and len(text) <= most and text.isascii() and text.isprintable()
 
 
 def pin_alone(line: KuboConnection, cid: Cid, name: str) -> None:

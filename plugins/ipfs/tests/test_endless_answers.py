@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,9 @@ import trio
 from learnae import UnavailableError
 from learnae.lowlevel import MEGABYTE, raw_cid
 from learnae.testing.published import fetched
+from learnae_ipfs.answers import KuboAnswer
 from learnae_ipfs.line import KuboConnection
+from learnae_ipfs.meetings import is_hint
 from learnae_ipfs.options import IpfsStorageOptions
 from learnae_ipfs.pinning import WAITING, WHOLE, is_pinned, is_whole, pin, pin_alone, pinned, unpin
 from learnae_ipfs.storage import IpfsStorage
@@ -149,3 +152,26 @@ def test_of_many_small_answers_none_is_kept_but_those_that_are_wanted(call: str)
     Kept.alive = Kept.most = 0
     CALLS[call](Chatty())
     assert Kept.most <= 3
+
+
+def test_of_pins_none_is_kept_that_is_longer_than_ours_or_no_plain_text() -> None:
+    """Sixty megabytes of them took seven hundred, and half a character ended the call as a mistake of the plugin."""
+    sound = {"Cid": "bafy", "Name": "ours/root"}
+    told = [
+        {**sound, "Name": "ours/" + "a" * MEGABYTE},
+        {**sound, "Cid": "b" * MEGABYTE},
+        {**sound, "Cid": "\ud800"},
+        {**sound, "Cid": "\x1b"},
+    ]
+    line: Any = SimpleNamespace(ask=lambda *_, **__: iter([*told, sound]))
+    assert pinned(line, "ours/", WHOLE) == {"bafy": "ours/root"}
+
+
+@pytest.mark.parametrize("told", [-1, True, 1 << 63, 10**400, 0.5, "7"])
+def test_what_counts_no_bytes_is_no_number(told: Any) -> None:
+    assert KuboAnswer(200, {"StorageMax": told}).number("StorageMax") is None
+
+
+@pytest.mark.parametrize("end", ["\ud800", "\x1b[2J", "\u202e", " ", ""])
+def test_an_address_with_anything_behind_its_name_is_none(end: str) -> None:
+    assert is_hint(f"/ip4/127.0.0.1/tcp/1/p2p/12D3{end}") is (end == "")
