@@ -21,6 +21,8 @@ import torch
 from learnae.records import MEGABYTE
 
 MOST_TREE_BYTES = 64 * MEGABYTE  # of all that is no tensor
+MOST_STEPS = 1 << 22  # of a tree: a model with 28,000 tensors, and two moments of each, takes as many
+MOST_TENSORS = 1 << 16
 MOST_TIES = 16  # how often all bytes of a file may be taken: a part of a model that it has under several names
 DEEPEST = 64  # dimensions of a tensor
 TEXT_CHARACTERS = 200
@@ -41,7 +43,7 @@ _STORAGES: Mapping[str, torch.dtype] = {
     "torch.storage.UntypedStorage": torch.uint8,
 }
 _REBUILT = "torch._utils._rebuild_"  # how the names of all functions begin that make tensors
-_KEYS = (str, int)  # others take time to hash, such as tuples of tuples
+_NAMELESS = None  # the key of a tensor under a key that is no text
 
 
 class UnfitCheckpointError(Exception):
@@ -143,6 +145,8 @@ def _read(archive: zipfile.ZipFile, length: int) -> ReadModel:
             continue
         if not isinstance(name, str):
             raise UnfitCheckpointError("a tensor in it has no name")
+        if len(tensors) >= MOST_TENSORS:
+            raise UnfitCheckpointError(f"its model has more than {MOST_TENSORS:,} tensors")
         tensors[name], taken = _made(archive, entries, folder, name, value, left)
         left -= taken
     swarm = state.get("swarm")
@@ -202,7 +206,9 @@ def _are_counts(values: Any) -> bool:
 def _tree(data: bytearray) -> Any:
     """What the steps of a pickle lead to. Nothing is called: what it wants to be called is a tensor, or passed over."""
     stack = _Stack()
-    for step, value, _ in pickletools.genops(io.BytesIO(data)):
+    for count, (step, value, _) in enumerate(pickletools.genops(io.BytesIO(data))):
+        if count >= MOST_STEPS:  # an empty list takes a byte there, and seventy here
+            raise UnfitCheckpointError("what it holds beside tensors is too much")
         if step.name == "STOP":
             return stack.values.pop()
         if step.name in _GIVEN:
@@ -249,8 +255,11 @@ class _Stack:
 
     def enter(self, values: list[Any]) -> None:
         if isinstance(self.values[-1], dict):
-            pairs = zip(values[::2], values[1::2], strict=True)
-            self.values[-1].update((key, value) for key, value in pairs if type(key) in _KEYS)
+            for key, value in zip(values[::2], values[1::2], strict=True):
+                if type(key) is str:  # whoever writes numbers can choose a million of one and the same hash
+                    self.values[-1][key] = value
+                elif isinstance(value, _Tensor):
+                    self.values[-1][_NAMELESS] = value
 
     def enter_since_mark(self, _: Any) -> None:
         self.enter(self._since_mark())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from learnae.cli.main import main
-from learnae.trainer.checkpoint_reader import MOST_TIES, UnfitCheckpointError, read_model
+from learnae.trainer.checkpoint_reader import MOST_TIES, UnfitCheckpointError, _tree, read_model
 from tests.support.hostile.given_homes import hostile_home
 
 pytestmark = pytest.mark.timeout(60)
@@ -111,6 +112,31 @@ def test_nothing_that_a_file_wants_called_is_called() -> None:
     """`torch.load` calls some of these, also where it unpickles nothing else."""
     steps = b"\x80\x02}X\x05\x00\x00\x00model}s" + b"X\x01\x00\x00\x00xcbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85Rs."
     assert read_model(io.BytesIO(archive({"data.pkl": steps}))).tensors == {}
+
+
+def test_numbers_of_one_hash_in_the_place_of_names_are_passed_over() -> None:
+    """A quarter of a megabyte took a minute, a megabyte a quarter of an hour."""
+    numbers = ((count * sys.hash_info.modulus).to_bytes(12, "little") for count in range(1, 1_001))
+    steps = b"\x80\x02}X\x05\x00\x00\x00model}(" + b"".join(b"\x8a\x0c" + number + b"N" for number in numbers) + b"us."
+    assert _tree(bytearray(steps)) == {"model": {}}
+
+
+def test_a_tensor_under_a_number_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exported(home, {"model": {"w": GOOD, 7: GOOD}, "swarm": {"age": 1}}, capsys) == 2
+
+
+@pytest.mark.parametrize("step", [b"}", b"]", b")\x85"], ids=["mappings", "lists", "tuples"])
+def test_no_more_is_made_of_what_stands_beside_the_model_than_a_large_one_has(step: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 MiB of empty lists came 5 GB."""
+    monkeypatch.setattr("learnae.trainer.checkpoint_reader.MOST_STEPS", 1_000)
+    with pytest.raises(UnfitCheckpointError, match="too much"):
+        read_model(io.BytesIO(archive({"data.pkl": b"\x80\x02" + step * 1_000 + b"."})))
+
+
+def test_a_model_has_no_more_tensors_than_one_of_a_swarm_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learnae.trainer.checkpoint_reader.MOST_TENSORS", 2)
+    with pytest.raises(UnfitCheckpointError, match="more than"):
+        read_model(io.BytesIO(saved({"model": dict.fromkeys("abc", GOOD)})))
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
