@@ -40,7 +40,7 @@ class IotaAnnouncer(Announcer):
         self._nodes = Nodes(nodes, context.log)
         self._witnesses = Witnesses(self._nodes, context.rng)
         self._outbox: Outbox
-        self._feed = Feed.load(options.feed) if options.feed else None
+        self._feed = Feed(options.feed) if options.feed else None
         self._secret = context.secret(PURPOSE)
         self._stack = AsyncExitStack()
 

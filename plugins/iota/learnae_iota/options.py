@@ -38,6 +38,6 @@ class IotaAnnouncerOptions:
     silence_seconds: float = option(5.0, "How long a node may be silent before it counts as gone.", and_(gt(0.0), le(60.0)))
     feed: str | None = option(
         None,
-        "A node's ZMQ feed; with it, looks become rare. Needs pyzmq.",
+        "A node's ZMQ feed; with it, looks become rare.",
         optional(and_(Matches(r"tcp://[^\s/]+:[0-9]{1,5}", '"tcp://host:port"'), _port)),
     )
