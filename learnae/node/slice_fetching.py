@@ -56,6 +56,7 @@ class ProviderRecord:
 
     failures: int = 0  # in a row
     not_before: float = -math.inf  # on the node's clock
+    away: bool = False  # when its slice could not be had last, neither could its update
     kept: int = 0
     bytes_per_second: float | None = None
 
@@ -197,10 +198,16 @@ class SliceFetches:
         for offer in self.catalogue.offers(need.trained_on.schema):
             root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
             known = root in there or root in self._settled or root in self._busy
-            if known or peer in forgotten or self._shut_out(peer) or now < self._record(peer).not_before:
+            if known or peer in forgotten or self._shut_out(peer) or self._waits(peer, now):
                 continue
             if size <= room or held.get(peer, 0) + size < most:
                 yield offer
+
+    def _waits(self, peer: PeerId, now: float) -> bool:
+        """Whether its slices have failed lately. Whoever was away with its updates too is back as soon as one of them is merged."""
+        record = self._record(peer)
+        back = record.away and not self.receiver.peers.get(peer).failures
+        return now < record.not_before and not back
 
     def _candidate(self, offer: SliceOffer, round_seconds: float | None) -> Candidate:
         record, slice_, about = self._record(offer.peer), offer.slice, self.receiver.peers.get(offer.peer)
@@ -238,7 +245,7 @@ class SliceFetches:
             rows = await self._obtain(offer, need, transfer)
             admission = await self._guarded(partial(self.pool.add, root, rows, offer.peer))
         except UnavailableError as error:
-            self._failed(offer, record, f"could not be fetched: {error}")
+            self._failed(offer, record, f"could not be fetched: {error}", missing=True)
         except UpdateRejectedError as error:
             if error.reason != OF_CLAIM:
                 self._settle(root)
@@ -289,8 +296,9 @@ class SliceFetches:
             self._tell(offer, admission.reason)
         self.runtime.log.debug("slice.kept", peer=offer.peer[:8], root=offer.slice.root, rows=offer.slice.rows, kept=admission.kept)
 
-    def _failed(self, offer: SliceOffer, record: ProviderRecord, reason: str) -> None:
+    def _failed(self, offer: SliceOffer, record: ProviderRecord, reason: str, *, missing: bool = False) -> None:
         record.failures += 1
+        record.away = missing and self.receiver.peers.get(offer.peer).failures > 0
         wait = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
         record.not_before = self.runtime.clock() + wait
         self.catalogue.remove(offer)

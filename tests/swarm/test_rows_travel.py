@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import trio
@@ -11,11 +13,15 @@ import trio
 from learnae.data.own import OwnSlices
 from learnae.data.pool import Pool
 from learnae.data.trained_on import told
-from learnae.plugins.memory import Key, MemoryMedium, MemoryStore
-from learnae.records import Cid, PeerId
+from learnae.errors import UnavailableError
+from learnae.node.slice_catalogue import SliceOffer
+from learnae.node.slice_fetching import SliceFetches
+from learnae.plugins.memory import Key, MemoryMedium, MemoryStorage, MemoryStore
+from learnae.records import Block, Cid, PeerId
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from tests.support.breakable_storage import Gauge
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
-from tests.support.simulated import merges, start
+from tests.support.simulated import LINEAGE, merges, offering, start
 
 pytestmark = pytest.mark.virtual_time
 
@@ -90,6 +96,52 @@ async def test_a_peer_that_is_killed_gives_the_same_again(tmp_path: Path) -> Non
         taker.start()
         await trio.sleep(60)
         assert labels_in_pool(taker) == {"1"}
+
+
+class Far(MemoryStorage):
+    """Its reads fail while the medium is out of order; what is put lies there."""
+
+    async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
+        if self.context.share(Gauge).broken:
+            raise UnavailableError("out of reach", list(cids))
+        await super().get(cids, deliver, hints=hints)
+
+
+async def test_after_an_outage_rows_come_as_soon_as_updates_do(tmp_path: Path) -> None:
+    """By then a giver waits for two minutes more, since its slices have failed for the third time after 95 seconds."""
+    async with SimulatedSwarm(folder=tmp_path, settings={"storage": {"use": "far"}}, manager=offering({"storage": {"far": Far}})) as swarm:
+        giver, taker = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "b", digits((3,)), TAKES)
+        give(giver, digits((1,)))
+        for peer in (giver, taker):
+            peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=LINEAGE)
+        swarm.shared(Gauge).broken = True
+        start(giver, taker)
+        await trio.sleep(100)
+        swarm.shared(Gauge).broken = False
+        assert not pool_of(taker)
+        await trio.sleep(90)
+        assert merges(taker)
+        assert labels_in_pool(taker) == {"1"}
+
+
+async def test_a_giver_whose_updates_come_and_whose_slices_do_not_waits_longer_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    async def nothing(self: SliceFetches, offer: SliceOffer, *_: object) -> None:
+        asked.append(trio.current_time())
+        raise UnavailableError("never there", [offer.slice.root])
+
+    monkeypatch.setattr(SliceFetches, "_obtain", nothing)
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        giver = with_rows(swarm, "a", digits((1,)), SHARES, round_seconds=10.0)
+        taker = with_rows(swarm, "b", digits((3,)), TAKES, round_seconds=10.0)
+        give(giver, digits((1,)))
+        start(giver, taker)
+        await trio.sleep(300)
+        assert merges(taker) > 20
+        assert len(asked) == 4, "after 30, 60 and 120 seconds"
 
 
 @pytest.mark.parametrize("settings", [{}, TAKES, {"swarm": {"weights_only": True}}], ids=["default", "takes", "weights-only"])
