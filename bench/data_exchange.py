@@ -12,7 +12,6 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,14 @@ import attrs
 import numpy as np
 import trio
 from machine import describe
+from pooled_digits import GIVES, ON_WIRES, RATE, SPLIT, Wire, entries, from_pool, make_manager
 from tables import show
 
-from learnae.config.tables import DataTable
-from learnae.data.pool import Pool
-from learnae.data.pool_index import PooledSlice
-from learnae.demo.digits import CLASSES, Digits, load
-from learnae.errors import UnavailableError
-from learnae.hookspecs import hookimpl
-from learnae.plugins.hooks import Plugin
-from learnae.plugins.manager import PluginManager
-from learnae.plugins.memory import MemoryStorage
-from learnae.records import Block, Cid, PeerId
-from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
-from learnae.trainer.dataset import SwarmDataset, make_dataset
-from tests.support.digits_swarm import BATCH, LOCAL_STEPS, PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model, sgd_step
+from learnae.demo.digits import Digits, load
+from learnae.records import PeerId
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_time
+from tests.support.digits_swarm import PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model
 
-SPLIT, RATE, FOREIGN = "shards", 0.3, 0.5
-QUOTA = 1 << 20
-GIVES: Mapping[str, Any] = {"share": "slices", "share_fraction": 0.05, "licence": "BSD-3-Clause", "accept_bytes": QUOTA}
 GOAL = 0.90
 SPEED = 100_000.0  # bytes a second, each way; the slow peer has a tenth
 
@@ -80,67 +68,6 @@ ORDERS: Mapping[str, tuple[Callable[[Sequence[PeerId]], Settings], bool]] = {
 }
 
 
-@attrs.define
-class Wire:
-    """What all have fetched, and how fast their lines are: one transfer after the other, on the giver's way up and then on the way down."""
-
-    speeds: Mapping[PeerId, float] = attrs.field(factory=dict)  # bytes a second; who is not here is as fast as can be
-    fetched: Counter[PeerId] = attrs.field(factory=Counter)
-    _free: dict[tuple[PeerId, str], float] = attrs.field(factory=dict)
-
-    async def carry(self, size: int, giver: PeerId | None, taker: PeerId) -> None:
-        self.fetched[taker] += size
-        for peer, way in ((giver, "up"), (taker, "down")):
-            if peer is not None and peer in self.speeds:
-                ends = max(trio.current_time(), self._free.get((peer, way), 0.0)) + size / self.speeds[peer]
-                self._free[peer, way] = ends
-                await trio.sleep_until(ends)
-
-
-class WireStorage(MemoryStorage):
-    """Blocks in memory that take their time."""
-
-    async def get(self, cids: Sequence[Cid], deliver: Callable[[Block], None], *, hints: Sequence[str] = ()) -> None:
-        missing = []
-        for cid in dict.fromkeys(cids):
-            await trio.lowlevel.checkpoint()
-            data = self.store.blocks.get(cid)
-            if data is None:
-                missing.append(cid)
-                continue
-            giver = next((peer for (peer, _), named in self.store.roots.items() if cid in named), None)
-            await self.context.share(Wire).carry(len(data), giver, self.context.peer)
-            deliver(Block(cid, data))
-        if missing:
-            raise UnavailableError(f"{len(missing)} of {len(cids)} blocks are not in memory", missing)
-
-
-class Offers:
-    @hookimpl
-    def learnae_register_storage(self) -> Mapping[str, type]:
-        return {"wire": WireStorage}
-
-
-def make_manager() -> PluginManager:
-    manager = PluginManager.discover(only=())
-    manager.register(Offers(), Plugin("data-exchange"))
-    return manager
-
-
-class FromPool:
-    """Trains as `Learner` does, on what `swarm.dataset` deals: half of each batch are rows of others, as soon as there are enough."""
-
-    def __init__(self, dataset: SwarmDataset, rate: float) -> None:
-        self.dataset, self.rate = dataset, rate
-        self.batches = dataset.batches(BATCH, foreign=FOREIGN)
-
-    def train(self, model: Model) -> int:
-        for _ in range(LOCAL_STEPS):
-            rows, labels = (part.numpy() for part in self.dataset.batch(self.batches.deal()))
-            sgd_step(model, rows, labels, self.rate)
-        return LOCAL_STEPS
-
-
 @attrs.frozen(kw_only=True)
 class Outcome:
     """After so many rounds. Means over the peers, and of peer 0 alone."""
@@ -170,7 +97,7 @@ class Case:
             return run_in_virtual_time(self._run, digits, Path(folder), seed=self.seed)
 
     async def _run(self, digits: Digits, folder: Path) -> Outcome:
-        common = {"join": {"wait_seconds": 0.0}, "storage": {"use": "wire"}, "data": GIVES if self.pooled else {}}
+        common = {**ON_WIRES, "join": {"wait_seconds": 0.0}, "data": GIVES if self.pooled else {}}
         async with SimulatedSwarm(seed=self.seed, settings=common, folder=folder, manager=make_manager()) as swarm:
             crowd = [
                 self._peer(swarm, digits.train_x[rows], digits.train_y[rows], index)
@@ -204,19 +131,12 @@ class Case:
     def _peer(self, swarm: SimulatedSwarm, rows: np.ndarray, labels: np.ndarray, index: int) -> SimulatedPeer:
         name, train = f"peer-{index}", Learner(rows, labels, self.rate, np.random.default_rng([self.seed, index])).train
         if self.pooled:
-            home = swarm.folder / name
-            home.mkdir(mode=0o700)
-            dataset = make_dataset((rows, labels), home, DataTable(**GIVES), peer=f"{self.seed} {name}", labels=range(CLASSES))
-            train = FromPool(dataset, self.rate).train
+            train = from_pool(rows, labels, swarm.folder / name, f"{self.seed} {name}", rate=self.rate).train
         return swarm.peer(name, fresh_model(self.seed), train)
 
 
 def accuracies(crowd: Sequence[SimulatedPeer], digits: Digits) -> list[float]:
     return [accuracy(peer.trainer.model, digits) for peer in crowd]
-
-
-def entries(peer: SimulatedPeer) -> Sequence[PooledSlice]:
-    return Pool(peer.swarm.folder / peer.name, QUOTA).entries()
 
 
 def mean(values: Iterable[float]) -> float:

@@ -81,6 +81,17 @@ def test_what_shared_rows_are_worth_is_measured():
     assert {"updates only", "everything that is new", "the defaults, with slices", "planner"} <= set(rows_of(bytes_))
 
 
+def test_how_a_swarm_gets_over_a_disruption_is_measured(tmp_path):
+    tables = quick("disruption.py", "--kind", "kill", "--csv", str(tmp_path / "cells.csv")).split("What travels: ")[1:]
+    assert len(tables) == 2, "weights alone, and weights and data"
+    for table in tables:
+        then, undisturbed = (float(cell.split()[0]) for cell in rows_of(table)["kill"][1:3])
+        assert then != undisturbed, "it was disturbed"
+        assert rows_of(table)["kill"][7] == "1", "all are in one lineage in the end"
+    cells = (tmp_path / "cells.csv").read_text().splitlines()
+    assert len(cells) == 1 + 2, "a head, and a run of each form"
+
+
 def test_what_many_identities_cost_is_measured():
     rows = rows_of(quick("identities.py"))
     useful = {attack: float(cells[0].split(",")[0]) for attack, cells in rows.items() if "," in cells[0]}
