@@ -21,11 +21,11 @@ def update(number: int, age: int, signature: bytes = SHAPE) -> PublishedUpdate:
     return PublishedUpdate(number, Cid(f"root {number}"), b"lineage1", age, 0, 100, "fp32", signature)
 
 
-def given(*, trained: int = 0, kept: Sequence[PublishedUpdate] = (), bound: int | None = None) -> Given:
+def given(*, trained: int = 0, kept: Sequence[PublishedUpdate] = (), bound: int | None = None, role: str = "trainer") -> Given:
     """Of a trainer whose model has so many steps in its history."""
     nothing: Any = None
     link: Any = SimpleNamespace(hello=SimpleNamespace(specs=SPECS, progress=TrainerProgress(0, b"", trained, 0, 0, 0.0)))
-    config: Any = SimpleNamespace(peer=SimpleNamespace(max_update_bytes=bound))
+    config: Any = SimpleNamespace(peer=SimpleNamespace(max_update_bytes=bound, role=role))
     return Given(config, nothing, nothing, link, nothing, nothing, SHAPE, kept)
 
 
@@ -37,6 +37,10 @@ def test_the_newest_own_update_is_what_a_trainer_that_has_come_no_further_may_go
 
 def test_a_trainer_that_has_come_further_by_a_checkpoint_goes_back_to_none() -> None:
     assert given(trained=8, kept=[update(3, age=7), update(2, age=6)]).left_behind is None
+
+
+def test_an_observer_goes_on_from_no_update_that_this_home_has_published_as_a_trainer() -> None:
+    assert given(kept=[update(3, age=7)], role="observer").left_behind is None
 
 
 def test_an_own_update_of_another_architecture_is_passed_over() -> None:
