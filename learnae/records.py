@@ -161,11 +161,15 @@ class Sample:
 
 @attrs.frozen
 class Present:
-    """The peer is there. `hints` tells, by the name of each storage, where the peer's blocks can be reached."""
+    """The peer is there. `hints` tells, by the name of each storage, where the peer's blocks can be reached.
+
+    `contributions` is the root of its signed view of what others gave, if it publishes one.
+    """
 
     hints: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     role: str = "trainer"
     versions: tuple[int, ...] = (1,)
+    contributions: Cid | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen

@@ -94,6 +94,11 @@ class PeerTable:
     relay: bool = option(
         False, "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none."
     )
+    share_contributions: bool = option(
+        False,
+        "Publish a signed view of what each other peer gave to this one: whom it merges, whom it refuses, and how many bytes it got. All "
+        "members of the swarm can read it; of an open one everybody.",
+    )
     max_update_bytes: int | None = option(
         None,
         "The largest update that is fetched, where that is less than one of the own model can take; for `learnae export` 4 GiB without it.",

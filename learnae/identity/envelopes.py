@@ -128,6 +128,7 @@ _BODIES: Mapping[AnnouncementKind, tuple[type[Body], tuple[Field, ...]]] = {
             Field(8, "hints", HINTS, optional=True),
             Field(9, "role", NAME),
             Field(10, "versions", VERSIONS),
+            Field(11, "contributions", CID, optional=True),
         ),
     ),
     AnnouncementKind.LEAVING: (Leaving, ()),
@@ -190,8 +191,9 @@ def encode_envelope(
 ) -> bytes:
     """Sign an announcement, and encrypt it if the swarm is private. The result has at most `limit` bytes.
 
-    If it would be longer, an update goes without its sketch, a slice without its sketch or its labels or both, and a `Present` with
-    fewer hints. Raises ValueError for an announcement that other peers would refuse, or that is too large even so.
+    If it would be longer, an update goes without its sketch, a slice without its sketch or its labels or both, and a `Present` without its
+    view of contributions, then with fewer hints. Raises ValueError for an announcement that other peers would refuse, or that is too large
+    even so.
     """
     if seal is not None:
         both = encryption is not None
@@ -282,6 +284,9 @@ def _shrinking(body: Body) -> Iterator[Body]:
         yield attrs.evolve(body, sketch=b"")
         yield attrs.evolve(body, labels={})
         yield attrs.evolve(body, labels={}, sketch=b"")
+    if isinstance(body, Present) and body.contributions is not None:
+        body = attrs.evolve(body, contributions=None)
+        yield body
     while isinstance(body, Present) and any(body.hints.values()):
         body = attrs.evolve(body, hints=_without_last_of_longest(body.hints))
         yield body

@@ -47,6 +47,7 @@ from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
+from learnae.node.view_exchange import ViewExchange
 from learnae.records import MEGABYTE, Cid, TensorSpec
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
     sharing = _sharing(config, publisher)
-    kept: list[Container[Cid]] = [*([relay.block_relay.carried] if relay else []), *([sharing] if sharing else [])]
+    views = ViewExchange(config.peer.share_contributions, publisher, fetches.obtainer.fetcher, config.node.fetch_seconds, runtime)
+    kept: list[Container[Cid]] = [*([relay.block_relay.carried] if relay else []), *([sharing] if sharing else []), views]
     return Node(
         link=link,
         strategies=strategies,
@@ -125,7 +127,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         attempts=attempts,
         history=history,
         publisher=publisher,
-        heartbeat=Heartbeat(config.peer.role, strategies, services, publisher, runtime.outages),
+        heartbeat=Heartbeat(config.peer.role, strategies, services, publisher, runtime.outages, lambda: views.root),
         garbage_collection=GarbageCollection(services, publisher, history, runtime.in_thread, kept),
         joining=Joining(state, selection, publisher, adoption, buffers, BATCHES * config.node.fetch_seconds, runtime, given.observes),
         moving=moving,
@@ -133,6 +135,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         split_reporter=SplitReporter(state, runtime.outages, LogShare(runtime.clock)),
         relay=relay,
         sharing=sharing,
+        view_exchange=views,
         slice_fetches=slice_fetches,
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
         architectures=_architectures(given, fetches.obtainer),

@@ -11,8 +11,8 @@ import attrs
 
 from learnae.node.contributions import Contribution, add_contributions
 from learnae.node.history_database import Database, keep_last_changed, keep_newest
-from learnae.node.history_reader import HistoryReader, Sighting
-from learnae.node.history_schema import KEPT_EVALUATIONS, KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS
+from learnae.node.history_reader import HistoryReader, KeptView, Sighting
+from learnae.node.history_schema import KEPT_EVALUATIONS, KEPT_MARKS, KEPT_PEERS, KEPT_PROOFS, KEPT_ROUNDS, KEPT_VERDICTS, KEPT_VIEWS
 from learnae.node.inbox import HighWaterMark, Key
 from learnae.observations import RoundReport
 from learnae.records import AnnouncementKind, Cid, Octets, PeerId
@@ -24,6 +24,14 @@ class RejoinOrder:
 
     lineage: bytes | None
     at: float  # on the machine's wall clock; tells one order from the next
+    outcome: str = ""  # empty while nobody has carried it out
+
+
+@attrs.frozen
+class AskOrder:
+    """An order to fetch the views of others on who gave what."""
+
+    at: float
     outcome: str = ""  # empty while nobody has carried it out
 
 
@@ -63,6 +71,27 @@ class UserOrders:
         """The last order to rejoin, even if it was carried out."""
         rows = self.database.rows("SELECT lineage, at, outcome FROM rejoin")
         return RejoinOrder(*rows[0]) if rows else None
+
+    def ask_views(self) -> AskOrder:
+        """Give the order to fetch the signed views of others. It replaces an earlier one."""
+        order = AskOrder(time.time())
+        with self.database.writing_durably() as db:
+            db.execute("INSERT OR REPLACE INTO asked VALUES (1, ?, '')", (order.at,))
+        return order
+
+    def take_ask(self) -> AskOrder | None:
+        """The order to carry out. It is returned until `end_ask` is called, so that a crash loses no order."""
+        order = self.last_ask()
+        return None if order is None or order.outcome else order
+
+    def end_ask(self, order: AskOrder, outcome: str) -> None:
+        """Note the outcome of the order, in a sentence. An order that was given meanwhile stays."""
+        with self.database.writing_durably() as db:
+            db.execute("UPDATE asked SET outcome = ? WHERE at = ?", (outcome, order.at))
+
+    def last_ask(self) -> AskOrder | None:
+        rows = self.database.rows("SELECT at, outcome FROM asked")
+        return AskOrder(*rows[0]) if rows else None
 
     def deny(self, peer: PeerId) -> None:
         """Order to ignore this peer from now on."""
@@ -280,6 +309,13 @@ class History:
                 measured = [(report.round, now, report.age, name, value) for name, value in report.metrics.items()]
                 db.executemany("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?)", measured)
                 keep_newest(db, "evaluations", KEPT_EVALUATIONS)
+
+    def keep_views(self, views: Iterable[KeptView]) -> None:
+        """Keep the newest signed view of each peer. If there are too many, those that came last are kept."""
+        with self.database.writing() as db:
+            now = time.time()
+            db.executemany("INSERT OR REPLACE INTO views VALUES (?, ?, ?)", [(view.peer, now, view.data) for view in views])
+            keep_last_changed(db, "views", KEPT_VIEWS)
 
     # -- standing and state ------------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,15 @@ class PastEvaluation:
 
 
 @attrs.frozen
+class KeptView:
+    """The signed view of another peer on who gave what, as it came."""
+
+    peer: PeerId
+    at: float  # when it came, on the machine's wall clock
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
 class HistoryReader:
     """Only reads. All methods block on the disk; they raise UnavailableError."""
 
@@ -88,6 +97,10 @@ class HistoryReader:
     def contributions(self) -> Sequence[PeerContribution]:
         """What each other peer gave, those that gave most first."""
         return read_contributions(self.database)
+
+    def views(self) -> list[KeptView]:
+        """The signed views of others that were fetched. They were checked then, but anybody may have written this file."""
+        return [KeptView(PeerId(peer), at, data) for peer, at, data in self.database.rows("SELECT peer, at, data FROM views")]
 
     def evaluations(self, limit: int) -> list[PastEvaluation]:
         """What was measured in the last rounds, the newest first. `limit` is for single numbers."""

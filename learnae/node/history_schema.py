@@ -83,7 +83,14 @@ CREATE TABLE evaluations (
     round INTEGER NOT NULL, at REAL NOT NULL, age INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL)
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS))
+_VIEWS = """
+CREATE TABLE asked (
+    one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL, outcome TEXT NOT NULL);
+CREATE TABLE views (
+    peer TEXT PRIMARY KEY, at REAL NOT NULL, data BLOB NOT NULL)
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS, _VIEWS))
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)
@@ -95,6 +102,7 @@ KEPT_PROOFS = 1_000
 KEPT_ROUNDS = 100_000
 KEPT_VERDICTS = 400_000
 KEPT_EVALUATIONS = 100_000
+KEPT_VIEWS = 64
 
 
 _MOST = 100  # things in a file; ours are some twenty

@@ -33,6 +33,7 @@ from learnae.node.sharing import Sharing
 from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import finite, what_is_not
+from learnae.node.view_exchange import ViewExchange
 from learnae.observations import RoundReport
 from learnae.records import Heard, Leaving, PeerId
 from learnae.strategies import Announcer
@@ -60,6 +61,7 @@ class Node:
     split_reporter: SplitReporter
     relay: Relay | None
     sharing: Sharing | None
+    view_exchange: ViewExchange
     slice_fetches: SliceFetches | None
     rounds: Rounds
     architectures: Architectures
@@ -101,6 +103,7 @@ class Node:
             nursery.start_soon(self.watcher_calls.run)
             nursery.start_soon(self.connection_watch.run)
             nursery.start_soon(self.heartbeat.run)
+            nursery.start_soon(self.view_exchange.run)
             if self.sharing is not None:
                 await nursery.start(self.sharing.run)
             if self.slice_fetches is not None:

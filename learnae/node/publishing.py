@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -203,13 +203,14 @@ class Heartbeat:
     services: Services
     publisher: Publisher
     outages: Outages
+    view: Callable[[], Cid | None] = lambda: None  # the root of the own view of contributions
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             told = self._hints()
             try:
-                await self.publisher.announce(Present(told, self.role))
+                await self.publisher.announce(Present(told, self.role, contributions=self.view()))
             except UnavailableError as error:
                 self.outages.failed("history", str(error))
             with trio.move_on_after(PRESENT_SECONDS):

@@ -35,6 +35,7 @@ NAMES = (
     "about",
     "slice",
     "cells",
+    "view",
     "index",
     "own",
 )

@@ -57,6 +57,7 @@ bodies = st.one_of(
         hints=st.dictionaries(words, st.lists(words, max_size=3).map(tuple), max_size=3),
         role=words,
         versions=st.lists(st.integers(0, 255), max_size=8).map(tuple),
+        contributions=st.none() | cids,
     ),
     st.builds(Leaving),
 )  # fmt: skip
@@ -123,6 +124,14 @@ def test_a_slice_that_is_too_large_goes_without_its_sketch_or_its_labels() -> No
     assert opened(attrs.evolve(whole, labels=short)) == attrs.evolve(whole, labels=short)
     assert opened(attrs.evolve(whole, labels=long)) == attrs.evolve(whole, labels=long, sketch=b"")
     assert opened(attrs.evolve(whole, labels={**long, **{f"{index:063}": 1 for index in range(10)}})) == whole
+
+
+def test_a_present_gives_up_its_view_of_contributions_before_any_hint() -> None:
+    four = tuple(f"ipfs{index}".ljust(200, "x") for index in range(4))
+    longer = ({"ipfs": (*four, "y" * length)} for length in range(1, 200))
+    sent = ((hints, opened(Present(hints, contributions=ROOT))) for hints in longer)
+    hints, first = next((hints, body) for hints, body in sent if body != Present(hints, contributions=ROOT))
+    assert first == Present(hints)
 
 
 def test_a_present_that_is_too_large_goes_with_the_first_hints_of_each_storage() -> None:

@@ -13,6 +13,9 @@ from learnae.data.pool import Pool
 from learnae.data.pool_index import INDEX, PoolIndex, decode_index, encode_index
 from learnae.data.slices import SliceRows, pack_slice, rows_from, tensors_of
 from learnae.errors import ConfigError, UpdateRejectedError
+from learnae.identity.keys import Identity
+from learnae.node.contributions import Contribution
+from learnae.node.views import ContributionView, GivenBy, decode_view, encode_view
 from learnae.records import Cid, PeerId
 from tests.support.hostile.targets import Target
 from tests.support.hostile.value_mutations import DAG_CBOR, LOOSE_DAG_CBOR
@@ -24,6 +27,9 @@ ROWS = {"c": np.array([1, 0, 1], np.int32), "x": np.arange(6, dtype=np.float32).
 
 MADE = one_slice(ROWS, "c", {"c": ("AA", "UA")}, licence="CC0-1.0", source="a station")
 TENSORS = tensors_of(MADE)
+_VIEWER = Identity.generate(b"v" * 32)
+_GIVEN = Contribution(merged=3, weight=2.5, bytes=900, evaluated=1, loss_change=-0.5)
+_VIEW = ContributionView(b"s" * 16, _VIEWER.peer, 7, (GivenBy(PeerId("a" * 64), 60.0, _GIVEN),))
 
 
 def targets(folder: Path) -> Iterator[Target]:
@@ -34,8 +40,17 @@ def targets(folder: Path) -> Iterator[Target]:
     yield Target("about", decode_about, rejected, (about, encode_about(About())), FORMS, _about_comes_back)
     yield Target("slice", _read_slice, rejected, (about,), FORMS, _slice_comes_back)
     yield Target("cells", _read_cells, rejected, (b"".join(array.tobytes() for array in MADE.columns.values()),), (), _slice_comes_back)
+    yield Target("view", _read_view, rejected, (encode_view(_VIEW, _VIEWER),), FORMS, _view_comes_back)
     yield Target("index", decode_index, rejected, (_index(home), encode_index(PoolIndex())), (), _index_comes_back)
     yield _own_file(home)
+
+
+def _read_view(data: bytes) -> ContributionView:
+    return decode_view(data, peer=_VIEWER.peer)
+
+
+def _view_comes_back(data: bytes, view: ContributionView) -> None:
+    assert encode_view(view, _VIEWER) == data
 
 
 def _read_slice(about: bytes) -> SliceRows:
