@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 HERE = Path(__file__).parent
-END_SECONDS = 60.0
+END_SECONDS = 120.0
 
 
 @attrs.frozen
@@ -28,11 +28,11 @@ class Peer:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, name: str, folder: Path, keys: Iterable[str] = (), more: Sequence[str] = (), file: str | None = None) -> Peer:
+    def start(cls, name: str, folder: Path, keys: Iterable[str] = (), more: Sequence[str] = ()) -> Peer:
         """With these keys of its file set anew, and more words for `learnae run`. All peers of a folder meet in it."""
         home = folder / name
         sets = [word for key in (f"peer.home={home}", *keys) for word in ("--set", key)]
-        command = [*with_parent(), sys.executable, "-m", "learnae", "run", str(HERE / (file or f"{name}.toml")), "--json", *sets, *more]
+        command = [*with_parent(), sys.executable, "-m", "learnae", "run", str(HERE / f"{name}.toml"), "--json", *sets, *more]
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "XDG_STATE_HOME": str(folder)}
         folder.mkdir(parents=True, exist_ok=True)
         with home.with_suffix(".jsonl").open("w") as said, home.with_suffix(".log").open("w") as log:
@@ -48,10 +48,6 @@ class Peer:
     def log(self) -> str:
         return self.home.with_suffix(".log").read_text()
 
-    @property
-    def has_failed(self) -> bool:
-        return self.process.poll() not in (None, 0)
-
     def interrupt(self) -> None:
         """As by Ctrl-C, if it runs."""
         if self.process.poll() is None:
@@ -64,14 +60,15 @@ def with_parent() -> list[str]:
 
 
 @contextmanager
-def ended(peers: Sequence[Peer]) -> Iterator[None]:
-    """However this ends, all of them have ended then."""
+def ended(peers: Sequence[Peer] | Mapping[str, Peer]) -> Iterator[None]:
+    """However this ends, all of them have ended then, also those that came later."""
     try:
         yield
     finally:
-        for peer in peers:
+        running = list(peers.values() if isinstance(peers, Mapping) else peers)
+        for peer in running:
             peer.interrupt()
-        for peer in peers:
+        for peer in running:
             try:
                 peer.process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:

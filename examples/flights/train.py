@@ -44,6 +44,12 @@ def airport(name: str, month: int) -> learnae.TrainingLoop:
     return trainer(found.training.few(name, month, FEW), found.test)
 
 
+def observer() -> learnae.TrainingLoop:
+    """Examines the model of the others, and trains nothing."""
+    test = flights.read().test
+    return learnae.TrainingLoop(model=make_model(), evaluate=lambda model: examine(model, test))
+
+
 def make_model() -> nn.Module:
     width = 32
     return nn.Sequential(nn.Linear(len(flights.FEATURES), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))

