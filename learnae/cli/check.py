@@ -18,12 +18,13 @@ import trio
 
 from learnae import opening
 from learnae.cli import exit_codes, options
-from learnae.cli.run import find_entry
+from learnae.cli.entries import ROWS_KEY, find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of, what_leaves
 from learnae.config.saved_config import code_in, programs_in, without_code
+from learnae.config.tables import SERVING
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import LOCK, Home, claim
@@ -129,6 +130,12 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, 
 
 
 def _check_entry(config: Config, findings: Findings) -> None:
+    if config.data.entry is not None:
+        with findings.problems.collected(broken_at=ROWS_KEY):
+            find_entry(config.data.entry, config.folder, ROWS_KEY)
+            findings.passed.append(f"the entry {config.data.entry}")
+    if config.peer.role in SERVING:
+        return
     if config.train.entry is None:
         findings.passed.append("no [train] entry: this file is for learnae.join(), `learnae run` needs one")
         return
@@ -165,7 +172,8 @@ def check_disk(config: Config, findings: Findings) -> None:
     if free < LEAST_FREE_BYTES:
         raise ConfigError(Problem(KEY, f"only {free // MEGABYTE} MiB are free at {home}", "make room, or move it"))
     quota = config.peer.quota_bytes // MEGABYTE
-    findings.passed.append(f"{free // MEGABYTE:,} MiB are free at {home}; own updates take {quota:,} at most")
+    whose = "those of others" if config.peer.role == "keeper" else "own updates"
+    findings.passed.append(f"{free // MEGABYTE:,} MiB are free at {home}; {whose} take {quota:,} at most")
 
 
 def _check_key(home: Home) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from learnae.cli.homes import HISTORY, Processes, processes_of
+from learnae.cli.options import ago, of_bytes
 from learnae.config.options import build
 from learnae.config.saved_config import KeptFile, kept
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
@@ -20,6 +21,7 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.keys import identity_in
 from learnae.node.history import History, PeerRecord
 from learnae.node.history_reader import Sighting
+from learnae.node.kept import KeptTable
 from learnae.node.lineage import LineageState
 from learnae.records import Cid, PeerId
 
@@ -158,3 +160,25 @@ def _only(what: str, text: str, found: list[PeerId] | list[Cid]) -> str:
         names = [*found[:LISTED], *(["and more"] if len(found) > LISTED else [])]
         raise ConfigError(Problem(text, "several begin like this, name more of it:" + "".join(f"\n    {name}" for name in names)))
     return found[0]
+
+
+def kept_facts(seen: HomeState) -> dict[str, int]:
+    """What a keeper keeps of others."""
+    rows = KeptTable(seen.history.database).rows()
+    return {"updates": len(rows), "peers": len({row.peer for row in rows}), "bytes": sum(row.bytes for row in rows)}
+
+
+def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of a peer that does not train."""
+    if last := found["last_round"]:
+        yield "hears", f"{last['heard']} peers that train, as of {ago(found['at'] - last['at'])} ago"
+    if found["role"] == "keeper":
+        kept = found["kept"]
+        yield "keeps", f"{kept['updates']:,} updates of {kept['peers']:,} peers, {of_bytes(kept['bytes'])}"
+        yield "main lineage", found["last_lineage"] or "none yet"
+        yield "turned away", f"{found['updates']['refused']:,} updates refused, {found['updates']['failed']:,} could not be fetched"
+        yield "fetched", f"{of_bytes(found['bytes']['fetched'])}, in the last hour {of_bytes(found['bytes']['fetched_last_hour'])}"
+    if found["role"] == "provider":
+        yield "gives", f"{found['own_slices']:,} slices of rows"
+    disk = found["disk"]
+    yield "disk", f"the home takes {of_bytes(disk['home_bytes'])}; {of_bytes(disk['quota_bytes'])} are allowed in its storages"

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib
-import inspect
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,67 +21,28 @@ import attrs
 import click
 
 from learnae.cli import options
+from learnae.cli.entries import KEY, find_entry
 from learnae.cli.progress import AddressLine, show_progress
 from learnae.config.folders import state_folder
-from learnae.config.tables import Config
-from learnae.config.words import did_you_mean
-from learnae.errors import INSTALL_TORCH, ConfigError, EntryError, Problem
+from learnae.config.tables import SERVING, Config
+from learnae.errors import ConfigError, EntryError, Problem
 from learnae.identity.home_folder import check_own_folder
 from learnae.logs import make_logger
 from learnae.opening import look
 from learnae.outlets import print_message
+from learnae.plugins.calls import theirs
 from learnae.plugins.manager import open_peer_file
-from learnae.plugins.offers import import_by_source
 from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:
+    from learnae.identity.homes import Home
     from learnae.trainer.loop import TrainingLoop, TrainingProgress
     from learnae.trainer.swarm import Swarm
-
-
-KEY = "train.entry"
-
-
-def find_entry(entry: str, folder: Path) -> Callable[[], Any]:
-    """The function that `entry` names. Its folder comes first on the path, as for a script of that folder.
-
-    Raises ConfigError for what is not there, PluginError with the cause where the file cannot be imported.
-    """
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    import_by_source(folder)
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")  # to those who import it in a process of their own, such as loaders of data
-    module, _, name = entry.partition(":")
-    found = getattr(_imported(module, folder), name, None)
-    if found is None:
-        raise ConfigError(Problem(KEY, f"{module} has no {name!r}", did_you_mean(name, _functions(module))))
-    if not callable(found):
-        raise ConfigError(
-            Problem(KEY, f"{entry} is no function, but {type(found).__name__}", "name a function that returns a TrainingLoop")
-        )
-    if flaw := _flaw_of(found):
-        raise ConfigError(Problem(KEY, f"{entry} {flaw[0]}", flaw[1]))
-    function: Callable[[], Any] = found
-    return function
-
-
-def _flaw_of(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """What keeps it from being called as it will be, and the remedy."""
-    if inspect.iscoroutinefunction(function):
-        return "is an async function", "write `def` in place of `async def`"
-    try:
-        inspect.signature(function).bind()
-    except TypeError as error:
-        return f"cannot be called without arguments: {error}", "give each of them a default"
-    except ValueError:  # one that is not written in Python does not tell what it takes
-        return None
-    return None
 
 
 def make_trainer(entry: str, folder: Path) -> TrainingLoop:
     """What the user's function returns. Raises as `find_entry`, and PluginError for whatever it raises or returns instead."""
     from learnae import TrainingLoop
-    from learnae.trainer.checkpoint import theirs
 
     function = find_entry(entry, folder)
     with theirs(entry, "making the trainer"):
@@ -93,26 +51,6 @@ def make_trainer(entry: str, folder: Path) -> TrainingLoop:
         forgot = "; is a `return` missing?" if trainer is None else ""
         raise EntryError(entry, "making the trainer", f"it returned {type(trainer).__name__} and not a learnae.TrainingLoop{forgot}", "")
     return trainer
-
-
-def _imported(module: str, folder: Path) -> Any:
-    from learnae.trainer.checkpoint import theirs
-
-    with theirs(module, "being imported"):
-        try:
-            return importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name == "torch":
-                raise ConfigError(Problem(KEY, f"{module} needs PyTorch, which is not installed", INSTALL_TORCH)) from error
-            if error.name == module:
-                raise ConfigError(Problem(KEY, f"there is no {module}.py in {folder}", "write it, or mend the entry")) from error
-            raise
-
-
-def _functions(module: str) -> list[str]:
-    """Of its own, not what it imports."""
-    found = vars(sys.modules[module]).items()
-    return [name for name, value in found if getattr(value, "__module__", None) == module and callable(value) and not name.startswith("_")]
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -221,6 +159,9 @@ def run_peer(arguments: RunArguments) -> None:
     with Interrupt() as interrupt:
         with interrupt.at_once():  # a plugin that hangs while it is imported is ended by the first signal
             config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
+        if config.peer.role in SERVING:
+            _serve(config, arguments, interrupt)
+            return
         entry = _entry(config)
         print_message("loading PyTorch")
         _import_torch()
@@ -242,6 +183,20 @@ def run_peer(arguments: RunArguments) -> None:
                 trainer = with_loader(trainer, swarm)
             assert trainer.batches is not None
             _train(attrs.evolve(trainer, batches=interrupt.between(trainer.batches)), swarm, config, arguments)
+
+
+def _serve(config: Config, arguments: RunArguments, interrupt: Interrupt) -> None:
+    from learnae.cli.run_serving import give_rows, serve
+
+    if arguments.steps is not None:
+        raise ConfigError(Problem("--steps", f"a {config.peer.role} makes none", "leave it out; --seconds bounds its time"))
+
+    def prepare(home: Home) -> None:
+        if config.data.entry is not None:
+            with interrupt.at_once():
+                give_rows(config.data.entry, config, home)
+
+    serve(config, prepare, log=arguments.log, as_json=arguments.as_json, seconds=arguments.seconds, interrupted=lambda: interrupt.asked)
 
 
 def _entry(config: Config) -> str:
@@ -382,6 +337,7 @@ def _observe(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: Run
 def run(file: Path, overrides: Sequence[str], steps: int | None, seconds: float | None, fresh: bool, as_json: bool, debug: bool) -> None:
     """Train in a swarm as FILE says, with the training loop of its [train] entry. Without FILE it is learnae.toml in this folder.
 
-    Ctrl-C ends it after the current step, and leaves a checkpoint in the peer's home. The same command goes on from there.
+    Ctrl-C ends it after the current step, and leaves a checkpoint in the peer's home. The same command goes on from there. A peer
+    whose [peer] role does not train needs neither entry nor PyTorch, and runs until Ctrl-C.
     """
     run_peer(RunArguments(file, tuple(overrides), steps, seconds, fresh=fresh, as_json=as_json, debug=debug))

@@ -12,10 +12,12 @@ import attrs
 import click
 
 from learnae.cli import options
-from learnae.cli.home_state import HomeState, bytes_in, read_home
+from learnae.cli.home_state import HomeState, bytes_in, kept_facts, read_home, served
 from learnae.cli.homes import command_for, last_used, name_of, processes_of
 from learnae.cli.options import ago, of_bytes, of_count, took
 from learnae.cli.why import meaning
+from learnae.config.tables import SERVING
+from learnae.data.own import OwnSlices
 from learnae.errors import LearnaeError
 from learnae.node.connections import read_connections
 from learnae.node.history_reader import PastRound
@@ -66,6 +68,8 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             "weights_only": seen.swarm.weights_only if seen.swarm else None,
             **_where_it_stands(seen, rounds[0] if rounds else None),
             "bytes": _bytes(seen),
+            "kept": kept_facts(seen),
+            "own_slices": len(OwnSlices(home).roots()),
             "disk": _disk_facts(seen),
             "updates": {name: seen.history.reader.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
@@ -85,6 +89,7 @@ def _where_it_stands(seen: HomeState, last: PastRound | None) -> dict[str, Any]:
         "age": last.age if last else None,
         "provisional": provisional,
         "young": provisional,  # the name before, until 0.2
+        "last_lineage": last.lineage.hex() if last and last.lineage else None,
         "rounds": last.round if last else 0,
         "last_round": _round(last) if last else None,
         "splits": [lineage.hex() for lineage in last.splits] if last else [],
@@ -235,6 +240,14 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     private = {True: ", private", False: ", open", None: ""}[found["private"]]
     weights_only = ", weights only" if found["weights_only"] else ""
     yield "swarm", f"{found['swarm'] or 'not known before its next start'}{private}{weights_only}"
+    yield from served(found) if found["role"] in SERVING else _trained(found)
+    if (at := found["connections_at"]) is not None:
+        aged = f", as of {ago(found['at'] - at)} ago" if found["at"] - at > STALE_SECONDS else ""
+        yield "connected", f"to {found['connected']:,} of {found['connections_known']:,} peers{aged}"
+    yield from _out_of_the_ordinary(found)
+
+
+def _trained(found: Facts) -> Iterator[tuple[str, str | Text]]:
     yield "lineage", _lineage(found)
     if last := found["last_round"]:
         yield (
@@ -253,13 +266,9 @@ def _about(found: Facts) -> Iterator[tuple[str, str | Text]]:
     yield "published", f"{of_bytes(sizes['published'])}, in the last hour {of_bytes(sizes['published_last_hour'])}"
     yield "fetched", f"{of_bytes(sizes['fetched'])}, in the last hour {of_bytes(sizes['fetched_last_hour'])}"
     yield "disk", _disk(disk)
-    if (at := found["connections_at"]) is not None:
-        aged = f", as of {ago(found['at'] - at)} ago" if found["at"] - at > STALE_SECONDS else ""
-        yield "connected", f"to {found['connected']:,} of {found['connections_known']:,} peers{aged}"
     if measured := found["evaluation"]:
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(measured["metrics"].items()))
         yield "measured", cell(f"{numbers}; {ago(found['at'] - measured['at'])} ago, in round {measured['round']:,}")
-    yield from _out_of_the_ordinary(found)
 
 
 def _out_of_the_ordinary(found: Facts) -> Iterator[tuple[str, str | Text]]:

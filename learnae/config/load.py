@@ -32,7 +32,7 @@ from learnae.config.options import (
     with_defaults,
 )
 from learnae.config.problems import DEEPEST, Problems, are_small, check_bounds, from_command_line, in_file_order, is_shallow, join_key
-from learnae.config.rules import consented, guarded, played, relaying, rests_on, settled, unrevealing, without_secrets
+from learnae.config.rules import consented, guarded, played, providing, relaying, rests_on, settled, unrevealing, without_secrets
 from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SwarmTable
 from learnae.config.words import did_you_mean, name_of, show
 from learnae.errors import ConfigError, Problem
@@ -298,6 +298,7 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
         relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
         played(values.get("peer", PeerTable()), _given(values, choices), problems)
+        providing(values.get("peer", PeerTable()), values.get("data", DataTable()), problems)
         consented(values.get("data", DataTable()), values.get("swarm", SwarmTable()), problems)
     return values
 

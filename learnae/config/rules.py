@@ -27,7 +27,8 @@ SETTLE_WAITS = 3  # with less, two peers that founded at once may both be establ
 _RESTS_ON = {
     "join.settle_seconds": ("join.wait_seconds",),
     "peer.relay": ("storage", "announcer"),
-    "data.share": ("data.share_rows", "data.share_fraction"),
+    "data.share": ("data.share_rows", "data.share_fraction", "peer.role"),
+    "data.entry": ("peer.role", "data.entry"),
     "data.licence": ("data.licence",),
 }
 
@@ -84,7 +85,7 @@ def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Seq
         )
 
 
-BUILT: tuple[str, ...] = ("trainer", "observer")
+BUILT: tuple[str, ...] = ("trainer", "observer", "keeper", "provider")
 _MODEL = ("train", "model", "selector", "gate", "merge", "outer", "codec")
 IDLE: Mapping[str, tuple[str, ...]] = {
     "provider": (*_MODEL, "join"),
@@ -110,6 +111,23 @@ def played(peer: PeerTable, given: Collection[str], problems: Problems) -> None:
             )
 
 
+def providing(peer: PeerTable, data: DataTable, problems: Problems) -> None:
+    """A provider gives rows that a function returns, and takes none. For all others that function has no effect."""
+    if peer.role != "provider":
+        for name in ("entry", "label"):
+            if getattr(data, name) is not None:
+                remedy = 'leave it out; or write [peer] role = "provider". A peer that trains gives rows by swarm.dataset(rows)'
+                problems.add(f"data.{name}", "has an effect for a provider alone", remedy)
+        return
+    if data.share != "slices":
+        problems.add("data.share", "a provider is there to give rows", 'share = "slices", share_rows or share_fraction, and licence')
+    if data.entry is None:
+        problems.add("data.entry", "says nothing of which rows a provider gives", 'entry = "data:rows", a function in data.py')
+    for name in ("accept_bytes", "licences", "ranges"):
+        if getattr(data, name):
+            problems.add(f"data.{name}", "has no effect for a provider, which takes no rows", "leave it out")
+
+
 _WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"
 
 
@@ -128,12 +146,15 @@ def consented(data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
 
 def what_leaves(config: Config, *, folders_only: bool = False) -> str:
     """One sentence or two: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
+    if config.peer.role == "keeper":
+        return "No model of this machine's own, and no row of data, leaves it: it passes on what others have published."
     weights = "Weights go to the swarm's folders" if folders_only else "Weights leave this machine"
     if config.data.share != "slices":
         return f"{weights}. No row of data does." + (" In this swarm no peer gives rows." if config.swarm.weights_only else "")
     rows, fraction = config.data.share_rows, config.data.share_fraction
     limits = [*([] if rows is None else [f"{rows:,} rows"]), *([] if fraction is None else [f"{100 * fraction:g} % of the rows"])]
-    return f"{weights}, and at most {', and at most '.join(limits)}, under {config.data.licence}. Who has fetched them keeps them."
+    at_most = f"at most {', and at most '.join(limits)}, under {config.data.licence}. Who has fetched them keeps them."
+    return f"No weights leave this machine. Rows do: {at_most}" if config.peer.role == "provider" else f"{weights}, and {at_most}"
 
 
 _MOST_BYTES = 1024

@@ -100,14 +100,17 @@ def _absolute(text: str) -> Path:
 
 
 MARK = ":"
+_WITH_ENTRIES = ("train", "data")  # tables with a function of the user
 
 
 def code_in(document: Mapping[str, Any]) -> list[str]:
     """Each place that names code, and which, such as `merge.use = "my_file:MyMerge"`."""
     named = [f'{kind}.use = "{table["use"]}"' for kind in KINDS for table in _tables(document.get(kind)) if _is_code(table)]
-    train = document.get("train")
-    entry = train.get("entry") if isinstance(train, Mapping) else None
-    return [*named, f'train.entry = "{entry}"'] if isinstance(entry, str) else named
+    for name in _WITH_ENTRIES:
+        table = document.get(name)
+        entry = table.get("entry") if isinstance(table, Mapping) else None
+        named += [f'{name}.entry = "{entry}"'] if isinstance(entry, str) else []
+    return named
 
 
 def programs_in(document: Mapping[str, Any], options_of: OptionsOf) -> list[str]:
@@ -127,7 +130,7 @@ def programs_in(document: Mapping[str, Any], options_of: OptionsOf) -> list[str]
 
 
 def without_code(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document without all that names code."""
+    """The document without all that names code which is imported where it is read. `learnae run` alone imports `data.entry`."""
     kept = dict(document)
     for kind in KINDS:
         if any(map(_is_code, _tables(kept.get(kind)))):

@@ -73,6 +73,9 @@ class SwarmTable:
     )
 
 
+SERVING = ("keeper", "provider")
+"""Roles of a node that nobody trains beside."""
+
 ROLES = ("trainer", "provider", "keeper", "observer", "sensor")
 
 
@@ -154,6 +157,14 @@ class DataTable:
     share_rows: int | None = option(None, "The most rows that are given.", optional(gt(0)))
     share_fraction: float | None = option(None, "The largest share of the rows that is given.", optional(and_(gt(0.0), le(1.0))))
     licence: str = option("", 'Under which licence, such as "CC0-1.0"; needed where rows are given.', max_len(LICENCE_CHARACTERS))
+    entry: str | None = option(
+        None,
+        'For a provider: "module:function" beside this file, which returns its rows: arrays, or the path of a CSV, Parquet or npz file.',
+        ENTRY,
+    )
+    label: str | None = option(
+        None, 'For a provider: the column that is to be predicted; without it the one called "label".', optional(min_len(1))
+    )
     source: str = option("", "Where they come from, in words; others read it.", max_len(SOURCE_CHARACTERS))
     accept_bytes: int = option(0, "The disk space for rows of others; 0: none are fetched.", ge(0))
     licences: tuple[str, ...] = option((), "The licences under which rows of others are taken; none named: any that is said.")

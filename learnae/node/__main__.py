@@ -22,9 +22,8 @@ from learnae.identity.keys import Identity
 from learnae.link.messages import Start, TrainerGoneError
 from learnae.link.node_end import NodeLink, open_link
 from learnae.logs import make_logger, strays_logged
-from learnae.node.build import build
+from learnae.node.build_serving import AnyNode, build_any
 from learnae.node.history import History
-from learnae.node.node import Node
 from learnae.node.runtime import PluginCalls, Runtime, SharedResources, in_worker_threads, keep_memory
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers import observing
@@ -58,7 +57,7 @@ async def run() -> int:
     return 0
 
 
-async def _run(node: Node, beat_seconds: float) -> None:
+async def _run(node: AnyNode, beat_seconds: float) -> None:
     """Raises outside of the nursery, so that an error does not come in an exception group."""
     failure = None
     async with trio.open_nursery() as nursery:
@@ -73,7 +72,7 @@ async def _run(node: Node, beat_seconds: float) -> None:
         raise failure
 
 
-def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
+def _build(start: Start, link: NodeLink, observers: ExitStack) -> AnyNode:
     log = make_logger(**start.log)
     manager = PluginManager.discover(disable=disabled(start.config, start.overrides), log=log, told=True)
     folder = Path(start.folder)
@@ -98,10 +97,10 @@ def _build(start: Start, link: NodeLink, observers: ExitStack) -> Node:
         log=log,
         calls=PluginCalls(link.calls, start.quarantined, interruptible=False),
     )
-    return build(config, manager, identity, History.open(home.history_path), link, runtime)
+    return build_any(config, manager, identity, History.open(home.history_path), link, runtime)
 
 
-async def _stop_on_signals(node: Node) -> None:
+async def _stop_on_signals(node: AnyNode) -> None:
     """SIGTERM makes the node leave. SIGINT is for the trainer, which shares the terminal, and then ends the link."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for number in received:

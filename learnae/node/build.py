@@ -31,7 +31,7 @@ from learnae.node.moving import BackgroundSearch, Moving, Orders
 from learnae.node.node import Node
 from learnae.node.obtaining import BackgroundFetches, Obtainer, TransferPace
 from learnae.node.peers import Peers
-from learnae.node.publishing import Heartbeat, Publisher
+from learnae.node.publishing import Publisher
 from learnae.node.rate_limits import LogShare
 from learnae.node.receive import Receiver, SequenceNumbers
 from learnae.node.relay import BlockRelay, MessageRelay, Relay
@@ -40,6 +40,7 @@ from learnae.node.retention import GarbageCollection, RetentionPolicy
 from learnae.node.rounds import MergeBuffers, Rounds
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
+from learnae.node.sending import Heartbeat, Sender
 from learnae.node.services import Services
 from learnae.node.sharing import Sharing
 from learnae.node.slice_catalogue import SliceCatalogue
@@ -48,7 +49,7 @@ from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
 from learnae.node.view_exchange import ViewExchange
-from learnae.records import MEGABYTE, Cid, TensorSpec
+from learnae.records import MEGABYTE, Cid, PeerId, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
@@ -98,7 +99,7 @@ class Given:
 def build(config: Config, manager: PluginManager, identity: Identity, history: History, link: Link, runtime: Runtime) -> Node:
     """Make a node. It touches neither network nor storage yet. Raises ConfigError, PluginError."""
     watchers = WatcherCalls(manager, runtime)
-    receiver = _receiver(config, identity, history, runtime, watchers)
+    receiver = make_receiver(config, identity, history, runtime, watchers)
     strategies = assemble(config, manager, identity.peer, runtime, identity.sign_for_plugin, receiver.first_look)
     architecture = architecture_of(link.hello.specs, link.hello.frozen)
     given = Given(config, identity, history, link, runtime, strategies, architecture, history.published())
@@ -116,7 +117,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     buffers = MergeBuffers(link, strategy_states, LossLedger(own_weight=0.0 if given.observes else 1.0))
     adoption = LineageAdoption(state, selection, fetches.obtainer, buffers, given.left_behind, runtime)
     moving = Moving(state, selection, adoption, BackgroundSearch(adoption, pace), long_enough(config, state), runtime.clock)
-    sharing = _sharing(config, publisher)
+    sharing = make_sharing(config, publisher)
     views = ViewExchange(config.peer.share_contributions, publisher, fetches.obtainer.fetcher, config.node.fetch_seconds, runtime)
     kept: list[Container[Cid]] = [*([relay.block_relay.carried] if relay else []), *([sharing] if sharing else []), views]
     return Node(
@@ -148,13 +149,14 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     )
 
 
-def _receiver(config: Config, identity: Identity, history: History, runtime: Runtime, watchers: WatcherCalls) -> Receiver:
+def make_receiver(config: Config, identity: Identity, history: History, runtime: Runtime, watchers: WatcherCalls) -> Receiver:
     swarm, peers = swarm_of(config.swarm), Peers(KEPT_PEERS, history.peers())
     inbox = Inbox(config.node.inbox_peers, peers.trusts, marks=history.marks(), rng=runtime.rng("inbox"))
     return Receiver(
         own=identity.peer,
         swarm=swarm.id,
         encryption=swarm.messages,
+        named=frozenset(map(PeerId, config.join.trust)),
         admission=Admission(config.peer.allow, config.peer.deny),
         inbox=inbox,
         peers=peers,
@@ -183,14 +185,14 @@ def _relay(given: Given, publisher: Publisher, retention: RetentionPolicy, pace:
     block_relay = BlockRelay(publisher, retention, publisher.receiver.inbox, peers, pace, given.config.selector.count, given.runtime.clock)
     announcers = given.strategies.announcers
     message_relays = {announcer: MessageRelay(announcer, swarm.channel, publisher.services, peers.trusts) for announcer in announcers}
-    return Relay(given.identity.peer, message_relays, block_relay, swarm.alias)
+    return Relay(given.identity.peer, message_relays, swarm.alias, block_relay)
 
 
-def _sharing(config: Config, publisher: Publisher) -> Sharing | None:
+def make_sharing(config: Config, sender: Sender) -> Sharing | None:
     """None without consent: what may lie in `data/own` from before is not touched."""
     if config.data.share != "slices" or config.swarm.weights_only:
         return None
-    return Sharing(OwnSlices(publisher.runtime.home), publisher)
+    return Sharing(OwnSlices(sender.runtime.home), sender)
 
 
 def _slice_fetches(given: Given, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:

@@ -90,7 +90,13 @@ CREATE TABLE views (
     peer TEXT PRIMARY KEY, at REAL NOT NULL, data BLOB NOT NULL)
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS, _VIEWS))
+_KEPT = """
+CREATE TABLE kept (
+    root TEXT PRIMARY KEY, peer TEXT NOT NULL, number INTEGER NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL,
+    layout BLOB NOT NULL, message BLOB NOT NULL, goodbye BLOB NOT NULL)
+"""
+
+STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS, _VIEWS, _KEPT))
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)

@@ -252,7 +252,7 @@ class Joining:
             self.runtime.outages.works(NAMED)
             self.runtime.outages.works(PUBLISHING)
             return True
-        if self._may_come_yet(round_record):
+        if self._may_come_yet(round_record) or self._is_kept(round_record):
             return False
         if self.lineage_state.needs_trusted and self._listened_for < self.lineage_state.settle_seconds:
             self._miss_trusted(round_record, "this peer trains alone, and founds a lineage of its own if none of them comes")
@@ -291,6 +291,15 @@ class Joining:
         if any(not self.adoption.obtainer.peers.get(peer).failures for peer in there):
             left += (LONGEST_TRYING - 1) * self.trying_seconds
         return left > 0 and bool(there) and any(verdict.stage in NOT_ADOPTED for verdict in round_record.verdicts)
+
+    def _is_kept(self, round_record: RoundRecord) -> bool:
+        """Whether a keeper is there that may yet be heard of a lineage, or give a model of one; for as long as that may take at most."""
+        if self.lineage_state.rules.fresh or not self.publisher.receiver.keepers():
+            return False
+        missed = any(verdict.stage in NOT_ADOPTED for verdict in round_record.verdicts)
+        return self._listened_for < (
+            self.lineage_state.rules.wait_seconds + self.trying_seconds if missed else self.lineage_state.settle_seconds
+        )
 
     def _leads(self, round_record: RoundRecord, tried: Collection[PeerId], left: Collection[bytes]) -> list[SearchLead]:
         """Lineages that are heard, and when they are done, those that were left behind."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from functools import partial
 
 import attrs
 import trio
 
 from learnae.config.tables import NodeTable
-from learnae.errors import PluginError, UnavailableError
+from learnae.errors import UnavailableError
 from learnae.link.messages import Link, Snapshot, TrainerGoneError
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
@@ -19,16 +17,18 @@ from learnae.node.contributions import Contribution
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
+from learnae.node.listening import MediumListener
 from learnae.node.moving import Moving, Orders
 from learnae.node.peers import on_wall_clock
-from learnae.node.publishing import Heartbeat, Publisher
+from learnae.node.publishing import Publisher
 from learnae.node.receive import Learned, Receiver
 from learnae.node.relay import Relay
 from learnae.node.reports import RoundRecord, WatcherCalls
 from learnae.node.retention import GarbageCollection, RetentionPolicy
 from learnae.node.rounds import Rounds
 from learnae.node.runtime import Runtime
-from learnae.node.services import Messages, Services, back_off
+from learnae.node.sending import Heartbeat
+from learnae.node.services import Services
 from learnae.node.sharing import Sharing
 from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
@@ -39,7 +39,6 @@ from learnae.records import Heard, Leaving, PeerId
 from learnae.strategies import Announcer
 
 GOODBYE_SECONDS = 2.0
-STEADY_SECONDS = 15.0  # a medium that breaks again before this is still the same outage
 
 
 @attrs.define
@@ -96,6 +95,7 @@ class Node:
     async def _live(self) -> None:
         self.joining.listening_since = self.runtime.clock()
         self.publisher.listen_first_until = trio.current_time() + self.lineage_state.rules.wait_seconds
+        listener = MediumListener(self.services, self.strategies.swarm.channel, self.runtime.outages, self._hear)
         async with trio.open_nursery() as nursery:
             await nursery.start(self.rounds.fetches.run)
             await nursery.start(self.moving.background_search.run)
@@ -111,7 +111,7 @@ class Node:
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
             for announcer in self.strategies.announcers:
-                nursery.start_soon(self._listen, announcer)
+                nursery.start_soon(listener.run, announcer)
             for storage in self.strategies.storages:
                 nursery.start_soon(self.garbage_collection.run, storage)
             with self._rounds_scope:
@@ -224,25 +224,6 @@ class Node:
             self.history.add_round(report, given)
             self.history.save_lineage_state(self.lineage_state.lineage, self.lineage_state.rounds, now - self.lineage_state.since)
         self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)
-
-    async def _listen(self, announcer: ConfiguredStrategy[Announcer]) -> None:
-        """Listen, and listen again after each outage. The pauses grow until listening has worked for a while."""
-        what, failing = f"listening by {announcer.label}", back_off()
-        while True:
-            await self.services.opened(announcer)
-            steady = trio.current_time() + STEADY_SECONDS
-            messages = Messages(partial(self._hear, announcer), announcer.plugin, what, self.runtime.outages, steady)
-            try:
-                with announcer.calling(what, within=math.inf):
-                    await announcer.strategy.listen([self.strategies.swarm.channel], messages)
-                    raise RuntimeError("listen() returned, though nobody had cancelled it")
-            except (UnavailableError, PluginError) as error:
-                self.runtime.outages.failed(what, str(error))
-            finally:
-                messages.end()
-            if trio.current_time() >= steady:
-                failing = back_off()
-            await trio.sleep(next(failing))
 
     def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
         news = self.receiver.hear(heard, announcer.label)

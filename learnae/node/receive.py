@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import attrs
 import numpy as np
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
-from learnae.identity.envelopes import OpenedEnvelope, peek_envelope
+from learnae.identity.envelopes import NAMES, OpenedEnvelope, peek_envelope
 from learnae.identity.keys import Admission
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
@@ -22,6 +22,7 @@ from learnae.node.runtime import Runtime
 from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Standing
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
+MOST_KEEPERS = 2  # whose storages are looked into for the updates of others
 PROOFS = 64  # that may wait for the history
 HONEST = frozenset({"version", "unknown-kind"})  # what a peer of another version passes on
 ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that is polled, bring along
@@ -50,6 +51,7 @@ class Receiver:
     runtime: Runtime
     on_change: Callable[[PeerId, str], None]
     encryption: Encryption = NO_ENCRYPTION
+    named: Collection[PeerId] = ()  # by `join.trust`
     round: int = 0
     numbers: SequenceNumbers = attrs.field(
         default=attrs.Factory(lambda self: SequenceNumbers(self.runtime), takes_self=True)
@@ -91,7 +93,23 @@ class Receiver:
         return self._said.get(message)
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
-        """The texts with which that peer says where its storage of this name can be reached."""
+        """The texts with which that peer says where its storage of this name can be reached; of one that is not there, keepers' first.
+
+        Only two keepers are asked: anybody can call itself one, and have others look where it says.
+        """
+        known = self.inbox.known.get(peer)
+        told = self._hints_of(peer, storage)
+        if known is not None and not known.silent:
+            return told
+        kept = [text for keeper in self.keepers()[:MOST_KEEPERS] for text in self._hints_of(keeper, storage)[: NAMES // (MOST_KEEPERS + 1)]]
+        return tuple(dict.fromkeys((*kept, *told)))[:NAMES]
+
+    def keepers(self) -> list[PeerId]:
+        """The peers that say they are keepers: those of `named` first, then live ones, then by when they were heard first."""
+        found = [peer for peer, known in self.inbox.known.items() if _is_keeper(known.entries.get(AnnouncementKind.PRESENT))]
+        return sorted(found, key=lambda peer: (peer not in self.named, self.inbox.known[peer].silent))
+
+    def _hints_of(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         entry = self.inbox.get(peer, AnnouncementKind.PRESENT)
         present = entry.announcement.body if entry else None
         return present.hints.get(storage, ()) if isinstance(present, Present) else ()
@@ -217,6 +235,10 @@ class Receiver:
             say = self.runtime.log.warning if trusted else self.runtime.log.info
             say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
         raise UpdateRejectedError("equivocation")
+
+
+def _is_keeper(entry: InboxEntry | None) -> bool:
+    return entry is not None and isinstance(entry.announcement.body, Present) and entry.announcement.body.role == "keeper"
 
 
 LEAP = 1 << 32

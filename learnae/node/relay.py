@@ -15,8 +15,8 @@ from learnae.node.fetching import Transfer
 from learnae.node.inbox import Inbox, InboxEntry, Key
 from learnae.node.obtaining import TransferPace
 from learnae.node.peers import Peers
-from learnae.node.publishing import SEND_SECONDS, Publisher
 from learnae.node.retention import RetentionPolicy
+from learnae.node.sending import SEND_SECONDS, Sender
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import AnnouncementKind, Block, Cid, PeerId
@@ -41,7 +41,7 @@ class RelayedUpdate:
 class BlockRelay:
     """Copies updates from one storage to others. At most `most` updates wait in memory. Own updates come first in the quota."""
 
-    publisher: Publisher
+    sender: Sender
     retention: RetentionPolicy
     inbox: Inbox
     peers: Peers
@@ -55,7 +55,7 @@ class BlockRelay:
     @property
     def needed(self) -> bool:
         """Whether blocks that lie in one storage may be missing in another that this peer writes to."""
-        storages = self.publisher.strategies.storages
+        storages = self.sender.strategies.storages
         return len(storages) > 1 and any(storage.writes for storage in storages)
 
     def add(self, entry: InboxEntry, transfer: Transfer) -> None:
@@ -84,20 +84,20 @@ class BlockRelay:
 
     async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
         """Copy an update. Returns True if it is now in one storage more than before."""
-        root, outages = entry.update.root, self.publisher.runtime.outages
+        root, outages = entry.update.root, self.sender.runtime.outages
         if not await self._make_room(entry.peer, transfer.bytes):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False
         outages.works("relaying")
         item = self.carried[root] = RelayedUpdate(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
-        if await self.publisher.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
+        if await self.sender.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
             return True
         await self._drop(item)
         return False
 
     def targets(self, transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
         """The storages to put an update into. There may be none, if this peer only reads some of its storages."""
-        storages = self.publisher.strategies.storages
+        storages = self.sender.strategies.storages
         return [storage for storage in storages if storage.writes and storage.label != transfer.origin]
 
     @property
@@ -146,7 +146,7 @@ class BlockRelay:
         return peers.values()
 
     async def _drop(self, item: RelayedUpdate) -> None:
-        await self.publisher.drop(item.root)
+        await self.sender.drop(item.root)
         self.carried.pop(item.root, None)
 
 
@@ -187,6 +187,10 @@ class MessageRelay:
         """Whether neither this announcement nor a newer one, which it would replace, is on the medium."""
         return entry.announcement.number > self._heard.get(entry.key, -1)
 
+    def has_newer(self, entry: InboxEntry) -> bool:
+        """Whether a newer one of the same peer and kind was heard there."""
+        return entry.announcement.number < self._heard.get(entry.key, -1)
+
     def add(self, entry: InboxEntry, replaces: bytes, *, again: bool = False) -> None:
         """Add an announcement, in the place of an older one with the same key. If there are too many, the last stranger is left out."""
         self._waiting[replaces] = RelayedMessage(entry, trio.current_time(), again)
@@ -224,16 +228,50 @@ class MessageRelay:
 
 
 @attrs.define
-class Relay:
-    """The relay.
-
-    It passes an update on when its blocks are in the other storages, and all else at once. `alias` is a key's outside name.
-    """
+class MessageRelays:
+    """The messages of others, for all announcers of this peer. `alias` is a key's outside name."""
 
     own: PeerId
     message_relays: Mapping[ConfiguredStrategy[Announcer], MessageRelay]
-    block_relay: BlockRelay
     alias: Callable[[str], bytes]
+
+    def announce(self, entry: InboxEntry) -> bool:
+        """Announce it on each medium where it was not heard. Returns False if there is no such medium."""
+        lacking = [message_relay for message_relay in self.message_relays.values() if message_relay.lacks(entry)]
+        for message_relay in lacking:
+            message_relay.add(entry, self._key(entry))
+        return bool(lacking)
+
+    def announce_stored(self, entry: InboxEntry) -> None:
+        """Announce a copied update once more where it was heard before its blocks could be had.
+
+        Its owner may have announced a newer one there.
+        """
+        if not self.announce(entry):
+            for message_relay in self.message_relays.values():
+                message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)
+
+    def repeat(self, entry: InboxEntry) -> None:
+        """Announce it once more in the place of its owner, who is not heard any more, wherever nothing newer of it was heard."""
+        for message_relay in self.message_relays.values():
+            if not message_relay.has_newer(entry):
+                message_relay.add(entry, self._key(entry), again=True)
+
+    async def run_all(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for message_relay in self.message_relays.values():
+                nursery.start_soon(message_relay.run)
+
+    def _key(self, entry: InboxEntry) -> bytes:
+        return self.alias(f"{entry.peer}/{entry.announcement.kind.value}")
+
+
+@attrs.define
+class Relay(MessageRelays):
+    """The relay. It passes an update on when its blocks are in the other storages, and all else at once."""
+
+    block_relay: BlockRelay
 
     def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
         """Take in an announcement that an announcer has delivered.
@@ -242,7 +280,7 @@ class Relay:
         """
         self.message_relays[announcer].note(entry)
         if news and not (entry.announcement.kind is AnnouncementKind.UPDATE and self.block_relay.needed):
-            self._announce(entry)
+            self.announce(entry)
 
     def fetched(self, entry: InboxEntry, transfer: Transfer) -> None:
         """Take in an update that has come whole.
@@ -254,27 +292,10 @@ class Relay:
         if self.block_relay.targets(transfer):
             self.block_relay.add(entry, transfer)
         elif self.block_relay.still_there(entry):
-            self._announce(entry)
+            self.announce(entry)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.block_relay.run, self._announce_carried)
-            for message_relay in self.message_relays.values():
-                nursery.start_soon(message_relay.run)
-
-    def _announce(self, entry: InboxEntry) -> bool:
-        """Announce it on each medium where it was not heard. Returns False if there is no such medium."""
-        lacking = [message_relay for message_relay in self.message_relays.values() if message_relay.lacks(entry)]
-        for message_relay in lacking:
-            message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value}"))
-        return bool(lacking)
-
-    def _announce_carried(self, entry: InboxEntry) -> None:
-        """Announce a copied update once more where it was heard before its blocks could be had.
-
-        Its owner may have announced a newer one there.
-        """
-        if not self._announce(entry):
-            for message_relay in self.message_relays.values():
-                message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)
+            nursery.start_soon(self.block_relay.run, self.announce_stored)
+            nursery.start_soon(self.run_all)

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from learnae.node.history import History, PublishedUpdate
-from learnae.node.publishing import Publisher
+from learnae.node.sending import Sender
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.records import Cid
@@ -66,7 +66,7 @@ class GarbageCollection:
     """Drops roots that nobody needs. `kept` gives other roots that stay: updates of others that are passed on, and rows given away."""
 
     services: Services
-    publisher: Publisher
+    sender: Sender
     history: History
     in_thread: RunInThread
     kept: Sequence[Container[Cid]] = ()
@@ -84,6 +84,6 @@ class GarbageCollection:
     async def _orphans(self, storage: ConfiguredStrategy[Storage]) -> list[Cid]:
         """The roots in storage that nothing names. The order of the look-ups matters: a root that is published meanwhile is no orphan."""
         roots = await storage.strategy.roots()
-        putting = self.publisher.putting
+        putting = self.sender.putting
         known = {item.root for item in await self.in_thread(self.history.published)}
         return [root for root in roots if root not in known and root != putting]

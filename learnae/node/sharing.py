@@ -13,7 +13,7 @@ import trio
 from learnae.content.pack import Packed
 from learnae.data.own import OwnSlices
 from learnae.errors import ConfigError, UnavailableError
-from learnae.node.publishing import Publisher
+from learnae.node.sending import Sender
 from learnae.records import Cid, Slice
 
 LOOK_SECONDS = 5.0
@@ -33,7 +33,7 @@ class Sharing:
     """
 
     own: OwnSlices
-    publisher: Publisher
+    sender: Sender
     _offered: OrderedDict[Cid, Slice] = attrs.field(factory=OrderedDict)  # by the name in `data/own`, the next one first
     _stored: set[Cid] = attrs.field(factory=set)
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -57,42 +57,42 @@ class Sharing:
             return
         for gone in self._offered.keys() - set(there):
             root = self._offered.pop(gone).root
-            await self.publisher.drop(root)
+            await self.sender.drop(root)
             self._stored.discard(root)
         flaw = ""
         for name in there:
             if name not in self._offered:
                 flaw = await self._offer(name) or flaw
         if flaw:
-            self.publisher.runtime.outages.failed(_WHAT, flaw)
+            self.sender.runtime.outages.failed(_WHAT, flaw)
         else:
-            self.publisher.runtime.outages.works(_WHAT)
+            self.sender.runtime.outages.works(_WHAT)
 
     async def _roots(self) -> tuple[Cid, ...] | None:
         """What lies in `data/own`. None where that cannot be read."""
         try:
-            return await self.publisher.runtime.in_thread(self.own.roots)
+            return await self.sender.runtime.in_thread(self.own.roots)
         except (ConfigError, OSError) as error:
-            self.publisher.runtime.outages.failed(_WHAT, str(error))
+            self.sender.runtime.outages.failed(_WHAT, str(error))
             return None
 
     async def _offer(self, name: Cid) -> str:
         """Put it into the storages. Returns what was wrong with it."""
         try:
-            packed, announced = await self.publisher.runtime.in_thread(self._load, name)
+            packed, announced = await self.sender.runtime.in_thread(self._load, name)
         except UnavailableError:
             return ""  # gone since
         except (ConfigError, OSError) as error:
             return str(error)
         self._stored.add(packed.root)  # before it is put: what is cleaned up meanwhile leaves it
-        if await self.publisher.put(packed.root, packed.blocks, self.publisher.strategies.storages):
+        if await self.sender.put(packed.root, packed.blocks, self.sender.strategies.storages):
             self._offered[name] = announced
             self._offered.move_to_end(name, last=False)
             self._news.set()
         return ""
 
     def _load(self, name: Cid) -> tuple[Packed, Slice]:
-        _, slice_ = self.own.load(name, self.publisher.swarm.blocks)
+        _, slice_ = self.own.load(name, self.sender.swarm.blocks)
         return slice_.packed, slice_.announced
 
     async def _keep_announcing(self) -> None:
@@ -110,6 +110,6 @@ class Sharing:
 
     async def _announce(self, slice_: Slice) -> None:
         try:
-            await self.publisher.announce(slice_)
+            await self.sender.announce(slice_)
         except UnavailableError as error:
-            self.publisher.runtime.outages.failed("history", str(error))
+            self.sender.runtime.outages.failed("history", str(error))

@@ -6,13 +6,18 @@ knowledge of it is used (`is_a`, `described`), never its attributes.
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from learnae.errors import ConfigError, LearnaeError, PluginError, UnavailableError, UpdateRejectedError
+import learnae
+from learnae.errors import ConfigError, EntryError, LearnaeError, PluginError, UnavailableError, UpdateRejectedError
 
 GRAVEST_FIRST = (PluginError, ConfigError, UpdateRejectedError, UnavailableError)
 MOST_TOLD = 3  # of many outages that a group holds
@@ -155,3 +160,31 @@ def _gravest(errors: Sequence[LearnaeError]) -> LearnaeError:
         return told
     said = list(dict.fromkeys(map(str, outages)))[:MOST_TOLD]
     return UnavailableError("; ".join(said), tuple(dict.fromkeys(cid for outage in outages for cid in outage.missing)))
+
+
+OURS = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (learnae, importlib))  # and what imports for us
+FIRST, LAST = 4, 4  # calls that are shown
+
+
+@contextmanager
+def theirs(function: str, action: str) -> Iterator[None]:
+    """Turns what a function of the user raises, also to exit, into an EntryError; our own errors and interrupts pass as they are."""
+    try:
+        yield
+    except LearnaeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EntryError(function, action, described(error), _lines(error)) from error
+
+
+def _lines(error: BaseException) -> str:
+    """The calls that led to it, from the first that is not ours."""
+    calls = list(traceback.extract_tb(error.__traceback__))
+    while calls and calls[0].filename.startswith((*OURS, "<frozen ")):
+        calls.pop(0)
+    if len(calls) > FIRST + LAST:
+        calls = [*calls[:FIRST], *calls[-LAST:]]
+    lines = traceback.format_list(calls)
+    if isinstance(error, SyntaxError):
+        lines += traceback.format_exception_only(error)[:-1]
+    return "".join(lines).rstrip()

@@ -22,9 +22,8 @@ from learnae.config.load import load_document
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmKey
 from learnae.link.messages import PAGES, SLOTS, Hello, MergeResult, Snapshot, TrainerGoneError, TrainerProgress
-from learnae.node.build import build
+from learnae.node.build_serving import build_any
 from learnae.node.history import History
-from learnae.node.node import Node
 from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.observations import RoundReport
 from learnae.plugins.manager import PluginManager
@@ -222,7 +221,7 @@ class SimulatedPeer:
     trainer: MemoryTrainer
     identity: Identity
     history: History = attrs.field(factory=lambda: History.open(":memory:"))
-    node: Node | None = None
+    node: Any = None  # of its role
     _starts: int = 0
     _node_scope: trio.CancelScope | None = None
     _trainer_scope: trio.CancelScope | None = None
@@ -245,7 +244,7 @@ class SimulatedPeer:
         """A new session on the old home."""
         self._starts += 1
         link = self.trainer.connect(f"session-{self._starts}")
-        self.node = build(self.swarm.config(self.settings), self.swarm.manager, self.identity, self.history, link, self._runtime())
+        self.node = build_any(self.swarm.config(self.settings), self.swarm.manager, self.identity, self.history, link, self._runtime())
         self._node_scope = trio.CancelScope()
         self.swarm.nursery.start_soon(self._run_node, self.node, self._node_scope)
 
@@ -265,7 +264,7 @@ class SimulatedPeer:
         """A new process on the old home, with whatever model it brings."""
         self.trainer = trainer
 
-    async def _run_node(self, node: Node, scope: trio.CancelScope) -> None:
+    async def _run_node(self, node: Any, scope: trio.CancelScope) -> None:
         with scope:
             await node.run()
 

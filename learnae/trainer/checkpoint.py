@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -18,41 +16,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-import learnae
 from learnae import opening
-from learnae.errors import ConfigError, EntryError, LearnaeError, Problem
+from learnae.errors import ConfigError, LearnaeError, Problem
 from learnae.identity.home_folder import HomeFolder, open_home
-from learnae.plugins.calls import described
+from learnae.plugins.calls import theirs
 from learnae.trainer.checkpoint_reader import ReadModel, read_model
 from learnae.trainer.storable import revived, storable
 from learnae.trainer.swarm import Swarm
-
-OURS = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (learnae, importlib))  # and what imports for us
-FIRST, LAST = 4, 4  # calls that are shown
-
-
-@contextmanager
-def theirs(function: str, action: str) -> Iterator[None]:
-    """Turns what they raise, also to exit, into an EntryError; our own errors and interrupts pass as they are."""
-    try:
-        yield
-    except LearnaeError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise EntryError(function, action, described(error), _lines(error)) from error
-
-
-def _lines(error: BaseException) -> str:
-    """The calls that led to it, from the first that is not ours."""
-    calls = list(traceback.extract_tb(error.__traceback__))
-    while calls and calls[0].filename.startswith((*OURS, "<frozen ")):
-        calls.pop(0)
-    if len(calls) > FIRST + LAST:
-        calls = [*calls[:FIRST], *calls[-LAST:]]
-    lines = traceback.format_list(calls)
-    if isinstance(error, SyntaxError):
-        lines += traceback.format_exception_only(error)[:-1]
-    return "".join(lines).rstrip()
 
 
 def save_file(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:

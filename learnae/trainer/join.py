@@ -15,7 +15,8 @@ from torch import nn
 
 from learnae.config.folders import default_home, expanded
 from learnae.config.saved_config import dump
-from learnae.config.tables import SwarmTable
+from learnae.config.tables import SERVING, SwarmTable
+from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.manager import open_document, open_peer_file
@@ -103,6 +104,8 @@ def join(
     if optimizer is not None:
         refuse_masters(optimizer, model)
     settings = _read(config, name, overrides, make_logger(**(log or {})))
+    if settings.peer.role in SERVING:
+        raise ConfigError(Problem("peer.role", f"a {settings.peer.role} has no model to join with", "start it by `learnae run`"))
     named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
     shared = find_shared(model, settings.model.keep_local)
     state = None if resume is None or callable(resume) else checked(resume)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from learnae.errors import ConfigError, Problem
 from learnae.logs import make_logger
 from learnae.observations import METRIC_CHARACTERS, MOST_METRICS
+from learnae.plugins.calls import theirs
 from learnae.trainer import checkpoint
 from learnae.trainer.arguments import shown, whole
-from learnae.trainer.checkpoint import Saver, theirs
+from learnae.trainer.checkpoint import Saver
 from learnae.trainer.swarm import Swarm
 
 

@@ -16,7 +16,7 @@ PLUGIN = "import helpers\nfrom learnae.plugins.merge import Average as Mine\n"
 ASK = """
 import sys
 from pathlib import Path
-from learnae.cli.run import find_entry
+from learnae.cli.entries import find_entry
 from learnae.plugins.offers import LocalFiles
 folder = Path(sys.argv[1])
 if sys.argv[2] == "entry":

@@ -178,3 +178,27 @@ def test_tables_that_say_only_the_defaults_have_no_role_against_them(
     assert read(f'[peer]\nrole = "keeper"\n{plain}').peer.role == "keeper"
     (problem,) = problems(f'[peer]\nrole = "keeper"\n{plain}trim = 0.4')
     assert problem.startswith("gate: has no effect for a keeper")
+
+
+PROVIDING = '[peer]\nrole = "provider"\n' + GIVING + 'share_rows = 300\nentry = "data:rows"\n'
+
+
+def test_a_provider_names_its_rows_and_consents(read: Read, problems: Problems) -> None:
+    assert read(PROVIDING).data.entry == "data:rows"
+    found = problems('[peer]\nrole = "provider"')
+    assert [problem.partition(":")[0] for problem in found] == ["data.share", "data.entry"]
+
+
+def test_a_provider_takes_no_rows(problems: Problems) -> None:
+    (problem,) = problems(PROVIDING + "accept_bytes = 1000")
+    assert problem.startswith("data.accept_bytes: has no effect for a provider")
+
+
+def test_for_a_peer_that_trains_a_function_of_rows_has_no_effect(problems: Problems) -> None:
+    (problem,) = problems('[data]\nentry = "data:rows"')
+    assert problem.startswith("data.entry: has an effect for a provider alone") and "swarm.dataset" in problem
+
+
+def test_what_leaves_the_machine_is_said_by_role(read: Read) -> None:
+    assert what_leaves(read(PROVIDING)).startswith("No weights leave this machine. Rows do: at most 300 rows, under CC0-1.0")
+    assert what_leaves(read('[peer]\nrole = "keeper"')).startswith("No model of this machine's own")

@@ -106,7 +106,7 @@ def test_on_each_medium_numbers_rise_and_nothing_comes_that_was_heard_there_befo
             named = [ConfiguredStrategy(f"m{i}", "plugin", Medium(), True, f"announcer m{i}") for i in range(3)]
             await services.open(named, nursery)
             forwarding = {one: MessageRelay(one, "channel", services, lambda peer: peer == peer_named("a")) for one in named}
-            relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
+            relay = Relay(peer_named("relay"), forwarding, alias, Nothing())  # type: ignore[arg-type]
             nursery.start_soon(relay.run)
             for medium, peer, step, kind, pause in heard:
                 numbers[peer, kind] = numbers.get((peer, kind), 0) + step
@@ -139,7 +139,7 @@ def said_by(bench):
             async with trio.open_nursery() as nursery:
                 made = await bench(nursery, Medium(), Medium())
                 forwarding = {named: MessageRelay(named, "channel", made.services, trusted) for named in made.named}
-                relay = Relay(peer_named("relay"), forwarding, Nothing(), alias)  # type: ignore[arg-type]
+                relay = Relay(peer_named("relay"), forwarding, alias, Nothing())  # type: ignore[arg-type]
                 for one in heard:
                     relay.hear(made.named[0], one, news=True)
                 await trio.sleep(0 if ready else LONGEST_SECONDS + 1)
@@ -181,7 +181,7 @@ def test_what_came_from_the_only_storage_that_is_written_to_is_announced_at_once
         async with trio.open_nursery() as nursery:
             made = await bench(nursery, Medium(), Medium())
             forwarding = {named: MessageRelay(named, "channel", made.services, lambda peer: True) for named in made.named}
-            relay = Relay(peer_named("relay"), forwarding, Nothing(needed=True, there=there), alias)  # type: ignore[arg-type]
+            relay = Relay(peer_named("relay"), forwarding, alias, Nothing(needed=True, there=there))  # type: ignore[arg-type]
             relay.message_relays[made.named[0]].note(entry("a", 1))
             relay.fetched(entry("a", 1), Transfer(1))
             nursery.start_soon(relay.run)

@@ -71,3 +71,18 @@ def test_a_mistake_in_a_file_is_found_without_torch(bare: Path, tmp_path: Path) 
     result = subprocess.run([bare / "learnae", "check", "learnae.toml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "swarm.naem" in result.stderr and "name" in result.stderr
+
+
+def test_a_keeper_runs_without_torch(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "learnae.toml").write_text('[peer]\nrole = "keeper"\nhome = "home"\n')
+    run(bare / "learnae", "run", "learnae.toml", "--seconds", "3", cwd=tmp_path)
+    assert "keeps         0 updates of 0 peers" in run(bare / "learnae", "status", "home", cwd=tmp_path)
+
+
+def test_a_provider_runs_without_torch(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("import numpy as np\n\n\ndef rows():\n    return np.zeros((40, 2), np.float32), np.arange(40) % 4\n")
+    table = '[data]\nshare = "slices"\nshare_rows = 8\nlicence = "CC0-1.0"\nentry = "data:rows"\n'
+    (tmp_path / "learnae.toml").write_text(f'[peer]\nrole = "provider"\nhome = "home"\n{table}')
+    run(bare / "learnae", "check", "learnae.toml", cwd=tmp_path)
+    run(bare / "learnae", "run", "learnae.toml", "--seconds", "3", cwd=tmp_path)
+    assert "1 slices of rows" in run(bare / "learnae", "status", "home", cwd=tmp_path)

@@ -1,0 +1,282 @@
+"""Fetches the newest updates of others, keeps them, and announces them once more for those who come when their owners have gone.
+
+A keeper has no model of its own: it looks at what can be judged without one, and merges nothing (docs/decisions/0052).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import attrs
+import numpy as np
+import trio
+
+from learnae.content.meta import architecture_of
+from learnae.content.unpack import Content
+from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
+from learnae.node.decoding import Decoder
+from learnae.node.fetching import Fetcher, Transfer
+from learnae.node.inbox import InboxEntry
+from learnae.node.kept import KeptTable, KeptUpdate, KeptUpdates, reopened
+from learnae.node.rate_limits import TimeShare
+from learnae.node.relay import MessageRelays
+from learnae.node.reports import RoundRecord, stage_of
+from learnae.node.sending import Sender
+from learnae.node.strategy_set import ConfiguredStrategy
+from learnae.records import AnnouncementKind, Block, PeerId, Update
+from learnae.strategies import Announcer
+
+LOOK_SECONDS, LEAST_SECONDS = 30.0, 0.1
+PAUSE_SECONDS = 5.0
+PAUSES = 4
+"""An update of a peer is fetched so many times as long after the last one as that took, and not before `PAUSE_SECONDS`: so slow readers get
+one of the last two whole, and a peer that publishes fast does not fill the line."""
+WAIT_SECONDS, LONGEST_WAIT_SECONDS = 10.0, 600.0  # after a failure, twice as long with each further one
+SLOWEST_BYTES_PER_SECOND = 50_000
+PROVED = 3
+"""After so many whole updates a peer is no stranger: it has a lane of its own, and is remembered before others."""
+REMEMBERED = 4096
+MOST_LOOKED_AT = 16  # whether there is room for them, at once
+FIRST_REPEAT_SECONDS, REPEAT_SECONDS, REPEAT_PAUSE_SECONDS = 10.0, 300.0, 0.1
+MOST_UNPACKED = 5
+"""Times its own bytes, at most, that an update may take unpacked to be looked at for numbers that are not finite."""
+
+
+@attrs.define
+class _FetchTurn:
+    """How the fetches of one peer went, in this run."""
+
+    whole: int = 0
+    failures: int = 0  # in a row
+    not_before: float = -math.inf  # on the node's clock
+
+
+@attrs.define
+class UpdateKeeping:
+    """Two fetches at once, one of which is for peers of which several whole updates have come. `limit` is the most bytes of an update."""
+
+    kept: KeptUpdates
+    table: KeptTable
+    fetcher: Fetcher
+    sender: Sender
+    relays: MessageRelays
+    first_seconds: float
+    limit: int
+    record: RoundRecord = attrs.field(factory=lambda: RoundRecord(0, 0.0))  # of what has happened since the last report
+    stored: int = 0  # since the last report
+    _turns: OrderedDict[PeerId, _FetchTurn] = attrs.field(factory=OrderedDict)
+    _busy: set[PeerId] = attrs.field(factory=set)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+    _storing: trio.Lock = attrs.field(factory=trio.Lock)
+    _strangers: TimeShare = attrs.field(
+        default=attrs.Factory(lambda self: TimeShare(self.sender.runtime.in_decoding_thread, self._clock), takes_self=True)
+    )
+
+    def hear(self, announcer: ConfiguredStrategy[Announcer], entry: InboxEntry, *, news: bool) -> None:
+        """Take in a live announcement of another peer."""
+        self.relays.message_relays[announcer].note(entry)
+        if not news:
+            return
+        if not (entry.announcement.kind is AnnouncementKind.UPDATE and self._copies):
+            self.relays.announce(entry)
+        self._news.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. It has started when it knows what an earlier run has kept."""
+        await self._recall()
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.relays.run_all)
+            nursery.start_soon(self._keep_fetching, True)
+            nursery.start_soon(self._keep_fetching, False)
+            nursery.start_soon(self._keep_repeating)
+
+    async def _recall(self) -> None:
+        """Read what an earlier run has kept. An announcement that does not fit the swarm any more is forgotten."""
+        for item in await self.sender.runtime.in_thread(self.table.rows):
+            announcement = reopened(item.message, self.sender.swarm)
+            if announcement is None or not isinstance(announcement.body, Update):
+                await self.sender.runtime.in_thread(self.table.remove, item.root)
+                continue
+            self.kept.add(item, announcement.body)
+            self._turn(item.peer).whole = PROVED if item.seconds else 1
+
+    async def _keep_fetching(self, proved_only: bool) -> None:
+        while True:
+            self._news = trio.Event() if self._news.is_set() else self._news
+            if (entry := self._next(proved_only=proved_only)) is not None:
+                await self._fetch(entry)
+                continue
+            with trio.move_on_after(self._seconds_to_turn()):
+                await self._news.wait()
+            await trio.sleep(LEAST_SECONDS)  # however many announcements come
+
+    def _seconds_to_turn(self) -> float:
+        """Until the next update that was announced already may be fetched."""
+        turns = (self._turn_of(entry.peer).not_before for entry in self._newer())
+        return min(LOOK_SECONDS, max(LEAST_SECONDS, min(turns, default=math.inf) - self._clock()))
+
+    def _newer(self) -> list[InboxEntry]:
+        """The updates that are announced, and newer than what is kept of their peers."""
+        newest = self.kept.newest()
+        known = ((entry, newest.get(entry.peer)) for entry in self.sender.receiver.inbox.updates())
+        return [
+            entry for entry, kept in known if entry.peer not in self._busy and (kept is None or entry.announcement.number > kept.number)
+        ]
+
+    def _next(self, *, proved_only: bool) -> InboxEntry | None:
+        """The newest update of the peer whose turn came longest ago, among those that may be fetched now."""
+        now = self._clock()
+        ready = (entry for entry in self._newer() if self._turn_of(entry.peer).not_before <= now)
+        wanted = [entry for entry in ready if entry.update.bytes <= self.limit and (not proved_only or self._proved(entry.peer))]
+        wanted.sort(key=lambda entry: (entry.peer not in self.kept.named, self._turn_of(entry.peer).not_before, entry.heard_at))
+        for entry in wanted[:MOST_LOOKED_AT]:
+            if self.kept.to_drop(entry, now) is not None:
+                return entry
+            self._turn(entry.peer).not_before = now + WAIT_SECONDS  # no room for it beside peers of a higher rank
+        return None
+
+    async def _fetch(self, entry: InboxEntry) -> None:
+        began, turn, transfer = self._clock(), self._turn(entry.peer), Transfer(min(self.limit, entry.update.bytes))
+        self._busy.add(entry.peer)
+        try:
+            with trio.move_on_after(max(self.first_seconds, entry.update.bytes / SLOWEST_BYTES_PER_SECOND)) as whole:
+                layout = await self._obtain(entry, transfer)
+            if whole.cancelled_caught:
+                raise UnavailableError("nothing whole came in time", [entry.update.root])
+            if not await self._keep(entry, transfer, layout):
+                raise UnavailableError("it could not be stored here", [entry.update.root])
+        except UnavailableError as error:
+            self._failed(entry, turn, "fetch", str(error))
+        except (UpdateRejectedError, PluginError) as error:
+            self.sender.receiver.peers.failed(entry.peer)
+            self._failed(entry, turn, stage_of(error), str(error))
+        else:
+            turn.whole, turn.failures = turn.whole + 1, 0
+            if turn.whole >= PROVED:
+                self.sender.receiver.peers.gain_trust(entry.peer)
+            turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
+        finally:
+            self._busy.discard(entry.peer)
+            self.record.fetched_bytes += transfer.bytes
+            self.record.chosen += 1
+
+    async def _obtain(self, entry: InboxEntry, transfer: Transfer) -> bytes:
+        """All blocks of this update. Returns its layout."""
+        decode_in = self.sender.runtime.in_decoding_thread if self._proved(entry.peer) else self._strangers
+        content = await self.fetcher.fetch(entry.announcement, transfer, decode_in)
+        return await decode_in(self._checked, content, entry)
+
+    def _checked(self, content: Content, entry: InboxEntry) -> bytes:
+        """The layout of an update whose tensors are where its meta says, and finite as far as that is cheap to see."""
+        specs = {spec.name: spec for spec in content.meta.specs}
+        layout, usual = architecture_of(specs.values()), self.kept.layout_of(entry.update.architecture)
+        if usual is not None and layout != usual:
+            raise UpdateRejectedError("architecture", "its tensors are others than those of the peers that announce the same model")
+        try:
+            codec = self.sender.strategies.codec_named(entry.update.codec)
+        except UpdateRejectedError:
+            content.check()
+            return layout  # a codec that is not installed here: whoever has it will look
+        decoder = Decoder(content, codec, specs)
+        decoder.check()
+        cheap = 4 * sum(spec.count for spec in specs.values()) <= MOST_UNPACKED * entry.update.bytes
+        for spec in specs.values():
+            if cheap and spec.floating and spec.name not in decoder.sound and not np.isfinite(decoder.decode(spec.name).array).all():
+                raise UpdateRejectedError("non-finite", f"{spec.name} has numbers that are not finite")
+        return layout
+
+    async def _keep(self, entry: InboxEntry, transfer: Transfer, layout: bytes) -> bool:
+        """Store it here, and drop what gives way to it. Of its own peer that goes last, so that a crash never leaves none."""
+        async with self._storing:  # else two that come at once would drop the same
+            return await self._make_room_and_store(entry, transfer, layout)
+
+    async def _make_room_and_store(self, entry: InboxEntry, transfer: Transfer, layout: bytes) -> bool:
+        now = self._clock()
+        drop = self.kept.to_drop(entry, now)
+        if drop is None:
+            return False
+        for item in (item for item in drop if item.peer != entry.peer):
+            await self._drop(item)
+        seconds, update = self.kept.seconds_heard(entry.peer, now), entry.update
+        item = KeptUpdate(update.root, entry.peer, entry.announcement.number, transfer.bytes, seconds, layout, entry.message)
+        self.sender.putting = update.root
+        try:
+            blocks = [Block(cid, data) for cid, data in transfer.blocks.items()]
+            if not await self.sender.put(update.root, blocks, self.sender.strategies.storages):
+                return False
+            await self.sender.runtime.in_thread(self.table.add, item)
+            self.kept.add(item, update, now)
+        finally:
+            self.sender.putting = None
+        for old in (old for old in drop if old.peer == entry.peer):
+            await self._drop(old)
+        self.stored += 1
+        if self._copies and not entry.backlog:
+            self.relays.announce_stored(entry)
+        return True
+
+    async def _drop(self, item: KeptUpdate) -> None:
+        await self.sender.runtime.in_thread(self.table.remove, item.root)
+        self.kept.remove(item.root)
+        await self.sender.drop(item.root)
+
+    async def _keep_repeating(self) -> None:
+        """Announce what is kept of peers that are not heard any more, as they have signed it, and that they have left."""
+        await trio.sleep(FIRST_REPEAT_SECONDS)
+        while True:
+            await self._note_goodbyes()
+            for item in list(self.kept.newest().values()):
+                if not self._is_here(item.peer):
+                    self._repeat(item.message)
+                    if item.goodbye:
+                        self._repeat(item.goodbye)
+                    await trio.sleep(REPEAT_PAUSE_SECONDS)
+            await trio.sleep(REPEAT_SECONDS)
+
+    def _repeat(self, message: bytes) -> None:
+        announcement = reopened(message, self.sender.swarm)
+        if announcement is not None:
+            self.relays.repeat(InboxEntry(announcement, b"", message, self._clock(), 0, backlog=True))
+
+    async def _note_goodbyes(self) -> None:
+        for peer in {item.peer for item in self.kept.items.values()}:
+            entry = self.sender.receiver.inbox.get(peer, AnnouncementKind.LEAVING)
+            said = entry.message if entry is not None and not self._is_here(peer) else b""
+            if (said or self._is_here(peer)) and self.kept.said_goodbye(peer, said):
+                try:
+                    await self.sender.runtime.in_thread(self.table.set_goodbye, peer, said)
+                except UnavailableError as error:
+                    self.sender.runtime.outages.failed("history", str(error))
+
+    def _is_here(self, peer: PeerId) -> bool:
+        known = self.sender.receiver.inbox.known.get(peer)
+        return known is not None and not known.silent
+
+    @property
+    def _copies(self) -> bool:
+        """Whether an update may be heard of where its blocks cannot be had before this peer has stored them."""
+        return len(self.sender.strategies.storages) > 1
+
+    def _proved(self, peer: PeerId) -> bool:
+        turn = self._turn_of(peer)
+        return peer in self.kept.named or (turn.whole >= PROVED and not turn.failures)
+
+    def _failed(self, entry: InboxEntry, turn: _FetchTurn, stage: str, reason: str) -> None:
+        turn.failures += 1
+        turn.not_before = self._clock() + min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** min(turn.failures - 1, 10))
+        self.record.failed(entry, stage, reason)
+
+    def _turn_of(self, peer: PeerId) -> _FetchTurn:
+        return self._turns.get(peer) or _FetchTurn()
+
+    def _turn(self, peer: PeerId) -> _FetchTurn:
+        turn = self._turns.setdefault(peer, _FetchTurn())
+        self._turns.move_to_end(peer)
+        if len(self._turns) > REMEMBERED:
+            self._turns.popitem(last=False)
+        return turn
+
+    def _clock(self) -> float:
+        return self.sender.runtime.clock()

@@ -1,0 +1,172 @@
+"""What a keeper keeps of the updates of others, and what it drops first (docs/decisions/0052)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from learnae.errors import UpdateRejectedError
+from learnae.identity.envelopes import decode_envelope
+from learnae.identity.swarms import SwarmIdentity
+from learnae.node.history_database import Database
+from learnae.node.inbox import InboxEntry
+from learnae.records import Announcement, Cid, Octets, PeerId, Update
+
+NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
+LONGEST_GAP = 600.0
+"""Seconds between two updates of one peer that count as time for which it was heard, at most."""
+
+
+@attrs.frozen
+class KeptUpdate:
+    """An update of another peer that lies in this peer's storages. `message` is its announcement, as its owner has signed it.
+
+    `seconds` is for how long whole updates of that peer have come by then. `layout` is a digest of the names and shapes of its tensors.
+    `goodbye` is the message with which its owner has left, empty if it has not, or has come back.
+    """
+
+    root: Cid
+    peer: PeerId
+    number: int
+    bytes: int
+    seconds: float
+    layout: Octets
+    message: Octets
+    goodbye: Octets = b""
+
+
+@attrs.frozen
+class KeptTable:
+    """What is kept, in the home. All methods block on the disk, and raise UnavailableError."""
+
+    database: Database
+
+    def rows(self) -> list[KeptUpdate]:
+        """The oldest first."""
+        return [KeptUpdate(*row) for row in self.database.rows("SELECT * FROM kept ORDER BY rowid")]
+
+    def add(self, item: KeptUpdate) -> None:
+        with self.database.writing_durably() as db:
+            db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?, ?, ?)", attrs.astuple(item))
+
+    def remove(self, root: Cid) -> None:
+        with self.database.writing_durably() as db:
+            db.execute("DELETE FROM kept WHERE root = ?", (root,))
+
+    def set_goodbye(self, peer: PeerId, goodbye: bytes) -> None:
+        with self.database.writing() as db:
+            db.execute("UPDATE kept SET goodbye = ? WHERE peer = ?", (goodbye, peer))
+
+
+def reopened(message: bytes, swarm: SwarmIdentity) -> Announcement | None:
+    """The announcement in a message that was kept. None for one that does not fit the swarm any more."""
+    try:
+        return decode_envelope(message, swarm.id, swarm.messages).announcement
+    except UpdateRejectedError:
+        return None
+
+
+@attrs.define
+class KeptUpdates:
+    """The updates by their roots, within a quota, and the rank of their peers. It touches neither disk nor storages.
+
+    What is dropped first: what is not among the newest of its peer, then what is not its newest one, then the newest one of the peer with
+    the lowest rank. So a peer displaces nobody of a higher rank, and a crowd of new identities nobody who was heard before it. Among those
+    of whom only one update has come, the next one displaces the first.
+    """
+
+    quota_bytes: int
+    named: Collection[PeerId]
+    items: dict[Cid, KeptUpdate] = attrs.field(factory=dict)
+    announced: dict[Cid, Update] = attrs.field(factory=dict)
+    _heard_at: dict[PeerId, float] = attrs.field(factory=dict)  # when the last whole update came, in this run
+
+    def __contains__(self, root: object) -> bool:
+        return root in self.items
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(item.bytes for item in self.items.values())
+
+    def newest(self) -> dict[PeerId, KeptUpdate]:
+        """The newest of each peer."""
+        found: dict[PeerId, KeptUpdate] = {}
+        for item in self.items.values():
+            if item.peer not in found or item.number > found[item.peer].number:
+                found[item.peer] = item
+        return found
+
+    def seconds_heard(self, peer: PeerId, now: float) -> float:
+        """For how long whole updates of this peer have come, if one comes now."""
+        before = max((item.seconds for item in self.items.values() if item.peer == peer), default=0.0)
+        return before + min(LONGEST_GAP, max(0.0, now - self._heard_at.get(peer, now)))
+
+    def rank(self, peer: PeerId, seconds: float, lineages: Mapping[bytes, int], lineage: bytes) -> tuple[bool, float, int]:
+        """A named peer first, then who was heard for longer, then who has more others in its lineage."""
+        return peer in self.named, seconds, lineages.get(lineage, 0)
+
+    def to_drop(self, entry: InboxEntry, now: float) -> list[KeptUpdate] | None:
+        """What gives way to this update. None if there is no room for it even so."""
+        newest, lineages = self.newest(), self._peers_by_lineage()
+        own = self.rank(entry.peer, self.seconds_heard(entry.peer, now), lineages, entry.update.lineage)
+
+        def order(item: KeptUpdate) -> tuple[int, tuple[bool, float, int], int]:
+            place = 0 if newest[item.peer] is not item else 1
+            return place, self.rank(item.peer, newest[item.peer].seconds, lineages, self.announced[item.root].lineage), item.number
+
+        old = sorted((item for item in self.items.values() if item.peer == entry.peer), key=lambda item: -item.number)[NEWEST - 1 :]
+        missing = self.held_bytes - sum(item.bytes for item in old) + entry.update.bytes - self.quota_bytes
+        drop = list(old)
+        if missing <= 0:
+            return drop
+        for item in sorted((item for item in self.items.values() if item not in old), key=order):
+            if missing <= 0:
+                break
+            place, rank, _ = order(item)
+            if place and item.peer != entry.peer and (rank[:2] > own[:2] or (rank[:2] == own[:2] and any(own[:2]))):
+                return None
+            drop.append(item)
+            missing -= item.bytes
+        return drop if missing <= 0 else None
+
+    def add(self, item: KeptUpdate, update: Update, now: float | None = None) -> None:
+        """Keep it. `now` is there for one that has come in this run."""
+        self.items[item.root], self.announced[item.root] = item, update
+        if now is not None:
+            self._heard_at[item.peer] = now
+
+    def remove(self, root: Cid) -> None:
+        item = self.items.pop(root)
+        del self.announced[root]
+        if all(other.peer != item.peer for other in self.items.values()):
+            self._heard_at.pop(item.peer, None)
+
+    def said_goodbye(self, peer: PeerId, goodbye: bytes) -> bool:
+        """Note that it has left, or with nothing that it is there again. Returns whether that is news."""
+        changed = [root for root, item in self.items.items() if item.peer == peer and item.goodbye != goodbye]
+        for root in changed:
+            self.items[root] = attrs.evolve(self.items[root], goodbye=goodbye)
+        return bool(changed)
+
+    def layout_of(self, architecture: bytes) -> bytes | None:
+        """The layout of the kept updates with this architecture: that of the peers that were heard longest together, then of most."""
+        heard: dict[bytes, tuple[float, int]] = {}
+        for item in self.newest().values():
+            if self.announced[item.root].architecture == architecture:
+                seconds, voices = heard.get(item.layout, (0.0, 0))
+                heard[item.layout] = seconds + item.seconds, voices + 1
+        return max(heard, key=lambda layout: heard[layout], default=None)
+
+    def main_lineage(self) -> tuple[bytes, int]:
+        """The lineage of the peer with the highest rank, and the highest age there. Nothing where nothing is kept."""
+        newest, lineages = self.newest(), self._peers_by_lineage()
+        if not newest:
+            return b"", 0
+        best = max(newest.values(), key=lambda item: self.rank(item.peer, item.seconds, lineages, self.announced[item.root].lineage))
+        lineage = self.announced[best.root].lineage
+        return lineage, max(about.age for about in self.announced.values() if about.lineage == lineage)
+
+    def _peers_by_lineage(self) -> Counter[bytes]:
+        return Counter(self.announced[item.root].lineage for item in self.newest().values())

@@ -1,0 +1,218 @@
+"""A swarm that sleeps: all trainers stop, a keeper remains, and whoever comes later goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import trio
+
+from learnae.identity.envelopes import peek_envelope
+from learnae.identity.swarms import swarm_id
+from learnae.node.keeping import PAUSE_SECONDS
+from learnae.plugins.memory import MemoryStore
+from learnae.records import AnnouncementKind, Present
+from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
+from tests.support.simulated import start, value
+
+pytestmark = pytest.mark.virtual_time
+
+HOUR = 3600.0
+FORGETS_SECONDS = 600.0
+ROUND_SECONDS = 5.0
+MODEL = 4
+
+
+def counting(model: dict[str, Any]) -> int:
+    """Training that can be read off: each step adds one."""
+    model["w"] += 1.0
+    return 1
+
+
+def trainer(swarm: SimulatedSwarm, name: str, **settings: Any) -> SimulatedPeer:
+    return swarm.peer(name, {"w": np.zeros(MODEL, np.float32)}, counting, round_seconds=lambda: ROUND_SECONDS, settings=settings)
+
+
+def keeper(swarm: SimulatedSwarm, name: str = "keeper", **settings: Any) -> SimulatedPeer:
+    """A peer without a model, whose trainer hands over nothing that anybody looks at."""
+    return swarm.peer(name, {}, lambda model: 0, round_seconds=lambda: HOUR, settings={"peer": {"role": "keeper", **settings}})
+
+
+def forget_old(swarm: SimulatedSwarm) -> None:
+    """A medium that keeps messages for ten minutes."""
+    newest, now = swarm.medium.newest, trio.current_time()
+    for key in [key for key, post in newest.items() if now - post.seconds > FORGETS_SECONDS]:
+        del newest[key]
+
+
+def lose_disk(peer: SimulatedPeer) -> None:
+    """The machine of this peer is off, with all that it has stored."""
+    store = peer.swarm.shared(MemoryStore)
+    for owner, root in list(store.roots):
+        if owner == peer.peer:
+            store.drop(owner, root)
+
+
+async def end(*peers: SimulatedPeer) -> None:
+    """They leave with a goodbye, and their machines are switched off."""
+    for peer in peers:
+        peer.trainer.disconnect()
+    await trio.sleep(2 * PAUSE_SECONDS)
+    for peer in peers:
+        peer.kill()
+        lose_disk(peer)
+
+
+async def sleep_long(swarm: SimulatedSwarm, seconds: float = HOUR) -> None:
+    for _ in range(int(seconds // 60)):
+        await trio.sleep(60)
+        forget_old(swarm)
+
+
+def kept_by(peer: SimulatedPeer) -> dict[str, int]:
+    """The numbers of the newest updates that it has kept, by peer."""
+    return {item.peer: item.number for item in peer.node.keeping.kept.newest().values()}
+
+
+@pytest.fixture
+def swarm_of(tmp_path: Path) -> Callable[..., SimulatedSwarm]:
+    return lambda **how: SimulatedSwarm(folder=tmp_path, **how)
+
+
+async def test_an_hour_later_a_newcomer_goes_on_from_the_last_model(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, second, store = trainer(swarm, "a"), trainer(swarm, "b"), keeper(swarm)
+        start(store, first, second)
+        await trio.sleep(120)
+        lineage, trained = first.lineage, value(first)
+        await end(first, second)
+        await sleep_long(swarm)
+        late = trainer(swarm, "late").start()
+        await trio.sleep(20)
+        assert late.lineage == lineage
+        assert late.trainer.progress.age > 20
+        assert late.trainer.adopted_outcomes[0] == "joined"
+        assert value(late) > trained - 4
+
+
+async def test_without_the_keeper_it_would_have_begun_anew(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, second = trainer(swarm, "a"), trainer(swarm, "b")
+        start(first, second)
+        await trio.sleep(120)
+        lineage = first.lineage
+        await end(first, second)
+        await sleep_long(swarm)
+        late = trainer(swarm, "late").start()
+        await trio.sleep(20)
+        assert late.lineage not in (b"", lineage)
+
+
+@pytest.mark.parametrize("private", [False, True])
+async def test_several_that_come_back_at_once_stay_together(swarm_of, private: bool) -> None:
+    async with swarm_of(private=private) as swarm:
+        swarm.medium.delay = lambda rng: 0.2 * rng.random()
+        first, second, store = trainer(swarm, "a"), trainer(swarm, "b"), keeper(swarm)
+        start(store, first, second)
+        await trio.sleep(120)
+        lineage = first.lineage
+        await end(first, second)
+        await sleep_long(swarm)
+        crowd = [trainer(swarm, f"late-{number}") for number in range(5)]
+        start(*crowd)
+        await trio.sleep(30)
+        assert {peer.lineage for peer in crowd} == {lineage}
+        assert all(peer.trainer.progress.age > 20 for peer in crowd)
+
+
+async def test_newcomers_wait_for_a_keeper_on_a_slow_medium(swarm_of) -> None:
+    """The presence of the keeper comes in time, and what it has kept does not."""
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a"), keeper(swarm)
+        start(store, first)
+        await trio.sleep(120)
+        lineage = first.lineage
+        await end(first)
+        await sleep_long(swarm)
+        late, newest = trainer(swarm, "late"), swarm.medium.newest
+        held = {key: post for key, post in newest.items() if peek_envelope(post.message, swarm_id("default")).peer == first.peer}
+        for key in held:
+            del newest[key]
+        late.start()
+        await trio.sleep(5)
+        assert held and not late.lineage
+        for key, post in held.items():
+            swarm.medium.send(post.sender, key, post.message)
+        await trio.sleep(20)
+        assert late.lineage == lineage
+
+
+async def test_a_keeper_that_was_killed_goes_on_with_what_it_kept(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a"), keeper(swarm)
+        start(store, first)
+        await trio.sleep(60)
+        lineage = first.lineage
+        await end(first)
+        before = kept_by(store)
+        store.kill_node()
+        swarm.medium.newest.clear()
+        await trio.sleep(600)
+        store.start_node()
+        await trio.sleep(60)
+        assert kept_by(store) == before != {}
+        late = trainer(swarm, "late").start()
+        await trio.sleep(20)
+        assert late.lineage == lineage
+
+
+async def test_what_is_kept_lies_in_the_storages_and_what_was_displaced_does_not(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a"), keeper(swarm)
+        start(store, first)
+        await trio.sleep(120)
+        stored = {root for owner, root in swarm.shared(MemoryStore).roots if owner == store.peer}
+        assert stored == set(store.node.keeping.kept.items)
+        assert len(stored) == 2
+
+
+async def test_a_keeper_says_that_it_is_one_and_publishes_nothing(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a"), keeper(swarm)
+        start(store, first)
+        await trio.sleep(60)
+        entries = first.node.receiver.inbox.known[store.peer].entries
+        assert set(entries) == {AnnouncementKind.PRESENT}
+        present = entries[AnnouncementKind.PRESENT].announcement.body
+        assert isinstance(present, Present) and present.role == "keeper"
+
+
+async def test_a_keeper_does_not_speak_for_those_who_are_there(swarm_of) -> None:
+    """A trainer hears of another only what that one has said itself, while it is there."""
+    async with swarm_of() as swarm:
+        first, second, store = trainer(swarm, "a"), trainer(swarm, "b"), keeper(swarm)
+        start(store, first, second)
+        await trio.sleep(700)
+        senders = {post.sender for key, post in swarm.medium.newest.items() if post.sender == store.peer}
+        keys = [key for key, post in swarm.medium.newest.items() if post.sender == store.peer]
+        assert senders == {store.peer}
+        assert len(keys) == 1  # its presence
+
+
+async def test_a_peer_that_comes_back_is_not_said_to_have_left(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a"), keeper(swarm)
+        start(store, first)
+        await trio.sleep(60)
+        await end(first)
+        await sleep_long(swarm, 900)
+        again = attrs.evolve(first, trainer=trainer(swarm, "a").trainer)
+        again.start()
+        other = trainer(swarm, "b").start()
+        await trio.sleep(700)
+        assert not other.node.receiver.inbox.known[first.peer].silent
+        assert all(not item.goodbye for item in store.node.keeping.kept.newest().values() if item.peer == first.peer)
