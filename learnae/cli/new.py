@@ -20,21 +20,29 @@ EMBEDDED = "directory"
 @click.option("--out", type=options.PathParam(file_okay=False), default=Path("out"), show_default=True, help="Where the picture goes.")
 @click.option("--storage", default=EMBEDDED, show_default=True, metavar="NAME", help="Where blocks lie.")
 @click.option("--announcer", default=EMBEDDED, show_default=True, metavar="NAME", help="How peers hear of each other.")
+@click.option(
+    "--data",
+    type=click.Choice(["slices"]),
+    help='"slices": five peers with two digits each share models, then 5 % of their rows, then both. Takes about two minutes.',
+)
 @click.option("--keep", is_flag=True, help="Keep the homes and the logs of the peers.")
 @options.debug
-def demo(out: Path, storage: str, announcer: str, keep: bool, debug: bool) -> None:
+def demo(out: Path, storage: str, announcer: str, data: str | None, keep: bool, debug: bool) -> None:
     """Four peers learn to read digits, each from two or three of the ten; one is killed half-way. Takes about a minute.
+
+    With `--data slices` five peers have two digits each. They share their models, then a few of their images, then both.
 
     --storage and --announcer take the names that `learnae plugins` lists. What these need, their plugins start for the demo.
     """
     from learnae.cli.check import check_choice, offered
-    from learnae.demo.show import show_demo
+    from learnae.demo.show import A_KILL, AN_EXCHANGE, show_demo
     from learnae.logs import make_logger
     from learnae.plugins.manager import PluginManager
 
     manager = PluginManager.discover(log=make_logger("error"))
     chosen = {kind: offered(manager, kind, name) for kind, name in (("storage", storage), ("announcer", announcer))}
-    if not show_demo(out, chosen, lambda kind, table: check_choice(manager, kind, table), keep=keep):
+    programme = AN_EXCHANGE if data else A_KILL
+    if not show_demo(out, chosen, lambda kind, table: check_choice(manager, kind, table), keep=keep, programme=programme):
         raise click.exceptions.Exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import trio
@@ -33,7 +33,8 @@ class Director:
     stage: Stage
     commands: Commands = attrs.field(factory=Commands)
     half_way: Sequence[Callable[[], str]] = ()  # what happens beside the play; each tells it in one line
-    peers: list[Peer] = attrs.field(init=False)
+    casts: Mapping[str, list[Peer]] = attrs.field(init=False)  # the peers of each act, by its name
+    act: str = attrs.field(init=False)  # the one that is played, or was last
     baselines: Baselines | None = None
     events: list[tuple[float, str]] = attrs.field(factory=list)
     failure: str = ""  # why it could not be played to its end
@@ -45,7 +46,13 @@ class Director:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     def __attrs_post_init__(self) -> None:
-        self.peers = [Peer(number, classes) for number, classes in enumerate(self.plan.classes, 1)]
+        self.casts = {act: [Peer(number, classes) for number, classes in enumerate(self.plan.classes, 1)] for act in self.plan.acts}
+        self.act = next(iter(self.casts))
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Those of the act that is played."""
+        return self.casts[self.act]
 
     @property
     def seconds(self) -> float:
@@ -81,7 +88,7 @@ class Director:
                 self._fail(str(error))
         await trio.sleep(self.plan.away_seconds)
         await self._bring_back(victim, nursery)
-        comparing = self._remember(await start_baselines(self.commands, self.plan, self.stage))
+        comparing = await self._start_comparing()
         await self._until(lambda: all(peer.steps >= self.plan.steps for peer in self.peers) and victim.merged_since_return >= MERGED)
         await self._dismiss_all()
         self._tell("all are done; to compare with, models are trained without a swarm")
@@ -97,11 +104,13 @@ class Director:
 
     async def _listen(self, peer: Peer, child: DemoProcess) -> None:
         async for line in child.lines():
+            peer = self.casts[line["act"]][peer.number - 1]
             if child is self._child_of[peer.number] and peer.state != State.KILLED:
                 peer.hear(line, self.seconds)
                 self._heard.set()
                 self._heard = trio.Event()
         code = await child.process.wait()
+        peer = list(self.casts.values())[-1][peer.number - 1]
         if child is self._child_of[peer.number] and peer.state not in (State.KILLED, State.DONE):
             peer.state = State.FAILED
             self._fail(f"{peer.name} ended with exit code {code}; the end of its log:\n{self._end_of_log(peer)}")
@@ -126,10 +135,13 @@ class Director:
                 goodbyes.start_soon(child.dismiss)
         await self._until(lambda: all(peer.state == State.DONE for peer in self.peers))
 
+    async def _start_comparing(self) -> DemoProcess:
+        return self._remember(await start_baselines(self.commands, self.plan, self.stage))
+
     async def _compare(self, child: DemoProcess) -> None:
         """With as many steps as the busiest peer has made: no less for those that the swarm is measured by."""
         with contextlib.suppress(trio.BrokenResourceError):  # it has ended already: then it says nothing
-            await child.say(f"{max(peer.steps for peer in self.peers)}\n")
+            await child.say(f"{max(peer.steps for peers in self.casts.values() for peer in peers)}\n")
         async for line in child.lines():
             self.baselines = Baselines(line["steps"], tuple(line["alone"]), line["central"])
         if self.baselines is None:
@@ -170,9 +182,9 @@ MEAN, WORST, MERGED = 0.88, 0.80, 3
 
 def shortcomings(peers: Sequence[Peer]) -> list[str]:
     """Why the demo has failed, in plain words; empty if it has not."""
-    silent = [peer.name for peer in peers if peer.accuracy is None]
+    silent = silence(peers)
     if silent:
-        return [f"{', '.join(silent)} never reported an accuracy"]
+        return silent
     reached = {peer.name: peer.accuracy for peer in peers if peer.accuracy is not None}
     mean, worst = sum(reached.values()) / len(reached), min(reached, key=lambda name: reached[name])
     found = []
@@ -181,6 +193,12 @@ def shortcomings(peers: Sequence[Peer]) -> list[str]:
     if reached[worst] < WORST:
         found.append(f"{worst} has an accuracy of {reached[worst]:.3f}, and should have at least {WORST:.2f}")
     return found + _of_the_victim([peer for peer in peers if peer.killed_at is not None])
+
+
+def silence(peers: Sequence[Peer]) -> list[str]:
+    """Who has said nothing."""
+    silent = [peer.name for peer in peers if peer.accuracy is None]
+    return [f"{', '.join(silent)} never reported an accuracy"] if silent else []
 
 
 def _of_the_victim(killed: Sequence[Peer]) -> list[str]:

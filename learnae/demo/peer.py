@@ -1,6 +1,7 @@
 """One peer of the demo: `python -m learnae.demo.peer PLAN FOLDER NUMBER`. It reports in JSON lines, and ends with its standard input.
 
-Nothing in here is special to the demo but the pace and the reports: a model, `learnae.join`, the ready-made loop, a checkpoint.
+Nothing in here is special to the demo but the pace and the reports: a model, `learnae.join`, the ready-made loop, a checkpoint. If the
+plan has several acts, each line on standard input ends one of them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import attrs
 import torch
 from torch import nn
 
+from learnae.demo.digits import CLASSES
 from learnae.demo.model import Batch, Data, DemoInterrupt, accuracy, batches, loss_of, make_model, paced
 from learnae.demo.processes import Plan, Stage
+from learnae.identity.keys import write_secret
 from learnae.logs import make_logger
+from learnae.trainer.dataset import SwarmDataset
 from learnae.trainer.join import join
 from learnae.trainer.loop import TrainingLoop, resume, train
 from learnae.trainer.swarm import Swarm
@@ -29,7 +36,7 @@ MERGE_SECONDS = 0.5  # that an evaluation waits for the merge under way
 LAST_MERGE_SECONDS = 5.0  # the last one does: on a busy machine a model has been trained on two digits for long until its merge comes
 LOOK_SECONDS = 0.05
 STDIN = 0
-CHECKPOINTS = "checkpoint"
+CHECKPOINTS, KEY = "checkpoint", "key"
 LOG = {"level": "info"}
 
 
@@ -37,20 +44,29 @@ LOG = {"level": "info"}
 class Reporter:
     """Tells the demo how this peer fares, in one line each time."""
 
+    act: str
     swarm: Swarm
     model: nn.Module
     test: Batch
-    bytes: int = 0
+    dataset: SwarmDataset | None = None
+    fetched: int = 0
+    published: int = 0
 
     def __call__(self, event: str) -> None:
-        if event == "final":
+        if event == "final" and self.swarm.status.merged:
             self._await_a_merge()
         else:
             self.swarm.flush(MERGE_SECONDS)
         status = self.swarm.status
-        self.bytes += sum(report.published_bytes + report.fetched_bytes for report in self.swarm.reports())
-        counts = {"heard": status.heard, "merged": status.merged, "refused": status.refused, "bytes": self.bytes}
-        say({"event": event, "steps": status.steps, "accuracy": accuracy(self.model, self.test), **counts})
+        for report in self.swarm.reports():
+            self.fetched += report.fetched_bytes
+            self.published += report.published_bytes
+        counts = {"heard": status.heard, "merged": status.merged, "refused": status.refused}
+        data = {"bytes": self.fetched + self.published, "fetched": self.fetched, "rows": self._rows()}
+        say({"event": event, "act": self.act, "steps": status.steps, "accuracy": accuracy(self.model, self.test), **counts, **data})
+
+    def _rows(self) -> int:
+        return sum(rows for _, rows in self.dataset.slices()) if self.dataset else 0
 
     def _await_a_merge(self) -> None:
         """A round in which nothing came leaves the model as two digits have trained it: one more is waited for, but not for ever."""
@@ -64,43 +80,72 @@ def say(line: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
+@attrs.define
+class Cues:
+    """What comes on standard input: a line ends an act, the end of the input ends the play."""
+
+    over: threading.Event = attrs.field(factory=threading.Event)
+    _given: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def given(self, acts: int) -> bool:
+        """Whether so many acts were ended."""
+        return self._given >= acts or self.over.is_set()
+
+    def _wait(self) -> None:
+        while heard := os.read(STDIN, 1024):  # not sys.stdin: its lock, held here, would abort the interpreter's own end
+            self._given += heard.count(b"\n")
+        self.over.set()
+
+
 def play(plan: Plan, stage: Stage, number: int) -> None:
-    """Train until standard input ends."""
+    """All acts, or until standard input ends."""
     torch.set_num_threads(1)
-    ended = when_input_ends()
+    cues = Cues()
     while not stage.data.exists():  # whoever started this process writes it meanwhile
-        if ended.wait(LOOK_SECONDS):
+        if cues.over.wait(LOOK_SECONDS):
             return
     data = Data.load(stage.data)
+    for at, act in enumerate(plan.acts, 1):
+        if not cues.over.is_set():
+            play_act(plan, stage, number, act, data, partial(cues.given, at))
+
+
+def play_act(plan: Plan, stage: Stage, number: int, act: str, data: Data, ended: Callable[[], bool]) -> None:
+    """Train until it has ended."""
     model, optimizer = make_model(plan, number)
-    part, home = data.part(plan.classes[number - 1]), stage.home(number)
+    part, home, config = data.part(plan.classes[number - 1]), stage.home(number, act), plan.config(number, act)
+    dataset: SwarmDataset | None = None
+
+    def source() -> Iterator[Batch]:
+        return chain.from_iterable(repeat(dataset.loader(plan.batch))) if dataset else batches(part, plan)
+
     trainer = TrainingLoop(
         model=model,
         optimizer=optimizer,
-        batches=lambda: paced(batches(part, plan), plan.steps_per_second, ended.is_set),
+        batches=lambda: paced(source(), plan.steps_per_second, ended),
         loss=loss_of,
         evaluate_steps=2 * plan.local_steps,
     )
+    move_in(home, stage.home(number))
     saved = resume(trainer, home / CHECKPOINTS, make_logger())
-    with join(model, config=plan.config(number), optimizer=optimizer, home=home, resume=saved, log=LOG) as swarm:
-        report = Reporter(swarm, model, data.test)
-        say({"event": "training", "steps": swarm.status.steps})
+    with join(model, config=config, optimizer=optimizer, home=home, resume=saved, log=LOG) as swarm:
+        dataset = swarm.dataset(part, labels=range(CLASSES)) if "data" in config else None
+        report = Reporter(act, swarm, model, data.test, dataset)
+        say({"event": "training", "act": act, "steps": swarm.status.steps})
         with contextlib.suppress(DemoInterrupt):
             train(trainer, swarm, folder=home / CHECKPOINTS, save_seconds=SAVE_SECONDS, on_progress=lambda moment: report("progress"))
         report("final")
 
 
-def when_input_ends() -> threading.Event:
-    """Set when whoever started this process closes its end, or dies."""
-    ended = threading.Event()
-
-    def wait() -> None:
-        while os.read(STDIN, 1024):  # not sys.stdin: its lock, held here, would abort the interpreter's own end
-            pass
-        ended.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    return ended
+def move_in(home: Path, first: Path) -> None:
+    """With the key of the first home, if there is one: what a plugin has started for this peer knows it by that."""
+    key = home / KEY
+    if (first / KEY).exists() and not key.exists():
+        home.mkdir(mode=0o700, exist_ok=True)
+        write_secret(key, (first / KEY).read_text())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class Plan:
     limit_seconds: float = 150.0  # then it has failed, whatever the reason
     scenery: Mapping[str, Any] = attrs.field(factory=dict)  # tables of each peer's file, beside those of `config`
     further: tuple[Mapping[str, Mapping[str, Any]], ...] = ()  # for each peer, more keys of its storage and its announcer
+    acts: Mapping[str, Mapping[str, Any]] = attrs.field(factory=lambda: {"": {}})  # one after the other: each one's own tables, by its name
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -47,17 +48,23 @@ class Plan:
         values: dict[str, Any] = json.loads(text)
         return cls(**{**values, "classes": tuple(map(tuple, values["classes"])), "further": tuple(values["further"])})
 
-    def config(self, number: int) -> dict[str, Any]:
-        """The file of one peer, as a document: a pace that shows something, and the embedded defaults where the scenery is silent."""
+    def config(self, number: int, act: str = "") -> dict[str, Any]:
+        """The file of one peer, as a document: a pace that shows something, and the embedded defaults where the scenery is silent.
+
+        Each act has a swarm of its own, so nothing of the one before is heard in it.
+        """
         plain: dict[str, Any] = {
-            "swarm": {"name": "demo"},
+            "swarm": {"name": f"demo, {act}" if act else "demo"},
             "peer": {"seed": self.seed + number},
             "train": {"local_steps": self.local_steps},
             "selector": {"count": len(self.classes) - 1},
         }
         more = self.further[number - 1] if self.further else {}
         services = {kind: [{**self.scenery[kind][0], **keys}] for kind, keys in more.items()}
-        return {**plain, **self.scenery, **services, "swarm": {**plain["swarm"], **self.scenery.get("swarm", {})}}
+        own = self.acts[act]
+        selector = {**plain["selector"], **own.get("selector", {})}
+        swarm = {**plain["swarm"], **self.scenery.get("swarm", {})}
+        return {**plain, **self.scenery, **services, **own, "selector": selector, "swarm": swarm}
 
 
 @attrs.frozen
@@ -80,8 +87,9 @@ class Stage:
         """Of the swarm, where it is a private one."""
         return self.folder / "swarm.key"
 
-    def home(self, number: int) -> Path:
-        return self.folder / f"peer-{number}"
+    def home(self, number: int, act: str = "") -> Path:
+        """Acts that have a name have homes of their own."""
+        return self.folder / "-".join([f"peer-{number}", *act.split()])
 
     def log(self, number: int) -> Path:
         return self.folder / f"peer-{number}.log"
@@ -120,7 +128,7 @@ class DemoProcess:
     """One process; it reads until its standard input ends, and then it leaves."""
 
     process: trio.Process
-    home: Path | None = None
+    homes: tuple[Path, ...] = ()
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         """What it says, until it ends."""
@@ -159,8 +167,8 @@ class DemoProcess:
 
     def _living(self) -> set[int]:
         """This process, and the node that shares its home: only while they hold its lock are they sure to be ours."""
-        own = {self.process.pid} if self.process.returncode is None else set()
-        return own | set(holders(self.home)) if self.home and _locked(self.home) else own
+        own = {self.process.pid} if self.process.returncode is None else set[int]()
+        return own.union(*(holders(home) for home in self.homes if _locked(home)))
 
 
 def _locked(home: Path) -> bool:
@@ -181,7 +189,7 @@ class Commands:
 
 async def start_peer(commands: Commands, plan: Plan, stage: Stage, number: int) -> DemoProcess:
     command = [*commands.peer, plan.to_json(), str(stage.folder), str(number)]
-    return DemoProcess(await _start(command, stage, stage.log(number)), stage.home(number))
+    return DemoProcess(await _start(command, stage, stage.log(number)), tuple(stage.home(number, act) for act in plan.acts))
 
 
 async def start_baselines(commands: Commands, plan: Plan, stage: Stage) -> DemoProcess:
@@ -228,8 +236,11 @@ class Peer:
     state: State = State.STARTING
     steps: int = 0
     heard: int = 0
+    rows: int = 0  # of others, that it trains on
+    fetched: int = 0  # bytes
     accuracy: float | None = None
     curve: list[tuple[float, float]] = attrs.field(factory=list)  # (seconds, accuracy)
+    by_steps: list[tuple[int, float]] = attrs.field(factory=list)  # (steps, accuracy)
     killed_at: float | None = None
     back_at: float | None = None
     now: Counts = attrs.field(factory=Counts)
@@ -259,7 +270,9 @@ class Peer:
             return
         self.steps, self.heard, self.accuracy = line["steps"], line["heard"], line["accuracy"]
         self.now = Counts(line["merged"], line["refused"], line["bytes"])
+        self.rows, self.fetched = line["rows"], line["fetched"]
         self.curve.append((seconds, line["accuracy"]))
+        self.by_steps.append((line["steps"], line["accuracy"]))
         if line["event"] == "final":
             self.state = State.DONE
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 from rich import box
 from rich.console import Group
@@ -34,7 +36,7 @@ def live_table(director: Director, width: int) -> Group:
     for peer in director.peers:
         state, total = cell(peer.state, STYLES.get(peer.state, "")), peer.total
         more = (str(peer.heard), f"{total.refused:,}", megabytes(total.bytes))
-        shown = (peer.name, peer.knows, state, f"{peer.steps:,}", _bar(peer.accuracy), f"{total.merged:,}")
+        shown = (peer.name, peer.knows, state, f"{peer.steps:,}", accuracy_bar(peer.accuracy), f"{total.merged:,}")
         table.add_row(*shown, *more[: len(wide)])
     return Group(table, "")  # the terminal writes ^C behind its end: in a line that is full, that would begin another one
 
@@ -79,7 +81,8 @@ def _fate(peer: Peer) -> str:
     return f"{merged}, {peer.merged_since_return:,} since it came back"
 
 
-def _bar(accuracy: float | None) -> Text:
+def accuracy_bar(accuracy: float | None) -> Text:
+    """24 columns."""
     filled = round(BAR * (accuracy or 0.0))
     return cell("━" * filled, "green").append("─" * (BAR - filled), "dim").append(f" {percent(accuracy):>6}")
 
@@ -88,32 +91,40 @@ FRAME_SECONDS = 0.25
 LINE_SECONDS = 3.0
 
 
-async def watch(director: Director, console: Screen) -> None:
+@attrs.frozen
+class Manner:
+    """How a play is shown while it goes on: as a table where there is a terminal, in a line elsewhere."""
+
+    table: Callable[[Director, int], Group]
+    words: Callable[[Director], str]
+
+
+async def watch(director: Director, console: Screen, manner: Manner) -> None:
     """Show until cancelled."""
     if console.is_terminal:
-        await _frames(director, console)
+        await _frames(director, console, manner.table)
     else:
-        await _lines(director, console)
+        await _lines(director, console, manner.words)
 
 
-async def _frames(director: Director, console: Screen) -> None:
+async def _frames(director: Director, console: Screen, table: Callable[[Director, int], Group]) -> None:
     told = 0
-    with Live(live_table(director, console.width), console=console, auto_refresh=False) as live:
+    with Live(table(director, console.width), console=console, auto_refresh=False) as live:
         try:
             while True:
                 told = _tell_events(director, console, told)
-                live.update(live_table(director, console.width), refresh=True)
+                live.update(table(director, console.width), refresh=True)
                 await trio.sleep(FRAME_SECONDS)
         finally:
             _tell_events(director, console, told)
-            live.update(live_table(director, console.width), refresh=True)
+            live.update(table(director, console.width), refresh=True)
 
 
-async def _lines(director: Director, console: Screen) -> None:
+async def _lines(director: Director, console: Screen, in_words: Callable[[Director], str]) -> None:
     told, shown = 0, ""
     while True:
         told = _tell_events(director, console, told)
-        words = _in_words(director)
+        words = in_words(director)
         if words != shown and any(peer.accuracy is not None for peer in director.peers):
             console.print(line(f"{director.seconds:3.0f} s  {words}"), soft_wrap=True)
             shown = words
@@ -126,7 +137,8 @@ def _tell_events(director: Director, console: Screen, told: int) -> int:
     return len(director.events)
 
 
-def _in_words(director: Director) -> str:
+def in_words(director: Director) -> str:
+    """The same as the table in one line."""
     shown = [f"{peer.name} {percent(peer.accuracy)}{_remark(peer)}" for peer in director.peers]
     merged = sum(peer.total.merged for peer in director.peers)
     moved = sum(peer.total.bytes for peer in director.peers)

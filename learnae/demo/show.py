@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from learnae.demo.director import Director, shortcomings
+from learnae.demo import exchange
+from learnae.demo.director import Baselines, Director, shortcomings
 from learnae.demo.processes import Plan, Stage
-from learnae.demo.screen import closing_table, summary, watch
+from learnae.demo.screen import Manner, closing_table, in_words, live_table, summary, watch
 from learnae.errors import ConfigError, Problem
 from learnae.hookspecs import DemoSetup
 from learnae.identity.homes import claim
@@ -26,7 +27,7 @@ from learnae.identity.swarms import SwarmKey
 from learnae.opening import replace_file
 from learnae.plugins.calls import naming
 from learnae.records import PeerId
-from learnae.screen import Screen, line
+from learnae.screen import Screen, Table, line
 from learnae.shared_folder import FolderHandle
 from learnae.texts import harmless, indented
 
@@ -52,15 +53,18 @@ Check = Callable[[str, Mapping[str, Any]], None]
 
 
 @contextmanager
-def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check) -> Iterator[Scene]:
-    """`chosen` are a storage and an announcer. With other than the embedded ones the swarm is a private one.
+def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check, plan: Plan | None = None) -> Iterator[Scene]:
+    """`plan` is what is played on the embedded strategies: another one there takes its time.
+
+    `chosen` are a storage and an announcer. With other than the embedded ones the swarm is a private one.
 
     What a plugin starts for the demo runs while the context is entered. `check` is then called with each kind and its table, before any
     peer starts. Raises LearnaeError, also what `check` raises.
     """
+    plan = Plan() if plan is None else plan
     others = {kind: offer for kind, offer in chosen.items() if offer.name != EMBEDDED}
     if not others:
-        yield Scene(Plan())
+        yield Scene(plan)
         return
     stage.key.touch(mode=0o600)
     stage.key.write_text(SwarmKey.generate().text())
@@ -71,11 +75,21 @@ def built(chosen: Mapping[str, StrategyOffer], stage: Stage, check: Check) -> It
         for kind, offer in others.items():
             tables[kind] = [{"use": offer.name, **getattr(setups[_started_by(offer)], kind)}]
             check(kind, tables[kind][0])  # without what single peers get, which may name others that do not run yet
-        plan = Plan(
-            scenery=tables, steps_per_second=STEPS_PER_SECOND, learning_rate=LEARNING_RATE, steps=STEPS, limit_seconds=LIMIT_SECONDS
-        )
+        plan = _slower(attrs.evolve(plan, scenery=tables))
         plan = _with_keys_of_each(plan, stage, others, setups)
         yield Scene(plan, tuple(_half_way(offer, setups[key]) for key, offer in by_function.items() if setups[key].half_way is not None))
+
+
+def _slower(plan: Plan) -> Plan:
+    """For daemons. Of several acts each is shorter than one that is all."""
+    steps = STEPS if len(plan.acts) == 1 else plan.steps
+    return attrs.evolve(
+        plan,
+        steps_per_second=STEPS_PER_SECOND,
+        learning_rate=LEARNING_RATE,
+        steps=steps,
+        limit_seconds=max(LIMIT_SECONDS, 2 * plan.limit_seconds),
+    )
 
 
 def _started_by(offer: StrategyOffer) -> tuple[str, str]:
@@ -132,7 +146,6 @@ def _half_way(offer: StrategyOffer, setup: DemoSetup) -> Callable[[], str]:
 
 NEEDED = {"torch": "torch", "sklearn": "demo", "matplotlib": "demo"}
 WIDTH = 100  # where there is no terminal that has one
-PICTURE = "learnae-demo.png"
 LOGS = "learnae-demo-logs"
 
 INTRODUCTION = """\
@@ -142,7 +155,46 @@ No server, no leader. Half-way one of them is killed, and later comes back.
 """
 
 
-def show_demo(out: Path, chosen: Mapping[str, StrategyOffer], check: Check, *, keep: bool = False) -> bool:
+@attrs.frozen(kw_only=True)
+class Programme:
+    """What is played, and what is told of it."""
+
+    introduction: str
+    plan: Plan
+    director: type[Director]
+    manner: Manner
+    closing: Callable[[Director, Baselines], Table]
+    summary: Callable[[Director, Baselines], str]
+    shortcomings: Callable[[Director], list[str]]
+    picture: str
+    draw: str  # what of `learnae.demo.picture` draws it
+
+
+A_KILL = Programme(
+    introduction=INTRODUCTION,
+    plan=Plan(),
+    director=Director,
+    manner=Manner(live_table, in_words),
+    closing=lambda director, baselines: closing_table(director.peers, baselines),
+    summary=lambda director, baselines: summary(director.peers, baselines),
+    shortcomings=lambda director: shortcomings(director.peers),
+    picture="learnae-demo.png",
+    draw="draw_kill",
+)
+AN_EXCHANGE = Programme(
+    introduction=exchange.INTRODUCTION,
+    plan=exchange.EXCHANGE,
+    director=exchange.ExchangeDirector,
+    manner=Manner(exchange.exchange_table, exchange.exchange_in_words),
+    closing=exchange.exchange_closing,
+    summary=exchange.exchange_summary,
+    shortcomings=exchange.exchange_shortcomings,
+    picture="learnae-demo-data.png",
+    draw="draw_exchange",
+)
+
+
+def show_demo(out: Path, chosen: Mapping[str, StrategyOffer], check: Check, *, keep: bool = False, programme: Programme = A_KILL) -> bool:
     """Play it on the `chosen` storage and announcer, and leave a picture in `out`. Returns whether it showed what it promises.
 
     `check` is as in `built`. Raises LearnaeError, KeyboardInterrupt.
@@ -153,9 +205,9 @@ def show_demo(out: Path, chosen: Mapping[str, StrategyOffer], check: Check, *, k
     _check_needs()
     stage = Stage(Path(tempfile.mkdtemp(prefix="learnae-demo-")))
     try:
-        with built(chosen, stage, check) as scene:
+        with built(chosen, stage, check, programme.plan) as scene:
             _make(out)
-            return _show(Director(scene.plan, stage, half_way=scene.half_way), out, console)
+            return _show(programme, programme.director(scene.plan, stage, half_way=scene.half_way), out, console)
     finally:
         if keep:
             console.print(line(f"Homes and logs of the peers: {stage.folder}"), soft_wrap=True)
@@ -163,12 +215,12 @@ def show_demo(out: Path, chosen: Mapping[str, StrategyOffer], check: Check, *, k
             shutil.rmtree(stage.folder, ignore_errors=True)
 
 
-def _show(director: Director, out: Path, console: Screen) -> bool:
-    console.print(INTRODUCTION)
-    trio.run(_play, director, console)
+def _show(programme: Programme, director: Director, out: Path, console: Screen) -> bool:
+    console.print(programme.introduction)
+    trio.run(_play, programme, director, console)
     if director.interrupted:
         raise KeyboardInterrupt
-    found = [director.failure] if director.failure else _close(director, out, console)
+    found = [director.failure] if director.failure else _close(programme, director, out, console)
     if found:
         keep_logs(director.stage, out / LOGS)
         told = ["The demo has failed:", *(f"  {indented(one)}" for one in found), f"Logs: {harmless(str(out / LOGS))}"]
@@ -176,24 +228,24 @@ def _show(director: Director, out: Path, console: Screen) -> bool:
     return not found
 
 
-async def _play(director: Director, console: Screen) -> None:
+async def _play(programme: Programme, director: Director, console: Screen) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, director, console)
+        nursery.start_soon(watch, director, console, programme.manner)
         nursery.start_soon(partial(trio.to_thread.run_sync, _write_data, director.stage, abandon_on_cancel=True))
         await director.play()
         nursery.cancel_scope.cancel()
 
 
-def _close(director: Director, out: Path, console: Screen) -> list[str]:
-    from learnae.demo.picture import draw
+def _close(programme: Programme, director: Director, out: Path, console: Screen) -> list[str]:
+    from learnae.demo import picture
 
-    peers, baselines = director.peers, director.baselines
+    baselines = director.baselines
     assert baselines is not None
-    console.print(closing_table(peers, baselines))
-    console.print(f"{summary(peers, baselines)}\n")
-    put(FolderHandle(out), PICTURE, draw(peers, baselines))
-    console.print(line(f"The same as a picture: {out / PICTURE}"), soft_wrap=True)
-    return shortcomings(peers)
+    console.print(programme.closing(director, baselines))
+    console.print(f"{programme.summary(director, baselines)}\n")
+    put(FolderHandle(out), programme.picture, getattr(picture, programme.draw)(director, baselines))
+    console.print(line(f"The same as a picture: {out / programme.picture}"), soft_wrap=True)
+    return programme.shortcomings(director)
 
 
 def _check_needs() -> None:

@@ -39,7 +39,7 @@ def test_the_table_sets_each_peer_beside_itself_alone(peers: list[Peer]) -> None
 @pytest.mark.parametrize(("width", "more"), [(80, ""), (110, " hears refused data")])
 def test_the_live_table_shows_as_much_as_the_terminal_has_room_for(peers: list[Peer], tmp_path: Path, width: int, more: str) -> None:
     director = Director(Plan(), Stage(tmp_path))
-    director.peers = peers
+    director.casts = {"": peers}
     peers[0].state = State.STARTING
     shown = io.StringIO()
     Console(width=width, file=shown).print(live_table(director, width))
@@ -55,10 +55,12 @@ def test_the_words_say_the_same(peers: list[Peer]) -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_is_a_png_that_can_be_read(peers: list[Peer]) -> None:
+def test_the_picture_is_a_png_that_can_be_read(peers: list[Peer], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install learnae[demo]")
-    from learnae.demo.picture import draw
+    from learnae.demo.picture import draw_kill
 
-    head = draw(peers, BASELINES)[:24]
+    director = Director(Plan(), Stage(tmp_path))
+    director.casts = {"": peers}
+    head = draw_kill(director, BASELINES)[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", head[16:24]) == (1560, 744)

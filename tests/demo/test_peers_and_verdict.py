@@ -11,7 +11,8 @@ from learnae.demo.processes import Counts, Peer, State
 
 
 def line(steps: int, accuracy: float, merged: int, event: str = "progress") -> dict[str, Any]:
-    return {"event": event, "steps": steps, "accuracy": accuracy, "heard": 3, "merged": merged, "refused": 1, "bytes": 100}
+    counts = {"heard": 3, "merged": merged, "refused": 1, "bytes": 100, "fetched": 60, "rows": 0}
+    return {"event": event, "act": "", "steps": steps, "accuracy": accuracy, **counts}
 
 
 def ended(*accuracies: float | None, victim: int | None = 2, merged: int = 3) -> list[Peer]:
