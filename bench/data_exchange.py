@@ -1,4 +1,4 @@
-"""What a few shared rows are worth, and what to fetch first: `python bench/data_exchange.py [--seeds 3] [--quick]`.
+"""What a few shared rows are worth, and what to fetch first: `python bench/data_exchange.py [--seeds 3] [--ablation] [--quick]`.
 
 Twenty peers learn the digits through the real node under virtual time, each with two classes of them (setting D20, `shards`). By consent
 each gives 5 % of its rows as slices, and draws half of every batch from its pool. First: how far they come, without updates, over a static
@@ -22,6 +22,7 @@ import attrs
 import numpy as np
 import trio
 from machine import describe
+from planner_terms import ABLATION, selector_named, with_variants
 from pooled_digits import GIVES, ON_WIRES, RATE, SPLIT, Wire, entries, from_pool, make_manager
 from tables import show
 
@@ -60,7 +61,8 @@ def everything(peers: Sequence[PeerId]) -> Settings:
 Ways = Mapping[str, Callable[[Sequence[PeerId]], Settings]]
 WAYS: Ways = {"no updates": nobody, "static ring, mean": ring, "the defaults": defaults}
 GOALS = {"no updates": "21 / 84", "static ring, mean": "74 / 91"}
-ORDERS: Mapping[str, tuple[Callable[[Sequence[PeerId]], Settings], bool]] = {
+Orders = Mapping[str, tuple[Callable[[Sequence[PeerId]], Settings], bool]]
+ORDERS: Orders = {
     "updates only": (defaults, False),
     "everything that is new": (everything, True),
     "the defaults, with slices": (defaults, True),
@@ -98,7 +100,7 @@ class Case:
 
     async def _run(self, digits: Digits, folder: Path) -> Outcome:
         common = {**ON_WIRES, "join": {"wait_seconds": 0.0}, "data": GIVES if self.pooled else {}}
-        async with SimulatedSwarm(seed=self.seed, settings=common, folder=folder, manager=make_manager()) as swarm:
+        async with SimulatedSwarm(seed=self.seed, settings=common, folder=folder, manager=with_variants(make_manager())) as swarm:
             crowd = [
                 self._peer(swarm, digits.train_x[rows], digits.train_y[rows], index)
                 for index, rows in enumerate(SPLITS[SPLIT](digits.train_y, PEERS, self.seed))
@@ -173,9 +175,13 @@ def how_far(digits: Digits, seeds: int, rounds: int, rate: float) -> None:
     )
 
 
-def how_many_bytes(digits: Digits, seeds: int, rounds: int, rate: float) -> None:
+def variant(name: str) -> Callable[[Sequence[PeerId]], Settings]:
+    return lambda peers: {"selector": {"use": selector_named(name)}}
+
+
+def how_many_bytes(digits: Digits, seeds: int, rounds: int, rate: float, orders: Orders) -> None:
     rows = []
-    for name, (way, pooled) in ORDERS.items():
+    for name, (way, pooled) in orders.items():
         found = [Case(way=way, pooled=pooled, seed=seed, rounds=rounds, rate=rate, slow=True).run(digits) for seed in range(seeds)]
         there = sum(one.accuracy >= GOAL for one in found)
         rows.append(
@@ -196,17 +202,22 @@ def how_many_bytes(digits: Digits, seeds: int, rounds: int, rate: float) -> None
     )
 
 
-def main(seeds: int, rounds: int, rate: float) -> None:
+def main(seeds: int, rounds: int, rate: float, *, ablation: bool) -> None:
     print(describe(), flush=True)
     digits = load()
-    how_far(digits, seeds, rounds, rate)
-    how_many_bytes(digits, seeds, rounds, rate)
+    if ablation:
+        how_many_bytes(digits, seeds, rounds, rate, {name: (variant(name), True) for name in ABLATION})
+    else:
+        how_far(digits, seeds, rounds, rate)
+        how_many_bytes(digits, seeds, rounds, rate, ORDERS)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--rate", type=float, default=RATE, help="the learning rate")
+    options.add_argument("--ablation", action="store_true", help="the planner's formula without each of its terms")
     options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
     chosen = options.parse_args()
-    main(1, 8, chosen.rate) if chosen.quick else main(chosen.seeds, ROUNDS, chosen.rate)
+    seeds, rounds = (1, 8) if chosen.quick else (chosen.seeds, ROUNDS)
+    main(seeds, rounds, chosen.rate, ablation=chosen.ablation)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from learnae.outlets import print_message, print_result
     from learnae.plugins.manager import read_swarm
     from learnae.records import BLOCK_BYTES, MEGABYTE, Announcement, Leaving, Present, Sample, Slice
+    from learnae.sketches import difference as sketch_difference
     from learnae.waiting import Backoff, RunInThread, in_thread_until
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "read_swarm",
     "sanitize",
     "save_file",
+    "sketch_difference",
     "write_secret",
 ]
 
@@ -113,6 +115,8 @@ _FROM = {
     "print_result": "learnae.outlets",
     "print_message": "learnae.outlets",
     "libraries_logged": "learnae.logs",
+    # how different two models are, before any is fetched
+    "sketch_difference": "learnae.sketches:difference",
     # a swarm and its secrets
     "read_swarm": "learnae.plugins.manager",
     "SwarmIdentity": "learnae.identity.swarms",

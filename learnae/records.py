@@ -131,7 +131,7 @@ class Update:
     codec: str
     base: Cid | None = None
     loss: float | None = None
-    sketch: Octets = b""  # count sketch, 200 x float16
+    sketch: Octets = b""  # of the model, by learnae.sketches; 400 bytes
 
 
 renamed_fields(Update, {"signature": "architecture", "young": "provisional"}, gone_in="0.2")
@@ -309,7 +309,8 @@ class View:
     """What a selector sees: the number of this round, the age of the own model, and the candidates.
 
     It may choose `count`, of `budget_bytes` together. `state` is what it returned last in a `Selected`, at first empty. `have` is how many
-    rows this peer has of each label, its own and those of others; empty for a selector that sees no slices.
+    rows this peer has of each label, its own and those of others; empty for a selector that sees no slices. `sketch` is that of the
+    model that this peer has published last, for `learnae.sketches.difference`; empty before it has.
     """
 
     round: int
@@ -319,6 +320,7 @@ class View:
     candidates: Sequence[Candidate]
     state: State = attrs.field(factory=dict)
     have: Mapping[str, int] = attrs.field(factory=dict)
+    sketch: Octets = b""
 
 
 @attrs.frozen

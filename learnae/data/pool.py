@@ -13,7 +13,7 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,7 +84,8 @@ class Pool:
                 raise UpdateRejectedError("forgotten", "what this peer offers is refused, since somebody has typed learnae data forget")
             known = next((one for one in index.slices if one.root == root), None)
             if known is not None:
-                return self._note(data, index, known, provider)
+                _write_noted(data, index, {root: (provider,)})
+                return PoolAdmission(True)
             new = _described(root, rows, provider)
             going = _to_evict((*index.slices, new), self._quota)
             if new in going:
@@ -101,6 +102,11 @@ class Pool:
                 write_index(data, after)
                 _remove(files, going)
             return PoolAdmission(True, tuple(one.root for one in going))
+
+    def note(self, givers: Mapping[Cid, Collection[PeerId]]) -> None:
+        """Note who else offers slices that are here, all in one change: `forget` leaves what another one gives as well."""
+        with self._changing() as (data, index):
+            _write_noted(data, index, givers)
 
     def forget(self, peer: PeerId) -> tuple[Cid, ...]:
         """Remove what only this peer has offered, and refuse from now on what it offers. Returns what went."""
@@ -157,16 +163,20 @@ class Pool:
         index = self.index()
         return PoolUsage(len(index.slices), sum(one.rows for one in index.slices), index.bytes, index.bytes_by_provider())
 
-    def _note(self, data: HomeFolder, index: PoolIndex, known: PooledSlice, provider: PeerId) -> PoolAdmission:
-        if provider not in known.providers and len(known.providers) < MOST_PROVIDERS:
-            noted = attrs.evolve(known, providers=(*known.providers, provider))
-            write_index(data, attrs.evolve(index, slices=tuple(noted if one is known else one for one in index.slices)))
-        return PoolAdmission(True)
-
     @contextmanager
     def _changing(self) -> Iterator[tuple[HomeFolder, PoolIndex]]:
         with open_data(self._home, make=True) as data, _locked(data):
             yield data, read_index(data)
+
+
+def _write_noted(data: HomeFolder, index: PoolIndex, givers: Mapping[Cid, Collection[PeerId]]) -> None:
+    """Up to as many providers as a slice may have."""
+    slices = []
+    for one in index.slices:
+        more = [peer for peer in givers.get(one.root, ()) if peer not in (*one.providers, *index.forgotten)]
+        slices.append(attrs.evolve(one, providers=(*one.providers, *more)[:MOST_PROVIDERS]) if more else one)
+    if tuple(slices) != index.slices:
+        write_index(data, attrs.evolve(index, slices=tuple(slices)))
 
 
 def _described(root: Cid, rows: SliceRows, provider: PeerId) -> PooledSlice:

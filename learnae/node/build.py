@@ -111,7 +111,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
     fetches = _fetches(given, _fetcher(given, receiver, services), attempts, pace, relay)
     strategy_states = StrategyStates(history, runtime.log)
     slice_fetches = _slice_fetches(given, receiver, fetches.obtainer.fetcher, pace)
-    selection = _selection(given, receiver, fetches, strategy_states, slice_fetches)
+    selection = _selection(given, publisher, fetches, strategy_states, slice_fetches)
     gates = GateChain(strategies.gates, runtime.outages)
     strategy_states.recall(link.hello, ["merge", "outer"], [selection.key, *(key for key, _ in gates.keyed())])
     buffers = MergeBuffers(link, strategy_states, LossLedger(own_weight=0.0 if given.observes else 1.0))
@@ -232,11 +232,11 @@ def _architectures(given: Given, obtainer: Obtainer) -> Architectures:
 
 
 def _selection(
-    given: Given, receiver: Receiver, fetches: BackgroundFetches, strategy_states: StrategyStates, slices: SliceFetches | None
+    given: Given, publisher: Publisher, fetches: BackgroundFetches, strategy_states: StrategyStates, slices: SliceFetches | None
 ) -> UpdateSelection:
     return UpdateSelection(
-        inbox=receiver.inbox,
-        peers=receiver.peers,
+        inbox=publisher.receiver.inbox,
+        peers=publisher.receiver.peers,
         attempts=fetches.obtainer.attempts,
         selector=given.strategies.selector,
         count=given.config.selector.count,
@@ -248,6 +248,7 @@ def _selection(
         clock=given.runtime.clock,
         strategy_states=strategy_states,
         slices=slices if given.strategies.selector.strategy.slices else None,
+        own_sketch=lambda: publisher.sketch,
     )
 
 

@@ -16,14 +16,20 @@ from learnae.node.lineage import found
 from learnae.node.sending import Sender
 from learnae.node.tensors import NOTE, encode_raw, travels_raw
 from learnae.records import AnnouncementKind, Encoded, TensorSpec, Update
+from learnae.sketches import Sketcher
 
 
 @attrs.define(kw_only=True)
 class Publisher(Sender):
-    """Stores own updates, and announces them."""
+    """Stores own updates, and announces them.
+
+    `sketch` is that of the model that was published last: what a selector measures those of others against.
+    """
 
     specs: tuple[TensorSpec, ...]
     architecture: bytes
+    sketch: bytes = b""
+    _sketcher: Sketcher = attrs.field(default=attrs.Factory(lambda self: Sketcher.for_specs(self.specs), takes_self=True))
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("encode"), takes_self=True))
 
     async def publish(self, snapshot: Snapshot, lineage: bytes, *, provisional: bool) -> PublishedUpdate | None:
@@ -46,6 +52,7 @@ class Publisher(Sender):
         packed = await self.runtime.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
+        self.sketch = await self.runtime.in_encoding_thread(self._sketcher.sketch, snapshot.tensors)
         update = self._update(snapshot, packed, lineage, provisional=provisional)
         published = PublishedUpdate(
             number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.architecture
@@ -77,6 +84,7 @@ class Publisher(Sender):
             step_seconds=progress.step_seconds,
             codec=self.strategies.codec.name,
             loss=progress.loss if progress.loss is not None and np.isfinite(progress.loss) else None,
+            sketch=self.sketch,
         )
 
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:

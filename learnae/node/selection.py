@@ -18,6 +18,7 @@ from learnae.node.slice_fetching import SliceFetches
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import StrategyStates, checked_state
 from learnae.records import AnnouncementKind, Candidate, PeerId, Selected, View
+from learnae.sketches import sums_of
 from learnae.strategies import Selector
 
 STRANGERS = 16  # never accepted peers among whom the selector may choose
@@ -43,6 +44,7 @@ class UpdateSelection:
     busy: Callable[[PeerId], bool] = lambda peer: False
     strategy_states: StrategyStates | None = None
     slices: SliceFetches | None = None  # for a selector that sees slices
+    own_sketch: Callable[[], bytes] = lambda: b""
 
     @property
     def key(self) -> str:
@@ -93,6 +95,7 @@ class UpdateSelection:
             candidates=candidates,
             state=self.strategy_states.states.get(self.key, {}) if self.strategy_states else {},
             have=self.slices.have if self.slices else {},
+            sketch=self.own_sketch(),
         )
         chosen = self._select(view) if candidates else []
         if self.slices:
@@ -113,17 +116,29 @@ class UpdateSelection:
         They are the ones that are known for longest, half of them without a failure.
         Whoever invents identities has provisional ones, or some that have failed: so an honest newcomer has its turn all the same.
         """
-        strangers = [entry for entry in entries if self._is_stranger(entry.peer)]
+        named = self._named()
+        strangers = [entry for entry in entries if not self.peers.get(entry.peer).ever_accepted and entry.peer not in named]
         if len(strangers) <= STRANGERS:
             return entries
         due = [entry for entry in strangers if not self._waits(entry.peer, round_)]
         due.sort(key=lambda entry: self.inbox.known_since(entry.peer))
-        few = {entry.peer for entry in due[: STRANGERS // 2]}
-        few |= {entry.peer for entry in [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]}
-        return [entry for entry in entries if not self._is_stranger(entry.peer) or entry.peer in few]
+        untried = [entry for entry in due if not self.peers.get(entry.peer).failures][: STRANGERS // 2]
+        first = {entry.peer for entry in untried}
+        few = first | {entry.peer for entry in [entry for entry in due if entry.peer not in first][: STRANGERS - len(untried)]}
+        left_out = {entry.peer for entry in strangers} - few
+        return [entry for entry in entries if entry.peer not in left_out]
 
-    def _is_stranger(self, peer: PeerId) -> bool:
-        return not self.peers.get(peer).ever_accepted and peer not in self.selector.strategy.named
+    def _named(self) -> frozenset[PeerId]:
+        """Whom the selector names; nobody where it breaks its word."""
+        try:
+            with self.selector.calling(f"reading whom {self.selector.name!r} names"):
+                named: Any = self.selector.strategy.named
+                if isinstance(named, str) or not all(isinstance(peer, str) for peer in named):
+                    raise TypeError("named must be a collection of public keys")
+                return frozenset(named)
+        except PluginError as error:
+            self.outages.plugin_failed(self.selector.label, error)
+            return frozenset()
 
     def _waits(self, peer: PeerId, round_: int) -> bool:
         record = self.peers.get(peer)
@@ -157,7 +172,7 @@ class UpdateSelection:
             bytes=body.bytes,
             age=body.age,
             staleness=self.staleness(entry, now, round_seconds),
-            sketch=body.sketch,
+            sketch=b"" if sums_of(body.sketch) is None else body.sketch,
             bytes_per_second=book.bytes_per_second,
             last_tried=book.last_tried,
             failures=book.failures,

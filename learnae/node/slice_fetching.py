@@ -19,7 +19,7 @@ from learnae.config.tables import DataTable
 from learnae.content.unpack import Content, Manifest
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool, PoolAdmission
-from learnae.data.pool_index import PoolIndex, mark_of, open_data
+from learnae.data.pool_index import MOST_PROVIDERS, PooledSlice, PoolIndex, mark_of, open_data
 from learnae.data.slices import SLICE_LIMITS, SliceRows, open_slice
 from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
@@ -68,6 +68,9 @@ class _Need:
     trained_on: TrainedOn
     index: PoolIndex
     have: Mapping[str, int]
+    by_root: Mapping[Cid, PooledSlice] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: {one.root: one for one in self.index.slices}, takes_self=True)
+    )
 
 
 @attrs.define
@@ -93,6 +96,7 @@ class SliceFetches:
     _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
     _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
     _busy: set[Cid] = attrs.field(factory=set)
+    _givers: dict[Cid, set[PeerId]] = attrs.field(factory=dict)  # to be noted, of slices in the pool
     _looked: tuple[tuple[object, object], _Need | None] = ((None, None), None)
     _news: trio.Event = attrs.field(factory=trio.Event)
     _strangers: TimeShare = attrs.field(
@@ -103,9 +107,25 @@ class SliceFetches:
         """Take in what a peer has announced."""
         if isinstance(entry.announcement.body, Slice):
             self.catalogue.hear(entry)
+            self._note_giver(entry.peer, entry.announcement.body)
             self._news.set()
         elif isinstance(entry.announcement.body, Leaving):
             self.catalogue.forget(entry.peer)
+
+    def _note_giver(self, peer: PeerId, claim: Slice) -> None:
+        """Of a slice in the pool. Only who has proved itself and says of it what is so: it costs nothing to announce a root."""
+        need = self._looked[1]
+        slice_ = need.by_root.get(claim.root) if need else None
+        if slice_ is None or peer in slice_.providers or len(slice_.providers) >= MOST_PROVIDERS:
+            return
+        honest = claim.rows == slice_.rows and (not claim.labels or dict(claim.labels) == dict(slice_.labels))
+        if honest and self._proved(peer) and not self._record(peer).failures and not self._shut_out(peer):
+            self._givers.setdefault(claim.root, set()).add(peer)
+
+    async def _note_givers(self) -> None:
+        if self._givers:
+            noted, self._givers = self._givers, {}
+            await self._guarded(partial(self.pool.note, noted))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -123,6 +143,7 @@ class SliceFetches:
 
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
+            await self._note_givers()
             need = await self._guarded(self._look)
             offer = self._choose(need, proved_only=proved_only) if need else None
             if need and offer:
@@ -192,7 +213,7 @@ class SliceFetches:
 
     def _wanted(self, need: _Need) -> Iterator[SliceOffer]:
         """The offers that may be fetched now."""
-        there, held = {one.root for one in need.index.slices}, need.index.bytes_by_provider()
+        there, held = need.by_root, need.index.bytes_by_provider()
         room, most = self.rules.accept_bytes - need.index.bytes, max(held.values(), default=0)
         forgotten, now = set(need.index.forgotten), self.runtime.clock()
         for offer in self.catalogue.offers(need.trained_on.schema):

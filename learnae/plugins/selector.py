@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
 
 import attrs
 from attrs.validators import in_
@@ -13,6 +14,7 @@ from learnae.config.tables import PUBLIC_KEYS, option
 from learnae.data.worth import worth
 from learnae.errors import ConfigError, Problem
 from learnae.records import AnnouncementKind, Candidate, PeerId, View
+from learnae.sketches import difference
 from learnae.strategies import Context, Selector
 
 
@@ -55,12 +57,16 @@ class LeastRecentlyTried(Selector):
 
     def select(self, view: View) -> Sequence[Candidate]:
         waiting = self._in_turn(view)
-        trusted = sorted((each for each in waiting if each.trust > 0), key=lambda each: -_waited(each, view.round) * each.trust)
+        trusted = sorted((each for each in waiting if each.trust > 0), key=lambda each: -self._claim(each, view))
         doubtful = [candidate for candidate in waiting if not candidate.trust > 0]
         free = view.count - len(trusted)
         if free > 0:
             return within(view, trusted + doubtful[:free])
         return within(view, self._chance(doubtful) + trusted)
+
+    def _claim(self, candidate: Candidate, view: View) -> float:
+        """Who has the largest one is fetched from first."""
+        return _waited(candidate, view.round) * candidate.trust
 
     def _chance(self, doubtful: Sequence[Candidate]) -> list[Candidate]:
         """One of them, or none."""
@@ -144,10 +150,18 @@ class Fixed(Selector):
 class Planner(LeastRecentlyTried):
     """Spends a round on updates and slices of rows together, on what is worth most for its bytes. The formula is our own design.
 
-    Which updates have their turn is as with `least-recently-tried`. An update is worth 1 / (1 + staleness). A slice is worth the rows that
-    it adds, `sum of n / (1 + have)` over its labels (`learnae.data.worth`), halved for each failure of its giver in a row. So a slice
-    of a label that this peer lacks comes before updates, and one of a label of which it has many comes where a place is left. Each slice
-    that is chosen counts for the next one, as if it had come.
+    Which updates have their turn is as with `least-recently-tried`. An update is worth freshness x progress x difference:
+
+    - freshness: 1 / (1 + staleness);
+    - progress: 2 (1 + age) / (2 + age + own age), so 1 for a model as far as the own one, and less than 2;
+    - difference: 2 d / (d + the median of d), so 1 for one that is as different as most, and less than 2. d is told by the sketches
+      (`learnae.sketches.difference`). Without one it is 1.
+
+    A slice is worth the rows that it adds, `sum of n / (1 + have)` over its labels (`learnae.data.worth`), halved for each failure of its
+    giver in a row. So a slice of a label that this peer lacks comes before updates, and one of a label of which it has many comes where a
+    place is left. Each slice that is chosen counts for the next one, as if it had come.
+
+    Age and sketch are what a peer says of itself. All that a lie brings is a worth four times as high.
 
     While updates wait, slices take at most half of the places, and of a single place every second round. So no number of slices, and no
     lie about them, keeps models from being merged.
@@ -160,26 +174,41 @@ class Planner(LeastRecentlyTried):
         updates = [candidate for candidate in view.candidates if candidate.kind is not AnnouncementKind.SLICE]
         turns = list(super().select(attrs.evolve(view, candidates=updates)))
         places = view.count if not turns else max(view.count // 2, view.count - len(turns), view.round % 2 if view.count == 1 else 0)
-        return within(view, _by_worth(turns, slices, places, view))
+        return within(view, self._by_worth(turns, slices, places, view))
 
+    def _by_worth(self, turns: list[Candidate], slices: list[Candidate], places: int, view: View) -> Iterator[Candidate]:
+        """All of them, the ones that are worth most for their bytes first, but no more slices than there are places."""
+        have, waiting, differences = Counter(view.have), list(slices), self._differences(view)
+        while turns or (waiting and places > 0):
+            best = max(waiting, key=lambda one: (self._slice_worth(one, have), one.root or ""), default=None) if places > 0 else None
+            if best is not None and (not turns or self._slice_worth(best, have) >= self._update_worth(turns[0], view, differences)):
+                waiting.remove(best)
+                have.update(best.labels)
+                places -= 1
+                yield best
+            else:
+                yield turns.pop(0)
 
-def _by_worth(turns: list[Candidate], slices: list[Candidate], places: int, view: View) -> Iterator[Candidate]:
-    """All of them, the ones that are worth most for their bytes first, but no more slices than there are places."""
-    have, waiting = Counter(view.have), list(slices)
-    while turns or (waiting and places > 0):
-        best = max(waiting, key=lambda one: (_slice_worth(one, have), one.root or ""), default=None) if places > 0 else None
-        if best is not None and (not turns or _slice_worth(best, have) >= _update_worth(turns[0])):
-            waiting.remove(best)
-            have.update(best.labels)
-            places -= 1
-            yield best
-        else:
-            yield turns.pop(0)
+    def _update_worth(self, update: Candidate, view: View, differences: Mapping[PeerId, float]) -> float:
+        factors = self._freshness(update), self._progress(update, view), self._difference(update, differences)
+        return math.prod(factors) / max(1, update.bytes)
 
+    def _freshness(self, update: Candidate) -> float:
+        return 1.0 / (1.0 + max(0.0, update.staleness))
 
-def _update_worth(update: Candidate) -> float:
-    return 1.0 / (1.0 + max(0.0, update.staleness)) / max(1, update.bytes)
+    def _progress(self, update: Candidate, view: View) -> float:
+        return 2.0 * (1 + update.age) / (2 + update.age + view.age)
 
+    def _difference(self, update: Candidate, differences: Mapping[PeerId, float]) -> float:
+        typical = median(differences.values()) if differences else 0.0
+        own = differences.get(update.peer, typical)
+        return 2.0 * own / (own + typical) if own + typical else 1.0
 
-def _slice_worth(slice_: Candidate, have: Mapping[str, int]) -> float:
-    return worth(slice_.rows, slice_.labels, slice_.bytes, have) / 2.0 ** min(slice_.failures, DOUBLINGS)
+    def _slice_worth(self, slice_: Candidate, have: Mapping[str, int]) -> float:
+        return worth(slice_.rows, slice_.labels, slice_.bytes, have) / 2.0 ** min(slice_.failures, DOUBLINGS)
+
+    def _differences(self, view: View) -> dict[PeerId, float]:
+        """Of each update whose sketch says it."""
+        updates = (candidate for candidate in view.candidates if candidate.kind is not AnnouncementKind.SLICE)
+        found = {update.peer: difference(view.sketch, update.sketch) for update in updates}
+        return {peer: one for peer, one in found.items() if one is not None}

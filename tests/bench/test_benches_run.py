@@ -46,6 +46,15 @@ def test_the_cost_of_a_round_is_measured_by_part():
     assert all(float(rows[part][1]) > 0 for part in ("encode", "decode", "merge")), "each took part in the rounds"
 
 
+def test_the_cost_of_a_sketch_and_its_error_are_measured():
+    assert len(rows_of(quick("sketches.py"))["digits, 64-32-10"]) == 4
+
+
+def test_each_term_of_the_planners_formula_is_left_out_once():
+    rows = rows_of(quick("data_exchange.py", "--ablation"))
+    assert {"the whole formula", "without coverage", "without difference", "a random worth"} <= set(rows)
+
+
 def test_the_growing_dataset_is_compared_with_one_that_lies_in_memory():
     rows = rows_of(quick("dataset.py"))
     assert all(

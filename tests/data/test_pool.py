@@ -68,6 +68,17 @@ def test_one_root_is_kept_once_and_all_who_offered_it_are_noted(tmp_path: Path) 
     assert pool.usage().bytes_by_provider == {ANNA: one.bytes}
 
 
+def test_all_who_offer_what_is_there_are_noted_in_one_change_and_each_once(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, PLENTY)
+    for seed in range(3):
+        pool.add(*some(seed), ANNA)
+    pool.forget(CARL)
+    pool.note({some(0)[0]: [BERT, CARL, ANNA], some(2)[0]: [BERT], some(7)[0]: [BERT]})
+    assert [one.providers for one in pool.entries()] == [(ANNA, BERT), (ANNA,), (ANNA, BERT)]
+    assert pool.usage().bytes_by_provider.keys() == {ANNA}, "each counts for the one from whom it came"
+    assert pool.forget(ANNA) == (some(1)[0],)
+
+
 def test_where_the_quota_is_full_the_oldest_of_the_provider_with_the_most_goes(tmp_path: Path) -> None:
     pool = Pool(tmp_path, 3 * size_of_one(tmp_path))
     for seed, peer in enumerate([ANNA, BERT, BERT]):

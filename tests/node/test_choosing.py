@@ -2,6 +2,7 @@
 
 from itertools import repeat
 
+import attrs
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -288,3 +289,53 @@ def test_a_selector_sees_those_whom_it_names_in_any_crowd_of_strangers(tmp_path)
             return [candidate for candidate in view.candidates if candidate.peer == late.peer]
 
     assert chosen(selection(tmp_path, *crowd, selector=OnlyLate)) == [late.peer]
+
+
+def test_of_a_crowd_of_strangers_of_whom_none_has_failed_sixteen_are_seen(tmp_path):
+    views = []
+
+    class Recording(First):
+        def select(self, view):
+            views.append(view)
+            return ()
+
+    crowd = selection(tmp_path, *[entry(f"{number:02}", heard_at=float(number)) for number in range(40)], selector=Recording)
+    chosen(crowd)
+    for number in range(20):  # those that are known for longest fail, and their wait is over
+        record = crowd.peers.note(PeerId(f"{number:02}"))
+        record.failures, record.last_tried = 1, 1
+    chosen(crowd, round_=5)
+    longest, mixed = ([candidate.peer for candidate in view.candidates] for view in views)
+    assert longest == [f"{number:02}" for number in range(16)]
+    assert mixed == [f"{number:02}" for number in (*range(8), *range(20, 28))]
+
+
+def test_the_selector_sees_sketches_and_none_where_a_peer_sends_something_else(tmp_path):
+    views = []
+
+    class Recording(First):
+        def select(self, view):
+            views.append(view)
+            return ()
+
+    sound, nonsense = bytes(400), b"\xff" * 400
+    sent = [attrs.evolve(entry(peer), announcement=sketching(peer, sketch)) for peer, sketch in (("a", sound), ("b", nonsense))]
+    seeing = selection(tmp_path, *sent, selector=Recording)
+    seeing.own_sketch = lambda: sound
+    chosen(seeing)
+    [view] = views
+    assert view.sketch == sound
+    assert {candidate.peer: candidate.sketch for candidate in view.candidates} == {"a": sound, "b": b""}
+
+
+def sketching(peer: str, sketch: bytes) -> Announcement:
+    body = an_update(bytes=100, lineage=OURS, architecture=SHAPE, age=7, sketch=sketch)
+    return Announcement(swarm=b"s" * 16, peer=PeerId(peer), number=1, body=body)
+
+
+@pytest.mark.parametrize("named", [None, "alice", [1], 7], ids=["none", "a text", "numbers", "a number"])
+def test_a_selector_that_names_what_is_nobody_is_named_and_the_round_goes_on(tmp_path, named):
+    breaking = type("Breaking", (First,), {"named": named})
+    with capture_logs() as logs:
+        assert chosen(selection(tmp_path, entry("a"), selector=breaking)) == ["a"]
+    assert (logs[0]["event"], logs[0]["plugin"]) == ("plugin.failed", "some-plugin")

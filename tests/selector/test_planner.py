@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 from learnae import NoOptions
 from learnae.plugins.selector import Planner
-from learnae.records import AnnouncementKind, Candidate, View
+from learnae.records import AnnouncementKind, Candidate, TensorSpec, View
+from learnae.sketches import Sketcher
 from learnae.strategies import Context
 from learnae.testing.selector_kit import SelectorConformance, candidate, slice_candidate, view
 
@@ -69,3 +71,45 @@ def test_the_same_rows_in_fewer_bytes_come_first(select: Callable[[View], Sequen
 def test_a_giver_whose_slices_failed_comes_later(select: Callable[[View], Sequence[Candidate]]) -> None:
     failing, sound = slice_candidate("x", {"7": 50}, failures=3), slice_candidate("y", {"7": 45})
     assert list(select(seen(failing, sound, have={"1": 5}, count=1))) == [sound]
+
+
+def sketch_at(place: float) -> bytes:
+    """Of a model of two weights: (1, place)."""
+    specs = (TensorSpec(name="two", dtype="float32", shape=(2,)),)
+    return Sketcher.for_specs(specs).sketch({"two": np.array([1.0, place], np.float32)})
+
+
+def chooses_the_update(select: Callable[[View], Sequence[Candidate]], update: Candidate, *others: Candidate) -> bool:
+    """Of a single place in a round in which a slice could have it. The slice is worth 0.8 of a typical update."""
+    even = slice_candidate("even", {"7": 4}, bytes=update.bytes)
+    seen_now = seen(update, even, *others, have={"7": 4}, count=1, round=1001)
+    return list(select(attrs.evolve(seen_now, age=100, sketch=sketch_at(0.0)))) == [update]
+
+
+def test_a_typical_update_is_worth_more_than_eight_tenths_of_a_row_that_counts_fully(select: Callable[[View], Sequence[Candidate]]) -> None:
+    assert chooses_the_update(select, candidate("a", age=100))
+
+
+@pytest.mark.parametrize(
+    "facts", [{"age": 20}, {"age": 100, "staleness": 0.5}], ids=["one that is far behind", "one that was announced long ago"]
+)
+def test_less_is_worth(select: Callable[[View], Sequence[Candidate]], facts: Any) -> None:
+    assert not chooses_the_update(select, candidate("a", **facts))
+
+
+def test_an_update_that_is_like_the_own_model_is_worth_less_than_one_that_differs(select: Callable[[View], Sequence[Candidate]]) -> None:
+    """The others have failed just now, so it is not their turn: they only show what is typical."""
+    typical = [candidate(peer, age=100, sketch=sketch_at(0.5), failures=6, last_tried=1001) for peer in ("b", "c", "d")]
+    assert not chooses_the_update(select, candidate("a", age=100, sketch=sketch_at(0.01)), *typical)
+    assert chooses_the_update(select, candidate("a", age=100, sketch=sketch_at(0.5)), *typical)
+    assert chooses_the_update(select, candidate("a", age=100, sketch=b"no sketch"), *typical)
+
+
+def test_what_a_peer_says_of_itself_makes_an_update_worth_four_times_as_much_at_most(
+    select: Callable[[View], Sequence[Candidate]],
+) -> None:
+    liar = candidate("a", age=1 << 60, sketch=sketch_at(-1e30))
+    others = [candidate(peer, age=100, sketch=sketch_at(0.1), failures=6, last_tried=1001) for peer in ("b", "c", "d")]
+    slice_ = slice_candidate("lacking", {"7": 5}, bytes=liar.bytes)
+    view_now = seen(liar, slice_, *others, have={}, count=1, round=1001)
+    assert list(select(attrs.evolve(view_now, age=100, sketch=sketch_at(0.0)))) == [slice_]

@@ -18,6 +18,7 @@ from learnae.node.slice_catalogue import SliceOffer
 from learnae.node.slice_fetching import SliceFetches
 from learnae.plugins.memory import Key, MemoryMedium, MemoryStorage, MemoryStore
 from learnae.records import Block, Cid, PeerId
+from learnae.sketches import difference
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.breakable_storage import Gauge
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
@@ -257,3 +258,29 @@ async def test_the_planner_merges_models_and_fills_the_pool(tmp_path: Path) -> N
         await trio.sleep(120)
         assert sum(one.rows for one in pool_of(taker)) == 20
         assert merges(taker) > 5
+
+
+async def test_who_else_gives_a_slice_is_noted_once_it_has_proved_itself(tmp_path: Path) -> None:
+    """Both give the same rows: one fills the pool, the other one is noted after an update of it was merged."""
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        rows = digits((3, 4))
+        givers = [with_rows(swarm, name, rows, SHARES) for name in ("one", "two")]
+        taker = with_rows(swarm, "taker", digits((1, 2)), TAKES)
+        for giver in givers:
+            give(giver, rows)
+        start(*givers, taker)
+        await trio.sleep(120)
+        (slice_,) = pool_of(taker)
+        assert set(slice_.providers) == {giver.peer for giver in givers}
+
+
+async def test_each_update_has_a_sketch_by_which_a_selector_sees_how_different_a_model_is(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        one, two = (with_rows(swarm, name, digits((1,)), {}) for name in ("a", "bb"))
+        start(one, two)
+        await trio.sleep(20)
+        assert one.node is not None
+        selection = one.node.rounds.selection
+        (theirs,) = [entry.update.sketch for entry in selection.inbox.updates() if entry.peer == two.peer]
+        found = difference(selection.own_sketch(), theirs)
+        assert found is not None and 0.0 < found < 1.0
