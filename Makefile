@@ -91,7 +91,7 @@ $(HORNET): tools/hornet/go.mod tools/hornet/go.sum tools/build-node
 .PHONY: setup
 setup: $(READY)  ## only the environment in .venv
 
-$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in examples/flights/requirements.txt tools/set-up
+$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in tools/byzfl.in examples/flights/requirements.txt tools/set-up
 	@tools/set-up $@
 
 .PHONY: clean

@@ -1,8 +1,8 @@
-"""What hostile members do to the models of the honest: `python bench/poisoning.py [--seeds 3] [--quick]`.
+"""What hostile members do to the models of the honest: `python bench/poisoning.py [--seeds 3] [--set KEY=VALUE ...] [--quick]`.
 
 Twenty peers learn the digits through the real node under virtual time, each with two classes of them (setting D20, `shards`). Some publish
-nonsense from the first round on, signed and sound as to its form. The strategies are the defaults of a peer's file. Nothing depends on the
-machine. Needs scikit-learn; ten minutes.
+nonsense from the first round on, signed and sound as to its form. The strategies are the defaults of a peer's file, or those that `--set`
+chooses, in the words of `learnae run`. Nothing depends on the machine. Needs scikit-learn; ten minutes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable, Mapping
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: these matrices are too small for threads
 
@@ -20,6 +21,8 @@ import trio
 from machine import describe
 from tables import show
 
+from learnae.config.load import override
+from learnae.config.problems import Problems
 from learnae.demo.digits import CLASSES, Digits, load
 from learnae.testing.swarm import Model, SimulatedSwarm, Train, run_in_virtual_time
 from tests.support.digits_swarm import PEERS, ROUNDS, SPLITS, Learner, accuracy, fresh_model
@@ -72,13 +75,14 @@ class Case:
     liars: int
     seed: int
     rounds: int
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
 
     def accuracy(self, digits: Digits) -> float:
         """The mean of the honest peers' after the last round, from 0 to 1."""
         return run_in_virtual_time(self._run, digits, seed=self.seed)
 
     async def _run(self, digits: Digits) -> float:
-        async with SimulatedSwarm(seed=self.seed, settings={"join": {"wait_seconds": 0.0}}) as swarm:
+        async with SimulatedSwarm(seed=self.seed, settings={"join": {"wait_seconds": 0.0}, **self.settings}) as swarm:
             crowd = []
             for index, rows in enumerate(SPLITS[SPLIT](digits.train_y, PEERS, self.seed)):
                 train = self._trainer(digits.train_x[rows], digits.train_y[rows], index)
@@ -96,12 +100,12 @@ class Case:
         return (lambda model: ATTACKS[self.attack](model, honest)) if lies else honest
 
 
-def main(seeds: int, rounds: int) -> None:
+def main(seeds: int, rounds: int, settings: Mapping[str, Any]) -> None:
     print(describe(), flush=True)
     digits = load()
 
     def cell(attack: str, liars: int) -> str:
-        found = [100 * Case(attack, liars, seed, rounds).accuracy(digits) for seed in range(seeds)]
+        found = [100 * Case(attack, liars, seed, rounds, settings).accuracy(digits) for seed in range(seeds)]
         return f"{statistics.mean(found):.0f} ({min(found):.0f} to {max(found):.0f})"
 
     rows = [[attack, *(cell(attack, round(share * PEERS)) for share in SHARES)] for attack in ATTACKS]
@@ -121,6 +125,10 @@ def _write(model: Model, other: Model) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as outer.use=qgo")
     options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
     chosen = options.parse_args()
-    main(1, 8) if chosen.quick else main(chosen.seeds, ROUNDS)
+    problems = Problems()
+    settings, _ = override({}, chosen.set, problems)
+    problems.raise_any(list)
+    main(1, 8, settings) if chosen.quick else main(chosen.seeds, ROUNDS, settings)

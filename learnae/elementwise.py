@@ -35,16 +35,56 @@ def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[R
     if not taking:
         yield from ((name, None) for name in local.current)
         return
+    yield from combine_rows(local, taking, _checked_combine(merge, weights), merge.CHUNK)
+
+
+def combine_rows(
+    local: LocalModel, taking: Sequence[Received], combine: Callable[[Array], Array], chunk: int = PIECE
+) -> Iterator[tuple[str, Array]]:
+    """Merge one tensor after the other: floating ones by `combine`, piece by piece, and all others by maximum.
+
+    `combine` gets n x size, row 0 the own model, in a scratch that is used again. A merged buffer is clipped to the range of the models.
+    """
     longest = max((tensor.size for tensor in local.current.values()), default=0)
-    scratch = np.empty(len(weights) * min(merge.CHUNK, longest), np.float32)
-    combine = _checked_combine(merge, weights)
+    scratch = np.empty((1 + len(taking)) * min(chunk, longest), np.float32)
     for name, own in local.current.items():
         theirs = _Theirs([item.tensors[name] for item in taking], [item.masks.get(name) for item in taking])
         floating = np.issubdtype(own.dtype, np.floating)
         one = _held_between(combine) if name in local.buffers else combine
-        result = _combined(own, theirs, scratch, one, merge.CHUNK) if floating else _maximum(own, theirs)
+        result = _combined(own, theirs, scratch, one, chunk) if floating else _maximum(own, theirs)
         del theirs  # or the tensors of this name would live until those of the next are decoded
         yield name, result
+
+
+def squared_distances(local: LocalModel, taking: Sequence[Received]) -> NDArray[np.float64]:
+    """The squared Euclidean distances between all models, n x n: row 0 the own one, then the updates.
+
+    Trained parameters count alone: neither buffers nor integers. What did not come counts as the own value.
+    """
+    count = 1 + len(taking)
+    total = np.zeros((count, count))
+    scratch, difference = np.empty(count * PIECE, np.float32), np.empty(PIECE, np.float32)
+    for name, own in local.current.items():
+        if name in local.buffers or not np.issubdtype(own.dtype, np.floating):
+            continue
+        theirs = _Theirs([item.tensors[name] for item in taking], [item.masks.get(name) for item in taking])
+        for piece in pieces(own.size):
+            _add_squares(_stacked(own.reshape(-1), theirs, piece, scratch), difference[: piece.stop - piece.start], total)
+        del theirs
+    return total + total.T
+
+
+def _add_squares(rows: Array, difference: Array, total: NDArray[np.float64]) -> None:
+    """Of differences, and not of products: models lie close together, far from zero."""
+    for one in range(len(rows)):
+        for other in range(one):
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.subtract(rows[one], rows[other], out=difference)
+                squares = float(difference @ difference)
+            if not np.isfinite(squares):
+                wide = rows[one].astype(np.float64) - rows[other]
+                squares = float(wide @ wide)
+            total[one, other] += squares
 
 
 class _Theirs:

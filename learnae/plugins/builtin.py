@@ -36,6 +36,8 @@ def learnae_register_selector() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_gate() -> Mapping[str, str]:
     return {
+        "balance": "learnae.plugins.balance:Balance",
+        "balance-auto": "learnae.plugins.balance:BalanceAuto",
         "clip": "learnae.plugins.gate:Clip",
         "sane": "learnae.plugins.gate:Sane",
     }
@@ -43,7 +45,24 @@ def learnae_register_gate() -> Mapping[str, str]:
 
 @hookimpl
 def learnae_register_merge() -> Mapping[str, str]:
-    return {"average": "learnae.plugins.merge:Average"}
+    return {
+        "average": "learnae.plugins.merge:Average",
+        "centered-clipping": "learnae.plugins.robust:CenteredClipping",
+        "geometric-median": "learnae.plugins.robust:GeometricMedian",
+        "krum": "learnae.plugins.robust:Krum",
+        "median": "learnae.plugins.robust:Median",
+        "multi-krum": "learnae.plugins.robust:MultiKrum",
+        "trimmed-mean": "learnae.plugins.robust:TrimmedMean",
+    }
+
+
+@hookimpl
+def learnae_register_outer() -> Mapping[str, str]:
+    return {
+        "diloco": "learnae.plugins.outer:QuasiGlobal",
+        "noloco": "learnae.plugins.outer:NoLoco",
+        "qgo": "learnae.plugins.outer:QuasiGlobal",
+    }
 
 
 @hookimpl

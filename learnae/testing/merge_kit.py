@@ -1,9 +1,9 @@
 """What every merge must do, as tests to inherit.
 
-class TestTrimmedMean(MergeConformance):
+class TestWinsorizedMean(MergeConformance):
     @pytest.fixture
     def merge(self, learnae_context):
-        return TrimmedMean(TrimOptions(trim=0.2), learnae_context)
+        return WinsorizedMean(WinsorOptions(trim=0.2), learnae_context)
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_a_new_plugin_is_written_with_its_bounds(tmp_path: Path) -> None:
     assert f"learnae{bounds_around(OURS)}" in wanted
 
 
-@pytest.mark.parametrize("project", ["plugins/iota", "plugins/ipfs", "plugins/libp2p", "examples/learnae-trimmed-mean"])
+@pytest.mark.parametrize("project", ["plugins/iota", "plugins/ipfs", "plugins/libp2p", "examples/learnae-winsorized-mean"])
 def test_our_own_plugins_name_the_bounds_that_a_new_one_gets(project: str) -> None:
     version = own_version()
     assert version is not None

@@ -40,7 +40,7 @@ IN_HOOK = {
     "the user's error": "raise ConfigError(Problem('a', 'boom'))",
     "stops iterating": "raise StopIteration",
     "nothing": "return None",
-    "a list": "return ['trimmed-mean']",
+    "a list": "return ['winsorized-mean']",
     "numbers": "return {1: 'a:B'}",
     "no reference": "return {'m': 'not a reference'}",
     "a function": "return {'m': lambda: None}",

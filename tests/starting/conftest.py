@@ -124,7 +124,7 @@ def here(tmp_path: Path) -> Iterator[Shell]:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Learnae, its plugins and the example, as they would be published."""
     folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, *sorted((ROOT / "plugins").iterdir()), ROOT / "examples" / "learnae-trimmed-mean"):
+    for source in (ROOT, *sorted((ROOT / "plugins").iterdir()), ROOT / "examples" / "learnae-winsorized-mean"):
         subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=source, check=True)
     return sorted(folder.iterdir())
 

@@ -18,7 +18,7 @@ from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, 
 from learnae.plugins.manager import open_document
 
 ROOT = Path(__file__).parents[2]
-DOCS, EXAMPLE = ROOT / "docs", ROOT / "examples" / "learnae-trimmed-mean"
+DOCS, EXAMPLE = ROOT / "docs", ROOT / "examples" / "learnae-winsorized-mean"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 
 
@@ -27,7 +27,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["pyproject.toml", "learnae_trimmed_mean/__init__.py", "learnae_trimmed_mean/merge.py", "tests/test_trimmed_mean.py"]
+    "file", ["pyproject.toml", "learnae_winsorized_mean/__init__.py", "learnae_winsorized_mean/merge.py", "tests/test_winsorized_mean.py"]
 )
 def test_the_page_on_plugins_shows_the_example_as_it_is(file: str) -> None:
     assert (EXAMPLE / file).read_text() in blocks(DOCS / "plugins.md", "toml" if file.endswith("toml") else "python")
