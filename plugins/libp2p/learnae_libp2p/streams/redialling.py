@@ -30,7 +30,9 @@ WANTED = 16  # connections that are kept up; who is named is dialled all the sam
 ENOUGH = (
     8  # with so many, nobody is dialled whom only others speak of: sixteen peers that all know each other would be a hundred connections
 )
+OWN = 4  # of the connections are to be dialled by this peer itself: whoever comes by himself, however often, must not choose whom it has
 EXPLORE_SECONDS = 300.0  # in which one of them is dialled all the same: two swarms that met through one peer must not need it
+RETURN_SECONDS = 300.0  # in which one is dialled that was reached before, however many others are connected
 UNREACHED_TRIES = 6  # after which a peer that only strangers speak of is forgotten
 
 
@@ -73,6 +75,7 @@ class Redialler:
     _dialling: set[str] = attrs.field(factory=set)
     _unreached: set[str] = attrs.field(factory=set)  # of those that are dialled now
     _explore_at: float = -math.inf
+    _return_at: float = -math.inf
     _watched: set[str] = attrs.field(factory=set)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -119,16 +122,20 @@ class Redialler:
     def _look(self, nursery: trio.Nursery) -> float:
         """Dial who is due, as many as are wanted. Returns when to look again."""
         now = trio.current_time()
-        connected = {connection.peer for connection in self.transport.connections()}
+        connections = self.transport.connections()
+        connected, own = {one.peer for one in connections}, sum(not one.inbound for one in connections)
         self._note(connected, now, nursery)
-        missing = self.wanted - len(connected) - len(self._dialling)
-        again = math.inf
-        for peer in self._candidates(connected):
-            if len(self._dialling) >= DIALLED_AT_ONCE or (missing <= 0 and peer not in self.named):
+        missing = max(self.wanted - len(connected), min(OWN, self.wanted) - own) - len(self._dialling)
+        candidates, again = self._candidates(connected), math.inf
+        returning = self._returning(candidates) if missing <= 0 and own + len(self._dialling) < self.wanted else None
+        if returning is not None and self._return_at > now:
+            returning, again = None, self._return_at
+        for peer in candidates:
+            if len(self._dialling) >= DIALLED_AT_ONCE or (missing <= 0 and peer not in self.named and peer != returning):
                 continue
             if not (known_good := self._known_good(peer)):
                 again = min(again, self._explore_at) if self._explore_at > now else again
-                if not self._may_try_unreached(len(connected), now):
+                if not self._may_try_unreached(len(connected), own, now):
                     continue
             attempts = self._attempts_of(peer)
             if attempts.due <= now:
@@ -137,6 +144,8 @@ class Redialler:
                 if not known_good:
                     self._unreached.add(peer)
                     self._explore_at = now + self._spread(EXPLORE_SECONDS)
+                elif peer == returning:
+                    self._return_at = now + self._spread(RETURN_SECONDS)
                 nursery.start_soon(self._dial, peer, attempts)
             else:
                 again = min(again, attempts.due)
@@ -165,8 +174,14 @@ class Redialler:
         every = dict.fromkeys([*self.named, *reached, *others])
         return [peer for peer in every if peer not in connected and peer not in self._dialling and peer != self.transport.peer]
 
-    def _may_try_unreached(self, connected: int, now: float) -> bool:
-        enough = connected + len(self._dialling) >= self.enough
+    def _returning(self, candidates: Sequence[str]) -> str | None:
+        """Of those who were reached before, the one that was not tried for the longest: whoever is here may be there to keep them out."""
+        lost = [peer for peer in candidates if peer not in self.named and self._known_good(peer)]
+        return min(lost, key=lambda peer: self._attempts_of(peer).due, default=None)
+
+    def _may_try_unreached(self, connected: int, own: int, now: float) -> bool:
+        """`own` are the connections that this peer has dialled: those alone others cannot make."""
+        enough = connected + len(self._dialling) >= self.enough and own + len(self._dialling) >= min(OWN, self.enough)
         return len(self._unreached) < UNREACHED_AT_ONCE and (not enough or self._explore_at <= now)
 
     def _known_good(self, peer: str) -> bool:

@@ -16,6 +16,7 @@ from learnae_libp2p.streams.peer_lists import MOST_LISTED, ListedPeer, list_fram
 from learnae_libp2p.streams.redialling import UNREACHED_AT_ONCE, UNREACHED_TRIES
 from learnae_libp2p.streams.told_peers import MOST_PLACES, MOST_PLACES_OF_HOST
 from learnae_libp2p.streams.transport import StreamClosedError
+from plugins.libp2p.tests.streams.test_redialling import World, in_world
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, asked, in_exchanging_swarm, liar
 from plugins.libp2p.tests.support.stream_peers import membership
 
@@ -216,3 +217,27 @@ def test_a_list_is_read_as_it_was_written() -> None:
     listed = [ListedPeer(f"p{number}", [f"a{number}"] * (number % 5)) for number in range(MOST_LISTED)]
     assert read_list(list_frame(listed)[5:]) == listed
     assert read_list(list_frame(listed * 2)[5:]) == listed
+
+
+@pytest.mark.parametrize(("inbound", "dialled"), [(16, 0), (40, 0), (16, 6)])
+def test_however_many_come_by_themselves_whom_a_peer_knows_is_found_again(tmp_path: Path, inbound: int, dialled: int) -> None:
+    """Also where some of those who came have had this peer dial them."""
+
+    async def main(world: World) -> None:
+        friends, strangers = [f"friend{number}" for number in range(3)], [f"stranger{number}" for number in range(inbound + dialled)]
+        peer = world.peer("peer")
+        for name in friends:
+            world.start(world.peer(name))
+            peer.book.heard(name, [name], "exchange")
+        world.start(peer)
+        await trio.sleep(60.0)
+        assert peer.connected() == {*friends}
+        for number, name in enumerate(strangers):
+            world.peer(name)
+            world.network.join(*((name, "peer") if number < inbound else ("peer", name)))
+        for name in friends:
+            world.network.part("peer", name)
+        await trio.sleep(120.0 if not dialled else 1800.0)
+        assert peer.connected() >= {*friends}
+
+    in_world(tmp_path, main)
