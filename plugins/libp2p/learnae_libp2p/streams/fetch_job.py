@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,7 +23,9 @@ FEW_BLOCKS = 8  # so few are asked of the hinted holder alone, if it answers
 MOST_ASKED_AROUND = 16  # peers in one look
 FIRST_WINDOW, LEAST_WINDOW, MOST_WINDOW = 8, 2, 64  # blocks asked of one holder at once
 QUICK_SECONDS, SLOW_SECONDS = 0.25, 1.0  # between asking for a block and having it
-SECOND_TRY_SECONDS = 2.0  # a block that has not come for so long is asked of another as well
+SECOND_TRY_SECONDS, LONGEST_TRY_SECONDS = 2.0, 8.0
+"""A block that has not come for so long is asked of another as well: then of a third one after twice as long, and so on. Two who drip it
+would else keep it from all others."""
 AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # a holder that was lost after it had sent something is tried again
 
 
@@ -166,7 +169,7 @@ class FetchJob:
             room = window - len(known.asked)
             if room <= 0:
                 continue
-            wanted = self._some_free(known, room) or (self._overdue(known) if not known.asked else [])
+            wanted = self._some_free(known, room) or (self._overdue(known, room if known.gave else LEAST_WINDOW) if not known.asked else [])
             if wanted:
                 now = trio.current_time()
                 known.asked.update((cid, now) for cid in wanted)
@@ -183,14 +186,14 @@ class FetchJob:
             del self._free[cid]
         return found
 
-    def _overdue(self, known: JobHolder) -> list[bytes]:
-        """Where nothing is free any more: what another was asked for a while ago and has not sent."""
-        before = trio.current_time() - SECOND_TRY_SECONDS
+    def _overdue(self, known: JobHolder, most: int) -> list[bytes]:
+        """Where nothing is free any more: what others were asked for a while ago and have not sent."""
+        now, asked_at = trio.current_time(), dict[bytes, list[float]]()
         for other in self._holders.values():
-            late = [cid for cid, asked in other.asked.items() if other is not known and asked < before and known.may_have(cid)]
-            if late := [cid for cid in late if sum(cid in each.asked for each in self._holders.values()) == 1][:LEAST_WINDOW]:
-                return late
-        return []
+            for cid, asked in other.asked.items():
+                asked_at.setdefault(cid, []).append(asked)
+        late = (cid for cid, times in asked_at.items() if max(times) + _patience(len(times)) < now)
+        return list(islice((cid for cid in late if cid not in known.asked and known.may_have(cid)), most))
 
     def _is_hopeless(self) -> bool:
         if self._coming or self._stale:
@@ -280,3 +283,8 @@ class FetchJob:
             known.lacks.update(wanted)
             known.lacks -= has
             self._news.set()
+
+
+def _patience(asked: int) -> float:
+    """Seconds until a block that was asked of so many, and has not come, is asked of one more."""
+    return min(LONGEST_TRY_SECONDS, SECOND_TRY_SECONDS * 2.0 ** (asked - 1))

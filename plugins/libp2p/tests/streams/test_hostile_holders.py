@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from plugins.libp2p.tests.support.hostile_behaviours import BEHAVIOURS, Behave
+from plugins.libp2p.tests.support.hostile_behaviours import BEHAVIOURS, Behave, has_all_and_drips
 from plugins.libp2p.tests.support.stream_peers import StreamSwarm, blocks, in_swarm, odd_holder
 
 
@@ -96,6 +96,22 @@ def test_many_dripping_peers_do_not_keep_an_honest_one_from_being_found(tmp_path
         begin = trio.current_time()
         found = await asker.fetch(wanted, "peer20", "peer21", "peer22")
         assert len(found) == len(wanted)
+        return trio.current_time() - begin
+
+    assert in_swarm(tmp_path, main, bytes_per_second=1_000_000) < 30.0
+
+
+@pytest.mark.parametrize(("soon", "late"), [(2, 0), (8, 8)])
+def test_who_drip_just_fast_enough_not_to_be_silent_keep_no_block_from_one_who_has_it(tmp_path: Path, soon: int, late: int) -> None:
+    """Some take what was asked of nobody, the others what those have not sent."""
+
+    async def main(swarm: StreamSwarm) -> float:
+        asker, honest, wanted = await swarm.add("peer0"), await swarm.add("peer1"), blocks(60)
+        await honest.put(wanted)
+        for number in range(soon + late):
+            odd_holder(swarm, f"peer{20 + number}", has_all_and_drips(after=0.0 if number < soon else 2.5))
+        begin = trio.current_time()
+        assert len(await asker.fetch(wanted, "peer1")) == len(wanted)
         return trio.current_time() - begin
 
     assert in_swarm(tmp_path, main, bytes_per_second=1_000_000) < 30.0

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from learnae.lowlevel import BLOCK_BYTES
-from learnae_libp2p.streams.frames import CID_BYTES, HEADER, Absence, FrameKind, FrameReader, block_header, cids_in, frame
+from learnae_libp2p.streams.frames import CID_BYTES, HEADER, Absence, FrameKind, FrameReader, block_header, cids_in, frame, to_bits
 from learnae_libp2p.streams.transport import Stream
 
 Behave = Callable[[Stream, FrameReader], Awaitable[None]]
@@ -39,6 +39,27 @@ async def drips(stream: Stream, reader: FrameReader) -> None:
         for _ in range(100_000):
             await trio.sleep(1.0)
             await stream.send_all(b"x")
+
+
+def has_all_and_drips(after: float) -> Behave:
+    """It says that it has all, so many seconds after it is asked, and sends more of the first block than somebody silent does."""
+
+    async def behave(stream: Stream, reader: FrameReader) -> None:
+        wanted = list[bytes]()
+        while not wanted and (header := await reader.header()) is not None:
+            body = await reader.body(header[1])
+            if header[0] == FrameKind.ASK:
+                await trio.sleep(after)
+                await stream.send_all(frame(FrameKind.HAS, body[:4], to_bits([True] * len(list(cids_in(body, 4))))))
+            elif header[0] == FrameKind.WANT:
+                wanted = list(cids_in(body))
+        for cid in wanted[:1]:
+            await stream.send_all(block_header(cid, BLOCK_BYTES))
+            for _ in range(BLOCK_BYTES // 100):
+                await trio.sleep(1.0)
+                await stream.send_all(b"x" * 100)
+
+    return behave
 
 
 async def lies(stream: Stream, reader: FrameReader) -> None:
