@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import cbor2
 import trio
 
 from learnae_libp2p.messages import FRAME_BYTES, TOPIC_CHARACTERS, KeptMessages
+from learnae_libp2p.streams.budgets import AnswerPlaces
 from learnae_libp2p.streams.transport import Stream, StreamClosedError, Transport, UnreachableError
 
 PROTOCOL = "/learnae/backlog/1"
@@ -21,7 +22,7 @@ WIRE_BYTES = FRAME_BYTES + 1024  # with names, key and signature
 MOST_ANSWERS = 2048
 ANSWER_SECONDS = 5.0  # between two answers to one peer, in the long run
 BURST = 6.0
-SERVED_AT_ONCE = 4
+SERVED_AT_ONCE = 32
 READ_BYTES = 1 << 16
 
 
@@ -60,7 +61,7 @@ class BacklogServer:
 
     kept: KeptMessages
     _allowance: dict[str, tuple[float, float]] = attrs.field(factory=dict)
-    _turns: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(SERVED_AT_ONCE))
+    _answers: AnswerPlaces = attrs.field(factory=lambda: AnswerPlaces(SERVED_AT_ONCE))
 
     async def serve(self, stream: Stream) -> None:
         """One question, one answer. What it raises ends the stream."""
@@ -69,17 +70,20 @@ class BacklogServer:
             if question is None or not self._may_ask(stream.peer):
                 return
             topics = _topics(question)
-            async with self._turns:
-                answer = bytearray()
-                for signed in self.kept.of(topics):
-                    answer += _framed(signed.wire)
-                    if len(answer) >= READ_BYTES:
-                        await stream.send_all(answer)
-                        answer.clear()
-                await stream.send_all(answer + _framed(b""))
+            async with self._answers.place():
+                await self._send(stream, topics)
                 await stream.aclose()
                 while await stream.receive_some(READ_BYTES):  # until it has hung up: a reset could overtake what was sent
                     pass
+
+    async def _send(self, stream: Stream, topics: Sequence[str]) -> None:
+        answer = bytearray()
+        for signed in self.kept.of(topics):
+            answer += _framed(signed.wire)
+            if len(answer) >= READ_BYTES:
+                await stream.send_all(answer)
+                answer.clear()
+        await stream.send_all(answer + _framed(b""))
 
     def _may_ask(self, peer: str) -> bool:
         now = trio.current_time()

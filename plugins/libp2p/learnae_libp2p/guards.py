@@ -6,7 +6,6 @@ from outside are enough. Here all streams come in through one function, and all 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,29 +32,54 @@ StreamHandler = Callable[[Any], Awaitable[None]]
 
 @attrs.define
 class StreamGuard:
-    """Around whatever serves a stream that another peer has opened: ours and the library's own, and what finds out which it is."""
+    """Around whatever serves a stream that another peer has opened: ours and the library's own, and what finds out which it is.
+
+    Where all peers together have too many, the oldest of the peer with most gives way to one that has fewer: who holds what he can get
+    keeps nobody else out.
+    """
 
     log: FilteringBoundLogger
-    _open: Counter[str] = attrs.field(factory=Counter)
+    streams: int = STREAMS
+    _open: dict[str, dict[Any, trio.CancelScope]] = attrs.field(factory=dict)  # by peer, the oldest first
 
     def around(self, handler: StreamHandler) -> StreamHandler:
         async def guarded(stream: Any) -> None:
             peer = str(stream.muxed_conn.peer_id)
-            if self._open[peer] >= STREAMS_PER_PEER or self._open.total() >= STREAMS:
+            with trio.CancelScope() as scope:
+                if not self._let_in(peer, stream, scope):
+                    await reset(stream)
+                    return
+                try:
+                    await handler(stream)
+                    await leave(stream)
+                except Exception as error:
+                    self.log.debug("libp2p.stream_failed", peer=peer, protocol=str(stream.get_protocol()), error=repr(error)[:200])
+                    await reset(stream)
+                finally:
+                    self._forget(peer, stream)
+            if scope.cancelled_caught:
                 await reset(stream)
-                return
-            self._open[peer] += 1
-            try:
-                await handler(stream)
-                await leave(stream)
-            except Exception as error:
-                self.log.debug("libp2p.stream_failed", peer=peer, protocol=str(stream.get_protocol()), error=repr(error)[:200])
-                await reset(stream)
-            finally:
-                self._open[peer] -= 1
-                self._open += Counter()  # forget those that have none
 
         return guarded
+
+    def _let_in(self, peer: str, stream: Any, scope: trio.CancelScope) -> bool:
+        if len(self._open.get(peer, ())) >= STREAMS_PER_PEER:
+            return False
+        if sum(map(len, self._open.values())) >= self.streams:
+            most = max(self._open, key=lambda one: len(self._open[one]))
+            if len(self._open[most]) <= len(self._open.get(peer, ())) + 1:
+                return False
+            oldest = next(iter(self._open[most]))
+            self._open[most][oldest].cancel()
+            self._forget(most, oldest)
+        self._open.setdefault(peer, {})[stream] = scope
+        return True
+
+    def _forget(self, peer: str, stream: Any) -> None:
+        if (streams := self._open.get(peer)) is not None:
+            streams.pop(stream, None)
+            if not streams:
+                del self._open[peer]
 
 
 async def leave(stream: Any) -> None:

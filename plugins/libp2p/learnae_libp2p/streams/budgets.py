@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -195,3 +196,44 @@ class QuestionPace:
         if len(self._asked_at) > MOST_NOTED:
             self._asked_at.popitem(last=False)
         return not too_soon
+
+
+LEAST_PLACE_SECONDS = 2.0
+
+
+@attrs.define(eq=False)
+class AnswerPlaces:
+    """So many are answered at once; others wait in their order. While somebody waits, who has had a place for the longest gives way.
+
+    He has it for `least_seconds` at least. So who asks and does not go on keeps nobody else from being answered.
+    """
+
+    most: int
+    least_seconds: float = LEAST_PLACE_SECONDS
+    _taken: dict[trio.CancelScope, float] = attrs.field(factory=dict)  # since when, the oldest first
+    _waiting: trio.StrictFIFOLock = attrs.field(factory=trio.StrictFIFOLock)
+    _left: trio.Event = attrs.field(factory=trio.Event)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """What is done in it may be broken off."""
+        async with self._waiting:
+            while len(self._taken) >= self.most:
+                await self._make_room()
+            scope = trio.CancelScope()
+            self._taken[scope] = trio.current_time()
+        try:
+            with scope:
+                yield
+        finally:
+            self._taken.pop(scope, None)
+            self._left.set()
+
+    async def _make_room(self) -> None:
+        oldest, since = next(iter(self._taken.items()))
+        self._left = trio.Event()
+        with trio.move_on_at(since + self.least_seconds):
+            await self._left.wait()
+            return
+        if self._taken.pop(oldest, None) is not None:
+            oldest.cancel()

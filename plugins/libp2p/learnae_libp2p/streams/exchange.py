@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from learnae_libp2p.streams.address_book import AddressBook
-from learnae_libp2p.streams.budgets import QuestionPace
+from learnae_libp2p.streams.budgets import AnswerPlaces, QuestionPace
 from learnae_libp2p.streams.circuit_addresses import CircuitAddress, place_at
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
@@ -59,7 +59,7 @@ class PeerExchange:
     _said: dict[str, Sequence[str]] = attrs.field(factory=dict)  # by connected peers, of themselves
     _strangers: set[str] = attrs.field(factory=set)  # connected peers that have answered without a proof
     _pace: QuestionPace = attrs.field(factory=lambda: QuestionPace(LEAST_SECONDS))
-    _answering: int = 0
+    _answers: AnswerPlaces = attrs.field(factory=lambda: AnswerPlaces(MOST_ANSWERED))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,9 +67,13 @@ class PeerExchange:
 
     async def answer(self, stream: Stream) -> None:
         """Serve one question. Raises nothing that its asker could bring about."""
-        if self._answering >= MOST_ANSWERED or not self._pace.may_ask(stream.peer):
+        if not self._pace.may_ask(stream.peer):
             return
-        self._answering += 1
+        with trio.move_on_after(ANSWER_SECONDS):
+            async with self._answers.place():
+                await self._answer(stream)
+
+    async def _answer(self, stream: Stream) -> None:
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 reader = FrameReader(stream)
@@ -84,8 +88,6 @@ class PeerExchange:
             pass
         except (FrameError, trio.TooSlowError) as error:
             self.log.debug("peers.asker_refused", asker=stream.peer, cause=str(error))
-        finally:
-            self._answering -= 1
 
     def _forget_others(self, here: set[str]) -> None:
         for gone in self._said.keys() - here:

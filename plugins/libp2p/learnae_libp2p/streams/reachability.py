@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from learnae_libp2p.streams.budgets import AnswerPlaces
 from learnae_libp2p.streams.following import Following
 from learnae_libp2p.streams.frames import FrameError, FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import SwarmProof, greet_as_asker, greet_as_holder
@@ -47,7 +48,7 @@ class Reachability:
     log: FilteringBoundLogger
     _views: dict[str, OutsideView] = attrs.field(factory=dict)
     _allowances: OrderedDict[str, tuple[float, float]] = attrs.field(factory=OrderedDict)  # of questions that are left, and when
-    _answering: int = 0
+    _answers: AnswerPlaces = attrs.field(factory=lambda: AnswerPlaces(MOST_ANSWERED, TRY_SECONDS + 1.0))
     _told: str = ""
 
     @property
@@ -71,18 +72,16 @@ class Reachability:
     async def answer(self, stream: Stream) -> None:
         """Serve one question. Raises nothing that its asker could bring about."""
         connection = self.transport.connection(stream.peer)
-        if connection is None or not connection.direct or self._answering >= MOST_ANSWERED or not self._may_ask(stream.peer):
+        if connection is None or not connection.direct or not self._may_ask(stream.peer):
             return
-        self._answering += 1
         try:
             with trio.fail_after(ANSWER_SECONDS):
-                await self._answer(stream, connection)
+                async with self._answers.place():
+                    await self._answer(stream, connection)
         except* StreamClosedError:  # how a question ends
             pass
         except* (FrameError, UnreachableError, trio.TooSlowError) as errors:
             self.log.debug("outside.asker_refused", asker=stream.peer, cause=str(errors.exceptions[0]))
-        finally:
-            self._answering -= 1
 
     async def _answer(self, stream: Stream, connection: Connection) -> None:
         reader = FrameReader(stream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -92,15 +92,18 @@ class BlockServer:
         return len(self._streams)
 
     def _let_in(self, served: ServedStream, scope: trio.CancelScope) -> bool:
-        """The oldest of a peer with too many gives way, or one that has nothing to do."""
+        """The oldest of a peer with too many gives way, or one that has nothing to do, or one of a peer with more than this one has."""
         of_one = [other for other in self._streams if other.stream.peer == served.stream.peer]
         if len(of_one) >= MOST_STREAMS_OF_ONE:
             self._streams[of_one[0]].cancel()
         elif len(self._streams) >= MOST_STREAMS:
-            idle = next((other for other in self._streams if other.idle), None)
-            if idle is None:
+            given = next((other for other in self._streams if other.idle), None)
+            if given is None:
+                held = Counter(other.stream.peer for other in self._streams)
+                given = next((other for other in self._streams if held[other.stream.peer] > len(of_one) + 1), None)
+            if given is None:
                 return False
-            self._streams[idle].cancel()
+            self._streams[given].cancel()
         self._streams[served] = scope
         return True
 

@@ -285,3 +285,18 @@ def test_an_answer_that_nobody_reads_is_not_made_again_and_again(tmp_path: Path)
         return holder.server.streams
 
     assert in_swarm(tmp_path, main) == 0
+
+
+def test_who_wants_blocks_and_does_not_read_them_keeps_nobody_from_being_served(tmp_path: Path) -> None:
+    async def main(swarm: StreamSwarm) -> None:
+        holder, asker = await swarm.add("peer1"), await swarm.add("peer0")
+        await holder.put(HERE)
+        for number in range(MOST_STREAMS):
+            stream, _ = await greeted_stream(swarm, f"bad{number // MOST_STREAMS_OF_ONE}", "peer1")
+            await stream.send_all(want(HERE))
+        await trio.sleep(1.0)
+        assert holder.server.streams == MOST_STREAMS
+        with trio.fail_after(3.0):
+            assert len(await asker.fetch(HERE[:5], "peer1")) == 5
+
+    in_swarm(tmp_path, main)
