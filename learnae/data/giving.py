@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from learnae.data.own import OwnSlices, rows_to_share
+from learnae.data.own import OwnSlices, consent_of, rows_to_share
 from learnae.data.reading import Chunk, Source, TableOptions, pick_rows, read_chunks
 from learnae.data.slices import SliceRows, make_slices
 from learnae.errors import ConfigError, Problem
@@ -42,7 +42,8 @@ def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) ->
     count, labels = _counted(source, options)
     seed = zlib.crc32(peer.encode())
     numbers = rows_to_share(count, most_rows=rules.most_rows, fraction=rules.fraction, seed=seed, labels=labels)
-    OwnSlices(home).replace(_slices(pick_rows(read_chunks(source, options), numbers), rules), most_rows=len(numbers))
+    consent = consent_of(most_rows=rules.most_rows, fraction=rules.fraction, licence=rules.licence, source=rules.source)
+    OwnSlices(home).replace(_slices(pick_rows(read_chunks(source, options), numbers), rules), most_rows=len(numbers), consent=consent)
     return len(numbers)
 
 

@@ -1,12 +1,14 @@
 """What a peer gives of its own rows: `data/own` in its home. The trainer's process puts them there by consent, the node takes them from
 there.
 
-Each slice is a file of its own, named after its root as it is without a seal. It is there whole or not at all.
+Each slice is a file of its own, named after its root as it is without a seal. It is there whole or not at all. Beside them lies by which
+consent they were put there: by another one nothing of them is given away.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,9 +24,17 @@ from learnae.data.slice_files import draft_name, file_name, is_draft, publish_dr
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice, rows_from, tensors_of
 from learnae.errors import ConfigError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.home_folder import HomeFolder
+from learnae.opening import replace_file
 from learnae.records import Cid
 
 OWN = "own"
+_CONSENT = "consent"
+_MOST_CONSENT_BYTES = 64 << 10
+
+
+def consent_of(*, most_rows: int | None, fraction: float | None, licence: str, source: str) -> bytes:
+    """What a user's file says of the rows that it gives, as it lies beside them."""
+    return json.dumps([most_rows, fraction, licence, source]).encode()
 
 
 def rows_to_share(
@@ -58,8 +68,8 @@ class OwnSlices:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def replace(self, slices: Iterable[SliceRows], *, most_rows: int) -> tuple[Cid, ...]:
-        """Let these be all that is given away; the node goes on offering what was there and stays. Returns their roots.
+    def replace(self, slices: Iterable[SliceRows], *, most_rows: int, consent: bytes = b"") -> tuple[Cid, ...]:
+        """Let these be all that is given away, by this consent; the node goes on offering what was there and stays. Returns their roots.
 
         What goes is gone before anything new appears: never are there more than `most_rows`, not even if this process is killed.
         Raises ConfigError for more than these together, and for more than 8,192 slices: nothing has changed then.
@@ -77,9 +87,14 @@ class OwnSlices:
                         added.append(root)
                         write_draft(folder, root, tensors_of(one))
                     kept[root] = None
+                same = _consent(folder) == consent
+                if not same:
+                    remove(folder, _CONSENT)  # until all are there that it is for, and no others
                 _remove(folder, there - kept.keys())
                 for root in added:
                     publish_draft(folder, root)
+                if not same:
+                    replace_file(_CONSENT, consent, at=folder.fd, durable=True)
             finally:
                 for root in added:
                     remove(folder, draft_name(root))  # but for those that have their name now
@@ -93,6 +108,7 @@ class OwnSlices:
                 folder = stack.enter_context(self._folder())
             except FileNotFoundError:
                 return
+            remove(folder, _CONSENT)
             _remove(folder, _roots(folder))
             for name in _names(folder):
                 if is_draft(name):
@@ -103,6 +119,14 @@ class OwnSlices:
         try:
             with self._folder() as folder:
                 return tuple(_roots(folder))
+        except FileNotFoundError:
+            return ()
+
+    def offered(self, consent: bytes) -> tuple[Cid, ...]:
+        """The same, if they were put there by this consent; else none."""
+        try:
+            with self._folder() as folder:
+                return tuple(_roots(folder)) if _consent(folder) == consent else ()
         except FileNotFoundError:
             return ()
 
@@ -137,6 +161,13 @@ class OwnSlices:
 
 def _roots(folder: HomeFolder) -> list[Cid]:
     return sorted(root for name in _names(folder) if (root := root_in(name)) is not None)
+
+
+def _consent(folder: HomeFolder) -> bytes | None:
+    try:
+        return folder.read(_CONSENT, _MOST_CONSENT_BYTES)
+    except FileNotFoundError:
+        return None
 
 
 def _names(folder: HomeFolder) -> list[str]:

@@ -10,7 +10,7 @@ import attrs
 from learnae.config.rules import swarm_of
 from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.meta import architecture_of
-from learnae.data.own import OwnSlices
+from learnae.data.own import OwnSlices, consent_of
 from learnae.data.pool import Pool
 from learnae.identity.keys import Admission, Identity
 from learnae.link.messages import Link
@@ -192,7 +192,9 @@ def make_sharing(config: Config, sender: Sender) -> Sharing | None:
     """None without consent: what may lie in `data/own` from before is not touched."""
     if config.data.share != "slices" or config.swarm.weights_only:
         return None
-    return Sharing(OwnSlices(sender.runtime.home), sender)
+    data = config.data
+    consent = consent_of(most_rows=data.share_rows, fraction=data.share_fraction, licence=data.licence, source=data.source)
+    return Sharing(OwnSlices(sender.runtime.home), sender, consent)
 
 
 def _slice_fetches(given: Given, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:

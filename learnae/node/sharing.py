@@ -29,11 +29,13 @@ _WHAT = "giving rows"
 class Sharing:
     """The own slices that are given away now. Each announcement names one of them; all take turns (docs/decisions/0049).
 
-    It contains the roots under which own rows are in the storages.
+    It contains the roots under which own rows are in the storages. What lies in `data/own` by another `consent` than that of this run is
+    not given away: an earlier run may have given more, or under another licence.
     """
 
     own: OwnSlices
     sender: Sender
+    consent: bytes
     _offered: OrderedDict[Cid, Slice] = attrs.field(factory=OrderedDict)  # by the name in `data/own`, the next one first
     _stored: set[Cid] = attrs.field(factory=set)
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -69,9 +71,9 @@ class Sharing:
             self.sender.runtime.outages.works(_WHAT)
 
     async def _roots(self) -> tuple[Cid, ...] | None:
-        """What lies in `data/own`. None where that cannot be read."""
+        """What lies in `data/own` by the consent of this run. None where that cannot be read."""
         try:
-            return await self.sender.runtime.in_thread(self.own.roots)
+            return await self.sender.runtime.in_thread(self.own.offered, self.consent)
         except (ConfigError, OSError) as error:
             self.sender.runtime.outages.failed(_WHAT, str(error))
             return None

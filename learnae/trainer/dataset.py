@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from learnae.config.tables import DataTable
 from learnae.data.about import count_labels, sketch_of
-from learnae.data.own import OwnSlices, rows_to_share
+from learnae.data.own import OwnSlices, consent_of, rows_to_share
 from learnae.data.pool_reader import MOST_OPEN, Columns, PoolReader
 from learnae.data.slices import make_slices
 from learnae.data.trained_on import TrainedOn, tell
@@ -221,7 +221,8 @@ def share(rows: LocalRows, home: Path, data: DataTable, *, seed: int) -> tuple[C
         OwnSlices(home).clear()
         return ()
     slices = make_slices(rows.read(numbers), rows.schema, licence=data.licence, source=data.source)
-    return OwnSlices(home).replace(slices, most_rows=len(numbers))
+    consent = consent_of(most_rows=data.share_rows, fraction=data.share_fraction, licence=data.licence, source=data.source)
+    return OwnSlices(home).replace(slices, most_rows=len(numbers), consent=consent)
 
 
 def _trained_on(rows: LocalRows, known: Collection[Any] | None, seed: int) -> TrainedOn:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from learnae.data.about import count_labels
-from learnae.data.own import OwnSlices
+from learnae.data.own import OwnSlices, consent_of
 from learnae.data.pool import Pool
 from learnae.data.pool_index import PooledSlice
 from learnae.data.schema import Rows, schema_of
@@ -19,7 +19,7 @@ from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.simulated import wandering
 
 QUOTA = 1 << 20
-SHARES = {"data": {"share": "slices", "share_rows": 1000, "licence": "CC0-1.0"}}
+SHARES: dict[str, dict[str, Any]] = {"data": {"share": "slices", "share_rows": 1000, "licence": "CC0-1.0"}}
 TAKES = {"data": {"accept_bytes": QUOTA}}
 
 
@@ -53,8 +53,11 @@ def with_rows(
 
 
 def give(peer: SimulatedPeer, rows: Rows, *, most_rows: int = 4096, licence: str = "CC0-1.0") -> None:
-    """Put them where the trainer's process puts what it gives away."""
-    OwnSlices(home_of(peer)).replace(make_slices(rows, schema_of(rows, "y"), licence=licence, most_rows=most_rows), most_rows=100_000)
+    """Put them where the trainer's process puts what it gives away, by the consent of the peer's settings."""
+    said = {**SHARES["data"], **(peer.settings or {}).get("data", {})}
+    consent = consent_of(most_rows=said["share_rows"], fraction=None, licence=said["licence"], source=said.get("source", ""))
+    made = make_slices(rows, schema_of(rows, "y"), licence=licence, most_rows=most_rows)
+    OwnSlices(home_of(peer)).replace(made, most_rows=100_000, consent=consent)
 
 
 def pool_of(peer: SimulatedPeer) -> tuple[PooledSlice, ...]:

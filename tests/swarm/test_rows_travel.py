@@ -284,3 +284,18 @@ async def test_each_update_has_a_sketch_by_which_a_selector_sees_how_different_a
         (theirs,) = [entry.update.sketch for entry in selection.inbox.updates() if entry.peer == two.peer]
         found = difference(selection.own_sketch(), theirs)
         assert found is not None and 0.0 < found < 1.0
+
+
+@pytest.mark.parametrize("changed", [{"share_rows": 10}, {"licence": "CC-BY-4.0"}, {"source": "elsewhere"}])
+async def test_rows_that_an_earlier_consent_gave_stay_here_until_those_of_the_new_one_are_chosen(tmp_path: Path, changed: dict) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        giver = with_rows(swarm, "a", digits((1,)), SHARES)
+        taker = with_rows(swarm, "b", digits((3,)), TAKES)
+        give(giver, digits((1,)))
+        giver.settings = {"data": {**SHARES["data"], **changed}}
+        start(giver, taker)
+        await trio.sleep(60)
+        assert not pool_of(taker)
+        give(giver, digits((1,)))
+        await trio.sleep(60)
+        assert pool_of(taker)
