@@ -124,7 +124,7 @@ def open_slice(content: Content, announced: Slice | None = None) -> SliceRows:
     meta = content.meta
     if (meta.kind, meta.codec, meta.peer, meta.number, meta.base, meta.parents) != (AnnouncementKind.SLICE, CODEC, NOBODY, 0, None, ()):
         raise UpdateRejectedError("kind", "no slice, or one that another program has packed")
-    rows = rows_from({entry.spec.name: _decoded(entry, content) for entry in meta.tensors})
+    rows = rows_from({entry.spec.name: _decoded(entry, content) for entry in meta.tensors}, announced)
     if announced is not None:
         _check_announced(rows, announced)
     return rows
@@ -135,8 +135,11 @@ def tensors_of(rows: SliceRows) -> dict[str, np.ndarray[Any, Any]]:
     return {ABOUT: np.frombuffer(encode_about(rows.about), np.uint8), **rows.columns}
 
 
-def rows_from(tensors: Rows) -> SliceRows:
-    """The slice of these tensors, which are in their order, with all that holds for each slice checked. Raises UpdateRejectedError."""
+def rows_from(tensors: Rows, announced: Slice | None = None) -> SliceRows:
+    """The slice of these tensors, which are in their order, with all that holds for each slice checked. Raises UpdateRejectedError.
+
+    Of another schema or number of rows than was announced no value is looked at: a sketch of very wide rows takes seconds.
+    """
     names = list(tensors)
     if names[:1] != [ABOUT] or tensors[ABOUT].dtype != np.uint8 or tensors[ABOUT].ndim != 1:
         raise UpdateRejectedError("schema", f"the first tensor is not {ABOUT}")
@@ -145,6 +148,8 @@ def rows_from(tensors: Rows) -> SliceRows:
     about = decode_about(tensors[ABOUT].tobytes())
     columns = {name: tensors[name] for name in names[1:]}
     schema = _schema(columns, about)
+    if announced is not None:
+        _check_kind(schema, len(next(iter(columns.values()))), announced)
     for column in schema.columns:
         _check_values(column, columns[column.name], 0)
     _check_words(columns, schema)
@@ -253,9 +258,12 @@ def _check_words(columns: Rows, schema: Schema) -> None:
             raise UpdateRejectedError("words", f"column {column.name!r} has words that no row has, or not in their order")
 
 
+def _check_kind(schema: Schema, rows: int, announced: Slice) -> None:
+    if (schema.digest, rows) != (announced.schema, announced.rows):
+        raise UpdateRejectedError("announced", f"{announced.rows} rows of one schema were announced, and {rows} of another came")
+
+
 def _check_announced(rows: SliceRows, announced: Slice) -> None:
-    if (rows.schema.digest, rows.count) != (announced.schema, announced.rows):
-        raise UpdateRejectedError("announced", f"{announced.rows} rows of one schema were announced, and {rows.count} of another came")
     if announced.labels and dict(announced.labels) != dict(rows.about.labels):  # neither need fit into a message
         raise UpdateRejectedError("announced", "other numbers of rows by label than were announced")
     if announced.sketch not in (b"", rows.about.sketch):

@@ -270,3 +270,12 @@ def test_the_largest_slice_comes_through() -> None:
     rows = {"x": np.arange(MOST_SLICE_BYTES // 4, dtype=np.int32).reshape(-1, 1 << 10)}
     (made,) = make_slices(rows, schema_of(rows), most_bytes=MOST_SLICE_BYTES)
     assert np.array_equal(open_slice(fetched(pack_slice(made).packed)).columns["x"], rows["x"])
+
+
+def test_of_another_schema_than_was_announced_no_value_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced = pack_slice(one_slice(images())).announced
+    other = fetched(pack_slice(one_slice({"wide": np.zeros((20, 100), np.float32), "y": np.arange(20)})).packed)
+    monkeypatch.setattr("learnae.data.slices.sketch_of", lambda *_: pytest.fail("it was looked at"))
+    with pytest.raises(UpdateRejectedError) as error:
+        open_slice(other, announced)
+    assert error.value.reason == "announced"
