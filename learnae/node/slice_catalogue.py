@@ -5,6 +5,7 @@ Nothing here was fetched yet: rows and labels are what the announcements claim.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
@@ -53,7 +54,7 @@ class SliceCatalogue:
         offers[body.root] = SliceOffer(entry.peer, entry.announcement.number, body, self.clock())
         offers.move_to_end(body.root)
         if self._count > MOST_OFFERS:
-            self._remove_oldest(self._largest())
+            self._make_room()
 
     def forget(self, peer: PeerId) -> None:
         """It has left, or is not heard any more."""
@@ -78,8 +79,15 @@ class SliceCatalogue:
     def __len__(self) -> int:
         return self._count
 
-    def _largest(self) -> PeerId:
-        return max(self._offers, key=lambda peer: (not self.trusted(peer), len(self._offers[peer]), peer))
+    def _make_room(self) -> None:
+        """A few go at once: to find out who has most takes a look at all peers."""
+        by_size = [(self.trusted(peer), -len(offers), peer) for peer, offers in self._offers.items()]
+        heapq.heapify(by_size)
+        for _ in range(1 + MOST_OFFERS // 64):
+            trusted, size, peer = heapq.heappop(by_size)
+            self._remove_oldest(peer)
+            if size < -1:
+                heapq.heappush(by_size, (trusted, size + 1, peer))
 
     def _remove_oldest(self, peer: PeerId) -> None:
         self.remove(next(iter(self._offers[peer].values())))

@@ -40,6 +40,9 @@ from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, S
 T = TypeVar("T")
 
 LOOK_SECONDS = 5.0
+REST_FOR_EACH_OFFER = 4e-4
+"""Seconds between two looks at all offers, for each of them, which costs some 5 us of the loop: whatever strangers announce, and however
+often, takes a fortieth of the time."""
 WAIT_SECONDS = 30.0
 """How long a peer waits whose slice has failed; twice as long with each further failure in a row, up to an hour."""
 LONGEST_WAIT_SECONDS = 3600.0
@@ -143,6 +146,7 @@ class SliceFetches:
 
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
+            await trio.sleep(len(self.catalogue) * REST_FOR_EACH_OFFER)
             await self._note_givers()
             need = await self._guarded(self._look)
             offer = self._choose(need, proved_only=proved_only) if need else None
@@ -268,7 +272,7 @@ class SliceFetches:
         except UnavailableError as error:
             self._failed(offer, record, f"could not be fetched: {error}", missing=True)
         except UpdateRejectedError as error:
-            if error.reason != OF_CLAIM:
+            if error.reason != OF_CLAIM and not transfer.overflowed:  # more came than was announced: others may have announced it right
                 self._settle(root)
             self._failed(offer, record, str(error))
         else:

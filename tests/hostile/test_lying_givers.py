@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 import trio
 
+from learnae.content.cids import dag_cid
 from learnae.data.own import OwnSlices
 from learnae.data.pool import Pool
 from learnae.data.schema import Schema
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice
 from learnae.node.history_reader import HistoryReader
+from learnae.node.inbox import InboxEntry
+from learnae.node.slice_fetching import REST_FOR_EACH_OFFER, ProviderRecord, SliceFetches
 from learnae.observations import UpdateVerdict
 from learnae.plugins.memory import MemoryStore
+from learnae.records import Announcement, PeerId, Slice
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.rows import QUOTA, SHARES, TAKES, digits, give, home_of, labels_in_pool, pool_of, with_rows
 from tests.support.simulated import offering, start, verdicts
+from tests.support.slices import one_slice
 
 pytestmark = pytest.mark.virtual_time
 
@@ -188,3 +195,54 @@ async def test_a_full_disk_here_counts_against_no_giver(tmp_path: Path, monkeypa
             assert not refusals(taker, giver)
         await trio.sleep(30)
         assert labels_in_pool(taker) == {"1"}
+
+
+async def test_who_says_that_a_slice_of_another_is_smaller_than_it_is_keeps_nobody_from_it(
+    tmp_path: Path, lying: Callable[..., None]
+) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        liar, honest = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "c", digits((1,)), SHARES)
+        taker = with_rows(swarm, "b", digits((3,)), TAKES)
+        give(liar, digits((1,)))
+        lying(liar, about_size)
+        start(liar, taker)
+        await trio.sleep(60)
+        assert refusals(taker, liar)
+        give(honest, digits((1,)))
+        honest.start()
+        await trio.sleep(60)
+        assert [one.providers for one in pool_of(taker)] == [(honest.peer,)]
+
+
+async def test_however_often_slices_are_announced_all_offers_are_looked_at_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    choose = SliceFetches._choose
+
+    def counting(fetches: SliceFetches, *args: Any, **keys: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return choose(fetches, *args, **keys)
+
+    monkeypatch.setattr(SliceFetches, "_choose", counting)
+    offer = pack_slice(one_slice(digits((7,)))).announced
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        taker = with_rows(swarm, "b", digits((3,)), TAKES, known=("3",))
+        start(taker)
+        await trio.sleep(10)
+        assert taker.node is not None and taker.node.slice_fetches is not None
+        fetches = taker.node.slice_fetches
+        for number in range(1000):
+            peer = PeerId(f"{number:064x}")
+            fetches.catalogue.hear(_heard(peer, attrs.evolve(offer, root=dag_cid(f"{number}".encode()))))
+            fetches._record(peer)
+            fetches._records[peer] = ProviderRecord(not_before=math.inf)
+        await trio.sleep(1)
+        looks = 0
+        for number in range(100):
+            fetches.hear(_heard(PeerId(f"{number:064x}"), attrs.evolve(offer, root=dag_cid(f"{number}".encode()))))
+            await trio.sleep(0.1)
+        assert looks <= 2 * 10 / (1000 * REST_FOR_EACH_OFFER) + 4
+
+
+def _heard(peer: PeerId, body: Slice) -> InboxEntry:
+    return InboxEntry(Announcement(swarm=bytes(16), peer=peer, number=1, body=body), b"", b"", 0.0, 1, backlog=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from learnae.content.cids import dag_cid
 from learnae.data.schema import schema_of
 from learnae.data.slices import pack_slice
 from learnae.data.worth import worth
@@ -88,3 +89,19 @@ def test_a_label_that_is_lacking_is_worth_more_than_one_that_is_there() -> None:
 
 def test_the_same_rows_in_fewer_bytes_are_worth_more() -> None:
     assert worth(10, {"1": 10}, 500, {}) > worth(10, {"1": 10}, 1000, {})
+
+
+def test_where_it_is_full_who_has_most_is_looked_for_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_catalogue, "MOST_OFFERS", 256)
+    looked = 0
+
+    def trusted(peer: PeerId) -> bool:
+        nonlocal looked
+        looked += 1
+        return False
+
+    catalogue = SliceCatalogue(trusted, Clock())
+    for number in range(512):
+        catalogue.hear(heard(PeerId(f"{number:064x}"), attrs.evolve(A_SLICE, root=dag_cid(f"{number}".encode()))))
+    assert 250 <= len(catalogue) <= 256
+    assert looked < 256 * 256 // 4
