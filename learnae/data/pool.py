@@ -12,7 +12,6 @@ import fcntl
 import itertools
 import os
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,14 @@ from pathlib import Path
 import attrs
 
 from learnae.data.pool_index import (
+    MOST_ENTRY_BYTES,
     MOST_FORGOTTEN,
     MOST_PROVIDERS,
     MOST_SLICES,
     POOL,
     PooledSlice,
     PoolIndex,
+    entry_bytes,
     fits,
     open_data,
     read_index,
@@ -75,7 +76,8 @@ class Pool:
     def add(self, root: Cid, rows: SliceRows, provider: PeerId) -> PoolAdmission:
         """Keep a slice that `learnae.data.fitting.fit` has let pass. Where it is there already, only its provider is noted.
 
-        Where the quota is full, the oldest slice goes that came from the provider with the most bytes, and again, until there is room.
+        Where the quota is full, the oldest slice goes that came from the provider with the most bytes, and again, until there is room. Where
+        there are too many slices, or too much is said of them, it is that of the provider who has most of that.
         The new slice counts for its provider before: so who sends much displaces itself alone. Raises UpdateRejectedError("forgotten")
         for the slice of such a peer.
         """
@@ -89,7 +91,9 @@ class Pool:
             new = _described(root, rows, provider)
             going = _to_evict((*index.slices, new), self._quota)
             if new in going:
-                return PoolAdmission(False, reason=f"its {new.bytes:,} bytes have no place in accept_bytes")
+                return PoolAdmission(
+                    False, reason=f"its {new.bytes:,} bytes have no place in accept_bytes, or it none among so many slices"
+                )
             # rows in fewer words mean the same in more of them: so there are few lists of words, however often this peer learns one
             staying = (
                 attrs.evolve(one, schema=rows.schema) if rows.schema.covers(one.schema) else one for one in _without(index.slices, going)
@@ -194,20 +198,32 @@ def _described(root: Cid, rows: SliceRows, provider: PeerId) -> PooledSlice:
 
 
 def _to_evict(slices: tuple[PooledSlice, ...], quota: int) -> tuple[PooledSlice, ...]:
-    """Which slices go so that the rest has at most `quota` bytes: the oldest of the provider with the most, again and again."""
-    index = PoolIndex(slices)
-    held, total = Counter(index.bytes_by_provider()), index.bytes
+    """Which slices go so that the rest has at most `quota` bytes and fits into an index.
+
+    Of whatever there is too much, the oldest goes of the provider who has most of it, again and again.
+    """
     left: dict[PeerId, list[PooledSlice]] = {}
     for one in reversed(slices):
         left.setdefault(one.providers[0], []).append(one)  # the oldest last
     going = []
-    while total > quota:
-        largest = max(held, key=lambda peer: (held[peer], peer))
-        one = left[largest].pop()
-        held[largest] -= one.bytes
-        total -= one.bytes
-        going.append(one)
+    for measure, most in ((_bytes_of, quota), (_one, MOST_SLICES), (entry_bytes, MOST_ENTRY_BYTES)):
+        held = {peer: sum(map(measure, several)) for peer, several in left.items()}
+        total = sum(held.values())
+        while total > most:
+            largest = max(held, key=lambda peer: (held[peer], peer))
+            one = left[largest].pop()
+            held[largest] -= measure(one)
+            total -= measure(one)
+            going.append(one)
     return tuple(going)
+
+
+def _bytes_of(one: PooledSlice) -> int:
+    return one.bytes
+
+
+def _one(one: PooledSlice) -> int:
+    return 1
 
 
 def _without(slices: Sequence[PooledSlice], going: Sequence[PooledSlice]) -> tuple[PooledSlice, ...]:

@@ -31,6 +31,8 @@ MOST_SLICES = 8192
 MOST_PROVIDERS = 16
 MOST_FORGOTTEN = 4096
 MOST_INDEX_BYTES = 8 << 20
+MOST_ENTRY_BYTES = 6 << 20
+"""Of them what is said of the slices, as `entry_bytes` counts it; the rest is for schemas and forgotten peers."""
 _MOST_SCHEMAS = 64
 _VERSION = 1
 _KEYS = {"root", "schema", "rows", "bytes", "labels", "licence", "source", "providers"}
@@ -60,6 +62,10 @@ class PoolIndex:
     @property
     def bytes(self) -> int:
         return sum(one.bytes for one in self.slices)
+
+    def slices_by_provider(self) -> Mapping[PeerId, int]:
+        """The same, counted."""
+        return Counter(one.providers[0] for one in self.slices)
 
     def bytes_by_provider(self) -> Mapping[PeerId, int]:
         """Each slice counts for the peer from whom it came."""
@@ -111,6 +117,16 @@ def encode_index(index: PoolIndex) -> bytes:
         slices.append({**fields, "licence": one.licence, "source": one.source, "providers": list(one.providers)})
     schemas = {key: dump_schema(schema) for schema, key in keys.items()}
     return json.dumps({"v": _VERSION, "schemas": schemas, "slices": slices, "forgotten": list(index.forgotten)}).encode()
+
+
+def entry_bytes(one: PooledSlice) -> int:
+    """About as much as one slice takes in the index, and no less, whatever characters there are in its texts."""
+    texts = (one.licence, one.source, *one.labels)
+    return 200 + 70 * len(one.providers) + sum(_text_bytes(text) for text in texts) + 24 * len(one.labels)
+
+
+def _text_bytes(text: str) -> int:
+    return (2 if text.isascii() else 12) * len(text)  # as JSON writes it: one beyond 16 bits is two of six
 
 
 def fits(index: PoolIndex) -> bool:

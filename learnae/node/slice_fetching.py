@@ -19,7 +19,7 @@ from learnae.config.tables import DataTable
 from learnae.content.unpack import Content, Manifest
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool, PoolAdmission
-from learnae.data.pool_index import MOST_PROVIDERS, PooledSlice, PoolIndex, mark_of, open_data
+from learnae.data.pool_index import MOST_PROVIDERS, MOST_SLICES, PooledSlice, PoolIndex, mark_of, open_data
 from learnae.data.slices import SLICE_LIMITS, SliceRows, open_slice
 from learnae.data.trained_on import FILE as TOLD
 from learnae.data.trained_on import TrainedOn, told
@@ -220,10 +220,14 @@ class SliceFetches:
         there, held = need.by_root, need.index.bytes_by_provider()
         room, most = self.rules.accept_bytes - need.index.bytes, max(held.values(), default=0)
         forgotten, now = set(need.index.forgotten), self.runtime.clock()
+        counted = need.index.slices_by_provider() if len(there) >= MOST_SLICES else {}
+        largest = max(counted.values(), default=0)
         for offer in self.catalogue.offers(need.trained_on.schema):
             root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
             known = root in there or root in self._settled or root in self._busy
             if known or peer in forgotten or self._shut_out(peer) or self._waits(peer, now):
+                continue
+            if counted and counted.get(peer, 0) + 1 >= largest:
                 continue
             if size <= room or held.get(peer, 0) + size < most:
                 yield offer

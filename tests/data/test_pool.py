@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import threading
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from learnae.data import pool as pool_module
 from learnae.data.fitting import Expected, fit
 from learnae.data.pool import Pool
-from learnae.data.schema import schema_of
+from learnae.data.pool_index import PooledSlice, PoolIndex, encode_index, entry_bytes
+from learnae.data.schema import dump_schema, schema_of
 from learnae.data.slices import SliceRows
 from learnae.errors import ConfigError, UnavailableError, UpdateRejectedError
 from learnae.records import Cid, PeerId
@@ -95,6 +97,29 @@ def test_who_sends_much_displaces_itself_alone(tmp_path: Path) -> None:
     for seed in range(2, 20):
         pool.add(*some(seed), CARL)
     assert {one.root for one in pool.entries()} == {some(seed)[0] for seed in (0, 1, 18, 19)}
+
+
+@pytest.mark.parametrize("bound", ["MOST_SLICES", "MOST_ENTRY_BYTES"])
+def test_who_fills_the_index_with_small_slices_displaces_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """However much room is left for bytes."""
+    pool = Pool(tmp_path, PLENTY)
+    pool.add(*some(0), ANNA)
+    monkeypatch.setattr(pool_module, bound, 6 if bound == "MOST_SLICES" else 6 * entry_bytes(pool.entries()[0]))
+    for seed in range(1, 12):
+        assert pool.add(*some(seed), CARL).kept
+    assert pool.add(*some(20), BERT).kept
+    assert len(pool.entries()) == 6
+    assert {one.providers[0] for one in pool.entries()} == {ANNA, BERT, CARL}
+
+
+@settings(max_examples=30)
+@given(st.text(max_size=256).filter(str.isprintable), st.dictionaries(st.text(max_size=64).filter(str.isprintable), st.integers(1, 65536)))
+def test_no_entry_is_longer_than_it_is_counted(text: str, labels: dict[str, int]) -> None:
+    peers = tuple(PeerId(f"{number:064x}") for number in range(16))
+    schema = schema_of(images(), "y")
+    one = PooledSlice(root=some()[0], schema=schema, rows=1, bytes=1 << 24, providers=peers, labels=labels, licence=text[:64], source=text)
+    empty = len(encode_index(PoolIndex())) + len(json.dumps(dump_schema(schema)))
+    assert len(encode_index(PoolIndex((one,)))) - empty <= entry_bytes(one)
 
 
 def test_a_slice_that_has_no_place_displaces_nothing(tmp_path: Path) -> None:

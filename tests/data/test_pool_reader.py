@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from learnae.data import pool_reader
 from learnae.data.pool import Pool
+from learnae.data.pool_index import PoolIndex
 from learnae.data.pool_reader import PoolReader
 from learnae.data.schema import schema_of
 from learnae.errors import ConfigError, UnavailableError
+from learnae.identity.home_folder import HomeFolder
 from learnae.records import Cid, PeerId
 from tests.support.slices import images, one_slice, root_of
 
@@ -198,3 +201,24 @@ def test_others_read_the_files_of_a_pool_as_safetensors(tmp_path: Path) -> None:
     Pool(tmp_path, PLENTY).add(root_of(made), made, ANNA)
     loaded = load_file(tmp_path / "data" / "pool" / f"{root_of(made)}.safetensors")
     assert all(np.array_equal(loaded[name], array) and loaded[name].dtype == array.dtype for name, array in table.items())
+
+
+def test_an_index_that_takes_long_is_not_read_at_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(pool_reader.time, "monotonic", lambda: now[0])
+    read, reads = pool_reader.read_index, []
+
+    def slow(data: HomeFolder) -> PoolIndex:
+        now[0] += 0.2
+        reads.append(now[0])
+        return read(data)
+
+    monkeypatch.setattr(pool_reader, "read_index", slow)
+    reader = PoolReader(tmp_path)
+    for seed in range(12):
+        add(tmp_path, seed)
+        reader.refresh()
+        now[0] += 0.5
+    assert len(reads) == 2
+    now[0] += 4.0
+    assert reader.refresh() and len(reader.slices) == 12
