@@ -76,8 +76,8 @@ class Pool:
     def add(self, root: Cid, rows: SliceRows, provider: PeerId) -> PoolAdmission:
         """Keep a slice that `learnae.data.fitting.fit` has let pass. Where it is there already, only its provider is noted.
 
-        Where the quota is full, the oldest slice goes that came from the provider with the most bytes, and again, until there is room. Where
-        there are too many slices, or too much is said of them, it is that of the provider who has most of that.
+        Where the quota is full, the oldest slice goes that came from the provider with the most bytes, and again, until there is room.
+        Where there are too many slices, or too much is said of them, it is that of the provider who has most of that.
         The new slice counts for its provider before: so who sends much displaces itself alone. Raises UpdateRejectedError("forgotten")
         for the slice of such a peer.
         """

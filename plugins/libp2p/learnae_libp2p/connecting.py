@@ -114,7 +114,7 @@ class Connecting:
         )
         dialler.through = circuits.dial
         self.reachability, self._circuits = reachability, circuits
-        puncher = HolePuncher(transport=transport, proof=proof, reachability=reachability, log=context.log)
+        puncher = HolePuncher(transport=transport, proof=proof, reachability=reachability, log=context.log, account=dialler.account)
         exchange = PeerExchange(
             transport=transport,
             proof=proof,

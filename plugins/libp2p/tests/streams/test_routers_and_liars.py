@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 
+from learnae_libp2p.streams.circuit_addresses import CircuitAddress
 from learnae_libp2p.streams.frames import FrameKind, FrameReader
 from learnae_libp2p.streams.greeting import greet_as_asker, greet_as_holder
+from learnae_libp2p.streams.hearsay import HOST_AT_ONCE, HOST_SECONDS
 from learnae_libp2p.streams.outside_views import Outlook
 from learnae_libp2p.streams.punching import PUNCH_PROTOCOL
 from learnae_libp2p.streams.reachability import BURST, LEAST_SECONDS, MOST_TRIED, OUTSIDE_PROTOCOL
+from learnae_libp2p.streams.relay import RELAY_PROTOCOL
 from learnae_libp2p.streams.short_messages import ShortMessage, receive_message
 from learnae_libp2p.streams.transport import Stream, StreamClosedError
 from plugins.libp2p.tests.support.exchanging_peers import ExchangingSwarm, in_exchanging_swarm
-from plugins.libp2p.tests.support.network import FakeTransport
+from plugins.libp2p.tests.support.network import FakeTransport, Link
 from plugins.libp2p.tests.support.stream_peers import membership
 
 pytestmark = pytest.mark.virtual_time
@@ -137,3 +140,41 @@ def test_at_a_meeting_nobody_says_where_it_is_on_its_own_network(tmp_path: Path)
         assert "left" in right.connected() and "right" in left.connected()
 
     in_exchanging_swarm(tmp_path, main)
+
+
+def test_a_relay_and_peers_that_are_one_strangers_have_a_third_machine_dialled_seldom(tmp_path: Path) -> None:
+    third = [f"198.51.100.7:{port}" for port in range(80, 84)]
+
+    async def main(swarm: ExchangingSwarm) -> int:
+        victim, relay = swarm.start("victim", routers=True), swarm.network.host("relay")
+
+        async def carries(stream: Stream) -> None:
+            reader = FrameReader(stream)
+            await greet_as_holder(stream, reader, membership("relay"))
+            await receive_message(reader, FrameKind.RESERVE, FrameKind.CONNECT)
+            await stream.send_all(ShortMessage(FrameKind.CONNECTED, 1 << 22, (third[0],)).framed())
+            await stream.receive_some(1)
+            await stream.send_all(b"x")
+            await trio.sleep_forever()
+
+        def meets(name: str) -> Callable[[Stream], Awaitable[None]]:
+            async def meet(stream: Stream) -> None:
+                reader = FrameReader(stream)
+                await greet_as_holder(stream, reader, membership(name))
+                await receive_message(reader, FrameKind.MEET)
+                await stream.send_all(ShortMessage(FrameKind.MEET, 0, tuple(third)).framed())
+                await trio.sleep_forever()
+
+            return meet
+
+        relay.serve(RELAY_PROTOCOL, carries)
+        await victim.transport.connect("relay", ["relay"])
+        for name in (f"peer{number}" for number in range(8)):
+            liar = swarm.network.host(name)
+            liar.serve(PUNCH_PROTOCOL, meets(name))
+            liar.links["victim"] = Link("victim", inbound=True)
+            await victim.dialler.dial(name, [str(CircuitAddress("relay", name))], "hint")
+        await trio.sleep(240.0)
+        return sum(address in third for address in swarm.network.dialled)
+
+    assert in_exchanging_swarm(tmp_path, main) <= HOST_AT_ONCE + 240.0 / HOST_SECONDS
