@@ -85,9 +85,8 @@ def test_all_trainers_stop_and_a_newcomer_goes_on_from_what_the_keeper_has(
     wait_until(lambda: (home / "connections.json").exists() or (home / "history.sqlite").exists())
     with ExitStack() as first:
         founders = [walker(1, tmp_path, first), walker(2, tmp_path, first)]
-        train_until(lambda: len({item.peer for item in kept_in(home)}) == 2 and founders[0].swarm.status.merged >= 2, *founders)
+        train_until(lambda: len(kept_in(home)) == 4 and founders[0].swarm.status.merged >= 2, *founders)  # two of each
         lineage, age = founders[0].swarm.status.lineage, founders[0].swarm.status.age
-    wait_until(lambda: len(kept_in(home)) == 4)
     time.sleep(ASLEEP_SECONDS)
     assert remove_blocks_of_others(tmp_path / "blocks", kept_in(home)) > 0
     with ExitStack() as second:
