@@ -63,6 +63,7 @@ from learnae.strategies import (
 
 if TYPE_CHECKING:
     from learnae.elementwise import Array
+    from learnae.sensing.device import Sensor, sensor
     from learnae.trainer.join import join
     from learnae.trainer.loop import TrainingLoop, TrainingProgress
     from learnae.trainer.status import Status
@@ -109,6 +110,7 @@ __all__ = [
     "RoundReport",
     "Selected",
     "Selector",
+    "Sensor",
     "Service",
     "Standing",
     "State",
@@ -127,17 +129,20 @@ __all__ = [
     "View",
     "hookimpl",
     "join",
+    "sensor",
 ]
 
 _FROM = {
     "Array": "learnae.elementwise",
+    "Sensor": "learnae.sensing.device",
     "Status": "learnae.trainer.status",
     "Swarm": "learnae.trainer.swarm",
     "TrainingLoop": "learnae.trainer.loop",
     "TrainingProgress": "learnae.trainer.loop",
     "join": "learnae.trainer.join",
+    "sensor": "learnae.sensing.device",
 }
-"""Where the names lie that need torch or numpy."""
+"""Where the names lie that need torch, numpy or much else."""
 _RENAMED = {
     "Kind": "AnnouncementKind",
     "NeedsTorch": "NeedsTorchError",

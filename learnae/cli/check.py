@@ -18,13 +18,14 @@ import trio
 
 from learnae import opening
 from learnae.cli import exit_codes, options
-from learnae.cli.entries import ROWS_KEY, find_entry
+from learnae.cli.entries import READINGS_KEY, ROWS_KEY, find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of, what_leaves
 from learnae.config.saved_config import code_in, programs_in, without_code
 from learnae.config.tables import SERVING
+from learnae.data.readings import ReadingFormat, declared
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError
 from learnae.identity.home_folder import open_home
 from learnae.identity.homes import LOCK, Home, claim
@@ -130,6 +131,9 @@ def examine(file: Path, overrides: Sequence[str], log: FilteringBoundLogger, *, 
 
 
 def _check_entry(config: Config, findings: Findings) -> None:
+    if config.peer.role == "sensor":
+        _check_sensor(config, findings)
+        return
     if config.data.entry is not None:
         with findings.problems.collected(broken_at=ROWS_KEY):
             find_entry(config.data.entry, config.folder, ROWS_KEY)
@@ -142,6 +146,17 @@ def _check_entry(config: Config, findings: Findings) -> None:
     with findings.problems.collected(broken_at="train.entry"):
         find_entry(config.train.entry, config.folder)
         findings.passed.append(f"the entry {config.train.entry}")
+
+
+def _check_sensor(config: Config, findings: Findings) -> None:
+    packing = ReadingFormat(declared(config.sensor.columns, config.sensor.label), config.data.licence, config.data.source)
+    findings.passed.append(f"a reading has {packing.reading_bytes} bytes in a message, beside the words of its texts")
+    if config.sensor.entry is None:
+        findings.passed.append("no [sensor] entry: `learnae run` reads lines from standard input")
+        return
+    with findings.problems.collected(broken_at=READINGS_KEY):
+        find_entry(config.sensor.entry, config.folder, READINGS_KEY)
+        findings.passed.append(f"the entry {config.sensor.entry}")
 
 
 LEAST_FREE_BYTES = 64 * MEGABYTE
@@ -326,7 +341,10 @@ def _made(config: Config, manager: PluginManager, home: Path, findings: Findings
 
 
 def _choices(config: Config) -> Iterator[tuple[str, str, Choice]]:
-    """Kind, where it stands in the file, and which it is."""
+    """Kind, where it stands in the file, and which it is: of those that this peer makes."""
+    if config.peer.role == "sensor":
+        yield from (("announcer", f"announcer[{place}]", choice) for place, choice in enumerate(config.announcer))
+        return
     for kind, choices in (("storage", config.storage), ("announcer", config.announcer), ("gate", config.gate)):
         yield from ((kind, kind if len(choices) == 1 else f"{kind}[{place}]", choice) for place, choice in enumerate(choices))
     single = (("selector", config.selector), ("merge", config.merge), ("outer", config.outer), ("codec", config.codec))

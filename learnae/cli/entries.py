@@ -1,4 +1,4 @@
-"""The functions of the user that a file names: `[train] entry`, and `[data] entry`."""
+"""The functions of the user that a file names: `[train] entry`, `[data] entry` and `[sensor] entry`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from learnae.errors import INSTALL_TORCH, ConfigError, Problem
 from learnae.plugins.calls import theirs
 from learnae.plugins.offers import import_by_source
 
-KEY, ROWS_KEY = "train.entry", "data.entry"
-RETURNS = {KEY: "a TrainingLoop", ROWS_KEY: "rows"}
+KEY, ROWS_KEY, READINGS_KEY = "train.entry", "data.entry", "sensor.entry"
+RETURNS = {KEY: "a TrainingLoop", ROWS_KEY: "rows", READINGS_KEY: "a reading, or is a generator of readings"}
 
 
 def find_entry(entry: str, folder: Path, key: str = KEY) -> Callable[[], Any]:

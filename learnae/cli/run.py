@@ -21,8 +21,7 @@ import attrs
 import click
 
 from learnae.cli import options
-from learnae.cli.entries import KEY, find_entry
-from learnae.cli.progress import AddressLine, show_progress
+from learnae.cli.entries import KEY, READINGS_KEY, find_entry
 from learnae.config.folders import state_folder
 from learnae.config.tables import SERVING, Config
 from learnae.errors import ConfigError, EntryError, Problem
@@ -36,6 +35,7 @@ from learnae.shared_folder import FolderHandle
 
 if TYPE_CHECKING:
     from learnae.identity.homes import Home
+    from learnae.plugins.manager import PluginManager
     from learnae.trainer.loop import TrainingLoop, TrainingProgress
     from learnae.trainer.swarm import Swarm
 
@@ -158,7 +158,10 @@ def run_peer(arguments: RunArguments) -> None:
     """Train until the wished end. Raises KeyboardInterrupt when interrupted, with the checkpoint saved and the swarm left."""
     with Interrupt() as interrupt:
         with interrupt.at_once():  # a plugin that hangs while it is imported is ended by the first signal
-            config, _ = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
+            config, manager = open_peer_file(arguments.file, overrides=arguments.all_overrides, log=make_logger("error"))  # join() tells
+        if config.peer.role == "sensor":
+            _run_sensor(config, manager, arguments, interrupt)
+            return
         if config.peer.role in SERVING:
             _serve(config, arguments, interrupt)
             return
@@ -197,6 +200,18 @@ def _serve(config: Config, arguments: RunArguments, interrupt: Interrupt) -> Non
                 give_rows(config.data.entry, config, home)
 
     serve(config, prepare, log=arguments.log, as_json=arguments.as_json, seconds=arguments.seconds, interrupted=lambda: interrupt.asked)
+
+
+def _run_sensor(config: Config, manager: PluginManager, arguments: RunArguments, interrupt: Interrupt) -> None:
+    from learnae.cli.run_sensor import SensorRun, run_sensor
+
+    if arguments.steps is not None:
+        raise ConfigError(Problem("--steps", "a sensor makes no steps", "leave it out; --seconds ends it after a time"))
+    entry = config.sensor.entry
+    with interrupt.at_once():
+        function = None if entry is None else find_entry(entry, config.folder, READINGS_KEY)
+    how = SensorRun(function=function, seconds=arguments.seconds, as_json=arguments.as_json, log=arguments.log)
+    run_sensor(config, manager, how, interrupt)
 
 
 def _entry(config: Config) -> str:
@@ -278,6 +293,7 @@ def _say_start(step: int, steps: int | None) -> None:
 
 
 def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunArguments) -> None:
+    from learnae.cli.progress import AddressLine, show_progress  # which a sensor does without, as all that needs numpy
     from learnae.trainer.loop import UnfinishedInterrupt, train
 
     folder, save_seconds = swarm.home / CHECKPOINTS, config.train.save_seconds
@@ -311,6 +327,7 @@ def _train(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunAr
 
 def _observe(trainer: TrainingLoop, swarm: Swarm, config: Config, arguments: RunArguments, interrupt: Interrupt) -> None:
     """An evaluation is ended by a signal at once: it leaves nothing half done."""
+    from learnae.cli.progress import show_progress
     from learnae.trainer.observing import observe
 
     evaluate = trainer.evaluate

@@ -29,11 +29,24 @@ from learnae.config.options import (
     hints_of,
     parts_of,
     table_of,
+    unread,
     with_defaults,
 )
 from learnae.config.problems import DEEPEST, Problems, are_small, check_bounds, from_command_line, in_file_order, is_shallow, join_key
-from learnae.config.rules import consented, guarded, played, providing, relaying, rests_on, settled, unrevealing, without_secrets
-from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SwarmTable
+from learnae.config.rules import (
+    IDLE,
+    consented,
+    guarded,
+    played,
+    providing,
+    relaying,
+    rests_on,
+    sensing,
+    settled,
+    unrevealing,
+    without_secrets,
+)
+from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SensorTable, SwarmTable
 from learnae.config.words import did_you_mean, name_of, show
 from learnae.errors import ConfigError, Problem
 from learnae.opening import read_some
@@ -288,7 +301,9 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
     choices = ChoiceReader(folder, options_of, problems)
     values: dict[str, Any] = {}
     for name, value in document.items():
-        if name in KINDS:
+        if name in KINDS and _is_idle(name, document):
+            values[name] = unread(KINDS[name])
+        elif name in KINDS:
             values[name] = choices.read(KINDS[name], value)
         elif name in PLAIN:
             with problems.collected():
@@ -297,16 +312,30 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
         relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
-        played(values.get("peer", PeerTable()), _given(values, choices), problems)
-        providing(values.get("peer", PeerTable()), values.get("data", DataTable()), problems)
-        consented(values.get("data", DataTable()), values.get("swarm", SwarmTable()), problems)
+        peer, data, swarm = values.get("peer", PeerTable()), values.get("data", DataTable()), values.get("swarm", SwarmTable())
+        played(peer, _given(document, values, choices), problems)
+        providing(peer, data, problems)
+        consented(data, swarm, problems)
+        sensing(peer.role, values.get("sensor", SensorTable()), data, swarm, problems)
     return values
 
 
-def _given(values: Mapping[str, Any], choices: ChoiceReader) -> list[str]:
+def _given(document: Mapping[str, Any], values: Mapping[str, Any], choices: ChoiceReader) -> list[str]:
     """The tables that say anything but the defaults: a node is sent all of them."""
-    usual = {name: choices.read(KINDS[name], value) for name, value in with_defaults({}).items()}
-    return [name for name, value in values.items() if value != (PLAIN[name]() if name in PLAIN else usual.get(name))]
+    defaults = with_defaults({})
+    said = [name for name in values if document[name] != defaults.get(name)]
+    return [name for name in said if values[name] != (PLAIN[name]() if name in PLAIN else _usual(name, choices))]
+
+
+def _usual(name: str, choices: ChoiceReader) -> Any:
+    return choices.read(KINDS[name], with_defaults({})[name]) if name in with_defaults({}) else None
+
+
+def _is_idle(name: str, document: Mapping[str, Any]) -> bool:
+    """Whether this peer never makes the strategies that stand there by default: a small device does not import them either."""
+    peer = document.get("peer")
+    senses = isinstance(peer, Mapping) and peer.get("role") == "sensor"
+    return senses and name in IDLE["sensor"] and document[name] == with_defaults({}).get(name)
 
 
 def _plain(name: str, table: Mapping[str, Any], folder: Path, problems: Problems) -> Any:

@@ -213,6 +213,12 @@ def table_of(value: Any, name: str, key: str) -> Mapping[str, Any]:
     raise ConfigError(Problem(key, f"must be a table, not {show(value)}", f"write {header} and its keys below it"))
 
 
+def unread(kind: PluginKind) -> Choice | tuple[Choice, ...] | None:
+    """The default choice of a kind as its names alone, without their options: nothing is imported."""
+    choices = tuple(kind.choice(name, None) for name in kind.default)
+    return choices if kind.many else choices[0] if choices else None
+
+
 @attrs.frozen
 class ChoiceReader:
     """Reads the tables of strategies; what is wrong goes to `problems`, for the caller to raise."""

@@ -16,7 +16,9 @@ import attrs
 
 from learnae import opening
 from learnae.config.problems import Problems
-from learnae.config.tables import Choice, Config, DataTable, JoinTable, PeerTable, StorageChoice, SwarmTable
+from learnae.config.tables import Choice, Config, DataTable, JoinTable, PeerTable, SensorTable, StorageChoice, SwarmTable
+from learnae.data.readings import SOURCE_CHARACTERS as _SOURCE_CHARACTERS
+from learnae.data.readings import ReadingFormat, declared
 from learnae.errors import ConfigError, Problem
 from learnae.identity.swarms import SwarmIdentity, SwarmKey, looks_like_a_key, without_keys
 from learnae.texts import in_shell
@@ -30,6 +32,9 @@ _RESTS_ON = {
     "data.share": ("data.share_rows", "data.share_fraction", "peer.role"),
     "data.entry": ("peer.role", "data.entry"),
     "data.licence": ("data.licence",),
+    "data.gather": ("data.accept_bytes",),
+    "sensor": ("peer.role",),
+    "sensor.columns": ("sensor.columns", "sensor.label"),
 }
 
 
@@ -85,12 +90,12 @@ def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Seq
         )
 
 
-BUILT: tuple[str, ...] = ("trainer", "observer", "keeper", "provider")
+BUILT: tuple[str, ...] = ("trainer", "observer", "keeper", "provider", "sensor")
 _MODEL = ("train", "model", "selector", "gate", "merge", "outer", "codec")
 IDLE: Mapping[str, tuple[str, ...]] = {
     "provider": (*_MODEL, "join"),
     "keeper": (*_MODEL, "data"),
-    "sensor": (*_MODEL, "join"),
+    "sensor": (*_MODEL, "join", "storage", "node"),
     "observer": ("outer", "codec", "data"),
 }
 """By role, the tables that it has no use for: what a file says there would have no effect."""
@@ -123,7 +128,7 @@ def providing(peer: PeerTable, data: DataTable, problems: Problems) -> None:
         problems.add("data.share", "a provider is there to give rows", 'share = "slices", share_rows or share_fraction, and licence')
     if data.entry is None:
         problems.add("data.entry", "says nothing of which rows a provider gives", 'entry = "data:rows", a function in data.py')
-    for name in ("accept_bytes", "licences", "ranges"):
+    for name in ("accept_bytes", "licences", "ranges", "gather"):
         if getattr(data, name):
             problems.add(f"data.{name}", "has no effect for a provider, which takes no rows", "leave it out")
 
@@ -131,15 +136,41 @@ def providing(peer: PeerTable, data: DataTable, problems: Problems) -> None:
 _WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"
 
 
+def sensing(role: str, sensor: SensorTable, data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
+    """A sensor says what a reading has and under which licence others may use it, and no other peer does."""
+    if role != "sensor":
+        if sensor != SensorTable():
+            problems.add("sensor", f"has no effect for a {role}", 'leave it out; or say [peer] role = "sensor"')
+        return
+    with problems.collected():
+        if not sensor.columns:
+            raise ConfigError(Problem("sensor.columns", "is missing", 'what a reading has: columns = {temperature = "float32"}'))
+        ReadingFormat(declared(sensor.columns, sensor.label), data.licence, data.source[:_SOURCE_CHARACTERS])
+    if not data.licence.strip():
+        problems.add("data.licence", "readings are given only under a licence", 'such as licence = "CC0-1.0", if they are yours to give')
+    if len(data.source) > _SOURCE_CHARACTERS:
+        problems.add("data.source", f"travels with each message: at most {_SOURCE_CHARACTERS} characters for a sensor", "shorten it")
+    idle = DataTable(licence=data.licence, source=data.source)
+    for name in (field.name for field in attrs.fields(DataTable) if getattr(data, field.name) != getattr(idle, field.name)):
+        problems.add(f"data.{name}", "has no effect for a sensor, which gives readings alone", "leave it out; a trainer gathers")
+    if swarm.weights_only:
+        problems.add("peer.role", "in a swarm of weights only no peer gives readings", "leave out swarm.weights_only, in all peers")
+
+
 def consented(data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
     """Whoever gives rows says how many and under which licence; in a swarm of weights only nobody gives or takes any."""
     if data.share == "slices":
-        if data.share_rows is None and data.share_fraction is None:
+        own = not (data.gather and data.share_rows is None and data.share_fraction is None)
+        if own and data.share_rows is None and data.share_fraction is None:
             problems.add("data.share", "does not say how many rows", "share_rows = 300, or share_fraction = 0.05")
-        if not data.licence.strip():
+        if own and not data.licence.strip():
             problems.add("data.licence", "rows are given only under a licence", 'such as licence = "CC0-1.0", if they are yours to give')
         if swarm.weights_only:
             problems.add("data.share", "in a swarm of weights only no peer gives rows", _WEIGHTS_ONLY)
+    if data.gather and not data.accept_bytes:
+        problems.add("data.gather", "has no room for readings", "accept_bytes = 100_000_000 is the disk space for rows of others")
+    if data.gather and swarm.weights_only:
+        problems.add("data.gather", "in a swarm of weights only no peer takes readings", _WEIGHTS_ONLY)
     if data.accept_bytes and swarm.weights_only:
         problems.add("data.accept_bytes", "in a swarm of weights only no peer takes rows", _WEIGHTS_ONLY)
 
@@ -148,13 +179,26 @@ def what_leaves(config: Config, *, folders_only: bool = False) -> str:
     """One sentence or two: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
     if config.peer.role == "keeper":
         return "No model of this machine's own, and no row of data, leaves it: it passes on what others have published."
+    if config.peer.role == "sensor":
+        where = "go to the swarm's folders" if folders_only else "leave this machine"
+        return f"Readings {where}: {', '.join(sorted(config.sensor.columns))}, under {config.data.licence}. Who has heard them keeps them."
     weights = "Weights go to the swarm's folders" if folders_only else "Weights leave this machine"
     if config.data.share != "slices":
         return f"{weights}. No row of data does." + (" In this swarm no peer gives rows." if config.swarm.weights_only else "")
     rows, fraction = config.data.share_rows, config.data.share_fraction
     limits = [*([] if rows is None else [f"{rows:,} rows"]), *([] if fraction is None else [f"{100 * fraction:g} % of the rows"])]
-    at_most = f"at most {', and at most '.join(limits)}, under {config.data.licence}. Who has fetched them keeps them."
-    return f"No weights leave this machine. Rows do: {at_most}" if config.peer.role == "provider" else f"{weights}, and {at_most}"
+    own = [f"{', and '.join(f'at most {limit}' for limit in limits)}, under {config.data.licence}"] if limits else []
+    gathered = ["readings that it gathers from sensors, under their licences"] if config.data.gather else []
+    rows_given = f"{', and '.join([*own, *gathered])}. Who has fetched them keeps them."
+    return f"No weights leave this machine. Rows do: {rows_given}" if config.peer.role == "provider" else f"{weights}, and {rows_given}"
+
+
+def refuse_strangers(config: Config, swarm: SwarmIdentity, leaving: Sequence[str]) -> None:
+    """Raises ConfigError where whoever comes could take part, or read along, by these services that leave the machine, without consent."""
+    if leaving and not (swarm.key or config.peer.allow or config.swarm.open):
+        message = f"{leaving[0]} leaves this machine, so strangers could take part or read along"
+        remedy = "name a key in swarm.key_env (`learnae key` makes one), or the peers in peer.allow, or consent with swarm.open = true"
+        raise ConfigError(Problem("swarm.open", message, remedy))
 
 
 _MOST_BYTES = 1024

@@ -31,7 +31,7 @@ def dump(config: Config) -> dict[str, Any]:
 
 def _plain(value: Any, key: str) -> Any:
     if isinstance(value, Choice):
-        return {**_table(value, key, leave="options"), **_table(value.options, key)}
+        return {**_table(value, key, leave="options"), **({} if value.options is None else _table(value.options, key))}
     if attrs.has(type(value)):
         return _table(value, key)
     if isinstance(value, enum.Enum):
@@ -100,7 +100,7 @@ def _absolute(text: str) -> Path:
 
 
 MARK = ":"
-_WITH_ENTRIES = ("train", "data")  # tables with a function of the user
+_WITH_ENTRIES = ("train", "data", "sensor")  # tables with a function of the user
 
 
 def code_in(document: Mapping[str, Any]) -> list[str]:
@@ -136,8 +136,9 @@ def without_code(document: Mapping[str, Any]) -> dict[str, Any]:
         if any(map(_is_code, _tables(kept.get(kind)))):
             rest = [table for table in _tables(kept.pop(kind)) if not _is_code(table)]
             kept |= {kind: rest} if rest else {}
-    if isinstance(train := kept.get("train"), Mapping):
-        kept["train"] = {name: value for name, value in train.items() if name != "entry"}
+    for name in _WITH_ENTRIES:
+        if isinstance(table := kept.get(name), Mapping):
+            kept[name] = {key: value for key, value in table.items() if key != "entry"}
     return kept
 
 

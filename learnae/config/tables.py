@@ -156,7 +156,9 @@ class DataTable:
     )
     share_rows: int | None = option(None, "The most rows that are given.", optional(gt(0)))
     share_fraction: float | None = option(None, "The largest share of the rows that is given.", optional(and_(gt(0.0), le(1.0))))
-    licence: str = option("", 'Under which licence, such as "CC0-1.0"; needed where rows are given.', max_len(LICENCE_CHARACTERS))
+    licence: str = option(
+        "", 'Under which licence, such as "CC0-1.0"; needed where rows or readings are given.', max_len(LICENCE_CHARACTERS)
+    )
     entry: str | None = option(
         None,
         'For a provider: "module:function" beside this file, which returns its rows: arrays, or the path of a CSV, Parquet or npz file.',
@@ -170,6 +172,37 @@ class DataTable:
     licences: tuple[str, ...] = option((), "The licences under which rows of others are taken; none named: any that is said.")
     ranges: Mapping[str, tuple[float, float]] = option(
         attrs.Factory(dict), "By column, the lowest and the highest number in rows of others: what is outside is refused.", LowHigh()
+    )
+    gather: bool = option(
+        False, "Gather the readings of sensors into slices, which go to the rows of others; with share they are given to others too."
+    )
+    gather_rows: int = option(
+        256, "The readings of one sensor in a slice: peers with the same number make the same slices.", and_(ge(1), le(4096))
+    )
+    gather_seconds: float = option(
+        DAY, "How long the first reading waits for the others; then the slice is made of those that are there.", DURATION
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SensorTable:
+    """What a peer with the role "sensor" sends. Its readings go to whoever hears it, under the licence in `[data]`."""
+
+    columns: Mapping[str, str] = option(
+        attrs.Factory(dict),
+        'What a reading has, as the rows that others train on: {temperature = "float32", station = "text", acceleration = "float32[3]"}.',
+    )
+    label: str | None = option(None, "The column that is to be predicted, if there is one.")
+    entry: str | None = option(
+        None,
+        '"module:function" beside this file: a function that returns a reading, or a generator of them. Without it readings are lines on '
+        "standard input: JSON objects, or CSV with a header.",
+        ENTRY,
+    )
+    seconds: float = option(2.0, "Time between two readings that a function is asked for.", DURATION)
+    message_seconds: float = option(2.0, "Time between two messages: readings that come meanwhile go together.", and_(ge(0.1), le(DAY)))
+    keep_readings: int = option(
+        10_000, "How many readings wait while nothing can be sent; then the oldest are lost.", and_(ge(1), le(1_000_000))
     )
 
 
@@ -254,6 +287,7 @@ class Config:
     train: TrainTable = attrs.field(factory=TrainTable)
     model: ModelTable = attrs.field(factory=ModelTable)
     data: DataTable = attrs.field(factory=DataTable)
+    sensor: SensorTable = attrs.field(factory=SensorTable)
     join: JoinTable = attrs.field(factory=JoinTable)
     node: NodeTable = attrs.field(factory=NodeTable)
     metrics: MetricsTable = attrs.field(factory=MetricsTable)

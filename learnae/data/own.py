@@ -1,5 +1,5 @@
-"""What a peer gives of its own rows: `data/own` in its home. The trainer's process puts them there by consent, the node takes them from
-there.
+"""What a peer gives away: its own rows in `data/own` of its home, where the trainer's process puts them by consent, and slices of readings
+that it has gathered in `data/gathered`, where the node puts them. The node offers both.
 
 Each slice is a file of its own, named after its root as it is without a seal. It is there whole or not at all. Beside them lies by which
 consent they were put there: by another one nothing of them is given away.
@@ -20,14 +20,24 @@ import numpy as np
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.data.pool_index import MOST_SLICES, open_data
 from learnae.data.schema import ABOUT
-from learnae.data.slice_files import draft_name, file_name, is_draft, publish_draft, read_tensors, remove, root_in, write_draft
+from learnae.data.slice_files import (
+    draft_name,
+    file_name,
+    is_draft,
+    publish_draft,
+    read_tensors,
+    remove,
+    root_in,
+    write_draft,
+    write_tensors,
+)
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice, rows_from, tensors_of
 from learnae.errors import ConfigError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.home_folder import HomeFolder
 from learnae.opening import replace_file
 from learnae.records import Cid
 
-OWN = "own"
+OWN, GATHERED = "own", "gathered"
 _CONSENT = "consent"
 _MOST_CONSENT_BYTES = 64 << 10
 
@@ -63,10 +73,23 @@ def rows_to_share(
 
 
 class OwnSlices:
-    """The own slices in a home. All methods block, and raise ConfigError for a folder that cannot be used, and OSError."""
+    """The own slices in a home, or those in another folder of its data. All methods block, and raise ConfigError for a folder that cannot
+    be used, and OSError."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, folder: str = OWN) -> None:
+        self._home, self._name = home, folder
+
+    def add(self, one: SliceRows) -> Cid:
+        """Give this one away as well. Returns its root."""
+        root = pack_slice(one).packed.root
+        with self._folder(make=True) as folder:
+            write_tensors(folder, root, tensors_of(one))
+        return root
+
+    def remove(self, roots: Iterable[Cid]) -> None:
+        """Give these away no more."""
+        with self._folder(make=True) as folder:
+            _remove(folder, roots)
 
     def replace(self, slices: Iterable[SliceRows], *, most_rows: int, consent: bytes = b"") -> tuple[Cid, ...]:
         """Let these be all that is given away, by this consent; the node goes on offering what was there and stays. Returns their roots.
@@ -150,12 +173,12 @@ class OwnSlices:
         return rows, packed if encryption is NO_ENCRYPTION else pack_slice(rows, encryption)
 
     def _changed(self, root: Cid, why: str) -> ConfigError:
-        place = self._home / "data" / OWN / file_name(root)
+        place = self._home / "data" / self._name / file_name(root)
         return ConfigError(Problem(str(place), f"is not the slice that it was: {why}", "remove it, and start the training again"))
 
     @contextmanager
     def _folder(self, *, make: bool = False) -> Iterator[HomeFolder]:
-        with open_data(self._home, make=make) as data, data.subfolder(OWN, make=make) as folder:
+        with open_data(self._home, make=make) as data, data.subfolder(self._name, make=make) as folder:
             yield folder
 
 

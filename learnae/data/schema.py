@@ -1,7 +1,7 @@
 """The schema of rows: names, dtypes and shapes of the columns, and which of them is the label.
 
 A column of text is a column of codes: row 3 of `words` ("a", "b") is "b" where its code is 1. The words are no part of the digest,
-since peers see different ones.
+since peers see different ones. Who only names columns, as a sensor does, needs no numpy.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from learnae.content import validators
 from learnae.content.meta import DTYPES as TENSOR_DTYPES
 from learnae.content.roots import encode_dag
 from learnae.errors import ConfigError, Problem, UpdateRejectedError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Rows = Mapping[str, "np.ndarray[Any, Any]"]
 """Columns by name. The first dimension of each is the rows."""
@@ -28,6 +30,8 @@ DTYPES = TENSOR_DTYPES - {"bfloat16"}
 
 CODE = "int32"
 """The dtype of a column of text."""
+
+ITEM_BYTES = {dtype: 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8 for dtype in DTYPES}
 
 MOST_SLICE_BYTES = 16 << 20
 MOST_ROWS = 1 << 16
@@ -53,7 +57,7 @@ class Column:
 
     @property
     def row_bytes(self) -> int:
-        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
 
     @property
     def floating(self) -> bool:
@@ -61,6 +65,8 @@ class Column:
 
     def row_dtype(self) -> np.dtype[Any]:
         """Little-endian, as it is stored."""
+        import numpy as np
+
         return np.dtype(self.dtype).newbyteorder("<")
 
 
@@ -177,6 +183,8 @@ def _load_column(row: Any) -> Column:
 
 
 def _column(name: str, array: Any, words: Sequence[str] | None) -> Column:
+    import numpy as np
+
     if not isinstance(array, np.ndarray) or not array.ndim:
         raise _unfit(name, "is no array with rows", "give a numpy array whose first dimension is the rows")
     if array.dtype.name not in DTYPES:

@@ -162,6 +162,9 @@ ENVELOPE_BYTES = 1090
 MAX_SEQUENCE_NUMBER = 1 << 62
 """An announcement's number is at most this: a peer that hears one under its own key goes on above it, and must be able to count."""
 
+SAMPLE_PLACES = 16
+"""A medium may keep the newest message of each place alone. Samples take so many places in turn, since each of them counts."""
+
 _SIGNED = b"learnae/announcement/1"
 _HEAD_BYTES = 1 + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
 _SWARM, _KIND, _NUMBER = range(3)
@@ -206,25 +209,30 @@ def encode_envelope(
     raise ValueError(f"an announcement of kind {announcement.kind.name} does not fit into {limit} bytes")
 
 
+def place_of(announcement: Announcement) -> str:
+    """The name of what an announcement replaces on a medium: whoever sends it there, or passes it on, names it alike."""
+    place = f"{announcement.peer}/{announcement.kind.value}"
+    return f"{place}/{announcement.number % SAMPLE_PLACES}" if announcement.kind is AnnouncementKind.SAMPLE else place
+
+
 def decode_envelope(
     message: bytes,
     swarm: bytes,
     encryption: Encryption = NO_ENCRYPTION,
     *,
-    admit: Callable[[PeerId], None] = lambda peer: None,
+    admit: Callable[[PeerId, AnnouncementKind], None] = lambda peer, kind: None,
     old: Callable[[Announcement, bytes], bool] = lambda announcement, digest: False,
 ) -> OpenedEnvelope:
     """Open a message that anybody may have written. The signature is checked last, because that costs most.
 
-    `admit` gets the key that the message claims to come from, and may raise UpdateRejectedError. Before that nothing is decoded. So
-    messages of other swarms and kinds cost no more than noise.
+    `admit` gets the key that the message claims to come from and its kind, and may raise UpdateRejectedError. Before that nothing is
+    decoded. So messages of other swarms and kinds cost no more than noise.
     A message that is `old`, by its claims and its digest, is not verified.
     Raises UpdateRejectedError: "oversized", "seal", "malformed", "version", "foreign" (of another swarm), "unknown-kind", "cid"
     or "signature".
     """
     peer, signature, payload = _parts(message, encryption)
-    _look_at_head(payload, swarm)
-    admit(peer)
+    admit(peer, _look_at_head(payload, swarm))
     announcement, digest = _load(peer, payload, swarm), hashlib.sha256(payload).digest()
     if old(announcement, digest):
         return OpenedEnvelope(announcement, digest, verified=False)

@@ -10,9 +10,10 @@ import attrs
 from learnae.config.rules import swarm_of
 from learnae.config.tables import LARGEST_BYTES, Config
 from learnae.content.meta import architecture_of
-from learnae.data.own import OwnSlices, consent_of
+from learnae.data.own import GATHERED, OwnSlices, consent_of
 from learnae.data.pool import Pool
 from learnae.identity.keys import Admission, Identity
+from learnae.identity.swarms import SwarmIdentity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
@@ -20,6 +21,7 @@ from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.connections import ConnectionWatch
 from learnae.node.evaluations import LossLedger
 from learnae.node.fetching import Fetcher
+from learnae.node.gathering import Gathering
 from learnae.node.history import History, PublishedUpdate
 from learnae.node.history_schema import KEPT_PEERS
 from learnae.node.inbox import Inbox
@@ -49,7 +51,7 @@ from learnae.node.strategy_set import StrategySet, assemble
 from learnae.node.strategy_state import StrategyStates
 from learnae.node.tensors import is_counter
 from learnae.node.view_exchange import ViewExchange
-from learnae.records import MEGABYTE, Cid, PeerId, TensorSpec
+from learnae.records import MEGABYTE, AnnouncementKind, Cid, PeerId, TensorSpec
 
 if TYPE_CHECKING:
     from learnae.plugins.manager import PluginManager
@@ -138,6 +140,7 @@ def build(config: Config, manager: PluginManager, identity: Identity, history: H
         sharing=sharing,
         view_exchange=views,
         slice_fetches=slice_fetches,
+        gathering=_gathering(config, receiver, strategies.swarm, runtime),
         rounds=_rounds(given, state, selection, publisher, fetches, gates, buffers),
         architectures=_architectures(given, fetches.obtainer),
         lineage_state=state,
@@ -157,6 +160,8 @@ def make_receiver(config: Config, identity: Identity, history: History, runtime:
         swarm=swarm.id,
         encryption=swarm.messages,
         named=frozenset(map(PeerId, config.join.trust)),
+        unwanted=unwanted(config),
+        foreign=ROWS if config.swarm.weights_only else (),
         admission=Admission(config.peer.allow, config.peer.deny),
         inbox=inbox,
         peers=peers,
@@ -194,7 +199,26 @@ def make_sharing(config: Config, sender: Sender) -> Sharing | None:
         return None
     data = config.data
     consent = consent_of(most_rows=data.share_rows, fraction=data.share_fraction, licence=data.licence, source=data.source)
-    return Sharing(OwnSlices(sender.runtime.home), sender, consent)
+    gathered = OwnSlices(sender.runtime.home, GATHERED) if data.gather else None
+    return Sharing(OwnSlices(sender.runtime.home), sender, consent, gathered)
+
+
+ROWS = frozenset({AnnouncementKind.SLICE, AnnouncementKind.SAMPLE})
+
+
+def unwanted(config: Config) -> frozenset[AnnouncementKind]:
+    """The kinds of announcements that this peer refuses without a look at their signature."""
+    if config.swarm.weights_only:
+        return ROWS
+    return frozenset() if config.data.gather or config.peer.relay or config.peer.role == "keeper" else frozenset({AnnouncementKind.SAMPLE})
+
+
+def _gathering(config: Config, receiver: Receiver, swarm: SwarmIdentity, runtime: Runtime) -> Gathering | None:
+    rules = config.data
+    if not rules.gather or config.swarm.weights_only:
+        return None
+    offers = OwnSlices(runtime.home, GATHERED) if rules.share == "slices" else None
+    return Gathering(Pool(runtime.home, rules.accept_bytes), offers, receiver, rules, swarm.blocks, runtime)
 
 
 def _slice_fetches(given: Given, receiver: Receiver, fetcher: Fetcher, pace: TransferPace) -> SliceFetches | None:

@@ -1,4 +1,7 @@
-"""The newest announcement of each peer and kind, within bounds. The inbox recognises replays, duplicates and equivocations."""
+"""The newest announcement of each peer and kind, within bounds. The inbox recognises replays, duplicates and equivocations.
+
+Of samples each counts, not the newest alone: one that was overtaken is taken too, if its number is among the last 64.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,7 @@ class RandomDraw:
 DRAWN = 8  # of which the most dispensable is evicted
 FLOOD = 3  # never accepted ones among those drawn: then they are many, and nobody has to count them
 FOR_NEW = 10  # one place of so many is for peers that were never accepted
+WINDOW_NUMBERS = 64  # of samples, below the highest: these are taken in any order, each once
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, AnnouncementKind]
@@ -126,6 +130,12 @@ class HighWaterMark:
     number: int
     digest: bytes
     since: float = attrs.field(default=-math.inf, eq=False)  # for ever, if it was known to an earlier run
+    missing: int = attrs.field(default=0, eq=False)  # of samples: bit i is 1 where the number lower by 1 + i may still come
+
+    def misses(self, number: int) -> bool:
+        """Whether this number was overtaken and not heard."""
+        place = self.number - 1 - number
+        return 0 <= place < WINDOW_NUMBERS and bool(self.missing >> place & 1)
 
 
 @attrs.define
@@ -144,6 +154,24 @@ class KnownPeer:
     @property
     def heard_round(self) -> int:
         return max((entry.heard_round for entry in self.entries.values()), default=0)
+
+
+def _with(mark: HighWaterMark | None, entry: InboxEntry) -> HighWaterMark:
+    """The mark after this message, which is new or fills an empty place."""
+    number, window = entry.announcement.number, entry.announcement.kind is AnnouncementKind.SAMPLE
+    if mark is None:
+        return HighWaterMark(number, entry.digest, entry.heard_at, _ONES if window else 0)
+    ahead = number - mark.number
+    if ahead < 0:
+        return attrs.evolve(mark, missing=mark.missing & ~(1 << (-ahead - 1)))
+    if ahead == 0 or not window:
+        return HighWaterMark(number, entry.digest, mark.since, mark.missing if window else 0)
+    between = (1 << min(ahead - 1, WINDOW_NUMBERS)) - 1
+    earlier = mark.missing << ahead if ahead < WINDOW_NUMBERS else 0
+    return HighWaterMark(number, entry.digest, mark.since, (earlier | between) & _ONES)
+
+
+_ONES = (1 << WINDOW_NUMBERS) - 1
 
 
 def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMark]:
@@ -167,13 +195,13 @@ class Inbox:
         arrival = self._judge(entry)
         if arrival in (Arrival.NEW, Arrival.REFILLED):
             known = self._known(entry.peer)
-            known.entries[entry.announcement.kind] = entry
+            if not self._was_overtaken(entry):
+                known.entries[entry.announcement.kind] = entry
             known.silent = known.silent and entry.backlog
             known.heard_live = known.heard_live or not entry.backlog
             if entry.announcement.kind is AnnouncementKind.UPDATE and not entry.backlog:
                 known.publishing_rate.heard(entry.heard_at)
-            before = self.marks.get(entry.key)
-            self._mark(entry.key, HighWaterMark(entry.announcement.number, entry.digest, before.since if before else entry.heard_at))
+            self._mark(entry.key, _with(self.marks.get(entry.key), entry))
             if len(self.known) > self.capacity:
                 self.forget(self._most_dispensable())
         return arrival
@@ -231,13 +259,26 @@ class Inbox:
         mark = self.marks.get((announcement.peer, announcement.kind))
         if mark is None or announcement.number > mark.number:
             return False
-        return announcement.number < mark.number or (digest == mark.digest and not self._lacks(announcement, backlog=backlog))
+        if announcement.number < mark.number:
+            return not mark.misses(announcement.number)
+        return digest == mark.digest and not self._lacks(announcement, backlog=backlog)
 
     def is_past(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
         """Whether this is a goodbye that was said before something else that was heard: its number is above all that came before it."""
         if kind is not AnnouncementKind.LEAVING:
             return False
         return any(number < mark.number for other in AnnouncementKind if other is not kind and (mark := self.marks.get((peer, other))))
+
+    def is_overtaken(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
+        """Whether a newer one was heard, where only the newest counts. The newest itself is passed on, also when it comes again."""
+        mark = self.marks.get((peer, kind))
+        if mark is None or number >= mark.number:
+            return False
+        return kind is not AnnouncementKind.SAMPLE or number < mark.number - WINDOW_NUMBERS
+
+    def _was_overtaken(self, entry: InboxEntry) -> bool:
+        mark = self.marks.get(entry.key)
+        return mark is not None and entry.announcement.number < mark.number
 
     def _known(self, peer: PeerId) -> KnownPeer:
         if peer not in self.known:
@@ -252,7 +293,7 @@ class Inbox:
         if mark is None or entry.announcement.number > mark.number:
             return Arrival.NEW
         if entry.announcement.number < mark.number:
-            return Arrival.REPLAY
+            return Arrival.NEW if mark.misses(entry.announcement.number) else Arrival.REPLAY
         if entry.digest != mark.digest:
             return Arrival.EQUIVOCATION
         return Arrival.REFILLED if self._lacks(entry.announcement, backlog=entry.backlog) else Arrival.DUPLICATE

@@ -14,6 +14,7 @@ from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
 from learnae.node.connections import ConnectionWatch
 from learnae.node.contributions import Contribution
+from learnae.node.gathering import Gathering
 from learnae.node.history import History
 from learnae.node.joining import Joining
 from learnae.node.lineage import LineageState, SplitReporter
@@ -62,6 +63,7 @@ class Node:
     sharing: Sharing | None
     view_exchange: ViewExchange
     slice_fetches: SliceFetches | None
+    gathering: Gathering | None
     rounds: Rounds
     architectures: Architectures
     lineage_state: LineageState
@@ -108,6 +110,8 @@ class Node:
                 await nursery.start(self.sharing.run)
             if self.slice_fetches is not None:
                 nursery.start_soon(self.slice_fetches.run)
+            if self.gathering is not None:
+                nursery.start_soon(self.gathering.run)
             if self.relay is not None:
                 nursery.start_soon(self.relay.run)
             for announcer in self.strategies.announcers:
@@ -229,6 +233,10 @@ class Node:
         news = self.receiver.hear(heard, announcer.label)
         if (entry := self.receiver.said(heard.message)) is None:
             return
+        if news and self.gathering is not None:
+            self.gathering.hear(entry)
+        if entry.backlog:
+            return
         if not (news or heard.backlog):
             self.attempts.hear_once_more(entry, announcer.label)
         if news and self.slice_fetches is not None:
@@ -237,6 +245,8 @@ class Node:
             self.relay.hear(announcer, entry, news=news)
 
     async def _leave(self) -> None:
+        if self.gathering is not None:
+            await self.gathering.gather()
         try:
             await self._save(None, self.runtime.clock())
             with trio.move_on_after(GOODBYE_SECONDS):

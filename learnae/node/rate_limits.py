@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import attrs
@@ -17,7 +17,7 @@ import trio
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import OpenedEnvelope, decode_envelope
-from learnae.records import Announcement, PeerId
+from learnae.records import Announcement, AnnouncementKind, PeerId
 from learnae.waiting import RunInThread
 
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class MediumBudget:
         factory=lambda: TokenBucket(3_000, 22_000, (0, 10_000, 10_000))
     )  # messages of others that are what they say
     forged: TokenBucket = attrs.field(factory=lambda: TokenBucket(200, 1_000))  # messages in the name of others
+    samples: TokenBucket = attrs.field(factory=lambda: TokenBucket(200, 4_000, (0, 0, 1_000)))  # of all keys together, beside the others
     reserve: TokenBucket = attrs.field(factory=lambda: TokenBucket(1_500, 10_000, (0, 4_500, 9_000)))  # when there are more: for all keys
     keys: dict[bool, OrderedDict[PeerId, KeyBudget]] = attrs.field(factory=lambda: {True: OrderedDict(), False: OrderedDict()})
 
@@ -115,13 +116,16 @@ class SenderClaim:
     bucket: TokenBucket
     key: KeyBudget | None = None
     live: bool = False
+    samples: TokenBucket | None = None  # for a sample: it counts there as well, whether good or bad
 
     def was_good(self, now: float) -> None:
         self.bucket.take(now, self.rank)
+        self._count_sample(now)
         if self.key and self.live:
             self.key.signed.take(now)
 
     def was_bad(self, now: float) -> None:
+        self._count_sample(now)
         if self.key is None:
             self.bucket.take(now, self.rank)
         elif self.live:
@@ -130,14 +134,18 @@ class SenderClaim:
             self.bucket.take(now, self.rank)
             self.key.forged.take(now)
 
+    def _count_sample(self, now: float) -> None:
+        if self.samples is not None:
+            self.samples.take(now, self.rank)
+
 
 @attrs.define
 class SignatureBudget:
     """Opens messages, as many as the limits of their medium allow.
 
     `heard` says whether a signature of a key was ever good, `accepted` whether an update of it was ever merged. A flood under other keys
-    takes nothing from these. A message that is `old` is not checked, and counts against nobody. Otherwise anybody who has kept the messages
-    of a peer could silence it by sending them again.
+    takes nothing from these. Kinds that are `unwanted` are refused by their first bytes. A message that is `old` is not checked, and counts
+    against nobody. Otherwise anybody who has kept the messages of a peer could silence it by sending them again.
     """
 
     swarm: bytes
@@ -147,14 +155,21 @@ class SignatureBudget:
     held: Callable[[PeerId], bool]  # whether the inbox holds anything of it
     old: Callable[[Announcement, bytes, bool], bool]  # with whether it comes as backlog
     encryption: Encryption = NO_ENCRYPTION
+    unwanted: Collection[AnnouncementKind] = ()
     _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
     def open(self, message: bytes, medium: str, *, backlog: bool) -> OpenedEnvelope:
-        """Open a message. Raises UpdateRejectedError as `decode_envelope`, and "crowded" or "too-often" for a message over a limit."""
+        """Open a message. Raises UpdateRejectedError as `decode_envelope`, "unwanted-kind", and "crowded" or "too-often" over a limit."""
         now, limits, claims = self.clock(), self._media.setdefault(medium, MediumBudget()), list[SenderClaim]()
 
-        def admit(peer: PeerId) -> None:
-            claims.append(self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now))
+        def admit(peer: PeerId, kind: AnnouncementKind) -> None:
+            if kind in self.unwanted:
+                raise UpdateRejectedError("unwanted-kind", kind.name)
+            claim = self._backlog(limits, peer, now) if backlog else self._live(limits, peer, now)
+            if kind is AnnouncementKind.SAMPLE:
+                _demand(limits.samples.has(now, claim.rank))
+                claim = attrs.evolve(claim, samples=limits.samples)
+            claims.append(claim)
 
         def is_old(announcement: Announcement, digest: bytes) -> bool:
             return self.old(announcement, digest, backlog)

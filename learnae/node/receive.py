@@ -19,13 +19,13 @@ from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, I
 from learnae.node.peers import Peers, sightings
 from learnae.node.rate_limits import LogShare, SignatureBudget
 from learnae.node.runtime import Runtime
-from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Standing
+from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Sample, Standing
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
 MOST_KEEPERS = 2  # whose storages are looked into for the updates of others
 PROOFS = 64  # that may wait for the history
 HONEST = frozenset({"version", "unknown-kind"})  # what a peer of another version passes on
-ORDINARY = frozenset({"duplicate", "replay"})  # what several media, or one that is polled, bring along
+ORDINARY = frozenset({"duplicate", "replay", "unwanted-kind"})  # what several media, or one that is polled, bring along; or sensors
 
 
 @attrs.frozen
@@ -52,6 +52,8 @@ class Receiver:
     on_change: Callable[[PeerId, str], None]
     encryption: Encryption = NO_ENCRYPTION
     named: Collection[PeerId] = ()  # by `join.trust`
+    unwanted: Collection[AnnouncementKind] = ()  # kinds that this peer has no use for, nor passes on between media
+    foreign: Collection[AnnouncementKind] = ()  # of these, what no peer of this swarm says
     round: int = 0
     numbers: SequenceNumbers = attrs.field(
         default=attrs.Factory(lambda self: SequenceNumbers(self.runtime), takes_self=True)
@@ -82,6 +84,8 @@ class Receiver:
             head = peek_envelope(message, self.swarm, self.encryption)
         except UpdateRejectedError as rejected:
             return FirstLook(Standing.UNWANTED if rejected.reason in HONEST else Standing.FOREIGN)
+        if head.kind in self.foreign:
+            return FirstLook(Standing.FOREIGN, head.peer)
         if self.admission.refuses(head.peer) or self.peers.get(head.peer).refused or self._is_overtaken(head.peer, head.kind, head.number):
             return FirstLook(Standing.UNWANTED, head.peer)
         if self.encryption is not NO_ENCRYPTION:
@@ -89,7 +93,7 @@ class Receiver:
         return FirstLook(Standing.ACCEPTED if self.peers.accepted(head.peer) else Standing.STRANGER, head.peer)
 
     def said(self, message: bytes) -> InboxEntry | None:
-        """The announcement in this message of another peer, if the message was taken lately, and live."""
+        """The announcement in this message of another peer, if the message was taken lately, and live; samples also of the backlog."""
         return self._said.get(message)
 
     def hints(self, peer: PeerId, storage: str) -> tuple[str, ...]:
@@ -154,7 +158,7 @@ class Receiver:
             return accepted(peer) or self.inbox.was_heard(peer)
 
         held = self.inbox.known.__contains__
-        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption)
+        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption, self.unwanted)
 
     def _is_old(self, announcement: Announcement, digest: bytes, backlog: bool) -> bool:
         if announcement.peer == self.own:
@@ -165,8 +169,7 @@ class Receiver:
         """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way."""
         if peer == self.own:
             return number < self.numbers.used.get(kind, 0)
-        mark = self.inbox.marks.get((peer, kind))
-        return (mark is not None and number < mark.number) or self.inbox.is_past(peer, kind, number)
+        return self.inbox.is_overtaken(peer, kind, number) or self.inbox.is_past(peer, kind, number)
 
     def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
         opened = self._recent.get(heard.message) or self.signature_budget.open(heard.message, medium, backlog=heard.backlog)
@@ -208,9 +211,10 @@ class Receiver:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
             raise UpdateRejectedError(arrival.value)
+        if not heard.backlog or isinstance(announcement.body, Sample):  # readings count, whenever they were sent
+            self._remember(entry)
         if heard.backlog:
             return  # whoever has said that may have left long ago
-        self._remember(entry)
         if silent:
             self.on_change(announcement.peer, "back" if known else "new")
         if isinstance(announcement.body, Leaving):

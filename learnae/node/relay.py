@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 import trio
 
+from learnae.identity.envelopes import place_of
 from learnae.node.fetching import Transfer
 from learnae.node.inbox import Inbox, InboxEntry, Key
 from learnae.node.obtaining import TransferPace
@@ -264,7 +265,7 @@ class MessageRelays:
                 nursery.start_soon(message_relay.run)
 
     def _key(self, entry: InboxEntry) -> bytes:
-        return self.alias(f"{entry.peer}/{entry.announcement.kind.value}")
+        return self.alias(place_of(entry.announcement))
 
 
 @attrs.define

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from learnae.errors import PluginError, UnavailableError
-from learnae.identity.envelopes import HINTS, NAMES, encode_envelope
+from learnae.identity.envelopes import HINTS, NAMES, encode_envelope, place_of
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.history import History
@@ -83,7 +83,7 @@ class Sender:
         self.runtime.outages.works("announcing")
         if not self.receiver.numbers.send(announcement.kind, number):
             return False
-        replaces = self.swarm.alias(f"{self.identity.peer}/{announcement.kind.value}")
+        replaces = self.swarm.alias(place_of(announcement))
         await self.services.at_once(
             list(filter(self.services.ready, self.strategies.announcers)),
             "announcing",

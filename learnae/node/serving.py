@@ -102,7 +102,7 @@ class ServingNode:
     def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
         news = self.receiver.hear(heard, announcer.label)
         entry = self.receiver.said(heard.message)
-        if entry is not None and self.keeping is not None:
+        if entry is not None and not entry.backlog and self.keeping is not None:
             self.keeping.hear(announcer, entry, news=news)
 
     async def _keep_reporting(self) -> None:

@@ -1,4 +1,5 @@
-"""Gives own rows away: what lies in `data/own` is put into the storages, and announced again and again, until it lies there no more.
+"""Gives rows away: what lies in `data/own`, and in `data/gathered` where this peer gathers readings, is put into the storages, and
+announced again and again, until it lies there no more.
 
 A node has this only where the file consents (`[data] share`) and the swarm is not one of weights only.
 """
@@ -36,7 +37,8 @@ class Sharing:
     own: OwnSlices
     sender: Sender
     consent: bytes
-    _offered: OrderedDict[Cid, Slice] = attrs.field(factory=OrderedDict)  # by the name in `data/own`, the next one first
+    gathered: OwnSlices | None = None
+    _offered: OrderedDict[Cid, Slice] = attrs.field(factory=OrderedDict)  # by the name of its file, the next one first
     _stored: set[Cid] = attrs.field(factory=set)
     _news: trio.Event = attrs.field(factory=trio.Event)
 
@@ -71,12 +73,16 @@ class Sharing:
             self.sender.runtime.outages.works(_WHAT)
 
     async def _roots(self) -> tuple[Cid, ...] | None:
-        """What lies in `data/own` by the consent of this run. None where that cannot be read."""
+        """What lies there by the consent of this run. None where that cannot be read."""
         try:
-            return await self.sender.runtime.in_thread(self.own.offered, self.consent)
+            return await self.sender.runtime.in_thread(self._names)
         except (ConfigError, OSError) as error:
             self.sender.runtime.outages.failed(_WHAT, str(error))
             return None
+
+    def _names(self) -> tuple[Cid, ...]:
+        gathered = self.gathered.roots() if self.gathered is not None else ()
+        return tuple(dict.fromkeys((*self.own.offered(self.consent), *gathered)))
 
     async def _offer(self, name: Cid) -> str:
         """Put it into the storages. Returns what was wrong with it."""
@@ -94,7 +100,8 @@ class Sharing:
         return ""
 
     def _load(self, name: Cid) -> tuple[Packed, Slice]:
-        _, slice_ = self.own.load(name, self.sender.swarm.blocks)
+        holder = self.gathered if self.gathered is not None and name in self.gathered.roots() else self.own
+        _, slice_ = holder.load(name, self.sender.swarm.blocks)
         return slice_.packed, slice_.announced
 
     async def _keep_announcing(self) -> None:

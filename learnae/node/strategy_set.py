@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
-from learnae.config.rules import swarm_of
+from learnae.config.rules import refuse_strangers, swarm_of
 from learnae.config.tables import Choice, Config, PeerTable, StorageChoice
-from learnae.errors import ConfigError, LearnaeError, Problem, UnavailableError, UpdateRejectedError, signs_nothing
+from learnae.errors import ConfigError, LearnaeError, UnavailableError, UpdateRejectedError, signs_nothing
 from learnae.identity.home_folder import PLUGINS
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.blocking import asynchronous
@@ -159,11 +159,7 @@ def refuse_unguarded(
     config: Config, swarm: SwarmIdentity, services: Iterable[ConfiguredStrategy[Storage] | ConfiguredStrategy[Announcer]]
 ) -> None:
     """Raises ConfigError where whoever comes could take part, or read along, off this machine, without consent to that."""
-    leaving = [service.label for service in services if service.strategy.leaves_machine]
-    if leaving and not (swarm.key or config.peer.allow or config.swarm.open):
-        message = f"{leaving[0]} leaves this machine, so strangers could take part or read along"
-        remedy = "name a key in swarm.key_env (`learnae key` makes one), or the peers in peer.allow, or consent with swarm.open = true"
-        raise ConfigError(Problem("swarm.open", message, remedy))
+    refuse_strangers(config, swarm, [service.label for service in services if service.strategy.leaves_machine])
 
 
 def assemble(

@@ -36,7 +36,7 @@ def test_every_key_of_a_file_is_documented() -> None:
 
 def test_every_table_of_a_file_is_described() -> None:
     assert {key.table for key in describe_tables()} == {
-        *("swarm", "peer", "train", "model", "data", "join", "node", "metrics", "plugins"),
+        *("swarm", "peer", "train", "model", "data", "sensor", "join", "node", "metrics", "plugins"),
         *("storage", "announcer", "selector", "gate", "merge", "outer", "codec"),
     }
 

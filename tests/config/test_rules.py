@@ -130,11 +130,54 @@ def test_the_bounds_of_texts_about_rows_are_those_of_slices() -> None:
         ("[swarm]\nweights_only = true", "Weights leave this machine. No row of data does. In this swarm no peer gives rows."),
         (f"{GIVING}share_rows = 300", "Weights leave this machine, and at most 300 rows, under CC0-1.0."),
         (f"{GIVING}share_fraction = 0.05", "Weights leave this machine, and at most 5 % of the rows, under CC0-1.0."),
+        (
+            '[data]\nshare = "slices"\naccept_bytes = 9\ngather = true',
+            "Weights leave this machine, and readings that it gathers from sensors, under their licences.",
+        ),
     ],
 )
 def test_one_sentence_says_what_leaves_the_machine(read: Read, text: str, said: str) -> None:
     assert what_leaves(read(text)).startswith(said)
     assert not what_leaves(read(text), folders_only=True).startswith("Weights leave")
+
+
+SENSOR = '[peer]\nrole = "sensor"\n[sensor]\ncolumns = {heat = "float32"}\n[data]\nlicence = "CC0-1.0"\n'
+
+
+def test_a_sensor_says_what_it_reads_and_under_which_licence(read: Read, problems: Problems) -> None:
+    assert what_leaves(read(SENSOR)).startswith("Readings leave this machine: heat, under CC0-1.0.")
+    assert [problem.partition(":")[0] for problem in problems('[peer]\nrole = "sensor"')] == ["sensor.columns", "data.licence"]
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ("accept_bytes = 3", "data.accept_bytes"),
+        ("[swarm]\nweights_only = true", "peer.role"),
+        ("[train]\nlocal_steps = 3", "train"),
+        ('[[storage]]\nuse = "directory"\nwrite = false', "storage"),
+        ('[sensor.more]\nheat = "float32"', "sensor.more"),
+    ],
+)
+def test_what_a_sensor_has_no_use_for_is_a_problem(problems: Problems, more: str, key: str) -> None:
+    (problem,) = problems(SENSOR + more)
+    assert problem.startswith(f"{key}:")
+
+
+def test_columns_that_no_message_holds_are_a_problem(problems: Problems) -> None:
+    (problem,) = problems(SENSOR.replace("float32", "float32[500]"))
+    assert problem.startswith("sensor.columns: a reading has 2,000 bytes")
+
+
+def test_what_a_sensor_would_say_has_no_effect_for_others(problems: Problems) -> None:
+    (problem,) = problems("[sensor]\nseconds = 3.0")
+    assert problem.startswith("sensor: has no effect for a trainer")
+
+
+def test_who_gathers_has_room_for_readings_and_takes_rows(problems: Problems) -> None:
+    assert [problem.partition(":")[0] for problem in problems("[data]\ngather = true")] == ["data.gather"]
+    found = problems("[data]\ngather = true\naccept_bytes = 1\n[swarm]\nweights_only = true")
+    assert {problem.partition(":")[0] for problem in found} == {"data.gather", "data.accept_bytes"}
 
 
 def test_a_peer_trains_unless_its_file_says_otherwise(read: Read) -> None:

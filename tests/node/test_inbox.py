@@ -145,3 +145,47 @@ def test_what_a_leaving_peer_has_announced_stays_for_newcomers_only(backlog: boo
     box.put(entry("a", 5, backlog=backlog))
     box.leave_behind(PeerId("a"))
     assert [item.backlog for item in box.updates()] == [True]
+
+
+def sample(number: int, digest: bytes = b"d") -> InboxEntry:
+    body = Sample(b"readings")
+    return InboxEntry(Announcement(swarm=b"s" * 16, peer=PeerId("a"), number=number, body=body), digest, b"message", 0.0, 1, False)
+
+
+def test_samples_that_were_overtaken_are_taken_each_once():
+    box = inbox()
+    arrivals = [box.put(sample(number)) for number in (70, 100, 99, 98, 71, 99, 70)]
+    assert arrivals == [*[Arrival.NEW] * 5, Arrival.REPLAY, Arrival.REPLAY]
+    newest = box.get(PeerId("a"), AnnouncementKind.SAMPLE)
+    assert newest is not None and newest.announcement.number == 100
+
+
+def test_samples_from_before_the_window_are_replays():
+    box = inbox()
+    box.put(sample(100))
+    assert box.put(sample(36)) is Arrival.NEW
+    assert box.put(sample(35)) is Arrival.REPLAY
+
+
+def test_a_leap_leaves_no_older_sample_open():
+    box = inbox()
+    for number in (1, 2, 1000):
+        box.put(sample(number))
+    assert box.put(sample(2)) is Arrival.REPLAY
+    assert box.put(sample(999)) is Arrival.NEW
+
+
+def test_after_a_restart_no_sample_below_the_mark_is_taken():
+    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), AnnouncementKind.SAMPLE): HighWaterMark(100, b"d")})
+    assert box.put(sample(99)) is Arrival.REPLAY
+    assert [box.put(sample(number)) for number in (105, 104)] == [Arrival.NEW, Arrival.NEW]
+    assert box.put(sample(100)) is Arrival.REPLAY
+
+
+def test_an_old_sample_costs_no_check_and_one_that_was_overtaken_does():
+    box = inbox()
+    for number in (97, 100):
+        box.put(sample(number))
+    assert box.is_old(sample(97).announcement, b"d") and not box.is_old(sample(98).announcement, b"d")
+    assert not box.is_overtaken(PeerId("a"), AnnouncementKind.SAMPLE, 98)
+    assert box.is_overtaken(PeerId("a"), AnnouncementKind.SAMPLE, 30)

@@ -9,7 +9,7 @@ import pytest
 
 import learnae
 from learnae.errors import EntryError
-from learnae.trainer.checkpoint import theirs
+from learnae.plugins.calls import theirs
 
 BESIDE = Path(learnae.__file__).parent
 

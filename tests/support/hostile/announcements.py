@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from learnae.content.cids import dag_cid
+from learnae.data.readings import ReadingFormat, declared, open_sample
 from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import ENVELOPE_BYTES, OpenedEnvelope, decode_envelope, encode_envelope
 from learnae.identity.keys import Identity
@@ -16,6 +17,7 @@ from tests.support.hostile.targets import Target
 from tests.support.hostile.value_mutations import CBOR
 
 SWARM = bytes(range(16))
+READINGS = ReadingFormat(declared({"t": "float32", "place": "text"}), "CC0-1.0", "a roof")
 HEAD_BYTES = 97
 SIGNED = b"learnae/announcement/1"
 BODIES: tuple[Body, ...] = (
@@ -79,5 +81,7 @@ def targets() -> Iterator[Target]:
         assert again == announcement or attrs.evolve(again, body=announcement.body) == announcement
 
     yield Target("envelope", lambda data: decode_envelope(data, SWARM), (UpdateRejectedError,), seeds, (), is_one_of_the_seeds)
+    samples = tuple(READINGS.payload(number, [READINGS.pack({"t": 1.0, "place": "roof"})] * (number + 1)) for number in range(3))
+    yield Target("sample", open_sample, (UpdateRejectedError,), samples, (CBOR,))
     payloads = tuple(seed[HEAD_BYTES:] for seed in seeds)
     yield Target("payload", open_payload, (UpdateRejectedError,), payloads, (CBOR,), comes_back)
