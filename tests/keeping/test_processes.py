@@ -16,6 +16,7 @@ import learnae
 from learnae.node.history import History
 from learnae.node.kept import KeptTable, KeptUpdate
 from learnae.plugins.directory.packs import parts
+from learnae.records import Cid
 from tests.support.random_walk import LIMIT_SECONDS, RandomWalker, train_until
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,12 @@ def kept_in(home: Path) -> list[KeptUpdate]:
         return KeptTable(history.database).rows()
 
 
+def published_in(home: Path) -> Cid:
+    """The last update of a peer that has left."""
+    with History.read(home / "history.sqlite") as history:
+        return history.published()[0].root
+
+
 def remove_blocks_of_others(folder: Path, kept: list[KeptUpdate]) -> int:
     """Of peers whose machines are off: all but what the keeper has stored. Returns how many packs went."""
     owners = {said[1]: said[0] for path in folder.iterdir() if (said := parts(path.name))}
@@ -87,6 +94,8 @@ def test_all_trainers_stop_and_a_newcomer_goes_on_from_what_the_keeper_has(
         founders = [walker(1, tmp_path, first), walker(2, tmp_path, first)]
         train_until(lambda: len(kept_in(home)) == 4 and founders[0].swarm.status.merged >= 2, *founders)  # two of each
         lineage, age = founders[0].swarm.status.lineage, founders[0].swarm.status.age
+    last = {published_in(tmp_path / f"home-{seed}") for seed in (1, 2)}
+    wait_until(lambda: last <= {item.root for item in kept_in(home)})
     time.sleep(ASLEEP_SECONDS)
     assert remove_blocks_of_others(tmp_path / "blocks", kept_in(home)) > 0
     with ExitStack() as second:
