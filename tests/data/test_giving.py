@@ -66,7 +66,7 @@ def test_another_peer_gives_others_of_the_same_rows_and_each_the_same_ones_again
     assert given((FEATURES, LABELS)) == first != given((FEATURES, LABELS), peer="b" * 64)
 
 
-@pytest.mark.parametrize("rows", [None, 7, (), "rows.npz", np.zeros((0, 2), np.float32), [[1, 2], [3]], object()], ids=repr)
+@pytest.mark.parametrize("rows", [None, 7, (), "rows.npz", np.zeros((0, 2), np.float32), [[1, 2], [3]], Ellipsis], ids=repr)
 def test_what_holds_no_rows_is_an_error_that_says_what_to_return(given, rows: Any) -> None:
     with pytest.raises(ConfigError):
         given(rows)

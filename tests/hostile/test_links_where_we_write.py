@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learnae.demo.processes import Stage
-from learnae.demo.show import LOGS, PICTURE, keep_logs, put
+from learnae.demo.show import LOGS, keep_logs, put
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.observers.tensorboard import writing
 from learnae.shared_folder import FolderHandle
@@ -18,6 +18,8 @@ from tests.support import users
 from tests.support.users import ANNA, BERT, GROUP, folder_for_all, needs_root
 
 pytestmark = needs_root
+
+PICTURE = "picture.png"
 
 
 @pytest.fixture
