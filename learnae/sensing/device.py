@@ -98,8 +98,8 @@ class Sensor:
     def send(self, reading: Mapping[str, Any]) -> int:
         """Take a reading, which has a value in each column, and send it soon. Returns its number.
 
-        It never waits for the network. Raises ValueError, with the column, for a reading that does not fit; PluginError or ConfigError
-        where no announcer can be opened; UnavailableError or OSError where the home cannot be written to.
+        It waits neither for the network nor for the disk. Raises ValueError, with the column, for a reading that does not fit, and
+        PluginError or ConfigError where no announcer can be opened.
         """
         if self._failure is not None:
             raise self._failure

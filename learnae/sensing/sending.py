@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
 
 from learnae.data.readings import ReadingFormat
-from learnae.errors import LearnaeError
+from learnae.errors import LearnaeError, UnavailableError
 from learnae.identity.envelopes import encode_envelope, place_of
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmIdentity
@@ -20,6 +21,8 @@ from learnae.waiting import Backoff, RunInThread
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+R = TypeVar("R")
 
 CATCH_UP_SECONDS = 0.5
 """Between two messages while more readings wait than fit into one: media that are polled show all of them, and receivers keep up."""
@@ -79,7 +82,11 @@ class SampleSender:
         while True:
             if (failure := next((one.failure for one in self.announcers if one.failure), None)) is not None:
                 return failure
-            message = message or self._next_message()
+            try:
+                message = message or await self._next_message()
+            except UnavailableError:
+                await trio.sleep(backoff.after(trio.current_time() - began))
+                continue
             if message is None or not any(one.is_open for one in self.announcers):
                 await self._wait()
             elif await self._send(message):
@@ -94,13 +101,14 @@ class SampleSender:
         await self._news.wait()
         self._news = trio.Event()
 
-    def _next_message(self) -> OutgoingMessage | None:
+    async def _next_message(self) -> OutgoingMessage | None:
+        """Raises UnavailableError while the home cannot be written to."""
         first, waiting = self.readings.oldest(_MOST_IN_MESSAGE)
         if not waiting:
             return None
         count = self.packing.fitting(first, waiting)
         sample = Sample(self.packing.payload(first, waiting[:count]))
-        number = self.readings.next_message()
+        number = await self._on_disk(self.readings.next_message)
         announcement = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=number, body=sample)
         message = encode_envelope(self.identity, announcement, encryption=self.swarm.messages)
         return OutgoingMessage(message, self.swarm.alias(place_of(announcement)), first, count)
@@ -126,13 +134,16 @@ class SampleSender:
     async def _keep_saving(self) -> None:
         while True:
             await trio.sleep(SAVE_SECONDS)
-            await self._save(self.readings.save)
+            with suppress(UnavailableError):
+                await self._on_disk(self.readings.save)
             if self.readings.lost > self._lost:
                 self._lost = self.readings.lost
                 self.log.warning("readings.lost", count=self._lost, reason="too many waited to be sent: [sensor] keep_readings")
 
-    async def _save(self, save: Callable[[], None]) -> None:
+    async def _on_disk(self, function: Callable[[], R]) -> R:
+        """Run it in a thread. What the disk does not take now is logged, and is an UnavailableError: a full disk has room again."""
         try:
-            await self.in_thread(save)
+            return await self.in_thread(function)
         except (LearnaeError, OSError) as error:
             self.log.warning("readings.unsaved", cause=str(error))
+            raise UnavailableError(f"the home of this sensor cannot be written to: {error}") from None

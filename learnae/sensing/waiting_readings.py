@@ -1,7 +1,7 @@
 """Readings that wait to be sent, and the numbers that are used: `sensor.state` in the home of a sensor.
 
-Numbers are never used again: so many at a time are reserved on the disk before the first of them is used. Whoever is killed skips those
-that were reserved, and loses the readings that came after the last `save`.
+No number is sent twice: so many at a time are reserved on the disk before a message is made that needs the first of them. Whoever is
+killed skips those that were reserved, and loses the readings that came after the last write. To take a reading waits for no disk.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _VERSION = 1
 
 
 class WaitingReadings:
-    """All methods may be called from any thread. They raise ConfigError for a home that cannot be used, and OSError."""
+    """All methods may be called from any thread. To make one raises ConfigError for a home that cannot be used, and OSError."""
 
     def __init__(self, home: Path, most: int) -> None:
         self._home, self._most = home, most
+        self._disk = threading.Lock()  # held by whoever writes; taken before `_lock`
         self._lock = threading.Lock()
         self._waiting: OrderedDict[int, PackedReading] = OrderedDict()
         self._readings = self._messages = 0  # used
-        self._reserved = (0, 0)
+        self._reserved = (0, 0)  # messages and readings that may be used; never more than the disk knows
         self._changed = False
         self.lost = 0  # for want of room
         self._load()
 
     def add(self, reading: PackedReading) -> int:
-        """Returns its number, from 0 on. If too many wait, the oldest is lost."""
+        """Returns its number, from 0 on. If too many wait, the oldest is lost. It does not block."""
         with self._lock:
             number = self._readings
             self._readings += 1
-            self._reserve()
             self._waiting[number] = reading
             self._changed = True
             if len(self._waiting) > self._most:
@@ -52,10 +52,14 @@ class WaitingReadings:
             return number
 
     def next_message(self) -> int:
-        """The number of the next message."""
-        with self._lock:
+        """The number of the next message, which may carry any reading that was added before.
+
+        It blocks. Raises ConfigError and OSError where the disk cannot take it, and has used no number then.
+        """
+        with self._disk:
+            if self._messages >= self._reserved[0] or self._readings > self._reserved[1]:
+                self._write(RESERVED)
             self._messages += 1
-            self._reserve()
             return self._messages
 
     def oldest(self, most: int) -> tuple[int, Sequence[PackedReading]]:
@@ -73,26 +77,32 @@ class WaitingReadings:
             self._changed = True
 
     def save(self, *, clean: bool = False) -> None:
-        """Keep what waits. A `clean` end gives the numbers back that were reserved and not used."""
-        with self._lock:
-            if clean:
-                self._reserved = self._messages, self._readings
+        """Keep what waits. A `clean` end gives the numbers back that were reserved and not used.
+
+        It blocks. Raises ConfigError and OSError where the disk cannot take it.
+        """
+        with self._disk:
             if self._changed or clean:
-                self._write()
-                self._changed = False
+                self._write(0 if clean else RESERVED)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def _reserve(self) -> None:
-        if self._messages > self._reserved[0] or self._readings > self._reserved[1]:
-            self._reserved = self._messages + RESERVED, self._readings + RESERVED
-            self._write()
-
-    def _write(self) -> None:
-        waiting = [[number, one.data, list(one.texts)] for number, one in self._waiting.items()]
-        with open_home(self._home) as folder:
-            replace_file(FILE, cbor2.dumps([_VERSION, *self._reserved, waiting]), at=folder.fd, durable=True)
+    def _write(self, ahead: int) -> None:
+        """Write what waits, and reserve so many numbers beyond those that are used. `_disk` is held."""
+        with self._lock:
+            reserved = self._messages + ahead, self._readings + ahead
+            waiting = [[number, one.data, list(one.texts)] for number, one in self._waiting.items()]
+            self._changed = False
+        before = self._reserved
+        self._reserved = min(before[0], reserved[0]), min(before[1], reserved[1])  # a write that fails may have come through or not
+        try:
+            with open_home(self._home) as folder:
+                replace_file(FILE, cbor2.dumps([_VERSION, *reserved, waiting]), at=folder.fd, durable=True)
+        except BaseException:
+            self._changed = True
+            raise
+        self._reserved = reserved
 
     def _load(self) -> None:
         try:
