@@ -78,8 +78,9 @@ class GatheredReadings:
     dropped: int = 0  # for want of room
     _sensors: OrderedDict[PeerId, SensorReadings] = attrs.field(factory=OrderedDict)
     _count: int = 0
+    unsaved_bytes: int = 0
     _unsaved: list[bytes] = attrs.field(factory=list)
-    _log_bytes: int = -1  # -1: it must be written anew
+    _log_bytes: int = -1  # -1: it must be written anew, whatever is unsaved
 
     def load(self, now: float) -> None:
         """Read what an earlier run has left. Of a log that was cut off, what comes before."""
@@ -96,8 +97,7 @@ class GatheredReadings:
                 place += _LENGTH_BYTES + length
             self._log_bytes = len(log)
         except (UpdateRejectedError, ValueError, EOFError, cbor2.CBORError):
-            self._log_bytes = -1
-        self._unsaved.clear()
+            self._log_is(-1)
 
     def add(self, sensor: PeerId, content: SampleContent, payload: bytes, now: float) -> int:
         """Take the readings of a sample that are new. Returns how many these are."""
@@ -109,7 +109,7 @@ class GatheredReadings:
             held = HeardSample(content, payload, now)
             mine.waiting.update(dict.fromkeys(new, held))
             self._count += len(new)
-            self._unsaved.append(_record(sensor, payload))
+            self._note(_record(sensor, payload))
             self._make_room()
         return len(new)
 
@@ -124,32 +124,51 @@ class GatheredReadings:
                 if small and now < mine.small_not_before:
                     self.dropped += len(numbers)
                 else:
-                    mine.small_not_before = now + SMALL_SECONDS if small else mine.small_not_before
                     left -= 1
                     yield ReadyReadings(sensor, readings)
+                    mine.small_not_before = now + SMALL_SECONDS if small else mine.small_not_before
                 self._settle(sensor, floor)
 
     def forget(self, sensor: PeerId) -> None:
         """Drop what waits of it."""
         if sensor in self._sensors:
             self._count -= len(self._sensors.pop(sensor).waiting)
-            self._unsaved.append(_record(sensor, _FORGOTTEN))
+            self._note(_record(sensor, _FORGOTTEN))
 
     def save(self) -> None:
-        """Write what has changed. A process that is killed loses what came after the last call."""
+        """Write what has changed. A process that is killed loses what came after the last call.
+
+        If that fails, half of it may be there: the next call writes all of it anew.
+        """
         if not self._unsaved and self._log_bytes >= 0:
             return
         live = sum(len(record) for record in self._records()) if self._log_bytes < 0 or self._log_bytes > _SLACK_BYTES else 0
-        with open_data(self.home, make=True) as data:
-            if self._log_bytes < 0 or (live and self._log_bytes > 2 * live + _SLACK_BYTES):
-                content = b"".join(self._records())
-                replace_file(LOG, content, at=data.fd, durable=True)
-                self._log_bytes = len(content)
-            else:
-                descriptor = data.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                with os.fdopen(descriptor, "ab") as file:
-                    self._log_bytes += file.write(b"".join(self._unsaved))
+        try:
+            with open_data(self.home, make=True) as data:
+                if self._log_bytes < 0 or (live and self._log_bytes > 2 * live + _SLACK_BYTES):
+                    content = b"".join(self._records())
+                    replace_file(LOG, content, at=data.fd, durable=True)
+                    size = len(content)
+                else:
+                    with os.fdopen(data.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
+                        size = self._log_bytes + file.write(b"".join(self._unsaved))
+        except BaseException:
+            self._log_is(-1)
+            raise
+        self._log_is(size)
+
+    def _note(self, record: bytes) -> None:
+        """It is to be appended to the log. Where nobody saves for long, the log is written anew instead: that takes no memory meanwhile."""
+        if self._log_bytes >= 0:
+            self._unsaved.append(record)
+            self.unsaved_bytes += len(record)
+            if self.unsaved_bytes > _SLACK_BYTES:
+                self._log_is(-1)
+
+    def _log_is(self, size: int) -> None:
+        """Its size, with nothing unsaved; -1: it is to be written anew."""
         self._unsaved.clear()
+        self.unsaved_bytes, self._log_bytes = 0, size
 
     def __len__(self) -> int:
         return self._count
@@ -181,7 +200,7 @@ class GatheredReadings:
             del mine.waiting[number]
         self._count -= len(going)
         mine.floor = max(mine.floor, floor)
-        self._unsaved.append(_record(sensor, mine.floor))
+        self._note(_record(sensor, mine.floor))
 
     def _make_room(self) -> None:
         while self._count > MOST_READINGS or len(self._sensors) > MOST_SENSORS:

@@ -61,6 +61,7 @@ class Gathering:
     _known: frozenset[PeerId] = frozenset()
     _marks: tuple[object, object] = (None, None)
     _sealed: dict[Cid, Cid] = attrs.field(factory=dict)  # the root in the pool of each slice that is offered, by the name of its file
+    _unreadable: set[Cid] = attrs.field(factory=set)  # files that were told of
     _logged: Counter[str] = attrs.field(factory=Counter)
 
     def __attrs_post_init__(self) -> None:
@@ -159,15 +160,22 @@ class Gathering:
         if self.offers is None:
             return
         there = {one.root for one in self._index.slices}
-        gone = [name for name in self.offers.roots() if self._root_in_pool(name, self.offers) not in there]
+        gone = [name for name in self.offers.roots() if (root := self._root_in_pool(name, self.offers)) is not None and root not in there]
         if gone:
             self.offers.remove(gone)
             for name in gone:
                 self._sealed.pop(name, None)
 
-    def _root_in_pool(self, name: Cid, offers: OwnSlices) -> Cid:
+    def _root_in_pool(self, name: Cid, offers: OwnSlices) -> Cid | None:
+        """None for a file that cannot be read, which is told once, and offered to nobody either."""
         if name not in self._sealed:
-            self._sealed[name] = offers.load(name, self.encryption)[1].packed.root
+            try:
+                self._sealed[name] = offers.load(name, self.encryption)[1].packed.root
+            except (ConfigError, UnavailableError, OSError) as error:
+                if name not in self._unreadable:
+                    self._unreadable.add(name)
+                    self.runtime.log.warning("readings.unreadable", cause=str(error))
+                return None
         return self._sealed[name]
 
     def _say(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,17 @@ def add(store: GatheredReadings, first: int, count: int = 1, sensor: PeerId = AN
 def store_in(home: Path, rows: int = 8, seconds: float = 1000.0) -> GatheredReadings:
     home.mkdir(mode=0o700, exist_ok=True)
     return GatheredReadings(home, rows, seconds)
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """As on a disk with so much room: of a longer write the beginning is there, and the rest fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def numbers(store: GatheredReadings, now: float = 0.0, most: int = 4) -> list[list[int]]:
@@ -83,6 +97,13 @@ def test_far_numbers_make_few_slices(tmp_path: Path) -> None:
     assert numbers(store, 100.0 + SMALL_SECONDS) == [[39_000]]
 
 
+def test_a_small_slice_that_nobody_could_keep_is_given_again(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "h", seconds=50.0)
+    add(store, 0, 1)
+    assert next(iter(store.ready(50.0, 4))).sensor == ANN  # and whoever asked fails before it asks for the next one
+    assert numbers(store, 55.0) == [[0]] and not store.dropped
+
+
 def test_sensors_take_turns(tmp_path: Path) -> None:
     store = store_in(tmp_path / "h")
     add(store, 0, 24)
@@ -114,6 +135,39 @@ def test_a_log_that_was_cut_off_gives_what_comes_before_and_is_written_anew(tmp_
         store.load(0.0)
         assert len(store) == 4
         store.save()
+
+
+def test_an_append_that_was_cut_short_by_a_full_disk_loses_nothing_that_comes_after_it(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "h")
+    add(store, 0)
+    store.save()
+    size = (tmp_path / "h" / "data" / LOG).stat().st_size
+    add(store, 1)
+    with no_file_beyond(size + 20), pytest.raises(OSError, match="too large"):
+        store.save()
+    add(store, 2)
+    with no_file_beyond(size + 20), pytest.raises(OSError, match="too large"):
+        store.save()
+    add(store, 3)
+    store.save()
+    again = store_in(tmp_path / "h")
+    again.load(0.0)
+    assert len(again) == 4
+
+
+def test_what_is_not_saved_takes_no_more_memory_than_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathered, "_SLACK_BYTES", 1000)
+    store = store_in(tmp_path / "h")
+    add(store, 0)
+    store.save()
+    for block in range(100):  # nobody saves
+        add(store, 8 * block, 8)
+        numbers(store)
+    assert store.unsaved_bytes <= 1000
+    store.save()
+    again = store_in(tmp_path / "h")
+    again.load(0.0)
+    assert len(again) == 0 and add(again, 799) == 0
 
 
 @pytest.mark.parametrize("rubbish", [b"\xff" * 100, b"\x00\x01\xa0", b"\x00\x03\x82\x41\x00"])

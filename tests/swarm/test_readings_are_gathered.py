@@ -114,6 +114,20 @@ async def test_what_waits_survives_a_kill_and_nothing_comes_twice(tmp_path: Path
         assert [one.rows for one in pool_of(peer)] == [8, 8]
 
 
+async def test_a_damaged_slice_of_those_that_are_passed_on_stops_no_gathering(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        peer, sensor = gatherer(swarm, share="slices").start(), SimulatedSensor(swarm, "s").start()
+        sensor.read(*readings_of([1] * 8))
+        await trio.sleep(30)
+        peer.kill_node()
+        (damaged,) = (path for path in (home_of(peer) / "data" / GATHERED).iterdir() if path.is_file())
+        damaged.write_bytes(damaged.read_bytes()[:-3])
+        peer.start_node()
+        sensor.read(*readings_of([1] * 8, seed=1))
+        await trio.sleep(60)
+        assert [one.rows for one in pool_of(peer)] == [8, 8]
+
+
 async def test_a_slice_that_never_fills_is_made_after_its_time(tmp_path: Path) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
         peer, sensor = gatherer(swarm, gather_seconds=120.0).start(), SimulatedSensor(swarm, "s").start()
