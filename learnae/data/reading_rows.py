@@ -29,19 +29,42 @@ def check_sample(content: SampleContent, expected: Expected) -> None:
 
 
 def slices_of(ready: ReadyReadings, expected: Expected, refused: Counter[str]) -> Iterator[SliceRows]:
-    """The slices of these readings: one, unless licence or source change within them. Counts those that do not fit by their reason.
+    """The slices of these readings: one, unless licence or source change within them. Counts those that do not fit by their reason: since
+    they were heard, columns and licences may have become others.
 
     The source names the sensor, so that whoever fetches the slice from another peer knows whose readings these are.
     """
-    for (licence, source), group in groupby(ready.readings, lambda one: (one[1].licence, one[1].source)):
+    for (licence, source), group in groupby(_fitting(ready.readings, expected, refused), lambda one: (one[1].licence, one[1].source)):
         rows = rows_of(list(group), expected, refused)
         if len(next(iter(rows.values()))):
             named = f"sensor {ready.sensor}{', ' if source else ''}{source}"
             yield from make_slices(rows, expected.schema, licence=licence, source=named)
 
 
+def _fitting(
+    readings: Sequence[tuple[int, SampleContent]], expected: Expected, refused: Counter[str]
+) -> Iterator[tuple[int, SampleContent]]:
+    flaws: dict[int, str] = {}
+    for number, content in readings:
+        if id(content) not in flaws:
+            flaws[id(content)] = _flaw(content, expected)
+        if flaw := flaws[id(content)]:
+            refused[flaw] += 1
+        else:
+            yield number, content
+
+
+def _flaw(content: SampleContent, expected: Expected) -> str:
+    try:
+        check_sample(content, expected)
+    except UpdateRejectedError as error:
+        return error.reason
+    return ""
+
+
 def rows_of(readings: Sequence[tuple[int, SampleContent]], expected: Expected, refused: Counter[str]) -> Mapping[str, np.ndarray[Any, Any]]:
-    """Columns by name, without the readings that are not finite, out of range, or of a label or word that is not known here."""
+    """Columns by name of readings that `check_sample` takes, without those that are not finite, out of range, or of a label or word that
+    is not known here."""
     schema = expected.schema
     packed = np.dtype([(column.name, _stored(column), column.shape) for column in schema.columns])
     table = np.frombuffer(b"".join(content.reading(number) for number, content in readings), packed)

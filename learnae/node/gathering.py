@@ -111,8 +111,17 @@ class Gathering:
             self.gathered += self.readings.add(sensor, content, payload, now)
 
     def _make_slices(self, ready: ReadyReadings, expected: Expected) -> None:
-        for one in slices_of(ready, expected, self.refused):
-            self._keep(ready.sensor, one, fit(one, expected))
+        """Readings of which no slice can be made are counted, and settled: they are no reason to gather nothing else."""
+        try:
+            made = [(one, fit(one, expected)) for one in slices_of(ready, expected, self.refused)]
+        except UpdateRejectedError as error:
+            self.refused[error.reason] += len(ready.readings)
+        except Exception:  # a bug of ours, or rows that no slice may have; it has touched no disk
+            self.refused["failed"] += len(ready.readings)
+            self.runtime.log.warning("readings.failed", sensor=ready.sensor[:8], exc_info=True)
+        else:
+            for one, fitted in made:
+                self._keep(ready.sensor, one, fitted)
 
     def _keep(self, sensor: PeerId, one: SliceRows, fitted: SliceRows) -> None:
         root = pack_slice(one, self.encryption).packed.root

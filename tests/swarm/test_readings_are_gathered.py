@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import trio
 
+from learnae.data.gathered import ReadyReadings
 from learnae.data.own import GATHERED, OwnSlices
 from learnae.data.pool import Pool
+from learnae.data.reading_rows import slices_of
+from learnae.data.schema import schema_of
+from learnae.data.slices import SliceRows
+from learnae.data.trained_on import TrainedOn, tell
+from learnae.errors import ConfigError, Problem, UpdateRejectedError
 from learnae.node.gathering import Gathering
 from learnae.plugins.memory import MemoryMedium
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.support.rows import QUOTA, digits, home_of, pool_of, with_rows
-from tests.support.sensors import SimulatedSensor, readings_of
+from tests.support.sensors import COLUMNS, SimulatedSensor, readings_of
 from tests.support.simulated import start
 
 pytestmark = pytest.mark.virtual_time
@@ -112,6 +120,42 @@ async def test_what_waits_survives_a_kill_and_nothing_comes_twice(tmp_path: Path
         sensor.read(*readings_of([1] * 4))
         await trio.sleep(60)
         assert [one.rows for one in pool_of(peer)] == [8, 8]
+
+
+async def test_what_waits_from_before_a_change_of_the_columns_ends_no_node(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        peer, sensor = gatherer(swarm, gather_seconds=60.0).start(), SimulatedSensor(swarm, "s").start()
+        sensor.read(*readings_of([1] * 5))
+        await trio.sleep(30)
+        peer.kill_node()
+        rows = {**digits((1, 2)), "z": np.zeros(20, np.float32)}
+        tell(home_of(peer), TrainedOn(schema=schema_of(rows, "y"), rows=20, labels={"1": 10, "2": 10}))
+        peer.start_node()
+        newer = SimulatedSensor(swarm, "t", columns={**COLUMNS, "z": "float32"}).start()
+        newer.read(*({**reading, "z": 1.0} for reading in readings_of([1] * 8)))
+        await trio.sleep(120)
+        assert [one.providers for one in pool_of(peer)] == [(newer.peer,)]
+        assert gathering(peer).refused["schema"] >= 5 and not len(gathering(peer).readings)
+
+
+@pytest.mark.parametrize("error", [ConfigError(Problem("data", "of no use")), UpdateRejectedError("labels"), ValueError("a bug")])
+async def test_readings_of_which_no_slice_can_be_made_hold_nobody_else_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(ready: ReadyReadings, *rest: Any) -> Iterator[SliceRows]:
+        if ready.sensor == bad.peer:
+            raise error
+        return slices_of(ready, *rest)
+
+    monkeypatch.setattr("learnae.node.gathering.slices_of", failing)
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        bad, good = SimulatedSensor(swarm, "s").start(), SimulatedSensor(swarm, "t").start()
+        peer = gatherer(swarm).start()
+        for sensor in (bad, good):
+            sensor.read(*readings_of([1] * 8))
+        await trio.sleep(60)
+        assert [one.providers for one in pool_of(peer)] == [(good.peer,)]
+        assert sum(gathering(peer).refused.values()) == 8 and not len(gathering(peer).readings)
 
 
 async def test_a_damaged_slice_of_those_that_are_passed_on_stops_no_gathering(tmp_path: Path) -> None:
