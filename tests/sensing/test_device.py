@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from learnae.plugins.directory.bulletin import Reader, channel_folder
 
 COLUMNS = {"temperature": "float32", "station": "text"}
 READING = {"temperature": 21.5, "station": "roof"}
+ALL_SENT_SECONDS = 60.0  # no machine is so busy
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def messages_on(meeting: Path) -> int:
 def test_a_script_sends_readings_with_three_lines(meeting: Path, tmp_path: Path) -> None:
     with learnae.sensor("weather", config=settings(meeting), columns=COLUMNS, licence="CC0-1.0", home=tmp_path / "home") as sensor:
         numbers = [sensor.send(READING) for _ in range(5)]
+        sensor.close(ALL_SENT_SECONDS)
     assert numbers == [0, 1, 2, 3, 4] and sensor.sent == 5 and not sensor.waiting
     assert messages_on(meeting) >= 1
     assert channel_folder(meeting, "x").parent == meeting
@@ -61,6 +64,7 @@ def test_what_cannot_be_sent_is_sent_by_the_next_run(meeting: Path, tmp_path: Pa
     meeting.unlink()
     with learnae.sensor("weather", config=settings(meeting), columns=COLUMNS, licence="CC0-1.0", home=home) as sensor:
         assert sensor.send(READING) == 1
+        sensor.close(ALL_SENT_SECONDS)
     assert sensor.sent == 2
 
 
@@ -90,10 +94,11 @@ def test_a_sensor_takes_neither_numpy_nor_torch(meeting: Path, tmp_path: Path) -
 import sys, learnae
 with learnae.sensor("weather", config={settings(meeting)!r}, columns={COLUMNS!r}, licence="CC0-1.0", home={home!r}) as sensor:
     sensor.send({READING!r})
+    sensor.close({ALL_SENT_SECONDS})
 assert sensor.sent == 1
 sys.exit("numpy" in sys.modules or "torch" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=2 * ALL_SENT_SECONDS).returncode == 0
 
 
 def test_lines_are_json_or_a_table_with_a_header() -> None:
@@ -124,8 +129,17 @@ def test_learnae_run_sends_what_comes_on_standard_input_and_says_what_it_left_ou
     )
     lines = "temperature,station\n21.5,roof\nwarm,roof\n22.5,roof\n"
     command = [sys.executable, "-m", "learnae", "run", "sensor.toml", "--json"]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["wrong"] == 1
-    assert "temperature" in done.stderr and "2 readings sent, 0 lost" in done.stderr
+
+    def run(given: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    done = run(lines)
+    assert json.loads(done.stdout.splitlines()[-1])["wrong"] == 1 and "temperature" in done.stderr
+    said = [done.stderr]
+    while "wait for the next run" in said[-1] and len(said) < 10:  # a busy machine
+        said.append(run("").stderr)
+    counts = [re.search(r"(\d+) readings sent, 0 lost", one) for one in said]
+    assert sum(int(count[1]) for count in counts if count) == 2
     assert messages_on(meeting) >= 1
