@@ -30,6 +30,7 @@ MESSAGES: Mapping[str, str] = {
     "crowded": "not looked at: its medium brings more than this peer checks. Honest peers repeat what counts",
     "too-often": "not looked at: this peer has signed more than any peer has to say",
     "unknown-kind": "a kind of message that this version does not know",
+    "unwanted-kind": "readings of a sensor, or rows: usual, where this peer's file asks for none",
     "denied": "the peer is denied, by the file or by `learnae deny`",
     "not-allowed": "the file allows others, not this peer",
     "refused-peer": "the peer is refused for good since its equivocation",

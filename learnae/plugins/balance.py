@@ -44,12 +44,13 @@ class RadiusGate(Gate):
     options: BalanceOptions
 
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
-        distances = np.array([distance(local.current, item.tensors, item.masks) if item.weight > 0 else math.nan for item in received])
+        judged = [distance(local.current, item.tensors, item.masks) if item.weight > 0 else None for item in received]
+        distances = np.array([math.nan if far is None else far for far in judged])
         limit = self.limit(local, distances[np.isfinite(distances)])
         refused = np.isfinite(distances) & (distances > limit)
         history = np.append(np.asarray(state.get("refused", ()), np.int64), refused[np.isfinite(distances)])[-REMEMBERED:]
         chance = _nearest(distances, refused) if history.size == REMEMBERED and history.mean() > MANY else None
-        verdicts = [_verdict(far, limit, scaled=place == chance) for place, far in enumerate(distances.tolist())]
+        verdicts = [_verdict(far, limit, scaled=place == chance) for place, far in enumerate(judged)]
         return Judged(verdicts, {"refused": history})
 
     @abstractmethod
@@ -73,23 +74,27 @@ class Balance(RadiusGate):
 class BalanceAuto(RadiusGate):
     """As `balance`, and the limit is no more than twice the lower quartile of the distances in this round.
 
-    So liars who know the radius gain little while at least a quarter of what is fetched is honest. Our own design.
+    It is never less than twice the own displacement since the last merge. Nobody can lie about that: a copy of the own model, which lies
+    nearer than any honest one, keeps no honest one out. So liars who know the radius gain little while at least a quarter of what is
+    fetched is honest. Our own design.
     """
 
     def limit(self, local: LocalModel, distances: NDArray[np.float64]) -> float:
         if not distances.size:
             return self.radius(local)
         quartile = float(np.sort(distances)[(distances.size - 1) // 4])
-        return min(self.radius(local), 2 * quartile)
+        return min(self.radius(local), 2 * max(quartile, distance(local.start, local.current)))
 
 
 def _nearest(distances: NDArray[np.float64], refused: NDArray[np.bool_]) -> int | None:
     return int(np.where(refused, distances, np.inf).argmin()) if refused.any() else None
 
 
-def _verdict(far: float, limit: float, *, scaled: bool) -> Verdict:
-    if math.isnan(far):
-        return Verdict(weight=0.0, reason="refused before, or not a number")
+def _verdict(far: float | None, limit: float, *, scaled: bool) -> Verdict:
+    if far is None:
+        return Verdict(weight=0.0, reason="refused before")
+    if not math.isfinite(far):
+        return Verdict(weight=0.0, reason="non-finite")
     if far <= limit:
         return Verdict(reason=f"distance {far:.4g} within the limit {limit:.4g}")
     if scaled:

@@ -28,31 +28,30 @@ if TYPE_CHECKING:
 
 ITERATIONS = and_(ge(1), le(100))
 FAR = 1e4
-NNM = "Before the rule, put in the place of each model the mean of the n - f models nearest to it (arXiv:2302.01772)."
+F = "How many of the models of a round may be hostile."
+NNM = "Before the rule, put in the place of each model the mean of those nearest to it, all but this many (arXiv:2302.01772); 0 does not."
 
 
 @attrs.frozen(kw_only=True)
 class RobustOptions:
     """How many hostile models are borne."""
 
-    f: int = option(1, "How many of the models of a round may be hostile.", ge(0))
-    nnm: bool = option(False, NNM)
+    f: int = option(1, F, ge(0))
+    nnm: int = option(0, NNM, ge(0))
 
 
 @attrs.frozen(kw_only=True)
 class MedianOptions:
     """Whether the models are mixed before."""
 
-    f: int = option(1, "For nnm: how many of the models of a round may be hostile.", ge(0))
-    nnm: bool = option(False, NNM)
+    nnm: int = option(0, NNM, ge(0))
 
 
 @attrs.frozen(kw_only=True)
 class GeometricMedianOptions:
     """The smoothed Weiszfeld algorithm."""
 
-    f: int = option(1, "For nnm: how many of the models of a round may be hostile.", ge(0))
-    nnm: bool = option(False, NNM)
+    nnm: int = option(0, NNM, ge(0))
     iterations: int = option(8, "Steps of the algorithm.", ITERATIONS)
     smoothing: float = option(1e-6, "A distance below this counts as this.", gt(0.0))
 
@@ -61,8 +60,7 @@ class GeometricMedianOptions:
 class CenteredClippingOptions:
     """How far one model may pull."""
 
-    f: int = option(1, "For nnm: how many of the models of a round may be hostile.", ge(0))
-    nnm: bool = option(False, NNM)
+    nnm: int = option(0, NNM, ge(0))
     iterations: int = option(1, "How often the center is moved.", ITERATIONS)
     radius: float | None = option(None, "How far a model pulls at most; none named: the median distance.", optional(gt(0.0)))
 
@@ -85,23 +83,20 @@ class RobustMerge(Merge):
     def rule(self, local: LocalModel, taking: Sequence[Received]) -> Callable[[Array], Array]:
         """What makes one row of n rows."""
 
-    def bearable(self, count: int) -> int:
-        """`f`, or the most of which `count` models still have an honest majority."""
-        return min(self.options.f, (count - 1) // 2)
+    def mixing(self, squares: Matrix) -> Matrix | None:
+        """How the models are mixed before the rule; None: they are not."""
+        return nearest_neighbours(squares, bearable(self.options.nnm, len(squares))) if self.options.nnm else None
 
 
 class CoordinateMerge(RobustMerge):
     """Rules that look at each coordinate alone."""
 
     def rule(self, local: LocalModel, taking: Sequence[Received]) -> Callable[[Array], Array]:
-        f = self.bearable(1 + len(taking))
-        if not self.options.nnm:
-            return lambda rows: self.combine(rows, f)
-        mixing = nearest_neighbours(squared_distances(local, taking), f)
-        return lambda rows: self.combine(_mixed(mixing, rows), f)
+        mixing = self.mixing(squared_distances(local, taking)) if self.options.nnm else None
+        return self.combine if mixing is None else lambda rows: self.combine(_mixed(mixing, rows))
 
     @abstractmethod
-    def combine(self, rows: Array, f: int) -> Array:
+    def combine(self, rows: Array) -> Array:
         """One row of n."""
 
 
@@ -110,7 +105,7 @@ class Median(CoordinateMerge):
 
     Options = MedianOptions
 
-    def combine(self, rows: Array, f: int) -> Array:
+    def combine(self, rows: Array) -> Array:
         result: Array = np.median(rows, axis=0).astype(np.float32)
         return result
 
@@ -119,9 +114,10 @@ class TrimmedMean(CoordinateMerge):
     """The mean of each coordinate without the f largest and the f smallest values (arXiv:1803.01498)."""
 
     Options = RobustOptions
+    options: RobustOptions
 
-    def combine(self, rows: Array, f: int) -> Array:
-        ordered = np.sort(rows, axis=0)
+    def combine(self, rows: Array) -> Array:
+        f, ordered = bearable(self.options.f, len(rows)), np.sort(rows, axis=0)
         result: Array = ordered[f : len(rows) - f].mean(axis=0, dtype=np.float64).astype(np.float32)
         return result
 
@@ -131,33 +127,33 @@ class DistanceMerge(RobustMerge):
 
     def rule(self, local: LocalModel, taking: Sequence[Received]) -> Callable[[Array], Array]:
         squares = squared_distances(local, taking)
-        f = self.bearable(len(squares))
-        weights = self.weigh(squares, f)
-        if self.options.nnm:
-            mixing = nearest_neighbours(squares, f)
-            weights = self.weigh(_distances_of_mixed(mixing, squares), f) @ mixing
+        mixing = self.mixing(squares)
+        weights = self.weigh(squares) if mixing is None else self.weigh(_distances_of_mixed(mixing, squares)) @ mixing
         return lambda rows: _moved(rows, weights)
 
     @abstractmethod
-    def weigh(self, squares: Matrix, f: int) -> Matrix:
+    def weigh(self, squares: Matrix) -> Matrix:
         """n weights that sum to 1, of n x n squared distances."""
 
 
 class Krum(DistanceMerge):
-    """The one model with the smallest sum of squared distances to its n - f - 1 nearest (arXiv:1703.02757)."""
+    """The one model with the smallest sum of squared distances to its n - f - 1 nearest (arXiv:1703.02757, with the number of byzfl)."""
 
     Options = RobustOptions
+    options: RobustOptions
 
-    def weigh(self, squares: Matrix, f: int) -> Matrix:
-        return _only([int(_scores(squares, f).argmin())], len(squares))
+    def weigh(self, squares: Matrix) -> Matrix:
+        return _only([int(_scores(squares, bearable(self.options.f, len(squares))).argmin())], len(squares))
 
 
 class MultiKrum(DistanceMerge):
     """The mean of the n - f models with the smallest sums (arXiv:1703.02757)."""
 
     Options = RobustOptions
+    options: RobustOptions
 
-    def weigh(self, squares: Matrix, f: int) -> Matrix:
+    def weigh(self, squares: Matrix) -> Matrix:
+        f = bearable(self.options.f, len(squares))
         return _only(np.argsort(_scores(squares, f), kind="stable")[: len(squares) - f].tolist(), len(squares))
 
 
@@ -167,7 +163,7 @@ class GeometricMedian(DistanceMerge):
     Options = GeometricMedianOptions
     options: GeometricMedianOptions
 
-    def weigh(self, squares: Matrix, f: int) -> Matrix:
+    def weigh(self, squares: Matrix) -> Matrix:
         weights = _only(_majority(squares), len(squares))
         near = _comparable(squares)
         for _ in range(self.options.iterations):
@@ -185,7 +181,7 @@ class CenteredClipping(DistanceMerge):
     Options = CenteredClippingOptions
     options: CenteredClippingOptions
 
-    def weigh(self, squares: Matrix, f: int) -> Matrix:
+    def weigh(self, squares: Matrix) -> Matrix:
         weights, near = _only([0], len(squares)), _comparable(squares)
         radius = self.options.radius or float(np.median(np.sqrt(squares[0, 1:])))
         for _ in range(self.options.iterations):
@@ -193,6 +189,11 @@ class CenteredClipping(DistanceMerge):
             kept = near * np.divide(radius, far, out=np.ones_like(far), where=far > radius)
             weights = weights * (1 - kept.mean()) + kept / len(kept)
         return weights
+
+
+def bearable(f: int, count: int) -> int:
+    """`f`, or the most of which `count` models still have an honest majority."""
+    return min(f, (count - 1) // 2)
 
 
 def nearest_neighbours(squares: Matrix, f: int) -> Matrix:

@@ -53,6 +53,13 @@ def test_balance_auto_accepts_up_to_twice_the_lower_quartile() -> None:
     assert weights(judge(BalanceAuto(BalanceOptions(), None), (3, 4), *others)) == [0.0, 1.0, 1.0, 0.0, 1.0]
 
 
+def test_a_copy_of_the_own_model_keeps_no_honest_one_out_of_balance_auto() -> None:
+    """The own model has moved by 0.5 since the last merge, and the honest lie as far away."""
+    gate, local = BalanceAuto(BalanceOptions(), None), local_model(vector(3, 4), vector(3, 3.5))
+    judged = gate.judge(local, [received(vector(*other)) for other in ((3, 4.001), (3.4, 4.3), (2.6, 4.3))], {})
+    assert weights(judged) == [1.0, 1.0, 1.0]
+
+
 def test_balance_auto_accepts_nobody_beyond_the_radius() -> None:
     assert weights(judge(BalanceAuto(BalanceOptions(), None), (3, 4), (-3, -4), (-3, -4))) == [0.0, 0.0]
 

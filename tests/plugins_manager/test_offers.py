@@ -53,9 +53,9 @@ def test_a_class_that_breaks_its_contract_is_refused_with_plugin_and_flaw(kind: 
     assert cause in caught.value.cause
 
 
-def test_there_is_something_built_in_of_every_kind_but_outer() -> None:
+def test_there_is_something_built_in_of_every_kind() -> None:
     manager = PluginManager.discover(only=[])
-    assert {kind for kind in BASES if not manager.offers(kind)} == {"outer"}
+    assert {kind for kind in BASES if not manager.offers(kind)} == set()
 
 
 def offers() -> list[StrategyOffer]:
