@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import learnae
 from learnae.cli.run_sensor import called, lines_of
 from learnae.errors import ConfigError
 from learnae.plugins.directory.bulletin import Reader, channel_folder
+from tests.support.sensors import run_sensor
 
 COLUMNS = {"temperature": "float32", "station": "text"}
 READING = {"temperature": 21.5, "station": "roof"}
@@ -128,18 +128,7 @@ def test_learnae_run_sends_what_comes_on_standard_input_and_says_what_it_left_ou
         f'temperature = "float32"\nstation = "text"\n[[announcer]]\nuse = "directory"\npath = "{meeting}"\n'
     )
     lines = "temperature,station\n21.5,roof\nwarm,roof\n22.5,roof\n"
-    command = [sys.executable, "-m", "learnae", "run", "sensor.toml", "--json"]
-
-    def run(given: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    done = run(lines)
-    assert json.loads(done.stdout.splitlines()[-1])["wrong"] == 1 and "temperature" in done.stderr
-    said = [done.stderr]
-    while "wait for the next run" in said[-1] and len(said) < 10:  # a busy machine
-        said.append(run("").stderr)
-    counts = [re.search(r"(\d+) readings sent, 0 lost", one) for one in said]
-    assert sum(int(count[1]) for count in counts if count) == 2
+    sent, first = run_sensor(tmp_path, lines)
+    assert json.loads(first.stdout.splitlines()[-1])["wrong"] == 1 and "temperature" in first.stderr
+    assert sent == 2
     assert messages_on(meeting) >= 1

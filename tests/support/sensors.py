@@ -1,9 +1,13 @@
-"""Sensors for tests: the real sender, under virtual time, on the memory medium of a simulated swarm."""
+"""Sensors for tests: the real sender, under virtual time, on the memory medium of a simulated swarm; and `learnae run` of one."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,6 +27,7 @@ from learnae.strategies import NoOptions
 from learnae.testing.context import make_context
 from learnae.testing.swarm import SimulatedSwarm
 
+MOST_RUNS = 10
 COLUMNS = {"x": "float32[4, 4]", "y": "int64"}
 """Those of `tests.support.rows.digits`, whose label is y."""
 
@@ -63,6 +68,22 @@ class SimulatedSensor:
         for reading in readings:
             self.sender.readings.add(self.sender.packing.pack(reading))
         self.sender.wake()
+
+
+def run_sensor(folder: Path, lines: str) -> tuple[int, subprocess.CompletedProcess[str]]:
+    """`learnae run` of the sensor.toml in this folder on these lines. Returns how many readings were sent, and how it ended.
+
+    On a busy machine it ends before all is sent: then the next runs, without more lines, send the rest.
+    """
+    command, given, sent, ends = [sys.executable, "-m", "learnae", "run", "sensor.toml", "--json"], lines, 0, list[Any]()
+    while not ends or ("wait for the next run" in ends[-1].stderr and len(ends) < MOST_RUNS):
+        done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=folder, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said = re.search(r"([0-9]+) readings sent, 0 lost", done.stderr)
+        assert said is not None, done.stderr
+        given, sent = "", sent + int(said[1])
+        ends.append(done)
+    return sent, ends[0]
 
 
 def readings_of(labels: Sequence[int], seed: int = 0) -> list[dict[str, Any]]:

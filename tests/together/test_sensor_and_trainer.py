@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 import learnae
 from learnae.data.pool import Pool
 from tests.support.random_walk import RandomWalker, train_until
+from tests.support.sensors import run_sensor
 
 ROOM = 1_000_000
 
@@ -29,9 +28,8 @@ def test_readings_on_standard_input_become_rows_of_a_trainer(tmp_path: Path) -> 
         dataset = swarm.dataset(rows, label="rain", labels=range(2), foreign=0.5)
         train_until(lambda: swarm.status.rounds >= 1, walker)
         lines = "temperature,rain\n" + "".join(f"{20 + number / 10},{number % 2}\n" for number in range(40))
-        command = [sys.executable, "-m", "learnae", "run", "sensor.toml"]
-        done = subprocess.run(command, input=lines, text=True, cwd=tmp_path, capture_output=True, check=False, timeout=120)
-        assert done.returncode == 0 and "40 readings sent" in done.stderr, done.stderr
+        sent, _ = run_sensor(tmp_path, lines)
+        assert sent == 40
         pool = Pool(home, ROOM)
         train_until(lambda: sum(one.rows for one in pool.entries()) == 32, walker)
         assert len({one.providers for one in pool.entries()}) == 1
