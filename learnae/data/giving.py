@@ -17,7 +17,10 @@ from learnae.errors import ConfigError, Problem
 
 LABEL = "label"
 _NAMES: Mapping[int, tuple[str, ...]] = {1: ("features",), 2: ("features", LABEL)}
-_FORMS = "return arrays by name, an array, a pair of arrays (features and label), or the path of a CSV, Parquet or npz file"
+_FORMS = (
+    "return columns by name {name: array}, one array of all rows (numpy.array(rows) of a list), the tuple (features, label) of arrays, "
+    "or the path of a CSV, Parquet or npz file"
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,11 +61,20 @@ def _source(rows: Any, folder: Path) -> Source:
         return _unpacked(path) if path.suffix == ".npz" else path
     if isinstance(rows, Mapping):
         return {str(name): np.asarray(column) for name, column in rows.items()}
-    parts = rows if isinstance(rows, list | tuple) else (rows,)
+    parts = rows if isinstance(rows, tuple) else (rows,)
+    if isinstance(rows, list) or len(parts) not in _NAMES or any(isinstance(part, list | tuple) for part in parts):
+        raise _unclear(f"a {type(rows).__name__} of {len(rows)}, which may be rows or columns")
     arrays = [np.asarray(part) for part in parts]
-    if not arrays or any(not array.ndim or array.dtype.hasobject for array in arrays):
-        raise ConfigError(Problem("data.entry", f"returned {type(rows).__name__}, which holds no rows", _FORMS))
-    return dict(zip(_NAMES.get(len(arrays)) or tuple(map(str, range(len(arrays)))), arrays, strict=True))
+    if any(not array.ndim or array.dtype.hasobject for array in arrays):
+        raise _unclear(f"{type(rows).__name__}, which holds no rows")
+    if len(arrays) == 2 and arrays[0].ndim == 1:
+        raise _unclear("a pair of which the first has one dimension, so the two may be rows")
+    return dict(zip(_NAMES[len(arrays)], arrays, strict=True))
+
+
+def _unclear(what: str) -> ConfigError:
+    """Nothing is guessed: rows that are taken for columns would give away a part of all of them."""
+    return ConfigError(Problem("data.entry", f"returned {what}", _FORMS))
 
 
 def _unpacked(path: Path) -> Source:

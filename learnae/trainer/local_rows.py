@@ -18,7 +18,10 @@ Array = np.ndarray[Any, Any]
 Words = Mapping[str, Sequence[str]]
 
 _LOCAL = "swarm.dataset(local=...)"
-_FORMS = "give a torch Dataset with a length, arrays, or a table of arrays by name"
+_FORMS = (
+    "give columns by name {name: array}, one array of all rows (numpy.stack of a list), the tuple (features, label) of arrays, "
+    "or a torch Dataset with a length"
+)
 LABEL = "label"
 
 
@@ -115,14 +118,24 @@ def local_rows(local: Any, *, label: str | None = None, words: Words | None = No
     """`label` names the column that is to be predicted: by default the one called "label", or the second of two parts.
 
     Parts without a name are called "features" and "label" where they are two, "features" where it is one, and "0", "1", ... where they are
-    more. `words` gives the words of columns of text, also those that only rows of others have.
-    Raises ConfigError that names the column for what cannot be a slice.
+    more. Parts are the tensors of a TensorDataset, or a tuple of one or two arrays. A list holds samples. `words` gives
+    the words of columns of text, also those that only rows of others have.
+    Raises ConfigError that names the column for what cannot be a slice, and for what may be rows or columns: nothing is guessed, since rows
+    that are taken for columns would give away a part of all of them.
     """
     if isinstance(local, TensorDataset):
         return _of_arrays(local.tensors, label, words)
-    if isinstance(local, Mapping) or _is_array(local) or (isinstance(local, list | tuple) and local and all(map(_is_array, local))):
+    if isinstance(local, tuple) and not (len(local) in (1, 2) and all(map(_is_array, local)) and not _may_be_rows(local)):
+        raise ConfigError(Problem(_LOCAL, f"is a tuple of {len(local)}, which may be rows or columns", _FORMS))
+    if isinstance(local, list) and any(map(_is_array, local)):
+        raise ConfigError(Problem(_LOCAL, f"is a list of {len(local)} arrays, which may be rows or columns", _FORMS))
+    if isinstance(local, Mapping | tuple) or _is_array(local):
         return _of_arrays(local, label, words)
     return _of_items(local, label, words)
+
+
+def _may_be_rows(parts: Sequence[Any]) -> bool:
+    return len(parts) == 2 and parts[0].ndim == 1
 
 
 def _is_array(value: Any) -> bool:

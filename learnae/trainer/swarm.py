@@ -182,9 +182,10 @@ class Swarm:
     ) -> SwarmDataset:  # fmt: skip
         """Own rows to train on, and those that other peers give: one torch Dataset, which grows. Its `loader` makes the batches.
 
-        `local` is a torch Dataset with a length, arrays, or a table of arrays. Samples have its form, as tensors, through `transform`.
-        `foreign` is the share of others in a batch. `label` is the column to predict, `labels` those that others may have, `words` those of
-        columns of text. By `[data] share = "slices"` this gives away rows of `local`; the last call counts. Raises ConfigError, OSError.
+        `local` is a torch Dataset with a length, an array of all rows, the tuple (features, label), a list of samples, or a table of arrays
+        by name. Samples have its form, as tensors, through `transform`. `foreign` is the share of others in a batch.
+        `label` is the column to predict, `labels` those that others may have, `words` those of columns of text. By
+        `[data] share = "slices"` this gives away rows of `local`; the last call counts. Raises ConfigError, OSError.
         """
         self._refuse_if_left()
         return make_dataset(

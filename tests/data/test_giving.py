@@ -40,11 +40,11 @@ def test_a_pair_is_features_and_label_as_in_a_data_set_of_a_trainer(given, tmp_p
     assert (count, set(rows.columns), rows.schema.label) == (10, {"features", "label"}, "label")
 
 
-@pytest.mark.parametrize("form", ["table", "pair", "npz"])
+@pytest.mark.parametrize("form", ["table", "npz"])
 def test_the_same_rows_in_another_form_are_the_same_slices(given, tmp_path: Path, form: str) -> None:
     np.savez(tmp_path / "rows.npz", features=FEATURES, label=LABELS)
-    forms = {"table": {"features": FEATURES, "label": LABELS}, "pair": (FEATURES, LABELS), "npz": "rows.npz"}
-    assert given(forms[form])[1] == given([FEATURES, LABELS])[1]
+    forms = {"table": {"features": FEATURES, "label": LABELS}, "npz": "rows.npz"}
+    assert given(forms[form])[1] == given((FEATURES, LABELS))[1]
 
 
 def test_each_label_gives_its_part(given, tmp_path: Path) -> None:
@@ -70,3 +70,23 @@ def test_another_peer_gives_others_of_the_same_rows_and_each_the_same_ones_again
 def test_what_holds_no_rows_is_an_error_that_says_what_to_return(given, rows: Any) -> None:
     with pytest.raises(ConfigError):
         given(rows)
+
+
+ROWS = [[float(10 * person + column) for column in range(6)] for person in range(20)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS, ROWS[:2], tuple(ROWS), tuple(ROWS[:2]), [*np.array(ROWS)], tuple(np.array(ROWS)), tuple(np.array(ROWS)[:2]), [np.array(ROWS)]],
+    ids=["list", "list of two", "tuple", "tuple of two", "list of arrays", "tuple of arrays", "two arrays that are rows", "list of one"],
+)
+def test_rows_are_never_taken_for_columns_which_would_give_a_part_of_all(given, rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="may be rows"):
+        given(rows, GivenRows(most_rows=3, licence="CC0-1.0"))
+    assert OwnSlices(tmp_path / "home-a").roots() == ()
+
+
+def test_one_array_gives_whole_rows_of_its_first_dimension(given, tmp_path: Path) -> None:
+    count, (root,) = given(np.array(ROWS), GivenRows(most_rows=3, licence="CC0-1.0"))
+    rows, _ = OwnSlices(tmp_path / "home-a").load(root)
+    assert count == 3 and all(row in ROWS for row in rows.columns["features"].tolist())

@@ -202,6 +202,32 @@ def test_rows_that_are_not_alike_are_told_with_their_column_and_row(tmp_path: Pa
         made(tmp_path, iter([1, 2]))
 
 
+ROW_TENSORS = [torch.arange(6.0) + 10 * person for person in range(20)]
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        ROW_TENSORS,
+        [one.numpy() for one in ROW_TENSORS],
+        tuple(ROW_TENSORS),
+        tuple(ROW_TENSORS[:2]),
+        [torch.zeros(20, 2), torch.zeros(20, 2)],
+    ],
+    ids=["list of tensors", "list of arrays", "tuple", "tuple of two rows", "list of two columns"],
+)
+def test_rows_are_never_taken_for_columns_which_would_give_a_part_of_all(tmp_path: Path, local: Any) -> None:
+    with pytest.raises(ConfigError, match="may be rows"):
+        made(tmp_path, local, GIVING)
+    assert OwnSlices(tmp_path).roots() == ()
+
+
+def test_a_list_of_samples_gives_whole_ones(tmp_path: Path) -> None:
+    made(tmp_path, [(features, number % 2) for number, features in enumerate(ROW_TENSORS)], GIVING)
+    (one,) = [OwnSlices(tmp_path).load(root)[0] for root in OwnSlices(tmp_path).roots()]
+    assert one.count == 2 and all(row in [one.tolist() for one in ROW_TENSORS] for row in one.columns["features"].tolist())
+
+
 def test_without_consent_nothing_is_put_where_the_node_takes_rows_from(tmp_path: Path) -> None:
     for data in (DataTable(), ACCEPTING, DataTable(share_rows=10, share_fraction=0.5, licence="CC0-1.0")):
         made(tmp_path, own(), data)
