@@ -163,6 +163,9 @@ def _claim(config: Config) -> Home:
     return claim_free(default_home(config.swarm.name)) if named is None else claim(named, wait_seconds=PREDECESSOR_SECONDS)
 
 
+MORE_ROWS = "To give more, let share_rows or share_fraction allow it"
+
+
 def give_rows(entry: str, config: Config, home: Home) -> None:
     """Make slices of what the user's function returns, as many as the file consents to."""
     from learnae.data.giving import GivenRows, give
@@ -174,7 +177,9 @@ def give_rows(entry: str, config: Config, home: Home) -> None:
     data = config.data
     rules = GivenRows(most_rows=data.share_rows, fraction=data.share_fraction, licence=data.licence, source=data.source, label=data.label)
     try:
-        count = give(rows, home.path, rules, peer=Identity.load_or_create(home.key_path).peer, folder=config.folder)
+        given = give(rows, home.path, rules, peer=Identity.load_or_create(home.key_path).peer, folder=config.folder)
     except OSError as error:
         raise UnavailableError(f"the rows to give cannot be stored in {home.path}: {error.strerror}") from error
-    print_message(f"gives {count:,} rows, under {config.data.licence}")
+    print_message(f"gives {given.rows:,} rows, under {config.data.licence}")
+    if missing := given.allowed - given.rows:
+        print_message(f"({missing:,} fewer than the file allows: others were given before that are not among the rows now. {MORE_ROWS})")

@@ -154,8 +154,12 @@ class DataTable:
         'Consent: "slices" gives own rows to the swarm, as many as share_rows or share_fraction say. Who has fetched them keeps them.',
         in_(("nothing", "slices")),
     )
-    share_rows: int | None = option(None, "The most rows that are given.", optional(gt(0)))
-    share_fraction: float | None = option(None, "The largest share of the rows that is given.", optional(and_(gt(0.0), le(1.0))))
+    share_rows: int | None = option(
+        None, "The most rows that are ever given from this home, however the data change: see docs/how-to/data.md.", optional(gt(0))
+    )
+    share_fraction: float | None = option(
+        None, "The largest share of the rows that is ever given from this home.", optional(and_(gt(0.0), le(1.0)))
+    )
     licence: str = option(
         "", 'Under which licence, such as "CC0-1.0"; needed where rows or readings are given.', max_len(LICENCE_CHARACTERS)
     )

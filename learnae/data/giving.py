@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from learnae.data.own import OwnSlices, consent_of, rows_to_share
+from learnae.data.own import IdArray, OwnSlices, consent_of, most_to_share, row_ids
 from learnae.data.reading import Chunk, Source, TableOptions, pick_rows, read_chunks
 from learnae.data.slices import SliceRows, make_slices
 from learnae.errors import ConfigError, Problem
@@ -34,20 +33,27 @@ class GivenRows:
     label: str | None = None
 
 
-def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) -> int:
+@attrs.frozen
+class Given:
+    """How many rows are given, and how many the file allows: fewer are where others were given before that are not there any more."""
+
+    rows: int
+    allowed: int
+
+
+def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) -> Given:
     """Make slices of at most so many of these rows as the rules say, of each label its part, and put them into `data/own`.
 
-    `rows` is what the user's function has returned; a path starts at `folder`. The same rows are given in each run, as long as their
-    number stays. Returns how many. Raises ConfigError for what cannot be rows, OSError.
+    `rows` is what the user's function has returned; a path starts at `folder`. What was given before is given first, and counts also
+    where it is there no more (`OwnSlices.choose`). Raises ConfigError for what cannot be rows, OSError.
     """
     source = _source(rows, folder)
     options = TableOptions(label=_label(source, rules))
-    count, labels = _counted(source, options)
-    seed = zlib.crc32(peer.encode())
-    numbers = rows_to_share(count, most_rows=rules.most_rows, fraction=rules.fraction, seed=seed, labels=labels)
+    ids, labels = _looked_at(source, options, peer)
+    numbers = OwnSlices(home).choose(ids, most_rows=rules.most_rows, fraction=rules.fraction, labels=labels)
     consent = consent_of(most_rows=rules.most_rows, fraction=rules.fraction, licence=rules.licence, source=rules.source)
     OwnSlices(home).replace(_slices(pick_rows(read_chunks(source, options), numbers), rules), most_rows=len(numbers), consent=consent)
-    return len(numbers)
+    return Given(len(numbers), most_to_share(len(ids), most_rows=rules.most_rows, fraction=rules.fraction))
 
 
 def _slices(chunks: Iterator[Chunk], rules: GivenRows) -> Iterator[SliceRows]:
@@ -98,14 +104,14 @@ def _columns(source: Source) -> tuple[str, ...]:
     return () if first is None else tuple(first.rows)
 
 
-def _counted(source: Source, options: TableOptions) -> tuple[int, np.ndarray[Any, Any] | None]:
-    """How many rows there are, and the label of each where it has kinds."""
-    count, labels = 0, list[np.ndarray[Any, Any]]()
+def _looked_at(source: Source, options: TableOptions, peer: str) -> tuple[IdArray, np.ndarray[Any, Any] | None]:
+    """The id of each row, and its label where that has kinds."""
+    ids, labels = list[IdArray](), list[np.ndarray[Any, Any]]()
     for chunk in read_chunks(source, options):
-        count += chunk.count
+        ids.append(row_ids(chunk.rows, chunk.schema, peer))
         column = chunk.schema.label_column
         if column is not None and not column.floating and not column.shape:
             labels.append(chunk.rows[column.name])
-    if not count:
+    if not ids:
         raise ConfigError(Problem("data.entry", "returned no rows", _FORMS))
-    return count, np.concatenate(labels) if labels else None
+    return np.concatenate(ids), np.concatenate(labels) if labels else None

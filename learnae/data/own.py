@@ -2,11 +2,13 @@
 that it has gathered in `data/gathered`, where the node puts them. The node offers both.
 
 Each slice is a file of its own, named after its root as it is without a seal. It is there whole or not at all. Beside them lies by which
-consent they were put there: by another one nothing of them is given away.
+consent they were put there: by another one nothing of them is given away. `data/given` holds 64 bits of each own row that was ever given,
+since a limit that is counted anew in each run is none where the data grow.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -19,7 +21,7 @@ import numpy as np
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.data.pool_index import MOST_SLICES, open_data
-from learnae.data.schema import ABOUT
+from learnae.data.schema import ABOUT, MOST_ROWS, Column, Rows, Schema
 from learnae.data.slice_files import (
     draft_name,
     file_name,
@@ -37,7 +39,11 @@ from learnae.identity.home_folder import HomeFolder
 from learnae.opening import replace_file
 from learnae.records import Cid
 
-OWN, GATHERED = "own", "gathered"
+OWN, GATHERED, GIVEN = "own", "gathered", "given"
+ID_BYTES = 8
+MOST_GIVEN_BYTES = MOST_SLICES * MOST_ROWS * ID_BYTES
+"""Of the record of all rows that were ever given."""
+IdArray = np.ndarray[tuple[int], np.dtype[np.uint64]]
 _CONSENT = "consent"
 _MOST_CONSENT_BYTES = 64 << 10
 
@@ -47,29 +53,68 @@ def consent_of(*, most_rows: int | None, fraction: float | None, licence: str, s
     return json.dumps([most_rows, fraction, licence, source]).encode()
 
 
+def row_ids(rows: Rows, schema: Schema, peer: str) -> IdArray:
+    """For each row 64 bits of its content, by the peer's key: the same row has the same ones wherever it stands, and in each run.
+
+    Columns go in the order of their names, little-endian; text goes as text, since its codes depend on the other rows.
+    """
+    key = hashlib.sha256(f"learnae/given/1 {peer}".encode()).digest()
+    count = len(rows[schema.columns[0].name])
+    parts = [_row_bytes(rows[column.name], column, count) for column in schema.columns]
+    hashed = b"".join(hashlib.blake2b(row, digest_size=ID_BYTES, key=key).digest() for row in np.concatenate(parts, axis=1))
+    return np.frombuffer(hashed, "<u8").astype(np.uint64)
+
+
+def _row_bytes(array: np.ndarray[Any, Any], column: Column, count: int) -> np.ndarray[Any, Any]:
+    if column.words is not None:
+        words = [hashlib.sha256(word.encode()).digest()[:ID_BYTES] for word in column.words] or [b"\0" * ID_BYTES]
+        array = np.frombuffer(b"".join(words), "<u8").take(array, mode="clip")
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return little.reshape(count, -1).view(np.uint8)
+
+
+def distinct(ids: IdArray) -> IdArray:
+    """The same, but rows that are equal are told apart: the second of them has bits of its own, and so on."""
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ids) else np.zeros(0, np.int64)
+    nth = np.arange(len(ids)) - np.repeat(first, np.diff(np.r_[first, len(ids)]))
+    told = ids.copy()
+    told[order] += nth.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64; an odd number
+    return told
+
+
 def rows_to_share(
-    count: int,
+    ids: IdArray,
     *,
     most_rows: int | None = None,
     fraction: float | None = None,
-    seed: int = 0,
+    given: IdArray | None = None,
     labels: np.ndarray[Any, Any] | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Which of so many rows are given away: at most so many, and at most this share, at random, in their order.
+    """Which of these rows are given away: at most so many, and at most this share of them, in their order.
 
-    The same seed chooses the same rows of the same number, so that a peer that starts again gives no others. Without a limit none is given.
-    With `labels`, one for each row, each label gives the same part of its rows, up to rounding.
+    `given` are the ids of all that were ever given: those come first, and count also where they are here no more. The others are ranked
+    by their ids, as random as these are. Without a limit none is given. With `labels`, one for each row, each label gives the same part of
+    its rows, up to rounding, as far as those that were given before allow it.
     """
-    limits = [limit for limit in (most_rows, None if fraction is None else int(fraction * count)) if limit is not None]
-    share = max(0, min([count, *limits])) if limits else 0
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(count)
+    count = len(ids)
+    before = np.isin(ids, given) if given is not None and len(given) else np.zeros(count, bool)
+    limit = most_to_share(count, most_rows=most_rows, fraction=fraction)
+    share = min(limit, int(before.sum()) + max(0, limit - (0 if given is None else len(given))))
+    order = np.lexsort((ids, ~before))
     if labels is not None and count:
         order = order[np.argsort(labels[order], kind="stable")]  # those of a label behind one another
         _, first, kind, many = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
         reached = (np.arange(count) - first[kind] + 0.5) / many[kind]  # which part of its label is given with this row
-        order = order[np.lexsort((rng.permutation(count), reached))]
+        order = order[np.lexsort((ids[order], reached, ~before[order]))]
     return np.sort(order[:share])
+
+
+def most_to_share(count: int, *, most_rows: int | None, fraction: float | None) -> int:
+    """Of so many rows, where there are no limits but these; without any none."""
+    limits = [limit for limit in (most_rows, None if fraction is None else int(fraction * count)) if limit is not None]
+    return max(0, min([count, *limits])) if limits else 0
 
 
 class OwnSlices:
@@ -78,6 +123,23 @@ class OwnSlices:
 
     def __init__(self, home: Path, folder: str = OWN) -> None:
         self._home, self._name = home, folder
+
+    def choose(
+        self, ids: IdArray, *, most_rows: int | None, fraction: float | None, labels: np.ndarray[Any, Any] | None = None
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """The numbers of the rows to give away by these limits, which hold for all that is ever given from this home. They count as given
+        from now on: the record is on the disk before any of them is offered.
+
+        `ids` are those of `row_ids`. Raises ConfigError for a record that is damaged.
+        """
+        ids = distinct(ids)
+        with open_data(self._home, make=True) as data:
+            given = _given(data)
+            numbers = rows_to_share(ids, most_rows=most_rows, fraction=fraction, given=given, labels=labels)
+            known = np.union1d(given, ids[numbers])
+            if len(known) > len(given):
+                replace_file(GIVEN, known.astype("<u8").tobytes(), at=data.fd, durable=True)
+        return numbers
 
     def add(self, one: SliceRows) -> Cid:
         """Give this one away as well. Returns its root."""
@@ -180,6 +242,17 @@ class OwnSlices:
     def _folder(self, *, make: bool = False) -> Iterator[HomeFolder]:
         with open_data(self._home, make=make) as data, data.subfolder(self._name, make=make) as folder:
             yield folder
+
+
+def _given(data: HomeFolder) -> IdArray:
+    try:
+        content = data.read(GIVEN, MOST_GIVEN_BYTES)
+    except FileNotFoundError:
+        content = b""
+    if len(content) % ID_BYTES:
+        remedy = "bring it back from a copy; who removes it lets others of the rows be given"
+        raise ConfigError(Problem(str(data.path / GIVEN), "is damaged: it says which rows were ever given", remedy))
+    return np.frombuffer(content, "<u8").astype(np.uint64)
 
 
 def _roots(folder: HomeFolder) -> list[Cid]:

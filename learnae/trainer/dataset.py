@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from learnae.config.tables import DataTable
 from learnae.data.about import count_labels, sketch_of
-from learnae.data.own import OwnSlices, consent_of, rows_to_share
+from learnae.data.own import OwnSlices, consent_of
 from learnae.data.pool_reader import MOST_OPEN, Columns, PoolReader
 from learnae.data.slices import make_slices
 from learnae.data.trained_on import TrainedOn, tell
@@ -197,7 +197,7 @@ def make_dataset(
         seed=seed,
     )
     if data.share == "slices":
-        share(rows, home, data, seed=seed)
+        share(rows, home, data, peer=peer)
     else:
         OwnSlices(home).clear()
     if data.accept_bytes:
@@ -211,18 +211,20 @@ def _most_open() -> int:
     return 4 * MOST_OPEN if soft == resource.RLIM_INFINITY else min(max(soft // 2, 1), 4 * MOST_OPEN)
 
 
-def share(rows: LocalRows, home: Path, data: DataTable, *, seed: int) -> tuple[Cid, ...]:
+def share(rows: LocalRows, home: Path, data: DataTable, *, peer: str) -> tuple[Cid, ...]:
     """Make slices of at most so many own rows as the file says, of each label its part, and put them into `data/own`.
 
-    The same rows in each run, as long as their number stays. Returns the roots. Raises ConfigError, OSError.
+    What was given before is given first, and counts also where it is there no more (`OwnSlices.choose`). Returns the roots. Raises
+    ConfigError, OSError.
     """
-    numbers = rows_to_share(rows.count, most_rows=data.share_rows, fraction=data.share_fraction, seed=seed, labels=rows.labels())
+    own = OwnSlices(home)
+    numbers = own.choose(rows.ids(peer), most_rows=data.share_rows, fraction=data.share_fraction, labels=rows.labels())
     if not len(numbers):
-        OwnSlices(home).clear()
+        own.clear()
         return ()
     slices = make_slices(rows.read(numbers), rows.schema, licence=data.licence, source=data.source)
     consent = consent_of(most_rows=data.share_rows, fraction=data.share_fraction, licence=data.licence, source=data.source)
-    return OwnSlices(home).replace(slices, most_rows=len(numbers), consent=consent)
+    return own.replace(slices, most_rows=len(numbers), consent=consent)
 
 
 def _trained_on(rows: LocalRows, known: Collection[Any] | None, seed: int) -> TrainedOn:

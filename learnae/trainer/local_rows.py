@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from learnae.data.own import IdArray, row_ids
 from learnae.data.schema import CODE, Schema, schema_of
 from learnae.errors import ConfigError, Problem
 
@@ -23,6 +24,7 @@ _FORMS = (
     "or a torch Dataset with a length"
 )
 LABEL = "label"
+_ROWS_AT_ONCE = 64  # of which the bytes are in memory once more
 
 
 @attrs.frozen
@@ -58,6 +60,10 @@ class ArrayRows:
         """A copy of the rows with these numbers."""
         return {name: _taken(column, numbers) for name, column in self.columns.items()}
 
+    def ids(self, peer: str) -> IdArray:
+        """Of each row, by its content: see `learnae.data.own`."""
+        return _ids(self, peer)
+
     def labels(self) -> Array | None:
         """The column of the label, whole; None where it has no kinds to count."""
         if self.schema.label is None or not has_kinds(self.schema):
@@ -83,6 +89,10 @@ class ItemRows:
                 columns[name][place] = part
         return columns
 
+    def ids(self, peer: str) -> IdArray:
+        """Of each row, by its content: see `learnae.data.own`. Reads all rows, without which nobody could say which were given before."""
+        return _ids(self, peer)
+
     def labels(self) -> Array | None:
         """The column of the label, whole; None where it has no kinds to count. Reads all rows, unless the Dataset has `targets`."""
         label = self.schema.label
@@ -103,6 +113,12 @@ class ItemRows:
                 what = f"is {said} in row {number}, and {one.dtype} {one.shape} in row 0"
                 raise ConfigError(Problem(f"data column {name!r}", what, "make all rows alike: crop, pad or convert them in `local`"))
         return row
+
+
+def _ids(rows: ArrayRows | ItemRows, peer: str) -> IdArray:
+    starts = range(0, rows.count, _ROWS_AT_ONCE)
+    numbers = [np.arange(start, min(start + _ROWS_AT_ONCE, rows.count)) for start in starts]
+    return np.concatenate([row_ids(rows.read(some), rows.schema, peer) for some in numbers])
 
 
 def _taken(column: Array | torch.Tensor, numbers: Array) -> Array:

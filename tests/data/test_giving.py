@@ -23,7 +23,7 @@ def given(tmp_path: Path):
     def give_rows(rows: Any, rules: GivenRows = RULES, peer: str = "a" * 64) -> tuple[int, tuple[Cid, ...]]:
         home = tmp_path / f"home-{peer[0]}"
         home.mkdir(mode=0o700, exist_ok=True)
-        count = give(rows, home, rules, peer=peer, folder=tmp_path)
+        count = give(rows, home, rules, peer=peer, folder=tmp_path).rows
         return count, OwnSlices(home).roots()
 
     return give_rows
@@ -90,3 +90,11 @@ def test_one_array_gives_whole_rows_of_its_first_dimension(given, tmp_path: Path
     count, (root,) = given(np.array(ROWS), GivenRows(most_rows=3, licence="CC0-1.0"))
     rows, _ = OwnSlices(tmp_path / "home-a").load(root)
     assert count == 3 and all(row in ROWS for row in rows.columns["features"].tolist())
+
+
+def test_a_table_that_grows_gives_the_rows_that_it_gave_and_says_where_it_gives_fewer(given, tmp_path: Path) -> None:
+    first = given((FEATURES, LABELS))
+    more = np.concatenate([FEATURES, FEATURES + 100]), np.concatenate([LABELS, LABELS])
+    assert given(more) == first
+    found = give((FEATURES + 100, LABELS), tmp_path / "home-a", RULES, peer="a" * 64, folder=tmp_path)
+    assert (found.rows, found.allowed, OwnSlices(tmp_path / "home-a").roots()) == (0, 10, ())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnae.content.encryption import AesSiv
-from learnae.data.own import OwnSlices, rows_to_share
+from learnae.data.own import GIVEN, IdArray, OwnSlices, row_ids, rows_to_share
 from learnae.data.schema import schema_of
 from learnae.data.slices import make_slices, open_slice
 from learnae.errors import ConfigError, UnavailableError
@@ -123,6 +123,10 @@ def test_a_pipe_or_a_link_in_its_place_is_not_opened(tmp_path: Path) -> None:
         own.load(root)
 
 
+def ids_of(count: int, seed: int = 0) -> IdArray:
+    return np.random.default_rng(seed).integers(0, 2**64, count, np.uint64)
+
+
 @pytest.mark.parametrize(
     ("limits", "count"),
     [
@@ -135,7 +139,7 @@ def test_a_pipe_or_a_link_in_its_place_is_not_opened(tmp_path: Path) -> None:
     ],
 )
 def test_no_more_rows_are_chosen_than_the_limits_allow(limits: dict[str, float], count: int) -> None:
-    chosen = rows_to_share(100, **limits)  # type: ignore[arg-type]
+    chosen = rows_to_share(ids_of(100), **limits)  # type: ignore[arg-type]
     assert len(set(chosen.tolist())) == count == len(chosen) and chosen.tolist() == sorted(chosen.tolist())
 
 
@@ -143,17 +147,78 @@ def test_a_peer_that_starts_again_gives_the_same_rows(tmp_path: Path) -> None:
     rows = images(200)
     schema = schema_of(rows, "y")
     for _ in range(2):
-        chosen = rows_to_share(200, fraction=0.1, seed=3)
+        chosen = OwnSlices(tmp_path).choose(row_ids(rows, schema, "a"), most_rows=None, fraction=0.1)
         OwnSlices(tmp_path).replace(make_slices({name: array[chosen] for name, array in rows.items()}, schema), most_rows=20)
     assert len(OwnSlices(tmp_path).roots()) == 1
-    assert not np.array_equal(chosen, rows_to_share(200, fraction=0.1, seed=4))
+    assert not np.array_equal(chosen, rows_to_share(row_ids(rows, schema, "b"), fraction=0.1))
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
 def test_each_label_gives_the_same_part_of_its_rows_up_to_one(kinds: list[int], most: int, seed: int) -> None:
     labels = np.array(kinds)
-    chosen = rows_to_share(len(kinds), most_rows=most, seed=seed, labels=labels)
+    chosen = rows_to_share(ids_of(len(kinds), seed), most_rows=most, labels=labels)
     assert len(chosen) == min(most, len(kinds)) == len(set(chosen))
     for kind in set(kinds):
         exact = len(chosen) * kinds.count(kind) / len(kinds)
         assert abs(int((labels[chosen] == kind).sum()) - exact) <= 1
+
+
+def chosen_ids(home: Path, ids: IdArray, most: int | None = 200, fraction: float | None = None, **more: Any) -> set[int]:
+    return set(ids[OwnSlices(home).choose(ids, most_rows=most, fraction=fraction, **more)].tolist())
+
+
+def test_data_that_grow_give_no_rows_beyond_the_limit_however_often_a_peer_starts(tmp_path: Path) -> None:
+    ids = ids_of(4000)
+    given = [chosen_ids(tmp_path, ids[: 1000 + 100 * start], labels=np.arange(1000 + 100 * start) % 7) for start in range(30)]
+    assert all(some == given[0] for some in given) and len(given[0]) == 200
+
+
+def test_rows_that_move_or_are_shuffled_stay_the_ones_that_are_given(tmp_path: Path) -> None:
+    ids = ids_of(1000)
+    first = chosen_ids(tmp_path, ids)
+    assert chosen_ids(tmp_path, ids[::-1]) == first == chosen_ids(tmp_path, np.concatenate([ids_of(500, seed=1), ids]))
+
+
+def test_a_share_of_data_that_grow_is_one_of_all_that_was_ever_given(tmp_path: Path) -> None:
+    ids = ids_of(2000)
+    small = chosen_ids(tmp_path, ids[:1000], None, 0.1)
+    assert len(small) == 100 and small < (large := chosen_ids(tmp_path, ids, None, 0.1)) and len(large) == 200
+    assert len(chosen_ids(tmp_path, ids[:1000], None, 0.1)) <= 100, "less data, a smaller share"
+    assert chosen_ids(tmp_path, ids, None, 0.1) == large
+
+
+def test_what_was_given_counts_where_it_is_there_no_more_until_the_limit_allows_others(tmp_path: Path) -> None:
+    ids = ids_of(1000)
+    first = chosen_ids(tmp_path, ids)
+    left = np.array([one for one in ids.tolist() if one not in first], np.uint64)
+    assert chosen_ids(tmp_path, left) == set()
+    half = np.concatenate([left, np.array(sorted(first)[:50], np.uint64)])
+    assert chosen_ids(tmp_path, half) == set(sorted(first)[:50])
+    assert len(chosen_ids(tmp_path, left, 230)) == 30
+
+
+def test_what_was_given_counts_after_the_consent_was_taken_back(tmp_path: Path) -> None:
+    first = chosen_ids(tmp_path, ids_of(1000))
+    OwnSlices(tmp_path).clear()
+    assert chosen_ids(tmp_path, ids_of(1000, seed=1)) == set() and chosen_ids(tmp_path, ids_of(1000)) == first
+
+
+def test_equal_rows_count_each(tmp_path: Path) -> None:
+    ids = np.repeat(ids_of(10), 100)
+    one, other = (OwnSlices(tmp_path).choose(ids[:length], most_rows=200, fraction=None) for length in (900, 1000))
+    assert len(one) == 200 and one.tolist() == other.tolist()
+
+
+def test_a_damaged_record_of_what_was_given_is_told_and_gives_nothing(tmp_path: Path) -> None:
+    chosen_ids(tmp_path, ids_of(10))
+    (tmp_path / "data" / GIVEN).write_bytes(b"half of")
+    with pytest.raises(ConfigError, match="is damaged"):
+        chosen_ids(tmp_path, ids_of(10))
+
+
+def test_a_row_is_known_by_its_text_and_numbers_and_not_by_the_codes_of_its_words() -> None:
+    rows = {"n": np.array([1, 2, 3]), "w": np.array([0, 1, 0], np.int32)}
+    one = row_ids(rows, schema_of(rows, words={"w": ("cat", "dog")}), "a")
+    moved = {"n": np.array([3, 2, 1]), "w": np.array([1, 2, 1], np.int32)}
+    other = row_ids(moved, schema_of(moved, words={"w": ("bee", "cat", "dog")}), "a")
+    assert one.tolist() == other[::-1].tolist() and len(set(one.tolist())) == 3

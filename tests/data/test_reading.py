@@ -190,7 +190,7 @@ def test_arrays_of_any_kind_have_columns() -> None:
 
 def test_chosen_rows_are_picked_from_all_chunks(tmp_path: Path) -> None:
     rows = {"n": np.arange(1000), "w": np.array([f"word {number // 100}" for number in range(1000)])}
-    chosen = rows_to_share(1000, fraction=0.1)
+    chosen = rows_to_share(np.random.default_rng(0).integers(0, 2**64, 1000, np.uint64), fraction=0.1)
     picked = list(pick_rows(read_chunks(rows, TableOptions(chunk_rows=64)), chosen, chunk_rows=40))
     assert joined(picked, "n") == chosen.tolist()
     assert joined(picked, "w") == [f"word {number // 100}" for number in chosen]

@@ -260,6 +260,18 @@ def test_by_consent_so_many_rows_are_given_at_most_and_the_same_ones_in_each_run
     assert all((one.about.licence, one.about.source) == ("CC0-1.0", "a test") for one in given)
 
 
+@pytest.mark.parametrize("form", ["pair", "samples"])
+def test_own_rows_that_grow_give_no_others(tmp_path: Path, form: str) -> None:
+    ten = DataTable(share="slices", share_rows=10, licence="CC0-1.0")
+    features, labels = torch.arange(400.0).reshape(200, 2), torch.arange(200) % 4
+    roots = []
+    for count in (100, 150, 200):
+        pair = features[:count], labels[:count]
+        made(tmp_path, pair if form == "pair" else list(zip(*pair, strict=True)), ten)
+        roots.append(OwnSlices(tmp_path).roots())
+    assert roots[0] and roots[0] == roots[1] == roots[2]
+
+
 def test_each_label_gives_its_part_of_the_rows(tmp_path: Path) -> None:
     labels = torch.tensor([0] * 150 + [1] * 40 + [2] * 10)
     made(tmp_path, TensorDataset(torch.arange(200.0)[:, None], labels), GIVING)
