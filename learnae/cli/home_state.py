@@ -21,7 +21,7 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.keys import identity_in
 from learnae.node.history import History, PeerRecord
 from learnae.node.history_reader import Sighting
-from learnae.node.kept import KeptTable
+from learnae.node.kept import KeptSliceTable, KeptTable
 from learnae.node.lineage import LineageState
 from learnae.records import Cid, PeerId
 
@@ -164,8 +164,15 @@ def _only(what: str, text: str, found: list[PeerId] | list[Cid]) -> str:
 
 def kept_facts(seen: HomeState) -> dict[str, int]:
     """What a keeper keeps of others."""
-    rows = KeptTable(seen.history.database).rows()
-    return {"updates": len(rows), "peers": len({row.peer for row in rows}), "bytes": sum(row.bytes for row in rows)}
+    rows, slices = KeptTable(seen.history.database).rows(), KeptSliceTable(seen.history.database).rows()
+    return {
+        "updates": len(rows),
+        "peers": len({row.peer for row in rows}),
+        "bytes": sum(row.bytes for row in rows),
+        "slices": len(slices),
+        "givers": len({row.peer for row in slices}),
+        "slice_bytes": sum(row.bytes for row in slices),
+    }
 
 
 def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -175,6 +182,8 @@ def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["role"] == "keeper":
         kept = found["kept"]
         yield "keeps", f"{kept['updates']:,} updates of {kept['peers']:,} peers, {of_bytes(kept['bytes'])}"
+        if kept["slices"]:
+            yield "keeps rows", f"{kept['slices']:,} slices of {kept['givers']:,} peers, {of_bytes(kept['slice_bytes'])}"
         yield "main lineage", found["last_lineage"] or "none yet"
         yield "turned away", f"{found['updates']['refused']:,} updates refused, {found['updates']['failed']:,} could not be fetched"
         yield "fetched", f"{of_bytes(found['bytes']['fetched'])}, in the last hour {of_bytes(found['bytes']['fetched_last_hour'])}"

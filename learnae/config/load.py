@@ -37,6 +37,7 @@ from learnae.config.rules import (
     IDLE,
     consented,
     guarded,
+    keeping,
     played,
     providing,
     relaying,
@@ -315,6 +316,7 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
         peer, data, swarm = values.get("peer", PeerTable()), values.get("data", DataTable()), values.get("swarm", SwarmTable())
         played(peer, _given(document, values, choices), problems)
         providing(peer, data, problems)
+        keeping(peer, data, problems)
         consented(data, swarm, problems)
         sensing(peer.role, values.get("sensor", SensorTable()), data, swarm, problems)
     return values

@@ -29,6 +29,7 @@ SETTLE_WAITS = 3  # with less, two peers that founded at once may both be establ
 _RESTS_ON = {
     "join.settle_seconds": ("join.wait_seconds",),
     "peer.relay": ("storage", "announcer"),
+    "data.accept_bytes": ("peer.role", "peer.quota_bytes"),
     "data.share": ("data.share_rows", "data.share_fraction", "peer.role"),
     "data.entry": ("peer.role", "data.entry"),
     "data.licence": ("data.licence",),
@@ -94,7 +95,7 @@ BUILT: tuple[str, ...] = ("trainer", "observer", "keeper", "provider", "sensor")
 _MODEL = ("train", "model", "selector", "gate", "merge", "outer", "codec")
 IDLE: Mapping[str, tuple[str, ...]] = {
     "provider": (*_MODEL, "join"),
-    "keeper": (*_MODEL, "data"),
+    "keeper": _MODEL,
     "sensor": (*_MODEL, "join", "storage", "node"),
     "observer": ("outer", "codec", "data"),
 }
@@ -131,6 +132,18 @@ def providing(peer: PeerTable, data: DataTable, problems: Problems) -> None:
     for name in ("accept_bytes", "licences", "ranges", "gather"):
         if getattr(data, name):
             problems.add(f"data.{name}", "has no effect for a provider, which takes no rows", "leave it out")
+
+
+def keeping(peer: PeerTable, data: DataTable, problems: Problems) -> None:
+    """A keeper has no rows of its own: it says only how many bytes of those of others it keeps, and under which licences."""
+    if peer.role != "keeper":
+        return
+    idle = DataTable(accept_bytes=data.accept_bytes, licences=data.licences)
+    for name in (field.name for field in attrs.fields(DataTable) if getattr(data, field.name) != getattr(idle, field.name)):
+        problems.add(f"data.{name}", "has no effect for a keeper, which has no rows of its own", "leave it out")
+    if data.accept_bytes >= peer.quota_bytes:
+        remedy = "let peer.quota_bytes be more than data.accept_bytes: what is left is for updates"
+        problems.add("data.accept_bytes", f"leaves no room for updates in peer.quota_bytes, {peer.quota_bytes:,}", remedy)
 
 
 _WEIGHTS_ONLY = "leave it out; or leave out swarm.weights_only, in all peers: their swarm is another one then"
@@ -178,7 +191,9 @@ def consented(data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
 def what_leaves(config: Config, *, folders_only: bool = False) -> str:
     """One sentence or two: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
     if config.peer.role == "keeper":
-        return "No model of this machine's own, and no row of data, leaves it: it passes on what others have published."
+        passed_on = "No model of this machine's own, and no row of data, leaves it: it passes on what others have published"
+        under = f"under {', '.join(config.data.licences)}" if config.data.licences else "under any licence that they name"
+        return f"{passed_on}, and rows that they give {under}." if config.data.accept_bytes else f"{passed_on}."
     if config.peer.role == "sensor":
         where = "go to the swarm's folders" if folders_only else "leave this machine"
         return f"Readings {where}: {', '.join(sorted(config.sensor.columns))}, under {config.data.licence}. Who has heard them keeps them."

@@ -172,7 +172,7 @@ class DataTable:
         None, 'For a provider: the column that is to be predicted; without it the one called "label".', optional(min_len(1))
     )
     source: str = option("", "Where they come from, in words; others read it.", max_len(SOURCE_CHARACTERS))
-    accept_bytes: int = option(0, "The disk space for rows of others; 0: none are fetched.", ge(0))
+    accept_bytes: int = option(0, "The disk space for rows of others; 0: none are fetched. For a keeper it is part of quota_bytes.", ge(0))
     licences: tuple[str, ...] = option((), "The licences under which rows of others are taken; none named: any that is said.")
     ranges: Mapping[str, tuple[float, float]] = option(
         attrs.Factory(dict), "By column, the lowest and the highest number in rows of others: what is outside is refused.", LowHigh()

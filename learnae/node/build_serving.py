@@ -14,7 +14,7 @@ from learnae.node.connections import ConnectionWatch
 from learnae.node.fetching import Fetcher
 from learnae.node.history import History
 from learnae.node.keeping import UpdateKeeping
-from learnae.node.kept import KeptTable, KeptUpdates
+from learnae.node.kept import KeptSlices, KeptSliceTable, KeptTable, KeptUpdates
 from learnae.node.node import Node
 from learnae.node.relay import MessageRelay, MessageRelays
 from learnae.node.reports import WatcherCalls
@@ -23,6 +23,8 @@ from learnae.node.runtime import Runtime
 from learnae.node.sending import Heartbeat, Sender
 from learnae.node.services import Services
 from learnae.node.serving import ServingNode
+from learnae.node.slice_catalogue import SliceCatalogue
+from learnae.node.slice_keeping import SliceKeeping
 from learnae.node.strategy_set import assemble
 from learnae.records import MEGABYTE, Cid, PeerId
 
@@ -60,8 +62,13 @@ def build_serving(
         runtime=runtime,
     )
     keeping = _keeping(config, sender) if config.peer.role == "keeper" else None
+    slice_keeping = _slice_keeping(config, keeping) if keeping and config.data.accept_bytes and not config.swarm.weights_only else None
     sharing = make_sharing(config, sender)
-    kept: Sequence[Container[Cid]] = [*([keeping.kept] if keeping else []), *([sharing] if sharing else [])]
+    kept: Sequence[Container[Cid]] = [
+        *([keeping.kept] if keeping else []),
+        *([slice_keeping] if slice_keeping else []),
+        *([sharing] if sharing else []),
+    ]
     return ServingNode(
         link=link,
         strategies=strategies,
@@ -72,6 +79,7 @@ def build_serving(
         heartbeat=Heartbeat(config.peer.role, strategies, services, sender, runtime.outages),
         garbage_collection=GarbageCollection(services, sender, history, runtime.in_thread, kept),
         keeping=keeping,
+        slice_keeping=slice_keeping,
         sharing=sharing,
         watcher_calls=watchers,
         connection_watch=ConnectionWatch.of(services, strategies.services(), runtime),
@@ -83,13 +91,27 @@ def build_serving(
 def _keeping(config: Config, sender: Sender) -> UpdateKeeping:
     strategies, receiver, peers = sender.strategies, sender.receiver, sender.receiver.peers
     relays = {one: MessageRelay(one, strategies.swarm.channel, sender.services, peers.trusts) for one in strategies.announcers}
-    bounds = MOST_TENSORS, MOST_META_BYTES
+    bounds, quota = (MOST_TENSORS, MOST_META_BYTES), config.peer.quota_bytes - config.data.accept_bytes
     return UpdateKeeping(
-        kept=KeptUpdates(config.peer.quota_bytes, frozenset(map(PeerId, (*config.join.trust, *config.peer.allow)))),
+        kept=KeptUpdates(quota, frozenset(map(PeerId, (*config.join.trust, *config.peer.allow)))),
         table=KeptTable(sender.history.database),
         fetcher=Fetcher(strategies.storages, sender.services, receiver.hints, sender.runtime.log, strategies.swarm.blocks, *bounds),
         sender=sender,
         relays=MessageRelays(sender.identity.peer, relays, strategies.swarm.alias),
         first_seconds=config.node.fetch_seconds,
-        limit=min(config.peer.max_update_bytes or LARGEST_KEPT, config.peer.quota_bytes),
+        limit=min(config.peer.max_update_bytes or LARGEST_KEPT, quota),
+    )
+
+
+def _slice_keeping(config: Config, keeping: UpdateKeeping) -> SliceKeeping:
+    sender, named, peers = keeping.sender, keeping.kept.named, keeping.sender.receiver.peers
+    return SliceKeeping(
+        kept=KeptSlices(config.data.accept_bytes, lambda peer: 2 if peer in named else int(peers.trusts(peer))),
+        table=KeptSliceTable(sender.history.database),
+        catalogue=SliceCatalogue(peers.trusts, sender.runtime.clock),
+        fetcher=keeping.fetcher,
+        sender=sender,
+        relays=keeping.relays,
+        first_seconds=config.node.fetch_seconds,
+        licences=config.data.licences,
     )

@@ -1,6 +1,6 @@
 """The newest announcement of each peer and kind, within bounds. The inbox recognises replays, duplicates and equivocations.
 
-Of samples each counts, not the newest alone: one that was overtaken is taken too, if its number is among the last 64.
+Of samples and of offers of rows each counts, not the newest alone: of the last numbers one that was overtaken is taken too.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class RandomDraw:
 DRAWN = 8  # of which the most dispensable is evicted
 FLOOD = 3  # never accepted ones among those drawn: then they are many, and nobody has to count them
 FOR_NEW = 10  # one place of so many is for peers that were never accepted
-WINDOW_NUMBERS = 64  # of samples, below the highest: these are taken in any order, each once
+WINDOW_NUMBERS: Mapping[AnnouncementKind, int] = {AnnouncementKind.SAMPLE: 64, AnnouncementKind.SLICE: 1024}
+"""Numbers below the highest, of kinds of which each message counts: these are taken in any order, each once. A keeper repeats the offers of
+a giver that has gone in turn, and whoever comes meanwhile hears the highest first."""
 MARKS_PER_PEER = 64  # high-water marks outlive the inbox's entries: this many for each peer that the inbox holds
 
 Key = tuple[PeerId, AnnouncementKind]
@@ -106,6 +108,11 @@ class InboxEntry:
         return self.announcement.peer, self.announcement.kind
 
     @property
+    def shows_life(self) -> bool:
+        """Whether its peer is there. Offers of rows do not say so: keepers repeat them when their givers have gone."""
+        return not self.backlog and self.announcement.kind is not AnnouncementKind.SLICE
+
+    @property
     def update(self) -> Update:
         """What an entry of this kind announces."""
         body = self.announcement.body
@@ -130,12 +137,12 @@ class HighWaterMark:
     number: int
     digest: bytes
     since: float = attrs.field(default=-math.inf, eq=False)  # for ever, if it was known to an earlier run
-    missing: int = attrs.field(default=0, eq=False)  # of samples: bit i is 1 where the number lower by 1 + i may still come
+    missing: int = attrs.field(default=0, eq=False)  # of kinds with a window: bit i is 1 where the number lower by 1 + i may still come
 
     def misses(self, number: int) -> bool:
         """Whether this number was overtaken and not heard."""
         place = self.number - 1 - number
-        return 0 <= place < WINDOW_NUMBERS and bool(self.missing >> place & 1)
+        return place >= 0 and bool(self.missing >> place & 1)
 
 
 @attrs.define
@@ -158,25 +165,29 @@ class KnownPeer:
 
 def _with(mark: HighWaterMark | None, entry: InboxEntry) -> HighWaterMark:
     """The mark after this message, which is new or fills an empty place."""
-    number, window = entry.announcement.number, entry.announcement.kind is AnnouncementKind.SAMPLE
+    number, window = entry.announcement.number, WINDOW_NUMBERS.get(entry.announcement.kind, 0)
+    ones = (1 << window) - 1
     if mark is None:
-        return HighWaterMark(number, entry.digest, entry.heard_at, _ONES if window else 0)
+        return HighWaterMark(number, entry.digest, entry.heard_at, ones)
     ahead = number - mark.number
     if ahead < 0:
         return attrs.evolve(mark, missing=mark.missing & ~(1 << (-ahead - 1)))
     if ahead == 0 or not window:
         return HighWaterMark(number, entry.digest, mark.since, mark.missing if window else 0)
-    between = (1 << min(ahead - 1, WINDOW_NUMBERS)) - 1
-    earlier = mark.missing << ahead if ahead < WINDOW_NUMBERS else 0
-    return HighWaterMark(number, entry.digest, mark.since, (earlier | between) & _ONES)
+    between = (1 << min(ahead - 1, window)) - 1
+    earlier = mark.missing << ahead if ahead < window else 0
+    return HighWaterMark(number, entry.digest, mark.since, (earlier | between) & ones)
 
 
-_ONES = (1 << WINDOW_NUMBERS) - 1
+def _recalled(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMark]:
+    """Those of an earlier run, in an order of which a plain dict finds the oldest only behind all that were removed before it.
 
-
-def _ordered(marks: Mapping[Key, HighWaterMark]) -> OrderedDict[Key, HighWaterMark]:
-    """A plain dict finds its oldest entry only behind all that were removed before it."""
-    return OrderedDict(marks)
+    Which offers of rows that run has heard is forgotten, as the offers are: any of the last ones may come again.
+    """
+    offers = (1 << WINDOW_NUMBERS[AnnouncementKind.SLICE]) - 1
+    return OrderedDict(
+        (key, attrs.evolve(mark, missing=offers) if key[1] is AnnouncementKind.SLICE else mark) for key, mark in marks.items()
+    )
 
 
 @attrs.define
@@ -185,7 +196,7 @@ class Inbox:
 
     capacity: int
     trusted: Callable[[PeerId], bool]
-    marks: OrderedDict[Key, HighWaterMark] = attrs.field(factory=OrderedDict, converter=_ordered)
+    marks: OrderedDict[Key, HighWaterMark] = attrs.field(factory=OrderedDict, converter=_recalled)
     changed_marks: set[Key] = attrs.field(factory=set)
     known: dict[PeerId, KnownPeer] = attrs.field(factory=dict)  # in the order in which they were first heard
     rng: np.random.Generator = attrs.field(factory=lambda: np.random.default_rng(0), kw_only=True)
@@ -197,8 +208,8 @@ class Inbox:
             known = self._known(entry.peer)
             if not self._was_overtaken(entry):
                 known.entries[entry.announcement.kind] = entry
-            known.silent = known.silent and entry.backlog
-            known.heard_live = known.heard_live or not entry.backlog
+            known.silent = known.silent and not entry.shows_life
+            known.heard_live = known.heard_live or entry.shows_life
             if entry.announcement.kind is AnnouncementKind.UPDATE and not entry.backlog:
                 known.publishing_rate.heard(entry.heard_at)
             self._mark(entry.key, _with(self.marks.get(entry.key), entry))
@@ -274,7 +285,7 @@ class Inbox:
         mark = self.marks.get((peer, kind))
         if mark is None or number >= mark.number:
             return False
-        return kind is not AnnouncementKind.SAMPLE or number < mark.number - WINDOW_NUMBERS
+        return number < mark.number - WINDOW_NUMBERS.get(kind, 0)
 
     def _was_overtaken(self, entry: InboxEntry) -> bool:
         mark = self.marks.get(entry.key)
@@ -303,7 +314,7 @@ class Inbox:
         held = self.get(announcement.peer, announcement.kind)
         if held is None:
             return True
-        goodbye = self.get(announcement.peer, AnnouncementKind.LEAVING)
+        goodbye = self.get(announcement.peer, AnnouncementKind.LEAVING) if announcement.kind is not AnnouncementKind.SLICE else None
         return held.backlog and not backlog and (goodbye is None or goodbye.announcement.number < announcement.number)
 
     def _mark(self, key: Key, mark: HighWaterMark) -> None:

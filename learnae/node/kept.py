@@ -1,9 +1,9 @@
-"""What a keeper keeps of the updates of others, and what it drops first (docs/decisions/0052)."""
+"""What a keeper keeps of the updates and slices of others, and what it drops first (docs/decisions/0052, 0058)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -11,8 +11,8 @@ from learnae.errors import UpdateRejectedError
 from learnae.identity.envelopes import decode_envelope
 from learnae.identity.swarms import SwarmIdentity
 from learnae.node.history_database import Database
-from learnae.node.inbox import InboxEntry
-from learnae.records import Announcement, Cid, Octets, PeerId, Update
+from learnae.node.inbox import WINDOW_NUMBERS, InboxEntry
+from learnae.records import Announcement, AnnouncementKind, Cid, Octets, PeerId, Update
 
 NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
 LONGEST_GAP = 600.0
@@ -170,3 +170,88 @@ class KeptUpdates:
 
     def _peers_by_lineage(self) -> Counter[bytes]:
         return Counter(self.announced[item.root].lineage for item in self.newest().values())
+
+
+@attrs.frozen
+class KeptSlice:
+    """A slice of another peer that lies in this peer's storages. `message` is its newest announcement, as its giver has signed it.
+
+    `unsaid` is for how many seconds its giver was there since then.
+    """
+
+    root: Cid
+    peer: PeerId
+    number: int
+    bytes: int
+    unsaid: float
+    message: Octets
+
+
+@attrs.frozen
+class KeptSliceTable:
+    """Which slices are kept, in the home. All methods block on the disk, and raise UnavailableError."""
+
+    database: Database
+
+    def rows(self) -> list[KeptSlice]:
+        """The oldest first."""
+        return [KeptSlice(*row) for row in self.database.rows("SELECT * FROM kept_slices ORDER BY rowid")]
+
+    def add(self, item: KeptSlice) -> None:
+        with self.database.writing_durably() as db:
+            db.execute("INSERT OR REPLACE INTO kept_slices VALUES (?, ?, ?, ?, ?, ?)", attrs.astuple(item))
+
+    def change(self, items: Iterable[KeptSlice]) -> None:
+        """Their giver has announced them again, or not. What is not there is not added."""
+        rows = [(item.number, item.unsaid, item.message, item.root) for item in items]
+        with self.database.writing() as db:
+            db.executemany("UPDATE kept_slices SET number = ?, unsaid = ?, message = ? WHERE root = ?", rows)
+
+    def remove(self, root: Cid) -> None:
+        with self.database.writing_durably() as db:
+            db.execute("DELETE FROM kept_slices WHERE root = ?", (root,))
+
+
+MOST_KEPT_SLICES = 4096
+MOST_OF_A_GIVER = WINDOW_NUMBERS[AnnouncementKind.SLICE]  # of more a newcomer would not hear
+
+
+@attrs.define
+class KeptSlices:
+    """The slices by their roots, the oldest first, within a quota. `rank` is that of a giver. It touches neither disk nor storages.
+
+    Where there is no room, the oldest slice goes of the giver with the lowest rank, and of these of the one that has most. Nobody of a
+    higher rank gives way, and nobody of the same one that would not still have as much: who gives much displaces itself alone.
+    """
+
+    quota_bytes: int
+    rank: Callable[[PeerId], int]
+    items: dict[Cid, KeptSlice] = attrs.field(factory=dict)
+
+    def __contains__(self, root: object) -> bool:
+        return root in self.items
+
+    def bytes_by_giver(self) -> Counter[PeerId]:
+        held = Counter[PeerId]()
+        for item in self.items.values():
+            held[item.peer] += item.bytes
+        return held
+
+    def to_drop(self, giver: PeerId, size: int) -> list[KeptSlice] | None:
+        """What gives way to a slice of so many bytes. None if there is no room for it even so."""
+        held, own = self.bytes_by_giver(), self.rank(giver)
+        missing, most = held.total() + size - self.quota_bytes, MOST_KEPT_SLICES
+        if sum(item.peer == giver for item in self.items.values()) >= MOST_OF_A_GIVER:
+            return None
+        held[giver] += size
+        drop: dict[Cid, KeptSlice] = {}
+        while missing > 0 or len(self.items) - len(drop) >= most:
+            others = [(self.rank(peer), -bytes_, peer) for peer, bytes_ in held.items() if peer != giver and bytes_ > 0]
+            rank, bytes_, peer = min(others, default=(own + 1, 0, giver))
+            if rank > own or (rank == own and -bytes_ <= held[giver]):
+                return None
+            item = next(item for item in self.items.values() if item.peer == peer and item.root not in drop)
+            drop[item.root] = item
+            held[peer] -= item.bytes
+            missing -= item.bytes
+        return list(drop.values())

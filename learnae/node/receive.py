@@ -213,7 +213,7 @@ class Receiver:
             raise UpdateRejectedError(arrival.value)
         if not heard.backlog or isinstance(announcement.body, Sample):  # readings count, whenever they were sent
             self._remember(entry)
-        if heard.backlog:
+        if not entry.shows_life:
             return  # whoever has said that may have left long ago
         if silent:
             self.on_change(announcement.peer, "back" if known else "new")

@@ -258,6 +258,11 @@ class MessageRelays:
             if not message_relay.has_newer(entry):
                 message_relay.add(entry, self._key(entry), again=True)
 
+    def repeat_in_turn(self, entry: InboxEntry) -> None:
+        """Announce one of several that have the same place, whichever of them was heard last."""
+        for message_relay in self.message_relays.values():
+            message_relay.add(entry, self._key(entry), again=True)
+
     async def run_all(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:

@@ -21,6 +21,7 @@ from learnae.node.runtime import Runtime
 from learnae.node.sending import Heartbeat, Sender
 from learnae.node.services import Services
 from learnae.node.sharing import Sharing
+from learnae.node.slice_keeping import SliceKeeping
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.observations import RoundReport
 from learnae.records import AnnouncementKind, Heard, Leaving
@@ -45,6 +46,7 @@ class ServingNode:
     heartbeat: Heartbeat
     garbage_collection: GarbageCollection
     keeping: UpdateKeeping | None
+    slice_keeping: SliceKeeping | None
     sharing: Sharing | None
     watcher_calls: WatcherCalls
     connection_watch: ConnectionWatch
@@ -77,6 +79,8 @@ class ServingNode:
         async with trio.open_nursery() as nursery:
             if self.keeping is not None:
                 await nursery.start(self.keeping.run)
+            if self.slice_keeping is not None:
+                await nursery.start(self.slice_keeping.run)
             if self.sharing is not None:
                 await nursery.start(self.sharing.run)
             nursery.start_soon(self.watcher_calls.run)
@@ -104,6 +108,8 @@ class ServingNode:
         entry = self.receiver.said(heard.message)
         if entry is not None and not entry.backlog and self.keeping is not None:
             self.keeping.hear(announcer, entry, news=news)
+            if news and self.slice_keeping is not None:
+                self.slice_keeping.hear(entry)
 
     async def _keep_reporting(self) -> None:
         while True:
@@ -130,6 +136,8 @@ class ServingNode:
             record.chosen = self.keeping.record.chosen
             self.keeping.record, self.keeping.stored = RoundRecord(0, 0.0), 0
             lineage, age = self.keeping.kept.main_lineage()
+        if self.slice_keeping is not None:
+            self.slice_keeping.tell(record)
         record.heard = sum(not known.silent and AnnouncementKind.UPDATE in known.entries for known in self.receiver.inbox.known.values())
         record.connected = self.connection_watch.connected
         report = record.report(now, lineage, age)

@@ -14,7 +14,7 @@ import attrs
 from learnae.data.schema import MOST_ROWS, Schema
 from learnae.data.slices import SLICE_LIMITS
 from learnae.node.inbox import InboxEntry
-from learnae.records import Cid, PeerId, Slice
+from learnae.records import Cid, Octets, PeerId, Slice
 
 MOST_OFFERS = 4096
 KNOWN_FOR_SECONDS = 3600.0
@@ -23,12 +23,16 @@ KNOWN_FOR_SECONDS = 3600.0
 
 @attrs.frozen
 class SliceOffer:
-    """One slice, as one peer has announced it last, and when that was heard. Peers that offer the same root have an offer each."""
+    """One slice, as one peer has announced it last, and when that was heard. Peers that offer the same root have an offer each.
+
+    `message` is the announcement as that peer has signed it.
+    """
 
     peer: PeerId
     number: int
     slice: Slice
     heard_at: float
+    message: Octets = b""
 
 
 @attrs.define
@@ -51,7 +55,7 @@ class SliceCatalogue:
             return
         offers = self._offers.setdefault(entry.peer, OrderedDict())
         self._count += body.root not in offers
-        offers[body.root] = SliceOffer(entry.peer, entry.announcement.number, body, self.clock())
+        offers[body.root] = SliceOffer(entry.peer, entry.announcement.number, body, self.clock(), entry.message)
         offers.move_to_end(body.root)
         if self._count > MOST_OFFERS:
             self._make_room()
@@ -68,8 +72,8 @@ class SliceCatalogue:
             if not offers:
                 del self._offers[offer.peer]
 
-    def offers(self, schema: Schema) -> Iterator[SliceOffer]:
-        """Those of this schema that were announced lately."""
+    def offers(self, schema: Schema | None = None) -> Iterator[SliceOffer]:
+        """Those of this schema, or of any, that were announced lately."""
         now = self.clock()
         for peer in list(self._offers):
             while peer in self._offers and now - next(iter(self._offers[peer].values())).heard_at > KNOWN_FOR_SECONDS:
@@ -102,5 +106,5 @@ def _possible(body: Slice) -> bool:
     )
 
 
-def _fits(body: Slice, schema: Schema) -> bool:
-    return body.schema == schema.digest and body.rows * schema.row_bytes <= body.bytes
+def _fits(body: Slice, schema: Schema | None) -> bool:
+    return schema is None or (body.schema == schema.digest and body.rows * schema.row_bytes <= body.bytes)

@@ -112,8 +112,8 @@ class SliceFetches:
             self.catalogue.hear(entry)
             self._note_giver(entry.peer, entry.announcement.body)
             self._news.set()
-        elif isinstance(entry.announcement.body, Leaving):
-            self.catalogue.forget(entry.peer)
+        elif isinstance(entry.announcement.body, Leaving) and not self.receiver.keepers():
+            self.catalogue.forget(entry.peer)  # else a keeper may have what it gave
 
     def _note_giver(self, peer: PeerId, claim: Slice) -> None:
         """Of a slice in the pool. Only who has proved itself and says of it what is so: it costs nothing to announce a root."""
@@ -330,8 +330,14 @@ class SliceFetches:
         record.away = missing and self.receiver.peers.get(offer.peer).failures > 0
         wait = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
         record.not_before = self.runtime.clock() + wait
-        self.catalogue.remove(offer)
+        if not (missing and self._is_left(offer.peer)):
+            self.catalogue.remove(offer)
         self._tell(offer, reason)
+
+    def _is_left(self, peer: PeerId) -> bool:
+        """Whether a keeper may still have what this peer gave: a repeated offer is heard once, so it stays until it is too old."""
+        known = self.receiver.inbox.known.get(peer)
+        return (known is None or known.silent) and bool(self.receiver.keepers())
 
     def _tell(self, offer: SliceOffer, reason: str) -> None:
         if len(self._verdicts) < MOST_TOLD:

@@ -245,3 +245,24 @@ def test_for_a_peer_that_trains_a_function_of_rows_has_no_effect(problems: Probl
 def test_what_leaves_the_machine_is_said_by_role(read: Read) -> None:
     assert what_leaves(read(PROVIDING)).startswith("No weights leave this machine. Rows do: at most 300 rows, under CC0-1.0")
     assert what_leaves(read('[peer]\nrole = "keeper"')).startswith("No model of this machine's own")
+    assert what_leaves(read(KEEPING + 'licences = ["CC0-1.0"]')).endswith("rows that they give under CC0-1.0.")
+
+
+KEEPING = '[peer]\nrole = "keeper"\n[data]\naccept_bytes = 1_000_000\n'
+
+
+def test_a_keeper_may_keep_rows_of_others_and_has_none_of_its_own(read: Read, problems: Problems) -> None:
+    assert read(KEEPING).data.accept_bytes == 1_000_000
+    found = problems(KEEPING + 'share = "slices"\nshare_rows = 3\nlicence = "CC0-1.0"\ngather = true')
+    assert {problem.partition(":")[0] for problem in found} == {"data.share", "data.share_rows", "data.licence", "data.gather"}
+    assert all("has no effect for a keeper" in problem for problem in found)
+
+
+def test_rows_leave_room_for_updates_at_a_keeper(problems: Problems) -> None:
+    (problem,) = problems(KEEPING.replace("[data]", "quota_bytes = 1_000_000\n[data]"))
+    assert problem.startswith("data.accept_bytes: leaves no room for updates")
+
+
+def test_in_a_swarm_of_weights_only_no_keeper_keeps_rows(problems: Problems) -> None:
+    (problem,) = problems(KEEPING + "[swarm]\nweights_only = true")
+    assert problem.startswith("data.accept_bytes")

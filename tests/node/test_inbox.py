@@ -5,7 +5,7 @@ import pytest
 
 from learnae.node.inbox import MARKS_PER_PEER, Arrival, HighWaterMark, Inbox, InboxEntry
 from learnae.node.peers import Peers
-from learnae.records import Announcement, AnnouncementKind, PeerId, Sample
+from learnae.records import Announcement, AnnouncementKind, Cid, Leaving, PeerId, Sample, Slice
 from tests.support.records import an_update
 
 
@@ -189,3 +189,34 @@ def test_an_old_sample_costs_no_check_and_one_that_was_overtaken_does():
     assert box.is_old(sample(97).announcement, b"d") and not box.is_old(sample(98).announcement, b"d")
     assert not box.is_overtaken(PeerId("a"), AnnouncementKind.SAMPLE, 98)
     assert box.is_overtaken(PeerId("a"), AnnouncementKind.SAMPLE, 30)
+
+
+def offer(number: int, *, backlog: bool = False) -> InboxEntry:
+    body = Slice(root=Cid(f"slice-{number}"), bytes=100, schema=b"schema-1", rows=3)
+    announcement = Announcement(swarm=b"s" * 16, peer=PeerId("a"), number=number, body=body)
+    return InboxEntry(announcement, f"d{number}".encode(), b"message", 0.0, 1, backlog)
+
+
+def test_offers_of_rows_that_come_in_any_order_are_taken_each_once():
+    box = inbox()
+    arrivals = [box.put(offer(number)) for number in (2000, 1000, 1500, 1000, 975)]
+    assert arrivals == [Arrival.NEW, Arrival.NEW, Arrival.NEW, Arrival.REPLAY, Arrival.REPLAY]
+
+
+def test_an_offer_of_rows_is_no_sign_of_life():
+    box = inbox()
+    box.put(offer(1))
+    assert box.known[PeerId("a")].silent and not box.known[PeerId("a")].heard_live
+
+
+def test_the_newest_offer_of_who_has_left_is_taken_live_though_it_was_known_as_backlog():
+    box = inbox()
+    box.put(offer(5, backlog=True))
+    box.put(InboxEntry(Announcement(swarm=b"s" * 16, peer=PeerId("a"), number=9, body=Leaving()), b"g", b"message", 0.0, 1, True))
+    assert box.put(offer(5)) is Arrival.REFILLED
+    assert box.put(offer(5)) is Arrival.DUPLICATE
+
+
+def test_after_a_restart_offers_below_the_mark_are_heard_again():
+    box = Inbox(3, lambda peer: False, marks={(PeerId("a"), AnnouncementKind.SLICE): HighWaterMark(100, b"d100")})
+    assert [box.put(offer(number)) for number in (99, 100, 99)] == [Arrival.NEW, Arrival.REFILLED, Arrival.REPLAY]

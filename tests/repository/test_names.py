@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CODE = [
     path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.relative_to(ROOT).parts
 ]
-MOST_FILES = 225
+MOST_FILES = 226
 """170 for what there was before rows, roles, sensors, contributions, sketches and robust merges: each of them is a subject of its own."""
 
 STAND_TWICE: Mapping[str, str] = {
