@@ -80,6 +80,8 @@ class UpdateKeeping:
             return
         if not (entry.announcement.kind is AnnouncementKind.UPDATE and self._copies):
             self.relays.announce(entry)
+        if entry.announcement.kind is AnnouncementKind.LEAVING and (turn := self._turns.get(entry.peer)) and not turn.failures:
+            turn.not_before = -math.inf  # its blocks may soon be gone, too
         self._news.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -156,7 +158,8 @@ class UpdateKeeping:
             turn.whole, turn.failures = turn.whole + 1, 0
             if turn.whole >= PROVED:
                 self.sender.receiver.peers.gain_trust(entry.peer)
-            turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
+            if self._is_here(entry.peer):  # who has gone publishes nothing more, and what it published last may soon be gone
+                turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
         finally:
             self._busy.discard(entry.peer)
             self.record.fetched_bytes += transfer.bytes
@@ -223,22 +226,26 @@ class UpdateKeeping:
         await self.sender.drop(item.root)
 
     async def _keep_repeating(self) -> None:
-        """Announce what is kept of peers that are not heard any more, as they have signed it, and that they have left."""
+        """Announce what is kept of peers that are not heard any more, as they have signed it, and that they have left.
+
+        Also where a newer update was heard: if it could be had, it would be kept.
+        """
         await trio.sleep(FIRST_REPEAT_SECONDS)
         while True:
             await self._note_goodbyes()
             for item in list(self.kept.newest().values()):
                 if not self._is_here(item.peer):
-                    self._repeat(item.message)
+                    self._repeat(item.message, newest=False)
                     if item.goodbye:
                         self._repeat(item.goodbye)
                     await trio.sleep(REPEAT_PAUSE_SECONDS)
             await trio.sleep(REPEAT_SECONDS)
 
-    def _repeat(self, message: bytes) -> None:
+    def _repeat(self, message: bytes, *, newest: bool = True) -> None:
         announcement = reopened(message, self.sender.swarm)
         if announcement is not None:
-            self.relays.repeat(InboxEntry(announcement, b"", message, self._clock(), 0, backlog=True))
+            entry = InboxEntry(announcement, b"", message, self._clock(), 0, backlog=True)
+            self.relays.repeat(entry, unless_newer=newest)
 
     async def _note_goodbyes(self) -> None:
         for peer in {item.peer for item in self.kept.items.values()}:

@@ -252,16 +252,11 @@ class MessageRelays:
             for message_relay in self.message_relays.values():
                 message_relay.add(entry, self.alias(f"{entry.peer}/{entry.announcement.kind.value} by {self.own}"), again=True)
 
-    def repeat(self, entry: InboxEntry) -> None:
-        """Announce it once more in the place of its owner, who is not heard any more, wherever nothing newer of it was heard."""
+    def repeat(self, entry: InboxEntry, *, unless_newer: bool) -> None:
+        """Announce it once more in the place of its owner, who is not heard any more; `unless_newer`: where nothing newer was heard."""
         for message_relay in self.message_relays.values():
-            if not message_relay.has_newer(entry):
+            if not (unless_newer and message_relay.has_newer(entry)):
                 message_relay.add(entry, self._key(entry), again=True)
-
-    def repeat_in_turn(self, entry: InboxEntry) -> None:
-        """Announce one of several that have the same place, whichever of them was heard last."""
-        for message_relay in self.message_relays.values():
-            message_relay.add(entry, self._key(entry), again=True)
 
     async def run_all(self) -> None:
         """Until cancelled."""

@@ -256,7 +256,8 @@ class SliceKeeping:
         item = self.kept.items.get(root)
         announcement = reopened(item.message, self.sender.swarm) if item is not None and not self._is_here(item.peer) else None
         if item is not None and announcement is not None:
-            self.relays.repeat_in_turn(InboxEntry(announcement, b"", item.message, self._clock(), 0, backlog=True))
+            entry = InboxEntry(announcement, b"", item.message, self._clock(), 0, backlog=True)
+            self.relays.repeat(entry, unless_newer=False)  # one of several that have the same place
 
     def _there(self) -> set[PeerId]:
         return {peer for peer, known in self.sender.receiver.inbox.known.items() if not known.silent}

@@ -33,8 +33,8 @@ def counting(model: dict[str, Any]) -> int:
     return 1
 
 
-def trainer(swarm: SimulatedSwarm, name: str, **settings: Any) -> SimulatedPeer:
-    return swarm.peer(name, {"w": np.zeros(MODEL, np.float32)}, counting, round_seconds=lambda: ROUND_SECONDS, settings=settings)
+def trainer(swarm: SimulatedSwarm, name: str, round_seconds: float = ROUND_SECONDS) -> SimulatedPeer:
+    return swarm.peer(name, {"w": np.zeros(MODEL, np.float32)}, counting, round_seconds=lambda: round_seconds)
 
 
 def keeper(swarm: SimulatedSwarm, name: str = "keeper", **settings: Any) -> SimulatedPeer:
@@ -216,3 +216,46 @@ async def test_a_peer_that_comes_back_is_not_said_to_have_left(swarm_of) -> None
         await trio.sleep(700)
         assert not other.node.receiver.inbox.known[first.peer].silent
         assert all(not item.goodbye for item in store.node.keeping.kept.newest().values() if item.peer == first.peer)
+
+
+def published_by(peer: SimulatedPeer) -> int:
+    """The number of its newest update."""
+    return max(item.number for item in peer.node.history.published())
+
+
+async def until_behind(store: SimulatedPeer, *peers: SimulatedPeer) -> None:
+    """Until the keeper has something of all of them, and the last update of none."""
+    while not all(0 < kept_by(store).get(peer.peer, 0) < published_by(peer) for peer in peers):  # noqa: ASYNC110  # of a node
+        await trio.sleep(0.1)
+
+
+async def test_where_all_trainers_vanish_with_their_last_updates_a_newcomer_goes_on_from_older_ones(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        founders, store = [trainer(swarm, name, 2.0) for name in "abc"], keeper(swarm)
+        start(store, *founders)
+        await trio.sleep(60)
+        lineage = founders[0].lineage
+        with trio.fail_after(60):
+            await until_behind(store, *founders)
+        for peer in founders:
+            peer.kill()
+            lose_disk(peer)
+        await sleep_long(swarm)
+        late = trainer(swarm, "late").start()
+        await trio.sleep(30)
+        assert late.lineage == lineage
+        assert late.trainer.progress.age > 10
+
+
+async def test_the_last_update_of_who_says_goodbye_is_fetched_at_once(swarm_of) -> None:
+    async with swarm_of() as swarm:
+        first, store = trainer(swarm, "a", 2.0), keeper(swarm)
+        start(store, first)
+        await trio.sleep(30)
+        with trio.fail_after(60):
+            while kept_by(store).get(first.peer) != published_by(first):  # noqa: ASYNC110  # of a node
+                await trio.sleep(0.1)
+            await until_behind(store, first)
+        first.trainer.disconnect()
+        await trio.sleep(1.5)
+        assert kept_by(store)[first.peer] == published_by(first)
