@@ -28,11 +28,11 @@ class Peer:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, name: str, folder: Path, keys: Iterable[str] = (), more: Sequence[str] = ()) -> Peer:
+    def start(cls, name: str, folder: Path, keys: Iterable[str] = (), more: Sequence[str] = (), file: str | None = None) -> Peer:
         """With these keys of its file set anew, and more words for `learnae run`. All peers of a folder meet in it."""
         home = folder / name
         sets = [word for key in (f"peer.home={home}", *keys) for word in ("--set", key)]
-        command = [*with_parent(), sys.executable, "-m", "learnae", "run", str(HERE / f"{name}.toml"), "--json", *sets, *more]
+        command = [*with_parent(), sys.executable, "-m", "learnae", "run", str(HERE / (file or f"{name}.toml")), "--json", *sets, *more]
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "XDG_STATE_HOME": str(folder)}
         folder.mkdir(parents=True, exist_ok=True)
         with home.with_suffix(".jsonl").open("w") as said, home.with_suffix(".log").open("w") as log:
@@ -47,6 +47,10 @@ class Peer:
     @property
     def log(self) -> str:
         return self.home.with_suffix(".log").read_text()
+
+    @property
+    def has_failed(self) -> bool:
+        return self.process.poll() not in (None, 0)
 
     def interrupt(self) -> None:
         """As by Ctrl-C, if it runs."""

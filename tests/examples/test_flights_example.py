@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,8 +18,11 @@ import torch
 
 from learnae.errors import ConfigError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
-MODULES = ("compare", "flights", "processes", "swarm", "train")
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "flights"
+DAEMONS = {"LEARNAE_KUBO": "ipfs", "LEARNAE_HORNET": "hornet"}
+NAMED = {name: os.environ.get(name) for name in DAEMONS}  # read now: tests do not see the variables of Learnae
+MODULES = ("compare", "flights", "processes", "sensors", "swarm", "train")
 WEATHER = """origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour
 EWR,2013,1,1,6,73,41,62,90,10,NA,0,1018,9,2013-01-01T11:00:00Z
 LGA,2013,7,25,18,55,41,62,NA,10,30,5,NA,9,2013-07-25T22:00:00Z
@@ -131,16 +137,59 @@ def test_the_table_has_the_last_figure_and_the_best(example):
     assert compare.table({"alone": curves}).splitlines()[2] == "| workstation | 0.700 (0.750) |"
 
 
+def daemons() -> dict[str, str]:
+    """Real ones, as the variables that name them."""
+    found = dict[str, str]()
+    for name, program in DAEMONS.items():
+        places = (NAMED[name], str(ROOT / ".nodes" / program), shutil.which(program))
+        if not (place := next((place for place in places if place and Path(place).exists()), None)):
+            pytest.skip("needs go: apt-get install golang, then `make nodes`")
+        found[name] = place
+    return found
+
+
+def words_for(media: str) -> tuple[list[str], dict[str, str]]:
+    """What a swarm over these media needs on the command line and in its environment. Skips where there is no such program."""
+    if media == "ipfs+iota":
+        variables = daemons()
+        from learnae_iota.devnet import free_ports
+
+        return ["--port", str(free_ports(1)[0].api)], variables
+    if media == "libp2p" and importlib.util.find_spec("libp2p") is None:
+        pytest.skip("needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean")
+    return [], {}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_rows_and_models_go_all_ways_between_the_peers_of_the_files(real_rows, tmp_path):
-    command = [sys.executable, str(EXAMPLE / "swarm.py"), "--out", str(tmp_path / "swarm"), "--seconds", "1500"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("media", ["folder", "libp2p"])
+def test_rows_and_models_go_all_ways_between_the_peers_of_the_files(media, real_rows, tmp_path):
+    more, variables = words_for(media)
+    command = [sys.executable, str(EXAMPLE / "swarm.py"), "--media", media, "--out", str(tmp_path / "swarm"), "--seconds", "1500", *more]
+    result = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     told = result.stdout
     assert all(f"{name} merges: " in told for name in ("workstation", "ewr", "jfk", "lga"))
     assert all(f"{name} has rows of the workstation: " in told for name in ("ewr", "jfk", "lga"))
+    assert "the workstation has rows of sensors: " in told
     assert "the observer measures: AUC " in told
+    assert "the keeper keeps the swarm, which sleeps: " in told
+
+
+def test_a_station_sends_the_flights_of_its_airport_and_season_that_are_not_for_tests(example, folder, monkeypatch):
+    flights, sensors = example("flights"), example("sensors")
+    monkeypatch.setattr(flights, "_folder", lambda: folder)
+    sent = list(sensors.ewr_winter())
+    assert [reading["label"] for reading in sent] == [0, 1]
+    assert all(len(reading["features"]) == len(flights.FEATURES) for reading in sent)
+    assert (list(sensors.lga_summer()), list(sensors.jfk_summer())) == ([], [])  # the only ones are of the 25th
+
+
+def test_each_station_of_the_swarm_has_a_function_and_the_row_of_its_file_is_that_of_the_flights(example):
+    swarm, sensors, flights = example("swarm"), example("sensors"), example("flights")
+    assert len(swarm.STATIONS) == 10 and all(callable(getattr(sensors, station)) for station in swarm.STATIONS)
+    table = tomllib.loads((EXAMPLE / "sensor.toml").read_text())["sensor"]
+    assert table["columns"]["features"] == f"float32[{len(flights.FEATURES)}]"
 
 
 def test_a_peer_that_ends_by_itself_is_told_with_its_last_words(example, tmp_path):
@@ -151,6 +200,17 @@ def test_a_peer_that_ends_by_itself_is_told_with_its_last_words(example, tmp_pat
     all_peers = swarm.Swarm(tmp_path, float("inf"), {"ewr": processes.Peer("ewr", tmp_path / "ewr", process)})
     with pytest.raises(swarm.SwarmError, match="ewr has ended, with exit code 2:\nno such file"):
         all_peers.wait("anything", lambda: False)
+
+
+def test_a_peer_that_crashes_when_it_is_stopped_is_told_too(example, tmp_path):
+    processes, swarm = example("processes"), example("swarm")
+    (tmp_path / "ewr.log").write_text("a bug")
+    script = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(70)); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        all_peers = swarm.Swarm(tmp_path, float("inf"), {"ewr": processes.Peer("ewr", tmp_path / "ewr", process)})
+        with pytest.raises(swarm.SwarmError, match="ewr has ended with exit code 70:\na bug"):
+            all_peers.stop(["ewr"])
 
 
 def test_whoever_is_started_is_ended_also_where_something_goes_wrong(example, tmp_path):
