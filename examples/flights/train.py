@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 BATCH = 64
 FEW = 300  # rows of an airport that has just begun to write down what happens
-FOREIGN = 0.9  # of each batch, where there are rows of others: they are many more
+FOREIGN = 0.9  # of each batch of an airport, where there are rows of others: they are many more
+GATHERED = 0.1  # of each batch of the workstation, where sensors have sent readings: they are far fewer than its own rows
 
 
 def workstation() -> learnae.TrainingLoop:
     """All flights of all three airports."""
     found = flights.read()
-    return trainer(found.training, found.test)
+    return trainer(found.training, found.test, GATHERED)
 
 
 def ewr() -> learnae.TrainingLoop:
@@ -41,7 +42,7 @@ def lga() -> learnae.TrainingLoop:
 def airport(name: str, month: int) -> learnae.TrainingLoop:
     """A few flights of one airport in one month. It is examined on those of all airports in all months, as the others are."""
     found = flights.read()
-    return trainer(found.training.few(name, month, FEW), found.test)
+    return trainer(found.training.few(name, month, FEW), found.test, FOREIGN)
 
 
 def observer() -> learnae.TrainingLoop:
@@ -55,13 +56,13 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(len(flights.FEATURES), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
 
 
-def trainer(own: flights.Flights, test: flights.Flights) -> learnae.TrainingLoop:
+def trainer(own: flights.Flights, test: flights.Flights, foreign: float) -> learnae.TrainingLoop:
     model = make_model()
     rows = torch.utils.data.TensorDataset(torch.from_numpy(own.features), torch.from_numpy(own.late))
     return learnae.TrainingLoop(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3),
-        loader=lambda swarm: swarm.dataset(rows, labels=range(2), foreign=FOREIGN).loader(BATCH),
+        loader=lambda swarm: swarm.dataset(rows, labels=range(2), foreign=foreign).loader(BATCH),
         loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
         evaluate=lambda model: examine(model, test),
         evaluate_steps=50,

@@ -116,6 +116,26 @@ def test_the_auc_is_how_often_a_late_flight_has_the_higher_score(example):
     assert auc(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0, 1, 1])) == 0.5  # a tie counts half
 
 
+class AskedForRows:
+    """In the place of a swarm: what share of each batch a trainer wants of others."""
+
+    def dataset(self, rows, *, labels, foreign):
+        self.foreign = foreign
+        return self
+
+    def loader(self, batch):
+        return ()
+
+
+def test_few_readings_make_a_small_part_of_what_the_workstation_trains_on(example, folder, monkeypatch):
+    flights, train, asked = example("flights"), example("train"), AskedForRows()
+    monkeypatch.setattr(flights, "_folder", lambda: folder)
+    train.ewr().loader(asked)
+    assert asked.foreign == 0.9
+    train.workstation().loader(asked)
+    assert asked.foreign == 0.1
+
+
 @pytest.mark.slow
 def test_each_function_of_a_file_makes_a_trainer_of_the_real_rows(example, monkeypatch, real_rows):
     flights, train = example("flights"), example("train")
