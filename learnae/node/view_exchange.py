@@ -15,7 +15,7 @@ from learnae.node.history_reader import KeptView
 from learnae.node.publishing import Publisher
 from learnae.node.rate_limits import TimeShare
 from learnae.node.runtime import Runtime
-from learnae.node.views import VIEW_LIMITS, decode_view, encode_view, pack_view, unpack_view, view_of
+from learnae.node.views import VIEW_LIMITS, ContributionView, GivenBy, decode_view, encode_view, pack_view, unpack_view, view_of
 from learnae.records import AnnouncementKind, Cid, PeerId, Present
 
 FIRST_SECONDS = 60.0
@@ -36,6 +36,7 @@ class ViewExchange:
     fetcher: Fetcher
     fetch_seconds: float
     runtime: Runtime
+    _given: tuple[GivenBy, ...] | None = None  # what the own view says that is in the storages
     _roots: list[Cid] = attrs.field(factory=list)  # the one before too: others may just be fetching it
     _strangers: TimeShare = attrs.field(
         default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
@@ -73,24 +74,29 @@ class ViewExchange:
             await trio.sleep(AGAIN_SECONDS)
 
     async def _publish(self) -> None:
-        packed = await self.runtime.in_thread(self._packed)
-        if packed is None or packed.root == self.root:
+        view = await self.runtime.in_thread(self._view)
+        if view is None or view.given == self._given:  # its round is another one each time
             return
+        packed = await self.runtime.in_thread(self._packed, view)
         self._roots.append(packed.root)  # before it is put: what is cleaned up meanwhile leaves it
         if not await self.publisher.put(packed.root, packed.blocks, self.publisher.strategies.storages):
             self._roots.remove(packed.root)
             return
+        self._given = view.given
         for root in self._roots[:-2]:
             await self.publisher.drop(root)
         del self._roots[:-2]
 
-    def _packed(self) -> Packed | None:
+    def _view(self) -> ContributionView | None:
         """None where there is nothing to tell yet."""
         history, swarm, identity = self.publisher.history, self.publisher.swarm, self.publisher.identity
         found = history.reader.contributions()
         if not found:
             return None
-        view = view_of(found, swarm=swarm.id, peer=identity.peer, round_=history.last_round())
+        return view_of(found, swarm=swarm.id, peer=identity.peer, round_=history.last_round())
+
+    def _packed(self, view: ContributionView) -> Packed:
+        swarm, identity = self.publisher.swarm, self.publisher.identity
         return pack_view(encode_view(view, identity), identity.peer, swarm.blocks)
 
     async def _carry_out(self) -> None:

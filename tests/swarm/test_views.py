@@ -98,6 +98,22 @@ async def test_a_view_is_signed_anew_when_there_is_more_to_say_and_old_ones_leav
         assert not (seen - kept) & stored
 
 
+async def test_who_has_nothing_new_to_say_signs_nothing_though_its_rounds_go_on() -> None:
+    async with SimulatedSwarm() as swarm:
+        one, other, third = crowd = a_crowd(swarm, {}, SHARES)
+        start(*crowd)
+        await trio.sleep(40)
+        for peer in (one, third):
+            peer.kill()
+        await trio.sleep(40)
+        assert other.node is not None
+        exchange = other.node.view_exchange
+        root, round_ = exchange.root, other.history.last_round()
+        await trio.sleep(60)
+        assert other.history.last_round() > round_
+        assert exchange.root == root is not None
+
+
 async def test_a_view_of_somebody_else_is_refused_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A liar names a view that it has signed for another one, or that is another one's own."""
     monkeypatch.setattr(view_exchange, "AGAIN_SECONDS", 1e6)
