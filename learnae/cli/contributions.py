@@ -14,7 +14,9 @@ import click
 from learnae.cli import options
 from learnae.cli.homes import HISTORY, command_for, find_home, processes_of
 from learnae.cli.options import UNKNOWN, ago, of_bytes, of_count
-from learnae.errors import UpdateRejectedError
+from learnae.config.rules import IDLE_KEYS
+from learnae.config.saved_config import kept
+from learnae.errors import ConfigError, Problem, UpdateRejectedError
 from learnae.node.contributions import Contribution, PeerContribution
 from learnae.node.history import History
 from learnae.node.views import ContributionView, decode_view
@@ -110,9 +112,9 @@ def compared(home: Path, most: int) -> dict[str, Any]:
 def _views(history: History) -> dict[PeerId, tuple[ContributionView, float]]:
     """Checked once more: anybody may have written to a home. What does not pass counts as not there."""
     found = dict[PeerId, tuple[ContributionView, float]]()
-    for kept in history.reader.views():
+    for one in history.reader.views():
         try:
-            found[kept.peer] = decode_view(kept.data, peer=kept.peer), kept.at
+            found[one.peer] = decode_view(one.data, peer=one.peer), one.at
         except UpdateRejectedError:
             continue
     return found
@@ -170,7 +172,10 @@ def _about_asking(found: dict[str, Any]) -> Iterator[str]:
 
 
 def order_ask(home: Path) -> Iterator[str]:
-    """Give the order. Raises ConfigError for a home without a history."""
+    """Give the order. Raises ConfigError for a home without a history, and for one of a role that fetches no views."""
+    if (role := _role(home)) in IDLE_KEYS:
+        message, remedy = f"is the home of a {role}, which merges nothing and fetches no views", "ask at a peer that trains, or an observer"
+        raise ConfigError(Problem(str(home), message, remedy))
     with History.read(home / HISTORY):
         running = processes_of(home).running
     with History.open(home / HISTORY) as history:
@@ -178,6 +183,14 @@ def order_ask(home: Path) -> Iterator[str]:
     when = "within some seconds" if running else "some seconds after its next start"
     yield f"{home}: {when}, this peer fetches the signed views of those that it hears and that publish one."
     yield f"{command_for(home, 'contributions', '--others')} shows what they say."
+
+
+def _role(home: Path) -> str | None:
+    """Of the peer that has run there last, as its file says it."""
+    found = kept(home)
+    peer = found.document.get("peer") if found else None
+    role = peer.get("role") if isinstance(peer, Mapping) else None
+    return role if isinstance(role, str) else None
 
 
 @click.command()

@@ -83,6 +83,8 @@ def settled(join: JoinTable, problems: Problems, *, given: bool) -> JoinTable:
 
 def relaying(peer: PeerTable, storages: Sequence[StorageChoice], announcers: Sequence[Choice], problems: Problems) -> None:
     """A relay has something to relay between: two announcers, or two storages of which one at least is written to."""
+    if "relay" in IDLE_KEYS.get(peer.role, ()):
+        return
     if peer.relay and len(announcers) < 2 and (len(storages) < 2 or not any(storage.write for storage in storages)):
         problems.add(
             "peer.relay",
@@ -102,6 +104,17 @@ IDLE: Mapping[str, tuple[str, ...]] = {
 """By role, the tables that it has no use for: what a file says there would have no effect."""
 
 
+IDLE_KEYS: Mapping[str, Mapping[str, str]] = {
+    "keeper": {
+        "relay": "passes on whatever it hears over all of its media anyway",
+        "share_contributions": "merges nothing, so it has no view",
+    },
+    "provider": {"relay": "passes on nothing", "share_contributions": "merges nothing, so it has no view"},
+    "sensor": {"relay": "passes on nothing", "share_contributions": "merges nothing, so it has no view"},
+}
+"""By role, the keys of `[peer]` that have no effect for it, and why."""
+
+
 def played(peer: PeerTable, given: Collection[str], problems: Problems) -> None:
     """A role that there is, and no tables that it has no use for. `given` are those that say something."""
     if peer.role not in BUILT:
@@ -115,6 +128,9 @@ def played(peer: PeerTable, given: Collection[str], problems: Problems) -> None:
                 f"has no effect for {whom}",
                 "leave it out; or leave out peer.role",
             )
+    for key, why in IDLE_KEYS.get(peer.role, {}).items():
+        if getattr(peer, key):
+            problems.add(f"peer.{key}", f"has no effect for a {peer.role}, which {why}", "leave it out")
 
 
 def providing(peer: PeerTable, data: DataTable, problems: Problems) -> None:
@@ -189,7 +205,7 @@ def consented(data: DataTable, swarm: SwarmTable, problems: Problems) -> None:
 
 
 def what_leaves(config: Config, *, folders_only: bool = False) -> str:
-    """One sentence or two: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
+    """One sentence or a few: what of this peer others get. `folders_only` is whether it uses nothing but folders."""
     if config.peer.role == "keeper":
         passed_on = "No model of this machine's own, and no row of data, leaves it: it passes on what others have published"
         under = f"under {', '.join(config.data.licences)}" if config.data.licences else "under any licence that they name"
@@ -197,6 +213,18 @@ def what_leaves(config: Config, *, folders_only: bool = False) -> str:
     if config.peer.role == "sensor":
         where = "go to the swarm's folders" if folders_only else "leave this machine"
         return f"Readings {where}: {', '.join(sorted(config.sensor.columns))}, under {config.data.licence}. Who has heard them keeps them."
+    view = ""
+    if config.peer.share_contributions:
+        where = "goes to the swarm's folders" if folders_only else "leaves this machine"
+        view = (
+            f" A signed view of what each other peer gave {where}: who has fetched it can show it to anybody, and it cannot be taken back."
+        )
+    if config.peer.role == "observer":
+        return f"No weights of this machine's own, and no row of data, leave it.{view}"
+    return _weights_and_rows(config, folders_only=folders_only) + view
+
+
+def _weights_and_rows(config: Config, *, folders_only: bool) -> str:
     weights = "Weights go to the swarm's folders" if folders_only else "Weights leave this machine"
     if config.data.share != "slices":
         return f"{weights}. No row of data does." + (" In this swarm no peer gives rows." if config.swarm.weights_only else "")

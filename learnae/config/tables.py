@@ -95,12 +95,14 @@ class PeerTable:
     )
     deny: tuple[str, ...] = option((), "Public keys that are never heard.", PUBLIC_KEYS)
     relay: bool = option(
-        False, "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none."
+        False,
+        "Pass on what others announce and store on one of this peer's media to its other media, for peers that share none. "
+        "A keeper does it anyway.",
     )
     share_contributions: bool = option(
         False,
         "Publish a signed view of what each other peer gave to this one: whom it merges, whom it refuses, and how many bytes it got. All "
-        "members of the swarm can read it; of an open one everybody.",
+        "members of the swarm can read it; of an open one everybody. It cannot be taken back. For a trainer or an observer.",
     )
     max_update_bytes: int | None = option(
         None,

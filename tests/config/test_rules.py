@@ -266,3 +266,44 @@ def test_rows_leave_room_for_updates_at_a_keeper(problems: Problems) -> None:
 def test_in_a_swarm_of_weights_only_no_keeper_keeps_rows(problems: Problems) -> None:
     (problem,) = problems(KEEPING + "[swarm]\nweights_only = true")
     assert problem.startswith("data.accept_bytes")
+
+
+BY_ROLE = {
+    "trainer": "[peer]\n",
+    "observer": '[peer]\nrole = "observer"\n',
+    "keeper": '[peer]\nrole = "keeper"\n',
+    "provider": '[peer]\nrole = "provider"\n{peer}' + PROVIDING.partition("\n")[2].partition("\n")[2],
+    "sensor": '[peer]\nrole = "sensor"\n{peer}' + SENSOR.partition("\n")[2].partition("\n")[2],
+}
+
+
+def of_role(role: str, peer: str = "") -> str:
+    text = BY_ROLE[role]
+    return text.replace("{peer}", peer) if "{peer}" in text else text + peer
+
+
+@pytest.mark.parametrize("folders_only", [False, True])
+@pytest.mark.parametrize("role", BY_ROLE)
+def test_weights_are_said_to_leave_a_trainer_alone_and_a_view_only_who_signs_one(read: Read, role: str, folders_only: bool) -> None:
+    said = what_leaves(read(of_role(role)), folders_only=folders_only)
+    assert said.startswith("Weights ") == (role == "trainer") and "view" not in said
+    if role in ("trainer", "observer"):
+        shared = what_leaves(read(of_role(role, "share_contributions = true\n")), folders_only=folders_only)
+        assert shared.startswith(said) and "signed view" in shared and "cannot be taken back" in shared
+
+
+TWO_MEDIA = 2 * STORAGE + 2 * ANNOUNCER
+
+
+@pytest.mark.parametrize("key", ["relay", "share_contributions"])
+@pytest.mark.parametrize("role", BY_ROLE)
+def test_a_key_of_the_peer_that_its_role_has_no_use_for_is_a_problem(read: Read, problems: Problems, role: str, key: str) -> None:
+    media = 2 * ANNOUNCER if role == "sensor" else TWO_MEDIA
+    text = of_role(role, f"{key} = true\n") + media
+    if role in ("trainer", "observer"):
+        assert getattr(read(text).peer, key)
+    else:
+        (problem,) = problems(text)
+        assert problem.startswith(f"peer.{key}: has no effect for a {role}")
+        (problem,) = problems(of_role(role, f"{key} = true\n"))
+        assert problem.startswith(f"peer.{key}: has no effect for a {role}"), "and nothing of a second medium, which would not help"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from learnae.config.saved_config import FILE
 from learnae.identity.keys import Identity
 from learnae.node.contributions import Contribution
 from learnae.node.history_reader import KeptView
@@ -62,6 +65,16 @@ def test_an_order_is_given_once_and_shown_with_what_came_of_it(lived, learnae):
         history.orders.end_ask(order, "2 of 2 views came")
     assert "2 of 2 views came." in learnae("contributions", home.path, "--others").words
     assert learnae("contributions", home.path, "--ask", "--json").code == 2
+
+
+def test_no_order_is_given_to_a_peer_that_fetches_no_views(lived, learnae):
+    home = lived()
+    for role in ("keeper", "provider"):
+        (home.path / FILE).write_text(json.dumps({"config": {"peer": {"role": role}}, "folder": "/"}))
+        said = learnae("contributions", home.path, "--ask")
+        assert said.code != 0 and f"of a {role}" in said.err
+    with home.open() as history:
+        assert history.orders.take_ask() is None
 
 
 def test_what_this_peer_says_stands_beside_what_others_say_and_who_differs_by_much_is_named(lived, learnae):
