@@ -93,7 +93,7 @@ def join(
     `resume` is what `Swarm.state_dict()` gave when the model was saved. It may be a function instead: it gets the home, loads the model
     from there, and returns that state, or None if there is none.
 
-    With `[peer] role = "observer"` the swarm does not train: its `step` is refused, its `flush` adopts what others publish.
+    With `[peer] role = "observer"` the swarm does not train: its `step` is refused, its `next_model` adopts what others publish.
 
     An earlier swarm of this process may hold the same model or the same home. It leaves first, if nothing uses it any more.
     Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.

@@ -15,24 +15,28 @@ from learnae.trainer.swarm import Swarm
 LOOK_SECONDS = 0.5
 """So often a wait looks whether it shall end."""
 REFUSED = (
-    "this peer is an observer ([peer] role), which does not train: call flush(timeout), which adopts the next model of the swarm, "
+    "this peer is an observer ([peer] role), which does not train: call next_model(timeout), which adopts the next model of the swarm, "
     "then evaluate it and tell the result by log_metrics()"
 )
 
 
 class ObserverSwarm(Swarm):
-    """The swarm of an observer. Its `step` is refused, and its `flush` waits for the next model of the others."""
+    """The swarm of an observer. Its `step` and `flush` are refused, and its `next_model` waits for that of the others."""
 
     def step(self, num_samples: int = 0, loss: Any = None, *, samples: int | None = None) -> None:
         """Raises RuntimeError: an observer does not train."""
         raise RuntimeError(REFUSED)
 
     def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
+        """Raises RuntimeError: an observer has no snapshot to hand over."""
+        raise RuntimeError(REFUSED)
+
+    def next_model(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the next model that is merged from those of others, and adopt it.
 
-        `status.adoptions` has grown if one came. The node looks for news every `[train] round_seconds`. Raises as `Swarm.flush`.
+        `status.adoptions` has grown if one came. The node looks for news every `[train] round_seconds`. Raises as `Swarm.step`.
         """
-        timeout = seconds_of(timeout if seconds is None else seconds, "timeout")
+        timeout = seconds_of(timeout, "timeout")
         self._check()
         self._session.observe(timeout)
 
@@ -60,7 +64,7 @@ def observe(
     last = TrainingProgress(step=0, seconds=0.0, loss=None, metrics={})
     while (left := end - time.monotonic()) > 0 and (steps is None or last.step < steps):
         look()
-        swarm.flush(timeout=min(LOOK_SECONDS, left))
+        swarm.next_model(timeout=min(LOOK_SECONDS, left))
         status = swarm.status
         if status.adoptions == adoptions:
             continue

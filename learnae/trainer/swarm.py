@@ -104,6 +104,10 @@ class Swarm:
         self._check()
         self._session.flush(timeout)
 
+    def next_model(self, timeout: float) -> None:
+        """For an observer: wait at most `timeout` seconds for the next model of the others, and adopt it. Else raises RuntimeError."""
+        raise RuntimeError('this peer trains: step() and flush() adopt the models of others; next_model() is for [peer] role = "observer"')
+
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Tell what the model reaches on your own test data, such as `{"loss": 0.25, "accuracy": 0.9}`. Any thread may call it.
 

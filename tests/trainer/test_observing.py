@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from learnae.trainer.loop import TrainingLoop, train
 from learnae.trainer.observing import ObserverSwarm, observe
 from learnae.trainer.shared import find_shared
 from learnae.trainer.status import SwarmSettings
+from learnae.trainer.swarm import Swarm
 
 
 @pytest.fixture
@@ -28,17 +30,27 @@ def only_evaluated(**fields: Any) -> TrainingLoop:
 
 
 def test_a_step_is_refused_with_what_to_do_instead(swarm: Any) -> None:
-    with pytest.raises(RuntimeError, match="does not train: call flush"):
+    with pytest.raises(RuntimeError, match="does not train: call next_model"):
         swarm.step(num_samples=1)
     with pytest.raises(RuntimeError, match="does not train"):
         swarm.step()
+    with pytest.raises(RuntimeError, match="call next_model"):
+        swarm.flush(timeout=1)
+
+
+def test_a_peer_that_trains_is_told_that_it_waits_for_no_model(tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+    trainer = Swarm(model, find_shared(model), SwarmSettings(home=str(tmp_path)))
+    with pytest.raises(RuntimeError, match="this peer trains"):
+        trainer.next_model(timeout=1)
+    trainer.leave()
 
 
 def test_a_wait_for_a_model_ends_with_its_time_where_no_node_is(swarm: Any) -> None:
-    swarm.flush(timeout=0.05)
+    swarm.next_model(timeout=0.05)
     assert swarm.status.adoptions == 0
     with pytest.raises(ValueError, match="timeout"):
-        swarm.flush(timeout=-1)
+        swarm.next_model(timeout=-1)
 
 
 def test_a_loop_that_only_evaluates_is_whole_for_an_observer_and_refused_where_one_trains(swarm: Any) -> None:
