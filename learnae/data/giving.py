@@ -34,14 +34,14 @@ class GivenRows:
 
 
 @attrs.frozen
-class Given:
+class GivenCount:
     """How many rows are given, and how many the file allows: fewer are where others were given before that are not there any more."""
 
     rows: int
     allowed: int
 
 
-def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) -> Given:
+def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) -> GivenCount:
     """Make slices of at most so many of these rows as the rules say, of each label its part, and put them into `data/own`.
 
     `rows` is what the user's function has returned; a path starts at `folder`. What was given before is given first, and counts also
@@ -53,7 +53,7 @@ def give(rows: Any, home: Path, rules: GivenRows, *, peer: str, folder: Path) ->
     numbers = OwnSlices(home).choose(ids, most_rows=rules.most_rows, fraction=rules.fraction, labels=labels)
     consent = consent_of(most_rows=rules.most_rows, fraction=rules.fraction, licence=rules.licence, source=rules.source)
     OwnSlices(home).replace(_slices(pick_rows(read_chunks(source, options), numbers), rules), most_rows=len(numbers), consent=consent)
-    return Given(len(numbers), most_to_share(len(ids), most_rows=rules.most_rows, fraction=rules.fraction))
+    return GivenCount(len(numbers), most_to_share(len(ids), most_rows=rules.most_rows, fraction=rules.fraction))
 
 
 def _slices(chunks: Iterator[Chunk], rules: GivenRows) -> Iterator[SliceRows]:
