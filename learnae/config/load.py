@@ -264,8 +264,7 @@ def load_what_can_be(
 
 def _what_can_be(complete: Mapping[str, Any], overridden: Sequence[str], folder: Path, options_of: OptionsOf, problems: Problems) -> Config:
     """What is left without what is wrong: a rule across several keys is judged once all that it looks at is sound."""
-    sound: Mapping[str, Any] = complete
-    bad: set[str] = set()
+    sound, bad = complete, set[str]()
     while True:
         found = Problems()
         values = _values(sound, folder, options_of, found)
@@ -299,8 +298,7 @@ def _named(document: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
 
 def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, problems: Problems) -> dict[str, Any]:
     """The fields of Config; complete if there are no problems."""
-    choices = ChoiceReader(folder, options_of, problems)
-    values: dict[str, Any] = {}
+    choices, values = ChoiceReader(folder, options_of, problems), dict[str, Any]()
     for name, value in document.items():
         if name in KINDS and _is_idle(name, document):
             values[name] = unread(KINDS[name])
@@ -312,8 +310,8 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
         else:
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
-        relaying(values.get("peer", PeerTable()), values["storage"], values["announcer"], problems)
         peer, data, swarm = values.get("peer", PeerTable()), values.get("data", DataTable()), values.get("swarm", SwarmTable())
+        relaying(peer, values["storage"], values["announcer"], problems)
         played(peer, _given(document, values, choices), problems)
         providing(peer, data, problems)
         keeping(peer, data, problems)

@@ -115,7 +115,8 @@ class QuasiGlobal(OuterMomentum):
     """Nesterov's outer step over the displacement *after* the merge: start - rate (displacement + momentum m).
 
     The step is that of DiLoCo (arXiv:2311.08105), fed with the quasi-global displacement of QG-DSGDm (arXiv:2102.04761). The combination
-    is our own. `diloco` and `qgo` are two names of it: where a round merges all peers, it is DiLoCo. It wants an inner learning rate no higher than plain averaging does.
+    is our own. `diloco` and `qgo` are two names of it: where a round merges all peers, it is DiLoCo. It wants an inner learning rate no
+    higher than plain averaging does.
     """
 
     Options = QuasiGlobalOptions
