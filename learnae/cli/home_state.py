@@ -187,7 +187,7 @@ def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "main lineage", found["last_lineage"] or "none yet"
         yield "turned away", f"{found['updates']['refused']:,} updates refused, {found['updates']['failed']:,} could not be fetched"
         yield "fetched", f"{of_bytes(found['bytes']['fetched'])}, in the last hour {of_bytes(found['bytes']['fetched_last_hour'])}"
-    if found["role"] == "provider":
+    if found["role"] == "provider" and found["own_slices"] is not None:
         yield "gives", f"{found['own_slices']:,} slices of rows"
     disk = found["disk"]
     yield "disk", f"the home takes {of_bytes(disk['home_bytes'])}; {of_bytes(disk['quota_bytes'])} are allowed in its storages"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.hostile.targets import Target, all_targets
 
 NAMES = (
+    "sample",
     "envelope",
     "payload",
     "root",

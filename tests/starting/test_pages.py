@@ -15,6 +15,7 @@ import pytest
 
 from learnae.cli.new import KINDS
 from learnae.errors import ConfigError, PluginError, Problem, UnavailableError, UpdateRejectedError
+from learnae.identity.swarms import SwarmKey
 from learnae.plugins.manager import open_document
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,8 @@ def test_the_page_on_plugins_shows_the_arguments_of_each_error_as_they_are() -> 
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
-def test_every_file_that_is_shown_can_be_used(page: Path, tmp_path: Path) -> None:
+def test_every_file_that_is_shown_can_be_used(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_KEY", SwarmKey(bytes(range(32))).text())
     for text in blocks(page, "toml"):
         open_document(tomllib.loads(text), folder=tmp_path)
 

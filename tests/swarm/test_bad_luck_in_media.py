@@ -61,7 +61,7 @@ async def test_listening_is_taken_up_again_after_an_outage(a_world, fault):
             await trio.sleep(20.5)
     if fault is Fault.GARBAGE:  # nothing breaks, so nothing is tried again
         assert merges(a) == 0
-        assert a.history.counts()["malformed"] > 10
+        assert sum(a.history.counts().values()) > 10
     else:
         assert merges(a) > 5
         assert ("outage", "listening by announcer stormy") in outages(logs)
