@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +18,6 @@ from learnae.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flights"
-DAEMONS = {"LEARNAE_KUBO": "ipfs", "LEARNAE_HORNET": "hornet"}
-NAMED = {name: os.environ.get(name) for name in DAEMONS}  # read now: tests do not see the variables of Learnae
 MODULES = ("compare", "flights", "processes", "sensors", "swarm", "train")
 WEATHER = """origin,year,month,day,hour,temp,dewp,humid,wind_dir,wind_speed,wind_gust,precip,pressure,visib,time_hour
 EWR,2013,1,1,6,73,41,62,90,10,NA,0,1018,9,2013-01-01T11:00:00Z
@@ -158,46 +153,11 @@ def test_the_table_has_the_last_figure_and_the_best(example):
     assert compare.table({"alone": curves}).splitlines()[2] == "| workstation | 0.700 (0.750) |"
 
 
-def daemons() -> dict[str, str]:
-    """Real ones, as the variables that name them."""
-    found = dict[str, str]()
-    for name, program in DAEMONS.items():
-        places = (NAMED[name], str(ROOT / ".nodes" / program), shutil.which(program))
-        if not (place := next((place for place in places if place and Path(place).exists()), None)):
-            pytest.skip("needs go: apt-get install golang, then `make nodes`")
-        found[name] = place
-    return found
-
-
-def free_port() -> int:
-    """One from which on a tangle of two nodes finds all that it listens at."""
-    from learnae_iota.command import ports_from
-    from learnae_iota.devnet import free_ports
-
-    for candidate in free_ports(20):
-        with suppress(ConfigError):
-            for ports in ports_from(candidate.api, 2):
-                ports.check_free()
-            return candidate.api
-    raise AssertionError("no ports are free")
-
-
-def words_for(media: str) -> tuple[list[str], dict[str, str]]:
-    """What a swarm over these media needs on the command line and in its environment. Skips where there is no such program."""
-    if media == "ipfs+iota":
-        return ["--port", str(free_port())], daemons()
-    if media == "libp2p" and importlib.util.find_spec("libp2p") is None:
-        pytest.skip("needs a C compiler and headers: apt-get install build-essential python3-dev libgmp-dev, then make clean")
-    return [], {}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("media", ["folder", "libp2p", "ipfs+iota"])
-def test_rows_and_models_go_all_ways_between_the_peers_of_the_files(media, real_rows, tmp_path):
-    more, variables = words_for(media)
-    command = [sys.executable, str(EXAMPLE / "swarm.py"), "--media", media, "--out", str(tmp_path / "swarm"), "--seconds", "1500", *more]
-    result = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+def test_rows_and_models_go_all_ways_between_the_peers_of_the_files(real_rows, tmp_path):
+    command = [sys.executable, str(EXAMPLE / "swarm.py"), "--out", str(tmp_path / "swarm"), "--seconds", "1500"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     told = result.stdout
     assert all(f"{name} merges: " in told for name in ("workstation", "ewr", "jfk", "lga"))
