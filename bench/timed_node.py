@@ -21,6 +21,7 @@ import trio
 import learnae.node.fetching
 import learnae.node.node
 import learnae.node.publishing
+import learnae.node.sending
 import learnae.node.services
 import learnae.plugins.directory.announcer
 import learnae.plugins.directory.search
@@ -44,7 +45,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "encode": [(Int8, "encode")],
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
-    "announce": [(learnae.node.publishing, "encode_envelope"), (learnae.plugins.directory.announcer, "post")],
+    "announce": [(learnae.node.sending, "encode_envelope"), (learnae.plugins.directory.announcer, "post")],
     "fetch: find and read": [(learnae.plugins.directory.search, "look"), (Pack, "index"), (Pack, "read")],
     "fetch: hashes": [(learnae.plugins.directory.search, "check"), (learnae.node.services, "check"), (learnae.node.fetching, "check")],
     "check of what came": [(Decoder, "check")],
