@@ -17,6 +17,7 @@ from learnae.cli.options import ago, of_bytes
 from learnae.config.options import build
 from learnae.config.saved_config import KeptFile, kept
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
+from learnae.data.own import OwnSlices
 from learnae.errors import ConfigError, Problem
 from learnae.identity.keys import identity_in
 from learnae.node.history import History, PeerRecord
@@ -173,6 +174,14 @@ def kept_facts(seen: HomeState) -> dict[str, int]:
         "givers": len({row.peer for row in slices}),
         "slice_bytes": sum(row.bytes for row in slices),
     }
+
+
+def own_slices(home: Path) -> int | None:
+    """None in the home of another user: only what its database has is looked at there."""
+    try:
+        return len(OwnSlices(home).roots())
+    except ConfigError:
+        return None
 
 
 def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,13 +12,12 @@ import attrs
 import click
 
 from learnae.cli import options
-from learnae.cli.home_state import HomeState, bytes_in, kept_facts, read_home, served
+from learnae.cli.home_state import HomeState, bytes_in, kept_facts, own_slices, read_home, served
 from learnae.cli.homes import command_for, last_used, name_of, processes_of
 from learnae.cli.options import ago, of_bytes, of_count, took
 from learnae.cli.why import meaning
 from learnae.config.tables import SERVING
-from learnae.data.own import OwnSlices
-from learnae.errors import ConfigError, LearnaeError
+from learnae.errors import LearnaeError
 from learnae.node.connections import read_connections
 from learnae.node.history_reader import PastRound
 from learnae.observations import MOST_METRICS
@@ -69,7 +68,7 @@ def facts(home: Path, *, most: int) -> dict[str, Any]:
             **_where_it_stands(seen, rounds[0] if rounds else None),
             "bytes": _bytes(seen),
             "kept": kept_facts(seen),
-            "own_slices": _own_slices(home),
+            "own_slices": own_slices(home),
             "disk": _disk_facts(seen),
             "updates": {name: seen.history.reader.totals().get(name, 0) for name in ("merged", "refused", "failed", "lost")},
             "refused_messages": dict(sorted(seen.history.counts().items(), key=lambda item: -item[1])),
@@ -126,14 +125,6 @@ def _disk_facts(seen: HomeState) -> dict[str, int]:
 def _rejoin(seen: HomeState) -> dict[str, Any] | None:
     order = seen.history.orders.last_rejoin()
     return None if order is None else {"lineage": order.lineage.hex() if order.lineage else None, "at": order.at, "outcome": order.outcome}
-
-
-def _own_slices(home: Path) -> int | None:
-    """None in the home of another user: only what its database has is looked at there."""
-    try:
-        return len(OwnSlices(home).roots())
-    except ConfigError:
-        return None
 
 
 def _evaluation(seen: HomeState) -> dict[str, Any] | None:
