@@ -36,10 +36,8 @@ from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.node.tensors import finite, what_is_not
 from learnae.node.view_exchange import ViewExchange
 from learnae.observations import RoundReport
-from learnae.records import Heard, Leaving, PeerId
+from learnae.records import Heard, PeerId
 from learnae.strategies import Announcer
-
-GOODBYE_SECONDS = 2.0
 
 
 @attrs.define
@@ -214,12 +212,7 @@ class Node:
             await self.publisher.drop(item.root)
 
     async def _save(self, report: RoundReport | None, now: float, given: Mapping[PeerId, Contribution] | None = None) -> None:
-        learned = self.receiver.take_learned()  # copies: hearing goes on meanwhile
-        try:
-            await self.runtime.in_thread(self._write, report, learned, now, given)
-        except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
-            self.receiver.put_back(learned)
-            raise
+        await self.receiver.save_learned(lambda learned: self._write(report, learned, now, given))
 
     def _write(self, report: RoundReport | None, learned: Learned, now: float, given: Mapping[PeerId, Contribution] | None) -> None:
         heard = on_wall_clock(learned.heard, now)
@@ -249,7 +242,6 @@ class Node:
             await self.gathering.gather()
         try:
             await self._save(None, self.runtime.clock())
-            with trio.move_on_after(GOODBYE_SECONDS):
-                await self.publisher.announce(Leaving())
+            await self.publisher.say_goodbye()
         except UnavailableError as error:
             self.runtime.outages.failed("history", str(error))

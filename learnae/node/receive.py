@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 
 import attrs
 import numpy as np
+import trio
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
-from learnae.errors import UpdateRejectedError
+from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.identity.envelopes import NAMES, OpenedEnvelope, peek_envelope
 from learnae.identity.keys import Admission
 from learnae.node.history import EquivocationProof, PeerRecord
@@ -142,6 +143,18 @@ class Receiver:
         learned = Learned(marks, self.peers.take_changed(), self.refusals, tuple(self.proofs), heard)
         self.refusals, self.proofs = Counter(), []
         return learned
+
+    async def save_learned(self, write: Callable[[Learned], None]) -> None:
+        """Let `write` save what has to be saved now, in one call in a thread. Hearing goes on meanwhile.
+
+        If it fails, the next call saves that as well. Raises UnavailableError.
+        """
+        learned = self.take_learned()
+        try:
+            await self.runtime.in_thread(write, learned)
+        except (UnavailableError, trio.Cancelled):  # cancelled before it began: a thread that writes is waited for
+            self.put_back(learned)
+            raise
 
     def put_back(self, learned: Learned) -> None:
         """It could not be saved. The next `take_learned` returns it again."""

@@ -17,11 +17,12 @@ from learnae.node.receive import Receiver
 from learnae.node.runtime import Outages, Runtime
 from learnae.node.services import Services
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
-from learnae.records import Announcement, AnnouncementKind, Block, Body, Cid, Present
+from learnae.records import Announcement, AnnouncementKind, Block, Body, Cid, Leaving, Present
 from learnae.strategies import Storage
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 1e6
 SEND_SECONDS = 10.0
+GOODBYE_SECONDS = 2.0
 DROP_SECONDS = 10.0
 
 
@@ -44,6 +45,11 @@ class Sender:
         kind = Announcement(swarm=self.swarm.id, peer=self.identity.peer, number=0, body=body).kind
         if not self.receiver.numbers.elsewhere:
             await self._send(await self._next_number(kind), body)
+
+    async def say_goodbye(self) -> None:
+        """Tell the others that this peer leaves, within two seconds. Raises UnavailableError."""
+        with trio.move_on_after(GOODBYE_SECONDS):
+            await self.announce(Leaving())
 
     async def put(self, root: Cid, blocks: Sequence[Block], storages: Iterable[ConfiguredStrategy[Storage]]) -> bool:
         """Put an update into all of these storages that this peer writes to, at once. Returns True if at least one has it."""

@@ -12,9 +12,8 @@ from learnae.node.connections import ConnectionWatch
 from learnae.node.history import History
 from learnae.node.keeping import UpdateKeeping
 from learnae.node.listening import MediumListener
-from learnae.node.node import GOODBYE_SECONDS
 from learnae.node.peers import on_wall_clock
-from learnae.node.receive import Receiver
+from learnae.node.receive import Learned, Receiver
 from learnae.node.reports import RoundRecord, WatcherCalls
 from learnae.node.retention import GarbageCollection
 from learnae.node.runtime import Runtime
@@ -24,7 +23,7 @@ from learnae.node.sharing import Sharing
 from learnae.node.slice_keeping import SliceKeeping
 from learnae.node.strategy_set import ConfiguredStrategy, StrategySet
 from learnae.observations import RoundReport
-from learnae.records import AnnouncementKind, Heard, Leaving
+from learnae.records import AnnouncementKind, Heard
 from learnae.strategies import Announcer
 
 ROUND_SECONDS = 10.0
@@ -148,20 +147,17 @@ class ServingNode:
         self.runtime.log.info("round.finished", round=report.round, **{name: getattr(report, name) for name in shown})
 
     async def _save(self, report: RoundReport | None, now: float) -> None:
-        learned = self.receiver.take_learned()
-        try:
-            heard = on_wall_clock(learned.heard, now)
-            await self.runtime.in_thread(self.history.save_peers, learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
-            if report is not None:
-                await self.runtime.in_thread(self.history.add_round, report)
-        except (UnavailableError, trio.Cancelled):
-            self.receiver.put_back(learned)
-            raise
+        await self.receiver.save_learned(lambda learned: self._write(report, learned, now))
+
+    def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
+        heard = on_wall_clock(learned.heard, now)
+        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
+        if report is not None:
+            self.history.add_round(report)
 
     async def _leave(self) -> None:
         try:
             await self._save(None, self.runtime.clock())
-            with trio.move_on_after(GOODBYE_SECONDS):
-                await self.sender.announce(Leaving())
+            await self.sender.say_goodbye()
         except UnavailableError as error:
             self.runtime.outages.failed("history", str(error))

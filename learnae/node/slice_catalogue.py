@@ -14,9 +14,13 @@ import attrs
 from learnae.data.schema import MOST_ROWS, Schema
 from learnae.data.slices import SLICE_LIMITS
 from learnae.node.inbox import InboxEntry
+from learnae.node.reports import REASON_CHARACTERS, SLICE
+from learnae.observations import UpdateVerdict
 from learnae.records import Cid, Octets, PeerId, Slice
 
 MOST_OFFERS = 4096
+REMEMBERED = 4096  # roots that were fetched or refused, and peers that failed
+MOST_TOLD = 64  # in one round
 KNOWN_FOR_SECONDS = 3600.0
 """So long after it was announced last, an offer is forgotten."""
 
@@ -33,6 +37,43 @@ class SliceOffer:
     slice: Slice
     heard_at: float
     message: Octets = b""
+
+
+@attrs.define
+class SliceOutcomes:
+    """What became of offers since the last report, and the roots that are not fetched again in this run."""
+
+    _verdicts: list[UpdateVerdict] = attrs.field(factory=list)
+    _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
+
+    def refuse(self, offer: SliceOffer, reason: str) -> None:
+        """Tell why it was not taken. Of very many in one round the rest is not told."""
+        if len(self._verdicts) < MOST_TOLD:
+            verdict = UpdateVerdict(
+                round=0,
+                peer=offer.peer,
+                number=offer.number,
+                root=offer.slice.root,
+                merged=False,
+                weight=0.0,
+                scale=1.0,
+                stage=SLICE,
+                reason=reason[:REASON_CHARACTERS],
+            )
+            self._verdicts.append(verdict)
+
+    def take(self, round_: int) -> list[UpdateVerdict]:
+        """The verdicts since the last call, as those of this round."""
+        taken, self._verdicts = self._verdicts, []
+        return [attrs.evolve(verdict, round=round_) for verdict in taken]
+
+    def settle(self, root: Cid) -> None:
+        self._settled[root] = None
+        if len(self._settled) > REMEMBERED:
+            self._settled.popitem(last=False)
+
+    def is_settled(self, root: Cid) -> bool:
+        return root in self._settled
 
 
 @attrs.define

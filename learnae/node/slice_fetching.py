@@ -31,10 +31,9 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.obtaining import TransferPace
 from learnae.node.rate_limits import TimeShare
 from learnae.node.receive import Receiver
-from learnae.node.reports import REASON_CHARACTERS, SLICE, RoundRecord
+from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
-from learnae.node.slice_catalogue import SliceCatalogue, SliceOffer
-from learnae.observations import UpdateVerdict
+from learnae.node.slice_catalogue import REMEMBERED, SliceCatalogue, SliceOffer, SliceOutcomes
 from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice
 
 T = TypeVar("T")
@@ -46,8 +45,6 @@ often, takes a fortieth of the time."""
 WAIT_SECONDS = 30.0
 """How long a peer waits whose slice has failed; twice as long with each further failure in a row, up to an hour."""
 LONGEST_WAIT_SECONDS = 3600.0
-REMEMBERED = 4096  # roots that were fetched or refused, and peers that failed
-MOST_TOLD = 64  # in one round
 MOST_SHOWN = 64  # to a selector
 MOST_ORDERED = 64  # that a selector has chosen, and that were not fetched yet
 OF_CLAIM = "announced"  # the announcement has lied, and the slice may be what another one says
@@ -95,9 +92,8 @@ class SliceFetches:
     only_ordered: bool = False
     served: ServedRows = attrs.field(factory=ServedRows)  # since the last round
     _ordered: OrderedDict[tuple[PeerId, Cid], SliceOffer] = attrs.field(factory=OrderedDict)
-    _verdicts: list[UpdateVerdict] = attrs.field(factory=list)
     _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
-    _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)
+    _outcomes: SliceOutcomes = attrs.field(factory=SliceOutcomes)
     _busy: set[Cid] = attrs.field(factory=set)
     _givers: dict[Cid, set[PeerId]] = attrs.field(factory=dict)  # to be noted, of slices in the pool
     _looked: tuple[tuple[object, object], _Need | None] = ((None, None), None)
@@ -141,8 +137,8 @@ class SliceFetches:
         """Let this round report what has happened since the last one."""
         round_record.fetched_bytes += self.served.bytes.total()
         round_record.served.add(self.served)
-        round_record.slices += (attrs.evolve(verdict, round=round_record.round) for verdict in self._verdicts)
-        self.served, self._verdicts = ServedRows(), []
+        round_record.slices += self._outcomes.take(round_record.round)
+        self.served = ServedRows()
 
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
@@ -224,7 +220,7 @@ class SliceFetches:
         largest = max(counted.values(), default=0)
         for offer in self.catalogue.offers(need.trained_on.schema):
             root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
-            known = root in there or root in self._settled or root in self._busy
+            known = root in there or self._outcomes.is_settled(root) or root in self._busy
             if known or peer in forgotten or self._shut_out(peer) or self._waits(peer, now):
                 continue
             if counted and counted.get(peer, 0) + 1 >= largest:
@@ -277,13 +273,13 @@ class SliceFetches:
             self._failed(offer, record, f"could not be fetched: {error}", missing=True)
         except UpdateRejectedError as error:
             if error.reason != OF_CLAIM and not transfer.overflowed:  # more came than was announced: others may have announced it right
-                self._settle(root)
+                self._outcomes.settle(root)
             self._failed(offer, record, str(error))
         else:
             if admission is None:
                 await trio.sleep(LOOK_SECONDS)  # the disk is full, or another process changes the pool: its giver has done nothing wrong
             else:
-                self._settle(root)
+                self._outcomes.settle(root)
                 self._kept(offer, record, admission)
         finally:
             self._busy.discard(root)
@@ -322,7 +318,7 @@ class SliceFetches:
         record.kept += admission.kept
         self.served.rows[offer.peer] += offer.slice.rows if admission.kept else 0
         if not admission.kept:
-            self._tell(offer, admission.reason)
+            self._outcomes.refuse(offer, admission.reason)
         self.runtime.log.debug("slice.kept", peer=offer.peer[:8], root=offer.slice.root, rows=offer.slice.rows, kept=admission.kept)
 
     def _failed(self, offer: SliceOffer, record: ProviderRecord, reason: str, *, missing: bool = False) -> None:
@@ -332,32 +328,12 @@ class SliceFetches:
         record.not_before = self.runtime.clock() + wait
         if not (missing and self._is_left(offer.peer)):
             self.catalogue.remove(offer)
-        self._tell(offer, reason)
+        self._outcomes.refuse(offer, reason)
 
     def _is_left(self, peer: PeerId) -> bool:
         """Whether a keeper may still have what this peer gave: a repeated offer is heard once, so it stays until it is too old."""
         known = self.receiver.inbox.known.get(peer)
         return (known is None or known.silent) and bool(self.receiver.keepers())
-
-    def _tell(self, offer: SliceOffer, reason: str) -> None:
-        if len(self._verdicts) < MOST_TOLD:
-            verdict = UpdateVerdict(
-                round=0,
-                peer=offer.peer,
-                number=offer.number,
-                root=offer.slice.root,
-                merged=False,
-                weight=0.0,
-                scale=1.0,
-                stage=SLICE,
-                reason=reason[:REASON_CHARACTERS],
-            )
-            self._verdicts.append(verdict)
-
-    def _settle(self, root: Cid) -> None:
-        self._settled[root] = None
-        if len(self._settled) > REMEMBERED:
-            self._settled.popitem(last=False)
 
     async def _guarded(self, function: Callable[[], T]) -> T | None:
         """Run it in a thread. None, and an outage, where what lies in the home cannot be used."""

@@ -20,20 +20,17 @@ from learnae.node.inbox import InboxEntry
 from learnae.node.kept import KeptSlice, KeptSlices, KeptSliceTable, reopened
 from learnae.node.rate_limits import TimeShare
 from learnae.node.relay import MessageRelays
-from learnae.node.reports import REASON_CHARACTERS, SLICE, RoundRecord
+from learnae.node.reports import RoundRecord
 from learnae.node.sending import Sender
 from learnae.node.sharing import LEAST_SECONDS
-from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, SliceCatalogue, SliceOffer
+from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, REMEMBERED, SliceCatalogue, SliceOffer, SliceOutcomes
 from learnae.node.slice_fetching import (
     LONGEST_WAIT_SECONDS,
     LOOK_SECONDS,
-    MOST_TOLD,
     OF_CLAIM,
-    REMEMBERED,
     REST_FOR_EACH_OFFER,
     WAIT_SECONDS,
 )
-from learnae.observations import UpdateVerdict
 from learnae.records import Block, Cid, PeerId, Slice
 
 SLOWEST_BYTES_PER_SECOND = 50_000
@@ -71,9 +68,8 @@ class SliceKeeping:
     first_seconds: float
     licences: tuple[str, ...]
     _fetched_bytes: int = 0  # since the last report
-    _verdicts: list[UpdateVerdict] = attrs.field(factory=list)  # since the last report
     _records: OrderedDict[PeerId, _GiverRecord] = attrs.field(factory=OrderedDict)
-    _settled: OrderedDict[Cid, None] = attrs.field(factory=OrderedDict)  # what lies in itself, or has no licence that is accepted
+    _outcomes: SliceOutcomes = attrs.field(factory=SliceOutcomes)
     _busy: set[Cid] = attrs.field(factory=set)
     _said_again: set[Cid] = attrs.field(factory=set)  # since the table was written
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -114,8 +110,8 @@ class SliceKeeping:
     def tell(self, record: RoundRecord) -> None:
         """Let this report say what has happened since the last one."""
         record.fetched_bytes += self._fetched_bytes
-        record.slices += (attrs.evolve(verdict, round=record.round) for verdict in self._verdicts)
-        self._fetched_bytes, self._verdicts = 0, []
+        record.slices += self._outcomes.take(record.round)
+        self._fetched_bytes = 0
 
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
@@ -134,7 +130,7 @@ class SliceKeeping:
             offer
             for offer in self.catalogue.offers()
             if offer.slice.root not in self.kept
-            and offer.slice.root not in self._settled
+            and not self._outcomes.is_settled(offer.slice.root)
             and offer.slice.root not in self._busy
             and self._record(offer.peer).not_before <= now
             and not self._shut_out(offer.peer)
@@ -158,7 +154,7 @@ class SliceKeeping:
             self._failed(offer, f"could not be kept: {error}")
         except UpdateRejectedError as error:
             if error.reason != OF_CLAIM and not transfer.overflowed:  # else another peer may have announced it right
-                self._settle(root)
+                self._outcomes.settle(root)
             self._failed(offer, str(error))
         else:
             record = self._noted(offer.peer)
@@ -277,24 +273,7 @@ class SliceKeeping:
         record = self._noted(offer.peer)
         record.failures += 1
         record.not_before = self._clock() + min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
-        if len(self._verdicts) < MOST_TOLD:
-            verdict = UpdateVerdict(
-                round=0,
-                peer=offer.peer,
-                number=offer.number,
-                root=offer.slice.root,
-                merged=False,
-                weight=0.0,
-                scale=1.0,
-                stage=SLICE,
-                reason=reason[:REASON_CHARACTERS],
-            )
-            self._verdicts.append(verdict)
-
-    def _settle(self, root: Cid) -> None:
-        self._settled[root] = None
-        if len(self._settled) > REMEMBERED:
-            self._settled.popitem(last=False)
+        self._outcomes.refuse(offer, reason)
 
     def _record(self, peer: PeerId) -> _GiverRecord:
         return self._records.get(peer) or _GiverRecord()
