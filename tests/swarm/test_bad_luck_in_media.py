@@ -209,15 +209,16 @@ async def test_what_a_round_was_about_to_save_when_it_was_stopped_is_saved_with_
     async with a_world() as world:
         a, b = world.two()
         await trio.sleep(5.5)
-        in_thread, heard = a.node.runtime.in_thread, []
+        receiver, heard = a.node.receiver, []
+        in_thread = receiver.runtime.in_thread
 
-        async def stopping(function, *args):
-            if function == a.node._write and not heard:
-                heard.append(a.node.receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number)
+        async def stopping(write, *args):
+            if not heard:
+                heard.append(receiver.inbox.get(b.peer, AnnouncementKind.UPDATE).announcement.number)
                 a.node.stop()
-            return await in_thread(function, *args)
+            return await in_thread(write, *args)
 
-        a.node.runtime = attrs.evolve(a.node.runtime, in_thread=stopping)
+        receiver.runtime = attrs.evolve(receiver.runtime, in_thread=stopping)  # the receiver saves, and has threads for nothing else
         await trio.sleep(3)
         saved = [a.history.marks()[b.peer, AnnouncementKind.UPDATE].number]
     assert heard
