@@ -83,18 +83,19 @@ def exists_already(out: Path) -> ConfigError:
     return ConfigError(Problem("--out", f"{out} is there already", "name another file, or write over it with --force"))
 
 
-def model_in_checkpoint(seen: HomeState) -> Model:
+def model_in_checkpoint(seen: HomeState, *, trained: bool) -> Model:
     """Raises NeedsTorchError, ConfigError."""
     try:
         from learnae.trainer.checkpoint import newest_model, save_file
     except ImportError as error:
         raise NeedsTorchError("learnae export") from error
     folder = seen.home / "checkpoint"
-    model = newest_model(folder, make_logger())
+    model = newest_model(folder, make_logger(), trained=trained)
     if model is None:
         raise ConfigError(Problem(str(folder), "has no checkpoint any more", "try again"))
     save = functools.partial(save_file, model.tensors, metadata=_metadata_of_checkpoint(seen, model))
-    return Model(f"from the checkpoint at age {model.age or 0:,}", len(model.tensors), save)
+    how = "merged last" if model.merged else "trained"
+    return Model(f"from the checkpoint at age {model.age or 0:,}, as it was {how}", len(model.tensors), save)
 
 
 def _metadata_of_checkpoint(seen: HomeState, model: ReadModel) -> dict[str, str]:
@@ -194,6 +195,7 @@ class ExportArguments:
     root: str | None
     out: Path
     published: bool = attrs.field(default=False, kw_only=True)
+    trained: bool = attrs.field(default=False, kw_only=True)
     force: bool = attrs.field(default=False, kw_only=True)
     debug: bool = attrs.field(default=False, kw_only=True)
 
@@ -204,6 +206,9 @@ def export_model(arguments: ExportArguments) -> Iterator[str]:
         raise exists_already(arguments.out)
     if os.path.exists(arguments.out) and not os.path.isfile(arguments.out):  # root would put a file in the place of a device
         raise ConfigError(Problem("--out", f"{arguments.out} is no file, and is kept", "name another one"))
+    if arguments.trained and (arguments.published or arguments.root is not None):
+        message = "is about the checkpoint, and --published or ROOT is about an update"
+        raise ConfigError(Problem("--trained", message, "leave one of the two out"))
     home = find_home(arguments.home)
     with open_home(home), read_home(home) as seen:  # its owner's alone, unlike what is only shown
         model = _find(seen, arguments)
@@ -217,7 +222,7 @@ def _find(seen: HomeState, arguments: ExportArguments) -> Model:
     newest = _newest(seen)
     if not arguments.published and _has_checkpoint(seen, newest):
         try:
-            return model_in_checkpoint(seen)
+            return model_in_checkpoint(seen, trained=arguments.trained)
         except NeedsTorchError:
             if newest is None:
                 raise
@@ -267,17 +272,19 @@ def _has_checkpoint(seen: HomeState, newest: PublishedUpdate | None) -> bool:
 @click.argument("root", required=False, metavar="[ROOT]")
 @click.option("-o", "--out", type=options.PathParam(dir_okay=False), required=True, help="The file to write, such as m.safetensors.")
 @click.option("--published", is_flag=True, help="The newest update that was published, also where there is a checkpoint.")
+@click.option("--trained", is_flag=True, help="The checkpoint as it was trained on since the last merge.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @options.debug
-def export(home: str | None, root: str | None, out: Path, published: bool, force: bool, debug: bool) -> None:
+def export(home: str | None, root: str | None, out: Path, published: bool, trained: bool, force: bool, debug: bool) -> None:
     """Write the newest model of the peer in HOME to a safetensors file, or the update ROOT of any peer.
 
-    The newest model is the checkpoint of `learnae run`, exact and whole. Without a checkpoint it is the newest published update: the shared
-    tensors, as precise as the codec. HOME is a peer's folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the
-    home under the state folder. Code runs only if you name a TOML file. With a home, no code runs, and no other machine is asked.
+    The newest model is the checkpoint of `learnae run`, exact and whole, as it was merged last: between two merges a peer trains on its own
+    rows. Without a checkpoint it is the newest published update: the shared tensors, as precise as the codec. HOME is a peer's
+    folder or its TOML file. Without HOME it is learnae.toml in this folder, or else the home under the state folder. Code runs only if you
+    name a TOML file. With a home, no code runs, and no other machine is asked.
     """
     from learnae.cli.homes import home_and_rest
 
     home, root = home_and_rest(home, root)
-    for line in export_model(ExportArguments(home, root, out, published=published, force=force, debug=debug)):
+    for line in export_model(ExportArguments(home, root, out, published=published, trained=trained, force=force, debug=debug)):
         print_result(line)

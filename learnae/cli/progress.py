@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from learnae.trainer.status import Status
     from learnae.trainer.swarm import Swarm
 
+MERGED = " (merged)"  # measured of the model as it was merged last
 REFRESHES = 4  # a second
 PAUSE_SECONDS = 3.0
 LOOK_SECONDS, LOOKED_FOR_SECONDS = 1.0, 120.0
@@ -91,6 +92,7 @@ def facts(moment: TrainingProgress, status: Status) -> dict[str, Any]:
         "seconds": round(moment.seconds, 3),
         "loss": _finite(moment.loss),
         "metrics": {name: _finite(value) for name, value in moment.metrics.items()},
+        "metrics_of": "merged" if moment.merged else "trained",
         "node": status.node,
         "lineage": status.lineage.hex(),
         "age": status.age,
@@ -108,6 +110,8 @@ def in_words(moment: TrainingProgress, status: Status, width: int | None = None)
     """In a line of `width` columns: what was refused gives way, then with a mark what was measured last, then the rest of the swarm."""
     numbers = moment.metrics if moment.loss is None else {"loss": moment.loss, **moment.metrics}
     measured = [f"{name} {value:.4f}" for name, value in numbers.items()]
+    if moment.merged and moment.metrics:
+        measured[-1] += MERGED
     swarm = list(_swarm_in_words(status))
     lines = [_line(moment, measured, swarm), _line(moment, measured, swarm[:-1])]
     lines += [_line(moment, [*measured[:count], "..."], swarm[:-1]) for count in range(len(measured) - 1, 0, -1)]

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -76,9 +77,12 @@ def newest(folder: Path, log: Any) -> State | None:
     return _newest(folder, log, read)
 
 
-def newest_model(folder: Path, log: Any) -> ReadModel | None:
-    """Only the model of that, and its progress, from a folder that somebody else may have written. Raises ConfigError as `newest`."""
-    return _newest(folder, log, read_model, looking=True)
+def newest_model(folder: Path, log: Any, *, trained: bool = False) -> ReadModel | None:
+    """Only the model of that, and its progress, from a folder that somebody else may have written. Raises ConfigError as `newest`.
+
+    The model is the one that was merged last, if the checkpoint has it, or else what it was `trained` to.
+    """
+    return _newest(folder, log, partial(read_model, trained=trained), looking=True)
 
 
 def _newest(folder: Path, log: Any, read: Callable[[BinaryIO], Read], *, looking: bool = False) -> Read | None:
@@ -112,12 +116,15 @@ def _newest_in(folder: HomeFolder, log: Any, read: Callable[[BinaryIO], Read]) -
 def capture(model: nn.Module, optimizer: Any, swarm: Swarm, **more: Any) -> State:
     """All that a trainer needs to go on: `more` are further objects with a `state_dict`, or None.
 
+    "merged" has what is another tensor in the last merged model, for `learnae export`; it is missing if the last round has merged nothing.
     Raises ConfigError that names the first value that could not be read again, and EntryError for what a `state_dict` raises.
     """
     parts = {"model": model, "optimizer": optimizer, **more}
     with theirs("state_dict()", "giving what is saved"):
         states = {name: part.state_dict() for name, part in parts.items() if part is not None}
-    return storable({**states, "swarm": swarm.state_dict(), "random": _random_state()})
+    merged = swarm.merged_tensors(states["model"])
+    beside = {} if merged is None else {"merged": merged}
+    return storable({**states, **beside, "swarm": swarm.state_dict(), "random": _random_state()})
 
 
 def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Any, folder: Path | None = None, **more: Any) -> None:

@@ -84,13 +84,14 @@ class ReadModel:
     tensors: dict[str, torch.Tensor]
     age: int | None
     lineage: str
+    merged: bool = False  # as the model was merged last, and not as it was trained since
 
 
-def read_model(file: BinaryIO) -> ReadModel:
-    """Raises UnfitCheckpointError, OSError."""
+def read_model(file: BinaryIO, *, trained: bool = False) -> ReadModel:
+    """The model as it was merged last, if the file has that; or as it was trained since. Raises UnfitCheckpointError, OSError."""
     try:
         with zipfile.ZipFile(_BoundedFile(file)) as archive:
-            return _read(archive, file.seek(0, io.SEEK_END))
+            return _read(archive, file.seek(0, io.SEEK_END), trained)
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
@@ -126,7 +127,7 @@ class _BoundedFile(io.RawIOBase):
         return True
 
 
-def _read(archive: zipfile.ZipFile, length: int) -> ReadModel:
+def _read(archive: zipfile.ZipFile, length: int, trained: bool) -> ReadModel:
     entries = {entry.filename: entry for entry in archive.infolist()}
     trees = [name for name in entries if PurePosixPath(name).name == "data.pkl"]
     if len(trees) != 1:
@@ -138,9 +139,21 @@ def _read(archive: zipfile.ZipFile, length: int) -> ReadModel:
     state = _tree(_content(archive, entries[trees[0]], MOST_TREE_BYTES))
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise UnfitCheckpointError("it holds no model")
-    left = MOST_TIES * length
+    merged = isinstance(state.get("merged"), dict) and not trained
+    chosen = {**state["model"], **(state["merged"] if merged else {})}
+    tensors = _tensors(archive, entries, folder, chosen, MOST_TIES * length)
+    swarm = state.get("swarm")
+    age, lineage = (swarm.get("age"), swarm.get("lineage")) if isinstance(swarm, dict) else (None, None)
+    known = type(age) is int and 0 <= age < 1 << 63
+    return ReadModel(tensors, age if known else None, lineage[:TEXT_CHARACTERS] if isinstance(lineage, str) else "", merged)
+
+
+def _tensors(
+    archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], folder: str, chosen: Mapping[Any, Any], left: int
+) -> dict[str, torch.Tensor]:
+    """Of what a file has by names, those that are tensors. `left` is how many bytes they may take."""
     tensors: dict[str, torch.Tensor] = {}
-    for name, value in state["model"].items():
+    for name, value in chosen.items():
         if not isinstance(value, _Tensor):
             continue
         if not isinstance(name, str):
@@ -149,10 +162,7 @@ def _read(archive: zipfile.ZipFile, length: int) -> ReadModel:
             raise UnfitCheckpointError(f"its model has more than {MOST_TENSORS:,} tensors")
         tensors[name], taken = _made(archive, entries, folder, name, value, left)
         left -= taken
-    swarm = state.get("swarm")
-    age, lineage = (swarm.get("age"), swarm.get("lineage")) if isinstance(swarm, dict) else (None, None)
-    known = type(age) is int and 0 <= age < 1 << 63
-    return ReadModel(tensors, age if known else None, lineage[:TEXT_CHARACTERS] if isinstance(lineage, str) else "")
+    return tensors
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytearray:

@@ -228,6 +228,20 @@ class ModelCopier:
         """All of it, at once."""
         self.adoption(page, slot, steps, whole=whole).finish(self._places, steps)
 
+    def beside(self, page: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors of the model, and those of that page in the same order."""
+        return [place.tensor() for place in self._places], [self._pages[page][place.name] for place in self._places]
+
+    def snapshots_of(self, steps: int) -> list[int]:
+        """The slots whose snapshots hold the model as it is."""
+        mark = _mark([place.tensor() for place in self._places], steps)
+        return [slot for slot, taken in self._marks.items() if taken == mark]
+
+    def has_not_moved(self, slots: Sequence[int], steps: int) -> None:
+        """The model is again what it was in these snapshots, though it was written to."""
+        mark = _mark([place.tensor() for place in self._places], steps)
+        self._marks.update(dict.fromkeys(slots, mark))
+
     def copy_residues(self) -> dict[str, Tensor]:
         """By name, for a checkpoint."""
         with plainly():

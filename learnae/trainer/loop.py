@@ -71,7 +71,8 @@ class TrainingLoop:
     `loader(swarm)` stands in its place where rows of others are wanted: it is called once, and returns such as
     `swarm.dataset(my_rows).loader(16)`, of which each pass takes the batches. The checkpoint has its state, if it has one.
     `loss(model, batch)` returns a tensor of one element. The loop calls its `backward()`. `evaluate(model)` returns numbers by name, such
-    as `{"accuracy": 0.9}`. They are shown. It is called after every `evaluate_steps` steps, in eval mode and without gradients.
+    as `{"accuracy": 0.9}`. They are shown. It is called after every `evaluate_steps` steps, in eval mode and without gradients. It gets the
+    model as it was merged last (`Swarm.merged`), or with `evaluate_merged=False` as it was trained since.
     `samples(batch)` returns the number of samples in a batch. By default that is the length of the batch, or of its first part.
     `scheduler.step()` is called after each step of the optimizer. The checkpoint has its state.
     A peer with `[peer] role = "observer"` needs no more than `model` and `evaluate`.
@@ -84,6 +85,7 @@ class TrainingLoop:
     loss: Callable[[nn.Module, Any], Tensor] | None = None
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     evaluate_steps: int = 200
+    evaluate_merged: bool = True
     samples: Callable[[Any], int] = count
     scheduler: Any = None
     loader: Callable[[Swarm], Any] | None = None
@@ -113,6 +115,8 @@ def _problems(trainer: TrainingLoop) -> Iterator[Problem]:
         yield wrong("evaluate", 'give a function that returns numbers by name: evaluate=lambda model: {"accuracy": ...}')
     if isinstance(trainer.evaluate_steps, bool) or not isinstance(trainer.evaluate_steps, numbers.Integral) or trainer.evaluate_steps < 1:
         yield wrong("evaluate_steps", "give a whole number above 0")
+    if not isinstance(trainer.evaluate_merged, bool):
+        yield wrong("evaluate_merged", "give True for the model as it was merged last, False for what it was trained to since")
     if not callable(trainer.samples):
         yield wrong("samples", "give a function of a batch: samples=lambda batch: ...")
     if trainer.scheduler is not None and not _has(trainer.scheduler, "step", "state_dict", "load_state_dict"):
@@ -249,6 +253,7 @@ class TrainingProgress:
     seconds: float
     loss: float | None  # of the last step; None if none was made
     metrics: Mapping[str, float]
+    merged: bool = False  # whether `metrics` are of the model as it was merged last, and not as it was trained since
 
 
 class UnfinishedInterrupt(KeyboardInterrupt):
@@ -341,10 +346,19 @@ def _learn(trainer: TrainingLoop, batch: Any) -> Tensor:
 
 
 def _moment(trainer: TrainingLoop, swarm: Swarm, step: int, began: float, loss: Tensor | None) -> TrainingProgress:
-    metrics = metrics_of(trainer)
+    metrics, merged = _measured(trainer, swarm)
     if metrics:
         swarm.log_metrics(told(metrics))
-    return TrainingProgress(step=step, seconds=time.monotonic() - began, loss=None if loss is None else float(loss), metrics=metrics)
+    seconds, last = time.monotonic() - began, None if loss is None else float(loss)
+    return TrainingProgress(step=step, seconds=seconds, loss=last, metrics=metrics, merged=merged)
+
+
+def _measured(trainer: TrainingLoop, swarm: Swarm) -> tuple[dict[str, float], bool]:
+    """And whether of the merged model."""
+    if trainer.evaluate is None or not trainer.evaluate_merged:
+        return metrics_of(trainer), False
+    with swarm.merged() as merged:
+        return metrics_of(trainer), merged
 
 
 def told(metrics: Mapping[str, float]) -> dict[str, float]:

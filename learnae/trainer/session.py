@@ -8,7 +8,9 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 
 from learnae.errors import LearnaeError
@@ -26,6 +28,7 @@ from learnae.link.messages import (
 )
 from learnae.observations import RoundReport
 from learnae.trainer.copying import AdoptionInProgress, ModelCopier
+from learnae.trainer.loan import ModelLoan, merged_tensors
 from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
 from learnae.trainer.session_state import SessionState
 from learnae.trainer.shared import SharedModel, SharedTensor
@@ -36,6 +39,7 @@ from learnae.trainer.watchdog import HangDetector, QuarantineHistory, Watchdog
 
 NEVER = sys.maxsize
 REPORTS = 1000
+BY_ITSELF = ("alone", "founded")  # outcomes of a round in which nothing of others came into the model
 
 
 class Session:
@@ -65,6 +69,16 @@ class Session:
         self._adopting: tuple[MergeResult, AdoptionInProgress] | None = None  # begun, and only after an interrupt still here
         self._taken: Taken | None = None  # the same for a snapshot that is whole and not handed over yet
         self._handed_over = 0
+        self._merged_page: int | None = None  # adopted last, in the last round; the node leaves it alone until the next adoption
+        self._loan: ModelLoan | None = None
+        self._lending: Generator[bool] | None = None
+
+    @property
+    def lent(self) -> bool:
+        """Whether the model holds the merged one, and not what it is trained to."""
+        if self._loan is None or self._lending is None or self._loan.over:
+            return False
+        return getgeneratorstate(self._lending) != GEN_CLOSED  # an interrupt may come before the first instruction that takes it back
 
     @property
     def adoption(self) -> int:
@@ -86,7 +100,8 @@ class Session:
         self.left, self.due = True, 0
 
     def forked(self) -> None:
-        """In a forked child: another thread may have held the lock, and does not exist here."""
+        """In a forked child: another thread may have held the lock, and does not exist here. The pages are those of the parent's node."""
+        self._merged_page = None
         if not self.inside:
             self._make_lock()
 
@@ -141,6 +156,34 @@ class Session:
         with self._lock:
             self._finish()
 
+    def merged(self) -> AbstractContextManager[bool]:
+        """Lend the last merged model, if there is one of the last round. Nothing is adopted until it comes back."""
+        _refuse("merged()", within(self._lock, __file__))
+        self._lending = lending = self._lend()
+        return contextmanager(lambda: lending)()
+
+    def _lend(self) -> Generator[bool]:
+        try:
+            with self._lock:
+                self._follow()
+                self._finish()
+                if self._merged_page is not None:
+                    snapshots = self._copier.snapshots_of(self.model_progress.steps)
+                    self._loan = ModelLoan.of(*self._copier.beside(self._merged_page), snapshots=snapshots)
+                    self._loan.begin()
+                    self._reschedule()
+                lent = self.lent
+            yield lent
+        finally:
+            _to_the_end(self._take_back)
+
+    def merged_tensors(self, state: Mapping[str, object]) -> dict[str, Any] | None:
+        """What the last merged model has in place of tensors in a module's state; None if the last round has merged nothing."""
+        with self._lock:
+            if self._merged_page is None:
+                return None
+            return merged_tensors(state, *self._copier.beside(self._merged_page))
+
     def evaluated(self, metrics: Mapping[str, float]) -> None:
         """The model, as it is now, was measured. The next snapshot says so."""
         with self._lock:
@@ -159,7 +202,7 @@ class Session:
             if self.model_progress.is_at(state):
                 return False
             self._session_state.new_run()
-            self._adopting = self._taken = None
+            self._adopting = self._taken = self._merged_page = None
             self.model_progress.load_state_dict(state)
             self._copier.load_residues(state["residues"])
             self._reschedule()
@@ -171,7 +214,7 @@ class Session:
         """Greet a new node. The first snapshot is due at once: it is where the session starts from."""
         with self.changed:
             self._session_state.begin(uuid.uuid4().hex)
-            self._taken = None
+            self._taken = self._merged_page = None
             self._send = send
             self._schedule.at_once(self.model_progress.steps)
             self._reschedule()
@@ -185,6 +228,8 @@ class Session:
                 case Report(report, outages):
                     self.reports.append(report)
                     self.round_counts.add(report, outages)
+                    if report.outcome in BY_ITSELF:
+                        self._merged_page = None
                 case Want() | Release() | MergeResult():
                     self._session_state.hear(message)
                     self._measure(message)
@@ -222,6 +267,8 @@ class Session:
 
     def _finish(self) -> None:
         """What two interrupts in a row left undone; a node that has ended meanwhile has written to no page since."""
+        if self._loan is not None and not self.lent:
+            _to_the_end(self._take_back)
         if self._adopting is not None:
             self._adopt_what_waits()
         if self._taken is not None:
@@ -238,8 +285,18 @@ class Session:
             adoption.finish(self._shared.places, self.model_progress.steps)
             self.model_progress.adopted(begun)
             if begun.session == self._session_state.session:
+                self._merged_page = None if begun.outcome in BY_ITSELF else begun.page
                 self._send(self._session_state.adopt(begun))
             self._adopting = None
+
+    def _take_back(self) -> None:
+        """The model is again what it is trained to."""
+        with self._lock:
+            if (loan := self._loan) is not None:
+                loan.end()
+                self._copier.has_not_moved(loan.snapshots, self.model_progress.steps)
+                self._loan = None
+                self._reschedule()
 
     def _hand_over_and_wait(self, patience: Callable[[], float]) -> float:
         """How many seconds it waited."""
@@ -286,7 +343,7 @@ class Session:
             self.due = self._schedule.step
         else:
             self.due = NEVER
-        if self.left:  # looked at last, since it is set without the lock
+        if self.left or self.lent:  # looked at last, since it is set without the lock
             self.due = 0
         self.changed.notify_all()
 

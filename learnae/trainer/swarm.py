@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,6 +104,25 @@ class Swarm:
         timeout = seconds_of(timeout, "timeout")
         self._check()
         self._session.flush(timeout)
+
+    def merged(self) -> AbstractContextManager[bool]:
+        """Lend the last merged model: in `with swarm.merged():` the model holds it. At the end the trained weights are back, bit for bit.
+
+        Evaluate and save this one. Between two merges a peer trains on its own rows, and forgets what only others know. Gives true. Where
+        the last round merged nothing of others it gives false, and leaves the model as it is. The optimizer and the rounds go on. Takes
+        memory for one more copy of the model, on the CPU. Inside, `step`, `flush` and `state_dict` raise RuntimeError. Raises as `step`.
+        """
+        self._refuse_if_lent()
+        self._refuse_other_threads()
+        return self._session.merged()
+
+    def merged_tensors(self, state: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Of a `state_dict()` of the model: the tensors that are others in the last merged model, as copies, by their names.
+
+        None where the last round merged nothing of others. `learnae run` saves them beside the model, and `learnae export` writes them.
+        """
+        self._refuse_if_lent()
+        return self._session.merged_tensors(state)
 
     def next_model(self, timeout: float) -> None:
         """For an observer: wait at most `timeout` seconds for the next model of the others, and adopt it. Else raises RuntimeError."""
@@ -205,7 +225,8 @@ class Swarm:
         return reports
 
     def state_dict(self) -> dict[str, Any]:
-        """What you save with the model. `torch.load(weights_only=True)` can read it."""
+        """What you save with the model. `torch.load(weights_only=True)` can read it. Raises RuntimeError inside of `merged()`."""
+        self._refuse_if_lent()
         return self._session.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -214,6 +235,7 @@ class Swarm:
         Raises ConfigError for a state that `state_dict()` cannot have given, RuntimeError after `leave()`.
         """
         self._refuse_if_left()
+        self._refuse_if_lent()
         if self._session.load_state_dict(checked(state)):
             self._node.restart()
 
@@ -223,13 +245,20 @@ class Swarm:
 
     def _check(self) -> None:
         self._refuse_if_left()
-        me, member = threading.get_ident(), self._membership
-        if member.thread is None:
-            member.thread = me
+        self._refuse_if_lent()
+        self._refuse_other_threads()
+        if self._membership.thread is None:
+            self._membership.thread = threading.get_ident()
             if self._optimizer is not None:  # again, since optimizers make their state in their first step
                 refuse_masters(self._optimizer, self._model)
-        elif member.thread != me:
-            raise RuntimeError("step() and flush() are for the one thread that trains; another one called before")
+
+    def _refuse_other_threads(self) -> None:
+        if self._membership.thread not in (None, threading.get_ident()):
+            raise RuntimeError("step(), flush() and merged() are for the one thread that trains; another one called before")
+
+    def _refuse_if_lent(self) -> None:
+        if self._session.lent:
+            raise RuntimeError("the model holds the merged one now: call this after `with swarm.merged()`, where the trained one is back")
 
     def _refuse_if_left(self) -> None:
         if self._membership.left:

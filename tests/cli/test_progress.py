@@ -54,6 +54,12 @@ def status(lineage: bytes = b"l" * 8, node: str = "running", rounds: int = 12_34
 METRICS = {"accuracy": 0.98765, "perplexity": 1234.5678, "top_5_accuracy": 0.9999}
 
 
+def test_what_is_of_the_merged_model_is_called_so() -> None:
+    moment = TrainingProgress(step=1, seconds=3.0, loss=0.5, metrics={"accuracy": 0.9}, merged=True)
+    assert "accuracy 0.9000 (merged)" in in_words(moment, status(), 120)
+    assert "merged)" not in in_words(attrs.evolve(moment, merged=False), status(), 120)
+
+
 @pytest.mark.parametrize("width", [200, 80, 60, 40, 20, 12])
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": 0.98765}, METRICS, {f"metric_{number}": 1.0 for number in range(30)}])
 def test_a_line_fits_its_terminal_and_begins_with_the_step(width: int, metrics: dict[str, float]) -> None:

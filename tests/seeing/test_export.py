@@ -166,8 +166,27 @@ def test_a_checkpoint_is_exported_bit_for_bit_before_what_was_published(home, pu
     assert np.array_equal(read(tmp_path / "published.safetensors")[0]["weight"], WEIGHT)
 
 
+@pytest.mark.parametrize(("arguments", "weight"), [([], [[1.0, 2.0]]), (["--trained"], [[9.0, 8.0]])])
+def test_a_checkpoint_is_exported_as_it_was_merged_last_unless_asked_for_otherwise(home, checkpoint, learnae, tmp_path, arguments, weight):
+    merged = {"weight": torch.tensor([[1.0, 2.0]], dtype=torch.bfloat16)}
+    torch.save({"model": checkpoint, "merged": merged, "swarm": {}}, home.path / "checkpoint" / "checkpoint.pt")
+    shown = learnae("export", home.path, *arguments, "-o", "model.safetensors")
+    assert ("merged" in shown.out) is (not arguments)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert file.get_tensor("weight").tolist() == weight
+        assert file.get_tensor("frozen").item() == 7
+
+
+@pytest.mark.parametrize("more", [["--published"], ["ROOT"]])
+def test_an_update_has_no_trained_form(home, publish, learnae, more):
+    root = publish(home)
+    shown = learnae("export", home.path, "--trained", *[root if each == "ROOT" else each for each in more], "-o", "model.safetensors")
+    assert shown.code == 2 and "--trained" in shown.err
+
+
 def test_without_torch_the_published_model_is_exported(home, publish, checkpoint, learnae, tmp_path, monkeypatch):
     publish(home)
+    monkeypatch.setattr("learnae.trainer", sys.modules["learnae.trainer"])  # what is imported below takes its place in the package too
     for name in [name for name in sys.modules if name.split(".")[0] == "torch" or name.startswith("learnae.trainer")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -64,6 +64,22 @@ def test_it_tells_its_progress_without_gradients_and_trains_on(make_swarm: Any) 
     assert modes == [(False, False)] * 3 and trainer.model.training
 
 
+@pytest.mark.parametrize("merged", [True, False])
+def test_the_model_as_it_was_merged_last_is_evaluated_unless_the_loop_says_otherwise(make_swarm: Any, watch: Any, merged: bool) -> None:
+    trainer = make_trainer(evaluate=lambda model: {"slope": model.weight.item()}, evaluate_merged=merged)
+    swarm = make_swarm(trainer.model)
+    while not swarm.status.adoptions:
+        watch.want(swarm)
+        swarm.flush(30)
+    with swarm.merged():
+        expected = trainer.model.weight.item()
+    with torch.no_grad():
+        trainer.model.weight.add_(7)
+    end = train(trainer, swarm, steps=0)
+    assert end.merged is merged
+    assert end.metrics["slope"] == pytest.approx(expected if merged else expected + 7)
+
+
 def test_what_is_measured_reaches_the_next_snapshot_the_loss_before_others(make_swarm: Any) -> None:
     many = {**{f"metric {number}": float(number) for number in range(20)}, "loss": 0.5, "broken": math.nan}
     trainer = make_trainer(evaluate=lambda model: many, evaluate_steps=2)
@@ -243,6 +259,7 @@ def test_all_fields_of_a_trainer_that_are_something_else_are_named_at_once() -> 
             loss=None,  # type: ignore[arg-type]
             evaluate=1,  # type: ignore[arg-type]
             evaluate_steps=0,
+            evaluate_merged=1,  # type: ignore[arg-type]
             samples=8,  # type: ignore[arg-type]
             scheduler=torch.optim.lr_scheduler.StepLR,
             loader=[],  # type: ignore[arg-type]
