@@ -38,9 +38,12 @@ PROVED = 3
 """After so many whole updates a peer is no stranger: it has a lane of its own, and is remembered before others."""
 REMEMBERED = 4096
 MOST_LOOKED_AT = 16  # whether there is room for them, at once
+REST_FOR_A_LOOK = 20  # times as long: beside thousands of kept peers, a look at 16 that find no room takes a tenth of a second
 FIRST_REPEAT_SECONDS, REPEAT_SECONDS, REPEAT_PAUSE_SECONDS = 10.0, 300.0, 0.1
 MOST_UNPACKED = 5
 """Times its own bytes, at most, that an update may take unpacked to be looked at for numbers that are not finite."""
+
+_KEEPING = "keeping"
 
 
 @attrs.define
@@ -107,12 +110,15 @@ class UpdateKeeping:
     async def _keep_fetching(self, proved_only: bool) -> None:
         while True:
             self._news = trio.Event() if self._news.is_set() else self._news
+            began = self._clock()
             if (entry := self._next(proved_only=proved_only)) is not None:
-                await self._fetch(entry)
+                if not await self._fetch(entry):
+                    await trio.sleep(WAIT_SECONDS)  # this peer itself cannot store it: whoever published it has done nothing wrong
                 continue
+            rest = max(LEAST_SECONDS, REST_FOR_A_LOOK * (self._clock() - began))  # however many announcements come
             with trio.move_on_after(self._seconds_to_turn()):
                 await self._news.wait()
-            await trio.sleep(LEAST_SECONDS)  # however many announcements come
+            await trio.sleep(rest)
 
     def _seconds_to_turn(self) -> float:
         """Until the next update that was announced already may be fetched."""
@@ -139,31 +145,36 @@ class UpdateKeeping:
             self._turn(entry.peer).not_before = now + WAIT_SECONDS  # no room for it beside peers of a higher rank
         return None
 
-    async def _fetch(self, entry: InboxEntry) -> None:
-        began, turn, transfer = self._clock(), self._turn(entry.peer), Transfer(min(self.limit, entry.update.bytes))
+    async def _fetch(self, entry: InboxEntry) -> bool:
+        """Fetch and keep this update, or note why not. Returns False where this peer could not store it."""
+        began, turn, transfer, stored = self._clock(), self._turn(entry.peer), Transfer(min(self.limit, entry.update.bytes)), True
         self._busy.add(entry.peer)
         try:
             with trio.move_on_after(max(self.first_seconds, entry.update.bytes / SLOWEST_BYTES_PER_SECOND)) as whole:
                 layout = await self._obtain(entry, transfer)
             if whole.cancelled_caught:
                 raise UnavailableError("nothing whole came in time", [entry.update.root])
-            if not await self._keep(entry, transfer, layout):
-                raise UnavailableError("it could not be stored here", [entry.update.root])
         except UnavailableError as error:
             self._failed(entry, turn, "fetch", str(error))
         except (UpdateRejectedError, PluginError) as error:
             self.sender.receiver.peers.failed(entry.peer)
             self._failed(entry, turn, stage_of(error), str(error))
         else:
-            turn.whole, turn.failures = turn.whole + 1, 0
-            if turn.whole >= PROVED:
-                self.sender.receiver.peers.gain_trust(entry.peer)
-            if self._is_here(entry.peer):  # who has gone publishes nothing more, and what it published last may soon be gone
-                turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
+            turn.not_before = self._clock() + WAIT_SECONDS
+            if stored := await self._keep(entry, transfer, layout):
+                self._came(entry, turn, began)
         finally:
             self._busy.discard(entry.peer)
             self.record.fetched_bytes += transfer.bytes
             self.record.chosen += 1
+        return stored
+
+    def _came(self, entry: InboxEntry, turn: _FetchTurn, began: float) -> None:
+        turn.whole, turn.failures, turn.not_before = turn.whole + 1, 0, -math.inf
+        if turn.whole >= PROVED:
+            self.sender.receiver.peers.gain_trust(entry.peer)
+        if self._is_here(entry.peer):  # who has gone publishes nothing more, and what it published last may soon be gone
+            turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
 
     async def _obtain(self, entry: InboxEntry, transfer: Transfer) -> bytes:
         """All blocks of this update. Returns its layout."""
@@ -191,34 +202,38 @@ class UpdateKeeping:
         return layout
 
     async def _keep(self, entry: InboxEntry, transfer: Transfer, layout: bytes) -> bool:
-        """Store it here, and drop what gives way to it. Of its own peer that goes last, so that a crash never leaves none."""
+        """Store it here, and then drop what gives way to it. Returns False where it could not, which is an outage of this peer."""
         async with self._storing:  # else two that come at once would drop the same
-            return await self._make_room_and_store(entry, transfer, layout)
-
-    async def _make_room_and_store(self, entry: InboxEntry, transfer: Transfer, layout: bytes) -> bool:
-        now = self._clock()
-        drop = self.kept.to_drop(entry, now)
-        if drop is None:
-            return False
-        for item in (item for item in drop if item.peer != entry.peer):
-            await self._drop(item)
-        seconds, update = self.kept.seconds_heard(entry.peer, now), entry.update
-        item = KeptUpdate(update.root, entry.peer, entry.announcement.number, transfer.bytes, seconds, layout, entry.message)
-        self.sender.putting = update.root
-        try:
-            blocks = [Block(cid, data) for cid, data in transfer.blocks.items()]
-            if not await self.sender.put(update.root, blocks, self.sender.strategies.storages):
-                return False
-            await self.sender.runtime.in_thread(self.table.add, item)
-            self.kept.add(item, update, now)
-        finally:
-            self.sender.putting = None
-        for old in (old for old in drop if old.peer == entry.peer):
-            await self._drop(old)
+            now = self._clock()
+            drop = self.kept.to_drop(entry, now)
+            if drop is None:
+                return True  # another one has taken its place meanwhile
+            seconds, update = self.kept.seconds_heard(entry.peer, now), entry.update
+            item = KeptUpdate(update.root, entry.peer, entry.announcement.number, transfer.bytes, seconds, layout, entry.message)
+            try:
+                await self._store(item, update, transfer)
+                for old in drop:
+                    await self._drop(old)
+            except UnavailableError as error:
+                self.sender.runtime.outages.failed(_KEEPING, f"what was fetched cannot be stored here: {error}")
+                return item.root in self.kept
+        self.sender.runtime.outages.works(_KEEPING)
         self.stored += 1
         if self._copies and not entry.backlog:
             self.relays.announce_stored(entry)
         return True
+
+    async def _store(self, item: KeptUpdate, update: Update, transfer: Transfer) -> None:
+        """Blocks, then the row that names them. Raises UnavailableError."""
+        self.sender.putting = item.root
+        try:
+            blocks = [Block(cid, data) for cid, data in transfer.blocks.items()]
+            if not await self.sender.put(item.root, blocks, self.sender.strategies.storages):
+                raise UnavailableError("no storage that this peer writes to takes it")
+            await self.sender.runtime.in_thread(self.table.add, item)
+            self.kept.add(item, update, self._clock())
+        finally:
+            self.sender.putting = None
 
     async def _drop(self, item: KeptUpdate) -> None:
         await self.sender.runtime.in_thread(self.table.remove, item.root)
@@ -228,18 +243,24 @@ class UpdateKeeping:
     async def _keep_repeating(self) -> None:
         """Announce what is kept of peers that are not heard any more, as they have signed it, and that they have left.
 
-        Also where a newer update was heard: if it could be had, it would be kept.
+        Also where a newer update was heard: if it could be had, it would be kept. Those of the highest rank come first, and are not kept
+        waiting by a crowd that takes longer than one turn.
         """
         await trio.sleep(FIRST_REPEAT_SECONDS)
         while True:
+            until = trio.current_time() + REPEAT_SECONDS
             await self._note_goodbyes()
-            for item in list(self.kept.newest().values()):
-                if not self._is_here(item.peer):
-                    self._repeat(item.message, newest=False)
-                    if item.goodbye:
-                        self._repeat(item.goodbye)
-                    await trio.sleep(REPEAT_PAUSE_SECONDS)
-            await trio.sleep(REPEAT_SECONDS)
+            with trio.move_on_at(until):
+                await self._repeat_all()
+            await trio.sleep_until(until)
+
+    async def _repeat_all(self) -> None:
+        for item in self.kept.by_rank():
+            if not self._is_here(item.peer):
+                self._repeat(item.message, newest=False)
+                if item.goodbye:
+                    self._repeat(item.goodbye)
+                await trio.sleep(REPEAT_PAUSE_SECONDS)
 
     def _repeat(self, message: bytes, *, newest: bool = True) -> None:
         announcement = reopened(message, self.sender.swarm)

@@ -15,6 +15,7 @@ from learnae.node.inbox import WINDOW_NUMBERS, InboxEntry
 from learnae.records import Announcement, AnnouncementKind, Cid, Octets, PeerId, Update
 
 NEWEST = 2  # of each peer: while others hear of the last one, the one before is still fetched
+MOST_PEERS = 4096  # each costs a row, a root and a message that is repeated, however small its updates are
 LONGEST_GAP = 600.0
 """Seconds between two updates of one peer that count as time for which it was heard, at most."""
 
@@ -70,7 +71,7 @@ def reopened(message: bytes, swarm: SwarmIdentity) -> Announcement | None:
 
 @attrs.define
 class KeptUpdates:
-    """The updates by their roots, within a quota, and the rank of their peers. It touches neither disk nor storages.
+    """The updates by their roots, within a quota and of `MOST_PEERS`, and the rank of their peers. It touches neither disk nor storages.
 
     What is dropped first: what is not among the newest of its peer, then what is not its newest one, then the newest one of the peer with
     the lowest rank. So a peer displaces nobody of a higher rank, and a crowd of new identities nobody who was heard before it. Among those
@@ -107,25 +108,40 @@ class KeptUpdates:
         """A named peer first, then who was heard for longer, then who has more others in its lineage."""
         return peer in self.named, seconds, lineages.get(lineage, 0)
 
+    def by_rank(self) -> list[KeptUpdate]:
+        """The newest of each peer, that of the peer with the highest rank first."""
+        lineages = self._peers_by_lineage()
+        return sorted(self.newest().values(), key=lambda item: self._rank_of(item, lineages), reverse=True)
+
     def to_drop(self, entry: InboxEntry, now: float) -> list[KeptUpdate] | None:
         """What gives way to this update. None if there is no room for it even so."""
-        newest, lineages = self.newest(), self._peers_by_lineage()
-        own = self.rank(entry.peer, self.seconds_heard(entry.peer, now), lineages, entry.update.lineage)
-
-        def order(item: KeptUpdate) -> tuple[int, tuple[bool, float, int], int]:
-            place = 0 if newest[item.peer] is not item else 1
-            return place, self.rank(item.peer, newest[item.peer].seconds, lineages, self.announced[item.root].lineage), item.number
-
-        old = sorted((item for item in self.items.values() if item.peer == entry.peer), key=lambda item: -item.number)[NEWEST - 1 :]
+        own_items = [item for item in self.items.values() if item.peer == entry.peer]
+        old = sorted(own_items, key=lambda item: -item.number)[NEWEST - 1 :]
         missing = self.held_bytes - sum(item.bytes for item in old) + entry.update.bytes - self.quota_bytes
+        newest = self.newest()
+        crowded = not own_items and len(newest) >= MOST_PEERS
+        if missing <= 0 and not crowded:
+            return old
+        lineages = self._peers_by_lineage()
+        own = self.rank(entry.peer, self.seconds_heard(entry.peer, now), lineages, entry.update.lineage)
+        ranks = {peer: self._rank_of(item, lineages) for peer, item in newest.items()}
+
+        def stays(peer: PeerId) -> bool:
+            """Whether this peer gives way to nobody like that; of those of whom one update has come the next displaces the first."""
+            return peer != entry.peer and (ranks[peer][:2] > own[:2] or (ranks[peer][:2] == own[:2] and any(own[:2])))
+
         drop = list(old)
-        if missing <= 0:
-            return drop
-        for item in sorted((item for item in self.items.values() if item not in old), key=order):
+        if crowded:
+            least = min(newest, key=lambda peer: ranks[peer])
+            if stays(least):
+                return None
+            drop += [item for item in self.items.values() if item.peer == least]
+            missing -= sum(item.bytes for item in drop)
+        rest = [item for item in self.items.values() if item not in drop]
+        for item in sorted(rest, key=lambda item: (newest[item.peer] is item, ranks[item.peer], item.number)):
             if missing <= 0:
                 break
-            place, rank, _ = order(item)
-            if place and item.peer != entry.peer and (rank[:2] > own[:2] or (rank[:2] == own[:2] and any(own[:2]))):
+            if newest[item.peer] is item and stays(item.peer):
                 return None
             drop.append(item)
             missing -= item.bytes
@@ -161,12 +177,15 @@ class KeptUpdates:
 
     def main_lineage(self) -> tuple[bytes, int]:
         """The lineage of the peer with the highest rank, and the highest age there. Nothing where nothing is kept."""
-        newest, lineages = self.newest(), self._peers_by_lineage()
+        lineages, newest = self._peers_by_lineage(), self.newest()
         if not newest:
             return b"", 0
-        best = max(newest.values(), key=lambda item: self.rank(item.peer, item.seconds, lineages, self.announced[item.root].lineage))
+        best = max(newest.values(), key=lambda item: self._rank_of(item, lineages))
         lineage = self.announced[best.root].lineage
         return lineage, max(about.age for about in self.announced.values() if about.lineage == lineage)
+
+    def _rank_of(self, newest: KeptUpdate, lineages: Mapping[bytes, int]) -> tuple[bool, float, int]:
+        return self.rank(newest.peer, newest.seconds, lineages, self.announced[newest.root].lineage)
 
     def _peers_by_lineage(self) -> Counter[bytes]:
         return Counter(self.announced[item.root].lineage for item in self.newest().values())

@@ -6,6 +6,7 @@ Nothing here was fetched yet: rows and labels are what the announcements claim.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
@@ -37,6 +38,52 @@ class SliceOffer:
     slice: Slice
     heard_at: float
     message: Octets = b""
+
+
+WAIT_SECONDS = 30.0
+"""How long a peer waits whose slice has failed; twice as long with each further failure in a row, up to an hour."""
+LONGEST_WAIT_SECONDS = 3600.0
+
+
+@attrs.define
+class GiverRecord:
+    """How the slices of one peer have turned out in this run."""
+
+    kept: int = 0
+    failures: int = 0  # in a row
+    not_before: float = -math.inf  # on the node's clock
+    away: bool = False  # when its slice could not be had last, neither could its update
+    bytes_per_second: float | None = None
+
+    def was_kept(self, count: int = 1) -> None:
+        self.kept, self.failures = self.kept + count, 0
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self.not_before = now + min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(self.failures, 16) - 1))
+
+    @property
+    def proved(self) -> bool:
+        return self.kept > 0 and not self.failures
+
+
+@attrs.define
+class GiverRecords:
+    """Those of the peers that were fetched from last."""
+
+    _records: OrderedDict[PeerId, GiverRecord] = attrs.field(factory=OrderedDict)
+
+    def get(self, peer: PeerId) -> GiverRecord:
+        """To be read."""
+        return self._records.get(peer) or GiverRecord()
+
+    def note(self, peer: PeerId) -> GiverRecord:
+        """To be changed."""
+        record = self._records.setdefault(peer, GiverRecord())
+        self._records.move_to_end(peer)
+        if len(self._records) > REMEMBERED:
+            self._records.popitem(last=False)
+        return record
 
 
 @attrs.define

@@ -6,7 +6,6 @@ What becomes of each that was not kept is told by the next round, as it is of up
 from __future__ import annotations
 
 import heapq
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -33,7 +32,7 @@ from learnae.node.rate_limits import TimeShare
 from learnae.node.receive import Receiver
 from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
-from learnae.node.slice_catalogue import REMEMBERED, SliceCatalogue, SliceOffer, SliceOutcomes
+from learnae.node.slice_catalogue import GiverRecord, GiverRecords, SliceCatalogue, SliceOffer, SliceOutcomes
 from learnae.records import AnnouncementKind, Candidate, Cid, Leaving, PeerId, Slice
 
 T = TypeVar("T")
@@ -42,23 +41,9 @@ LOOK_SECONDS = 5.0
 REST_FOR_EACH_OFFER = 4e-4
 """Seconds between two looks at all offers, for each of them, which costs some 5 us of the loop: whatever strangers announce, and however
 often, takes a fortieth of the time."""
-WAIT_SECONDS = 30.0
-"""How long a peer waits whose slice has failed; twice as long with each further failure in a row, up to an hour."""
-LONGEST_WAIT_SECONDS = 3600.0
 MOST_SHOWN = 64  # to a selector
 MOST_ORDERED = 64  # that a selector has chosen, and that were not fetched yet
 OF_CLAIM = "announced"  # the announcement has lied, and the slice may be what another one says
-
-
-@attrs.define
-class ProviderRecord:
-    """How the slices of one peer have turned out in this run."""
-
-    failures: int = 0  # in a row
-    not_before: float = -math.inf  # on the node's clock
-    away: bool = False  # when its slice could not be had last, neither could its update
-    kept: int = 0
-    bytes_per_second: float | None = None
 
 
 @attrs.frozen
@@ -92,7 +77,7 @@ class SliceFetches:
     only_ordered: bool = False
     served: ServedRows = attrs.field(factory=ServedRows)  # since the last round
     _ordered: OrderedDict[tuple[PeerId, Cid], SliceOffer] = attrs.field(factory=OrderedDict)
-    _records: OrderedDict[PeerId, ProviderRecord] = attrs.field(factory=OrderedDict)
+    _records: GiverRecords = attrs.field(factory=GiverRecords)
     _outcomes: SliceOutcomes = attrs.field(factory=SliceOutcomes)
     _busy: set[Cid] = attrs.field(factory=set)
     _givers: dict[Cid, set[PeerId]] = attrs.field(factory=dict)  # to be noted, of slices in the pool
@@ -108,7 +93,7 @@ class SliceFetches:
             self.catalogue.hear(entry)
             self._note_giver(entry.peer, entry.announcement.body)
             self._news.set()
-        elif isinstance(entry.announcement.body, Leaving) and not self.receiver.keepers():
+        elif isinstance(entry.announcement.body, Leaving) and not self.receiver.keepers.all():
             self.catalogue.forget(entry.peer)  # else a keeper may have what it gave
 
     def _note_giver(self, peer: PeerId, claim: Slice) -> None:
@@ -118,7 +103,7 @@ class SliceFetches:
         if slice_ is None or peer in slice_.providers or len(slice_.providers) >= MOST_PROVIDERS:
             return
         honest = claim.rows == slice_.rows and (not claim.labels or dict(claim.labels) == dict(slice_.labels))
-        if honest and self._proved(peer) and not self._record(peer).failures and not self._shut_out(peer):
+        if honest and self._proved(peer) and not self._records.get(peer).failures and not self._shut_out(peer):
             self._givers.setdefault(claim.root, set()).add(peer)
 
     async def _note_givers(self) -> None:
@@ -230,12 +215,12 @@ class SliceFetches:
 
     def _waits(self, peer: PeerId, now: float) -> bool:
         """Whether its slices have failed lately. Whoever was away with its updates too is back as soon as one of them is merged."""
-        record = self._record(peer)
+        record = self._records.get(peer)
         back = record.away and not self.receiver.peers.get(peer).failures
         return now < record.not_before and not back
 
     def _candidate(self, offer: SliceOffer, round_seconds: float | None) -> Candidate:
-        record, slice_, about = self._record(offer.peer), offer.slice, self.receiver.peers.get(offer.peer)
+        record, slice_, about = self._records.get(offer.peer), offer.slice, self.receiver.peers.get(offer.peer)
         return Candidate(
             peer=offer.peer,
             kind=AnnouncementKind.SLICE,
@@ -256,14 +241,10 @@ class SliceFetches:
         return bool(self.receiver.admission.refuses(peer) or self.receiver.peers.get(peer).refused)
 
     def _proved(self, peer: PeerId) -> bool:
-        return self.receiver.peers.trusts(peer) or (self._record(peer).kept > 0 and not self._record(peer).failures)
-
-    def _record(self, peer: PeerId) -> ProviderRecord:
-        return self._records.get(peer) or ProviderRecord()
+        return self.receiver.peers.trusts(peer) or self._records.get(peer).proved
 
     async def _fetch(self, offer: SliceOffer, need: _Need) -> None:
-        root, record = offer.slice.root, self._records.setdefault(offer.peer, ProviderRecord())
-        self._records.move_to_end(offer.peer)
+        root, record = offer.slice.root, self._records.note(offer.peer)
         transfer, began = Transfer(offer.slice.bytes), self.runtime.clock()
         self._busy.add(root)
         try:
@@ -286,12 +267,10 @@ class SliceFetches:
             self.served.bytes[offer.peer] += transfer.bytes
             if (took := self.runtime.clock() - began) > 0:
                 record.bytes_per_second = max(1, transfer.bytes) / took
-            while len(self._records) > REMEMBERED:
-                self._records.popitem(last=False)
 
     async def _obtain(self, offer: SliceOffer, need: _Need, transfer: Transfer) -> SliceRows:
         decode_in = self.runtime.in_decoding_thread if self._proved(offer.peer) else self._strangers
-        size, speed = offer.slice.bytes, self._record(offer.peer).bytes_per_second
+        size, speed = offer.slice.bytes, self._records.get(offer.peer).bytes_per_second
         with trio.move_on_after(max(self.pace.first_seconds, self.pace.deadline_seconds(size, speed))) as limit:
             read, encryption = self.fetcher.reader(offer.peer, transfer), self.fetcher.encryption
             manifest = await Manifest.read(offer.slice.root, read, SLICE_LIMITS, encryption, decode_in=decode_in)
@@ -313,19 +292,16 @@ class SliceFetches:
         )
         return fit(rows, expected)
 
-    def _kept(self, offer: SliceOffer, record: ProviderRecord, admission: PoolAdmission) -> None:
-        record.failures = 0
-        record.kept += admission.kept
+    def _kept(self, offer: SliceOffer, record: GiverRecord, admission: PoolAdmission) -> None:
+        record.was_kept(admission.kept)
         self.served.rows[offer.peer] += offer.slice.rows if admission.kept else 0
         if not admission.kept:
             self._outcomes.refuse(offer, admission.reason)
         self.runtime.log.debug("slice.kept", peer=offer.peer[:8], root=offer.slice.root, rows=offer.slice.rows, kept=admission.kept)
 
-    def _failed(self, offer: SliceOffer, record: ProviderRecord, reason: str, *, missing: bool = False) -> None:
-        record.failures += 1
+    def _failed(self, offer: SliceOffer, record: GiverRecord, reason: str, *, missing: bool = False) -> None:
+        record.failed(self.runtime.clock())
         record.away = missing and self.receiver.peers.get(offer.peer).failures > 0
-        wait = min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
-        record.not_before = self.runtime.clock() + wait
         if not (missing and self._is_left(offer.peer)):
             self.catalogue.remove(offer)
         self._outcomes.refuse(offer, reason)
@@ -333,7 +309,7 @@ class SliceFetches:
     def _is_left(self, peer: PeerId) -> bool:
         """Whether a keeper may still have what this peer gave: a repeated offer is heard once, so it stays until it is too old."""
         known = self.receiver.inbox.known.get(peer)
-        return (known is None or known.silent) and bool(self.receiver.keepers())
+        return (known is None or known.silent) and bool(self.receiver.keepers.all())
 
     async def _guarded(self, function: Callable[[], T]) -> T | None:
         """Run it in a thread. None, and an outage, where what lies in the home cannot be used."""

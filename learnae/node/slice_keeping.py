@@ -6,7 +6,6 @@ A keeper trains on nothing, so it has no schema: it looks at what can be told wi
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, deque
 
 import attrs
@@ -23,14 +22,8 @@ from learnae.node.relay import MessageRelays
 from learnae.node.reports import RoundRecord
 from learnae.node.sending import Sender
 from learnae.node.sharing import LEAST_SECONDS
-from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, REMEMBERED, SliceCatalogue, SliceOffer, SliceOutcomes
-from learnae.node.slice_fetching import (
-    LONGEST_WAIT_SECONDS,
-    LOOK_SECONDS,
-    OF_CLAIM,
-    REST_FOR_EACH_OFFER,
-    WAIT_SECONDS,
-)
+from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, GiverRecords, SliceCatalogue, SliceOffer, SliceOutcomes
+from learnae.node.slice_fetching import LOOK_SECONDS, OF_CLAIM, REST_FOR_EACH_OFFER
 from learnae.records import Block, Cid, PeerId, Slice
 
 SLOWEST_BYTES_PER_SECOND = 50_000
@@ -40,16 +33,7 @@ FIRST_REPEAT_SECONDS, REPEAT_SECONDS = 10.0, 300.0
 GIVERS_AT_ONCE = 32
 """Of so many givers one offer each is repeated in `LEAST_SECONDS`, as fast as they would themselves: media may show the last one alone."""
 
-_WHAT = "history"
-
-
-@attrs.define
-class _GiverRecord:
-    """How the fetches of slices of one peer went, in this run."""
-
-    kept: int = 0
-    failures: int = 0  # in a row
-    not_before: float = -math.inf  # on the node's clock
+_WHAT, _KEEPING = "history", "keeping rows"
 
 
 @attrs.define
@@ -68,7 +52,7 @@ class SliceKeeping:
     first_seconds: float
     licences: tuple[str, ...]
     _fetched_bytes: int = 0  # since the last report
-    _records: OrderedDict[PeerId, _GiverRecord] = attrs.field(factory=OrderedDict)
+    _records: GiverRecords = attrs.field(factory=GiverRecords)
     _outcomes: SliceOutcomes = attrs.field(factory=SliceOutcomes)
     _busy: set[Cid] = attrs.field(factory=set)
     _said_again: set[Cid] = attrs.field(factory=set)  # since the table was written
@@ -118,7 +102,8 @@ class SliceKeeping:
             await trio.sleep(max(0.1, len(self.catalogue) * REST_FOR_EACH_OFFER))
             self._news = trio.Event() if self._news.is_set() else self._news
             if (offer := self._next(proved_only=proved_only)) is not None:
-                await self._fetch(offer)
+                if not await self._fetch(offer):
+                    await trio.sleep(LOOK_SECONDS)  # this peer itself cannot store it: its giver has done nothing wrong
                 continue
             with trio.move_on_after(LOOK_SECONDS):
                 await self._news.wait()
@@ -132,7 +117,7 @@ class SliceKeeping:
             if offer.slice.root not in self.kept
             and not self._outcomes.is_settled(offer.slice.root)
             and offer.slice.root not in self._busy
-            and self._record(offer.peer).not_before <= now
+            and self._records.get(offer.peer).not_before <= now
             and not self._shut_out(offer.peer)
             and (self._proved(offer.peer) or not proved_only)
         ]
@@ -140,28 +125,28 @@ class SliceKeeping:
         fitting = (offer for offer in wanted[:MOST_LOOKED_AT] if self.kept.to_drop(offer.peer, offer.slice.bytes) is not None)
         return next(fitting, None)
 
-    async def _fetch(self, offer: SliceOffer) -> None:
-        root, transfer = offer.slice.root, Transfer(offer.slice.bytes)
+    async def _fetch(self, offer: SliceOffer) -> bool:
+        """Fetch and keep this slice, or note why not. Returns False where this peer could not store it."""
+        root, transfer, stored = offer.slice.root, Transfer(offer.slice.bytes), True
         self._busy.add(root)
         try:
             with trio.move_on_after(max(self.first_seconds, offer.slice.bytes / SLOWEST_BYTES_PER_SECOND)) as whole:
                 await self._obtain(offer, transfer)
             if whole.cancelled_caught:
                 raise UnavailableError("nothing whole came in time", [root])
-            if not await self._keep(offer, transfer):
-                raise UnavailableError("it could not be stored here", [root])
         except UnavailableError as error:
-            self._failed(offer, f"could not be kept: {error}")
+            self._failed(offer, f"could not be fetched: {error}")
         except UpdateRejectedError as error:
             if error.reason != OF_CLAIM and not transfer.overflowed:  # else another peer may have announced it right
                 self._outcomes.settle(root)
             self._failed(offer, str(error))
         else:
-            record = self._noted(offer.peer)
-            record.kept, record.failures = record.kept + 1, 0
+            if stored := await self._keep(offer, transfer):
+                self._records.note(offer.peer).was_kept()
         finally:
             self._busy.discard(root)
             self._fetched_bytes += transfer.bytes
+        return stored
 
     async def _obtain(self, offer: SliceOffer, transfer: Transfer) -> None:
         """All blocks of this slice, checked."""
@@ -181,20 +166,25 @@ class SliceKeeping:
             raise UpdateRejectedError("licence", f"{licence!r} is none of those in data.licences")
 
     async def _keep(self, offer: SliceOffer, transfer: Transfer) -> bool:
-        """Store it here; what gives way to it goes before. Returns whether it lies in a storage."""
+        """Store it here, and then drop what gives way to it. Returns False where it could not, which is an outage of this peer."""
         async with self._storing:
             drop = self.kept.to_drop(offer.peer, transfer.bytes)
             if drop is None:
-                return False
-            for item in drop:
-                await self._drop(item)
+                return True  # another one has taken its place meanwhile
             root, blocks = offer.slice.root, [Block(cid, data) for cid, data in transfer.blocks.items()]
-            if not await self.sender.put(root, blocks, self.sender.strategies.storages):
-                return False
             item = KeptSlice(root, offer.peer, offer.number, transfer.bytes, 0.0, offer.message)
-            await self.sender.runtime.in_thread(self.table.add, item)
-            self.kept.items[root] = item
-            return True
+            try:
+                if not await self.sender.put(root, blocks, self.sender.strategies.storages):
+                    raise UnavailableError("no storage that this peer writes to takes it")
+                await self.sender.runtime.in_thread(self.table.add, item)
+                self.kept.items[root] = item
+                for old in drop:
+                    await self._drop(old)
+            except UnavailableError as error:
+                self.sender.runtime.outages.failed(_KEEPING, f"what was fetched cannot be stored here: {error}")
+                return root in self.kept
+        self.sender.runtime.outages.works(_KEEPING)
+        return True
 
     async def _drop(self, item: KeptSlice) -> None:
         await self.sender.runtime.in_thread(self.table.remove, item.root)
@@ -266,24 +256,11 @@ class SliceKeeping:
         return bool(self.sender.receiver.admission.refuses(peer) or self.sender.receiver.peers.get(peer).refused)
 
     def _proved(self, peer: PeerId) -> bool:
-        record = self._record(peer)
-        return self.kept.rank(peer) > 0 or (record.kept > 0 and not record.failures)
+        return self.kept.rank(peer) > 0 or self._records.get(peer).proved
 
     def _failed(self, offer: SliceOffer, reason: str) -> None:
-        record = self._noted(offer.peer)
-        record.failures += 1
-        record.not_before = self._clock() + min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(record.failures, 16) - 1))
+        self._records.note(offer.peer).failed(self._clock())
         self._outcomes.refuse(offer, reason)
-
-    def _record(self, peer: PeerId) -> _GiverRecord:
-        return self._records.get(peer) or _GiverRecord()
-
-    def _noted(self, peer: PeerId) -> _GiverRecord:
-        record = self._records.setdefault(peer, _GiverRecord())
-        self._records.move_to_end(peer)
-        if len(self._records) > REMEMBERED:
-            self._records.popitem(last=False)
-        return record
 
     def _clock(self) -> float:
         return self.sender.runtime.clock()

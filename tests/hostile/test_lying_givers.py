@@ -19,7 +19,7 @@ from learnae.data.schema import Schema
 from learnae.data.slices import PackedSlice, SliceRows, pack_slice
 from learnae.node.history_reader import HistoryReader
 from learnae.node.inbox import InboxEntry
-from learnae.node.slice_fetching import REST_FOR_EACH_OFFER, ProviderRecord, SliceFetches
+from learnae.node.slice_fetching import REST_FOR_EACH_OFFER, SliceFetches
 from learnae.observations import UpdateVerdict
 from learnae.plugins.memory import MemoryStore
 from learnae.records import Announcement, PeerId, Slice
@@ -234,8 +234,7 @@ async def test_however_often_slices_are_announced_all_offers_are_looked_at_seldo
         for number in range(1000):
             peer = PeerId(f"{number:064x}")
             fetches.catalogue.hear(_heard(peer, attrs.evolve(offer, root=dag_cid(f"{number}".encode()))))
-            fetches._record(peer)
-            fetches._records[peer] = ProviderRecord(not_before=math.inf)
+            fetches._records.note(peer).not_before = math.inf
         await trio.sleep(1)
         looks = 0
         for number in range(100):

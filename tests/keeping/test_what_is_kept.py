@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trio
 
+from learnae.node import kept as kept_
 from learnae.node.inbox import InboxEntry
 from learnae.node.kept import LONGEST_GAP, KeptUpdate, KeptUpdates
 from learnae.records import Announcement, Cid, PeerId, Update
@@ -130,6 +131,53 @@ def test_the_main_lineage_is_that_of_the_peer_that_was_heard_longest() -> None:
     for name in "bcd":
         one.take(name, 9, 61.0, lineage=b"lineage2")
     assert one.kept.main_lineage() == (b"lineage1", 6)
+
+
+@pytest.fixture
+def few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_, "MOST_PEERS", 3)
+
+
+def test_no_more_peers_are_kept_than_the_most_however_small_their_updates(few_peers) -> None:
+    """Each costs a row, a root and a message that is repeated, so bytes are no bound."""
+    one = shelf(1000)
+    for number in range(1, 4):
+        one.take("honest", number, 60.0 * number)
+    for number in range(50):
+        one.take(f"stranger-{number}", 1, 200.0 + number, size=1)
+    assert len(one.kept.newest()) == 3
+    assert {"honest-3", "honest-2", "stranger-49-1"} <= one.roots
+
+
+def test_where_all_places_are_of_peers_that_were_heard_for_longer_a_new_one_gets_none(few_peers) -> None:
+    one = shelf(1000)
+    for number in range(1, 4):
+        for name in "abc":
+            one.take(name, number, 60.0 * number)
+    before = one.roots
+    assert not one.take("new", 1, 500.0)
+    assert one.take("a", 4, 500.0)
+    assert one.roots == before - {"a-2"} | {"a-4"}
+
+
+def test_a_named_peer_takes_the_whole_place_of_the_one_with_the_lowest_rank(few_peers) -> None:
+    one = shelf(1000, "named")
+    for name, times in (("a", 3), ("b", 2), ("c", 3)):
+        for number in range(1, times + 1):
+            one.take(name, number, 60.0 * number)
+    assert one.take("named", 1, 500.0)
+    assert one.roots == {"a-2", "a-3", "c-2", "c-3", "named-1"}
+
+
+def test_what_is_repeated_begins_with_the_peer_of_the_highest_rank() -> None:
+    one = shelf(100, "named")
+    for number in range(5):
+        one.take(f"stranger-{number}", 1, 0.0)
+    one.take("old", 1, 0.0)
+    one.take("old", 2, 300.0)
+    one.take("named", 1, 400.0)
+    assert [item.root for item in one.kept.by_rank()][:2] == ["named-1", "old-2"]
+    assert len(one.kept.by_rank()) == 7
 
 
 def poisoning(model: dict[str, Any]) -> int:
