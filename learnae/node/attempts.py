@@ -1,4 +1,4 @@
-"""Which announcement of a peer is tried, and how the tries went. Only this module knows what a relay repeats (docs/decisions/0016)."""
+"""Which announcement of a peer is tried, and how the tries went. It knows what relays and keepers repeat (docs/decisions/0016, 0059)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 
 from learnae.node.history import PeerRecord
 from learnae.node.inbox import Inbox, InboxEntry
+from learnae.node.older_updates import OlderUpdates
 from learnae.node.peers import DOUBLINGS, Peers, waits
 from learnae.records import AnnouncementKind, PeerId
 
@@ -26,11 +27,11 @@ class RepeatedUpdate(InboxEntry):
 class _Repeats:
     """The repeated updates of one peer. `record` says how the tries of them went.
 
-    `missing` is true if nothing came of the newest update, as the peer itself announced it, when that was last tried.
+    `missing` is how often in a row nothing came of the newest update, as the peer itself announced it.
     """
 
     newest: RepeatedUpdate | None = None
-    missing: bool = False
+    missing: int = 0
     record: PeerRecord = attrs.field(factory=PeerRecord)
 
 
@@ -69,9 +70,19 @@ class FetchAttempts:
         record, helps = self.peers.get(newest.peer), repeats.record.failures == 0
         if not waits(record.last_tried, DOUBLINGS if helps else record.failures, round_):
             return newest
-        like_it = (repeated.update.lineage, repeated.update.architecture) == (newest.update.lineage, newest.update.architecture)
         wanted = live(repeated, round_) and repeated.announcement.number > record.fetched_number
-        return repeated if like_it and wanted else newest
+        return repeated if wanted and _alike(repeated, newest) else newest
+
+    def to_adopt(self, newest: InboxEntry) -> InboxEntry:
+        """The model that a newcomer tries: one from before the newest where nothing could be had of that, and the peer is not there.
+
+        The two are tried in turn, never at once: they are one voice.
+        """
+        known, repeats = self.inbox.known.get(newest.peer), self._known.get(newest.peer)
+        if known is None or repeats is None or not known.silent:
+            return newest
+        older = known.older.best(repeats.missing)
+        return older if older is not None and _alike(older, newest) else newest
 
     def record(self, entry: InboxEntry) -> PeerRecord:
         """How the tries of such updates of this peer went. Do not change what it returns."""
@@ -80,8 +91,9 @@ class FetchAttempts:
 
     def tried(self, entry: InboxEntry, round_: int, *, there: bool) -> PeerRecord:
         """It was tried in this round. `there` says whether anything of it could be had. Returns the record, which the caller may change."""
-        if not isinstance(entry, RepeatedUpdate) and (repeats := self._of(entry.peer)) is not None:
-            repeats.missing = not there
+        newest = not (isinstance(entry, RepeatedUpdate) or self._older_of(entry))
+        if newest and (repeats := self._of(entry.peer)) is not None:
+            repeats.missing = 0 if there else repeats.missing + 1
         record = self._noted(entry)
         record.last_tried = round_
         return record
@@ -99,7 +111,9 @@ class FetchAttempts:
 
     def failed(self, entry: InboxEntry) -> None:
         """It could not be had, or was refused. A peer that cannot be reached from here, but through a relay, loses no trust by that."""
-        if isinstance(entry, RepeatedUpdate):
+        if (older := self._older_of(entry)) is not None:
+            older.failed(entry.announcement.number)
+        elif isinstance(entry, RepeatedUpdate):
             record = self._noted(entry)
             record.failures += 1
             self.peers.lose_trust(entry.peer, record.failures)
@@ -107,6 +121,11 @@ class FetchAttempts:
             self.peers.note(entry.peer).failures += 1
         else:
             self.peers.failed(entry.peer)
+
+    def _older_of(self, entry: InboxEntry) -> OlderUpdates | None:
+        """Those of its peer, if it is one of them."""
+        known = self.inbox.known.get(entry.peer)
+        return known.older if known is not None and entry.backlog and entry.announcement.number in known.older else None
 
     def _had_through_others(self, peer: PeerId) -> bool:
         repeats = self._known.get(peer)
@@ -131,3 +150,7 @@ class FetchAttempts:
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _alike(one: InboxEntry, other: InboxEntry) -> bool:
+    return (one.update.lineage, one.update.architecture) == (other.update.lineage, other.update.architecture)

@@ -249,7 +249,7 @@ def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: Tran
 def _fetcher(given: Given, receiver: Receiver, services: Services) -> Fetcher:
     strategies, specs = given.strategies, given.specs
     bounds = most_tensors(specs), largest_meta(specs)
-    return Fetcher(strategies.storages, services, receiver.hints, given.runtime.log, strategies.swarm.blocks, *bounds)
+    return Fetcher(strategies.storages, services, receiver.hints, given.runtime.log, strategies.swarm.blocks, *bounds, receiver.fetched)
 
 
 def _architectures(given: Given, obtainer: Obtainer) -> Architectures:

@@ -91,7 +91,7 @@ def build_serving(
 def _keeping(config: Config, sender: Sender) -> UpdateKeeping:
     strategies, receiver, peers = sender.strategies, sender.receiver, sender.receiver.peers
     relays = {one: MessageRelay(one, strategies.swarm.channel, sender.services, peers.trusts) for one in strategies.announcers}
-    bounds, quota = (MOST_TENSORS, MOST_META_BYTES), config.peer.quota_bytes - config.data.accept_bytes
+    bounds, quota = (MOST_TENSORS, MOST_META_BYTES, receiver.fetched), config.peer.quota_bytes - config.data.accept_bytes
     return UpdateKeeping(
         kept=KeptUpdates(quota, frozenset(map(PeerId, (*config.join.trust, *config.peer.allow)))),
         table=KeptTable(sender.history.database),

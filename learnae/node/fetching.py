@@ -212,9 +212,15 @@ def _half_way_to(end: float) -> float:
 Hints = Callable[[PeerId, str], Sequence[str]]
 
 
+def _nobody_told(peer: PeerId, whole: bool) -> None:
+    """For whom it does not matter where blocks were found."""
+
+
 @attrs.define
 class Fetcher:
     """Fetches updates from the storages, in the order of the file. It reads no update of more than `tensors` tensors, and no longer meta.
+
+    `tell` is told of each peer whether what was looked for by its hints has come.
 
     It does not wait for a silent storage if another one has the missing blocks.
     """
@@ -226,6 +232,7 @@ class Fetcher:
     encryption: Encryption = NO_ENCRYPTION
     tensors: int = MOST_TENSORS
     meta_bytes: int = MOST_META_BYTES
+    tell: Callable[[PeerId, bool], None] = _nobody_told
     _storage_order: StorageOrder = attrs.field(factory=StorageOrder)
 
     async def fetch(self, announcement: Announcement, transfer: Transfer, decode_in: RunInThread = at_once) -> Content:
@@ -255,7 +262,11 @@ class Fetcher:
         if missing := transfer.missing(cids):
             storages = [storage for storage in self.storages if self.services.is_open(storage)]
             reading = BlockReader(transfer, dict.fromkeys(missing), self.services.outages, self.log, self._storage_order)
-            await reading.run([(storage, self.hints(peer, storage.name)) for storage in self._storage_order.order(storages, transfer)])
+            asked = [(storage, self.hints(peer, storage.name)) for storage in self._storage_order.order(storages, transfer)]
+            try:
+                await reading.run(asked)
+            finally:  # also where its time is over
+                self.tell(peer, not transfer.missing(cids))
         if transfer.overflowed:
             raise UpdateRejectedError("too-large", f"more than {transfer.limit} bytes came")
         if missing := transfer.missing(cids):

@@ -14,6 +14,7 @@ from statistics import fmean
 import attrs
 import numpy as np
 
+from learnae.node.older_updates import OlderUpdates
 from learnae.records import Announcement, AnnouncementKind, PeerId, Update
 
 WINDOW = 8
@@ -126,6 +127,7 @@ class Arrival(enum.Enum):
     NEW = "new"
     REFILLED = "refilled"
     DUPLICATE = "duplicate"
+    OLDER = "older"  # left behind before the newest one of a peer that is not there
     REPLAY = "replay"
     EQUIVOCATION = "equivocation"
 
@@ -152,6 +154,7 @@ class KnownPeer:
     entries: dict[AnnouncementKind, InboxEntry] = attrs.field(factory=dict)
     silent: bool = True
     heard_live: bool = False  # at any time
+    older: OlderUpdates = attrs.field(factory=OlderUpdates)  # while it is silent
     publishing_rate: PublishingRate = attrs.field(factory=PublishingRate)
 
     @property
@@ -204,8 +207,11 @@ class Inbox:
 
     def put(self, entry: InboxEntry) -> Arrival:
         arrival = self._judge(entry)
+        if arrival is Arrival.OLDER:
+            self.known[entry.peer].older.add(entry)
         if arrival in (Arrival.NEW, Arrival.REFILLED):
             known = self._known(entry.peer)
+            self._note_older(known, entry)
             if not self._was_overtaken(entry):
                 known.entries[entry.announcement.kind] = entry
             known.silent = known.silent and not entry.shows_life
@@ -216,6 +222,16 @@ class Inbox:
             if len(self.known) > self.capacity:
                 self.forget(self._most_dispensable())
         return arrival
+
+    def _note_older(self, known: KnownPeer, entry: InboxEntry) -> None:
+        """What was left behind before this update stays, until its peer publishes again."""
+        before = known.entries.get(AnnouncementKind.UPDATE)
+        if entry.announcement.kind is not AnnouncementKind.UPDATE:
+            return
+        if entry.shows_life:
+            known.older = OlderUpdates()
+        elif before is not None and before.announcement.number < entry.announcement.number:
+            known.older.add(before)
 
     def updates(self) -> Iterator[InboxEntry]:
         return (known.entries[AnnouncementKind.UPDATE] for known in self.known.values() if AnnouncementKind.UPDATE in known.entries)
@@ -271,7 +287,7 @@ class Inbox:
         if mark is None or announcement.number > mark.number:
             return False
         if announcement.number < mark.number:
-            return not mark.misses(announcement.number)
+            return not (mark.misses(announcement.number) or self.is_older(announcement.peer, announcement.kind, announcement.number))
         return digest == mark.digest and not self._lacks(announcement, backlog=backlog)
 
     def is_past(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
@@ -285,7 +301,14 @@ class Inbox:
         mark = self.marks.get((peer, kind))
         if mark is None or number >= mark.number:
             return False
-        return number < mark.number - WINDOW_NUMBERS.get(kind, 0)
+        return number < mark.number - WINDOW_NUMBERS.get(kind, 0) and not self.is_older(peer, kind, number)
+
+    def is_older(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
+        """Whether this is an update before the newest one that is held of a peer that is not there, and would be kept beside it."""
+        known, newest = self.known.get(peer), self.get(peer, AnnouncementKind.UPDATE)
+        if kind is not AnnouncementKind.UPDATE or known is None or newest is None or not known.silent:
+            return False
+        return number < newest.announcement.number and known.older.wants(number)
 
     def _was_overtaken(self, entry: InboxEntry) -> bool:
         mark = self.marks.get(entry.key)
@@ -304,6 +327,8 @@ class Inbox:
         if mark is None or entry.announcement.number > mark.number:
             return Arrival.NEW
         if entry.announcement.number < mark.number:
+            if self.is_older(*entry.key, entry.announcement.number):
+                return Arrival.OLDER
             return Arrival.NEW if mark.misses(entry.announcement.number) else Arrival.REPLAY
         if entry.digest != mark.digest:
             return Arrival.EQUIVOCATION

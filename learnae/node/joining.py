@@ -19,14 +19,14 @@ from learnae.node.history import PublishedUpdate
 from learnae.node.inbox import InboxEntry
 from learnae.node.judging import PLUGIN
 from learnae.node.lineage import LineageState, LineageVoices, Support
-from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, SearchLead, SearchMisses
+from learnae.node.lineage_search import LANES, MOST_LANES, LineageSearch, Model, SearchLead, SearchMisses, model_of
 from learnae.node.obtaining import Obtained, Obtainer
 from learnae.node.publishing import Publisher
 from learnae.node.reports import RoundRecord
 from learnae.node.rounds import MergeBuffers, copy_tensors
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
-from learnae.records import Announcement, Cid, LocalModel, PeerId, Update
+from learnae.records import Announcement, Cid, LocalModel, Update
 
 ABANDONING = ("yielded", "rejoined")
 
@@ -35,8 +35,8 @@ BATCHES = 4
 SPOILED = LANES
 """So often at once it looks at other models of one lineage, of which none could be adopted. It finds those that are less than three."""
 
-Leads = Callable[[Collection[PeerId], Collection[bytes]], Sequence[SearchLead]]
-"""What to look for, without these peers and these lineages."""
+Leads = Callable[[Collection[Model], Collection[bytes]], Sequence[SearchLead]]
+"""What to look for, without these models and these lineages."""
 
 
 @attrs.define
@@ -55,7 +55,8 @@ class LineageAdoption:
 
     def candidates(self, lineage: bytes, announced: Iterable[InboxEntry] | None = None) -> list[InboxEntry]:
         """The models of that lineage that may be adopted: live ones first, at random, then those left behind, the own newest first."""
-        entries = self._allowed(self.selection.of_lineage(lineage) if announced is None else announced)
+        allowed = self._allowed(self.selection.of_lineage(lineage) if announced is None else announced)
+        entries = [self.obtainer.attempts.to_adopt(entry) for entry in allowed]
         self._rng.shuffle(entries)
         if self.left_behind is not None and self.left_behind.lineage == lineage and not self.lineage_state.rules.fresh:
             entries.append(self._own_entry(self.left_behind))
@@ -100,7 +101,7 @@ class LineageAdoption:
         Models that come and are none to adopt write off their peers, and no lineage: others of it are looked at. So do models that never
         come, but they take time, so of those it is not looked for as often.
         """
-        tried, left, missed, spoiled = set[PeerId](), set[bytes](), 0, Counter[bytes]()
+        tried, left, missed, spoiled = set[Model](), set[bytes](), 0, Counter[bytes]()
         while missed < BATCHES and spoiled.total() < MOST_LANES:
             search = self.search(round_record)
             found = await self.find(search, leads(tried, left))
@@ -111,7 +112,7 @@ class LineageAdoption:
                 missed += 1
                 continue
             lineage, obtained = found
-            tried.update(item.entry.peer for item in obtained)
+            tried.update(model_of(item.entry) for item in obtained)
             if await self.adopt_one(lineage, obtained, snapshot, round_record, outcome):
                 return True
             spoiled[lineage] += 1
@@ -294,14 +295,14 @@ class Joining:
 
     def _is_kept(self, round_record: RoundRecord) -> bool:
         """Whether a keeper is there that may yet be heard of a lineage, or give a model of one; for as long as that may take at most."""
-        if self.lineage_state.rules.fresh or not self.publisher.receiver.keepers():
+        if self.lineage_state.rules.fresh or not self.publisher.receiver.keepers.all():
             return False
         missed = any(verdict.stage in NOT_ADOPTED for verdict in round_record.verdicts)
         return self._listened_for < (
             self.lineage_state.rules.wait_seconds + self.trying_seconds if missed else self.lineage_state.settle_seconds
         )
 
-    def _leads(self, round_record: RoundRecord, tried: Collection[PeerId], left: Collection[bytes]) -> list[SearchLead]:
+    def _leads(self, round_record: RoundRecord, tried: Collection[Model], left: Collection[bytes]) -> list[SearchLead]:
         """Lineages that are heard, and when they are done, those that were left behind."""
         seen = self.selection.seen(round_record.round)
         if (own := self.adoption.left_behind) is not None:
@@ -310,7 +311,7 @@ class Joining:
         among = [support for support in self.lineage_state.where_to_join(seen) if support.lineage not in left]
 
         def untried(lineage: bytes, announced: Sequence[InboxEntry]) -> list[InboxEntry]:
-            return [entry for entry in self.adoption.candidates(lineage, announced) if entry.peer not in tried]
+            return [entry for entry in self.adoption.candidates(lineage, announced) if model_of(entry) not in tried]
 
         live = self.adoption.leads([support for support in among if support.live], untried)
         return live or self.adoption.leads([support for support in among if not support.live], untried)

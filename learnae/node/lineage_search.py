@@ -19,6 +19,14 @@ CANDIDATES = 3
 """Models that are fetched of a lineage. Where they do not agree, `ENOUGH` are: two that lie together are outvoted."""
 
 
+Model = tuple[PeerId, int]
+"""Whose model it is, and under which number."""
+
+
+def model_of(entry: InboxEntry) -> Model:
+    return entry.peer, entry.announcement.number
+
+
 LANES = 8  # lineages at once
 MOST_LANES = 4 * LANES  # in one search
 BEGINNING = 0.5  # the share of `fetch_seconds` within which models of one lineage are begun
@@ -193,9 +201,9 @@ class LineageSearch:
         return {entry.peer for lane in self._lanes for entry in lane.tried}
 
     @property
-    def failed(self) -> set[PeerId]:
-        """Of whom nothing came that was whole; not those who were not waited for."""
-        return {entry.peer for lane in self._lanes for entry, fetch in zip(lane.tried, lane.fetches, strict=True) if fetch.failed}
+    def failed(self) -> set[Model]:
+        """The models that did not come whole; not those that were not waited for."""
+        return {model_of(entry) for lane in self._lanes for entry, fetch in zip(lane.tried, lane.fetches, strict=True) if fetch.failed}
 
     @property
     def missed(self) -> list[bytes]:

@@ -13,7 +13,7 @@ from learnae.node.history import RejoinOrder, UserOrders
 from learnae.node.inbox import InboxEntry
 from learnae.node.joining import LineageAdoption
 from learnae.node.lineage import LineageState, MinimumDuration, Support
-from learnae.node.lineage_search import LineageSearch, SearchLead
+from learnae.node.lineage_search import LineageSearch, Model, SearchLead, model_of
 from learnae.node.obtaining import Obtained, TransferPace
 from learnae.node.receive import Receiver
 from learnae.node.reports import RoundRecord
@@ -147,8 +147,8 @@ class Moving:
             heard = "nobody of join.trust publishes in it" if self.selection.of_lineage(target) else "it is not heard"
             return f"lineage {target.hex()}: {heard}"
 
-        def leads(tried: Collection[PeerId], left: Collection[bytes]) -> list[SearchLead]:
-            entries = [entry for entry in self._to_rejoin(target, round_record.round) if entry.peer not in tried]
+        def leads(tried: Collection[Model], left: Collection[bytes]) -> list[SearchLead]:
+            entries = [entry for entry in self._to_rejoin(target, round_record.round) if model_of(entry) not in tried]
             return [SearchLead(target, entries, 1)] if entries and target not in left else []
 
         if not await self.adoption.adopt(leads, snapshot, round_record, "rejoined"):

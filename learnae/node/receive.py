@@ -17,13 +17,13 @@ from learnae.identity.keys import Admission
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
 from learnae.node.inbox import UNKNOWN_SECONDS, Arrival, HighWaterMark, Inbox, InboxEntry, Key
+from learnae.node.keepers import MOST_ASKED, Keepers
 from learnae.node.peers import Peers, sightings
 from learnae.node.rate_limits import LogShare, SignatureBudget
 from learnae.node.runtime import Runtime
 from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Sample, Standing
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
-MOST_KEEPERS = 2  # whose storages are looked into for the updates of others
 PROOFS = 64  # that may wait for the history
 HONEST = frozenset({"version", "unknown-kind"})  # what a peer of another version passes on
 ORDINARY = frozenset({"duplicate", "replay", "unwanted-kind"})  # what several media, or one that is polled, bring along; or sensors
@@ -59,6 +59,7 @@ class Receiver:
     numbers: SequenceNumbers = attrs.field(
         default=attrs.Factory(lambda self: SequenceNumbers(self.runtime), takes_self=True)
     )  # the own ones
+    keepers: Keepers = attrs.field(default=attrs.Factory(lambda self: Keepers(self.inbox, self.named), takes_self=True))
     signature_budget: SignatureBudget = attrs.field(default=attrs.Factory(lambda self: self._limited(), takes_self=True))
     refusals: Counter[str] = attrs.field(factory=Counter)
     proofs: list[EquivocationProof] = attrs.field(factory=list)
@@ -105,14 +106,15 @@ class Receiver:
         known = self.inbox.known.get(peer)
         told = self._hints_of(peer, storage)
         if known is not None and not known.silent:
+            self.keepers.not_asked(peer)
             return told
-        kept = [text for keeper in self.keepers()[:MOST_KEEPERS] for text in self._hints_of(keeper, storage)[: NAMES // (MOST_KEEPERS + 1)]]
+        each = NAMES // (MOST_ASKED + 1)
+        kept = [text for keeper in self.keepers.ask(peer) for text in self._hints_of(keeper, storage)[:each]]
         return tuple(dict.fromkeys((*kept, *told)))[:NAMES]
 
-    def keepers(self) -> list[PeerId]:
-        """The peers that say they are keepers: those of `named` first, then live ones, then by when they were heard first."""
-        found = [peer for peer, known in self.inbox.known.items() if _is_keeper(known.entries.get(AnnouncementKind.PRESENT))]
-        return sorted(found, key=lambda peer: (peer not in self.named, self.inbox.known[peer].silent))
+    def fetched(self, peer: PeerId, whole: bool) -> None:
+        """Whether what was looked for where `hints` says has come."""
+        (self.keepers.came if whole else self.keepers.in_vain)(peer)
 
     def _hints_of(self, peer: PeerId, storage: str) -> tuple[str, ...]:
         entry = self.inbox.get(peer, AnnouncementKind.PRESENT)
@@ -224,6 +226,8 @@ class Receiver:
             self._refuse_for_good(entry)
         if arrival in (Arrival.REPLAY, Arrival.DUPLICATE):
             raise UpdateRejectedError(arrival.value)
+        if arrival is Arrival.OLDER:
+            return  # no sign of life, and no news to pass on
         if not heard.backlog or isinstance(announcement.body, Sample):  # readings count, whenever they were sent
             self._remember(entry)
         if not entry.shows_life:
@@ -252,10 +256,6 @@ class Receiver:
             say = self.runtime.log.warning if trusted else self.runtime.log.info
             say("peer.refused", peer=peer[:8], reason="equivocation", kind=kind.name, number=number)
         raise UpdateRejectedError("equivocation")
-
-
-def _is_keeper(entry: InboxEntry | None) -> bool:
-    return entry is not None and isinstance(entry.announcement.body, Present) and entry.announcement.body.role == "keeper"
 
 
 LEAP = 1 << 32

@@ -32,7 +32,8 @@ def adoption(rules: JoinTable, *entries: InboxEntry) -> LineageAdoption:
     selection = SimpleNamespace(
         of_lineage=lambda lineage: list(entries), fresh=lambda lineage, round_, announced: [item for item in entries if not item.backlog]
     )
-    obtainer = SimpleNamespace(peers=Peers(9))
+    known = Peers(9)
+    obtainer = SimpleNamespace(peers=known, attempts=FetchAttempts(Inbox(9, known.trusts), known))
     return LineageAdoption(LineageState(rules, ME), selection, obtainer, None, OWN, make_runtime())
 
 

@@ -14,10 +14,10 @@ import trio
 from learnae.identity.envelopes import peek_envelope
 from learnae.identity.swarms import swarm_id
 from learnae.node.keeping import PAUSE_SECONDS
-from learnae.plugins.memory import MemoryStore
+from learnae.plugins.memory import MemoryStore, Post
 from learnae.records import AnnouncementKind, Present
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
-from tests.support.simulated import start, value
+from tests.support.simulated import merges, start, value
 
 pytestmark = pytest.mark.virtual_time
 
@@ -229,6 +229,19 @@ async def until_behind(store: SimulatedPeer, *peers: SimulatedPeer) -> None:
         await trio.sleep(0.1)
 
 
+async def until_heard_of_more(store: SimulatedPeer, *peers: SimulatedPeer) -> None:
+    """Until the keeper has something of all of them, and does not fetch yet what it has heard of since."""
+
+    def behind(peer: SimulatedPeer) -> bool:
+        entry = store.node.receiver.inbox.get(peer.peer, AnnouncementKind.UPDATE)
+        return entry is not None and 0 < kept_by(store).get(peer.peer, 0) < entry.announcement.number
+
+    seen = 0
+    while seen < 3:
+        seen = seen + 1 if all(behind(peer) for peer in peers) else 0
+        await trio.sleep(0.1)
+
+
 async def test_where_all_trainers_vanish_with_their_last_updates_a_newcomer_goes_on_from_older_ones(swarm_of) -> None:
     async with swarm_of() as swarm:
         founders, store = [trainer(swarm, name, 2.0) for name in "abc"], keeper(swarm)
@@ -245,6 +258,42 @@ async def test_where_all_trainers_vanish_with_their_last_updates_a_newcomer_goes
         await trio.sleep(30)
         assert late.lineage == lineage
         assert late.trainer.progress.age > 10
+
+
+def show_again(swarm: SimulatedSwarm, posts: list[Post], *, first: bool) -> None:
+    """A folder keeps a message of each sender for a place, so the owner's own beside the one that a keeper has repeated there."""
+    later = 0 if first else 1_000_000
+    for post in posts:
+        key = post.key[0], b"own " + post.key[1]
+        swarm.medium.newest[key] = attrs.evolve(post, key=key, number=post.number + later, seconds=0.0 if first else trio.current_time())
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("goodbye", [False, True])
+async def test_a_newcomer_that_heard_of_last_updates_that_nobody_has_goes_on_from_those_that_are_kept(swarm_of, first, goodbye) -> None:
+    async with swarm_of() as swarm:
+        founders, store = [trainer(swarm, name, 2.0) for name in "abc"], keeper(swarm)
+        start(store, *founders)
+        await trio.sleep(60)
+        lineage, all_peers = founders[0].lineage, {peer.peer for peer in founders}
+        with trio.fail_after(60):
+            await until_heard_of_more(store, *founders)
+        for peer in founders:
+            lose_disk(peer)
+            if goodbye:
+                peer.trainer.disconnect()
+        await trio.sleep(0.1)
+        last = [post for post in swarm.medium.newest.values() if post.sender in all_peers]
+        for peer in founders:
+            peer.kill()
+        await trio.sleep(900)
+        show_again(swarm, last, first=first)
+        late = trainer(swarm, "late").start()
+        await trio.sleep(30)
+        assert late.lineage == lineage
+        assert late.trainer.progress.age > 10
+        assert late.trainer.adopted_outcomes.count("joined") == 1
+        assert merges(late) == 0
 
 
 async def test_the_last_update_of_who_says_goodbye_is_fetched_at_once(swarm_of) -> None:

@@ -108,3 +108,36 @@ def test_only_what_was_taken_live_from_somebody_else_is_known_by_its_message(hea
     assert taken == [True, False, False, True, False]
     assert [hearing.receiver.said(message) for message in (said("bob", 1), said("eve", 1), said("me", 1), b"noise")] == [None] * 4
     assert hearing.receiver.said(said("alice", 1)) is hearing.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
+
+
+def to_adopt(hearing: Hearing, *, there: bool) -> int:
+    """The number of the model that is tried, after one more try of it."""
+    newest = hearing.receiver.inbox.get(identity("alice").peer, AnnouncementKind.UPDATE)
+    assert newest is not None
+    chosen = hearing.attempts.to_adopt(newest)
+    hearing.attempts.tried(chosen, 1, there=there)
+    if not there:
+        hearing.attempts.failed(chosen)
+    return chosen.announcement.number
+
+
+def test_a_newcomer_tries_what_was_left_behind_before_the_newest_only_after_that(hearing: Hearing) -> None:
+    for number in (7, 5):
+        assert hearing.hear(Heard(said("alice", number), backlog=True))
+    assert [to_adopt(hearing, there=False) for _ in range(5)] == [7, 5, 7, 5, 7]
+    assert hearing.receiver.peers.get(identity("alice").peer).failures == 3
+    hearing.hear(Heard(said("alice", 8)))
+    assert [to_adopt(hearing, there=False) for _ in range(2)] == [8, 8]
+
+
+def test_where_the_newest_comes_nothing_older_is_tried(hearing: Hearing) -> None:
+    for number in (5, 7):
+        hearing.hear(Heard(said("alice", number), backlog=True))
+    assert [to_adopt(hearing, there=True) for _ in range(3)] == [7, 7, 7]
+
+
+def test_an_older_update_is_no_news_that_is_passed_on(hearing: Hearing) -> None:
+    hearing.hear(Heard(said("alice", 7), backlog=True))
+    hearing.hear(Heard(said("alice", 5)))
+    assert hearing.receiver.said(said("alice", 5)) is None
+    assert hearing.repeated("alice") is None

@@ -35,6 +35,61 @@ def test_a_number_below_the_mark_is_a_replay_and_changes_nothing():
     assert newest(box) == {"a": 5}
 
 
+def left_behind(box: Inbox, failures: int = 1) -> int | None:
+    known = box.known[PeerId("a")].older.best(failures)
+    return None if known is None else known.announcement.number
+
+
+@pytest.mark.parametrize("numbers", [(4, 5), (5, 4)])
+def test_of_a_peer_that_is_not_there_an_update_before_its_newest_is_kept_beside_it(numbers):
+    box = inbox()
+    for number in numbers:
+        box.put(entry("a", number, backlog=True))
+    assert newest(box) == {"a": 5}
+    assert left_behind(box) == 4
+    assert box.known[PeerId("a")].silent
+
+
+def test_an_older_update_that_comes_live_shows_no_life_and_counts_once():
+    box = inbox()
+    box.put(entry("a", 5, backlog=True))
+    assert not box.is_overtaken(PeerId("a"), AnnouncementKind.UPDATE, 4)
+    assert [box.put(entry("a", 4)), box.put(entry("a", 4))] == [Arrival.OLDER, Arrival.REPLAY]
+    assert box.known[PeerId("a")].silent
+    assert all(item.backlog for item in (box.known[PeerId("a")].older.best(1), *box.updates()))
+
+
+def test_of_a_peer_that_is_there_an_older_update_is_a_replay():
+    box = inbox()
+    box.put(entry("a", 4, backlog=True))
+    box.put(entry("a", 5))
+    assert left_behind(box) is None
+    assert box.put(entry("a", 4)) is Arrival.REPLAY
+    assert box.is_old(entry("a", 4).announcement, b"d")
+
+
+def test_what_its_peer_replaces_live_is_kept_no_more():
+    box = inbox()
+    for item in (entry("a", 4, backlog=True), entry("a", 5, backlog=True), entry("a", 6)):
+        box.put(item)
+    box.leave_behind(PeerId("a"))
+    assert left_behind(box) is None
+
+
+def test_as_many_older_ones_as_somebody_shows_fill_two_places_and_those_that_failed_give_way():
+    box = inbox()
+    box.put(entry("a", 50, backlog=True))
+    for number in range(30, 50):
+        box.put(entry("a", number))
+    older = box.known[PeerId("a")].older
+    assert [number for number in range(50) if number in older] == [48, 49]
+    assert box.put(entry("a", 20)) is Arrival.REPLAY
+    older.failed(49)
+    assert left_behind(box) == 48
+    assert box.put(entry("a", 20)) is Arrival.OLDER
+    assert [number for number in range(50) if number in older] == [20, 48]
+
+
 def test_the_same_message_again_is_a_duplicate_while_it_is_held():
     box = inbox()
     box.put(entry("a", 5))
