@@ -30,7 +30,8 @@ KNOWN_FOR_SECONDS = 3600.0
 class SliceOffer:
     """One slice, as one peer has announced it last, and when that was heard. Peers that offer the same root have an offer each.
 
-    `message` is the announcement as that peer has signed it.
+    `message` is the announcement as that peer has signed it. `overtaken` means that a newer one of that peer was heard before: a keeper
+    may have repeated it, or anybody else, long after its peer has given something else.
     """
 
     peer: PeerId
@@ -38,6 +39,7 @@ class SliceOffer:
     slice: Slice
     heard_at: float
     message: Octets = b""
+    overtaken: bool = False
 
 
 WAIT_SECONDS = 30.0
@@ -62,28 +64,37 @@ class GiverRecord:
         self.failures += 1
         self.not_before = now + min(LONGEST_WAIT_SECONDS, WAIT_SECONDS * 2.0 ** (min(self.failures, 16) - 1))
 
-    @property
-    def proved(self) -> bool:
-        return self.kept > 0 and not self.failures
-
 
 @attrs.define
 class GiverRecords:
-    """Those of the peers that were fetched from last."""
+    """Those of the peers that were fetched from last. Of offers that were overtaken they are kept apart.
 
-    _records: OrderedDict[PeerId, GiverRecord] = attrs.field(factory=OrderedDict)
+    Anybody can repeat what a peer gave long ago: whether that can be had says nothing of what it gives now.
+    """
 
-    def get(self, peer: PeerId) -> GiverRecord:
+    _records: OrderedDict[tuple[PeerId, bool], GiverRecord] = attrs.field(factory=OrderedDict)
+
+    def get(self, peer: PeerId, *, overtaken: bool = False) -> GiverRecord:
         """To be read."""
-        return self._records.get(peer) or GiverRecord()
+        return self._records.get((peer, overtaken)) or GiverRecord()
 
-    def note(self, peer: PeerId) -> GiverRecord:
-        """To be changed."""
-        record = self._records.setdefault(peer, GiverRecord())
-        self._records.move_to_end(peer)
-        if len(self._records) > REMEMBERED:
+    def of(self, offer: SliceOffer) -> GiverRecord:
+        """That of its giver, for such offers, to be read."""
+        return self.get(offer.peer, overtaken=offer.overtaken)
+
+    def note(self, offer: SliceOffer) -> GiverRecord:
+        """The same, to be changed."""
+        key = offer.peer, offer.overtaken
+        record = self._records.setdefault(key, GiverRecord())
+        self._records.move_to_end(key)
+        if len(self._records) > 2 * REMEMBERED:
             self._records.popitem(last=False)
         return record
+
+    def proves(self, peer: PeerId) -> bool:
+        """Whether a slice of this peer was kept, and none has failed since that it offers itself."""
+        kept = self.get(peer).kept + self.get(peer, overtaken=True).kept
+        return kept > 0 and not self.get(peer).failures
 
 
 @attrs.define
@@ -134,19 +145,30 @@ class SliceCatalogue:
     clock: Callable[[], float]
     _offers: dict[PeerId, OrderedDict[Cid, SliceOffer]] = attrs.field(factory=dict)
     _count: int = 0
+    _newest: OrderedDict[PeerId, int] = attrs.field(factory=OrderedDict)  # the highest number of each that was heard lately
 
     def hear(self, entry: InboxEntry) -> None:
         """Note an announcement of a slice, which the receiver has taken."""
         body = entry.announcement.body
         assert isinstance(body, Slice)
-        if not _possible(body):
+        number, overtaken = entry.announcement.number, self._note_number(entry)
+        offers = self._offers.get(entry.peer, OrderedDict())
+        if not _possible(body) or (body.root in offers and offers[body.root].number > number):
             return
-        offers = self._offers.setdefault(entry.peer, OrderedDict())
+        self._offers[entry.peer] = offers
         self._count += body.root not in offers
-        offers[body.root] = SliceOffer(entry.peer, entry.announcement.number, body, self.clock(), entry.message)
+        offers[body.root] = SliceOffer(entry.peer, number, body, self.clock(), entry.message, overtaken)
         offers.move_to_end(body.root)
         if self._count > MOST_OFFERS:
             self._make_room()
+
+    def _note_number(self, entry: InboxEntry) -> bool:
+        """Whether a newer offer of that peer was heard before."""
+        number, newest = entry.announcement.number, self._newest.pop(entry.peer, -1)
+        self._newest[entry.peer] = max(number, newest)
+        if len(self._newest) > REMEMBERED:
+            self._newest.popitem(last=False)
+        return number < newest
 
     def forget(self, peer: PeerId) -> None:
         """It has left, or is not heard any more."""

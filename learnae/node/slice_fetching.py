@@ -206,21 +206,21 @@ class SliceFetches:
         for offer in self.catalogue.offers(need.trained_on.schema):
             root, peer, size = offer.slice.root, offer.peer, offer.slice.bytes
             known = root in there or self._outcomes.is_settled(root) or root in self._busy
-            if known or peer in forgotten or self._shut_out(peer) or self._waits(peer, now):
+            if known or peer in forgotten or self._shut_out(peer) or self._waits(offer, now):
                 continue
             if counted and counted.get(peer, 0) + 1 >= largest:
                 continue
             if size <= room or held.get(peer, 0) + size < most:
                 yield offer
 
-    def _waits(self, peer: PeerId, now: float) -> bool:
-        """Whether its slices have failed lately. Whoever was away with its updates too is back as soon as one of them is merged."""
-        record = self._records.get(peer)
-        back = record.away and not self.receiver.peers.get(peer).failures
+    def _waits(self, offer: SliceOffer, now: float) -> bool:
+        """Whether slices of its giver have failed lately. Whoever was away with its updates too is back as soon as one of them is merged."""
+        record = self._records.of(offer)
+        back = record.away and not self.receiver.peers.get(offer.peer).failures
         return now < record.not_before and not back
 
     def _candidate(self, offer: SliceOffer, round_seconds: float | None) -> Candidate:
-        record, slice_, about = self._records.get(offer.peer), offer.slice, self.receiver.peers.get(offer.peer)
+        record, slice_, about = self._records.of(offer), offer.slice, self.receiver.peers.get(offer.peer)
         return Candidate(
             peer=offer.peer,
             kind=AnnouncementKind.SLICE,
@@ -241,10 +241,10 @@ class SliceFetches:
         return bool(self.receiver.admission.refuses(peer) or self.receiver.peers.get(peer).refused)
 
     def _proved(self, peer: PeerId) -> bool:
-        return self.receiver.peers.trusts(peer) or self._records.get(peer).proved
+        return self.receiver.peers.trusts(peer) or self._records.proves(peer)
 
     async def _fetch(self, offer: SliceOffer, need: _Need) -> None:
-        root, record = offer.slice.root, self._records.note(offer.peer)
+        root, record = offer.slice.root, self._records.note(offer)
         transfer, began = Transfer(offer.slice.bytes), self.runtime.clock()
         self._busy.add(root)
         try:
@@ -270,7 +270,7 @@ class SliceFetches:
 
     async def _obtain(self, offer: SliceOffer, need: _Need, transfer: Transfer) -> SliceRows:
         decode_in = self.runtime.in_decoding_thread if self._proved(offer.peer) else self._strangers
-        size, speed = offer.slice.bytes, self._records.get(offer.peer).bytes_per_second
+        size, speed = offer.slice.bytes, self._records.of(offer).bytes_per_second
         with trio.move_on_after(max(self.pace.first_seconds, self.pace.deadline_seconds(size, speed))) as limit:
             read, encryption = self.fetcher.reader(offer.peer, transfer), self.fetcher.encryption
             manifest = await Manifest.read(offer.slice.root, read, SLICE_LIMITS, encryption, decode_in=decode_in)

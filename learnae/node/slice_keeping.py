@@ -117,7 +117,7 @@ class SliceKeeping:
             if offer.slice.root not in self.kept
             and not self._outcomes.is_settled(offer.slice.root)
             and offer.slice.root not in self._busy
-            and self._records.get(offer.peer).not_before <= now
+            and self._records.of(offer).not_before <= now
             and not self._shut_out(offer.peer)
             and (self._proved(offer.peer) or not proved_only)
         ]
@@ -142,7 +142,7 @@ class SliceKeeping:
             self._failed(offer, str(error))
         else:
             if stored := await self._keep(offer, transfer):
-                self._records.note(offer.peer).was_kept()
+                self._records.note(offer).was_kept()
         finally:
             self._busy.discard(root)
             self._fetched_bytes += transfer.bytes
@@ -256,10 +256,10 @@ class SliceKeeping:
         return bool(self.sender.receiver.admission.refuses(peer) or self.sender.receiver.peers.get(peer).refused)
 
     def _proved(self, peer: PeerId) -> bool:
-        return self.kept.rank(peer) > 0 or self._records.get(peer).proved
+        return self.kept.rank(peer) > 0 or self._records.proves(peer)
 
     def _failed(self, offer: SliceOffer, reason: str) -> None:
-        self._records.note(offer.peer).failed(self._clock())
+        self._records.note(offer).failed(self._clock())
         self._outcomes.refuse(offer, reason)
 
     def _clock(self) -> float:

@@ -234,7 +234,8 @@ async def test_however_often_slices_are_announced_all_offers_are_looked_at_seldo
         for number in range(1000):
             peer = PeerId(f"{number:064x}")
             fetches.catalogue.hear(_heard(peer, attrs.evolve(offer, root=dag_cid(f"{number}".encode()))))
-            fetches._records.note(peer).not_before = math.inf
+        for one in list(fetches.catalogue.offers()):
+            fetches._records.note(one).not_before = math.inf
         await trio.sleep(1)
         looks = 0
         for number in range(100):
