@@ -27,10 +27,26 @@ from learnae.records import Cid
 MOST_OPEN = 256 if sys.version_info < (3, 13) else MOST_SLICES
 """A process may have some thousand descriptors; since Python 3.13 a map needs none."""
 
-LONG_SECONDS = 0.02
+SHARE, SAVED_SECONDS = 0.05, 0.5
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 """Columns by name, read-only; the first dimension of each is the rows."""
+
+
+@attrs.define
+class _TimeOfChanges:
+    """A twentieth of the time, of which half a second is saved up: so long a training may be held up by changes of the pool."""
+
+    _left: float = SAVED_SECONDS  # below 0 after a change that took longer
+    _at: float | None = None
+
+    def has(self, now: float) -> bool:
+        self._left = min(SAVED_SECONDS, self._left + (now - (now if self._at is None else self._at)) * SHARE)
+        self._at = now
+        return self._left > 0
+
+    def spend(self, seconds: float) -> None:
+        self._left -= seconds
 
 
 @attrs.define
@@ -40,7 +56,6 @@ class _Opened:
     stack: ExitStack
     data: HomeFolder
     mark: tuple[int, int, int] | None = None
-    again_at: float = 0.0  # not before is the index read again
 
 
 class PoolReader:
@@ -55,6 +70,7 @@ class PoolReader:
         self.slices: tuple[PooledSlice, ...] = ()
         self.version = 0
         self._opened: _Opened | None = None
+        self._time = _TimeOfChanges()
         self._maps: OrderedDict[Cid, Columns] = OrderedDict()
         self._layouts: dict[Schema, dict[int, FileLayout]] = {}
         self._by_root: dict[Cid, PooledSlice] = {}
@@ -66,8 +82,8 @@ class PoolReader:
     def refresh(self) -> bool:
         """Look whether the pool has changed, and if so which slices there are. Without a change it costs one system call.
 
-        Where reading it took long, as with thousands of slices, it is not read again for twenty times as long: however often others change
-        it, a training loses no more than a twentieth of its time. One that has gone is seen at once all the same.
+        However often others change it, a training loses no more than a twentieth of its time: what was spent on changes is waited for
+        before the index is read again. One that has gone is seen at once all the same.
 
         Raises ConfigError for a home or an index that cannot be used, OSError.
         """
@@ -80,13 +96,17 @@ class PoolReader:
         if opened is None or mark is None:
             return self._become(())
         began = time.monotonic()
-        if mark == opened.mark or began < opened.again_at:
+        if mark == opened.mark or not self._time.has(began):
             return False
         found = read_index(opened.data)
-        if (took := time.monotonic() - began) > LONG_SECONDS:
-            opened.again_at = time.monotonic() + 20 * took
         opened.mark = mark  # looked at before it was read: a change in between is seen the next time
-        return self._become(tuple(one for one in found.slices if self.schema is None or self.schema.covers(one.schema)))
+        changed = self._become(tuple(one for one in found.slices if self.schema is None or self.schema.covers(one.schema)))
+        self._time.spend(time.monotonic() - began)
+        return changed
+
+    def charge(self, seconds: float) -> None:
+        """So long it took to make something of the last change: this counts as if the reader had taken it."""
+        self._time.spend(seconds)
 
     def columns(self, root: Cid) -> Columns:
         """The columns of a slice, mapped into memory. What was mapped stays valid, also where the slice is removed meanwhile.

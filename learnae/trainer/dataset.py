@@ -51,7 +51,9 @@ class SwarmDataset(Dataset[Any]):
         self.rows, self.foreign, self.seed = rows, foreign, seed
         self._reader, self.transform = reader, transform
         self._slices: tuple[tuple[Cid, int], ...] = ()
-        self._numbered: dict[Cid, int] = {}  # all slices that were ever seen, with the number after their last row
+        self._seen: set[Cid] = set()  # all slices that were ever there: `_roots` in their order
+        self._roots: list[Cid] = []
+        self._ends: list[int] = []  # the number after the last row of each
         self.problem = ""
         self.replaced = 0
         self.batches(1)
@@ -76,11 +78,21 @@ class SwarmDataset(Dataset[Any]):
         if changed or self.problem:
             self.problem = ""
             self._slices = tuple((one.root, one.rows) for one in self._reader.slices)
-            last = next(reversed(self._numbered.values()), self.rows.count)
             for root, rows in self._slices:
-                if root not in self._numbered:
-                    last = self._numbered[root] = last + rows
+                if root not in self._seen:
+                    self._seen.add(root)
+                    self._ends.append(self._last + rows)
+                    self._roots.append(root)
         return self._slices
+
+    def charge(self, seconds: float) -> None:
+        """So long it took to make something of the last change of `slices`: the next one waits until that is a twentieth of the time."""
+        if self._reader is not None:
+            self._reader.charge(seconds)
+
+    @property
+    def _last(self) -> int:
+        return self._ends[-1] if self._ends else self.rows.count
 
     def loader(
         self, batch_size: int = 1, *, shuffle: bool = True, drop_last: bool = False, foreign: float | None = None, **more: Any
@@ -98,7 +110,7 @@ class SwarmDataset(Dataset[Any]):
 
     def __len__(self) -> int:
         self.slices()
-        return next(reversed(self._numbered.values()), self.rows.count)
+        return self._last
 
     def __getitem__(self, key: Key) -> Any:
         if isinstance(key, int) and not 0 <= key < self.rows.count and not 0 <= key < len(self):
@@ -135,11 +147,10 @@ class SwarmDataset(Dataset[Any]):
     def _named(self, key: Key) -> tuple[Cid | None, int]:
         if not isinstance(key, int):
             return key
-        ends = list(self._numbered.values())
-        at = bisect.bisect_right(ends, key)
-        if at == len(ends):
+        at = bisect.bisect_right(self._ends, key)
+        if at == len(self._ends):
             return None, 0  # of a slice that has come and gone before this process has seen it
-        return list(self._numbered)[at], key - (ends[at - 1] if at else self.rows.count)
+        return self._roots[at], key - (self._ends[at - 1] if at else self.rows.count)
 
     def _columns(self, root: Cid | None) -> Columns | None:
         try:

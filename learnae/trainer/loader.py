@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,9 @@ class RowBatches(Sampler[list[Key]]):
         at, rows = self.position, self.dataset.rows.count
         slices = self.dataset.slices()
         if slices is not at.slices:
+            began = time.monotonic()
             at = self._grown(at, slices)
+            self.dataset.charge(time.monotonic() - began)  # with very many rows it takes longer than to read which slices there are
         wanted = int((at.batches + 1) * self.batch_size * self.foreign) - int(at.batches * self.batch_size * self.foreign)
         wanted = min(wanted, sum(count for _, count in at.slices))
         own = min(self.batch_size - wanted, rows - at.own)

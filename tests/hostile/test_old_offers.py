@@ -47,7 +47,9 @@ async def show_again(swarm: SimulatedSwarm, said: dict[bytes, Key]) -> None:
 
 
 @pytest.mark.parametrize("private", [False, True], ids=["open", "private"])
-async def test_old_offers_shown_again_keep_no_rows_of_their_giver_away(tmp_path: Path, recorded, private: bool) -> None:
+async def test_old_offers_shown_again_keep_no_rows_of_their_giver_away(
+    tmp_path: Path, recorded: Callable[[SimulatedPeer], dict[bytes, Key]], private: bool
+) -> None:
     async with SimulatedSwarm(folder=tmp_path, private=private) as swarm:
         giver = with_rows(swarm, "a", digits((1, 2)), SHARES)
         said = recorded(giver)
