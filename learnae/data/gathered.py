@@ -48,11 +48,12 @@ class HeardSample:
 
 @attrs.define
 class SensorReadings:
-    """The readings of one sensor that wait, by number. What is below `floor` is settled."""
+    """The readings of one sensor that wait, by number. What is below `floor` is settled. `turn` is lower the earlier its turn is."""
 
     waiting: dict[int, HeardSample] = attrs.field(factory=dict)
     floor: int = 0
     small_not_before: float = 0.0
+    turn: int = 0
 
 
 @attrs.frozen
@@ -76,7 +77,8 @@ class GatheredReadings:
     seconds: float
     known: Callable[[PeerId], bool] = lambda peer: False
     dropped: int = 0  # for want of room
-    _sensors: OrderedDict[PeerId, SensorReadings] = attrs.field(factory=OrderedDict)
+    _sensors: OrderedDict[PeerId, SensorReadings] = attrs.field(factory=OrderedDict)  # the one that was heard longest ago first
+    _turns: int = 0
     _count: int = 0
     unsaved_bytes: int = 0
     _unsaved: list[bytes] = attrs.field(factory=list)
@@ -101,7 +103,9 @@ class GatheredReadings:
 
     def add(self, sensor: PeerId, content: SampleContent, payload: bytes, now: float) -> int:
         """Take the readings of a sample that are new. Returns how many these are."""
-        mine = self._sensors.setdefault(sensor, SensorReadings())
+        if sensor not in self._sensors:
+            self._sensors[sensor] = SensorReadings(turn=self._next_turn())
+        mine = self._sensors[sensor]
         self._sensors.move_to_end(sensor)
         numbers = range(max(content.first, mine.floor), content.first + content.count)
         new = [number for number in numbers if number not in mine.waiting]
@@ -114,20 +118,33 @@ class GatheredReadings:
         return len(new)
 
     def ready(self, now: float, most: int) -> Iterator[ReadyReadings]:
-        """At most so many, each settled once it was given: the sensors take turns, the one that was heard longest ago first."""
-        left = most
-        for sensor, mine in list(self._sensors.items()):
-            if left and (found := self._due(mine, now)) is not None:
+        """At most so many, each settled once it was given. The sensors take turns: who was given longest ago, or came first, has the next.
+
+        Those that are known come first, and one place is for the others: identities cost nothing, so a crowd of new ones waits in its own
+        line, behind the new sensor that was there before it.
+        """
+        ordered = sorted(self._sensors, key=lambda sensor: self._sensors[sensor].turn)
+        known, others = (iter([sensor for sensor in ordered if self.known(sensor) is wanted]) for wanted in (True, False))
+        given = 0
+        for sensors, places in ((known, max(1, most - 1)), (others, most), (known, most)):
+            while given < places and (sensor := next(sensors, None)) is not None:
+                mine = self._sensors[sensor]
+                if (found := self._due(mine, now)) is None:
+                    continue
                 numbers, floor = found
-                readings = [(number, mine.waiting[number].content) for number in numbers]
                 small = len(numbers) < self.rows / 4
                 if small and now < mine.small_not_before:
                     self.dropped += len(numbers)
                 else:
-                    left -= 1
-                    yield ReadyReadings(sensor, readings)
+                    given += 1
+                    yield ReadyReadings(sensor, [(number, mine.waiting[number].content) for number in numbers])
+                    mine.turn = self._next_turn()
                     mine.small_not_before = now + SMALL_SECONDS if small else mine.small_not_before
                 self._settle(sensor, floor)
+
+    def _next_turn(self) -> int:
+        self._turns += 1
+        return self._turns
 
     def forget(self, sensor: PeerId) -> None:
         """Drop what waits of it."""
@@ -230,7 +247,7 @@ class GatheredReadings:
         if value[1] == _FORGOTTEN:
             self.forget(sensor)
         elif type(value[1]) is int:
-            self._sensors.setdefault(sensor, SensorReadings())
+            self._sensors.setdefault(sensor, SensorReadings(turn=self._next_turn()))
             self._settle(sensor, validators.integer(value[1], "a number", 0, MOST_NUMBER + PAYLOAD_BYTES))
         else:
             payload = validators.octets(value[1], "a sample", 1, PAYLOAD_BYTES)
