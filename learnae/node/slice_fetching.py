@@ -214,7 +214,7 @@ class SliceFetches:
                 yield offer
 
     def _waits(self, offer: SliceOffer, now: float) -> bool:
-        """Whether slices of its giver have failed lately. Whoever was away with its updates too is back as soon as one of them is merged."""
+        """Whether slices of its giver have failed lately. Who was away with its updates too is back as soon as one of them is merged."""
         record = self._records.of(offer)
         back = record.away and not self.receiver.peers.get(offer.peer).failures
         return now < record.not_before and not back

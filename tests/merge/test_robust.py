@@ -131,6 +131,16 @@ def test_one_liar_of_five_moves_it_no_further_than_the_honest_lie_apart(rule) ->
     assert distance < 20
 
 
+@pytest.mark.parametrize("nnm", [0, 1])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("liars", [1, 2, 3])
+def test_values_as_large_as_there_are_make_nothing_infinite(rule, liars, nnm) -> None:
+    """One value that is not finite, and the merge of all others would not come about."""
+    rows = np.random.default_rng(1).normal(size=(4, 50)).astype(np.float32)
+    rows[4 - liars :] = np.finfo(np.float32).max
+    assert np.isfinite(merged(make(rule, nnm=nnm), rows)).all()
+
+
 def test_f_is_lowered_where_too_few_models_came() -> None:
     """Of two models none can be called hostile: f = 0, and the trimmed mean is the mean."""
     assert merged(make(robust.TrimmedMean, f=5), np.array([[0.0] * 50, [1.0] * 50])).tolist() == [0.5] * 50
