@@ -26,7 +26,9 @@ def learnae_register_announcer() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_selector() -> Mapping[str, str]:
     return {
+        "dissimilar": "learnae.plugins.preferences:Dissimilar",
         "least-recently-tried": "learnae.plugins.selector:LeastRecentlyTried",
+        "nearby": "learnae.plugins.preferences:Nearby",
         "uniform": "learnae.plugins.selector:Uniform",
         "fixed": "learnae.plugins.selector:Fixed",
         "planner": "learnae.plugins.selector:Planner",

@@ -1,4 +1,7 @@
-"""Selectors: `least-recently-tried`, the default, `uniform`, `fixed` for comparisons, and `planner`, which also sees slices of rows."""
+"""Selectors: `least-recently-tried`, the default, `uniform`, `fixed` for comparisons, and `planner`, which also sees slices of rows.
+
+Those that prefer some peers to others are in `learnae.plugins.preferences`.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +60,16 @@ class LeastRecentlyTried(Selector):
 
     def select(self, view: View) -> Sequence[Candidate]:
         waiting = self._in_turn(view)
-        trusted = sorted((each for each in waiting if each.trust > 0), key=lambda each: -self._claim(each, view))
+        trusted = self._ranked([each for each in waiting if each.trust > 0], view)
         doubtful = [candidate for candidate in waiting if not candidate.trust > 0]
         free = view.count - len(trusted)
         if free > 0:
             return within(view, trusted + doubtful[:free])
         return within(view, self._chance(doubtful) + trusted)
 
-    def _claim(self, candidate: Candidate, view: View) -> float:
-        """Who has the largest one is fetched from first."""
-        return _waited(candidate, view.round) * candidate.trust
+    def _ranked(self, trusted: Sequence[Candidate], view: View) -> list[Candidate]:
+        """Those that have proved themselves, the one to fetch from first before the others."""
+        return sorted(trusted, key=lambda each: -_waited(each, view.round) * each.trust)
 
     def _chance(self, doubtful: Sequence[Candidate]) -> list[Candidate]:
         """One of them, or none."""

@@ -55,6 +55,11 @@ def test_each_term_of_the_planners_formula_is_left_out_once():
     assert {"the whole formula", "without coverage", "without difference", "a random worth"} <= set(rows)
 
 
+def test_selectors_are_compared_by_what_the_models_reach():
+    rows = rows_of(quick("whom_to_fetch.py"))
+    assert len(rows["dissimilar"]) == 4 and float(rows["nearby"][1]) > 0
+
+
 def test_the_growing_dataset_is_compared_with_one_that_lies_in_memory():
     rows = rows_of(quick("dataset.py"))
     assert all(

@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[2]
 CODE = [
     path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.relative_to(ROOT).parts
 ]
-MOST_FILES = 229
-"""170 for what there was before rows, roles, sensors, contributions, sketches, robust merges and loans of merged models: each of them is
-a subject of its own."""
+MOST_FILES = 250
+"""Each file is a subject that one can name. Raise it for new subjects, named in the message of the commit, and fold slivers first."""
 
 STAND_TWICE: Mapping[str, str] = {
     "Sensor": "the same in two forms: over any announcer, and over a tangle alone, which needs nothing but a socket",
