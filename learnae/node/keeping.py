@@ -187,7 +187,9 @@ class UpdateKeeping:
         specs = {spec.name: spec for spec in content.meta.specs}
         layout, usual = architecture_of(specs.values()), self.kept.layout_of(entry.update.architecture)
         if usual is not None and layout != usual:
-            raise UpdateRejectedError("architecture", "its tensors are others than those of the peers that announce the same model")
+            raise UpdateRejectedError(
+                "architecture", "its tensors are others than those of the peers of join.trust or peer.allow that announce the same model"
+            )
         try:
             codec = self.sender.strategies.codec_named(entry.update.codec)
         except UpdateRejectedError:

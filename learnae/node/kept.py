@@ -167,10 +167,13 @@ class KeptUpdates:
         return bool(changed)
 
     def layout_of(self, architecture: bytes) -> bytes | None:
-        """The layout of the kept updates with this architecture: that of the peers that were heard longest together, then of most."""
+        """The layout of the kept updates of named peers with this architecture: of those that were heard longest together, then of most.
+
+        None where nobody is named who says so: whoever came first would decide which models of the others are kept.
+        """
         heard: dict[bytes, tuple[float, int]] = {}
         for item in self.newest().values():
-            if self.announced[item.root].architecture == architecture:
+            if item.peer in self.named and self.announced[item.root].architecture == architecture:
                 seconds, voices = heard.get(item.layout, (0.0, 0))
                 heard[item.layout] = seconds + item.seconds, voices + 1
         return max(heard, key=lambda layout: heard[layout], default=None)

@@ -213,9 +213,11 @@ async def test_a_flood_of_identities_at_a_keeper_leaves_the_honest_in_place(tmp_
 
 @pytest.mark.virtual_time
 async def test_a_keeper_refuses_what_is_no_model_of_the_swarm(tmp_path: Path) -> None:
-    """It knows no model itself: it sees that the tensors are others than those of all who announce the same model."""
+    """It knows no model itself: it sees that the tensors are others than those of whom it trusts and who announces the same model."""
     async with SimulatedSwarm(folder=tmp_path) as swarm:
-        honest, store = [peer(swarm, "a"), peer(swarm, "b")], keeper(swarm)
+        honest = [peer(swarm, "a"), peer(swarm, "b")]
+        store = keeper(swarm)
+        store.settings = {**store.settings, "join": {"trust": [honest[0].peer]}}
         start(store, *honest)
         await trio.sleep(60)
         liar = peer(swarm, "liar", {"w": np.zeros(5, np.float32)}).start()
