@@ -120,16 +120,14 @@ def _pool(home: Path) -> Pool:
 
 
 def _who(home: str | None, text: str | None) -> tuple[Path, PeerId]:
-    """A provider in the pool, or a peer that was heard."""
+    """A provider in the pool, or a peer that was heard: where several begin alike, whoever they are, more digits are wanted."""
     home, text = home_and_rest(home, text)
     if text is None:
         raise ConfigError(Problem("PEER", "is missing", "name at least 4 digits of a key; `learnae data status` lists who has given rows"))
     path = find_home(home)
-    given = {peer for one in _pool(path).entries() for peer in one.providers if peer.startswith(text.lower())}
-    if len(given) == 1 and len(text) >= 4:
-        return path, given.pop()
+    given = {peer for one in _pool(path).entries() for peer in one.providers}
     with History.read(path / HISTORY) as history:
-        return path, find_peer(text, history, unknown=True)
+        return path, find_peer(text, history, unknown=True, also=sorted(given))
 
 
 peer = click.argument("peer", required=False, metavar="PEER")

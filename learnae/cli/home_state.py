@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -144,14 +144,18 @@ def find_subject(text: str, history: History) -> Subject:
     raise ConfigError(Problem(text, "is neither the beginning of a key nor that of a root", remedy))
 
 
-def find_peer(text: str, history: History, *, unknown: bool = False) -> PeerId:
-    """The peer whose key begins like this; with `unknown`, a whole key is also that of a peer that was never heard."""
+def find_peer(text: str, history: History, *, unknown: bool = False, also: Iterable[PeerId] = ()) -> PeerId:
+    """The peer whose key begins like this, among those that were heard and `also` these.
+
+    With `unknown`, a whole key is also that of a peer that was never heard.
+    """
     digits = text.lower()
     if not _KEY.fullmatch(digits):
         raise ConfigError(Problem(text, "is not the beginning of a key", f"name at least {LEAST_DIGITS} of its 64 hexadecimal digits"))
     if unknown and len(digits) == 64:
         return PeerId(digits)
-    return PeerId(_only("peer", digits, history.reader.peers_beginning(digits, LISTED + 1)))
+    found = dict.fromkeys((*history.reader.peers_beginning(digits, LISTED + 1), *(peer for peer in also if peer.startswith(digits))))
+    return PeerId(_only("peer", digits, list(found)))
 
 
 def _only(what: str, text: str, found: list[PeerId] | list[Cid]) -> str:

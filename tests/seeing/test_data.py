@@ -63,6 +63,17 @@ def test_a_peer_that_never_gave_rows_is_refused_by_its_whole_key(lived, learnae)
     assert Pool(home.path, QUOTA).index().forgotten == ("5" * 64,)
 
 
+def test_who_gives_rows_under_a_key_that_begins_like_that_of_another_is_not_taken_for_it(lived, learnae):
+    """Keys cost nothing: whoever makes many has one that begins like that of a peer which `learnae why` shows."""
+    home = lived()
+    pooled(home.path, PeerId(home.alice[:8] + "9" * 56), 1)
+    told = learnae("data", "forget", home.path, home.alice[:8])
+    assert told.code == 2 and "several begin like this" in told.err
+    assert Pool(home.path, QUOTA).index().forgotten == ()
+    assert learnae("data", "forget", home.path, home.alice).code == 0
+    assert Pool(home.path, QUOTA).index().forgotten == (home.alice,)
+
+
 @pytest.mark.parametrize("word", ["forget", "allow"])
 def test_it_must_be_said_who(lived, learnae, word):
     told = learnae("data", word, lived().path)
