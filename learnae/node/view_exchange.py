@@ -24,6 +24,8 @@ AGAIN_SECONDS = 600.0
 LOOK_SECONDS = 5.0
 AT_ONCE = 4  # views that are fetched
 MOST_ASKED = 64  # peers, by one order
+LONGEST_ASKING = 4
+"""Times as long as one view may take, all of them together: anybody can name one that never comes."""
 _WHAT = "publishing the own view of contributions"
 
 
@@ -118,9 +120,10 @@ class ViewExchange:
                 except (UnavailableError, UpdateRejectedError) as error:
                     reasons.append(f"{peer[:8]}: {error}")
 
-        async with trio.open_nursery() as nursery:
-            for peer, root in offers:
-                nursery.start_soon(one, peer, root)
+        with trio.move_on_after(LONGEST_ASKING * self.fetch_seconds):
+            async with trio.open_nursery() as nursery:
+                for peer, root in offers:
+                    nursery.start_soon(one, peer, root)
         if came:
             await self.runtime.in_thread(self.publisher.history.keep_views, came)
         if not offers:
