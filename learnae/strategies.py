@@ -269,15 +269,30 @@ class Outer(Strategy, ABC):
 
 
 class Codec(Strategy, ABC):
-    """Turns floating tensors into bytes and back."""
+    """Turns floating tensors into bytes and back.
+
+    One with `versions` above 1 has a base. The core encodes a version without a base; the next `versions - 1` name it as their base, and
+    each tensor of them is encoded beside what readers decode of that one. With `chained` it is encoded beside what they decode of the
+    version before. A base is read-only. A reader that lacks it fetches it.
+    """
+
+    versions: int = 1  # an `__init__` may set it from the options
+    chained: ClassVar[bool] = False
+    small: ClassVar[int] = 1024  # tensors of at most so many values travel in float32, and never reach the codec
 
     @abstractmethod
     def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
-        """Return bytes and meta for one float32 tensor. The same tensor, base and random stream must give the same bytes."""
+        """Return bytes and meta for one float32 tensor. The same tensor, base and random stream must give the same bytes.
+
+        `base` has the shape of the tensor. It is None if `versions` is 1, and in each version that is to be the base of the next ones.
+        """
 
     @abstractmethod
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
-        """Return the tensor in the shape of `like`. Raises UpdateRejectedError for any bytes or meta that do not fit `like`."""
+        """Return the tensor in the shape of `like`. Raises UpdateRejectedError for any bytes or meta that do not fit `like`.
+
+        `base` is what `encode` got. Where a mask is false, the array has the value of the base, if there is one.
+        """
 
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
         """Raises UpdateRejectedError where `decode` would. Override it if checking is cheaper than decoding."""

@@ -21,11 +21,10 @@ from learnae.cli.home_state import HomeState, find_subject, read_home
 from learnae.cli.homes import find_home, settings_of
 from learnae.cli.options import of_bytes
 from learnae.config.tables import LARGEST_BYTES
-from learnae.content.meta import Limits
-from learnae.content.unpack import Content, Manifest
 from learnae.errors import ConfigError, NeedsTorchError, Problem, UnavailableError, UpdateRejectedError
 from learnae.identity.home_folder import open_home
 from learnae.logs import make_logger
+from learnae.node.bases import HeldUpdates, fetch_needed
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PublishedUpdate
@@ -138,7 +137,7 @@ async def _obtain(strategies: StrategySet, limit: int, root: Cid, log: Filtering
         try:
             await services.open(strategies.storages, nursery)
             with trio.move_on_after(SECONDS):
-                return _decoder(await _fetch(strategies, services, root, limit, log), strategies)
+                return await _fetch(strategies, services, root, limit, log)
             raise UnavailableError(f"not whole within {SECONDS:.0f} s")
         except (UnavailableError, UpdateRejectedError, ConfigError) as error:
             failure = error
@@ -147,16 +146,14 @@ async def _obtain(strategies: StrategySet, limit: int, root: Cid, log: Filtering
     raise failure
 
 
-async def _fetch(strategies: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Content:
-    encryption = strategies.swarm.blocks
-    fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, encryption)
-    read = fetcher.reader(NOBODY, Transfer(limit))
-    manifest = await Manifest.read(root, read, Limits(limit), encryption)
-    return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), encryption)
-
-
-def _decoder(content: Content, strategies: StrategySet) -> Decoder:
-    decoder = Decoder(content, strategies.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs})
+async def _fetch(strategies: StrategySet, services: Services, root: Cid, limit: int, log: FilteringBoundLogger) -> Decoder:
+    """With what it builds on."""
+    fetcher = Fetcher(strategies.storages, services, lambda peer, storage: (), log, strategies.swarm.blocks)
+    transfer = Transfer(limit)
+    content = await fetcher.fetch_root(root, NOBODY, transfer, lambda meta: None)
+    codec, specs = strategies.codec_named(content.meta.codec), {spec.name: spec for spec in content.meta.specs}
+    before = await fetch_needed(fetcher, HeldUpdates(), content.meta, codec, specs, transfer)
+    decoder = Decoder(content, codec, specs, before)
     decoder.check()
     return decoder
 

@@ -66,6 +66,8 @@ class Packed:
     root: Cid
     blocks: tuple[Block, ...]
     bytes: int  # what whoever fetches all of it has to transfer
+    meta: Meta
+    data_cids: tuple[Cid, ...]
 
 
 def pack(
@@ -87,7 +89,7 @@ def pack(
     builder = BlockBuilder(encryption)
     tensors = tuple(TensorEntry(spec, encoded.meta, builder.add(encoded.data)) for spec, encoded in entries)
     meta = Meta(peer, kind, number, codec, tensors, base, tuple(parents))
-    return _assemble(_meta_blocks(meta, encryption), builder.close())
+    return _assemble(meta, _meta_blocks(meta, encryption), builder.close())
 
 
 def _meta_blocks(meta: Meta, encryption: Encryption) -> tuple[Block, ...]:
@@ -98,8 +100,9 @@ def _meta_blocks(meta: Meta, encryption: Encryption) -> tuple[Block, ...]:
     return pages if len(pages) == 1 else (encode_part([page.cid for page in pages]), *pages)
 
 
-def _assemble(meta: Sequence[Block], data: Sequence[Block]) -> Packed:
-    parts = encode_parts([block.cid for block in data])
-    root = encode_root(Root(meta[0].cid, tuple(part.cid for part in parts)))
-    blocks = tuple({block.cid: block for block in (root, *parts, *meta, *data)}.values())
-    return Packed(root.cid, blocks, sum(len(block.data) for block in blocks))
+def _assemble(meta: Meta, pages: Sequence[Block], data: Sequence[Block]) -> Packed:
+    cids = tuple(block.cid for block in data)
+    parts = encode_parts(cids)
+    root = encode_root(Root(pages[0].cid, tuple(part.cid for part in parts)))
+    blocks = tuple({block.cid: block for block in (root, *parts, *pages, *data)}.values())
+    return Packed(root.cid, blocks, sum(len(block.data) for block in blocks), meta, cids)

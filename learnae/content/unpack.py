@@ -35,6 +35,7 @@ class Manifest:
     meta: Meta
     data_cids: tuple[Cid, ...]
     bytes: int  # all its blocks, each counted once
+    other_cids: tuple[Cid, ...] = ()  # root, parts and meta
 
     @classmethod
     async def read(
@@ -52,7 +53,8 @@ class Manifest:
             blocks |= await read(pages)
         sealed = [blocks[page] for page in (_raw(pages) if encryption.overhead else _dag(pages))]
         parts = [blocks[part] for part in top.parts]
-        return await decode_in(cls._decode, sealed, parts, sum(map(len, blocks.values())), limits, encryption)
+        manifest = await decode_in(cls._decode, sealed, parts, sum(map(len, blocks.values())), limits, encryption)
+        return attrs.evolve(manifest, other_cids=tuple(blocks))
 
     @classmethod
     def _decode(cls, pages: Sequence[_Bytes], parts: Sequence[_Bytes], size: int, limits: Limits, encryption: Encryption) -> Manifest:

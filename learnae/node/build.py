@@ -17,6 +17,7 @@ from learnae.identity.swarms import SwarmIdentity
 from learnae.link.messages import Link
 from learnae.node.architecture import Architectures
 from learnae.node.attempts import FetchAttempts
+from learnae.node.bases import LEAST_HELD, HeldUpdates
 from learnae.node.claims import Claims, LineagePopulation, heard_before
 from learnae.node.connections import ConnectionWatch
 from learnae.node.evaluations import LossLedger
@@ -242,6 +243,7 @@ def _fetches(given: Given, fetcher: Fetcher, attempts: FetchAttempts, pace: Tran
         runtime=given.runtime,
         on_fetched=relay.fetched if relay else None,
         own_bytes=given.kept[0].bytes if given.kept else raw_bytes(given.specs),
+        held=HeldUpdates(max(LEAST_HELD, HELD_MODELS * raw_bytes(given.specs))),
     )
     return BackgroundFetches(obtainer, attempts.peers, pace, given.config.selector.count, given.runtime)
 
@@ -329,6 +331,10 @@ def largest_update(specs: tuple[TensorSpec, ...], bound: int | None) -> int:
     tensors = sum((4 if spec.floating else 8) * spec.count for spec in specs)
     largest = tensors * 5 // 4 + 4096 * len(specs) + MEGABYTE
     return largest if bound is None else min(bound, largest)
+
+
+HELD_MODELS = 4
+"""Times the bytes of the own model that bases of others take in memory, at most: a base has two bytes a value."""
 
 
 def raw_bytes(specs: tuple[TensorSpec, ...]) -> int:

@@ -293,7 +293,7 @@ def adopted_age(chosen: Obtained, obtained: Sequence[Obtained], announced: Seque
 
 
 def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalModel, age: int, page: Mapping[str, Array]) -> bool:
-    """Fill the page with the chosen model, own values where it came in part; False when it is not finite and must not be adopted.
+    """Fill the page with the chosen model, with own values where it came in part and has no base. False: it is not finite; do not adopt it.
 
     Of each counter the lower median of all obtained ones is taken, as far as a model of that age can have come: the medoid looks at
     floating tensors alone. All other integers are those of one model each: a table of indices is right as a whole.
@@ -314,7 +314,9 @@ def write_model(chosen: Obtained, obtained: Sequence[Obtained], local: LocalMode
 
 def _floating(chosen: Obtained, name: str, current: Mapping[str, Array]) -> Array:
     decoded = chosen.decoder.decode(name)
-    return decoded.array if decoded.mask is None else np.where(decoded.mask, decoded.array, current[name])
+    if decoded.mask is None or chosen.decoder.before is not None:  # a base fills up what did not come
+        return decoded.array
+    return np.where(decoded.mask, decoded.array, current[name])
 
 
 def _counters(obtained: Sequence[Obtained], name: str) -> Array:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Decoder:
-    """Reads the tensors of one fetched update by the codec that it names."""
+    """Reads the tensors of one fetched update by the codec that it names. `before` reads the one that it is encoded beside."""
 
     content: Content
     codec: ConfiguredStrategy[Codec]
     specs: Mapping[str, TensorSpec]
+    before: Decoder | None = attrs.field(default=None, repr=False)
     sound: set[str] = attrs.field(factory=set, init=False, eq=False)
     """Tensors of which `check` could tell without decoding them that all that came is finite."""
 
@@ -42,21 +43,35 @@ class Decoder:
         if is_raw(spec, encoded):
             finite = check_raw(spec, encoded)
         else:
+            base = self.base(spec.name)
             with self.codec.calling(f"checking what codec {self.codec.name!r} shall decode"):
-                self.codec.strategy.check(encoded, spec, None)
-                finite = bool(self.codec.strategy.finite(encoded))
+                self.codec.strategy.check(encoded, spec, base)
+                finite = bool(self.codec.strategy.finite(encoded)) and (base is None or self._is_sound_before(spec.name))
         if finite:
             self.sound.add(spec.name)
+
+    def base(self, name: str) -> Array | None:
+        """What this tensor is encoded beside, read-only. None in an update without a base."""
+        return None if self.before is None else self.before.decoded(name)
+
+    def decoded(self, name: str) -> Array:
+        """One tensor as what is encoded beside it gets it: read-only."""
+        array = self.decode(name).array.view()
+        array.flags.writeable = False
+        return array
+
+    def _is_sound_before(self, name: str) -> bool:
+        return self.before is None or name in self.before.sound
 
     def decode(self, name: str) -> Decoded:
         """Decode one tensor. Raises PluginError if the codec cannot decode what its `check` let pass."""
         spec, encoded = self.specs[name], self.content.encoded(name)
         if is_raw(spec, encoded):
             return Decoded(decode_raw(spec, encoded))
-        action = f"decoding {name!r} by codec {self.codec.name!r}"
+        action, base = f"decoding {name!r} by codec {self.codec.name!r}", self.base(name)
         try:
             with self.codec.calling(action):
-                decoded = self.codec.strategy.decode(encoded, spec, None)
+                decoded = self.codec.strategy.decode(encoded, spec, base)
                 _check_decoded(decoded, spec)
         except UpdateRejectedError as rejected:
             raise PluginError(self.codec.plugin, action, f"its check() had let that pass: {rejected}") from rejected

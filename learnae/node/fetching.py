@@ -12,7 +12,7 @@ import trio
 
 from learnae.content.cids import check
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
-from learnae.content.meta import MOST_META_BYTES, MOST_TENSORS, Limits
+from learnae.content.meta import MOST_META_BYTES, MOST_TENSORS, Limits, Meta
 from learnae.content.unpack import Content, Manifest, Read, at_once
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.runtime import Outages
@@ -40,10 +40,18 @@ class Transfer:
     lock: threading.Lock = attrs.field(factory=threading.Lock, eq=False, repr=False)  # held by storages that deliver
     heard_at: float = -math.inf  # when something came last, in the loop's time; before that when it was begun
     longest_silence: float = 0.0
+    within: Transfer | None = None  # the transfer of the update for which this one brings a base; that counts the bytes too
+    needed: dict[Cid, Mapping[Cid, Octets]] = attrs.field(factory=dict)  # the roots that the update builds on, with all their blocks
+
+    def part(self) -> Transfer:
+        """A transfer of what this update builds on, within the same limit."""
+        return Transfer(self.limit - self.bytes, silent=self.silent, heard_at=self.heard_at, within=self)
 
     def heard(self) -> None:
         """Something has come, or the transfer has ended. Call it in the thread of the event loop."""
         now = trio.current_time()
+        if self.within is not None:
+            self.within.heard()
         if self.heard_at > -math.inf:
             self.longest_silence = max(self.longest_silence, now - self.heard_at)
         self.heard_at = now
@@ -60,6 +68,8 @@ class Transfer:
         else:
             self.bytes += len(block.data)
             self.blocks[block.cid] = block.data
+            if self.within is not None:
+                self.within.bytes += len(block.data)
             self.origin = self.origin or source
         return True
 
@@ -241,15 +251,23 @@ class Fetcher:
         assert isinstance(update, Update)
         if update.bytes > transfer.limit:
             raise UpdateRejectedError("too-large", f"{update.bytes} bytes announced, {transfer.limit} expected at most")
-        read = self.reader(announcement.peer, transfer)
-        limits = Limits(transfer.limit, self.tensors, meta_bytes=self.meta_bytes)
-        manifest = await Manifest.read(update.root, read, limits, self.encryption, decode_in=decode_in)
-        if (manifest.meta.peer, manifest.meta.number) != (
-            announcement.peer,
-            announcement.number,
-        ) or manifest.meta.kind != AnnouncementKind.UPDATE:
-            raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind or number")
-        return Content(manifest.meta, manifest.data_cids, await read(manifest.data_cids), self.encryption)
+        expected = announcement.peer, announcement.number, AnnouncementKind.UPDATE, update.codec, update.base
+
+        def check(meta: Meta) -> None:
+            if (meta.peer, meta.number, meta.kind, meta.codec, meta.base) != expected:
+                raise UpdateRejectedError("not-the-announced", "the meta names another peer, kind, number, codec or base")
+
+        return await self.fetch_root(update.root, announcement.peer, transfer, check, decode_in)
+
+    async def fetch_root(
+        self, root: Cid, peer: PeerId, transfer: Transfer, check: Callable[[Meta], None], decode_in: RunInThread = at_once
+    ) -> Content:
+        """What this root names. `check` looks at its meta before the data is fetched. Raises UnavailableError, UpdateRejectedError."""
+        read, limits = self.reader(peer, transfer), Limits(transfer.limit, self.tensors, meta_bytes=self.meta_bytes)
+        manifest = await Manifest.read(root, read, limits, self.encryption, decode_in=decode_in)
+        check(manifest.meta)
+        blocks = await read((*manifest.data_cids, *manifest.other_cids))
+        return Content(manifest.meta, manifest.data_cids, blocks, self.encryption)
 
     def reader(self, peer: PeerId, transfer: Transfer) -> Read:
         async def read(cids: Sequence[Cid]) -> Mapping[Cid, bytes]:

@@ -139,6 +139,7 @@ class PublishedUpdate:
     codec: str
     architecture: Octets
     at: float = 0.0  # on the machine's wall clock, for people only
+    needs: str = ""  # the roots that it builds on, the base first, with a space between them
 
 
 @attrs.frozen

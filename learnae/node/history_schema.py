@@ -101,7 +101,13 @@ CREATE TABLE kept_slices (
     root TEXT PRIMARY KEY, peer TEXT NOT NULL, number INTEGER NOT NULL, bytes INTEGER NOT NULL, unsaid REAL NOT NULL, message BLOB NOT NULL)
 """
 
-STEPS = tuple(tuple(script.split(";")) for script in (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS, _VIEWS, _KEPT, _KEPT_SLICES))
+_BASES = """
+ALTER TABLE published ADD COLUMN needs TEXT NOT NULL DEFAULT '';
+ALTER TABLE kept ADD COLUMN needs TEXT NOT NULL DEFAULT ''
+"""
+
+_SCRIPTS = (_FIRST, _FOR_WATCHERS, _LOST, _TRUST, _CONTRIBUTIONS, _VIEWS, _KEPT, _KEPT_SLICES, _BASES)
+STEPS = tuple(tuple(script.split(";")) for script in _SCRIPTS)
 """The statements that lead from version 0, an empty file, to 1, from there to 2, and so on."""
 
 VERSION = len(STEPS)

@@ -201,6 +201,7 @@ class LineageAdoption:
             samples=own.samples,
             step_seconds=0.0,
             codec=own.codec,
+            base=Cid(own.needs.split()[0]) if own.needs else None,
         )
         return InboxEntry(
             Announcement(swarm=b"", peer=self.lineage_state.own, number=own.number, body=update_),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
@@ -15,6 +16,7 @@ import trio
 from learnae.content.meta import architecture_of
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
+from learnae.node.bases import HeldUpdates, fetch_needed, needs
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.inbox import InboxEntry
@@ -24,7 +26,7 @@ from learnae.node.relay import MessageRelays
 from learnae.node.reports import RoundRecord, stage_of
 from learnae.node.sending import Sender
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.records import AnnouncementKind, Block, PeerId, Update
+from learnae.records import AnnouncementKind, Block, Cid, PeerId, Update
 from learnae.strategies import Announcer
 
 LOOK_SECONDS, LEAST_SECONDS = 30.0, 0.1
@@ -40,6 +42,8 @@ REMEMBERED = 4096
 MOST_LOOKED_AT = 16  # whether there is room for them, at once
 REST_FOR_A_LOOK = 20  # times as long: beside thousands of kept peers, a look at 16 that find no room takes a tenth of a second
 FIRST_REPEAT_SECONDS, REPEAT_SECONDS, REPEAT_PAUSE_SECONDS = 10.0, 300.0, 0.1
+BASE_SHARE = 64
+"""Times the bytes that have come of an update, at most, for which there is time to fetch what it builds on."""
 MOST_UNPACKED = 5
 """Times its own bytes, at most, that an update may take unpacked to be looked at for numbers that are not finite."""
 
@@ -66,6 +70,7 @@ class UpdateKeeping:
     relays: MessageRelays
     first_seconds: float
     limit: int
+    held: HeldUpdates = attrs.field(factory=HeldUpdates)
     record: RoundRecord = attrs.field(factory=lambda: RoundRecord(0, 0.0))  # of what has happened since the last report
     stored: int = 0  # since the last report
     _turns: OrderedDict[PeerId, _FetchTurn] = attrs.field(factory=OrderedDict)
@@ -147,11 +152,12 @@ class UpdateKeeping:
 
     async def _fetch(self, entry: InboxEntry) -> bool:
         """Fetch and keep this update, or note why not. Returns False where this peer could not store it."""
-        began, turn, transfer, stored = self._clock(), self._turn(entry.peer), Transfer(min(self.limit, entry.update.bytes)), True
+        most = self.limit if entry.update.base else min(self.limit, entry.update.bytes)
+        began, turn, transfer, stored = self._clock(), self._turn(entry.peer), Transfer(most), True
         self._busy.add(entry.peer)
         try:
             with trio.move_on_after(max(self.first_seconds, entry.update.bytes / SLOWEST_BYTES_PER_SECOND)) as whole:
-                layout = await self._obtain(entry, transfer)
+                layout = await self._obtain(entry, transfer, whole)
             if whole.cancelled_caught:
                 raise UnavailableError("nothing whole came in time", [entry.update.root])
         except UnavailableError as error:
@@ -176,44 +182,59 @@ class UpdateKeeping:
         if self._is_here(entry.peer):  # who has gone publishes nothing more, and what it published last may soon be gone
             turn.not_before = began + max(PAUSE_SECONDS, PAUSES * (self._clock() - began))
 
-    async def _obtain(self, entry: InboxEntry, transfer: Transfer) -> bytes:
-        """All blocks of this update. Returns its layout."""
+    async def _obtain(self, entry: InboxEntry, transfer: Transfer, whole: trio.CancelScope) -> bytes:
+        """All blocks of this update, and of what it builds on, for which there is more time. Returns its layout."""
         decode_in = self.sender.runtime.in_decoding_thread if self._proved(entry.peer) else self._strangers
         content = await self.fetcher.fetch(entry.announcement, transfer, decode_in)
-        return await decode_in(self._checked, content, entry)
-
-    def _checked(self, content: Content, entry: InboxEntry) -> bytes:
-        """The layout of an update whose tensors are where its meta says, and finite as far as that is cheap to see."""
+        layout = await decode_in(self._layout, content, entry)
+        try:
+            codec = self.sender.strategies.codec_named(entry.update.codec)
+        except UpdateRejectedError:
+            if needs(content.meta):
+                raise  # nobody here can tell what it builds on
+            await decode_in(content.check)
+            return layout  # a codec that is not installed here: whoever has it will look
         specs = {spec.name: spec for spec in content.meta.specs}
-        layout, usual = architecture_of(specs.values()), self.kept.layout_of(entry.update.architecture)
+        if needs(content.meta):
+            most = min(2 * sum(spec.count for spec in content.meta.specs), BASE_SHARE * transfer.bytes, self.limit)
+            whole.deadline += most / SLOWEST_BYTES_PER_SECOND
+        before = await fetch_needed(self.fetcher, self.held, content.meta, codec, specs, transfer, decode_in)
+        decoder = Decoder(content, codec, specs, before)
+        await decode_in(self._check_values, decoder, entry)
+        self.held.add(entry.update.root, decoder)
+        return layout
+
+    def _layout(self, content: Content, entry: InboxEntry) -> bytes:
+        layout, usual = architecture_of(content.meta.specs), self.kept.layout_of(entry.update.architecture)
         if usual is not None and layout != usual:
             raise UpdateRejectedError(
                 "architecture", "its tensors are others than those of the peers of join.trust or peer.allow that announce the same model"
             )
-        try:
-            codec = self.sender.strategies.codec_named(entry.update.codec)
-        except UpdateRejectedError:
-            content.check()
-            return layout  # a codec that is not installed here: whoever has it will look
-        decoder = Decoder(content, codec, specs)
+        return layout
+
+    def _check_values(self, decoder: Decoder, entry: InboxEntry) -> None:
+        """Whether all tensors can be decoded, and are finite as far as that is cheap to see."""
         decoder.check()
+        specs = decoder.specs
         cheap = 4 * sum(spec.count for spec in specs.values()) <= MOST_UNPACKED * entry.update.bytes
         for spec in specs.values():
             if cheap and spec.floating and spec.name not in decoder.sound and not np.isfinite(decoder.decode(spec.name).array).all():
                 raise UpdateRejectedError("non-finite", f"{spec.name} has numbers that are not finite")
-        return layout
 
     async def _keep(self, entry: InboxEntry, transfer: Transfer, layout: bytes) -> bool:
         """Store it here, and then drop what gives way to it. Returns False where it could not, which is an outage of this peer."""
         async with self._storing:  # else two that come at once would drop the same
             now = self._clock()
-            drop = self.kept.to_drop(entry, now)
+            roots = {**transfer.needed, entry.update.root: transfer.blocks}
+            size = sum(len(data) for blocks in roots.values() for data in blocks.values())
+            drop = self.kept.to_drop(entry, now, size)
             if drop is None:
                 return True  # another one has taken its place meanwhile
             seconds, update = self.kept.seconds_heard(entry.peer, now), entry.update
-            item = KeptUpdate(update.root, entry.peer, entry.announcement.number, transfer.bytes, seconds, layout, entry.message)
+            needed = " ".join(transfer.needed)
+            item = KeptUpdate(update.root, entry.peer, entry.announcement.number, size, seconds, layout, entry.message, needs=needed)
             try:
-                await self._store(item, update, transfer)
+                await self._store(item, update, roots)
                 for old in drop:
                     await self._drop(old)
             except UnavailableError as error:
@@ -225,22 +246,27 @@ class UpdateKeeping:
             self.relays.announce_stored(entry)
         return True
 
-    async def _store(self, item: KeptUpdate, update: Update, transfer: Transfer) -> None:
-        """Blocks, then the row that names them. Raises UnavailableError."""
-        self.sender.putting = item.root
+    async def _store(self, item: KeptUpdate, update: Update, roots: Mapping[Cid, Mapping[Cid, bytes]]) -> None:
+        """Blocks, of what it builds on first, then the row that names them. Raises UnavailableError."""
+        self.sender.putting = tuple(roots)
         try:
-            blocks = [Block(cid, data) for cid, data in transfer.blocks.items()]
-            if not await self.sender.put(item.root, blocks, self.sender.strategies.storages):
-                raise UnavailableError("no storage that this peer writes to takes it")
+            for root, blocks in roots.items():
+                if root not in self.kept and not await self._put(root, blocks):
+                    raise UnavailableError("no storage that this peer writes to takes it")
             await self.sender.runtime.in_thread(self.table.add, item)
             self.kept.add(item, update, self._clock())
         finally:
-            self.sender.putting = None
+            self.sender.putting = ()
+
+    async def _put(self, root: Cid, blocks: Mapping[Cid, bytes]) -> bool:
+        return await self.sender.put(root, [Block(cid, data) for cid, data in blocks.items()], self.sender.strategies.storages)
 
     async def _drop(self, item: KeptUpdate) -> None:
         await self.sender.runtime.in_thread(self.table.remove, item.root)
         self.kept.remove(item.root)
-        await self.sender.drop(item.root)
+        for root in (item.root, *map(Cid, item.needs.split())):
+            if root not in self.kept:  # nothing that is kept builds on it
+                await self.sender.drop(root)
 
     async def _keep_repeating(self) -> None:
         """Announce what is kept of peers that are not heard any more, as they have signed it, and that they have left.

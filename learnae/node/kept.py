@@ -36,6 +36,7 @@ class KeptUpdate:
     layout: Octets
     message: Octets
     goodbye: Octets = b""
+    needs: str = ""  # the roots that it builds on, the base first, with a space between them; they count into `bytes`
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ class KeptTable:
 
     def add(self, item: KeptUpdate) -> None:
         with self.database.writing_durably() as db:
-            db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?, ?, ?)", attrs.astuple(item))
+            db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attrs.astuple(item))
 
     def remove(self, root: Cid) -> None:
         with self.database.writing_durably() as db:
@@ -82,10 +83,11 @@ class KeptUpdates:
     named: Collection[PeerId]
     items: dict[Cid, KeptUpdate] = attrs.field(factory=dict)
     announced: dict[Cid, Update] = attrs.field(factory=dict)
+    needed: Counter[str] = attrs.field(factory=Counter)  # the roots that kept updates build on, and how many do
     _heard_at: dict[PeerId, float] = attrs.field(factory=dict)  # when the last whole update came, in this run
 
     def __contains__(self, root: object) -> bool:
-        return root in self.items
+        return root in self.items or root in self.needed
 
     @property
     def held_bytes(self) -> int:
@@ -113,11 +115,11 @@ class KeptUpdates:
         lineages = self._peers_by_lineage()
         return sorted(self.newest().values(), key=lambda item: self._rank_of(item, lineages), reverse=True)
 
-    def to_drop(self, entry: InboxEntry, now: float) -> list[KeptUpdate] | None:
-        """What gives way to this update. None if there is no room for it even so."""
+    def to_drop(self, entry: InboxEntry, now: float, size: int | None = None) -> list[KeptUpdate] | None:
+        """What gives way to this update, of `size` bytes once it has come. None if there is no room for it even so."""
         own_items = [item for item in self.items.values() if item.peer == entry.peer]
         old = sorted(own_items, key=lambda item: -item.number)[NEWEST - 1 :]
-        missing = self.held_bytes - sum(item.bytes for item in old) + entry.update.bytes - self.quota_bytes
+        missing = self.held_bytes - sum(item.bytes for item in old) + (size or entry.update.bytes) - self.quota_bytes
         newest = self.newest()
         crowded = not own_items and len(newest) >= MOST_PEERS
         if missing <= 0 and not crowded:
@@ -149,6 +151,8 @@ class KeptUpdates:
 
     def add(self, item: KeptUpdate, update: Update, now: float | None = None) -> None:
         """Keep it. `now` is there for one that has come in this run."""
+        if item.root not in self.items:
+            self.needed.update(item.needs.split())
         self.items[item.root], self.announced[item.root] = item, update
         if now is not None:
             self._heard_at[item.peer] = now
@@ -156,6 +160,7 @@ class KeptUpdates:
     def remove(self, root: Cid) -> None:
         item = self.items.pop(root)
         del self.announced[root]
+        self.needed = +(self.needed - Counter(item.needs.split()))
         if all(other.peer != item.peer for other in self.items.values()):
             self._heard_at.pop(item.peer, None)
 

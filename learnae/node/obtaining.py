@@ -13,6 +13,7 @@ import trio
 
 from learnae.errors import PluginError, UnavailableError, UpdateRejectedError
 from learnae.node.attempts import FetchAttempts
+from learnae.node.bases import HeldUpdates, fetch_needed
 from learnae.node.decoding import Decoder
 from learnae.node.fetching import Fetcher, Transfer
 from learnae.node.history import PeerRecord
@@ -36,10 +37,6 @@ FEW = 5  # whole transfers of a peer, of which one that was slow by bad luck say
 MOST = 10  # times the first deadline: whoever has a slower line raises `fetch_seconds`
 
 
-def _window() -> deque[float]:
-    return deque(maxlen=WINDOW)
-
-
 @attrs.define
 class _LastTransfers:
     """Of one accepted peer: how long the last whole ones took, how long nothing came within the last, and how late it may be now."""
@@ -58,8 +55,8 @@ class TransferPace:
     """Measures transfers, and computes deadlines. `first_seconds` is the deadline of a fetch before anything was measured."""
 
     first_seconds: float
-    _rounds: deque[float] = attrs.field(factory=_window)
-    _per_byte: deque[float] = attrs.field(factory=_window)
+    _rounds: deque[float] = attrs.field(factory=lambda: deque(maxlen=WINDOW))
+    _per_byte: deque[float] = attrs.field(factory=lambda: deque(maxlen=WINDOW))
     _peers: OrderedDict[PeerId, _LastTransfers] = attrs.field(factory=OrderedDict)
     slowest_seconds: float = 0.0
 
@@ -184,14 +181,15 @@ class Obtainer:
     runtime: Runtime
     on_fetched: Callable[[InboxEntry, Transfer], None] | None = None
     own_bytes: float = math.inf
+    held: HeldUpdates = attrs.field(factory=HeldUpdates)
     strangers: TimeShare = attrs.field(
         default=attrs.Factory(lambda self: TimeShare(self.runtime.in_decoding_thread, self.runtime.clock), takes_self=True)
     )
     """Decodes the metas of peers that were never accepted, or have failed since."""
 
-    def believed(self, size: int) -> int:
-        """An announced size, limited to what may set deadlines."""
-        return int(min(size, CREDIBLE * self.own_bytes))
+    def expected_bytes(self, entry: InboxEntry) -> int:
+        """The announced size with that of a base that is not held, limited to what may set deadlines."""
+        return int(min(self.held.bytes_to_fetch(entry.update, self.specs), CREDIBLE * self.own_bytes))
 
     async def obtain_one(
         self,
@@ -209,7 +207,8 @@ class Obtainer:
         """
         transfer, started = transfer or Transfer(self.limit), self.runtime.clock()
         known_speed = self.attempts.record(entry).bytes_per_second
-        seconds = self.pace.deadline_seconds(self.believed(entry.update.bytes), known_speed)
+        expected = self.expected_bytes(entry)
+        seconds = self.pace.deadline_seconds(expected, known_speed)
         generous = beside and not self.peers.trusts(entry.peer)
         limit.deadline = trio.current_time() + (max(seconds, self.pace.first_seconds) if generous else seconds)
         failure, obtained, blame = ("", ""), None, True
@@ -229,7 +228,7 @@ class Obtainer:
         record = self.attempts.tried(entry, round_record.round, there=there)
         if obtained is None:
             if limit.cancelled_caught:
-                self._guess(record, took, self.believed(entry.update.bytes), transfer.bytes)
+                self._guess(record, took, expected, transfer.bytes)
             if blame:
                 self.attempts.failed(entry)
             round_record.failed(entry, *failure)
@@ -254,8 +253,10 @@ class Obtainer:
         codec = await self.runtime.in_decoding_thread(self.strategies.codec_named, entry.update.codec)  # may be imported now
         decode_in = self.runtime.in_decoding_thread if self.peers.trusts(entry.peer) else self.strangers
         content = await self.fetcher.fetch(entry.announcement, transfer, decode_in)
-        decoder = Decoder(content, codec, self.specs)
+        before = await fetch_needed(self.fetcher, self.held, content.meta, codec, self.specs, transfer, decode_in)
+        decoder = Decoder(content, codec, self.specs, before)
         await self.runtime.in_decoding_thread(decoder.check)
+        self.held.add(entry.update.root, decoder)
         return Obtained(entry, decoder)
 
 
@@ -379,7 +380,7 @@ class BackgroundFetches:
         return min(self._usual(entry), self.pace.wait_seconds(entry.peer))
 
     def _usual(self, entry: InboxEntry) -> float:
-        return self.pace.deadline_seconds(self.obtainer.believed(entry.update.bytes))
+        return self.pace.deadline_seconds(self.obtainer.expected_bytes(entry))
 
     def _cut_off_late_ones(self) -> None:
         """Of accepted peers, cut off the fetches that were begun last, so that the others can finish. Nobody waits for their end."""

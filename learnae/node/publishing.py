@@ -9,8 +9,11 @@ import attrs
 import numpy as np
 
 from learnae.content.pack import Packed, pack
+from learnae.content.unpack import Content
 from learnae.errors import PluginError
 from learnae.link.messages import Snapshot
+from learnae.node.bases import OwnBase, needs
+from learnae.node.decoding import Decoder
 from learnae.node.history import PublishedUpdate
 from learnae.node.lineage import found
 from learnae.node.sending import Sender
@@ -29,6 +32,7 @@ class Publisher(Sender):
     specs: tuple[TensorSpec, ...]
     architecture: bytes
     sketch: bytes = b""
+    base: OwnBase = attrs.field(factory=OwnBase)
     _sketcher: Sketcher = attrs.field(default=attrs.Factory(lambda self: Sketcher.for_specs(self.specs), takes_self=True))
     _rng: np.random.Generator = attrs.field(default=attrs.Factory(lambda self: self.runtime.rng("encode"), takes_self=True))
 
@@ -42,29 +46,40 @@ class Publisher(Sender):
             stored = await self._store(snapshot, number, lineage, provisional=provisional)
             if stored is None:
                 return None
-            published, update = stored
+            published, update, packed = stored
             if await self._send(number, update):
+                self.base.published(packed.root, self._decoder(packed), packed.bytes)
                 return published
             await self._take_back(published)  # the number is in the blocks: all is made anew
         return None
 
-    async def _store(self, snapshot: Snapshot, number: int, lineage: bytes, *, provisional: bool) -> tuple[PublishedUpdate, Update] | None:
+    async def _store(
+        self, snapshot: Snapshot, number: int, lineage: bytes, *, provisional: bool
+    ) -> tuple[PublishedUpdate, Update, Packed] | None:
         packed = await self.runtime.in_encoding_thread(self._pack, snapshot, number)
         if packed is None:
             return None
         self.sketch = await self.runtime.in_encoding_thread(self._sketcher.sketch, snapshot.tensors)
         update = self._update(snapshot, packed, lineage, provisional=provisional)
         published = PublishedUpdate(
-            number, update.root, update.lineage, update.age, update.samples, update.bytes, update.codec, update.architecture
+            number,
+            update.root,
+            update.lineage,
+            update.age,
+            update.samples,
+            update.bytes,
+            update.codec,
+            update.architecture,
+            needs=" ".join(needs(packed.meta)),
         )
-        self.putting = packed.root
+        self.putting = {packed.root}
         try:
             if not await self.put(packed.root, packed.blocks, self.strategies.storages):
                 return None
             await self.runtime.in_thread(self.history.add_published, published)
         finally:
-            self.putting = None
-        return published, update
+            self.putting = ()
+        return published, update, packed
 
     async def _take_back(self, published: PublishedUpdate) -> None:
         await self.runtime.in_thread(self.history.drop_published, published.number)
@@ -83,15 +98,23 @@ class Publisher(Sender):
             samples=progress.samples,
             step_seconds=progress.step_seconds,
             codec=self.strategies.codec.name,
+            base=packed.meta.base,
             loss=progress.loss if progress.loss is not None and np.isfinite(progress.loss) else None,
             sketch=self.sketch,
         )
 
     def _pack(self, snapshot: Snapshot, number: int) -> Packed | None:
-        entries, codec = self._encoded(snapshot), self.strategies.codec.name
+        entries, roots = self._encoded(snapshot, self.base.before), self.base.roots
         try:
             packed = pack(
-                entries, peer=self.identity.peer, kind=AnnouncementKind.UPDATE, number=number, codec=codec, encryption=self.swarm.blocks
+                entries,
+                peer=self.identity.peer,
+                kind=AnnouncementKind.UPDATE,
+                number=number,
+                codec=self.strategies.codec.name,
+                base=roots[0] if roots else None,
+                parents=roots[1:],
+                encryption=self.swarm.blocks,
             )
         except (PluginError, ValueError) as error:
             self.runtime.outages.failed("publishing", str(error))
@@ -99,15 +122,21 @@ class Publisher(Sender):
         self.runtime.outages.works("publishing")
         return packed
 
-    def _encoded(self, snapshot: Snapshot) -> Iterator[tuple[TensorSpec, Encoded]]:
+    def _decoder(self, packed: Packed) -> Decoder:
+        """As readers decode it."""
+        content = Content(packed.meta, packed.data_cids, {block.cid: block.data for block in packed.blocks}, self.swarm.blocks)
+        return Decoder(content, self.strategies.codec, {spec.name: spec for spec in self.specs}, self.base.before)
+
+    def _encoded(self, snapshot: Snapshot, before: Decoder | None = None) -> Iterator[tuple[TensorSpec, Encoded]]:
         codec = self.strategies.codec
         for spec in self.specs:
             tensor = snapshot.tensors[spec.name]
-            if travels_raw(spec):
+            if travels_raw(spec, codec.strategy.small):
                 yield spec, encode_raw(spec, tensor)
                 continue
+            base = before.decoded(spec.name) if before is not None else None
             with codec.calling(f"encoding by codec {codec.name!r}", ours=()):
-                encoded = _checked(codec.strategy.encode(spec.name, tensor, None, self._rng))
+                encoded = _checked(codec.strategy.encode(spec.name, tensor, base, self._rng))
                 if NOTE in encoded.meta:
                     raise ValueError(f"the meta of {spec.name!r} has the name {NOTE!r}, which is Learnae's own")
             yield spec, encoded

@@ -36,6 +36,7 @@ class RelayedUpdate:
     number: int
     bytes: int
     since: float
+    needs: tuple[Cid, ...] = ()  # the roots that it builds on
 
 
 @attrs.define
@@ -86,15 +87,21 @@ class BlockRelay:
     async def _carry(self, entry: InboxEntry, transfer: Transfer) -> bool:
         """Copy an update. Returns True if it is now in one storage more than before."""
         root, outages = entry.update.root, self.sender.runtime.outages
-        if not await self._make_room(entry.peer, transfer.bytes):
+        roots = {**{root: blocks for root, blocks in transfer.needed.items() if root not in self.carried}, root: transfer.blocks}
+        sizes = {root: sum(map(len, blocks.values())) for root, blocks in roots.items()}
+        if not await self._make_room(entry.peer, sum(sizes.values())):
             outages.failed("relaying", "beside the own updates, peer.quota_bytes leaves no room for those of others")
             return False
         outages.works("relaying")
-        item = self.carried[root] = RelayedUpdate(root, entry.peer, entry.announcement.number, transfer.bytes, self.clock())
-        if await self.sender.put(root, [Block(cid, data) for cid, data in transfer.blocks.items()], self.targets(transfer)):
-            return True
-        await self._drop(item)
-        return False
+        number, chain = entry.announcement.number, tuple(transfer.needed)
+        for one, blocks in roots.items():  # what it builds on comes first
+            own = one == root  # a base that was carried for its own sake has its number already
+            item = RelayedUpdate(one, entry.peer, number if own else 0, sizes[one], self.clock(), chain if own else ())
+            self.carried[one] = item
+            if not await self.sender.put(one, [Block(cid, data) for cid, data in blocks.items()], self.targets(transfer)):
+                await self._drop(item)
+                return False
+        return True
 
     def targets(self, transfer: Transfer) -> list[ConfiguredStrategy[Storage]]:
         """The storages to put an update into. There may be none, if this peer only reads some of its storages."""
@@ -121,7 +128,7 @@ class BlockRelay:
 
     async def _free(self, size: int, items: Iterable[RelayedUpdate]) -> None:
         """Drop updates in this order: those of strangers, then those that are not the newest of their peer; the oldest first in each."""
-        newest = {item.root for items in self._by_peer() for item in items[:NEWEST]}
+        newest = self._with_needs(item for items in self._by_peer() for item in items[:NEWEST])
         for item in sorted(items, key=lambda item: (self.peers.trusts(item.peer), item.root in newest, item.since)):
             if self._room < size:
                 await self._drop(item)
@@ -136,8 +143,12 @@ class BlockRelay:
         for items in self._by_peer():
             known = self.inbox.get(items[0].peer, AnnouncementKind.UPDATE) is not None
             late = [item for item in items[NEWEST:] if self.clock() - item.since < self.pace.retention_seconds]
-            kept = [*items[:NEWEST], *late[-LONGEST:]] if known else []
-            yield from (item for item in items if item not in kept)
+            kept = self._with_needs([*items[:NEWEST], *late[-LONGEST:]] if known else [])
+            yield from (item for item in items if item.root not in kept)
+
+    def _with_needs(self, items: Iterable[RelayedUpdate]) -> set[Cid]:
+        """The roots of these, and those that they build on."""
+        return {root for item in items for root in (item.root, *item.needs)}
 
     def _by_peer(self) -> Iterable[Sequence[RelayedUpdate]]:
         """The updates of each peer, the newest first."""

@@ -36,25 +36,28 @@ class RetentionPolicy:
         """The updates to drop, out of all that are kept, the newest first.
 
         After the newest three the quota is for the oldest updates. So a slow reader can finish one. If the quota were for the youngest,
-        each update would go before a slow reader has it.
+        each update would go before a slow reader has it. What a kept update builds on is kept with it.
         """
         for item in published:
             self.since.setdefault(item.number, now)
         wanted = [item for item in published[NEWEST:] if now - self.since[item.number] < retention_seconds]
-        kept = self._within_quota([*published[:NEWEST], *reversed(wanted)])
+        kept = self._within_quota([*published[:NEWEST], *reversed(wanted)], published)
         drop = [item for item in published if item.number not in kept]
         for item in drop:
             del self.since[item.number]
         return drop
 
-    def _within_quota(self, by_rank: Sequence[PublishedUpdate]) -> set[int]:
-        """The numbers that stay within the quota. The first one always stays."""
-        self.kept_bytes, kept = 0, set[int]()
+    def _within_quota(self, by_rank: Sequence[PublishedUpdate], published: Sequence[PublishedUpdate]) -> set[int]:
+        """The numbers that stay within the quota, each with what it builds on. The first one always stays."""
+        by_root = {item.root: item for item in published}
+        self.kept_bytes, kept = 0, dict[int, int]()
         for item in by_rank:
-            if not kept or self.kept_bytes + item.bytes <= self.quota_bytes:
-                self.kept_bytes += item.bytes
-                kept.add(item.number)
-        return kept
+            needed = (by_root[Cid(root)] for root in item.needs.split() if root in by_root)
+            more = {one.number: one.bytes for one in (item, *needed) if one.number not in kept}
+            if not kept or self.kept_bytes + sum(more.values()) <= self.quota_bytes:
+                self.kept_bytes += sum(more.values())
+                kept |= more
+        return set(kept)
 
 
 AGAIN_SECONDS = 3600.0
@@ -86,4 +89,4 @@ class GarbageCollection:
         roots = await storage.strategy.roots()
         putting = self.sender.putting
         known = {item.root for item in await self.in_thread(self.history.published)}
-        return [root for root in roots if root not in known and root != putting]
+        return [root for root in roots if root not in known and root not in putting]

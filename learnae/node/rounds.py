@@ -140,7 +140,7 @@ class Rounds:
             snapshot, self.lineage_state.lineage, provisional=self.lineage_state.provisional(self.runtime.clock())
         )
         if round_record.published is not None:
-            self.fetches.obtainer.own_bytes = round_record.published.bytes
+            self.fetches.obtainer.own_bytes = round_record.published.bytes + self.publisher.base.bytes
 
     async def exchange(self, snapshot: Snapshot, round_record: RoundRecord) -> None:
         """Do everything that follows the own publication: select, fetch, judge, merge, offer. Raises TrainerGoneError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 import attrs
@@ -28,7 +28,7 @@ DROP_SECONDS = 10.0
 
 @attrs.define(kw_only=True)
 class Sender:
-    """Sends own announcements, and stores blocks. `putting` is a root that is in storage, and that nothing names yet."""
+    """Sends own announcements, and stores blocks. `putting` are roots that may be in storage, and that nothing names yet."""
 
     identity: Identity
     swarm: SwarmIdentity
@@ -38,7 +38,7 @@ class Sender:
     services: Services
     runtime: Runtime
     listen_first_until: float = 0.0  # on trio's clock
-    putting: Cid | None = None
+    putting: Collection[Cid] = ()
 
     async def announce(self, body: Body) -> None:
         """Send an announcement without content, under the next number of its kind. Raises UnavailableError."""

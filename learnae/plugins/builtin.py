@@ -70,6 +70,9 @@ def learnae_register_outer() -> Mapping[str, str]:
 @hookimpl
 def learnae_register_codec() -> Mapping[str, str]:
     return {
+        "bf16": "learnae.plugins.codec:Bf16",
         "fp32": "learnae.plugins.codec:Fp32",
+        "int4-delta": "learnae.plugins.delta:Int4Delta",
         "int8": "learnae.plugins.codec:Int8",
+        "random-subset": "learnae.plugins.delta:RandomSubset",
     }

@@ -33,8 +33,8 @@ class Stuck:
     under_way: int = 0
     most: int = 0
 
-    def believed(self, size: int) -> int:
-        return size
+    def expected_bytes(self, entry: InboxEntry) -> int:
+        return entry.update.bytes
 
     async def obtain_one(
         self, entry: InboxEntry, round_record: RoundRecord, limit: trio.CancelScope, *, beside: bool, transfer: Transfer

@@ -149,6 +149,15 @@ class NeedsItsMeta(Fp32):
         return super().decode(encoded, like, base)
 
 
+class ForgetsItsBase(Fp32):
+    """Encodes a difference, and takes it for the tensor."""
+
+    versions = 2
+
+    def encode(self, name, tensor, base, rng):
+        return super().encode(name, tensor if base is None else tensor - base, None, rng)
+
+
 WITHIN = "test_a_tensor_comes_back_within_the_declared_error"
 LARGE = "test_a_large_tensor_comes_back_to_its_last_value"
 META = "test_data_is_bytes_and_meta_numbers_and_text"
@@ -174,6 +183,7 @@ CAUGHT = [
     (BelievesLengths, "test_hostile_meta_is_rejected_or_gives_a_tensor_of_that_shape", {"value": 2**31}),
     (ChecksTooLittle, "test_hostile_bytes_are_rejected_or_give_a_tensor_of_that_shape", {}),
     (ChecksTooMuch, "test_hostile_meta_is_rejected_or_gives_a_tensor_of_that_shape", {"value": 1}),
+    (ForgetsItsBase, "test_a_tensor_comes_back_beside_a_base_within_the_declared_error", {}),
     (NeedsItsMeta, "test_missing_meta_is_rejected_or_gives_a_tensor_of_that_shape", {}),
 ]
 
