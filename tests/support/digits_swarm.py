@@ -12,7 +12,8 @@ import attrs
 import numpy as np
 import trio
 
-from learnae.demo.digits import Digits, load
+from learnae.demo.digits import CLASSES, Digits, load
+from learnae.testing.attackers import ATTACKS, Knowledge, attacker, flip_labels
 from learnae.testing.swarm import Model, SimulatedPeer, SimulatedSwarm, run_in_virtual_time
 from tests.support import partitions
 
@@ -77,31 +78,51 @@ def accuracy(model: Mapping[str, Any], digits: Digits) -> float:
     return float((found == digits.test_y).mean())
 
 
+@attrs.frozen(kw_only=True)
+class D20:
+    """One run of the setting; `split` is "iid", "dirichlet-0.1" or "shards". The first `hostile` peers are attackers of this kind."""
+
+    split: str
+    rate: float
+    seed: int = 0
+    peers: int = PEERS
+    rounds: int = ROUNDS
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    attack: str = ""  # a key of `learnae.testing.attackers.ATTACKS`
+    hostile: int = 0
+
+    def accuracies(self) -> list[float]:
+        """Of each honest peer after its last merge, from 0 to 1."""
+        return run_in_virtual_time(self._run, load(), seed=self.seed)
+
+    async def _run(self, digits: Digits) -> list[float]:
+        async with SimulatedSwarm(seed=self.seed, settings={"join": {"wait_seconds": 0.0}, **self.settings}) as swarm:
+            crowd = self._crowd(swarm, digits)
+            for peer in crowd:
+                peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"d20-seed")
+                peer.start()
+            await trio.sleep(self.rounds + 0.99)
+            return [accuracy(peer.trainer.model, digits) for peer in crowd[self.hostile :]]
+
+    def _crowd(self, swarm: SimulatedSwarm, digits: Digits) -> Sequence[SimulatedPeer]:
+        """All start from the same weights; each has its own rows."""
+        knowledge, crowd = Knowledge(fresh_model(self.seed)), []
+        for index, rows in enumerate(SPLITS[self.split](digits.train_y, self.peers, self.seed)):
+            attack = ATTACKS[self.attack]() if index < self.hostile else None
+            labels = digits.train_y[rows]
+            labels = flip_labels(labels, CLASSES) if attack is not None and attack.flips_labels else labels
+            train = Learner(digits.train_x[rows], labels, self.rate, np.random.default_rng([self.seed, index])).train
+            name = f"peer-{index}"
+            known = knowledge.watch(name, train) if attack is None else attacker(attack, train, knowledge)
+            crowd.append(swarm.peer(name, fresh_model(self.seed), known))
+        return crowd
+
+
 def run_d20(
     split: str, rate: float, *, seed: int = 0, peers: int = PEERS, rounds: int = ROUNDS, settings: Mapping[str, Any] | None = None
 ) -> list[float]:
     """The accuracy of each peer after its last merge; `split` is "iid", "dirichlet-0.1" or "shards"."""
-
-    async def main() -> list[float]:
-        async with SimulatedSwarm(seed=seed, settings={"join": {"wait_seconds": 0.0}, **(settings or {})}) as swarm:
-            crowd = make_peers(swarm, digits, split, rate, seed, peers)
-            for peer in crowd:
-                peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"d20-seed")
-                peer.start()
-            await trio.sleep(rounds + 0.99)
-            return [accuracy(peer.trainer.model, digits) for peer in crowd]
-
-    digits = load()
-    return run_in_virtual_time(main, seed=seed)
-
-
-def make_peers(swarm: SimulatedSwarm, digits: Digits, split: str, rate: float, seed: int, peers: int) -> Sequence[SimulatedPeer]:
-    """All start from the same weights; each has its own rows."""
-    crowd = []
-    for index, rows in enumerate(SPLITS[split](digits.train_y, peers, seed)):
-        learner = Learner(digits.train_x[rows], digits.train_y[rows], rate, np.random.default_rng([seed, index]))
-        crowd.append(swarm.peer(f"peer-{index}", fresh_model(seed), learner.train))
-    return crowd
+    return D20(split=split, rate=rate, seed=seed, peers=peers, rounds=rounds, settings=settings or {}).accuracies()
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
