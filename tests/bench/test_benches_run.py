@@ -81,8 +81,8 @@ def test_goodput_under_kills_is_measured():
 
 def test_what_hostile_members_do_is_measured():
     output = quick("poisoning.py")
-    assert {"sign flip", "stale models", "one common far point", "label flip"} <= set(rows_of(output))
-    few, many = (float(cell.split()[0]) for cell in rows_of(output)["sign flip"])
+    assert {"sign flip of the mean", "stale models", "common far point", "label flip", "mean minus 1.5 sigma"} <= set(rows_of(output))
+    few, many = (float(cell.split()[0]) for cell in rows_of(output)["sign flip of the mean"])
     untouched = float(output.split("nobody hostile: ")[1].split()[0])
     assert 0 < many < untouched and 0 < few <= untouched, "the attack bites"
 
