@@ -23,6 +23,8 @@ from learnae.waiting import RunInThread
 
 LEAST_HELD = 64 * MEGABYTE
 LONGEST_CHAIN = 64  # as many parents as a meta names
+LONGEST_SHARE = 2
+"""Times the bytes of its base that a chain takes with it, at most: who comes anew fetches all of it, and bounds what comes."""
 WORTH = 0.6
 """Of the bytes of its base, at most, that a version may take: beyond that the next one is whole (PULSE, arXiv 2602.03839)."""
 
@@ -162,7 +164,8 @@ class OwnBase:
             if codec.chained:
                 self.roots, self.before, self.bytes = (*self.roots, root), decoder, self.bytes + size
         large = decoder.before is not None and size > WORTH * self._whole_bytes
-        if self._served >= codec.versions or len(self.roots) > LONGEST_CHAIN or large:
+        long = len(self.roots) > LONGEST_CHAIN or self.bytes > LONGEST_SHARE * self._whole_bytes
+        if self._served >= codec.versions or long or large:
             self.forget()
 
     def forget(self) -> None:

@@ -44,8 +44,8 @@ class Transfer:
     needed: dict[Cid, Mapping[Cid, Octets]] = attrs.field(factory=dict)  # the roots that the update builds on, with all their blocks
 
     def part(self) -> Transfer:
-        """A transfer of what this update builds on, within the same limit."""
-        return Transfer(self.limit - self.bytes, silent=self.silent, heard_at=self.heard_at, within=self)
+        """A transfer of what this update builds on. All these together may take as much again as the update."""
+        return Transfer(2 * self.limit - self.bytes, silent=self.silent, heard_at=self.heard_at, within=self)
 
     def heard(self) -> None:
         """Something has come, or the transfer has ended. Call it in the thread of the event loop."""

@@ -74,5 +74,7 @@ def learnae_register_codec() -> Mapping[str, str]:
         "fp32": "learnae.plugins.codec:Fp32",
         "int4-delta": "learnae.plugins.delta:Int4Delta",
         "int8": "learnae.plugins.codec:Int8",
+        "patch": "learnae.plugins.patch:Patch",
         "random-subset": "learnae.plugins.delta:RandomSubset",
+        "sparse": "learnae.plugins.sparse:Sparse",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.support.simulated import LINEAGE, merged_of, start, verdicts
 
 pytestmark = pytest.mark.virtual_time
 
-CODECS = ["int4-delta", "random-subset"]
+CODECS = ["int4-delta", "random-subset", "patch", "sparse"]
 
 
 def drifting(seed: int) -> Any:
@@ -33,8 +34,8 @@ def drifting(seed: int) -> Any:
     return train
 
 
-def peer(swarm: SimulatedSwarm, name: str, *, lineage: bytes = LINEAGE, **settings: Any) -> SimulatedPeer:
-    made = swarm.peer(name, {"w": np.full((40, 30), 1.0, np.float32)}, drifting(len(name) + ord(name[-1])), settings=settings)
+def peer(swarm: SimulatedSwarm, name: str, *, lineage: bytes = LINEAGE, rows: int = 40, **settings: Any) -> SimulatedPeer:
+    made = swarm.peer(name, {"w": np.full((rows, 30), 1.0, np.float32)}, drifting(len(name) + ord(name[-1])), settings=settings)
     made.trainer.progress = attrs.evolve(made.trainer.progress, lineage=lineage)
     return made
 
@@ -99,7 +100,7 @@ async def test_after_a_restart_the_first_version_is_whole_and_the_old_base_is_st
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_a_newcomer_adopts_a_model_that_has_a_base(tmp_path: Path, codec: str) -> None:
-    async with SimulatedSwarm(folder=tmp_path, settings={"codec": {"use": codec, "versions": 100}}) as swarm:
+    async with SimulatedSwarm(folder=tmp_path, settings={"codec": {"use": codec, "versions": 50}}) as swarm:
         a = peer(swarm, "a", lineage=b"").start()
         await trio.sleep(20)
         newcomer = peer(swarm, "newcomer", lineage=b"")
@@ -193,3 +194,30 @@ async def test_the_last_version_and_its_chain_are_what_others_decode(tmp_path: P
         decoder = held.get(own.roots[-1])
         assert decoder is not None and len(list(chain(decoder))) == 1
         np.testing.assert_array_equal(decoder.decode("w").array, own.before.decode("w").array)
+
+
+async def test_a_reader_of_a_chain_fetches_the_new_versions_alone_and_a_late_one_all_of_it(tmp_path: Path) -> None:
+    settings = {"codec": {"use": "sparse", "versions": 30}, "node": {"fetch_seconds": 100.0}}
+    async with SimulatedSwarm(folder=tmp_path, settings=settings) as swarm:
+        a, b = peer(swarm, "a", rows=1000), peer(swarm, "b", rows=1000)
+        start(a, b)
+        await trio.sleep(8.5)
+        fetched = [report.fetched_bytes for report in b.trainer.reports if report.merged]
+        assert max(fetched[2:]) < 30_000 * 2 / 10, "a tenth of the values in four bits, and a meta that names the chain"
+        late = peer(swarm, "late", rows=1000).start()
+        await trio.sleep(4)
+        assert merged_of(late, a)
+        assert len(a.history.published()[0].needs.split()) > 5
+        assert not [verdict.reason for one in (a, b, late) for verdict in verdicts(one) if not verdict.merged]
+
+
+async def test_a_chain_ends_before_it_takes_more_than_twice_its_base(tmp_path: Path) -> None:
+    settings = {"codec": {"use": "sparse", "share": 0.5, "versions": 60}, "node": {"fetch_seconds": 100.0}}
+    async with SimulatedSwarm(folder=tmp_path, settings=settings) as swarm:
+        a = peer(swarm, "a").start()
+        await trio.sleep(12.5)
+        sizes = [item.bytes for item in reversed(a.history.published())]
+        whole = [at for at, (_, count) in enumerate(builders(a)) if count == 0]
+        assert len(whole) > 1
+        for begin, end in itertools.pairwise(whole):
+            assert sum(sizes[begin : end - 1]) <= 2 * sizes[begin]
