@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -201,3 +202,31 @@ class Bf16(Codec):
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
         return Decoded(from_bfloat16(encoded.data, like))
+
+
+def planes(words: NDArray[Any]) -> bytes:
+    """The first bytes of all these words, then the second ones: what is alike stands together."""
+    data: bytes = np.ascontiguousarray(words).view(np.uint8).reshape(-1, words.dtype.itemsize).T.tobytes()
+    return data
+
+
+def from_planes(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1).T).view(dtype).reshape(-1)
+
+
+def deflated(data: bytes) -> bytes:
+    """RFC 1951, by Huffman codes alone: there is next to nothing that repeats, and to look for it takes ten times as long."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS, memLevel=9, strategy=zlib.Z_HUFFMAN_ONLY)
+    return deflate.compress(data) + deflate.flush()
+
+
+def inflated(data: bytes, size: int, like: TensorSpec) -> bytes:
+    """So many bytes, or UpdateRejectedError: no more than one beyond them is ever made."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        result = inflate.decompress(data, size + 1)
+    except zlib.error as error:
+        raise UpdateRejectedError("codec", f"{like.name}: {error}") from None
+    if len(result) != size or not inflate.eof or inflate.unused_data:
+        raise UpdateRejectedError("codec", f"{like.name}: other than {size} bytes unpacked, or bytes behind them")
+    return result

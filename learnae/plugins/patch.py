@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from attrs.validators import and_, ge, le
 
 from learnae.errors import UpdateRejectedError
+from learnae.plugins.codec import deflated, from_planes, inflated, planes
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -28,7 +28,6 @@ FAR = 255  # a gap that does not fit into a byte
 FAR_GAP = np.dtype("<u4")
 BFLOAT16, FLOAT16, FLOAT32 = "bfloat16", "float16", "float32"
 WORDS: Mapping[str, np.dtype[Any]] = {BFLOAT16: np.dtype("<u2"), FLOAT16: np.dtype("<u2"), FLOAT32: np.dtype("<u4")}
-WHOLE_LEVEL, PATCH_LEVEL = 1, 9  # of zlib: a whole model is large, and does not become much smaller
 
 
 @attrs.frozen
@@ -43,7 +42,7 @@ class Patch(Codec):
 
     A tensor is taken as words of the first dtype that holds all its values exactly: bfloat16, float16, float32. Of the words that changed,
     their gaps (a byte each, 255 for one of 4 bytes that stands apart) and differences are written, the differences between words in the
-    order of their values, signs folded in (0, -1, 1, -2, ...), as one plane of bytes after the other, all of it through zlib. A tensor of
+    order of their values, signs folded in (0, -1, 1, -2, ...), as one plane of bytes after the other, all of it deflated. A tensor of
     which more than 60 % has changed is whole: the planes of its words. Source: PULSE, arXiv 2602.03839.
     """
 
@@ -59,10 +58,10 @@ class Patch(Codec):
         before = None if base is None else _words(base, dtype)
         changed = None if before is None else np.flatnonzero(words != before)
         if before is None or changed is None or changed.size > WHOLE * words.size:
-            return Encoded(zlib.compress(_planes(words), WHOLE_LEVEL), {"dtype": dtype})
+            return Encoded(deflated(planes(words)), {"dtype": dtype})
         gaps, far = gaps_of(changed)
         difference = _folded(_ordered(words[changed]) - _ordered(before[changed]))
-        data = zlib.compress(gaps.tobytes() + far.tobytes() + _planes(difference), PATCH_LEVEL)
+        data = deflated(gaps.tobytes() + far.tobytes() + planes(difference))
         return Encoded(data, {"dtype": dtype, "changed": int(changed.size), "far": int(far.size), "count": words.size})
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
@@ -71,14 +70,14 @@ class Patch(Codec):
             raise UpdateRejectedError("codec", f"{like.name}: no dtype of a patch: {dtype!r:.40}")
         if "changed" not in encoded.meta:
             size = WORDS[dtype].itemsize * like.count
-            return Decoded(_values(_from_planes(inflated(encoded.data, size, like), dtype), dtype).reshape(like.shape))
+            return Decoded(_values(from_planes(inflated(encoded.data, size, like), WORDS[dtype]), dtype).reshape(like.shape))
         words = None if base is None else _words(base, dtype)
         if words is None:
             raise UpdateRejectedError("codec", f"{like.name}: a patch of {dtype} beside something else")
         changed, far = counts(encoded, like, "changed")
         data = inflated(encoded.data, changed * (1 + WORDS[dtype].itemsize) + far * FAR_GAP.itemsize, like)
         places = places_of(data[: changed + far * FAR_GAP.itemsize], changed, like)
-        difference = _from_planes(data[changed + far * FAR_GAP.itemsize :], dtype)
+        difference = from_planes(data[changed + far * FAR_GAP.itemsize :], WORDS[dtype])
         words = words.copy()
         words[places] = _unordered(_ordered(words[places]) + _unfolded(difference))
         return Decoded(_values(words, dtype).reshape(like.shape))
@@ -132,16 +131,6 @@ def _unfolded(folded: Any) -> Any:
     return (folded >> one) ^ (~(folded & one) + one)
 
 
-def _planes(words: Any) -> bytes:
-    data: bytes = np.ascontiguousarray(words).view(np.uint8).reshape(-1, words.dtype.itemsize).T.tobytes()
-    return data
-
-
-def _from_planes(data: bytes, dtype: str) -> Any:
-    size = WORDS[dtype].itemsize
-    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(size, -1).T).view(WORDS[dtype]).reshape(-1)
-
-
 def gaps_of(places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
     """How many values lie before each of these rising places: a byte each, and those that take more.
 
@@ -172,15 +161,3 @@ def counts(encoded: Encoded, like: TensorSpec, name: str) -> tuple[int, int]:
     if type(count) is not int or type(far) is not int or not 0 <= far <= count <= like.count:
         raise UpdateRejectedError("codec", f"{like.name}: {name} and far are no counts of places")
     return count, far
-
-
-def inflated(data: bytes, size: int, like: TensorSpec) -> bytes:
-    """So many bytes, or UpdateRejectedError: no more than one beyond them is ever made."""
-    inflate = zlib.decompressobj()
-    try:
-        result = inflate.decompress(data, size + 1)
-    except zlib.error as error:
-        raise UpdateRejectedError("codec", f"{like.name}: {error}") from None
-    if len(result) != size or not inflate.eof or inflate.unused_data:
-        raise UpdateRejectedError("codec", f"{like.name}: other than {size} bytes unpacked, or bytes behind them")
-    return result

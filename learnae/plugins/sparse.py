@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -11,9 +10,9 @@ from attrs.validators import and_, ge, gt, le
 
 from learnae.elementwise import pieces
 from learnae.errors import UpdateRejectedError
-from learnae.plugins.codec import SCALE, from_bfloat16, to_bfloat16
+from learnae.plugins.codec import SCALE, deflated, from_bfloat16, inflated, to_bfloat16
 from learnae.plugins.delta import check_exponent, read_scales, stored_scales
-from learnae.plugins.patch import FAR_GAP, PATCH_LEVEL, counts, gaps_of, inflated, places_of
+from learnae.plugins.patch import FAR_GAP, counts, gaps_of, places_of
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -40,7 +39,7 @@ class Sparse(Codec):
 
     What was not sent is in the next residual, so nothing is lost for good: that is the error feedback. Of each run of 65,536 values the
     `share` with the largest residuals goes, as q * scale with q in -n..-1 and 1..n, n = 2^(bits - 1), scale = the largest of 64 sent ones
-    over n. Bytes: gaps as in `patch`, the scales as in `int8`, one code for each q; all of it through zlib. The first version of a
+    over n. Bytes: gaps as in `patch`, the scales as in `int8`, one code for each q; all of it deflated. The first version of a
     chain is bfloat16. Source: SparseLoCo, arXiv 2508.15706, which sends 1.56 % in 2 bits of pseudo-gradients.
     """
 
@@ -69,7 +68,7 @@ class Sparse(Codec):
         gaps, far = gaps_of(places)
         data = gaps.tobytes() + far.tobytes() + stored.tobytes() + codes.tobytes()
         meta = {"sent": int(places.size), "far": int(far.size), "exponent": exponent, "bits": self.bits, "count": residual.size}
-        return Encoded(zlib.compress(data, PATCH_LEVEL), meta)
+        return Encoded(deflated(data), meta)
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
         if base is None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from learnae import Encoded, TensorSpec, UpdateRejectedError
-from learnae.plugins.codec import from_bfloat16, to_bfloat16
+from learnae.plugins.codec import deflated, from_bfloat16, to_bfloat16
 from learnae.plugins.patch import Patch, PatchOptions
 from learnae.plugins.sparse import Sparse, SparseOptions
 from learnae.testing.codec_kit import CodecConformance
@@ -74,7 +74,7 @@ def test_a_tensor_travels_in_the_narrowest_dtype_that_holds_it(dtype, bytes_):
     tensor = {"bfloat16": halves(values), "float16": values.astype(np.float16).astype(np.float32), "float32": values}[dtype]
     encoded = Patch(PatchOptions(), None).encode("w", tensor, None, None)
     assert encoded.meta == {"dtype": dtype}
-    assert len(zlib.decompress(encoded.data)) == bytes_ * 5000
+    assert len(zlib.decompress(encoded.data, -15)) == bytes_ * 5000
 
 
 def test_a_value_in_a_hundred_takes_some_fiftieth_of_the_model():
@@ -94,7 +94,7 @@ def test_what_has_changed_all_over_is_whole():
 
 
 def test_nothing_is_unpacked_beyond_what_the_tensor_takes():
-    bomb = zlib.compress(bytes(50_000_000), 9)
+    bomb = deflated(bytes(50_000_000))
     for codec, meta in (
         (Patch(PatchOptions(), None), {"dtype": "bfloat16"}),
         (Patch(PatchOptions(), None), {"dtype": "bfloat16", "changed": 1000, "far": 1000, "count": 1000}),
@@ -113,7 +113,7 @@ PLACES = {
 
 @pytest.mark.parametrize(("gaps", "far", "gap"), PLACES.values(), ids=list(PLACES))
 def test_a_place_that_is_none_is_rejected(gaps, far, gap):
-    data = zlib.compress(gaps + np.array([gap], "<u4").tobytes() + bytes(4))
+    data = deflated(gaps + np.array([gap], "<u4").tobytes() + bytes(4))
     with pytest.raises(UpdateRejectedError):
         Patch(PatchOptions(), None).check(
             Encoded(data, {"dtype": "bfloat16", "changed": 2, "far": far, "count": 1000}), LIKE, np.zeros(1000, np.float32)

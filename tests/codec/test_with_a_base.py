@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from learnae import Encoded, NoOptions, TensorSpec, UpdateRejectedError
+from learnae.plugins.codec import deflated
 from learnae.plugins.delta import DeltaOptions, Int4Delta, RandomSubset, SubsetOptions
 from learnae.testing.codec_kit import CodecConformance
 from tests.codec.test_bf16 import bound as rounding
@@ -74,9 +75,23 @@ def test_a_difference_that_is_not_finite_spoils_its_block_alone():
 
 
 def test_it_takes_half_a_byte_a_value_and_a_base_two():
+    codec, tensor = Int4Delta(DeltaOptions(), None), np.random.default_rng(0).standard_normal(6400).astype(np.float32)
+    assert len(codec.encode("w", tensor, None, None).data) <= 2 * 6400
+    assert len(codec.encode("w", tensor, 0 * tensor, None).data) <= 6400 // 2 + 100 * 2
+
+
+def test_where_little_has_changed_it_takes_less():
     codec, tensor = Int4Delta(DeltaOptions(), None), np.ones(6400, np.float32)
-    assert len(codec.encode("w", tensor, None, None).data) == 2 * 6400
-    assert len(codec.encode("w", tensor, tensor, None).data) == 6400 // 2 + 100 * 2
+    assert len(codec.encode("w", tensor, tensor, None).data) < 100 * 2 + 6400 // 7
+
+
+def test_nothing_is_unpacked_beyond_what_the_tensor_takes():
+    like = TensorSpec(name="w", dtype="float32", shape=(10_000,))
+    for base in (None, np.zeros(10_000, np.float32)):
+        for size in (9_999, 20_001, 60_000):
+            data = bytes(0 if base is None else 157 * 2) + deflated(bytes(size))
+            with pytest.raises(UpdateRejectedError):
+                Int4Delta(DeltaOptions(), None).check(Encoded(data, {"exponent": 0}), like, base)
 
 
 def test_a_subset_has_its_share_of_the_values_and_others_each_time():
