@@ -303,6 +303,11 @@ class Inbox:
             return False
         return number < mark.number - WINDOW_NUMBERS.get(kind, 0) and not self.is_older(peer, kind, number)
 
+    def was_taken(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
+        """Whether this message, which is not the newest, was taken: of kinds of which each counts. It is told by its number alone."""
+        mark = self.marks.get((peer, kind))
+        return kind in WINDOW_NUMBERS and mark is not None and number < mark.number and not mark.misses(number)
+
     def is_older(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
         """Whether this is an update before the newest one that is held of a peer that is not there, and would be kept beside it."""
         known, newest = self.known.get(peer), self.get(peer, AnnouncementKind.UPDATE)

@@ -12,7 +12,7 @@ import trio
 
 from learnae.content.encryption import NO_ENCRYPTION, Encryption
 from learnae.errors import UnavailableError, UpdateRejectedError
-from learnae.identity.envelopes import NAMES, OpenedEnvelope, peek_envelope
+from learnae.identity.envelopes import NAMES, EnvelopeHead, OpenedEnvelope, peek_envelope
 from learnae.identity.keys import Admission
 from learnae.node.history import EquivocationProof, PeerRecord
 from learnae.node.history_reader import Sighting
@@ -24,6 +24,7 @@ from learnae.node.runtime import Runtime
 from learnae.records import Announcement, AnnouncementKind, FirstLook, Heard, Leaving, PeerId, Present, Sample, Standing
 
 RECENT = 1024  # envelopes that need not be verified again: the same message comes from several media, several times
+PASSED_ON_SECONDS = 30.0  # so long after it was heard here, a message may still be new to others
 PROOFS = 64  # that may wait for the history
 HONEST = frozenset({"version", "unknown-kind"})  # what a peer of another version passes on
 ORDINARY = frozenset({"duplicate", "replay", "unwanted-kind"})  # what several media, or one that is polled, bring along; or sensors
@@ -88,7 +89,7 @@ class Receiver:
             return FirstLook(Standing.UNWANTED if rejected.reason in HONEST else Standing.FOREIGN)
         if head.kind in self.foreign:
             return FirstLook(Standing.FOREIGN, head.peer)
-        if self.admission.refuses(head.peer) or self.peers.get(head.peer).refused or self._is_overtaken(head.peer, head.kind, head.number):
+        if self.admission.refuses(head.peer) or self.peers.get(head.peer).refused or self._is_overtaken(message, head):
             return FirstLook(Standing.UNWANTED, head.peer)
         if self.encryption is not NO_ENCRYPTION:
             return FirstLook(Standing.MEMBER, head.peer)
@@ -180,10 +181,18 @@ class Receiver:
             return self.numbers.is_old(announcement.kind, announcement.number)
         return self.inbox.is_old(announcement, digest, backlog=backlog)
 
-    def _is_overtaken(self, peer: PeerId, kind: AnnouncementKind, number: int) -> bool:
-        """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way."""
+    def _is_overtaken(self, message: bytes, head: EnvelopeHead) -> bool:
+        """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way.
+
+        Of kinds of which each counts, so is what was heard just now. What was heard long ago is not: else whoever has written it down has
+        all of it carried again and again.
+        """
+        peer, kind, number = head.peer, head.kind, head.number
         if peer == self.own:
             return number < self.numbers.used.get(kind, 0)
+        if self.inbox.was_taken(peer, kind, number):
+            entry = self._said.get(message)
+            return entry is None or self.runtime.clock() - entry.heard_at > PASSED_ON_SECONDS
         return self.inbox.is_overtaken(peer, kind, number) or self.inbox.is_past(peer, kind, number)
 
     def _open(self, heard: Heard, medium: str) -> OpenedEnvelope:
