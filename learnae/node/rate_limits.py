@@ -145,7 +145,8 @@ class SignatureBudget:
 
     `heard` says whether a signature of a key was ever good, `accepted` whether an update of it was ever merged. A flood under other keys
     takes nothing from these. Kinds that are `unwanted` are refused by their first bytes. A message that is `old` is not checked, and counts
-    against nobody. Otherwise anybody who has kept the messages of a peer could silence it by sending them again.
+    against nobody. Otherwise anybody who has kept the messages of a peer could silence it by sending them again. So of those that are
+    `older` and taken nevertheless a few at once are checked of each key, and then one a second, which takes nothing from what it says now.
     """
 
     swarm: bytes
@@ -156,6 +157,7 @@ class SignatureBudget:
     old: Callable[[Announcement, bytes, bool], bool]  # with whether it comes as backlog
     encryption: Encryption = NO_ENCRYPTION
     unwanted: Collection[AnnouncementKind] = ()
+    older: Callable[[Announcement], bool] = lambda announcement: False  # one before the newest of a peer, that is taken all the same
     _media: dict[str, MediumBudget] = attrs.field(factory=dict)
 
     def open(self, message: bytes, medium: str, *, backlog: bool) -> OpenedEnvelope:
@@ -172,7 +174,12 @@ class SignatureBudget:
             claims.append(claim)
 
         def is_old(announcement: Announcement, digest: bytes) -> bool:
-            return self.old(announcement, digest, backlog)
+            if self.old(announcement, digest, backlog):
+                return True
+            if claims[0].live and (key := claims[0].key) and self.older(announcement):
+                claims[0] = attrs.evolve(claims[0], live=False)
+                return not key.forged.take(now)
+            return False
 
         try:
             opened = decode_envelope(message, self.swarm, self.encryption, admit=admit, old=is_old)

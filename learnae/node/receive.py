@@ -174,12 +174,17 @@ class Receiver:
             return accepted(peer) or self.inbox.was_heard(peer)
 
         held = self.inbox.known.__contains__
-        return SignatureBudget(self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption, self.unwanted)
+        return SignatureBudget(
+            self.swarm, self.runtime.clock, was_heard, accepted, held, self._is_old, self.encryption, self.unwanted, self._is_older
+        )
 
     def _is_old(self, announcement: Announcement, digest: bytes, backlog: bool) -> bool:
         if announcement.peer == self.own:
             return self.numbers.is_old(announcement.kind, announcement.number)
         return self.inbox.is_old(announcement, digest, backlog=backlog)
+
+    def _is_older(self, announcement: Announcement) -> bool:
+        return announcement.peer != self.own and self.inbox.is_older(announcement.peer, announcement.kind, announcement.number)
 
     def _is_overtaken(self, message: bytes, head: EnvelopeHead) -> bool:
         """Whether a newer one was heard. The newest itself is passed on, also when it comes again by another way.

@@ -1,4 +1,4 @@
-"""Whoever has written down what others have said cannot have members carry it again and again, of kinds of which each message counts too."""
+"""Who has written down what others have said cannot have members carry it again and again, of whatever kind."""
 
 from __future__ import annotations
 
