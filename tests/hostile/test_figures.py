@@ -26,6 +26,8 @@ COMMANDS = [
     *(["status", "HOME"], ["status", "HOME", "--json"], ["history", "HOME"], ["history", "HOME", "--json"], ["why", "HOME"]),
     *(["why", "HOME", ALICE[:6]], ["export", "HOME", "-o", "m"], ["storage", "clear", "HOME", "--yes"]),
     *(["deny", "HOME", ALICE], ["allow", "HOME", ALICE], ["rejoin", "HOME"]),
+    *(["contributions", "HOME"], ["contributions", "HOME", "--json"], ["contributions", "HOME", "--others"]),
+    *(["contributions", "HOME", "--others", "--json"], ["contributions", "HOME", "--ask"]),
 ]
 
 

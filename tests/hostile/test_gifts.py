@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "deny": ("deny", "HOME", STRANGER),
     "allow": ("allow", "HOME", STRANGER),
     "rejoin": ("rejoin", "HOME"),
+    **{f"contributions{option}": ("contributions", "HOME", *option.split()) for option in ("", " --others", " --ask")},
+    **{f"data {word}": ("data", word, "HOME", *whom) for word, whom in (("status", ()), ("forget", (STRANGER,)), ("allow", (STRANGER,)))},
     "plugins": ("plugins",),
 }
 CODE = "import pathlib\npathlib.Path({ran!r}).touch()\nfrom learnae.plugins.memory import MemoryStorage as Evil\n"

@@ -30,6 +30,9 @@ COMMANDS = [
     *(["why", "HOME", ALICE[:6]], ["why", "HOME", BOB[:6]], ["why", "HOME", ROOT[:20]]),
     *(["export", "-o", "m"], ["export", "HOME", ROOT, "-o", "m"], ["storage", "clear", "--yes"], ["rejoin"]),
     *(["deny", "HOME", ALICE], ["allow", "HOME", BOB], ["allow", "HOME", "beef"]),
+    *(["contributions"], ["contributions", "--json"], ["contributions", "--others"], ["contributions", "--others", "--json"]),
+    *(["contributions", "--ask"], ["data", "status"], ["data", "status", "--json"], ["data", "forget", "HOME", ALICE[:6]]),
+    *(["data", "allow", "HOME", BOB],),
 ]
 NAMES = ["home", "\x1b[2J\x9b\n\u202ehome\udcff"]
 

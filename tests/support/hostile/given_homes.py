@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+from learnae.content.cids import dag_cid
+from learnae.data.about import LICENCE_CHARACTERS, SOURCE_CHARACTERS
+from learnae.data.pool_index import DATA, INDEX, PooledSlice, PoolIndex, encode_index
+from learnae.data.schema import CODE, WORD_CHARACTERS, Column, Schema
 from learnae.identity.keys import Identity
+from learnae.node.contributions import Contribution
 from learnae.node.history import EquivocationProof, History, PublishedUpdate
-from learnae.node.history_reader import Sighting
+from learnae.node.history_reader import KeptView, Sighting
+from learnae.node.views import ContributionView, GivenBy, encode_view
 from learnae.observations import RoundReport, UpdateVerdict
 from learnae.records import AnnouncementKind, Cid, PeerId
 from tests.support.hostile.texts import encodable
@@ -50,11 +57,26 @@ def hostile_home(folder: Path, text: str, *, numbers: bool = False) -> Path:
         history.save_lineage_state(lineage, 41, 300.0)
         sighting = Sighting(ALICE, 1.0, 1, True, 8, ROOT, lineage, 900, False, b"shapes 1", 1000)
         history.save_peers({}, {}, {"reason": 3}, [EquivocationProof(ALICE, AnnouncementKind.UPDATE, 1, b"a", b"b")], [sighting])
+        viewer = Identity.generate(b"v" * 32)
+        view = ContributionView(b"s" * 16, viewer.peer, 7, (GivenBy(ALICE, 60.0, Contribution(merged=3, weight=2.5, bytes=900)),))
+        history.keep_views([KeptView(viewer.peer, 0.0, encode_view(view, viewer))])
+        history.orders.end_ask(history.orders.ask_views(), "outcome")
+    _give_rows(folder, encodable(text))
     name = encodable(text)[:LONGEST_NAME]
     document = {"swarm": {"name": name}, "peer": {}, "selector": {"use": name}, "storage": [{"use": "directory", "path": name}]}
     (folder / "config.json").write_text(json.dumps({"folder": str(folder), "config": document}))
     _overwrite(folder / "history.sqlite", encodable(text), numbers=numbers)
     return folder
+
+
+def _give_rows(folder: Path, text: str) -> None:
+    """What stands in the index of the pool, as far as it is printable: all else is refused as damage. There is no file of it."""
+    text = "".join(character for character in text if character.isprintable()) or "text"
+    schema = Schema((Column("x", "float32", ()), Column("y", CODE, (), ("one",))), "y")
+    said: Any = {"labels": {text[:WORD_CHARACTERS]: 3}, "licence": text[:LICENCE_CHARACTERS], "source": text[:SOURCE_CHARACTERS]}
+    one = PooledSlice(root=dag_cid(b"a slice"), schema=schema, rows=3, bytes=900, providers=(ALICE,), **said)
+    (folder / DATA).mkdir(mode=0o700)
+    (folder / DATA / INDEX).write_bytes(encode_index(PoolIndex((one,), (BOB,))))
 
 
 def _overwrite(file: Path, text: str, *, numbers: bool) -> None:
