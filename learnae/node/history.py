@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -142,6 +143,10 @@ class PublishedUpdate:
     needs: str = ""  # the roots that it builds on, the base first, with a space between them
 
 
+LineageStanding = tuple[bytes, int, float]
+"""A lineage, and the rounds and seconds spent in it."""
+
+
 @attrs.frozen
 class EquivocationProof:
     """Two signed payloads with the same number. They are kept because they prove equivocation to anybody."""
@@ -251,8 +256,17 @@ class History:
         counts: Mapping[str, int],
         proofs: Iterable[EquivocationProof] = (),
         heard: Iterable[Sighting] = (),
+        *,
+        report: RoundReport | None = None,
+        given: Mapping[PeerId, Contribution] | None = None,
+        standing: LineageStanding | None = None,
     ) -> None:
-        """Save what has changed by hearing other peers, once a round. If there are too many records, those that changed last are kept."""
+        """Save what has changed by hearing other peers, once a round, and with it what `add_round` and `save_lineage_state` would save.
+
+        All of it or nothing: what was counted and could not be saved is counted again. If there are too many records, those that changed
+        last are kept.
+        """
+        now = time.time()
         with self.database.writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", [(*key, mark.number, mark.digest) for key, mark in marks.items()]
@@ -267,6 +281,10 @@ class History:
             for table, most in (("marks", KEPT_MARKS), ("peers", KEPT_PEERS), ("heard", KEPT_PEERS)):
                 keep_last_changed(db, table, most)
             keep_newest(db, "proofs", KEPT_PROOFS)
+            if report is not None:
+                _add_round(db, report, given or {}, now)
+            if standing is not None:
+                _save_standing(db, standing)
 
     def proofs(self) -> list[EquivocationProof]:
         """The newest first."""
@@ -284,32 +302,8 @@ class History:
 
     def add_round(self, report: RoundReport, given: Mapping[PeerId, Contribution] | None = None) -> None:
         """Keep what a round reports, and add what other peers gave in it."""
-        now = time.time()
         with self.database.writing() as db:
-            numbers = (
-                report.published_bytes,
-                report.fetched_bytes,
-                report.heard,
-                report.chosen,
-                report.merged,
-                report.refused,
-                report.failed,
-            )
-            about = (report.outcome, report.lineage, report.age, report.published)
-            values = (report.round, now, report.seconds, *about, *numbers, b"".join(report.splits), report.lost)
-            db.execute(f"INSERT OR REPLACE INTO rounds VALUES ({','.join('?' * len(values))})", values)
-            db.executemany(
-                "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts]
-            )
-            sums = {name: getattr(report, name) for name in SUMMED}
-            db.executemany("INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET amount = amount + ?2", sums.items())
-            db.execute("DELETE FROM rounds WHERE round <= ?", (report.round - KEPT_ROUNDS,))
-            keep_newest(db, "verdicts", KEPT_VERDICTS)
-            add_contributions(db, given or {}, now)
-            if report.metrics:
-                measured = [(report.round, now, report.age, name, value) for name, value in report.metrics.items()]
-                db.executemany("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?)", measured)
-                keep_newest(db, "evaluations", KEPT_EVALUATIONS)
+            _add_round(db, report, given or {}, time.time())
 
     def keep_views(self, views: Iterable[KeptView]) -> None:
         """Keep the newest signed view of each peer. If there are too many, those that came last are kept."""
@@ -320,14 +314,14 @@ class History:
 
     # -- standing and state ------------------------------------------------------------------------------------------------------
 
-    def lineage_state(self) -> tuple[bytes, int, float]:
+    def lineage_state(self) -> LineageStanding:
         """Lineage, and the rounds and seconds spent in it."""
         rows = self.database.rows("SELECT lineage, rounds, seconds FROM standing")
         return rows[0] if rows else (b"", 0, 0.0)
 
     def save_lineage_state(self, lineage: bytes, rounds: int, seconds: float) -> None:
         with self.database.writing() as db:
-            db.execute("INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?)", (lineage, rounds, seconds))
+            _save_standing(db, (lineage, rounds, seconds))
 
     def state(self, strategy: str) -> tuple[str, int, bytes] | None:
         """The kept state of a strategy: the run, the number of the adoption, and the data."""
@@ -338,3 +332,32 @@ class History:
         with self.database.writing() as db:
             db.execute("DELETE FROM states")
             db.executemany("INSERT INTO states VALUES (?, ?, ?, ?)", [(strategy, run, adoption, data) for strategy, data in states])
+
+
+def _add_round(db: sqlite3.Connection, report: RoundReport, given: Mapping[PeerId, Contribution], now: float) -> None:
+    numbers = (
+        report.published_bytes,
+        report.fetched_bytes,
+        report.heard,
+        report.chosen,
+        report.merged,
+        report.refused,
+        report.failed,
+    )
+    about = (report.outcome, report.lineage, report.age, report.published)
+    values = (report.round, now, report.seconds, *about, *numbers, b"".join(report.splits), report.lost)
+    db.execute(f"INSERT OR REPLACE INTO rounds VALUES ({','.join('?' * len(values))})", values)
+    db.executemany("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(verdict) for verdict in report.verdicts])
+    sums = {name: getattr(report, name) for name in SUMMED}
+    db.executemany("INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET amount = amount + ?2", sums.items())
+    db.execute("DELETE FROM rounds WHERE round <= ?", (report.round - KEPT_ROUNDS,))
+    keep_newest(db, "verdicts", KEPT_VERDICTS)
+    add_contributions(db, given, now)
+    if report.metrics:
+        measured = [(report.round, now, report.age, name, value) for name, value in report.metrics.items()]
+        db.executemany("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?)", measured)
+        keep_newest(db, "evaluations", KEPT_EVALUATIONS)
+
+
+def _save_standing(db: sqlite3.Connection, standing: LineageStanding) -> None:
+    db.execute("INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?)", standing)

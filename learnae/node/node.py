@@ -80,13 +80,7 @@ class Node:
         Raises PluginError if a service cannot be started.
         """
         self._round = self.receiver.round = self.history.last_round()
-        async with trio.open_nursery() as nursery:
-            await self.services.open(self.strategies.services(), nursery)
-            if self.services.failure is None:
-                await self._live()
-            self.services.close()
-        if self.services.failure is not None:
-            raise self.services.failure
+        await self.services.while_open(self.strategies.services(), self._live)
 
     def stop(self) -> None:
         """End the rounds and leave."""
@@ -215,12 +209,18 @@ class Node:
         await self.receiver.save_learned(lambda learned: self._write(report, learned, now, given))
 
     def _write(self, report: RoundReport | None, learned: Learned, now: float, given: Mapping[PeerId, Contribution] | None) -> None:
-        heard = on_wall_clock(learned.heard, now)
-        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
-        if report is not None:
-            self.history.add_round(report, given)
-            self.history.save_lineage_state(self.lineage_state.lineage, self.lineage_state.rounds, now - self.lineage_state.since)
-        self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)
+        heard, state = on_wall_clock(learned.heard, now), self.lineage_state
+        self.rounds.strategy_states.save(now, self.rules.save_seconds, force=report is None)  # first: what was learned is counted once
+        self.history.save_peers(
+            learned.marks,
+            learned.peers,
+            learned.refusals,
+            learned.proofs,
+            heard,
+            report=report,
+            given=given,
+            standing=(state.lineage, state.rounds, now - state.since) if report is not None else None,
+        )
 
     def _hear(self, announcer: ConfiguredStrategy[Announcer], heard: Heard) -> None:
         news = self.receiver.hear(heard, announcer.label)

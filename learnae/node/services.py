@@ -71,6 +71,16 @@ class Services:
         """Let all of them close, within a limit."""
         self._leaving.set()
 
+    async def while_open(self, services: Iterable[ServiceStrategy], live: Callable[[], Awaitable[None]]) -> None:
+        """Open all of them, do that, and close them again. Raises PluginError or ConfigError if one cannot be started."""
+        async with trio.open_nursery() as nursery:
+            await self.open(services, nursery)
+            if self.failure is None:
+                await live()
+            self.close()
+        if self.failure is not None:
+            raise self.failure
+
     async def opened(self, service: ServiceStrategy) -> None:
         """Wait until it is open."""
         await self._open[service].wait()

@@ -60,13 +60,7 @@ class ServingNode:
         Raises PluginError if a service cannot be started.
         """
         self._round = self.receiver.round = self.history.last_round()
-        async with trio.open_nursery() as nursery:
-            await self.services.open(self.strategies.services(), nursery)
-            if self.services.failure is None:
-                await self._live()
-            self.services.close()
-        if self.services.failure is not None:
-            raise self.services.failure
+        await self.services.while_open(self.strategies.services(), self._live)
 
     def stop(self) -> None:
         """End, and leave."""
@@ -151,9 +145,7 @@ class ServingNode:
 
     def _write(self, report: RoundReport | None, learned: Learned, now: float) -> None:
         heard = on_wall_clock(learned.heard, now)
-        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard)
-        if report is not None:
-            self.history.add_round(report)
+        self.history.save_peers(learned.marks, learned.peers, learned.refusals, learned.proofs, heard, report=report)
 
     async def _leave(self) -> None:
         try:

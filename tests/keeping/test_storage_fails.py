@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import trio
 
 from learnae.errors import UnavailableError
 from learnae.node.kept import KeptSliceTable, KeptTable
+from learnae.records import Heard
 from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm
 from tests.keeping.test_asleep import lose_disk
 from tests.keeping.test_rows_are_kept import giver_of
@@ -86,3 +89,26 @@ async def test_rows_that_cannot_be_stored_are_no_fault_of_their_giver(tmp_path: 
         assert blamed(store) == []
         await trio.sleep(120)
         assert store.node.slice_keeping.kept.items
+
+
+@pytest.mark.parametrize("trains", [False, True])
+async def test_what_was_refused_is_counted_once_where_the_disk_fails_now_and_then(tmp_path: Path, monkeypatch, trains: bool) -> None:
+    """Each second round cannot be saved, at its end: what was counted by then is neither lost nor counted again."""
+    rounds = itertools.count()
+
+    def full_now_and_then(*_: object) -> None:
+        if next(rounds) % 2:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("learnae.node.history.add_contributions", full_now_and_then)
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        one = peer(swarm, "a") if trains else keeper(swarm)
+        start(one)
+        await trio.sleep(5)
+        for number in range(60):
+            one.node.receiver.hear(Heard(b"noise %d" % number))
+            await trio.sleep(1)
+        one.trainer.disconnect()
+        await trio.sleep(5)
+        assert sum(one.history.counts().values()) == 60
+        assert next(rounds) > 5

@@ -53,6 +53,23 @@ def test_peers_marks_and_counts_come_back_as_they_were(path):
     assert again.counts() == {"replay": 3}
 
 
+def test_what_was_learned_is_saved_with_the_round_or_not_at_all(path, monkeypatch):
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    history = History.open(path)
+    learned = {(ALICE, AnnouncementKind.UPDATE): HighWaterMark(9, b"digest")}, {ALICE: PeerRecord(3)}, {"replay": 2}
+    for _ in range(2):
+        with monkeypatch.context() as disk:
+            disk.setattr("learnae.node.history.add_contributions", full)
+            with pytest.raises(UnavailableError):
+                history.save_peers(*learned, report=a_full_report(1), standing=(b"lineage1", 4, 2.5))
+    assert (history.marks(), history.peers(), history.counts(), history.last_round()) == ({}, {}, {}, 0)
+    history.save_peers(*learned, report=a_full_report(1), standing=(b"lineage1", 4, 2.5))
+    assert (history.counts(), history.last_round()) == ({"replay": 2}, 1)
+    assert history.lineage_state() == (b"lineage1", 4, 2.5)
+
+
 def test_own_updates_are_listed_newest_first_until_dropped(path):
     history = History.open(path)
     items = [PublishedUpdate(n, Cid(f"r{n}"), b"l" * 8, n, n, 100, "int8", b"s" * 8) for n in (1, 2, 3)]
