@@ -18,6 +18,7 @@ from pathlib import Path
 
 import attrs
 
+from learnae.data.pool_file import ReadIndex, add_line, change_line, read_index, write_index
 from learnae.data.pool_index import (
     MOST_ENTRY_BYTES,
     MOST_FORGOTTEN,
@@ -29,8 +30,6 @@ from learnae.data.pool_index import (
     entry_bytes,
     fits,
     open_data,
-    read_index,
-    write_index,
 )
 from learnae.data.slice_files import file_name, is_draft, layout_of, remove, root_in, write_tensors
 from learnae.data.slices import SliceRows
@@ -72,6 +71,7 @@ class Pool:
 
     def __init__(self, home: Path, quota_bytes: int) -> None:
         self._home, self._quota = home, quota_bytes
+        self._read = ReadIndex()  # what this process has seen last
 
     def add(self, root: Cid, rows: SliceRows, provider: PeerId) -> PoolAdmission:
         """Keep a slice that `learnae.data.fitting.fit` has let pass. Where it is there already, only its provider is noted.
@@ -88,22 +88,23 @@ class Pool:
             if known is not None:
                 _write_noted(data, index, {root: (provider,)})
                 return PoolAdmission(True)
+            schemas = {id(one.schema): one.schema for one in index.slices}
             new = _described(root, rows, provider)
-            going = _to_evict((*index.slices, new), self._quota)
+            going = _to_evict((*index.slices, new), self._quota, self._read.said + entry_bytes(new))
             if new in going:
                 return PoolAdmission(
                     False, reason=f"its {new.bytes:,} bytes have no place in accept_bytes, or it none among so many slices"
                 )
             # rows in fewer words mean the same in more of them: so there are few lists of words, however often this peer learns one
-            staying = (
-                attrs.evolve(one, schema=rows.schema) if rows.schema.covers(one.schema) else one for one in _without(index.slices, going)
-            )
-            after = attrs.evolve(index, slices=(*staying, new))
-            if not fits(after):
+            fewer = {key for key, schema in schemas.items() if schema != new.schema and new.schema.covers(schema)}
+            line = None if fewer else change_line(self._read, new, going)
+            staying = (attrs.evolve(one, schema=new.schema) if id(one.schema) in fewer else one for one in _without(index.slices, going))
+            after = index if line else attrs.evolve(index, slices=(*staying, new))
+            if not (line or fits(after)):
                 return PoolAdmission(False, reason="the pool has as many slices as it may")
             with data.subfolder(POOL, make=True) as files:
                 write_tensors(files, root, rows.columns)
-                write_index(data, after)
+                self._read = add_line(data, self._read, line) if line else write_index(data, after)
                 _remove(files, going)
             return PoolAdmission(True, tuple(one.root for one in going))
 
@@ -139,7 +140,7 @@ class Pool:
         """
         with self._changing() as (data, index), data.subfolder(POOL, make=True) as files:
             there = tuple(one for one in index.slices if _is_there(files, one))
-            after = attrs.evolve(index, slices=_without(there, _to_evict(there, self._quota)))
+            after = attrs.evolve(index, slices=_without(there, _to_evict(there, self._quota, self._read.said)))
             if after != index:
                 write_index(data, after)
             named = {one.root for one in after.slices}
@@ -154,7 +155,8 @@ class Pool:
         """All that is in it, and who is refused. Makes nothing where there is no pool."""
         try:
             with open_data(self._home, looking=True) as data:
-                return read_index(data)
+                found = self._read = read_index(data, self._read)
+                return found.index
         except FileNotFoundError:
             return PoolIndex()
 
@@ -170,7 +172,8 @@ class Pool:
     @contextmanager
     def _changing(self) -> Iterator[tuple[HomeFolder, PoolIndex]]:
         with open_data(self._home, make=True) as data, _locked(data):
-            yield data, read_index(data)
+            self._read = read_index(data, self._read)
+            yield data, self._read.index
 
 
 def _write_noted(data: HomeFolder, index: PoolIndex, givers: Mapping[Cid, Collection[PeerId]]) -> None:
@@ -197,11 +200,13 @@ def _described(root: Cid, rows: SliceRows, provider: PeerId) -> PooledSlice:
     )
 
 
-def _to_evict(slices: tuple[PooledSlice, ...], quota: int) -> tuple[PooledSlice, ...]:
-    """Which slices go so that the rest has at most `quota` bytes and fits into an index.
+def _to_evict(slices: tuple[PooledSlice, ...], quota: int, said: int) -> tuple[PooledSlice, ...]:
+    """Which slices go so that the rest has at most `quota` bytes and fits into an index; `said` is what their entries take.
 
     Of whatever there is too much, the oldest goes of the provider who has most of it, again and again.
     """
+    if sum(map(_bytes_of, slices)) <= quota and len(slices) <= MOST_SLICES and said <= MOST_ENTRY_BYTES:
+        return ()
     left: dict[PeerId, list[PooledSlice]] = {}
     for one in reversed(slices):
         left.setdefault(one.providers[0], []).append(one)  # the oldest last

@@ -17,7 +17,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from learnae.data.pool_index import MOST_SLICES, POOL, PooledSlice, mark_of, open_data, read_index
+from learnae.data.pool_file import ReadIndex, read_index
+from learnae.data.pool_index import MOST_SLICES, POOL, PooledSlice, mark_of, open_data
 from learnae.data.schema import Schema
 from learnae.data.slice_files import FileLayout, layout_of, map_tensors
 from learnae.errors import UnavailableError
@@ -56,6 +57,7 @@ class _Opened:
     stack: ExitStack
     data: HomeFolder
     mark: tuple[int, int, int] | None = None
+    found: ReadIndex = attrs.field(factory=ReadIndex)
 
 
 class PoolReader:
@@ -98,9 +100,9 @@ class PoolReader:
         began = time.monotonic()
         if mark == opened.mark or not self._time.has(began):
             return False
-        found = read_index(opened.data)
+        found = opened.found = read_index(opened.data, opened.found)
         opened.mark = mark  # looked at before it was read: a change in between is seen the next time
-        changed = self._become(tuple(one for one in found.slices if self.schema is None or self.schema.covers(one.schema)))
+        changed = self._become(found.index.slices if self.schema is None else _covered(self.schema, found.index.slices))
         self._time.spend(time.monotonic() - began)
         return changed
 
@@ -177,3 +179,9 @@ class PoolReader:
             tensors = {column.name: (column.dtype, (one.rows, *column.shape)) for column in one.schema.columns}
             by_rows[one.rows] = layout_of(tensors)
         return by_rows[one.rows]
+
+
+def _covered(schema: Schema, slices: tuple[PooledSlice, ...]) -> tuple[PooledSlice, ...]:
+    """Those whose rows mean the same as rows of this schema. Thousands of slices have few schemas."""
+    fitting = {key for key, one in {id(one.schema): one.schema for one in slices}.items() if schema.covers(one)}
+    return tuple(one for one in slices if id(one.schema) in fitting)

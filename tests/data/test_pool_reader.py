@@ -13,7 +13,7 @@ import pytest
 
 from learnae.data import pool_reader
 from learnae.data.pool import Pool
-from learnae.data.pool_index import PoolIndex
+from learnae.data.pool_file import ReadIndex
 from learnae.data.pool_reader import PoolReader
 from learnae.data.schema import schema_of
 from learnae.errors import ConfigError, UnavailableError
@@ -208,10 +208,10 @@ def test_an_index_that_takes_long_is_not_read_at_each_change(tmp_path: Path, mon
     monkeypatch.setattr(pool_reader.time, "monotonic", lambda: now[0])
     read, reads = pool_reader.read_index, []
 
-    def slow(data: HomeFolder) -> PoolIndex:
+    def slow(data: HomeFolder, before: ReadIndex) -> ReadIndex:
         now[0] += 0.2
         reads.append(now[0])
-        return read(data)
+        return read(data, before)
 
     monkeypatch.setattr(pool_reader, "read_index", slow)
     reader = PoolReader(tmp_path)

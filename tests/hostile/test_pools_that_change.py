@@ -12,7 +12,7 @@ import pytest
 from learnae.config.tables import DataTable
 from learnae.data import pool_reader
 from learnae.data.pool import Pool
-from learnae.data.pool_index import PoolIndex, read_index
+from learnae.data.pool_file import ReadIndex, read_index
 from learnae.data.pool_reader import SAVED_SECONDS, SHARE, PoolReader
 from learnae.identity.home_folder import HomeFolder
 from learnae.records import Cid, PeerId
@@ -47,11 +47,11 @@ def test_however_little_one_look_at_a_change_takes_all_together_take_a_twentieth
 ) -> None:
     looked = 0.0
 
-    def slow(data: HomeFolder) -> PoolIndex:
+    def slow(data: HomeFolder, before: ReadIndex) -> ReadIndex:
         nonlocal looked
         clock[0] += seconds
         looked += seconds
-        return read_index(data)
+        return read_index(data, before)
 
     monkeypatch.setattr(pool_reader, "read_index", slow)
     reader, began = PoolReader(tmp_path), clock[0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import numpy as np
 
 from learnae.data.about import About, decode_about, encode_about
 from learnae.data.own import OwnSlices
 from learnae.data.pool import Pool
-from learnae.data.pool_index import INDEX, PoolIndex, decode_index, encode_index
+from learnae.data.pool_index import INDEX, DecodedIndex, PoolIndex, decode_index, encode_index
 from learnae.data.slices import SliceRows, pack_slice, rows_from, tensors_of
 from learnae.errors import ConfigError, UpdateRejectedError
 from learnae.identity.keys import Identity
@@ -72,6 +73,8 @@ def _index(home: Path) -> bytes:
     pool = Pool(home, 1 << 20)
     pool.add(root_of(MADE), MADE, PeerId("1" * 64))
     pool.forget(PeerId("2" * 64))
+    other = attrs.evolve(MADE, about=attrs.evolve(MADE.about, source="again"))
+    pool.add(root_of(other), other, PeerId("1" * 64))
     return (home / "data" / INDEX).read_bytes()
 
 
@@ -100,6 +103,6 @@ def _slice_comes_back(_: bytes, rows: SliceRows) -> None:
     assert all(np.isfinite(array).all() for array in rows.columns.values())
 
 
-def _index_comes_back(_: bytes, index: PoolIndex) -> None:
-    assert decode_index(encode_index(index)) == index
-    assert all(one.providers and one.rows > 0 for one in index.slices)
+def _index_comes_back(_: bytes, found: DecodedIndex) -> None:
+    assert decode_index(encode_index(found.index)).index == found.index
+    assert all(one.providers and one.rows > 0 for one in found.index.slices)
