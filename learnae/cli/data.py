@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from learnae.cli import options
-from learnae.cli.home_state import find_peer
+from learnae.cli.home_state import find_peer, role_of
 from learnae.cli.homes import HISTORY, command_for, find_home, home_and_rest
-from learnae.cli.options import of_bytes
+from learnae.cli.options import counted, of_bytes
 from learnae.data.own import OwnSlices
 from learnae.data.pool import Pool
 from learnae.data.pool_index import PoolIndex
@@ -23,6 +23,12 @@ from learnae.outlets import print_json, print_result
 from learnae.records import PeerId
 
 LABELS = 12  # are shown of each; JSON has all
+TRAINS_ON_NOTHING: Mapping[str, str] = {
+    "provider": "A provider trains on nothing, and takes no rows of others.",
+    "keeper": "A keeper trains on nothing. `learnae status` says which rows of others it keeps.",
+    "sensor": "A sensor trains on nothing, and has no rows: peers that gather make them of its readings.",
+}
+"""By role."""
 
 
 def facts(home: Path) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def facts(home: Path) -> dict[str, Any]:
         raise UnavailableError(f"what lies in {home / 'data'} cannot be read: {error.strerror}") from None
     return {
         "home": str(home),
+        "role": role_of(home),
         "trained_on": None if trained_on is None else {"rows": trained_on.rows, "labels": dict(trained_on.labels)},
         "own_slices": len(own),
         "pool": {
@@ -73,20 +80,24 @@ def _labels(index: PoolIndex) -> dict[str, int]:
 def shown(found: dict[str, Any]) -> Iterator[str]:
     """One sentence or row a line."""
     trained_on, pool = found["trained_on"], found["pool"]
-    if trained_on is None:
+    if (nothing := TRAINS_ON_NOTHING.get(found["role"])) is not None:
+        yield nothing
+    elif trained_on is None:
         yield "It has not told yet on which rows it trains: `swarm.dataset` does. Before that no rows of others are fetched."
     else:
         yield f"It trains on {trained_on['rows']:,} own rows{_counted(trained_on['labels'])}."
     yield f"It gives away {_slices(found['own_slices'])}."
+    if nothing is not None and not found["providers"]:
+        return
     yield f"Its pool has {pool['rows']:,} rows of others in {_slices(pool['slices'])}, {of_bytes(pool['bytes'])}{_counted(pool['labels'])}."
     for one in found["providers"]:
         size, licences = of_bytes(one["bytes"]), ", ".join(licence or "no licence" for licence in one["licences"])
-        yield (f"  {one['peer']}: {one['rows']:,} rows in {_slices(one['slices'])}, {size}, {licences}{_counted(one['labels'])}")
+        yield (f"  {one['peer']}: {counted(one['rows'], 'row')} in {_slices(one['slices'])}, {size}, {licences}{_counted(one['labels'])}")
     yield from (f"  {peer}: its rows are refused" for peer in found["forgotten"])
 
 
 def _slices(count: int) -> str:
-    return f"{count:,} slice{'' if count == 1 else 's'}"
+    return counted(count, "slice")
 
 
 def _counted(labels: dict[str, int]) -> str:

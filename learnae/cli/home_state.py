@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from learnae.cli.homes import HISTORY, Processes, processes_of
-from learnae.cli.options import ago, of_bytes
+from learnae.cli.options import ago, counted, of_bytes
 from learnae.config.options import build
 from learnae.config.saved_config import KeptFile, kept
 from learnae.config.tables import JoinTable, NodeTable, PeerTable, SelectorChoice, SwarmTable
@@ -167,6 +167,12 @@ def _only(what: str, text: str, found: list[PeerId] | list[Cid]) -> str:
     return found[0]
 
 
+def role_of(home: Path) -> str:
+    """As it was run last. Raises ConfigError for what its file says and no peer may say."""
+    settings = kept(home) or KeptFile({}, home)
+    return build(PeerTable, settings.table("peer"), "peer", settings.folder).role
+
+
 def kept_facts(seen: HomeState) -> dict[str, int]:
     """What a keeper keeps of others."""
     rows, slices = KeptTable(seen.history.database).rows(), KeptSliceTable(seen.history.database).rows()
@@ -188,19 +194,24 @@ def own_slices(home: Path) -> int | None:
         return None
 
 
+def peers_that_train(count: int) -> str:
+    """In words."""
+    return f"{counted(count, 'peer')} that {'trains' if count == 1 else 'train'}"
+
+
 def served(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Of a peer that does not train."""
     if last := found["last_round"]:
-        yield "hears", f"{last['heard']} peers that train, as of {ago(found['at'] - last['at'])} ago"
+        yield "hears", f"{peers_that_train(last['heard'])}, as of {ago(found['at'] - last['at'])} ago"
     if found["role"] == "keeper":
         kept = found["kept"]
-        yield "keeps", f"{kept['updates']:,} updates of {kept['peers']:,} peers, {of_bytes(kept['bytes'])}"
+        yield "keeps", f"{counted(kept['updates'], 'update')} of {counted(kept['peers'], 'peer')}, {of_bytes(kept['bytes'])}"
         if kept["slices"]:
-            yield "keeps rows", f"{kept['slices']:,} slices of {kept['givers']:,} peers, {of_bytes(kept['slice_bytes'])}"
+            yield "keeps rows", f"{counted(kept['slices'], 'slice')} of {counted(kept['givers'], 'peer')}, {of_bytes(kept['slice_bytes'])}"
         yield "main lineage", found["last_lineage"] or "none yet"
         yield "turned away", f"{found['updates']['refused']:,} updates refused, {found['updates']['failed']:,} could not be fetched"
         yield "fetched", f"{of_bytes(found['bytes']['fetched'])}, in the last hour {of_bytes(found['bytes']['fetched_last_hour'])}"
     if found["role"] == "provider" and found["own_slices"] is not None:
-        yield "gives", f"{found['own_slices']:,} slices of rows"
+        yield "gives", f"{counted(found['own_slices'], 'slice')} of rows"
     disk = found["disk"]
     yield "disk", f"the home takes {of_bytes(disk['home_bytes'])}; {of_bytes(disk['quota_bytes'])} are allowed in its storages"

@@ -80,6 +80,11 @@ def of_count(count: int) -> str:
     return next((f"{count / size:.3g}{letter}" for letter, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)) if count < 999.5 * size), "over 1T")
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 peer", "12 peers"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def took(seconds: float) -> str:
     """Such as "0.52", "1234"; without the unit."""
     if not 0 <= seconds < 100_000:

@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -26,6 +26,7 @@ SHOWN_SECONDS = 10.0
 FULL_SECONDS = 0.1  # between two looks whether there is room again
 MOST_LINE_CHARACTERS = 65_536
 MOST_TOLD = 10  # wrong readings, one by one
+SHOWN_CHARACTERS = 60
 
 
 class Interruptible(Protocol):
@@ -53,7 +54,7 @@ class SensorRun:
     def readings(self, config: Config) -> Iterator[Any]:
         """None stands for a moment without one."""
         if self.function is None:
-            return lines_of(sys.stdin)
+            return lines_of(sys.stdin, config.sensor.columns)
         return called(self.function, str(config.sensor.entry), config.sensor.seconds)
 
 
@@ -93,27 +94,45 @@ def called(function: Callable[[], Any], entry: str, seconds: float) -> Iterator[
 _END = object()
 
 
-def lines_of(stream: TextIO) -> Iterator[Any]:
-    """JSON objects, or CSV whose first line names the columns. A line that is neither is given as it is, and is no reading."""
+@attrs.frozen
+class RefusedLine:
+    """A line that is no reading, by its number from 1 on, and why."""
+
+    number: int
+    text: str
+    why: str
+
+
+def lines_of(stream: TextIO, columns: Collection[str]) -> Iterator[Any]:
+    """JSON objects, or CSV behind a line that names these columns in any order. What is neither is given as a `RefusedLine`."""
     header: list[str] | None = None
+    number = 0
     while line := stream.readline(MOST_LINE_CHARACTERS):
+        number += 1
         text = line.strip()
         if not text:
             continue
         if text.startswith("{"):
-            yield _object(text)
+            yield _object(text, number)
+            continue
+        cells = [cell.strip() for cell in next(csv.reader([text]))]
+        if sorted(cells) == sorted(columns):
+            header = cells
+            print_message(f"line {number:,} names the columns: {harmless(', '.join(header))}")
         elif header is None:
-            header = [name.strip() for name in next(csv.reader([text]))]
+            wanted = ", ".join(sorted(columns))
+            yield RefusedLine(number, text, f"no JSON object, and no header of a table has come yet: that is a line with {wanted}")
+        elif len(cells) != len(header):
+            yield RefusedLine(number, text, f"it has {len(cells)} cells, and the header has {len(header)}")
         else:
-            cells = next(csv.reader([text]))
-            yield dict(zip(header, (cell.strip() for cell in cells), strict=True)) if len(cells) == len(header) else text
+            yield dict(zip(header, cells, strict=True))
 
 
-def _object(text: str) -> Any:
+def _object(text: str, number: int) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    except (ValueError, RecursionError) as error:
+        return RefusedLine(number, text, f"it begins as a JSON object, and is none: {error}")
 
 
 def _feed(sensor: Sensor, readings: Iterator[Any], run: SensorRun, interrupt: Interruptible) -> None:
@@ -128,15 +147,22 @@ def _feed(sensor: Sensor, readings: Iterator[Any], run: SensorRun, interrupt: In
                 return
         if reading is not None:
             try:
-                sensor.send(reading)
+                _send(sensor, reading)
             except ValueError as error:
                 wrong += 1
                 if wrong <= MOST_TOLD or wrong == 10 ** (len(str(wrong)) - 1):
-                    print_message(f"left out reading {wrong:,} that does not fit: {harmless(str(error))}")
+                    print_message(harmless(f"left out, {wrong:,} so far: {error}"))
         if (now := time.monotonic()) - shown >= SHOWN_SECONDS:
             shown = now
             _show(sensor, wrong, as_json=run.as_json)
     _show(sensor, wrong, as_json=run.as_json)
+
+
+def _send(sensor: Sensor, reading: Any) -> None:
+    """Raises ValueError for what is no reading of this sensor."""
+    if isinstance(reading, RefusedLine):
+        raise ValueError(f"line {reading.number:,}, {reading.text[:SHOWN_CHARACTERS]!r}: {reading.why}")
+    sensor.send(reading)
 
 
 def _until(end: float | None, readings: Iterable[Any]) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from learnae.cli.entries import ROWS_KEY, find_entry
+from learnae.cli.home_state import peers_that_train
 from learnae.cli.progress import AddressLine
 from learnae.config.folders import default_home
 from learnae.config.saved_config import dump
@@ -101,7 +102,7 @@ class ServedLine:
         if self.as_json:
             print_json(facts)
         elif report.outcome != "served" or report.refused or report.failed:
-            what = f"{self.role}: hears {report.heard} peers that train"
+            what = f"{self.role}: hears {peers_that_train(report.heard)}"
             kept = f", keeps lineage {report.lineage.hex()} at age {report.age:,}" if report.lineage else ""
             print_result(f"{what}{kept}; fetched {self.totals['fetched_bytes']:,} bytes, refused {self.totals['refused']}")
 

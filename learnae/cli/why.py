@@ -13,8 +13,10 @@ import click
 from learnae.cli import options
 from learnae.cli.home_state import HomeState, Subject, find_subject, read_home
 from learnae.cli.homes import command_for, find_home, home_and_rest
-from learnae.cli.options import ago, moment, of_bytes
+from learnae.cli.options import ago, counted, moment, of_bytes
+from learnae.config.tables import SERVING
 from learnae.node.history_reader import Sighting
+from learnae.node.kept import KeptTable
 from learnae.observations import UpdateVerdict
 from learnae.outlets import print_json, print_result
 from learnae.records import Cid, PeerId
@@ -71,6 +73,17 @@ SLICES: Mapping[str, str] = {
 """Of slices of rows that were fetched, and do not come into the pool."""
 
 
+ADOPTING = ("joined", "moved", "yielded", "rejoined")
+"""The outcomes of rounds in which a model of others was taken over as a whole."""
+LOOKED_AT = 1000  # rounds
+
+SERVING_FATES: Mapping[str, str] = {
+    "keeper": "No update was turned away: what was fetched was stored. A keeper merges nothing; `learnae status` says what it keeps.",
+    "provider": "A provider fetches no updates, and merges none: it gives rows.",
+}
+"""By role."""
+
+
 def meaning(reason: str) -> str:
     """What stands before the first colon decides; empty for a reason that a plugin made up."""
     slug = reason.partition(":")[0].strip()
@@ -83,13 +96,27 @@ def facts(home: Path, text: str | None, most: int) -> dict[str, Any]:
         subject = find_subject(text, seen.history) if text is not None else Subject()
         return {
             "home": str(home),
+            "role": seen.peer.role,
             "at": seen.now,
             "peer": subject.peer,
             "root": subject.root,
             "situation": _situation(seen, subject),
             "tried": sum(seen.history.reader.totals().get(fate, 0) for fate in ("merged", "refused", "failed", "lost")),
+            "lineage": _lineage(seen),
+            "adopted": _adopted(seen),
             "verdicts": _verdicts(seen, _asked_for(seen, subject, most)),
         }
+
+
+def _lineage(seen: HomeState) -> str | None:
+    rounds = seen.history.reader.past_rounds(1)
+    return (seen.lineage_state.lineage or (rounds[0].lineage if rounds else b"")).hex() or None
+
+
+def _adopted(seen: HomeState) -> dict[str, Any] | None:
+    """The last round in which it took over a model of others as a whole, of those that are looked at."""
+    rounds = seen.history.reader.past_rounds(LOOKED_AT)
+    return next(({"round": one.round, "outcome": one.outcome, "at": one.at} for one in rounds if one.outcome in ADOPTING), None)
 
 
 def _asked_for(seen: HomeState, subject: Subject, most: int) -> list[UpdateVerdict]:
@@ -131,9 +158,20 @@ def told(found: Facts) -> Iterator[str]:
 
 
 def _nothing_to_tell(found: Facts) -> str:
+    """Of whoever makes no rounds, and of a newcomer, "nothing was ever tried" would be no answer."""
+    if (serving := SERVING_FATES.get(found["role"])) is not None:
+        return serving
     if found["peer"] or found["root"]:
         return "None of its updates was ever tried."
-    return "Every update that was tried has been merged." if found["tried"] else "No update of another peer was ever tried."
+    if found["tried"]:
+        return "Every update that was tried has been merged."
+    if found["lineage"] is None:
+        command = command_for(Path(found["home"]), "status")
+        return f"This peer has no lineage yet: it listens for models to adopt. {command} shows whom it hears."
+    if (adopted := found["adopted"]) is not None:
+        when = f"{adopted['outcome']} in round {adopted['round']:,} ({moment(adopted['at'], found['at'])})"
+        return f"This peer has adopted a model of others as a whole: {when}. No update of another peer was tried in a round so far."
+    return "No update of another peer was ever tried."
 
 
 def fate(verdict: Facts) -> str:
@@ -205,7 +243,7 @@ def about_peer(seen: HomeState, peer: PeerId) -> Iterator[str]:
         yield f"Nothing that it sends is taken: it is {shut_out}."
         yield from _proofs(seen, peer)
     elif sighting is not None:
-        yield _whether_fetched(seen, sighting)
+        yield _whether_kept(seen, sighting) if seen.peer.role in SERVING else _whether_fetched(seen, sighting)
 
 
 def about_root(seen: HomeState, root: Cid) -> Iterator[str]:
@@ -232,6 +270,18 @@ def _proofs(seen: HomeState, peer: PeerId) -> Iterator[str]:
             yield f"It has signed two different messages of kind {proof.kind.name} under number {proof.number:,}; {halves} kept as a proof."
 
 
+def _whether_kept(seen: HomeState, sighting: Sighting) -> str:
+    """By a peer that does not train."""
+    if seen.peer.role != "keeper":
+        return "This peer fetches no updates: it is a provider."
+    numbers = [row.number for row in KeptTable(seen.history.database).rows() if row.peer == sighting.peer]
+    if not numbers:
+        return "This keeper keeps none of its updates."
+    behind = sighting.number is not None and sighting.number > max(numbers)
+    later = ": the newer one was not fetched yet, could not be had, or found no room" if behind else ""
+    return f"This keeper keeps {counted(len(numbers), 'update')} of it, the newest with number {max(numbers):,}{later}."
+
+
 def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
     """The first of all conditions that is not met."""
     record, lineage, last = seen.records.get(sighting.peer), seen.lineage_state.lineage, seen.history.last_round()
@@ -241,8 +291,10 @@ def _whether_fetched(seen: HomeState, sighting: Sighting) -> str:
     if seen.architecture is not None and sighting.architecture != seen.architecture:
         return "It trains another architecture under this name, which cannot be merged; the verdict below names the first difference."
     if sighting.lineage != lineage:
-        own = f"in lineage {lineage.hex()}" if lineage else "without a lineage yet"
-        return f"This peer is {own}, and models of two lineages cannot be merged: {command_for(seen.home, 'rejoin')} moves it."
+        if not lineage:
+            return "This peer has no lineage yet: when it joins, it may adopt this model."
+        command = command_for(seen.home, "rejoin")
+        return f"This peer is in lineage {lineage.hex()}, and models of two lineages cannot be merged: {command} moves it."
     if sighting.number <= fetched:
         return f"Its number {fetched:,} was fetched already; an update is fetched once, so the next one is waited for."
     if not sighting.live:

@@ -28,6 +28,15 @@ def test_a_home_without_rows_says_so(lived, learnae):
     assert "not told" in told.out
 
 
+@pytest.mark.parametrize("role", ["provider", "keeper", "sensor"])
+def test_who_trains_on_nothing_is_not_asked_for_the_rows_that_it_trains_on(lived, learnae, role):
+    home = lived().configured(peer={"role": role})
+    told = learnae("data", "status", home.path).out
+    assert "trains on nothing" in told
+    assert "swarm.dataset" not in told and "Its pool" not in told
+    assert json.loads(learnae("data", "status", home.path, "--json").out)["role"] == role
+
+
 def test_own_slices_and_the_pool_are_told_by_provider(lived, learnae):
     home = lived()
     OwnSlices(home.path).replace([one_slice(images(seed=9))], most_rows=20)

@@ -8,7 +8,9 @@ import pytest
 
 from learnae.cli.why import fate, meaning
 from learnae.node.history import EquivocationProof, PeerRecord
+from learnae.node.kept import KeptTable, KeptUpdate
 from learnae.records import AnnouncementKind
+from tests.seeing.conftest import root
 
 LOST = {"merged": False, "weight": 0.0}
 FATES = [  # what was noted of an update, and what is named
@@ -52,6 +54,36 @@ def test_a_peer_that_was_always_alone_is_not_said_to_have_merged(lived, learnae)
     (home.path / "history.sqlite").unlink()
     home.happened()
     assert learnae("why", home.path).out == "No update of another peer was ever tried.\n"
+
+
+@pytest.mark.parametrize(("role", "word"), [("keeper", "keeps"), ("provider", "gives rows")])
+def test_who_makes_no_rounds_is_not_said_to_have_tried_nothing(lived, learnae, role, word):
+    home = lived("serving").configured(peer={"role": role})
+    (home.path / "history.sqlite").unlink()
+    home.happened(outcome="served").heard(home.sighting())
+    for told in (learnae("why", home.path).out, learnae("why", home.path, "a11c").out):
+        assert word in told
+        assert "tried" not in told and "rejoin" not in told
+
+
+def test_a_keeper_says_what_it_keeps_of_a_peer(lived, learnae):
+    home = lived("serving").configured(peer={"role": "keeper"}).heard(lived("other").sighting())
+    with home.open() as history:
+        for number in (6, 7):
+            KeptTable(history.database).add(KeptUpdate(root("k" if number == 6 else "l"), home.alice, number, 10, 0.0, b"l", b"m"))
+    told = learnae("why", home.path, "a11c").out
+    assert "keeps 2 updates of it, the newest with number 7: the newer one" in told
+
+
+def test_a_newcomer_is_told_that_it_looks_for_a_model_and_then_that_it_has_one(lived, learnae):
+    home = lived("new")
+    (home.path / "history.sqlite").unlink()
+    home.heard(home.sighting())
+    assert "no lineage yet" in learnae("why", home.path).out
+    assert "may adopt this model" in learnae("why", home.path, "a11c").out
+    home.happened(outcome="joined", round=1)
+    told = learnae("why", home.path).out
+    assert "adopted a model of others as a whole: joined in round 1" in told
 
 
 def test_without_a_subject_only_what_went_wrong_is_told_with_its_peer(lived, learnae):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import learnae
-from learnae.cli.run_sensor import called, lines_of
+from learnae.cli.run_sensor import RefusedLine, called, lines_of
 from learnae.errors import ConfigError
 from learnae.plugins.directory.bulletin import Reader, channel_folder
 from tests.support.sensors import run_sensor
@@ -101,15 +101,27 @@ sys.exit("numpy" in sys.modules or "torch" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=2 * ALL_SENT_SECONDS).returncode == 0
 
 
-def test_lines_are_json_or_a_table_with_a_header() -> None:
-    text = '{"temperature": 1}\n\ntemperature, station\n21.5, roof\nbroken\n{"temperature": \n"a, b",c\n'
-    assert list(lines_of(StringIO(text))) == [
+def test_lines_are_json_or_a_table_with_a_header(capsys: pytest.CaptureFixture[str]) -> None:
+    text = '{"temperature": 1}\n\nstation, temperature\nroof, 21.5\nbroken\n{"temperature": \n"a, b",c\n'
+    first, second, broken, cut, last = lines_of(StringIO(text), COLUMNS)
+    assert (first, second, last) == (
         {"temperature": 1},
         {"temperature": "21.5", "station": "roof"},
-        "broken",
-        '{"temperature":',
-        {"temperature": "a, b", "station": "c"},
-    ]
+        {"temperature": "c", "station": "a, b"},
+    )
+    assert [(one.number, one.text) for one in (broken, cut)] == [(5, "broken"), (6, '{"temperature":')]
+    assert "line 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("noise", ["starting up ...", "temp,station", "temperature", "21.5,roof"])
+def test_a_line_that_does_not_name_the_columns_is_no_header(noise: str) -> None:
+    refused, reading = lines_of(StringIO(f'{noise}\n{{"temperature": 1, "station": "roof"}}\n'), COLUMNS)
+    assert isinstance(refused, RefusedLine)
+    assert (refused.number, refused.text) == (1, noise)
+    assert "station, temperature" in refused.why
+    assert reading == {"temperature": 1, "station": "roof"}
+    refused, reading = lines_of(StringIO(f"{noise}\ntemperature,station\n21.5,roof\n"), COLUMNS)
+    assert reading == {"temperature": "21.5", "station": "roof"}
 
 
 def test_a_generator_gives_at_its_own_pace_and_a_function_each_time_that_it_is_due() -> None:
@@ -127,8 +139,9 @@ def test_learnae_run_sends_what_comes_on_standard_input_and_says_what_it_left_ou
         f'[swarm]\nname = "weather"\n[peer]\nrole = "sensor"\nhome = "home"\n[data]\nlicence = "CC0-1.0"\n[sensor.columns]\n'
         f'temperature = "float32"\nstation = "text"\n[[announcer]]\nuse = "directory"\npath = "{meeting}"\n'
     )
-    lines = "temperature,station\n21.5,roof\nwarm,roof\n22.5,roof\n"
+    lines = "calibrating\ntemperature,station\n21.5,roof\nwarm,roof\n22.5,roof\n"
     sent, first = run_sensor(tmp_path, lines)
-    assert json.loads(first.stdout.splitlines()[-1])["wrong"] == 1 and "temperature" in first.stderr
+    assert json.loads(first.stdout.splitlines()[-1])["wrong"] == 2 and "temperature" in first.stderr
+    assert "line 1, 'calibrating'" in first.stderr
     assert sent == 2
     assert messages_on(meeting) >= 1
