@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from learnae.content.cids import cid_bytes, cid_text, parse_cid, raw_cid
     from learnae.content.encryption import Encryption
     from learnae.content.roots import dag_block
+    from learnae.data.readings import ReadingFormat
+    from learnae.data.readings import declared as reading_columns
     from learnae.http import FAILURES as HTTP_FAILURES
     from learnae.http import BadResponseError, Endpoint, HttpClient, Response, ResponseTooLongError, load_json, sanitize
     from learnae.identity.envelopes import HINT_CHARACTERS, MAX_SEQUENCE_NUMBER, SAMPLE_BYTES, encode_envelope
@@ -48,6 +50,7 @@ __all__ = [
     "Leaving",
     "Matches",
     "Present",
+    "ReadingFormat",
     "Response",
     "ResponseTooLongError",
     "RunInThread",
@@ -73,6 +76,7 @@ __all__ = [
     "reach_folder",
     "read_file",
     "read_swarm",
+    "reading_columns",
     "sanitize",
     "save_file",
     "sketch_difference",
@@ -132,6 +136,8 @@ _FROM = {
     "Present": "learnae.records",
     "Leaving": "learnae.records",
     "encode_envelope": "learnae.identity.envelopes",
+    "ReadingFormat": "learnae.data.readings",
+    "reading_columns": "learnae.data.readings:declared",
     "SAMPLE_BYTES": "learnae.identity.envelopes",
     "MAX_SEQUENCE_NUMBER": "learnae.identity.envelopes",
     "HINT_CHARACTERS": "learnae.identity.envelopes",

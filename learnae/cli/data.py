@@ -26,7 +26,6 @@ LABELS = 12  # are shown of each; JSON has all
 TRAINS_ON_NOTHING: Mapping[str, str] = {
     "provider": "A provider trains on nothing, and takes no rows of others.",
     "keeper": "A keeper trains on nothing. `learnae status` says which rows of others it keeps.",
-    "sensor": "A sensor trains on nothing, and has no rows: peers that gather make them of its readings.",
 }
 """By role."""
 

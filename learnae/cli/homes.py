@@ -23,6 +23,7 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import LOCK, holders
 from learnae.opening import look
 from learnae.plugins.manager import open_document, open_peer_file
+from learnae.sensing.waiting_readings import FILE as SENSOR
 from learnae.shared_folder import in_words
 from learnae.texts import in_shell
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 HISTORY, PEER_FILE = "history.sqlite", "learnae.toml"
+FILES = (HISTORY, SENSOR)
+"""One of these lies in a home: a sensor has no history."""
 SHOWN = 10
 
 
@@ -53,12 +56,22 @@ def find_homes(text: str | None) -> list[Path]:
 
 
 def find_home(text: str | None) -> Path:
-    """The one home that `text` means. If there are several, raises ConfigError with their names."""
-    homes = find_homes(text)
+    """The one home that `text` means, with a history. If there are several, raises ConfigError with their names."""
+    found = find_homes(text)
+    homes = [home for home in found if not is_of_sensor(home)]
+    if not homes:
+        raise ConfigError(
+            Problem("HOME", f"{found[0]} is the home of a sensor, which has no history", "`learnae status` shows what it has")
+        )
     if len(homes) > 1:
         names = "".join(f"\n    {name_of(home)}" for home in homes[:SHOWN])
         raise ConfigError(Problem("HOME", f"there are {len(homes)} homes, name one of them:{names}"))
     return homes[0]
+
+
+def is_of_sensor(home: Path) -> bool:
+    """Whether a sensor has run there, and nothing that keeps a history."""
+    return os.path.lexists(home / SENSOR) and not os.path.lexists(home / HISTORY)
 
 
 def home_and_rest(first: str | None, second: str | None) -> tuple[str | None, str | None]:
@@ -76,7 +89,7 @@ def home_and_rest(first: str | None, second: str | None) -> tuple[str | None, st
 def last_used(home: Path) -> float:
     """On the machine's wall clock."""
     moments = []
-    for file in (home / HISTORY, home / f"{HISTORY}-wal"):
+    for file in (home / HISTORY, home / f"{HISTORY}-wal", home / SENSOR):
         with suppress(OSError):
             moments.append(file.lstat().st_mtime)
     return max(moments, default=0.0)
@@ -152,12 +165,12 @@ def _folders(folder: Path) -> Iterable[Path]:
 
 def _is_home(path: Path) -> bool:
     """Of several, those that may not be looked into are left out. What it is that lies there is told by whoever opens it."""
-    return os.path.lexists(path / HISTORY)
+    return any(os.path.lexists(path / file) for file in FILES)
 
 
 def _is_home_for_sure(path: Path) -> bool:
     """Of the one that was named. Raises OSError where it may not be looked into."""
-    return look(path / HISTORY) is not None
+    return any(look(path / file) is not None for file in FILES)
 
 
 def _is_there(place: Path) -> bool:

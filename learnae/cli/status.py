@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,12 +11,13 @@ import attrs
 import click
 
 from learnae.cli import options
+from learnae.cli.home_list import brief, show_homes
 from learnae.cli.home_state import HomeState, bytes_in, kept_facts, own_slices, read_home, served
-from learnae.cli.homes import command_for, last_used, name_of, processes_of
+from learnae.cli.homes import command_for, is_of_sensor, name_of
 from learnae.cli.options import ago, of_bytes, of_count, took
+from learnae.cli.sensor_home import sensor_facts, sensor_rows
 from learnae.cli.why import meaning
 from learnae.config.tables import SERVING
-from learnae.errors import LearnaeError
 from learnae.node.connections import read_connections
 from learnae.node.history_reader import PastRound
 from learnae.observations import MOST_METRICS
@@ -33,25 +33,10 @@ HOUR = 3600.0
 LOOKED_AT = 128  # verdicts: a round tells of 64 slices at most
 
 
-def brief(home: Path) -> dict[str, Any]:
-    """The facts about one of several homes. A home that cannot be read gives an `error`, and hides no other."""
-    about: dict[str, Any] = {
-        "home": str(home),
-        "running": processes_of(home).running,
-        "swarm": None,
-        "rounds": 0,
-        "used_at": last_used(home),
-    }
-    try:
-        with read_home(home) as seen:
-            swarm = seen.swarm.name if seen.swarm else None
-            return {**about, "swarm": swarm, "rounds": seen.history.last_round(), "error": None}
-    except LearnaeError as error:
-        return {**about, "error": str(error)}
-
-
 def facts(home: Path, *, most: int) -> dict[str, Any]:
     """All facts about one home, ready for JSON. Times are seconds since 1970. Unknown values are null."""
+    if is_of_sensor(home):
+        return sensor_facts(home)
     with read_home(home) as seen:
         rounds = seen.history.reader.past_rounds(1)
         return {
@@ -186,11 +171,13 @@ def show(found: Facts) -> None:
     """Show one peer and the peers that it hears, or a list of homes."""
     console = Screen()
     if "homes" in found:
-        _show_homes(console, found["homes"])
+        show_homes(console, found["homes"])
         return
-    rows = list(_about(found))
+    rows = list(sensor_rows(found) if "waiting" in found else _about(found))
     console.print(line(f"{'home':{max(len(name) for name, _ in rows)}}  {name_of(Path(found['home']))}"), soft_wrap=True)  # to be copied
     console.print(_grid(rows))
+    if "waiting" in found:
+        return
     for advice in _to_type(found):
         console.print(line(advice, "red"), soft_wrap=True)  # to be copied
     _show_connections(console, found)
@@ -212,15 +199,6 @@ def _show_connections(console: Screen, found: Facts) -> None:
         console.print(_connections(shown))
         if left := found["connections_known"] - len(shown):
             console.print(f"and {left:,} more connections: --json")
-
-
-def _show_homes(console: Screen, homes: list[Facts]) -> None:
-    console.print(f"{len(homes)} homes. For more about one, name it: {command_for(Path(homes[0]['home']), 'status')}", soft_wrap=True)
-    for home in homes:
-        state = "running" if home["running"] else f"used {ago(time.time() - home['used_at'])} ago"
-        about = home["error"] or f"swarm {home['swarm'] or 'unknown'}, round {home['rounds']:,}, {state}"
-        console.print(line(name_of(Path(home["home"]))), soft_wrap=True)
-        console.print(line(f"    {about}"), soft_wrap=True)
 
 
 def _grid(rows: Iterable[tuple[str, str | Text]]) -> Table:

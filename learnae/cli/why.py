@@ -53,6 +53,7 @@ UPDATES: Mapping[str, str] = {
     "codec": "a tensor whose bytes do not fit its shape or its codec",
     "unknown-codec": "encoded by a codec that is not installed here",
     "unusable-codec": "encoded by a codec that is installed, but broken",
+    "base": "it builds on an earlier update in a way that its codec does not know",
     "wrong-shape": "gate sane: a tensor of another shape",
     "non-finite": "values that are infinite or not a number",
 }

@@ -36,7 +36,10 @@ SLICES_AT_ONCE = 4
 """Made in one such time: each changes the pool, which takes longer the fuller it is."""
 MOST_HEARD = 4096  # samples in that time
 
-_WHAT = "gathering readings"
+FITTING_SECONDS = 60.0
+"""For so long a peer may gather without having said which rows fit: a script loads its data."""
+
+_WHAT, _FITTING = "gathering readings", "data.gather"
 
 
 @attrs.define
@@ -77,10 +80,16 @@ class Gathering:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._guarded(lambda: self.readings.load(self.runtime.clock()))
+        began = self.runtime.clock()
+        await self._guarded(lambda: self.readings.load(began))
         while True:
             await trio.sleep(GATHER_SECONDS)
             await self.gather()
+            if self._expected is not None:
+                self.runtime.outages.works(_FITTING)
+            elif self.runtime.clock() - began >= FITTING_SECONDS:
+                why = "nobody has said which rows fit, so no reading is taken: call swarm.dataset(rows), or take gather out of the file"
+                self.runtime.outages.failed(_FITTING, why)
 
     async def gather(self) -> None:
         """Do what there is to do with all that was heard."""

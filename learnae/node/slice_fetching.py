@@ -130,6 +130,7 @@ class SliceFetches:
             await trio.sleep(len(self.catalogue) * REST_FOR_EACH_OFFER)
             await self._note_givers()
             need = await self._guarded(self._look)
+            self._tell_of_ranges(need)
             offer = self._choose(need, proved_only=proved_only) if need else None
             if need and offer:
                 await self._fetch(offer, need)
@@ -137,6 +138,16 @@ class SliceFetches:
             self._news = trio.Event() if self._news.is_set() else self._news
             with trio.move_on_after(LOOK_SECONDS):
                 await self._news.wait()
+
+    def _tell_of_ranges(self, need: _Need | None) -> None:
+        """A range of a column that there is not refuses nothing: its user thinks that it does."""
+        unknown = sorted(self.rules.ranges.keys() - need.trained_on.schema.by_name.keys()) if need else []
+        if need and unknown:
+            there = ", ".join(sorted(need.trained_on.schema.by_name))
+            missing = f"no column of this peer's rows is called {', '.join(unknown)}"
+            self.runtime.outages.failed("data.ranges", f"{missing}: such a range refuses nothing; there are {there}")
+        elif need:
+            self.runtime.outages.works("data.ranges")
 
     def _look(self) -> _Need | None:
         """Read again only what has changed. None before the trainer has told what it trains on."""

@@ -28,7 +28,7 @@ def test_a_home_without_rows_says_so(lived, learnae):
     assert "not told" in told.out
 
 
-@pytest.mark.parametrize("role", ["provider", "keeper", "sensor"])
+@pytest.mark.parametrize("role", ["provider", "keeper"])
 def test_who_trains_on_nothing_is_not_asked_for_the_rows_that_it_trains_on(lived, learnae, role):
     home = lived().configured(peer={"role": role})
     told = learnae("data", "status", home.path).out

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import learnae
+from learnae.cli.main import main
 from learnae.cli.run_sensor import RefusedLine, called, lines_of
-from learnae.errors import ConfigError
+from learnae.errors import ConfigError, LearnaeError
 from learnae.plugins.directory.bulletin import Reader, channel_folder
 from tests.support.sensors import run_sensor
 
@@ -145,3 +147,33 @@ def test_learnae_run_sends_what_comes_on_standard_input_and_says_what_it_left_ou
     assert "line 1, 'calibrating'" in first.stderr
     assert sent == 2
     assert messages_on(meeting) >= 1
+
+
+def test_learnae_status_shows_a_sensor_and_what_waits(meeting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    away = {"announcer": {"use": "directory", "path": str(tmp_path / "nowhere" / "to" / "be")}}
+    (tmp_path / "nowhere").write_text("no folder")
+    home = tmp_path / "home"
+    with suppress(LearnaeError), learnae.sensor("weather", config=away, columns=COLUMNS, licence="CC0-1.0", home=home) as sensor:
+        peer = sensor.peer
+        sensor.send(READING)
+        sensor.send(READING)
+    assert main(["status", str(home), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["role"], found["swarm"], found["waiting"], found["peer"], found["running"]) == ("sensor", "weather", 2, peer, False)
+    assert main(["status", str(home)]) == 0
+    shown = capsys.readouterr().out
+    assert "2 readings" in shown and "temperature float32" in shown
+    assert main(["why", str(home)]) == 2
+    assert "sensor" in capsys.readouterr().err
+
+
+def test_homes_of_sensors_stand_in_the_list_of_all(meeting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        config = {"announcer": {"use": "directory", "path": str(meeting)}}
+        with learnae.sensor("weather", config=config, columns=COLUMNS, licence="CC0-1.0", home=tmp_path / "all" / name) as sensor:
+            sensor.send(READING)
+    assert main(["status", str(tmp_path / "all"), "--json"]) == 0
+    homes = json.loads(capsys.readouterr().out)["homes"]
+    assert [(one["role"], one["swarm"], one["error"]) for one in homes] == [("sensor", "weather", None)] * 2
+    assert main(["status", str(tmp_path / "all")]) == 0
+    assert capsys.readouterr().out.count("a sensor") == 2

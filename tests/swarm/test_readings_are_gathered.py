@@ -52,6 +52,33 @@ async def test_enough_readings_of_a_sensor_are_a_slice_that_it_has_given(tmp_pat
         assert gathering(peer).gathered == 17
 
 
+async def test_who_gathers_and_never_says_which_rows_fit_is_told_so(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        peer = swarm.peer("a", {"w": np.zeros(4, np.float32)}, lambda model: 1, round_seconds=lambda: 2.0, settings=GATHERS)
+        home_of(peer)
+        peer.start()
+        await trio.sleep(30)
+        assert "data.gather" not in peer.node.runtime.outages.broken
+        await trio.sleep(60)
+        assert "swarm.dataset" in peer.node.runtime.outages.broken["data.gather"]
+        rows = digits((1, 2))
+        tell(home_of(peer), TrainedOn(schema=schema_of(rows, "y"), rows=len(rows["y"])))
+        await trio.sleep(20)
+        assert "data.gather" not in peer.node.runtime.outages.broken
+
+
+async def test_a_range_of_a_column_that_there_is_not_is_told(tmp_path: Path) -> None:
+    async with SimulatedSwarm(folder=tmp_path) as swarm:
+        wrong, right = (
+            gatherer(swarm, "a", ranges={"x": [0.0, 1.0], "temprature": [-90.0, 60.0]}),
+            gatherer(swarm, "b", ranges={"x": [0, 1]}),
+        )
+        start(wrong, right)
+        await trio.sleep(20)
+        assert "heta" in wrong.node.runtime.outages.broken["data.ranges"]
+        assert "data.ranges" not in right.node.runtime.outages.broken
+
+
 async def test_two_that_have_heard_the_same_make_the_same_slices(tmp_path: Path) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
         peers, sensor = [gatherer(swarm, "a").start(), gatherer(swarm, "b").start()], SimulatedSensor(swarm, "s").start()

@@ -16,8 +16,12 @@ import pytest
 import trio
 
 from learnae import AnnouncementKind, ConfigError, Heard, PeerId, UnavailableError
+from learnae.data.fitting import Expected
+from learnae.data.reading_rows import check_sample
+from learnae.data.readings import open_sample
+from learnae.identity.envelopes import decode_envelope
 from learnae.identity.keys import Admission
-from learnae.lowlevel import SAMPLE_BYTES, Sample, SwarmIdentity, SwarmKey
+from learnae.lowlevel import SAMPLE_BYTES, Sample, SwarmIdentity, SwarmKey, reading_columns
 from learnae.node.inbox import Inbox
 from learnae.node.peers import Peers
 from learnae.node.receive import Receiver
@@ -104,6 +108,54 @@ def test_a_disk_that_takes_no_number_ends_the_command_with_one_line(node: FakeNo
     assert greeting.startswith("this sensor is ")
     assert "cannot be written: Is a directory" in line
     assert not node.transactions
+
+
+COLUMNS = {"temperature": "float32", "station": "text"}
+READING = {"temperature": 21.5, "station": "roof"}
+
+
+def sent_by(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The messages that it hands to a node from now on."""
+    messages = list[bytes]()
+    monkeypatch.setattr(sensor, "_send", messages.append)
+    return messages
+
+
+def test_a_reading_is_packed_as_those_want_it_that_gather(node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sensor("weather", [node.url], tmp_path / "sensor", columns=COLUMNS, licence="CC0-1.0") as sensor:
+        messages = sent_by(sensor, monkeypatch)
+        assert [sensor.send(READING), sensor.send({**READING, "temperature": -3})] == [1, 2]
+        with pytest.raises(ValueError, match="station"):
+            sensor.send({"temperature": 21.5})
+        assert sensor.send(READING) == 3
+    expected = Expected(schema=reading_columns({**COLUMNS}), licences=("CC0-1.0",))
+    swarm = SwarmIdentity("weather")
+    found = [decode_envelope(message, swarm.id, swarm.messages).announcement.body for message in messages]
+    contents = [open_sample(body.payload) for body in found if isinstance(body, Sample)]
+    for content in contents:
+        check_sample(content, expected)
+    assert [(one.first, one.count, one.words, one.licence) for one in contents] == [(n, 1, ("roof",), "CC0-1.0") for n in (1, 2, 3)]
+    assert len({one.schema for one in contents}) == 1
+
+
+def test_columns_without_a_licence_and_readings_without_columns_are_told(node: FakeNode, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="licence"):
+        Sensor("weather", [node.url], tmp_path / "sensor", columns=COLUMNS)
+    with pytest.raises(ConfigError, match="temperature"):
+        Sensor("weather", [node.url], tmp_path / "sensor", columns={"temperature": "warm"}, licence="CC0-1.0")
+    with Sensor("weather", [node.url], tmp_path / "sensor") as sensor, pytest.raises(ValueError, match="without columns"):
+        sensor.send(READING)
+
+
+def test_the_command_takes_json_objects_where_it_knows_the_columns(node: FakeNode, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "learnae_iota.light", "--swarm", "w", "--node", node.url, "--home", str(tmp_path / "sensor")]
+    command += ["--column", "temperature=float32", "--column", "station=text", "--licence", "CC0-1.0"]
+    lines = json.dumps(READING) + "\n21.5\nnoise\n" + json.dumps({"temperature": 1}) + "\n" + json.dumps(READING) + "\n"
+    done = subprocess.run(command, input=lines, capture_output=True, timeout=LIMIT, text=True, check=False)
+    assert done.stdout.split() == ["1", "2"]
+    assert done.stderr.count("left out") == 3 and "noise" in done.stderr
+    wrong = subprocess.run([*command, "--column", "warm"], input="", capture_output=True, timeout=LIMIT, text=True, check=False)
+    assert wrong.returncode == 2 and "--column" in wrong.stderr
 
 
 def test_it_is_light(node: FakeNode, tmp_path: Path) -> None:

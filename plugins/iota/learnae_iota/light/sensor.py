@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from learnae import ConfigError, Problem, UnavailableError
-from learnae.lowlevel import Announcement, Identity, Sample, SwarmIdentity, SwarmKey, claim_home, encode_envelope
+from learnae.lowlevel import (
+    Announcement,
+    Identity,
+    ReadingFormat,
+    Sample,
+    SwarmIdentity,
+    SwarmKey,
+    claim_home,
+    encode_envelope,
+    reading_columns,
+)
 from learnae_iota import curl
 from learnae_iota.calls import attach, meet
 from learnae_iota.light.numbers import SensorNumbers
@@ -25,7 +35,9 @@ class Sensor:
     """Blocks while it works; for one thread. `key` is the line that a private swarm hands on.
 
     `weight_magnitude` is the `mwm` of the tangle; with `node_works` the node does the proof of work, which it must permit. A node
-    gets `seconds` for a reading, work included. Raises ConfigError for a folder, key or address that cannot be used.
+    gets `seconds` for a reading, work included. With `columns`, such as `{"temperature": "float32", "station": "text"}`, and the licence
+    under which others may use them, `send` takes readings that peers gather into rows. Raises ConfigError for a folder, key, address or
+    column that cannot be used.
     """
 
     def __init__(
@@ -38,7 +50,13 @@ class Sensor:
         weight_magnitude: int = 1,
         node_works: bool = False,
         seconds: float = 30.0,
+        columns: Mapping[str, str] | None = None,
+        licence: str = "",
+        source: str = "",
     ) -> None:
+        self._format = ReadingFormat(reading_columns(columns), licence, source) if columns is not None else None
+        if columns is not None and not licence.strip():
+            raise ConfigError(Problem("licence", "is missing", 'say under which licence others may use the readings, such as "CC0-1.0"'))
         self._swarm = SwarmIdentity(swarm, _parsed(key) if key is not None else None)
         self._places = Places.of(self._swarm.channel, self._swarm.secret(PURPOSE))
         self._nodes = [_checked(address) for address in nodes]
@@ -58,20 +76,33 @@ class Sensor:
         return self._identity.peer
 
     def announce(self, payload: bytes) -> int:
-        """Sign a reading of at most 850 bytes and hand it to the first node that takes it; returns its number.
+        """Sign a message of at most 850 bytes and hand it to the first node that takes it; returns its number.
 
         Raises UnavailableError, and the number is lost; ValueError for a payload that is too long;
         ConfigError when the disk takes no number.
         """
-        encode_envelope(
-            self._identity,
-            Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=0, body=Sample(payload)),
-            encryption=self._swarm.messages,
-        )
+        return self._announce(lambda number: payload)
+
+    def send(self, reading: Mapping[str, Any]) -> int:
+        """Announce a reading with a value in each column, so that peers that gather make rows of it; returns its number.
+
+        Raises as `announce`, and ValueError, with the column, for a reading that does not fit.
+        """
+        if self._format is None:
+            raise ValueError("this sensor was made without columns: it has no form for readings")
+        packing, packed = self._format, self._format.pack(reading)
+        return self._announce(lambda number: packing.payload(number, [packed]))
+
+    def _announce(self, payload: Callable[[int], bytes]) -> int:
+        """Whatever cannot be sent uses no number."""
+        self._signed(0, payload(0))
         number = self._numbers.next()
-        announcement = Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=number, body=Sample(payload))
-        self._send(encode_envelope(self._identity, announcement, encryption=self._swarm.messages))
+        self._send(self._signed(number, payload(number)))
         return number
+
+    def _signed(self, number: int, payload: bytes) -> bytes:
+        announcement = Announcement(swarm=self._swarm.id, peer=self._identity.peer, number=number, body=Sample(payload))
+        return encode_envelope(self._identity, announcement, encryption=self._swarm.messages)
 
     def close(self) -> None:
         self._home.close()
