@@ -1,8 +1,8 @@
 """Learnae: unequal, unreliable machines train one PyTorch model together, with nobody in charge.
 
-Three modules are public: `learnae` for all users and plugins, `learnae.testing` for the tests of plugins, and `learnae.lowlevel` for
-plugins that speak to a network or a daemon. All else is private and may change at any time: `docs/reference/stability.md` says what is
-kept. Importing this module needs neither torch nor numpy.
+Four modules are public: `learnae` for all users and plugins, `learnae.testing` for the tests of plugins, `learnae.lowlevel` for plugins
+that speak to a network or a daemon, and `learnae.integrations` for users of other trainers. All else is private and may change at any
+time: `docs/reference/stability.md` says what is kept. Importing this module needs neither torch nor numpy.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -24,7 +24,8 @@ from learnae.config.options import KINDS
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.offers import StrategyOffer
 
-FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "reference"
 GENERATED = "<!-- Written by `make reference`: change the code instead. -->"
 
 CLASSES = (
@@ -205,6 +206,11 @@ TESTING = {
 }
 """What is public of the modules for tests; the rest of them is for Learnae's own."""
 
+INTEGRATIONS = {
+    "learnae.integrations.lightning": ("LearnaeCallback",),
+    "learnae.integrations.transformers": ("LearnaeCallback",),
+}
+
 CONSTANTS = {  # and types that are a name for others: no docstring goes with them
     "Array": "The type of a tensor of float32, of any shape, as numpy has it: `NDArray[np.float32]`.",
     "BLOCK_BYTES": "The most bytes of one block: 524,288, which is what every implementation of bitswap moves.",
@@ -225,7 +231,7 @@ CONSTANTS = {  # and types that are a name for others: no docstring goes with th
 
 def public_names() -> dict[str, tuple[str, ...]]:
     """All that others may import, by module."""
-    return {"learnae": tuple(sorted(learnae.__all__)), "learnae.lowlevel": tuple(sorted(lowlevel.__all__)), **TESTING}
+    return {"learnae": tuple(sorted(learnae.__all__)), "learnae.lowlevel": tuple(sorted(lowlevel.__all__)), **INTEGRATIONS, **TESTING}
 
 
 def names() -> Iterator[str]:
@@ -238,13 +244,24 @@ def names() -> Iterator[str]:
     )
     for module, found in public_names().items():
         yield f"## `{module}`"
-        yield "\n".join(["| name | what it is |", "| --- | --- |", *(f"| `{name}` | {_summary(module, name)} |" for name in found)])
+        yield "\n".join(["| name | what it is |", "| --- | --- |", *(f"| `{name}` | {summary(module, name)} |" for name in found)])
 
 
-def _summary(module: str, name: str) -> str:
+def summary(module: str, name: str) -> str:
     """The first paragraph of what it says of itself."""
-    doc = CONSTANTS.get(name) or inspect.getdoc(getattr(importlib.import_module(module), name)) or ""
+    doc = CONSTANTS.get(name) or (_written(module, name) if module in INTEGRATIONS else _imported(module, name))
     return " ".join(doc.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def _imported(module: str, name: str) -> str:
+    return inspect.getdoc(getattr(importlib.import_module(module), name)) or ""
+
+
+def _written(module: str, name: str) -> str:
+    """In the source: the libraries that these modules need take half a minute to import."""
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    return ast.get_docstring(next(classes)) or ""
 
 
 PAGES = {"commands.md": commands, "configuration.md": configuration, "plugins.md": plugins, "public-names.md": names}

@@ -143,7 +143,7 @@ def refuse_masters(optimizer: Any, model: nn.Module) -> None:
     """Raises ConfigError for an optimizer, or one of a list, that keeps its own copies of the parameters, or that trains another model."""
     for one in optimizers_in(optimizer):
         if one is not None:
-            _refuse_masters(_unwrap(one), model)
+            _refuse_masters(unwrap(one), model)
 
 
 def _refuse_masters(inner: Any, model: nn.Module) -> None:
@@ -165,7 +165,7 @@ def refuse_many_processes(environ: Mapping[str, str] = os.environ) -> None:
         raise ConfigError(Problem("world_size", what, "start each process as a peer of its own, without torch.distributed"))
 
 
-def _unwrap(optimizer: Any) -> Any:
+def unwrap(optimizer: Any) -> Any:
     """The optimizer inside wrappers such as accelerate's."""
     for _ in range(8):
         inner = getattr(optimizer, "optimizer", None)

@@ -26,6 +26,7 @@ from learnae.trainer.model_progress import checked
 from learnae.trainer.observing import ObserverSwarm
 from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
 from learnae.trainer.status import SwarmSettings
+from learnae.trainer.step_hook import StepHook, check_hook
 from learnae.trainer.supervisor import fill_standard
 from learnae.trainer.swarm import Swarm
 
@@ -83,12 +84,16 @@ def join(
     overrides: Sequence[str] = (),
     resume: Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None = None,
     log: Mapping[str, str] | None = None,
+    auto: bool = False,
 ) -> Swarm:
     """Start this peer's node, and return its swarm. Use the swarm in `with`, or end it by `leave()`.
 
     `config` is the path of a TOML file, or a mapping with the same content. `name` stands for its `swarm.name`. `overrides` are texts of
     the form "key=value". `home` is this peer's folder. `optimizer`, or a list of optimizers, is only checked. `log` has the keys `level`
     and `style`.
+
+    With `auto=True` each step of the optimizer, the first of a list, counts by itself: your loop needs no `swarm.step()`, and nothing has
+    to hold the swarm.
 
     `resume` is what `Swarm.state_dict()` gave when the model was saved. It may be a function instead: it gets the home, loads the model
     from there, and returns that state, or None if there is none.
@@ -101,11 +106,12 @@ def join(
     fill_standard()
     check_arguments(model=model, name=name, config=config, optimizer=optimizer, home=home, overrides=overrides, resume=resume, log=log)
     refuse_many_processes()
+    if auto:
+        check_hook(optimizer)
     if optimizer is not None:
         refuse_masters(optimizer, model)
     settings = _read(config, name, overrides, make_logger(**(log or {})))
-    if settings.peer.role in SERVING:
-        raise ConfigError(Problem("peer.role", f"a {settings.peer.role} has no model to join with", "start it by `learnae run`"))
+    _refuse_role(settings.peer.role, auto=auto)
     named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
     shared = find_shared(model, settings.model.keep_local)
     state = None if resume is None or callable(resume) else checked(resume)
@@ -132,6 +138,8 @@ def join(
     _tell_of(shared, swarm_settings)
     swarm_settings.logger.info("swarm.looking", swarm=settings.swarm.name, home=swarm_settings.home, advice="this may take some seconds")
     swarm.start()
+    if auto:
+        StepHook(swarm, optimizer)
     return swarm
 
 
@@ -141,6 +149,13 @@ def _read(
     if isinstance(config, Mapping):
         return open_document(config, folder=Path.cwd(), name=name, overrides=overrides, log=log)[0]
     return open_peer_file(None if config is None else expanded(os.fspath(config), "config"), name=name, overrides=overrides, log=log)[0]
+
+
+def _refuse_role(role: str, *, auto: bool) -> None:
+    if role in SERVING:
+        raise ConfigError(Problem("peer.role", f"a {role} has no model to join with", "start it by `learnae run`"))
+    if auto and role == "observer":
+        raise ConfigError(Problem("auto", "counts steps, and this peer is an observer, which does not train", "leave it out"))
 
 
 def _claim(config: Config, named: Path | None) -> Home:

@@ -164,6 +164,11 @@ class Swarm:
         return f"<Swarm {name!r}: peer {peer}, node {self._state}, round {round_}, lineage {lineage}>"
 
     @property
+    def left(self) -> bool:
+        """Whether this process has left the swarm: by `leave()`, since a later `learnae.join()` took its place, or in a forked child."""
+        return self._membership.left
+
+    @property
     def home(self) -> Path:
         """This peer's folder."""
         return Path(self._swarm_settings.home)

@@ -18,6 +18,7 @@ MOST_FILES = 250
 """Each file is a subject that one can name. Raise it for new subjects, named in the message of the commit, and fold slivers first."""
 
 STAND_TWICE: Mapping[str, str] = {
+    "LearnaeCallback": "the same for two libraries, each of which calls such a thing a callback: whoever has one of them imports that one",
     "Sensor": "the same in two forms: over any announcer, and over a tangle alone, which needs nothing but a socket",
 }
 """Names of classes that mean two things, each with the reason why that misleads nobody."""

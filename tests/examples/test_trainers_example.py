@@ -1,0 +1,44 @@
+"""Scripts for other trainers: two peers with five digits each read all ten, and one alone does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "trainers"
+
+pytestmark = pytest.mark.slow
+
+
+def start(script: str, state: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_STATE_HOME": str(state)}
+    command = [sys.executable, script, *arguments]
+    return subprocess.Popen(command, cwd=EXAMPLE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def accuracy(process: subprocess.Popen[str]) -> float:
+    said, _ = process.communicate(timeout=500)
+    found = re.search(r"all ten digits: ([\d.]+)", said)
+    assert process.returncode == 0 and found, said
+    return float(found[1])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("script", ["lightning_digits.py", "transformers_digits.py", "accelerate_digits.py"])
+def test_two_peers_with_five_digits_each_read_all_ten(script: str, tmp_path: Path) -> None:
+    peers = [start(script, tmp_path, "--classes", classes) for classes in ("0,1,2,3,4", "5,6,7,8,9")]
+    together = [accuracy(peer) for peer in peers]
+    alone = accuracy(start(script, tmp_path, "--classes", "0,1,2,3,4", "--alone", "--steps", "1000"))
+    assert alone < 0.55
+    assert max(together) > alone + 0.2, "the one that ends last may have trained on alone for a while"
+
+
+@pytest.mark.parametrize("script", ["lightning_digits.py", "transformers_digits.py", "accelerate_digits.py"])
+def test_three_lines_are_all_that_is_added(script: str) -> None:
+    marked = re.findall(r"  # (\d)", (EXAMPLE / script).read_text())
+    assert marked == [str(number) for number in range(1, len(marked) + 1)] and len(marked) <= 3
