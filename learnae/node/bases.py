@@ -25,6 +25,9 @@ LEAST_HELD = 64 * MEGABYTE
 LONGEST_CHAIN = 64  # as many parents as a meta names
 LONGEST_SHARE = 2
 """Times the bytes of its base that a chain takes with it, at most: who comes anew fetches all of it, and bounds what comes."""
+FEW_VERSIONS, VALUES_FOR_A_BYTE = 8, 50
+"""A chain is decoded from its base for each look at a tensor. One of more versions than these few has at most so many values for each of
+its bytes, in all of them: an honest base has a byte or two for each value, one of zeros a quarter of one."""
 WORTH = 0.6
 """Of the bytes of its base, at most, that a version may take: beyond that the next one is whole (PULSE, arXiv 2602.03839)."""
 
@@ -108,8 +111,18 @@ async def fetch_needed(
         before = Decoder(content, codec, specs, before)
         await decode_in(before.check)
         held.add(roots[number], before)
+    _check_work(before, transfer, specs)
     transfer.needed = dict(zip(reversed(roots), (one.content.blocks for one in chain(before)), strict=True))
     return before
+
+
+def _check_work(before: Decoder | None, update: Transfer, specs: Mapping[str, TensorSpec]) -> None:
+    """Raises UpdateRejectedError("base") for a chain that costs far more to decode than it has bytes."""
+    versions = [update.blocks, *(one.content.blocks for one in chain(before))]
+    values = len(versions) * sum(spec.count for spec in specs.values())
+    size = sum(len(data) for blocks in versions for data in blocks.values())
+    if len(versions) > FEW_VERSIONS and values > VALUES_FOR_A_BYTE * size:
+        raise UpdateRejectedError("base", f"a chain of {len(versions)} versions has {size:,} bytes for {values:,} values to decode")
 
 
 def check_needs(meta: Meta, codec: ConfiguredStrategy[Codec]) -> None:
