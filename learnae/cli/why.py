@@ -53,7 +53,7 @@ UPDATES: Mapping[str, str] = {
     "codec": "a tensor whose bytes do not fit its shape or its codec",
     "unknown-codec": "encoded by a codec that is not installed here",
     "unusable-codec": "encoded by a codec that is installed, but broken",
-    "base": "it builds on an earlier update in a way that its codec does not know",
+    "base": "an update that builds on what it may not: a version of another peer, a newer one, one that has a base itself",
     "wrong-shape": "gate sane: a tensor of another shape",
     "non-finite": "values that are infinite or not a number",
 }

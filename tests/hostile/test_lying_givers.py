@@ -105,12 +105,13 @@ async def test_a_lie_is_refused_noted_and_costs_its_own_teller_alone(tmp_path: P
         assert [verdict.stage for verdict in told if verdict.stage == "slice"]
 
 
-async def test_a_root_of_which_one_peer_lies_is_had_from_one_that_does_not(tmp_path: Path, lying: Callable[..., None]) -> None:
+@pytest.mark.parametrize("lie", [about_labels, about_size])
+async def test_a_root_of_which_one_peer_lies_is_had_from_one_that_does_not(tmp_path: Path, lying: Callable[..., None], lie: Lie) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
         liar, honest = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "c", digits((1,)), SHARES)
         taker = with_rows(swarm, "b", digits((3,)), TAKES)
         give(liar, digits((1,)))
-        lying(liar, about_labels)
+        lying(liar, lie)
         start(liar, taker)
         await trio.sleep(60)
         assert refusals(taker, liar)
@@ -121,11 +122,19 @@ async def test_a_root_of_which_one_peer_lies_is_had_from_one_that_does_not(tmp_p
         assert [one.providers for one in pool_of(taker)] == [(honest.peer,)]
 
 
+def giver_and_taker(swarm: SimulatedSwarm, label: int = 1, **how: Any) -> tuple[SimulatedPeer, SimulatedPeer]:
+    """One that gives images of a digit, and one that has others. They were not started."""
+    settings = how.pop("settings", TAKES)
+    licence, seconds = how.pop("licence", "CC0-1.0"), how.pop("round_seconds", 2.0)
+    giver = with_rows(swarm, "a", digits((label,)), SHARES, round_seconds=seconds)
+    taker = with_rows(swarm, "b", digits((3,)), settings, round_seconds=seconds, **how)
+    give(giver, digits((label,)), licence=licence)
+    return giver, taker
+
+
 async def test_what_is_refused_is_fetched_once_however_often_it_is_announced(tmp_path: Path) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
-        giver = with_rows(swarm, "a", digits((7,)), SHARES, round_seconds=20)
-        taker = with_rows(swarm, "b", digits((3,)), TAKES, known=("1", "2", "3"), round_seconds=20)
-        give(giver, digits((7,)))
+        giver, taker = giver_and_taker(swarm, 7, known=("1", "2", "3"), round_seconds=20)
         start(giver, taker)
         await trio.sleep(900)
         assert [verdict.reason.partition(":")[0] for verdict in refusals(taker, giver)] == ["labels"]
@@ -135,10 +144,8 @@ async def test_what_is_refused_is_fetched_once_however_often_it_is_announced(tmp
 @pytest.mark.parametrize("licence", ["proprietary", ""])
 async def test_rows_under_a_licence_that_is_not_accepted_are_not_kept(tmp_path: Path, licence: str) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
-        giver = with_rows(swarm, "a", digits((1,)), SHARES)
         named = {"licences": ["CC0-1.0"]} if licence else {}
-        taker = with_rows(swarm, "b", digits((3,)), {"data": {"accept_bytes": QUOTA, **named}})
-        give(giver, digits((1,)), licence=licence)
+        giver, taker = giver_and_taker(swarm, settings={"data": {"accept_bytes": QUOTA, **named}}, licence=licence)
         start(giver, taker)
         await trio.sleep(60)
         assert not pool_of(taker)
@@ -147,9 +154,7 @@ async def test_rows_under_a_licence_that_is_not_accepted_are_not_kept(tmp_path: 
 
 async def test_a_giver_whose_blocks_are_gone_is_tried_ever_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
-        giver = with_rows(swarm, "a", digits((1,)), SHARES, round_seconds=20)
-        taker = with_rows(swarm, "b", digits((3,)), TAKES, round_seconds=20)
-        give(giver, digits((1,)))
+        giver, taker = giver_and_taker(swarm, round_seconds=20)
         rows = set(OwnSlices(home_of(giver)).roots())
         put = MemoryStore.put
         monkeypatch.setattr(MemoryStore, "put", lambda store, peer, root, blocks: root in rows or put(store, peer, root, blocks))
@@ -175,8 +180,7 @@ async def test_watchers_of_updates_are_not_told_of_slices(tmp_path: Path) -> Non
     told: list[UpdateVerdict] = []
     manager = offering({}, {"learnae_update_judged": lambda verdict: told.append(verdict)})
     async with SimulatedSwarm(folder=tmp_path, manager=manager) as swarm:
-        giver, taker = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "b", digits((3,)), TAKES)
-        give(giver, digits((1,)), licence="")
+        giver, taker = giver_and_taker(swarm, licence="")
         start(giver, taker)
         await trio.sleep(60)
         assert refusals(taker, giver)
@@ -186,8 +190,7 @@ async def test_watchers_of_updates_are_not_told_of_slices(tmp_path: Path) -> Non
 
 async def test_a_full_disk_here_counts_against_no_giver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
-        giver, taker = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "b", digits((3,)), TAKES)
-        give(giver, digits((1,)))
+        giver, taker = giver_and_taker(swarm)
         with monkeypatch.context() as patched:
             patched.setattr(Pool, "add", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
             start(giver, taker)
@@ -195,23 +198,6 @@ async def test_a_full_disk_here_counts_against_no_giver(tmp_path: Path, monkeypa
             assert not refusals(taker, giver)
         await trio.sleep(30)
         assert labels_in_pool(taker) == {"1"}
-
-
-async def test_who_says_that_a_slice_of_another_is_smaller_than_it_is_keeps_nobody_from_it(
-    tmp_path: Path, lying: Callable[..., None]
-) -> None:
-    async with SimulatedSwarm(folder=tmp_path) as swarm:
-        liar, honest = with_rows(swarm, "a", digits((1,)), SHARES), with_rows(swarm, "c", digits((1,)), SHARES)
-        taker = with_rows(swarm, "b", digits((3,)), TAKES)
-        give(liar, digits((1,)))
-        lying(liar, about_size)
-        start(liar, taker)
-        await trio.sleep(60)
-        assert refusals(taker, liar)
-        give(honest, digits((1,)))
-        honest.start()
-        await trio.sleep(60)
-        assert [one.providers for one in pool_of(taker)] == [(honest.peer,)]
 
 
 async def test_however_often_slices_are_announced_all_offers_are_looked_at_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

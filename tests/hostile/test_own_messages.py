@@ -20,19 +20,13 @@ from learnae.identity.swarms import channel, swarm_id
 from learnae.node.receive import FORGIVEN_SECONDS, KEPT, LONGEST_PAUSE, PAUSE_SECONDS, SequenceNumbers
 from learnae.records import Announcement, AnnouncementKind, Body, Leaving, Present, Update
 from learnae.testing.context import make_runtime
+from tests.support.clocks import Clock
 from tests.support.hostile import cheap_signatures
 
 pytestmark = pytest.mark.virtual_time
 
 LINEAGE, SWARM = b"lineage1", swarm_id("default")
 KINDS = [AnnouncementKind.UPDATE, AnnouncementKind.PRESENT, AnnouncementKind.LEAVING]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @attrs.define

@@ -78,6 +78,17 @@ def kept_by(peer: SimulatedPeer) -> dict[str, int]:
     return {item.peer: item.number for item in peer.node.keeping.kept.newest().values()}
 
 
+async def fallen_asleep(swarm: SimulatedSwarm, *names: str, kept: bool = True) -> tuple[bytes, float]:
+    """Trainers of these names train for two minutes and leave; an hour passes. Returns their lineage, and what the first had learned."""
+    trainers = [trainer(swarm, name) for name in names]
+    start(*([keeper(swarm)] if kept else []), *trainers)
+    await trio.sleep(120)
+    lineage, trained = trainers[0].lineage, value(trainers[0])
+    await end(*trainers)
+    await sleep_long(swarm)
+    return lineage, trained
+
+
 @pytest.fixture
 def swarm_of(tmp_path: Path) -> Callable[..., SimulatedSwarm]:
     return lambda **how: SimulatedSwarm(folder=tmp_path, **how)
@@ -85,12 +96,7 @@ def swarm_of(tmp_path: Path) -> Callable[..., SimulatedSwarm]:
 
 async def test_an_hour_later_a_newcomer_goes_on_from_the_last_model(swarm_of) -> None:
     async with swarm_of() as swarm:
-        first, second, store = trainer(swarm, "a"), trainer(swarm, "b"), keeper(swarm)
-        start(store, first, second)
-        await trio.sleep(120)
-        lineage, trained = first.lineage, value(first)
-        await end(first, second)
-        await sleep_long(swarm)
+        lineage, trained = await fallen_asleep(swarm, "a", "b")
         late = trainer(swarm, "late").start()
         await trio.sleep(20)
         assert late.lineage == lineage
@@ -101,12 +107,7 @@ async def test_an_hour_later_a_newcomer_goes_on_from_the_last_model(swarm_of) ->
 
 async def test_without_the_keeper_it_would_have_begun_anew(swarm_of) -> None:
     async with swarm_of() as swarm:
-        first, second = trainer(swarm, "a"), trainer(swarm, "b")
-        start(first, second)
-        await trio.sleep(120)
-        lineage = first.lineage
-        await end(first, second)
-        await sleep_long(swarm)
+        lineage, _ = await fallen_asleep(swarm, "a", "b", kept=False)
         late = trainer(swarm, "late").start()
         await trio.sleep(20)
         assert late.lineage not in (b"", lineage)
@@ -116,12 +117,7 @@ async def test_without_the_keeper_it_would_have_begun_anew(swarm_of) -> None:
 async def test_several_that_come_back_at_once_stay_together(swarm_of, private: bool) -> None:
     async with swarm_of(private=private) as swarm:
         swarm.medium.delay = lambda rng: 0.2 * rng.random()
-        first, second, store = trainer(swarm, "a"), trainer(swarm, "b"), keeper(swarm)
-        start(store, first, second)
-        await trio.sleep(120)
-        lineage = first.lineage
-        await end(first, second)
-        await sleep_long(swarm)
+        lineage, _ = await fallen_asleep(swarm, "a", "b")
         crowd = [trainer(swarm, f"late-{number}") for number in range(5)]
         start(*crowd)
         await trio.sleep(30)
@@ -229,6 +225,14 @@ async def until_behind(store: SimulatedPeer, *peers: SimulatedPeer) -> None:
         await trio.sleep(0.1)
 
 
+async def three_that_train(swarm: SimulatedSwarm, store: SimulatedPeer) -> tuple[list[SimulatedPeer], bytes]:
+    """Three trainers, a minute after their start beside this keeper, and their lineage."""
+    founders = [trainer(swarm, name, 2.0) for name in "abc"]
+    start(store, *founders)
+    await trio.sleep(60)
+    return founders, founders[0].lineage
+
+
 async def until_heard_of_more(store: SimulatedPeer, *peers: SimulatedPeer) -> None:
     """Until the keeper has something of all of them, and does not fetch yet what it has heard of since."""
 
@@ -244,10 +248,8 @@ async def until_heard_of_more(store: SimulatedPeer, *peers: SimulatedPeer) -> No
 
 async def test_where_all_trainers_vanish_with_their_last_updates_a_newcomer_goes_on_from_older_ones(swarm_of) -> None:
     async with swarm_of() as swarm:
-        founders, store = [trainer(swarm, name, 2.0) for name in "abc"], keeper(swarm)
-        start(store, *founders)
-        await trio.sleep(60)
-        lineage = founders[0].lineage
+        store = keeper(swarm)
+        founders, lineage = await three_that_train(swarm, store)
         with trio.fail_after(60):
             await until_behind(store, *founders)
         for peer in founders:
@@ -272,10 +274,9 @@ def show_again(swarm: SimulatedSwarm, posts: list[Post], *, first: bool) -> None
 @pytest.mark.parametrize("goodbye", [False, True])
 async def test_a_newcomer_that_heard_of_last_updates_that_nobody_has_goes_on_from_those_that_are_kept(swarm_of, first, goodbye) -> None:
     async with swarm_of() as swarm:
-        founders, store = [trainer(swarm, name, 2.0) for name in "abc"], keeper(swarm)
-        start(store, *founders)
-        await trio.sleep(60)
-        lineage, all_peers = founders[0].lineage, {peer.peer for peer in founders}
+        store = keeper(swarm)
+        founders, lineage = await three_that_train(swarm, store)
+        all_peers = {peer.peer for peer in founders}
         with trio.fail_after(60):
             await until_heard_of_more(store, *founders)
         for peer in founders:

@@ -11,15 +11,9 @@ from learnae.identity.envelopes import encode_envelope
 from learnae.identity.keys import Identity
 from learnae.node.rate_limits import SignatureBudget
 from learnae.records import Announcement, AnnouncementKind, Leaving, PeerId, Sample
+from tests.support.clocks import Clock
 
 SWARM = b"s" * 16
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

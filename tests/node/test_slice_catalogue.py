@@ -13,18 +13,12 @@ from learnae.node import slice_catalogue
 from learnae.node.inbox import InboxEntry
 from learnae.node.slice_catalogue import KNOWN_FOR_SECONDS, SliceCatalogue
 from learnae.records import Announcement, PeerId, Slice
+from tests.support.clocks import Clock
 from tests.support.slices import images, one_slice
 
 SCHEMA = schema_of(images(), "y")
 HONEST, FLOOD = PeerId("11" * 32), PeerId("22" * 32)
 A_SLICE = pack_slice(one_slice(images())).announced
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def heard(peer: PeerId, body: Slice, number: int = 1) -> InboxEntry:

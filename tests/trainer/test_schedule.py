@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from learnae.trainer.model_progress import JOINING_SECONDS, SnapshotSchedule
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clocks import Clock
 
 
 @pytest.fixture

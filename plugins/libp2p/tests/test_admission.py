@@ -14,6 +14,7 @@ from learnae_libp2p.admission import (
     UNKNOWN_PER_SECOND,
     MessageAdmission,
 )
+from tests.support.clocks import Clock
 
 ALICE = PeerId(hashlib.sha256(b"alice").hexdigest())
 SIGNED_BY_ALICE = ED25519 + bytes.fromhex(ALICE)
@@ -24,13 +25,6 @@ LOOKS = {
     b"accepted": FirstLook(Standing.ACCEPTED, ALICE),
     b"old": FirstLook(Standing.UNWANTED, ALICE),
 }
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def admission(clock: Clock) -> MessageAdmission:
