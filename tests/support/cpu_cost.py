@@ -1,23 +1,44 @@
-"""`pytest -p tests.support.cpu_cost`: what the dearest twenty tests cost in CPU seconds, with the processes that they waited for.
+"""`pytest -p tests.support.cpu_cost`: what tests cost, each folder of them and the dearest ones, in CPU seconds and in time that passed.
 
-On a machine that others use too, this says more than the time that passed. What a killed parent left to others is not counted.
+CPU seconds contain those of the processes that a test waited for: on a machine that others use too, they say more than time. What a killed
+parent left to others is not counted. Where a folder takes far more time than CPU, its tests wait.
 """
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Generator
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from pathlib import PurePosixPath
 
+import attrs
 import pytest
 
-SHOWN = 20
-NAME = "cpu_seconds"
-STARTED = pytest.StashKey[float]()
+SHOWN = 40
+NAME = "cost"
 
 
-def spent() -> float:
+@attrs.frozen
+class Cost:
+    """Seconds."""
+
+    cpu: float
+    passed: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.cpu + other.cpu, self.passed + other.passed)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.cpu - other.cpu, self.passed - other.passed)
+
+
+STARTED = pytest.StashKey[Cost]()
+
+
+def spent() -> Cost:
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return Cost(sum(usage.ru_utime + usage.ru_stime for usage in usages), time.monotonic())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -30,18 +51,32 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "teardown":
-        report.user_properties.append((NAME, spent() - item.stash[STARTED]))
+        cost = spent() - item.stash[STARTED]
+        report.user_properties.append((NAME, (cost.cpu, cost.passed)))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     costs = {
-        report.nodeid: value
+        report.nodeid: Cost(*value)
         for reports in terminalreporter.stats.values()
         for report in reports
         for name, value in getattr(report, "user_properties", ())
         if name == NAME
     }
-    terminalreporter.section(f"{sum(costs.values()):.0f} CPU s, the dearest {SHOWN}")
-    for nodeid, cost in sorted(costs.items(), key=lambda item: -item[1])[:SHOWN]:
-        terminalreporter.write_line(f"{cost:8.2f} {nodeid}")
+    terminalreporter.section("what tests cost: CPU seconds, seconds")
+    for line in (*_lines(_by_folder(costs)), "", *_lines(costs, SHOWN)):
+        terminalreporter.write_line(line)
+
+
+def _by_folder(costs: dict[str, Cost]) -> dict[str, Cost]:
+    found: dict[str, Cost] = defaultdict(lambda: Cost(0.0, 0.0))
+    for nodeid, cost in costs.items():
+        found["all"] += cost
+        found[str(PurePosixPath(nodeid.split("::")[0]).parent)] += cost
+    return found
+
+
+def _lines(costs: dict[str, Cost], most: int | None = None) -> Iterator[str]:
+    for name, cost in sorted(costs.items(), key=lambda item: -item[1].passed)[:most]:
+        yield f"{cost.cpu:9.2f} {cost.passed:9.2f} {name}"
