@@ -27,6 +27,11 @@ def command(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable or "python3", "-P", *code, module, told, *arguments)
 
 
+def installed_command() -> tuple[str, ...]:
+    """The command line that runs `learnae` from this environment, whatever lies in the folder in which it is started."""
+    return (sys.executable or "python3", "-P", "-m", "learnae")
+
+
 def _source() -> str:
     """Where Learnae is imported from an archive."""
     return cast(str, globals()["__loader__"].get_source(__name__))

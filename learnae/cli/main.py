@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "init": CommandEntry(place="learnae.cli.new:init", short_help="Make a project that `learnae run` runs as it is."),
     "run": CommandEntry(place="learnae.cli.run:run", short_help="Train in a swarm as FILE says."),
     "check": CommandEntry(place="learnae.cli.check:check", short_help="Name all that keeps FILE from running."),
+    "service": CommandEntry(place="learnae.cli.service:service", short_help="Print a systemd unit that keeps FILE running."),
     "new-plugin": CommandEntry(place="learnae.cli.new:new_plugin", short_help="Make a package with a strategy of your own."),
     "key": CommandEntry(place="learnae.cli.new:key", short_help="Make the key of a private swarm."),
     "plugins": CommandEntry(place="learnae.cli.plugins:plugins", short_help="List all strategies, and broken plugins."),
