@@ -278,7 +278,8 @@ class Codec(Strategy, ABC):
 
     versions: int = 1  # an `__init__` may set it from the options
     chained: ClassVar[bool] = False
-    small: ClassVar[int] = 1024  # tensors of at most so many values travel in float32, and never reach the codec
+    small: ClassVar[int] = 1024  # tensors of at most so many values travel in float32, and never reach the codec; nor do vectors
+    lossless: ClassVar[bool] = False  # true: small tensors and vectors reach it too
 
     @abstractmethod
     def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
@@ -295,7 +296,10 @@ class Codec(Strategy, ABC):
         """
 
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
-        """Raises UpdateRejectedError where `decode` would. Override it if checking is cheaper than decoding."""
+        """Raises UpdateRejectedError where `decode` would. Override it if checking is cheaper than decoding.
+
+        In place of a base it gets zeros in that shape: what it lets pass, `decode` decodes beside any base.
+        """
         self.decode(encoded, like, base)
 
     def finite(self, encoded: Encoded) -> bool:

@@ -41,11 +41,12 @@ class Transfer:
     heard_at: float = -math.inf  # when something came last, in the loop's time; before that when it was begun
     longest_silence: float = 0.0
     within: Transfer | None = None  # the transfer of the update for which this one brings a base; that counts the bytes too
+    most: int = attrs.field(default=attrs.Factory(lambda self: 2 * self.limit, takes_self=True))  # with all that it builds on
     needed: dict[Cid, Mapping[Cid, Octets]] = attrs.field(factory=dict)  # the roots that the update builds on, with all their blocks
 
     def part(self) -> Transfer:
-        """A transfer of what this update builds on. All these together may take as much again as the update."""
-        return Transfer(2 * self.limit - self.bytes, silent=self.silent, heard_at=self.heard_at, within=self)
+        """A transfer of what this update builds on."""
+        return Transfer(self.most - self.bytes, silent=self.silent, heard_at=self.heard_at, within=self)
 
     def heard(self) -> None:
         """Something has come, or the transfer has ended. Call it in the thread of the event loop."""

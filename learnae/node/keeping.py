@@ -152,8 +152,8 @@ class UpdateKeeping:
 
     async def _fetch(self, entry: InboxEntry) -> bool:
         """Fetch and keep this update, or note why not. Returns False where this peer could not store it."""
-        most = self.limit if entry.update.base else min(self.limit, entry.update.bytes)
-        began, turn, transfer, stored = self._clock(), self._turn(entry.peer), Transfer(most), True
+        transfer = Transfer(min(self.limit, entry.update.bytes), most=2 * self.limit)
+        began, turn, stored = self._clock(), self._turn(entry.peer), True
         self._busy.add(entry.peer)
         try:
             with trio.move_on_after(max(self.first_seconds, entry.update.bytes / SLOWEST_BYTES_PER_SECOND)) as whole:

@@ -131,7 +131,7 @@ class Publisher(Sender):
         codec = self.strategies.codec
         for spec in self.specs:
             tensor = snapshot.tensors[spec.name]
-            if travels_raw(spec, codec.strategy.small):
+            if travels_raw(spec, codec.strategy.small, lossless=codec.strategy.lossless):
                 yield spec, encode_raw(spec, tensor)
                 continue
             base = before.decoded(spec.name) if before is not None else None

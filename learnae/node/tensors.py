@@ -79,12 +79,14 @@ KIND = "float32"
 LONGEST_VECTOR = 1 << 16  # beyond it a vector is a whole model laid flat
 
 
-def travels_raw(spec: TensorSpec, small: int = SMALL) -> bool:
+def travels_raw(spec: TensorSpec, small: int = SMALL, *, lossless: bool = False) -> bool:
     """Integers, buffers, and the vectors and small tensors that normalise: a block of 64 that shares one scale may span decades.
 
-    `small` is `Codec.small` of the codec by which all else travels.
+    `small` and `lossless` are those of the codec by which all else travels.
     """
-    if not spec.floating or spec.buffer or spec.count <= small:
+    if not spec.floating or spec.buffer or lossless:
+        return not spec.floating or spec.buffer
+    if spec.count <= small:
         return True
     return sum(length > 1 for length in spec.shape) <= 1 and spec.count <= LONGEST_VECTOR  # also (1, C, 1, 1), or (C, 1) of weight norm
 

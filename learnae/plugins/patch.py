@@ -48,6 +48,7 @@ class Patch(Codec):
 
     Options = PatchOptions
     chained: ClassVar[bool] = True
+    lossless: ClassVar[bool] = True
 
     def __init__(self, options: Any, context: Context) -> None:
         super().__init__(options, context)
@@ -71,35 +72,36 @@ class Patch(Codec):
         if "changed" not in encoded.meta:
             size = WORDS[dtype].itemsize * like.count
             return Decoded(_values(from_planes(inflated(encoded.data, size, like), WORDS[dtype]), dtype).reshape(like.shape))
-        words = None if base is None else _words(base, dtype)
-        if words is None:
-            raise UpdateRejectedError("codec", f"{like.name}: a patch of {dtype} beside something else")
+        if base is None:
+            raise UpdateRejectedError("codec", f"{like.name}: a patch of nothing")
         changed, far = counts(encoded, like, "changed")
         data = inflated(encoded.data, changed * (1 + WORDS[dtype].itemsize) + far * FAR_GAP.itemsize, like)
         places = places_of(data[: changed + far * FAR_GAP.itemsize], changed, like)
         difference = from_planes(data[changed + far * FAR_GAP.itemsize :], WORDS[dtype])
-        words = words.copy()
+        words = np.array(_words(base, dtype))
         words[places] = _unordered(_ordered(words[places]) + _unfolded(difference))
         return Decoded(_values(words, dtype).reshape(like.shape))
 
 
 def _narrowest(tensor: Array) -> tuple[str, Words]:
+    """The first dtype that holds these values bit for bit, and the words."""
+    exact = np.ascontiguousarray(tensor, "<f4").reshape(-1).view("<u4")
     for dtype in (BFLOAT16, FLOAT16):
-        if (words := _words(tensor, dtype)) is not None:
+        words = _words(tensor, dtype)
+        if np.array_equal(_values(words, dtype).view(np.uint32), exact):
             return dtype, words
-    return FLOAT32, np.ascontiguousarray(tensor, "<f4").reshape(-1).view("<u4")
+    return FLOAT32, exact
 
 
-def _words(tensor: Array, dtype: str) -> Words | None:
-    """None if that dtype does not hold these values bit for bit."""
+def _words(tensor: Array, dtype: str) -> Words:
+    """Where that dtype does not hold a value, some near one: both sides then go by the same."""
     words = np.ascontiguousarray(tensor, "<f4").reshape(-1).view("<u4")
     if dtype == FLOAT32:
         return words
     if dtype == BFLOAT16:
-        return None if (words & 0xFFFF).any() else (words >> np.uint32(16)).astype("<u2")
+        return (words >> np.uint32(16)).astype("<u2")
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        halves = words.view("<f4").astype("<f2")
-        return halves.view("<u2") if np.array_equal(halves.astype("<f4").view("<u4"), words) else None
+        return words.view("<f4").astype("<f2").view("<u2")
 
 
 def _values(words: Words, dtype: str) -> Array:

@@ -232,7 +232,7 @@ def _decode(codec: Codec, encoded: Encoded, shape: tuple[int, ...], base: Array 
     """The tensor; `check` must refuse just what `decode` refuses, since after it nothing may be refused any more."""
     like = TensorSpec(name="layer.weight", dtype="float32", shape=shape)
     try:
-        codec.check(encoded, like, base)
+        codec.check(encoded, like, None if base is None else np.broadcast_to(np.float32(0), shape))
     except UpdateRejectedError:
         with pytest.raises(UpdateRejectedError):
             codec.decode(encoded, like, base)

@@ -50,6 +50,15 @@ def test_the_cost_of_a_sketch_and_its_error_are_measured():
     assert len(rows_of(quick("sketches.py"))["digits, 64-32-10"]) == 4
 
 
+def test_what_each_codec_takes_is_measured():
+    digits, text, tuned = re.split(r"\nA transformer|`patch`: a transformer", quick("codecs.py"))
+    codecs = {"`fp32`", "`bf16`", "`int8`", "`int4-delta`", "`random-subset`", "`sparse`", "`patch`"}
+    assert codecs <= set(rows_of(digits))
+    assert all(float(rows_of(digits)[codec][3]) < 1 for codec in codecs - {"`fp32`", "`patch`"}), "each takes less than float32"
+    assert float(rows_of(text)["`int4-delta`"][2]) < float(rows_of(text)["`fp32`"][2])
+    assert {row[-1] for name, row in rows_of(tuned).items() if name in ("1e-06", "3e-06")} == {"yes"}
+
+
 def test_each_term_of_the_planners_formula_is_left_out_once():
     rows = rows_of(quick("data_exchange.py", "--ablation"))
     assert {"the whole formula", "without coverage", "without difference", "a random worth"} <= set(rows)

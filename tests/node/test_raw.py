@@ -15,7 +15,10 @@ from learnae.node.decoding import Decoder
 from learnae.node.publishing import Publisher
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import encode_raw, travels_raw
-from learnae.plugins.codec import Fp32, Int8
+from learnae.plugins.codec import Bf16, Fp32, Int8
+from learnae.plugins.delta import Int4Delta, RandomSubset
+from learnae.plugins.patch import Patch
+from learnae.plugins.sparse import Sparse
 from learnae.records import AnnouncementKind, Encoded, TensorSpec
 from learnae.testing.context import make_context, peer_named
 
@@ -57,14 +60,21 @@ def travelled(tmp_path):
     return travel
 
 
-@pytest.mark.parametrize("codec", [Int8, Fp32])
+@pytest.mark.parametrize("codec", [Int8, Fp32, Bf16, Int4Delta, RandomSubset, Sparse, Patch])
 def test_variances_over_three_decades_arrive_exactly_by_any_codec(travelled, codec):
     decoder, _ = travelled(codec)
     for spec in SPECS[1:]:
         array = decoder.decode(spec.name).array
         assert (array.dtype, array.shape) == (np.float32 if spec.floating else np.int64, spec.shape)
         np.testing.assert_array_equal(array, values_of(spec), err_msg=spec.name)
-    assert decoder.sound >= {spec.name for spec in SPECS[1:]}
+    assert codec.lossless or decoder.sound >= {spec.name for spec in SPECS[1:]}
+
+
+def test_a_lossless_codec_gets_vectors_and_small_tensors_too(travelled):
+    _, encoded = travelled(Patch)
+    assert {name for name, one in encoded.items() if "raw" not in one.meta} == {spec.name for spec in SPECS if not spec.buffer} | {
+        "bn.num_batches_tracked"
+    }
 
 
 def test_what_is_large_still_goes_by_the_codec(travelled):

@@ -24,6 +24,10 @@ pytestmark = pytest.mark.virtual_time
 CODECS = ["int4-delta", "random-subset", "patch", "sparse"]
 
 
+def fresh(rows: int) -> Any:
+    return np.random.default_rng(0).standard_normal((rows, 30)).astype(np.float32)
+
+
 def drifting(seed: int) -> Any:
     chance = np.random.default_rng(seed)
 
@@ -35,7 +39,7 @@ def drifting(seed: int) -> Any:
 
 
 def peer(swarm: SimulatedSwarm, name: str, *, lineage: bytes = LINEAGE, rows: int = 40, **settings: Any) -> SimulatedPeer:
-    made = swarm.peer(name, {"w": np.full((rows, 30), 1.0, np.float32)}, drifting(len(name) + ord(name[-1])), settings=settings)
+    made = swarm.peer(name, {"w": fresh(rows)}, drifting(len(name) + ord(name[-1])), settings=settings)
     made.trainer.progress = attrs.evolve(made.trainer.progress, lineage=lineage)
     return made
 
@@ -64,6 +68,16 @@ async def test_peers_merge_what_is_encoded_beside_a_base(tmp_path: Path, codec: 
         assert not [verdict.reason for one in (a, b) for verdict in verdicts(one) if not verdict.merged]
         apart = np.abs(a.trainer.model["w"] - b.trainer.model["w"]).mean()
         assert apart < 0.05, "of 30 steps of 0.01 each"
+
+
+async def test_bases_lie_in_folders_too(tmp_path: Path) -> None:
+    settings = {"codec": {"use": "sparse", "versions": 5}, "storage": {"use": "directory"}}
+    async with SimulatedSwarm(folder=tmp_path, settings=settings) as swarm:
+        a, b = peer(swarm, "a"), peer(swarm, "b")
+        start(a, b)
+        await trio.sleep(12)
+        assert len(merged_of(a, b)) > 5 and len(merged_of(b, a)) > 5
+        assert not [verdict.reason for one in (a, b) for verdict in verdicts(one) if not verdict.merged]
 
 
 async def test_a_base_serves_as_many_versions_as_the_file_says(tmp_path: Path) -> None:
@@ -173,7 +187,7 @@ async def test_a_relay_carries_what_an_update_builds_on() -> None:
         peers = []
         for name, sides in (("left", ("left",)), ("right", ("right",)), ("relay", ("left", "right"))):
             one = world.peer(name, 1.0, sides, sides, **({"relay": True} if name == "relay" else {}))
-            one.trainer.model = {"w": np.full((40, 30), 1.0, np.float32)}
+            one.trainer.model = {"w": fresh(40)}
             one.trainer.train = drifting(len(name))
             peers.append(one.start())
             await trio.sleep(0.2)
