@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: these matrices ar
 from machine import describe
 from tables import show
 
+from learnae.config import presets
 from learnae.config.load import override
 from learnae.config.problems import Problems
 from learnae.testing.attackers import ATTACKS
@@ -67,7 +68,7 @@ if __name__ == "__main__":
     options.add_argument("--quick", action="store_true", help="small and meaningless: whether it runs")
     chosen = options.parse_args()
     problems = Problems()
-    settings, _ = override({}, chosen.set, problems)
+    settings, _ = override({"preset": presets.DEFAULT}, chosen.set, problems)
     problems.raise_any(list)
     wanted = list(ATTACKS) if chosen.all else chosen.attack or COMMON
     seeds, rounds = (1, 8) if chosen.quick else (chosen.seeds, ROUNDS)

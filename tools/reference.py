@@ -21,6 +21,7 @@ from learnae.cli.main import COMMANDS
 from learnae.cli.main import learnae as command_line
 from learnae.config.load import OptionKey, describe_tables
 from learnae.config.options import KINDS
+from learnae.config.presets import DEFAULT, PRESETS, Preset
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.offers import StrategyOffer
 
@@ -102,6 +103,15 @@ def configuration() -> Iterator[str]:
         "A peer's file is TOML. All tables may be left out. A key that is not listed here is an error, and all errors of a file are "
         "reported at once: `learnae check learnae.toml`."
     )
+    yield "## preset"
+    yield (
+        f'`preset = "{DEFAULT}"` stands above all tables, and chooses gates, merge and outer optimiser. A table of the file wins: '
+        '`[[gate]]` replaces all gates, and `[outer] use = "none"` leaves the outer optimiser out. Without the key it is '
+        f'"{DEFAULT}". [How to merge](../how-to/merging.md) says when to use which.'
+    )
+    yield "\n".join(
+        ["| preset | gates | merge | outer | when |", "| --- | --- | --- | --- | --- |", *itertools.starmap(_preset, PRESETS.items())]
+    )
     manager = PluginManager.discover(only=())
     for table, keys in itertools.groupby(describe_tables(), key=lambda key: key.table):
         yield f"## {_heading(table)}"
@@ -110,6 +120,10 @@ def configuration() -> Iterator[str]:
         yield _table(keys)
         if table in KINDS:
             yield from itertools.chain.from_iterable(map(_strategy, manager.offers(table).values()))
+
+
+def _preset(name: str, preset: Preset) -> str:
+    return f"| `{name}` | {', '.join(f'`{gate}`' for gate in preset.gates)} | `{preset.merge}` | `{preset.outer}` | {preset.doc} |"
 
 
 def _strategy(offer: StrategyOffer) -> Iterator[str]:
@@ -125,7 +139,7 @@ def _heading(table: str) -> str:
 
 
 def _about_kind(table: str) -> str:
-    default = " and ".join(f"`{name}`" for name in KINDS[table].default) or "none"
+    default = ", ".join(f"`{name}`" for name in KINDS[table].default) or "none"
     several = " May stand several times." if KINDS[table].many else ""
     return f"The keys of the chosen strategy stand beside these. Default: {default}.{several}"
 

@@ -21,6 +21,7 @@ from learnae.cli import exit_codes, options
 from learnae.cli.entries import READINGS_KEY, ROWS_KEY, find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
 from learnae.config.load import disabled, load_document, load_what_can_be, override, read
+from learnae.config.presets import in_words
 from learnae.config.problems import Problems
 from learnae.config.rules import swarm_of, what_leaves
 from learnae.config.saved_config import code_in, programs_in, without_code
@@ -317,6 +318,7 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
         made = _made(config, manager, home, findings)
         services = [one for one in made if isinstance(one.strategy, Service)]
         _say_who_takes_part(config, services, findings)
+        findings.passed.extend(in_words(config))
         if made:
             findings.passed.append(f"the strategies can be made: {', '.join(one.name for one in made)}")
         _say_who_keeps_no_budget(config, services, findings)

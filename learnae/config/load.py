@@ -18,6 +18,7 @@ from typing import Any
 
 import attrs
 
+from learnae.config import presets
 from learnae.config.options import (
     KINDS,
     ChoiceReader,
@@ -48,7 +49,7 @@ from learnae.config.rules import (
     without_secrets,
 )
 from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SensorTable, SwarmTable
-from learnae.config.words import did_you_mean, name_of, show
+from learnae.config.words import did_you_mean, name_of, one_of, show
 from learnae.errors import ConfigError, Problem
 from learnae.opening import read_some
 from learnae.records import MEGABYTE
@@ -245,7 +246,7 @@ def load_document(
 ) -> Config:
     """As `load`, from what TOML or JSON gave; relative paths start at `folder`."""
     problems = Problems()
-    complete, overridden = override(with_defaults(_named(document, name)), overrides, problems)
+    complete, overridden = override(with_defaults(presets.said(_named(document, name), overrides)), overrides, problems)
     config = _what_can_be(complete, overridden, folder.absolute(), options_of, problems)
     problems.raise_any(lambda found: _arranged(found, complete, overridden))
     return config
@@ -256,7 +257,7 @@ def load_what_can_be(
 ) -> tuple[Config, Problems]:
     """As `load_document`, but all that is wrong is returned, beside what the file says without it."""
     problems = Problems()
-    complete, overridden = override(with_defaults(document), overrides, problems)
+    complete, overridden = override(with_defaults(presets.said(document, overrides)), overrides, problems)
     config = _what_can_be(complete, overridden, folder.absolute(), options_of, problems)
     problems.found[:] = _arranged(problems.found, complete, overridden)
     return config, problems
@@ -307,6 +308,9 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
         elif name in PLAIN:
             with problems.collected():
                 values[name] = _plain(name, table_of(value, name, name), folder, problems)
+        elif name == presets.KEY:
+            _check_preset(value, problems)
+            values[name] = value
         else:
             problems.add(join_key("", name), "is not a table of this file", _home_of(name))
     if not (problems.found or problems.broken):  # a table that is missing for its problems is no reason for another one
@@ -322,20 +326,25 @@ def _values(document: Mapping[str, Any], folder: Path, options_of: OptionsOf, pr
 
 def _given(document: Mapping[str, Any], values: Mapping[str, Any], choices: ChoiceReader) -> list[str]:
     """The tables that say anything but the defaults: a node is sent all of them."""
-    defaults = with_defaults({})
+    defaults = _defaults(document)
     said = [name for name in values if document[name] != defaults.get(name)]
-    return [name for name in said if values[name] != (PLAIN[name]() if name in PLAIN else _usual(name, choices))]
+    return [name for name in said if values[name] != (PLAIN[name]() if name in PLAIN else _usual(name, defaults, choices))]
 
 
-def _usual(name: str, choices: ChoiceReader) -> Any:
-    return choices.read(KINDS[name], with_defaults({})[name]) if name in with_defaults({}) else None
+def _defaults(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file would say that says nothing, or its preset alone."""
+    return with_defaults({name: value for name, value in document.items() if name == presets.KEY})
+
+
+def _usual(name: str, defaults: Mapping[str, Any], choices: ChoiceReader) -> Any:
+    return choices.read(KINDS[name], defaults[name]) if name in KINDS and name in defaults else None
 
 
 def _is_idle(name: str, document: Mapping[str, Any]) -> bool:
     """Whether this peer never makes the strategies that stand there by default: a small device does not import them either."""
     peer = document.get("peer")
     senses = isinstance(peer, Mapping) and peer.get("role") == "sensor"
-    return senses and name in IDLE["sensor"] and document[name] == with_defaults({}).get(name)
+    return senses and name in IDLE["sensor"] and document[name] == _defaults(document).get(name)
 
 
 def _plain(name: str, table: Mapping[str, Any], folder: Path, problems: Problems) -> Any:
@@ -347,10 +356,16 @@ def _plain(name: str, table: Mapping[str, Any], folder: Path, problems: Problems
     return settled(built, problems, given="settle_seconds" in table) if isinstance(built, JoinTable) else built
 
 
+def _check_preset(value: Any, problems: Problems) -> None:
+    if not isinstance(value, str) or value not in presets.PRESETS:
+        near = did_you_mean(value, presets.PRESETS) if isinstance(value, str) else ""
+        problems.add(presets.KEY, f"must be {one_of(presets.PRESETS)}, not {show(value)}", near)
+
+
 def _home_of(name: str) -> str:
     """Where a key that stands outside of all tables belongs."""
     homes = [f"[{table}]" for table, cls in PLAIN.items() if name in fields_of(cls)]
-    return f"it belongs in {' or '.join(homes)}" if homes else did_you_mean(name, [*PLAIN, *KINDS])
+    return f"it belongs in {' or '.join(homes)}" if homes else did_you_mean(name, [*PLAIN, *KINDS, presets.KEY])
 
 
 @attrs.frozen

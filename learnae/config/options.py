@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from learnae.config.presets import DEFAULT, NO_OUTER, PRESETS, names_of
 from learnae.config.problems import Problems, join_key
 from learnae.config.tables import Choice, SelectorChoice, StorageChoice
 from learnae.config.values import convert, readable
@@ -183,19 +184,19 @@ KINDS = {
         PluginKind("storage", StorageChoice, many=True, default=("directory",)),
         PluginKind("announcer", many=True, default=("directory",)),
         PluginKind("selector", SelectorChoice, default=("least-recently-tried",)),
-        PluginKind("gate", many=True, needed=False, default=("sane", "clip")),
-        PluginKind("merge", default=("average",)),
-        PluginKind("outer", needed=False),
+        PluginKind("gate", many=True, needed=False, default=PRESETS[DEFAULT].gates),
+        PluginKind("merge", default=(PRESETS[DEFAULT].merge,)),
+        PluginKind("outer", needed=False, default=(PRESETS[DEFAULT].outer,)),
         PluginKind("codec", default=("int8",)),
     )
 }
 
 
 def with_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the default strategies where it says nothing."""
-    filled = dict(document)
+    """The document with the strategies of its preset, or the default ones, where it says nothing."""
+    filled, preset = dict(document), names_of(document)
     for kind in KINDS.values():
-        chosen = [{"use": name} for name in kind.default]
+        chosen = [{"use": name} for name in preset.get(kind.name, kind.default)]
         if kind.many:
             filled.setdefault(kind.name, chosen)
         elif chosen and isinstance(filled.setdefault(kind.name, {}), Mapping):
@@ -230,7 +231,7 @@ class ChoiceReader:
     def read(self, kind: PluginKind, value: Any) -> Choice | tuple[Choice, ...] | None:
         """The choice of a kind, or a tuple of them where several may stand."""
         if not kind.many:
-            return self._choice(kind, value, kind.name)
+            return None if kind.name == "outer" and value == NO_OUTER else self._choice(kind, value, kind.name)
         if not isinstance(value, list | tuple):
             return self._choices(kind, {kind.name: value})
         if kind.needed and not value:

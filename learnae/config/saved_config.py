@@ -15,6 +15,7 @@ import attrs
 from learnae import opening
 from learnae.config import problems
 from learnae.config.options import KINDS, OptionsOf, fields_of
+from learnae.config.presets import NO_OUTER
 from learnae.config.tables import PROGRAM, Choice, Config
 from learnae.config.words import show
 from learnae.errors import ConfigError, PluginError, Problem
@@ -24,9 +25,10 @@ from learnae.records import MEGABYTE
 
 def dump(config: Config) -> dict[str, Any]:
     """The document that stands for `config`, all but its folder. Raises PluginError for an option that JSON cannot carry."""
-    return {
+    document = {
         name: _plain(getattr(config, name), name) for name in fields_of(Config) if name != "folder" and getattr(config, name) is not None
     }
+    return document if "outer" in document else {**document, "outer": dict(NO_OUTER)}
 
 
 def _plain(value: Any, key: str) -> Any:

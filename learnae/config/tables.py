@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from attrs.validators import and_, ge, gt, in_, le, max_len, min_len, optional
 
+from learnae.config import presets
 from learnae.records import MEGABYTE
 
 DAY = 86_400.0  # seconds
@@ -288,6 +289,7 @@ class SelectorChoice(Choice):
 class Config:
     """A peer's whole file, checked."""
 
+    preset: str = presets.DEFAULT
     swarm: SwarmTable = attrs.field(factory=SwarmTable)
     peer: PeerTable = attrs.field(factory=PeerTable)
     train: TrainTable = attrs.field(factory=TrainTable)

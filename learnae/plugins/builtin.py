@@ -41,6 +41,8 @@ def learnae_register_gate() -> Mapping[str, str]:
         "balance": "learnae.plugins.balance:Balance",
         "balance-auto": "learnae.plugins.balance:BalanceAuto",
         "clip": "learnae.plugins.gate:Clip",
+        "pace": "learnae.plugins.progress:Pace",
+        "progress": "learnae.plugins.progress:Progress",
         "sane": "learnae.plugins.gate:Sane",
     }
 

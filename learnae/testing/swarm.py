@@ -208,6 +208,8 @@ class MemoryLink:
 
 
 IN_MEMORY = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}}
+PLAIN = {"gate": [{"use": "sane"}, {"use": "clip"}], "outer": {"use": "none"}}
+"""Unless a simulation names a preset it merges by plain means: what tests work out by hand."""
 QUIET = logging.ERROR
 
 
@@ -336,7 +338,8 @@ class SimulatedSwarm:
 
     def config(self, settings: Mapping[str, Any]) -> Any:
         member = {"swarm": {"key_file": str(self.key_file)}} if self.private else {}
-        document = IN_MEMORY | member | dict(self.settings) | dict(settings)
+        said = dict(self.settings) | dict(settings)
+        document = IN_MEMORY | ({} if "preset" in said else PLAIN) | member | said
         return load_document(document, folder=self.folder, options_of=self.manager.options_of(self.folder))
 
     async def __aenter__(self) -> Self:

@@ -217,10 +217,11 @@ def test_tables_that_say_only_the_defaults_have_no_role_against_them(
 ) -> None:
     """A node is sent all of them."""
     monkeypatch.setattr(rules, "BUILT", ROLES)
-    plain = '[train]\nlocal_steps = 20\n[merge]\nuse = "average"\n[[gate]]\nuse = "sane"\n[[gate]]\nuse = "clip"\n'
-    assert read(f'[peer]\nrole = "keeper"\n{plain}').peer.role == "keeper"
+    plain = '[train]\nlocal_steps = 20\n[merge]\nuse = "average"\n[outer]\nuse = "qgo"\n'
+    for preset in ("", 'preset = "paranoid"\n'):
+        assert read(f'{preset}[peer]\nrole = "keeper"\n{plain if not preset else ""}').peer.role == "keeper"
     (problem,) = problems(f'[peer]\nrole = "keeper"\n{plain}trim = 0.4')
-    assert problem.startswith("gate: has no effect for a keeper")
+    assert problem.startswith("outer: has no effect for a keeper")
 
 
 PROVIDING = '[peer]\nrole = "provider"\n' + GIVING + 'share_rows = 300\nentry = "data:rows"\n'

@@ -18,8 +18,8 @@ def test_an_empty_file_is_a_peer_with_the_defaults(read: Read) -> None:
     assert config.storage == (StorageChoice("directory", NoOptions(), write=True),)
     assert config.announcer == (Choice("directory", NoOptions()),)
     assert config.selector == SelectorChoice("least-recently-tried", NoOptions(), count=2)
-    assert [gate.use for gate in config.gate] == ["sane", "clip"]
-    assert (config.merge.use, config.codec.use, config.outer) == ("average", "int8", None)
+    assert [gate.use for gate in config.gate] == ["sane", "balance", "progress", "pace"]
+    assert (config.merge.use, config.codec.use, config.outer.use) == ("average", "int8", "qgo")
 
 
 MISTAKES = {  # by what is told of them: the file, the key, and what else is named
@@ -46,7 +46,6 @@ MISTAKES = {  # by what is told of them: the file, the key, and what else is nam
     "how to write a list of tables": ('gate = ["clip"]', "gate[0]", "[[gate]]"),
     "how to write a table": ('merge = "average"', "merge", "[merge]"),
     "that a gate needs a name": ("[[gate]]", "gate[0].use", "is missing"),
-    "that an outer step needs a name": ("[outer]", "outer.use", "is missing"),
     "what to write for an option without a default": ('[merge]\nuse = "rich"', "merge.whole", "an integer"),
 }
 
