@@ -36,16 +36,16 @@ PRESETS: Mapping[str, Preset] = {
         doc="For peers that nobody hostile can join: of all updates that can be merged, the mean.",
     ),
     "open": Preset(
-        gates=("sane", "balance", "progress", "pace"),
+        gates=("sane", "balance-own", "progress", "pace"),
         merge="average",
         outer="qgo",
         doc="For peers of whom some may be hostile or broken: what lies too far away or behind is refused, and nobody moves a model far.",
     ),
     "paranoid": Preset(
         gates=("sane", "balance", "progress", "pace"),
-        merge="geometric-median",
+        merge="average",
         outer="qgo",
-        doc="For many hostile peers: the same gates, and a merge that does not follow the few. It learns more slowly.",
+        doc="The same with a strict radius. Where peers train long between two merges it refuses honest ones, too.",
     ),
 }
 DEFAULT = "open"

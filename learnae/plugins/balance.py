@@ -71,6 +71,30 @@ class Balance(RadiusGate):
         return self.radius(local)
 
 
+@attrs.frozen(kw_only=True)
+class BalanceOwnOptions(BalanceOptions):
+    """How far from the own model an update may lie."""
+
+    own: float = option(3.0, "The limit is never less than the own displacement since the last merge, times this.", ge(0.0))
+
+
+class BalanceOwn(RadiusGate):
+    """As `balance`, and the limit is never less than three times the own displacement since the last merge.
+
+    Where peers train long between two merges, or begin with small weights, honest models lie further apart than a share of their norm:
+    `balance` accepts nobody then. Nobody can lie about the own displacement. Our own design.
+    """
+
+    Options = BalanceOwnOptions
+    options: BalanceOwnOptions
+
+    def limit(self, local: LocalModel, distances: NDArray[np.float64]) -> float:
+        limit = self.radius(local)
+        if not distances.size or distances.max() <= limit:
+            return limit  # the usual case: the two own models need not be read
+        return max(limit, self.options.own * distance(local.start, local.current))
+
+
 class BalanceAuto(RadiusGate):
     """As `balance`, and the limit is no more than twice the lower quartile of the distances in this round.
 

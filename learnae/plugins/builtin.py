@@ -40,6 +40,7 @@ def learnae_register_gate() -> Mapping[str, str]:
     return {
         "balance": "learnae.plugins.balance:Balance",
         "balance-auto": "learnae.plugins.balance:BalanceAuto",
+        "balance-own": "learnae.plugins.balance:BalanceOwn",
         "clip": "learnae.plugins.gate:Clip",
         "pace": "learnae.plugins.progress:Pace",
         "progress": "learnae.plugins.progress:Progress",

@@ -45,7 +45,7 @@ def test_an_outer_optimiser_can_be_left_out(read: Read) -> None:
 
 
 def test_the_command_line_chooses_a_preset_and_changes_its_keys(read: Read) -> None:
-    assert names(read('preset = "trusted"', "preset=paranoid"))[1] == PRESETS["paranoid"].merge
+    assert names(read('preset = "trusted"', "preset=paranoid"))[0] == list(PRESETS["paranoid"].gates)
     assert names(read("", "preset=trusted", "gate[1].use=clip"))[0] == ["sane", "clip"]
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from learnae.plugins.balance import Balance, BalanceAuto, BalanceOptions
+from learnae.plugins.balance import Balance, BalanceAuto, BalanceOptions, BalanceOwn, BalanceOwnOptions
 from learnae.testing.gate_kit import GateConformance
 from learnae.testing.models import local_model, received
 
@@ -22,6 +22,12 @@ class TestBalanceAuto(GateConformance):
     @pytest.fixture
     def gate(self, learnae_context):
         return BalanceAuto(BalanceOptions(radius=1e6), learnae_context)
+
+
+class TestBalanceOwn(GateConformance):
+    @pytest.fixture
+    def gate(self, learnae_context):
+        return BalanceOwn(BalanceOwnOptions(radius=1e6), learnae_context)
 
 
 def vector(*values):
@@ -45,6 +51,13 @@ def test_the_radius_shrinks_over_the_horizon_and_stays_there() -> None:
     gate = Balance(BalanceOptions(radius=1.0, horizon_steps=100), None)
     for age, limit in ((0, 5.0), (50, 5 * math.exp(-0.5)), (100, 5 / math.e), (1000, 5 / math.e)):
         assert weights(judge(gate, (3, 4), (3, 4 + 0.99 * limit), (3, 4 + 1.01 * limit), age=age)) == [1.0, 0.0], age
+
+
+def test_balance_own_accepts_whoever_lies_within_three_own_displacements() -> None:
+    """The norm is 1, a share of it 0.3; the own model has moved by 1 since the last merge."""
+    gate, local = BalanceOwn(BalanceOwnOptions(), None), local_model(vector(0, 1), vector(0, 0))
+    judged = gate.judge(local, [received(vector(*other)) for other in ((0, 3.9), (0, 4.1), (2, 0))], {})
+    assert weights(judged) == [1.0, 0.0, 1.0]
 
 
 def test_balance_auto_accepts_up_to_twice_the_lower_quartile() -> None:

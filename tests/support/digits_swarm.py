@@ -5,6 +5,7 @@ A researcher tries a merge rule here in seconds; in the field the same strategie
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 SPLITS: Mapping[str, Callable[[Any, int, int], partitions.Rows]] = {
     "iid": partitions.iid,
+    "dirichlet-1.0": lambda labels, peers, seed: partitions.dirichlet(labels, peers, 1.0, seed),
     "dirichlet-0.1": lambda labels, peers, seed: partitions.dirichlet(labels, peers, 0.1, seed),
     "shards": partitions.shards,
 }
 PEERS, ROUNDS, LOCAL_STEPS, BATCH, HIDDEN = 20, 100, 5, 8, 32
+SLOW_SECONDS = 8.0
 
 
 @attrs.define
@@ -80,7 +83,7 @@ def accuracy(model: Mapping[str, Any], digits: Digits) -> float:
 
 @attrs.frozen(kw_only=True)
 class D20:
-    """One run of the setting; `split` is "iid", "dirichlet-0.1" or "shards". The first `hostile` peers are attackers of this kind."""
+    """One run of the setting; `split` is a key of `SPLITS`. The first `hostile` peers are attackers of this kind."""
 
     split: str
     rate: float
@@ -90,6 +93,7 @@ class D20:
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     attack: str = ""  # a key of `learnae.testing.attackers.ATTACKS`
     hostile: int = 0
+    slow: int = 0  # so many of the last peers take eight times as long for a round
 
     def accuracies(self) -> list[float]:
         """Of each honest peer after its last merge, from 0 to 1."""
@@ -114,7 +118,8 @@ class D20:
             train = Learner(digits.train_x[rows], labels, self.rate, np.random.default_rng([self.seed, index])).train
             name = f"peer-{index}"
             known = knowledge.watch(name, train) if attack is None else attacker(attack, train, knowledge)
-            crowd.append(swarm.peer(name, fresh_model(self.seed), known))
+            seconds = itertools.repeat(SLOW_SECONDS if index >= self.peers - self.slow else 1.0)
+            crowd.append(swarm.peer(name, fresh_model(self.seed), known, round_seconds=seconds.__next__))
         return crowd
 
 
