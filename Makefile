@@ -29,6 +29,10 @@ help:  ## this list
 demo: $(READY)  ## four peers learn to read digits, and one is killed half-way
 	@$(BIN)/learnae demo
 
+.PHONY: reproduce
+reproduce: $(READY)  ## the acceptance table of the merge rules, ours beside the reference; most of an hour
+	@$(BIN)/python bench/reproduce.py
+
 .PHONY: test
 test: $(READY) $(NODES)  ## all tests; the last lines say what this machine could not run
 	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)

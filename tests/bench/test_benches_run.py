@@ -96,6 +96,14 @@ def test_what_hostile_members_do_is_measured():
     assert 0 < many < untouched and 0 < few <= untouched, "the attack bites"
 
 
+def test_the_acceptance_table_is_reproduced_in_short(tmp_path):
+    output = quick("reproduce.py", "--rows", "shards", "--out", str(tmp_path))
+    rows = rows_of(output)
+    assert {"local only, shards", "mean of two, shards", "qgo, two fetched, shards"} <= set(rows) and "3 of 3: " in output
+    assert all(0 < float(rows[name][2]) < 100 for name in ("local only, shards", "mean of two, shards"))
+    assert (tmp_path / "reproduce.csv").read_text().count("\n") == 4 and (tmp_path / "reproduce.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_what_shared_rows_are_worth_is_measured():
     far, _, bytes_ = quick("data_exchange.py").partition("Until the mean is")
     assert {"no updates", "static ring, mean", "the defaults"} <= set(rows_of(far))
