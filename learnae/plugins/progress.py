@@ -25,7 +25,6 @@ MOST_SAMPLED = 1 << 18
 """Coordinates that are looked at, about. Of a larger model each peer draws its own, so that nobody knows which."""
 OPPOSED = 0.7
 ALIKE = 0.25
-LEAST_WEIGHT = 0.25
 
 
 @attrs.frozen(kw_only=True)
@@ -137,11 +136,10 @@ class PaceOptions:
 
 
 class Pace(Gate):
-    """Scales the displacement d of an update (from the own `current`) down to L, `factor` times the own pace. Refuses no update.
+    """Scales the displacement of an update (from the own `current`) down to `factor` times the own pace. Refuses no update.
 
-    What is scaled also weighs less: (L / |d|)^2, and a quarter at least, so that a peer that comes back from far away does come back. The
-    pace is a running mean of the own displacement from one merge to the next: pace += (|current - start| - pace) / rounds. No peer can lie
-    about it, so no number of liars raises the limit. A peer that has not trained yet has no pace, and limits nothing. Our own design.
+    The pace is a running mean of the own displacement from one merge to the next: pace += (|current - start| - pace) / rounds. No peer can
+    lie about it, so no number of liars raises the limit. A peer that has not trained yet has no pace, and limits nothing. Our own design.
     """
 
     Options = PaceOptions
@@ -162,5 +160,4 @@ def _scaled(local: LocalModel, item: Received, limit: float) -> Verdict:
         return Verdict(weight=0.0, reason="non-finite")
     if far <= limit:
         return Verdict()
-    weight = max(LEAST_WEIGHT, (limit / far) ** 2)
-    return Verdict(weight=weight, scale=limit / far, reason=f"norm {far:.4g} scaled down to {limit:.4g}, by the own pace")
+    return Verdict(scale=limit / far, reason=f"norm {far:.4g} scaled down to {limit:.4g}, by the own pace")
