@@ -42,7 +42,7 @@ def learnae_register_gate() -> Mapping[str, str]:
         "balance-auto": "learnae.plugins.balance:BalanceAuto",
         "balance-own": "learnae.plugins.balance:BalanceOwn",
         "clip": "learnae.plugins.gate:Clip",
-        "pace": "learnae.plugins.progress:Pace",
+        "pace": "learnae.plugins.progress:OwnPace",
         "progress": "learnae.plugins.progress:Progress",
         "sane": "learnae.plugins.gate:Sane",
     }

@@ -128,22 +128,22 @@ def _verdict(found: tuple[float, float] | None, limit: float) -> Verdict:
 
 
 @attrs.frozen(kw_only=True)
-class PaceOptions:
+class OwnPaceOptions:
     """How far an update may move the model."""
 
     factor: float = option(2.5, "The limit, in units of the own pace.", gt(0.0))
     rounds: int = option(10, "About how many own rounds the pace is a mean of.", ge(1))
 
 
-class Pace(Gate):
+class OwnPace(Gate):
     """Scales the displacement of an update (from the own `current`) down to `factor` times the own pace. Refuses no update.
 
     The pace is a running mean of the own displacement from one merge to the next: pace += (|current - start| - pace) / rounds. No peer can
     lie about it, so no number of liars raises the limit. A peer that has not trained yet has no pace, and limits nothing. Our own design.
     """
 
-    Options = PaceOptions
-    options: PaceOptions
+    Options = OwnPaceOptions
+    options: OwnPaceOptions
 
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
         before, own = float(state.get("pace", 0.0)), distance(local.start, local.current)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from learnae.plugins.progress import MOST_SAMPLED, Pace, PaceOptions, Progress, ProgressOptions
+from learnae.plugins.progress import MOST_SAMPLED, OwnPace, OwnPaceOptions, Progress, ProgressOptions
 from learnae.testing.gate_kit import GateConformance
 from learnae.testing.models import local_model, received
 
@@ -18,10 +18,10 @@ class TestProgress(GateConformance):
         return Progress(ProgressOptions(), learnae_context)
 
 
-class TestPace(GateConformance):
+class TestOwnPace(GateConformance):
     @pytest.fixture
     def gate(self, learnae_context):
-        return Pace(PaceOptions(), learnae_context)
+        return OwnPace(OwnPaceOptions(), learnae_context)
 
 
 def vector(*values):
@@ -106,12 +106,12 @@ def scales(judged):
 
 def test_nobody_moves_the_model_by_more_than_a_multiple_of_the_own_pace():
     """The own displacement is 2, so the limit is 5."""
-    judged = judge(Pace(PaceOptions(), None), (0, 0), (2, 4), (2, 10), (2e3, 0), current=(2, 0))
+    judged = judge(OwnPace(OwnPaceOptions(), None), (0, 0), (2, 4), (2, 10), (2e3, 0), current=(2, 0))
     assert weights(judged) == [1.0] * 3 and scales(judged) == pytest.approx([1.0, 0.5, 5 / 1998])
 
 
 def test_the_pace_is_a_running_mean_that_no_other_model_moves():
-    gate = Pace(PaceOptions(rounds=4), None)
+    gate = OwnPace(OwnPaceOptions(rounds=4), None)
     state = judge(gate, (0, 0), *[(1e30, 0)] * 9, current=(2, 0)).state
     assert state["pace"] == 2
     state = judge(gate, (0, 0), (1e30, 0), current=(6, 0), state=state).state
@@ -120,10 +120,10 @@ def test_the_pace_is_a_running_mean_that_no_other_model_moves():
 
 
 def test_a_peer_that_has_not_trained_yet_limits_nothing():
-    assert scales(judge(Pace(PaceOptions(), None), (0, 0), (100, 0))) == [1.0]
+    assert scales(judge(OwnPace(OwnPaceOptions(), None), (0, 0), (100, 0))) == [1.0]
 
 
-@pytest.mark.parametrize("gate", [Progress(ProgressOptions(), None), Pace(PaceOptions(), None)])
+@pytest.mark.parametrize("gate", [Progress(ProgressOptions(), None), OwnPace(OwnPaceOptions(), None)])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_refused_and_not_remembered(gate, value):
     state = judge(gate, (1, 1), (1, 2)).state
