@@ -19,7 +19,7 @@ import learnae
 from learnae import hookspecs, lowlevel
 from learnae.cli.main import COMMANDS
 from learnae.cli.main import learnae as command_line
-from learnae.config.load import OptionKey, describe_tables
+from learnae.config.describe import OptionKey, describe_tables
 from learnae.config.options import KINDS
 from learnae.config.presets import DEFAULT, PRESETS, Preset
 from learnae.plugins.manager import PluginManager

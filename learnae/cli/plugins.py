@@ -17,7 +17,7 @@ from learnae.plugins.hooks import BASES
 from learnae.screen import Screen, Table, cell, line
 
 if TYPE_CHECKING:
-    from learnae.config.load import OptionKey
+    from learnae.config.describe import OptionKey
     from learnae.plugins.manager import PluginManager
     from learnae.plugins.offers import StrategyOffer
 

@@ -12,7 +12,7 @@ import re
 import stat
 import tomllib
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,8 @@ from learnae.config.options import (
     KINDS,
     ChoiceReader,
     OptionsOf,
-    PluginKind,
-    bound_of,
     build,
     fields_of,
-    hints_of,
-    parts_of,
     table_of,
     unread,
     with_defaults,
@@ -49,7 +45,7 @@ from learnae.config.rules import (
     without_secrets,
 )
 from learnae.config.tables import Config, DataTable, JoinTable, PeerTable, SensorTable, SwarmTable
-from learnae.config.words import did_you_mean, name_of, one_of, show
+from learnae.config.words import did_you_mean, one_of, show
 from learnae.errors import ConfigError, Problem
 from learnae.opening import read_some
 from learnae.records import MEGABYTE
@@ -366,50 +362,3 @@ def _home_of(name: str) -> str:
     """Where a key that stands outside of all tables belongs."""
     homes = [f"[{table}]" for table, cls in PLAIN.items() if name in fields_of(cls)]
     return f"it belongs in {' or '.join(homes)}" if homes else did_you_mean(name, [*PLAIN, *KINDS, presets.KEY])
-
-
-@attrs.frozen
-class OptionKey:
-    """One key of a table. `default` is spelled as in TOML; empty if there is none, "required" if the file must name one."""
-
-    table: str
-    key: str
-    type: str
-    default: str
-    doc: str
-    bounds: tuple[str, ...] = ()  # each to be read after "must be"
-
-
-def describe_tables() -> list[OptionKey]:
-    """All keys that do not belong to a strategy."""
-    plain = [key for name, cls in PLAIN.items() for key in describe_options(cls, name)]
-    return plain + [
-        _filled(key, kind) for kind in KINDS.values() for key in describe_options(kind.choice, kind.name) if key.key != "options"
-    ]
-
-
-def _filled(key: OptionKey, kind: PluginKind) -> OptionKey:
-    """A table that can be left out, all but some keys of its strategy, has a name by default."""
-    return attrs.evolve(key, default=show(kind.default[0])) if key.key == "use" and kind.default and not kind.many else key
-
-
-def describe_options(cls: type, table: str = "") -> list[OptionKey]:
-    """The keys of one attrs class of options. Raises PluginError if their types mean nothing."""
-    hints = hints_of(cls)
-    return [
-        OptionKey(table, name, name_of(hints[name]), _default(field), str(field.metadata.get("doc", "")), tuple(_bounds(field)))
-        for name, field in fields_of(cls).items()
-    ]
-
-
-def _default(field: attrs.Attribute[Any]) -> str:
-    if field.default is attrs.NOTHING:
-        return "required"
-    default: Any = field.default
-    if hasattr(default, "takes_self"):
-        return "computed" if default.takes_self else show(default.factory())
-    return "" if default is None else show(default)
-
-
-def _bounds(field: attrs.Attribute[Any]) -> Iterator[str]:
-    return (bound for validator in parts_of(field.validator) if (bound := bound_of(validator)))

@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 from learnae.blocking_services import BlockingAnnouncer, BlockingService
-from learnae.config.load import OptionKey, describe_options
+from learnae.config.describe import OptionKey, describe_options
 from learnae.config.options import hints_of
 from learnae.config.words import did_you_mean
 from learnae.errors import ConfigError, PluginError, Problem

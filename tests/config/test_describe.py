@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 from attrs.validators import ge, in_, lt, optional
 
-from learnae.config.load import OptionKey, describe_options, describe_tables, load_document
+from learnae.config.describe import OptionKey, describe_options, describe_tables
+from learnae.config.load import load_document
 from learnae.config.options import OptionsOf
 
 
