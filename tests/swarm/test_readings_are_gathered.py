@@ -70,7 +70,7 @@ async def test_who_gathers_and_never_says_which_rows_fit_is_told_so(tmp_path: Pa
 async def test_a_range_of_a_column_that_there_is_not_is_told(tmp_path: Path) -> None:
     async with SimulatedSwarm(folder=tmp_path) as swarm:
         wrong, right = (
-            gatherer(swarm, "a", ranges={"x": [0.0, 1.0], "temprature": [-90.0, 60.0]}),
+            gatherer(swarm, "a", ranges={"x": [0.0, 1.0], "heta": [-90.0, 60.0]}),
             gatherer(swarm, "b", ranges={"x": [0, 1]}),
         )
         start(wrong, right)
