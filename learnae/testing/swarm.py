@@ -19,6 +19,7 @@ import trio.testing
 from trio._core import _run as trio_internals
 
 from learnae.config.load import load_document
+from learnae.config.tables import SERVING
 from learnae.identity.keys import Identity
 from learnae.identity.swarms import SwarmKey
 from learnae.link.messages import PAGES, SLOTS, Hello, MergeResult, Snapshot, TrainerGoneError, TrainerProgress
@@ -209,7 +210,7 @@ class MemoryLink:
 
 IN_MEMORY = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}}
 PLAIN = {"gate": [{"use": "sane"}, {"use": "clip"}], "outer": {"use": "none"}}
-"""Unless a simulation names a preset it merges by plain means: what tests work out by hand."""
+"""Unless a simulation names a preset, whoever trains merges by plain means: what tests work out by hand."""
 QUIET = logging.ERROR
 
 
@@ -339,7 +340,8 @@ class SimulatedSwarm:
     def config(self, settings: Mapping[str, Any]) -> Any:
         member = {"swarm": {"key_file": str(self.key_file)}} if self.private else {}
         said = dict(self.settings) | dict(settings)
-        document = IN_MEMORY | ({} if "preset" in said else PLAIN) | member | said
+        merges = "preset" not in said and said.get("peer", {}).get("role") not in SERVING
+        document = IN_MEMORY | (PLAIN if merges else {}) | member | said
         return load_document(document, folder=self.folder, options_of=self.manager.options_of(self.folder))
 
     async def __aenter__(self) -> Self:
