@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import attrs
@@ -29,22 +29,42 @@ class HostedPeer:
     swarm: Swarm | None = None
     hook: StepHook | None = None
     _lent: ExitStack = attrs.field(factory=ExitStack)
+    _lending: bool = False
 
-    def begin(self, model: nn.Module, optimizer: Any) -> None:
-        """Raises as `learnae.join`."""
+    def begin(self, model: nn.Module, optimizer: Any, *, wait: bool = False) -> None:
+        """End what an interrupted run has left, and join. `wait` is that of `StepHook`. Raises as `learnae.join`."""
+        self.end(adopt=False)
         check_hook(optimizer)
-        self.swarm = join(model, self.name, optimizer=optimizer, resume=self.resume, **self.arguments)
-        self.hook = StepHook(self.swarm, optimizer)
+        resume, self.resume = self.resume, None  # for this run: the next one may train another model
+        self.swarm = join(model, self.name, optimizer=optimizer, resume=resume, **self.arguments)
+        self.hook = StepHook(self.swarm, optimizer, wait=wait)
+
+    @property
+    def lends(self) -> bool:
+        """Whether the model is the merged one now."""
+        return self._lending
 
     def lend_merged(self) -> None:
         """From here on the model is the one that was merged last, until `take_back`."""
         self.take_back()
         if self.swarm is not None and not self.swarm.left and self.evaluate_merged:
-            self._lent.enter_context(self.swarm.merged())
+            self._lending = self._lent.enter_context(self.swarm.merged())
 
     def take_back(self) -> None:
         """The model is the trained one again. Idempotent."""
         self._lent.close()
+        self._lending = False
+
+    @contextmanager
+    def trained(self) -> Iterator[None]:
+        """Inside the model is the trained one, also in the middle of an evaluation."""
+        lends = self._lending
+        self.take_back()
+        try:
+            yield
+        finally:
+            if lends:
+                self.lend_merged()
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Tell the swarm what was measured, as far as it is numbers."""
@@ -65,7 +85,10 @@ class HostedPeer:
 
     def state_dict(self) -> dict[str, Any]:
         """What the host's checkpoint has to hold."""
-        return dict(self.resume or {}) if self.swarm is None else self.swarm.state_dict()
+        if self.swarm is None:
+            return dict(self.resume or {})
+        with self.trained():
+            return self.swarm.state_dict()
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

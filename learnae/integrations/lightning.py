@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ from learnae.errors import ConfigError
 from learnae.integrations.hosted_peer import HostedPeer
 from learnae.trainer.loop import count
 
+VALIDATION = re.compile(r"(val|valid|validation|eval)[_/](?=.)")
 TRAINED = "learnae_trained"  # in a checkpoint: what the model was trained to, beside the merged one
 
 
@@ -40,7 +43,7 @@ class LearnaeCallback(Callback):
         return self._peer.swarm
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._peer.begin(pl_module, trainer.optimizers)
+        self._peer.begin(pl_module, trainer.optimizers, wait=True)  # until the batch is over: see StepHook
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._peer.hook is not None:
@@ -49,13 +52,14 @@ class LearnaeCallback(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._peer.hook is not None:
             self._peer.hook.loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+            self._peer.hook.pass_on()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._peer.lend_merged()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._peer.take_back()
-        self._peer.log_metrics(trainer.callback_metrics)
+        self._peer.log_metrics(_of_validation(trainer.callback_metrics))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._peer.end(adopt=True)
@@ -71,14 +75,24 @@ class LearnaeCallback(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         swarm, state = self._peer.swarm, checkpoint.get("state_dict", {})
-        merged = swarm.merged_tensors(state) if swarm is not None and self._peer.evaluate_merged else None
-        if merged:
-            checkpoint[TRAINED] = {name: state[name] for name in merged}
-            checkpoint["state_dict"] = {**state, **merged}
+        if swarm is None or not self._peer.evaluate_merged:
+            return
+        lends = self._peer.lends
+        with self._peer.trained():
+            if merged := swarm.merged_tensors(state):
+                # Copies in the middle of a validation: `state` is the module's own memory, which is merged again before it is written.
+                checkpoint[TRAINED] = {name: state[name].clone() if lends else state[name] for name in merged}
+                checkpoint["state_dict"] = {**state, **merged}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit" and TRAINED in checkpoint:  # Lightning has loaded the merged one before it calls this
             pl_module.load_state_dict(checkpoint[TRAINED], strict=False)
+
+
+def _of_validation(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """By their names without `val_`. Lightning tells those of training with them: "loss" would be that of the rows that are trained on."""
+    found = {name[named.end() :]: value for name, value in metrics.items() if (named := VALIDATION.match(name))}
+    return found or {name: value for name, value in metrics.items() if not name.startswith("train")}
 
 
 def _size(batch: Any) -> int:

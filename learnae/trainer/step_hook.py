@@ -23,10 +23,12 @@ class StepHook:
     """Calls `swarm.step` after each step of the optimizer: none for a micro-batch, and none for a step that a GradScaler skips.
 
     `num_samples` and `loss` are for the next step; whoever knows them sets them. The optimizer keeps the swarm alive. After `leave()` of
-    the swarm training goes on without it.
+    the swarm training goes on without it. With `wait=True` it only counts until `pass_on` is called, where nothing is half done: a merged
+    model that is adopted between a forward pass and its backward pass makes torch refuse the latter.
     """
 
-    def __init__(self, swarm: Swarm, optimizer: Any) -> None:
+    def __init__(self, swarm: Swarm, optimizer: Any, *, wait: bool = False) -> None:
+        self._wait, self._steps = wait, 0
         self.num_samples = 0
         self.loss: Any = None
         self._swarm = swarm
@@ -40,8 +42,16 @@ class StepHook:
         if self._swarm.left:
             self.remove()
             return
-        num_samples, loss, self.num_samples, self.loss = self.num_samples, self.loss, 0, None
-        self._swarm.step(num_samples=num_samples, loss=loss)
+        self._steps += 1
+        if not self._wait:
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Tell the swarm of the steps since the last call."""
+        while self._steps and not self._swarm.left:
+            num_samples, loss, self.num_samples, self.loss = self.num_samples, self.loss, 0, None
+            self._steps -= 1
+            self._swarm.step(num_samples=num_samples, loss=loss)
 
 
 def check_hook(optimizer: Any) -> None:
