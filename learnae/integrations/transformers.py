@@ -22,9 +22,9 @@ class LearnaeCallback(TrainerCallback):
 
     Each step of the optimizer counts: accumulated micro-batches, and steps that a GradScaler skips, do not. Evaluations in between measure
     the model as it was merged last; with `evaluate_merged=False` as it was trained since. At the end the model is what came of the last
-    merge, unless the trainer has loaded its best one. Checkpoints have the file `learnae.pt`: a run that is resumed from one goes on as
-    the same peer. `arguments` are those of `learnae.join`, such as `config="learnae.toml"` or `home="peer-1"`. `train` raises what `join`
-    raises.
+    merge, unless the trainer has loaded its best one. After an error call `leave`. Checkpoints have the file `learnae.pt`: a run that is
+    resumed from one goes on as the same peer. `arguments` are those of `learnae.join`, such as `config="learnae.toml"` or `home="peer-1"`.
+    `train` raises what `join` raises.
     """
 
     def __init__(self, name: str | None = None, *, evaluate_merged: bool = True, **arguments: Any) -> None:
@@ -34,6 +34,10 @@ class LearnaeCallback(TrainerCallback):
     def swarm(self) -> Any:
         """The `learnae.Swarm`, or None before training has begun."""
         return self._peer.swarm
+
+    def leave(self) -> None:
+        """After an error or an interrupt in `train`, of which callbacks hear nothing: end the node, and take the model back. Idempotent."""
+        self._peer.end(adopt=False)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step:

@@ -93,3 +93,26 @@ def test_a_checkpoint_without_the_swarms_file_makes_a_newcomer(tmp_path: Path) -
     callback = learnae_callback(tmp_path)
     train(tmp_path, callback, resume=str(tmp_path / "out" / "checkpoint-4"), max_steps=6)
     assert callback.swarm.status.steps == 2
+
+
+@pytest.mark.parametrize("by", ["leave", "the next train"])
+def test_an_interrupted_evaluation_ends_the_node_and_gives_the_trained_model_back(tmp_path: Path, by: str) -> None:
+    class Interrupts(TrainerCallback):
+        model: Any = None
+
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.model = kwargs["model"]
+            raise KeyboardInterrupt
+
+    callback, interrupts = learnae_callback(tmp_path), Interrupts()
+    moves = Moves(callback)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, moves, callback, interrupts, eval_strategy="steps", eval_steps=4)
+    first, model = callback.swarm, interrupts.model
+    assert model.line.weight.item() == pytest.approx(moves.trained[-1] + 100)
+    if by == "leave":
+        callback.leave()
+    else:
+        train(tmp_path, callback)
+    assert first.status.node == "left"
+    assert model.line.weight.item() == moves.trained[-1]
