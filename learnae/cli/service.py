@@ -70,12 +70,13 @@ def unit(config: Config, file: Path, *, user: bool, memory: str | None) -> Itera
         yield "After=network-online.target"
     yield ""
     yield "[Service]"
-    yield f"ExecStart={' '.join(map(_word, (*installed_command(), 'run', str(file))))}"
+    yield f"ExecStart={' '.join(map(_argument, (*installed_command(), 'run', str(file))))}"
     yield f"WorkingDirectory={_path(config.folder)}"
     if not user:
         owner = _word(pwd.getpwuid(os.getuid()).pw_name)
         yield f"User={owner}"
-        yield f"ExecStartPre=+/usr/bin/install -d -m 700 -o {owner} {_word(str(state_folder()))}"  # what is written to must be there
+        for made in _made(config):  # what is written to must be there
+            yield f"ExecStartPre=+/usr/bin/install -d -m 700 -o {owner} {_argument(str(made))}"
     yield from _environment(config)
     yield from RUNNING
     if memory is not None:
@@ -106,6 +107,11 @@ def _written(config: Config) -> list[Path]:
     return list(_outermost([state_folder(), config.folder, *named]))
 
 
+def _made(config: Config) -> list[Path]:
+    """Folders of this peer alone. A storage may be a mount that is late: nobody makes a folder in its place."""
+    return [state_folder(), *([Path(config.peer.home)] if config.peer.home is not None else [])]
+
+
 def _outermost(folders: Iterable[Path]) -> Iterator[Path]:
     absolute = sorted({Path(os.path.abspath(folder)) for folder in folders})
     for folder in absolute:
@@ -124,8 +130,13 @@ def _path(path: Path) -> str:
 
 def _word(text: str) -> str:
     """One word of a line, as systemd.syntax(7) has them: in quotes where it needs them."""
-    escaped = _unbroken(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = _unbroken(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[\s'\"\\;]", text) or not text else escaped
+
+
+def _argument(text: str) -> str:
+    """One word of a command. There alone a dollar sign names a variable."""
+    return _word(text.replace("$", "$$"))
 
 
 def _unbroken(text: str) -> str:

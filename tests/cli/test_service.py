@@ -25,15 +25,16 @@ def lines_of(folder: Path, *, user: bool = False, memory: str | None = None, **t
     return found
 
 
-def words(line: str) -> list[str]:
-    """As systemd reads them: quotes, backslashes, %% and $$."""
+def words(line: str, *, command: bool = False) -> list[str]:
+    """As systemd reads them: quotes, backslashes, %%, and in commands alone $$."""
     found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
-    return [re.sub(r"\\(.)", r"\1", quoted or plain).replace("%%", "%").replace("$$", "$") for quoted, plain in found]
+    read = [re.sub(r"\\(.)", r"\1", quoted or plain).replace("%%", "%") for quoted, plain in found]
+    return [word.replace("$$", "$") for word in read] if command else read
 
 
 def test_it_runs_the_file_again_after_a_crash_but_not_where_only_its_user_can_mend_it(tmp_path: Path) -> None:
     found = lines_of(tmp_path)
-    assert words(found["ExecStart"][0])[-2:] == ["run", str(tmp_path / "learnae.toml")]
+    assert words(found["ExecStart"][0], command=True)[-2:] == ["run", str(tmp_path / "learnae.toml")]
     assert (found["Restart"], found["RestartPreventExitStatus"]) == (["on-failure"], ["2 3"])
 
 
@@ -42,9 +43,17 @@ def test_a_folder_of_any_name_is_the_same_folder_to_systemd(tmp_path: Path, name
     folder = tmp_path / name
     folder.mkdir()
     found = lines_of(folder)
-    assert words(found["ExecStart"][0])[-1] == str(folder / "learnae.toml")
+    assert words(found["ExecStart"][0], command=True)[-1] == str(folder / "learnae.toml")
     assert str(folder) in words(found["ReadWritePaths"][0])
     assert found["WorkingDirectory"] == [str(folder).replace("%", "%%")]
+
+
+def test_a_home_that_is_not_there_yet_is_made_before_the_peer_is_shut_in(tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere" / "home"
+    (folder := tmp_path / "project").mkdir()
+    made = lines_of(folder, peer={"home": str(home)})["ExecStartPre"]
+    assert [words(line, command=True)[-1] for line in made].count(str(home)) == 1
+    assert all(line.startswith("+") for line in made), "systemd lets no other command begin where a folder is missing"
 
 
 def test_a_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
