@@ -23,7 +23,7 @@ from tables import show
 
 from learnae.demo.digits import Digits, load
 from learnae.testing.swarm import SimulatedSwarm, run_in_virtual_time
-from tests.support.digits_swarm import PEERS, ROUNDS, accuracy, make_peers
+from tests.support.digits_swarm import D20, PEERS, ROUNDS, accuracy
 
 SPEED, SLOW_SPEED = 100_000.0, 1_500.0  # bytes a second; an update has some 2,900 bytes
 SLOW = PEERS // 4
@@ -50,7 +50,7 @@ class Case:
     async def _run(self, digits: Digits) -> tuple[float, float]:
         settings = {**ON_WIRES, "join": {"wait_seconds": 0.0}, "selector": {"use": self.selector}, **self.settings}
         async with SimulatedSwarm(seed=self.seed, settings=settings, manager=make_manager()) as swarm:
-            crowd = make_peers(swarm, digits, self.split, RATE, self.seed, PEERS)
+            crowd = D20(split=self.split, rate=RATE, seed=self.seed).crowd(swarm, digits)
             if self.slow:
                 names = [peer.peer for peer in crowd]
                 swarm.shared(Wire).speeds = dict.fromkeys(names, SPEED) | dict.fromkeys(names[:SLOW], SLOW_SPEED)

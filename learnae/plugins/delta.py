@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 from attrs.validators import and_, ge, gt, le
 
+from learnae.config.tables import option
 from learnae.elementwise import PIECE, pieces
 from learnae.errors import UpdateRejectedError
 from learnae.plugins.codec import SCALE, WORD, deflated, from_bfloat16, from_planes, inflated, planes, to_bfloat16
@@ -30,9 +31,9 @@ LOWEST_EXPONENT, HIGHEST_EXPONENT = -126, 127
 
 @attrs.frozen
 class DeltaOptions:
-    """`versions`: how many versions in a row go by one base, the base itself among them."""
+    """How long a base serves."""
 
-    versions: int = attrs.field(default=10, validator=and_(ge(1), le(1000)))
+    versions: int = option(10, "How many versions in a row go by one base, the base itself among them.", and_(ge(1), le(1000)))
 
 
 class Int4Delta(Codec):
@@ -155,10 +156,10 @@ def check_exponent(encoded: Encoded, like: TensorSpec) -> None:
 
 @attrs.frozen
 class SubsetOptions:
-    """`share` of the values, at least a 1,000th. `versions`: how many versions in a row go by one base, the base itself among them."""
+    """How many values a version has, and how long a base serves."""
 
-    share: float = attrs.field(default=0.25, validator=and_(gt(0.001), le(1.0)))
-    versions: int = attrs.field(default=20, validator=and_(ge(1), le(1000)))
+    share: float = option(0.25, "The share of the values that a version has, drawn at random.", and_(gt(0.001), le(1.0)))
+    versions: int = option(20, "How many versions in a row go by one base, the base itself among them.", and_(ge(1), le(1000)))
 
 
 class RandomSubset(Codec):

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 from attrs.validators import and_, ge, le
 
+from learnae.config.tables import option
 from learnae.errors import UpdateRejectedError
 from learnae.plugins.codec import deflated, from_planes, inflated, planes
 from learnae.records import Decoded, Encoded, TensorSpec
@@ -32,9 +33,9 @@ WORDS: Mapping[str, np.dtype[Any]] = {BFLOAT16: np.dtype("<u2"), FLOAT16: np.dty
 
 @attrs.frozen
 class PatchOptions:
-    """`versions`: how many versions in a row go without one that is whole, that one among them."""
+    """How long a chain becomes."""
 
-    versions: int = attrs.field(default=60, validator=and_(ge(1), le(64)))
+    versions: int = option(60, "How many versions in a row make up a chain, the whole one among them.", and_(ge(1), le(64)))
 
 
 class Patch(Codec):

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 from attrs.validators import and_, ge, gt, le
 
+from learnae.config.tables import option
 from learnae.elementwise import pieces
 from learnae.errors import UpdateRejectedError
 from learnae.plugins.codec import SCALE, deflated, from_bfloat16, inflated, to_bfloat16
@@ -27,11 +28,11 @@ BLOCK = 64  # of the values that are sent
 
 @attrs.frozen
 class SparseOptions:
-    """`share` of the values, in `bits` each. `versions`: how many versions in a row make up a chain, the whole one among them."""
+    """How much of the residual a version has, and how long a chain becomes."""
 
-    share: float = attrs.field(default=0.1, validator=and_(gt(0.0001), le(1.0)))
-    bits: int = attrs.field(default=4, validator=and_(ge(2), le(4)))
-    versions: int = attrs.field(default=20, validator=and_(ge(1), le(64)))
+    share: float = option(0.1, "The share of the values that a version has: the largest ones of the residual.", and_(gt(0.0001), le(1.0)))
+    bits: int = option(4, "How many bits each of them takes.", and_(ge(2), le(4)))
+    versions: int = option(20, "How many versions in a row make up a chain, the whole one among them.", and_(ge(1), le(64)))
 
 
 class Sparse(Codec):

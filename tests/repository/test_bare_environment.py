@@ -85,4 +85,4 @@ def test_a_provider_runs_without_torch(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "learnae.toml").write_text(f'[peer]\nrole = "provider"\nhome = "home"\n{table}')
     run(bare / "learnae", "check", "learnae.toml", cwd=tmp_path)
     run(bare / "learnae", "run", "learnae.toml", "--seconds", "3", cwd=tmp_path)
-    assert "1 slices of rows" in run(bare / "learnae", "status", "home", cwd=tmp_path)
+    assert "1 slice of rows" in run(bare / "learnae", "status", "home", cwd=tmp_path)

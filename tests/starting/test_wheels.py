@@ -19,7 +19,7 @@ def test_an_installed_learnae_takes_an_installed_plugin(elsewhere: Any, tmp_path
     assert "winsorized-mean (learnae-winsorized-mean 0.1.0)" in elsewhere.run("learnae plugins")
     elsewhere.run("learnae init digits")
     file = tmp_path / "digits" / "learnae.toml"
-    file.write_text(file.read_text().replace('use = "average"  ', 'use = "winsorized-mean"\ntrim = 0.25'))
+    file.write_text(file.read_text().replace("[selector]\n", '[merge]\nuse = "winsorized-mean"\ntrim = 0.25\n\n[selector]\n'))
     assert "winsorized-mean" in elsewhere.at("digits").run("learnae check learnae.toml")
     look = "from importlib.util import find_spec as find; print(find('tests'), find('learnae_iota.testing'))"
     assert elsewhere.run(f'python -c "{look}"') == "None None\n"

@@ -101,14 +101,14 @@ class D20:
 
     async def _run(self, digits: Digits) -> list[float]:
         async with SimulatedSwarm(seed=self.seed, settings={"join": {"wait_seconds": 0.0}, **self.settings}) as swarm:
-            crowd = self._crowd(swarm, digits)
+            crowd = self.crowd(swarm, digits)
             for peer in crowd:
                 peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"d20-seed")
                 peer.start()
             await trio.sleep(self.rounds + 0.99)
             return [accuracy(peer.trainer.model, digits) for peer in crowd[self.hostile :]]
 
-    def _crowd(self, swarm: SimulatedSwarm, digits: Digits) -> Sequence[SimulatedPeer]:
+    def crowd(self, swarm: SimulatedSwarm, digits: Digits) -> Sequence[SimulatedPeer]:
         """All start from the same weights; each has its own rows."""
         knowledge, crowd = Knowledge(fresh_model(self.seed)), []
         for index, rows in enumerate(SPLITS[self.split](digits.train_y, self.peers, self.seed)):
