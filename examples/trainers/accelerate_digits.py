@@ -32,4 +32,4 @@ def main(chosen):
 
 
 if __name__ == "__main__":
-    main(arguments(__doc__))
+    main(arguments(__doc__, steps=10_000))

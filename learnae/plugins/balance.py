@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REMEMBERED = 20
+FEWEST = 3  # a peer that is refused waits 2, 4, 8 rounds for its next turn: of a single other one, 20 would never be judged
 MANY = 1 / 3
 
 
@@ -35,9 +36,9 @@ class BalanceOptions:
 class RadiusGate(Gate):
     """What both gates share: an update is accepted if its distance from the own model is no more than a limit.
 
-    Peers that come back, or the two halves of a swarm that was parted, may all be too far away. If more than a third of the last 20
-    updates were refused, the nearest of those that would be refused is accepted, scaled down to the limit: liars who stay within the
-    limit gain as much.
+    Peers that come back, the two halves of a swarm that was parted, or two peers that train on different rows may all be too far away. If
+    more than a third of the last 20 updates were refused, or of the first three and more, the nearest of those that would be refused is
+    accepted, scaled down to the limit: liars who stay within the limit gain as much.
     """
 
     Options = BalanceOptions
@@ -48,8 +49,9 @@ class RadiusGate(Gate):
         distances = np.array([math.nan if far is None else far for far in judged])
         limit = self.limit(local, distances[np.isfinite(distances)])
         refused = np.isfinite(distances) & (distances > limit)
-        history = np.append(np.asarray(state.get("refused", ()), np.int64), refused[np.isfinite(distances)])[-REMEMBERED:]
-        chance = _nearest(distances, refused) if history.size == REMEMBERED and history.mean() > MANY else None
+        before = np.asarray(state.get("refused", ()), np.int64)
+        history = np.append(before, refused[np.isfinite(distances)])[-REMEMBERED:]
+        chance = _nearest(distances, refused) if before.size >= FEWEST and history.mean() > MANY else None
         verdicts = [_verdict(far, limit, scaled=place == chance) for place, far in enumerate(judged)]
         return Judged(verdicts, {"refused": history})
 

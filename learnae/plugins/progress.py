@@ -40,8 +40,9 @@ class Progress(Gate):
 
     The progress p = start - anchor, where the anchor follows the own merged model: anchor += (start - anchor) / rounds. An update u lies
     behind by b = -(u - start) . p / |p|^2: by 0 where it is as far as this peer is, by 1 at the anchor. It is refused if b is more than
-    `behind` above the lower quartile of the last 20, and u - start points against p (cosine below -0.7). Measured against what others
-    say, this does not lock out a peer that went its own way, to which all others are behind. Where nothing is learned any more, the
+    `behind` above the lower quartile of the last 20, this one among them, and u - start points against p (cosine below -0.7). Measured
+    against what others say, this does not lock out a peer that went its own way, to which all others are behind: one of two peers that
+    train on different rows is always behind to the other. Where nothing is learned any more, the
     progress is noise, and the angle tells. Our own design; HeLoCo (arXiv:2606.00271) corrects stale steps by the same angle.
     """
 
@@ -57,8 +58,8 @@ class Progress(Gate):
         behind = _Behind(start, start.astype(np.float64) - anchor)
         found = [behind.of(sample.received(local, item)) if item.weight > 0 else None for item in received]
         told = [lies for lies, _ in filter(None, found) if math.isfinite(lies)]
-        history = np.append(np.asarray(state.get("behind", np.zeros(REMEMBERED)), np.float64), told)[-REMEMBERED:]
-        limit = self.options.behind + max(0.0, float(np.quantile(history, ALIKE)))
+        history = np.append(np.asarray(state.get("behind", ()), np.float64), told)[-REMEMBERED:]
+        limit = self.options.behind + (max(0.0, float(np.quantile(history, ALIKE))) if history.size else 0.0)
         moved = anchor + (start - anchor) / self.options.rounds
         changed = {"offset": sample.offset, "anchor": moved.astype(np.float32), "behind": history}
         return Judged([_verdict(each, limit) for each in found], changed)

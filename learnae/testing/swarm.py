@@ -209,8 +209,17 @@ class MemoryLink:
 
 
 IN_MEMORY = {"storage": {"use": "memory"}, "announcer": {"use": "memory"}}
-PLAIN = {"gate": [{"use": "sane"}, {"use": "clip"}], "outer": {"use": "none"}}
+PLAIN: Mapping[str, Any] = {"gate": [{"use": "sane"}, {"use": "clip"}], "outer": {"use": "none"}}
 """Unless a simulation names a preset, whoever trains merges by plain means: what tests work out by hand."""
+
+
+def _plain(role: str) -> Mapping[str, Any]:
+    """The tables of `PLAIN` that such a peer may have."""
+    if role in SERVING:
+        return {}
+    return {name: table for name, table in PLAIN.items() if name != "outer" or role != "observer"}
+
+
 QUIET = logging.ERROR
 
 
@@ -340,8 +349,8 @@ class SimulatedSwarm:
     def config(self, settings: Mapping[str, Any]) -> Any:
         member = {"swarm": {"key_file": str(self.key_file)}} if self.private else {}
         said = dict(self.settings) | dict(settings)
-        merges = "preset" not in said and said.get("peer", {}).get("role") not in SERVING
-        document = IN_MEMORY | (PLAIN if merges else {}) | member | said
+        plain: Mapping[str, Any] = {} if "preset" in said else _plain(said.get("peer", {}).get("role", "trainer"))
+        document = {**IN_MEMORY, **plain, **member, **said}
         return load_document(document, folder=self.folder, options_of=self.manager.options_of(self.folder))
 
     async def __aenter__(self) -> Self:

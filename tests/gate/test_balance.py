@@ -98,6 +98,16 @@ def test_after_many_refusals_the_nearest_comes_in_steps_of_the_limit(kind) -> No
     assert judged.verdicts[2].scale * 20 <= 1.5 + 1e-6
 
 
+def test_a_single_other_peer_that_is_far_away_comes_in_steps_of_the_limit_after_three_refusals() -> None:
+    gate, state, found = Balance(BalanceOptions(), None), {}, []
+    for _ in range(5):
+        judged = judge(gate, (3, 4), (3, 24), state=state)
+        state = judged.state
+        found += weights(judged)
+    assert found == [0.0, 0.0, 0.0, 1.0, 1.0]
+    assert judged.verdicts[0].scale * 20 <= 1.5 + 1e-6
+
+
 def test_few_refusals_let_no_liar_in() -> None:
     gate, state = Balance(BalanceOptions(), None), {}
     for _ in range(30):

@@ -37,8 +37,8 @@ def weights(judged):
 
 
 def after_a_step(gate):
-    """The own merged model went from (0, 0) to (10, 0)."""
-    return judge(gate, (0, 0)).state
+    """The own merged model went from (0, 0) to (10, 0); four updates of others were level with it before."""
+    return judge(gate, (0, 0), *[(0, 0)] * 4).state
 
 
 def test_what_takes_back_more_than_a_share_of_the_own_progress_is_refused():
@@ -62,11 +62,21 @@ def test_what_lies_behind_and_far_to_the_side_may_be_noise_and_passes():
 def test_a_peer_to_which_all_others_are_behind_locks_nobody_out_for_good():
     gate = Progress(ProgressOptions(rounds=1000), None)
     state = after_a_step(gate)
-    for _ in range(7):
-        judged = judge(gate, (10, 0), (0, 1), (0, -1), state=state)
-        assert weights(judged) == [0.0, 0.0]
+    refused = 0
+    while weights(judged := judge(gate, (10, 0), (0, 1), (0, -1), state=state)) == [0.0, 0.0]:
+        state, refused = judged.state, refused + 2
+        assert refused < 15, "three quarters of the last twenty are behind"
+    assert weights(judged) == [1.0, 1.0] and refused > 4
+
+
+def test_one_of_two_peers_that_train_on_different_rows_is_always_behind_and_passes():
+    """Its turns come after 2, 4, 8 rounds once it is refused: of a single other peer twenty updates would never be judged."""
+    gate = Progress(ProgressOptions(rounds=1000), None)
+    state = judge(gate, (0, 0)).state
+    for _ in range(5):
+        judged = judge(gate, (10, 0), (0, 1), state=state)
+        assert weights(judged) == [1.0]
         state = judged.state
-    assert weights(judge(gate, (10, 0), (0, 1), (0, -1), state=state)) == [1.0, 1.0], "three quarters of the last twenty are behind"
 
 
 def test_a_few_liars_among_many_do_not_make_what_is_behind_usual():
@@ -94,7 +104,8 @@ def test_buffers_and_another_model_than_before_are_no_progress():
 def test_of_a_large_model_a_sample_is_remembered(learnae_context):
     gate = Progress(ProgressOptions(), learnae_context)
     size = 4 * MOST_SAMPLED
-    start = gate.judge(local_model({"w": np.zeros(size, np.float32)}), [], {}).state
+    zeros = {"w": np.zeros(size, np.float32)}
+    start = gate.judge(local_model(zeros), [received(zeros)] * 4, {}).state
     assert MOST_SAMPLED / 2 < start["anchor"].size <= MOST_SAMPLED
     judged = gate.judge(local_model({"w": np.ones(size, np.float32)}), [received({"w": np.zeros(size, np.float32)})], start)
     assert weights(judged) == [0.0] and judged.state["offset"] == start["offset"]
