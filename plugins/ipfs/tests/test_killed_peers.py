@@ -57,7 +57,7 @@ def test_what_was_put_and_never_announced_is_gone_after_the_next_start(
 
     async def start() -> None:
         services, named = Services(Outages(structlog.get_logger())), ConfiguredStrategy("ipfs", "learnae-ipfs", storage)
-        publisher: Any = SimpleNamespace(putting=None)
+        publisher: Any = SimpleNamespace(putting=())
         with trio.fail_after(LIMIT):
             async with trio.open_nursery() as nursery:
                 await services.open([named], nursery)
