@@ -26,11 +26,11 @@ class Peer:
     home: Path
     process: subprocess.Popen[str]
 
-    def until(self, steps: int) -> Moments:
-        """What it says, until it has made so many steps and merged at least once."""
+    def until(self, steps: int, merged: int = 1) -> Moments:
+        """What it says, until it has made so many steps and merged so many updates. It measures the model as it was merged last."""
         assert self.process.stdout is not None
         said: Moments = []
-        while not said or said[-1]["step"] < steps or said[-1]["merged"] < 1:
+        while not said or said[-1]["step"] < steps or said[-1]["merged"] < merged:
             line = self.process.stdout.readline()
             assert line, self.home.with_suffix(".log").read_text()
             said.append(json.loads(line))

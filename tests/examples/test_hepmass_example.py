@@ -21,7 +21,7 @@ def test_two_peers_with_half_of_the_rows_each_learn_and_merge(start, tmp_path):
     data = tmp_path / "synthetic.csv.gz"
     write_like_published(data, rows=40_000, seed=0)
     peers = [start("hepmass", "train.local_steps=20", HEPMASS_FILE=str(data), HEPMASS_SHARE=f"{number}/2") for number in (1, 2)]
-    for said in [peer.until(steps=200) for peer in peers]:
+    for said in [peer.until(steps=200, merged=10) for peer in peers]:
         losses = [moment["metrics"]["exam_loss"] for moment in said]
         assert losses[-1] < math.log(2) - 0.25  # what a model that knows nothing pays; a fast machine has learned before it first tells
         assert said[-1]["metrics"]["accuracy"] > 0.8  # a linear model gets 0.7
