@@ -63,7 +63,9 @@ class Reporter:
             self.published += report.published_bytes
         counts = {"heard": status.heard, "merged": status.merged, "refused": status.refused}
         data = {"bytes": self.fetched + self.published, "fetched": self.fetched, "rows": self._rows()}
-        say({"event": event, "act": self.act, "steps": status.steps, "accuracy": accuracy(self.model, self.test), **counts, **data})
+        with self.swarm.merged():  # between two merges a peer forgets what it has no images of
+            reached = accuracy(self.model, self.test)
+        say({"event": event, "act": self.act, "steps": status.steps, "accuracy": reached, **counts, **data})
 
     def _rows(self) -> int:
         return sum(rows for _, rows in self.dataset.slices()) if self.dataset else 0
