@@ -43,18 +43,18 @@ class Int8(Codec):
     def encode(self, name: str, tensor: Array, base: Array | None, rng: np.random.Generator) -> Encoded:
         values = np.asarray(tensor, np.float32).reshape(-1)
         stored, exponent = _stored(_largest(values) / LEVELS)
-        scales = _scales(stored, exponent)
+        scales = read_scales(stored, exponent)
         data = io.BytesIO()  # hands its bytes over without another copy
         data.write(stored.data)
         for piece, blocks, scratch in _blocks(values):
-            levels = _quantised(blocks, scales[_rows(piece)], scratch).reshape(-1)
+            levels = _quantised(blocks, scales[rows(piece)], scratch).reshape(-1)
             data.write(levels[: piece.stop - piece.start].data)
         return Encoded(data.getvalue(), {"exponent": exponent})
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
         self.check(encoded, like, base)
         blocks = -(-like.count // BLOCK)
-        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
+        scales = read_scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
         levels = np.frombuffer(encoded.data, np.int8, offset=blocks * SCALE.itemsize)
         return Decoded(_dequantised(levels, scales).reshape(like.shape))
 
@@ -62,21 +62,17 @@ class Int8(Codec):
         expected = -(-like.count // BLOCK) * SCALE.itemsize + like.count
         if len(encoded.data) != expected:
             raise UpdateRejectedError("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
-        exponent: Any = encoded.meta.get("exponent")
-        if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
-            raise UpdateRejectedError(
-                "codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}"
-            )
+        check_exponent(encoded, like)
 
     def finite(self, encoded: Encoded) -> bool:
         """By the scales alone: of n values and b = ceil(n / 64) blocks there are n + 2 b bytes."""
         blocks = -(-len(encoded.data) // (BLOCK + SCALE.itemsize))
-        scales = _scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
+        scales = read_scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
         with np.errstate(over="ignore", invalid="ignore"):
             return bool(np.isfinite(scales * np.float32(-LOWEST_LEVEL)).all())
 
 
-def _rows(piece: slice) -> slice:
+def rows(piece: slice) -> slice:
     """The blocks of a piece (which starts with a whole block)."""
     return slice(piece.start // BLOCK, -(-piece.stop // BLOCK))
 
@@ -102,7 +98,7 @@ def _largest(values: Array) -> NDArray[np.float64]:
     largest = np.zeros(-(-values.size // BLOCK), np.float64)
     for piece, blocks, scratch in _blocks(values):
         flat = np.abs(blocks, out=scratch).reshape(-1)
-        largest[_rows(piece)] = np.maximum.reduceat(flat, np.arange(0, flat.size, BLOCK))  # twice as fast as max(axis=1)
+        largest[rows(piece)] = np.maximum.reduceat(flat, np.arange(0, flat.size, BLOCK))  # twice as fast as max(axis=1)
     largest[np.isinf(largest)] = np.nan
     return largest
 
@@ -116,7 +112,14 @@ def _stored(scales: NDArray[np.float64]) -> tuple[Scales, int]:
         return np.ldexp(scales, -exponent).astype(SCALE), exponent
 
 
-def _scales(stored: Scales, exponent: int) -> Array:
+def check_exponent(encoded: Encoded, like: TensorSpec) -> None:
+    """Raises UpdateRejectedError for one with which `read_scales` cannot go on."""
+    exponent: Any = encoded.meta.get("exponent")
+    if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
+        raise UpdateRejectedError("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
+
+
+def read_scales(stored: Scales, exponent: int) -> Array:
     """What encoder and decoder multiply with: float32, one per block."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a peer may send signalling NaNs
         return stored.astype(np.float32) * np.float32(2.0**exponent)
@@ -136,7 +139,7 @@ def _dequantised(levels: NDArray[np.int8], scales: Array) -> Array:
     for piece in pieces(levels.size):
         part = values[piece]
         part[:] = levels[piece]
-        _scale(part, scales[_rows(piece)])
+        _scale(part, scales[rows(piece)])
     return values
 
 

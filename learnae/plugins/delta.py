@@ -12,7 +12,22 @@ from attrs.validators import and_, ge, gt, le
 from learnae.config.tables import option
 from learnae.elementwise import PIECE, pieces
 from learnae.errors import UpdateRejectedError
-from learnae.plugins.codec import SCALE, WORD, deflated, from_bfloat16, from_planes, inflated, planes, to_bfloat16
+from learnae.plugins.codec import (
+    BLOCK,
+    HIGHEST_EXPONENT,
+    LOWEST_EXPONENT,
+    SCALE,
+    WORD,
+    check_exponent,
+    deflated,
+    from_bfloat16,
+    from_planes,
+    inflated,
+    planes,
+    read_scales,
+    rows,
+    to_bfloat16,
+)
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -22,11 +37,9 @@ if TYPE_CHECKING:
     from learnae.records import Array
     from learnae.strategies import Context
 
-BLOCK = 64
 LEVELS, EVEN = 7, 8  # a code is its level and 8
 SCALE_BYTES = SCALE.itemsize
 LARGEST_SCALE = 65504.0 / 2  # a float16, with room for the rounding
-LOWEST_EXPONENT, HIGHEST_EXPONENT = -126, 127
 
 
 @attrs.frozen
@@ -61,11 +74,11 @@ class Int4Delta(Codec):
         flat, below = np.asarray(tensor, np.float32).reshape(-1), base.reshape(-1)
         for piece in pieces(flat.size):
             largest = np.abs(_blocks(flat[piece], below[piece])).max(axis=1) / LEVELS
-            scales[_rows(piece)] = np.where(np.isinf(largest), np.nan, largest)
+            scales[rows(piece)] = np.where(np.isinf(largest), np.nan, largest)
         stored, exponent = stored_scales(scales)
         used = read_scales(stored, exponent)
         for piece in pieces(flat.size):
-            q = _quantised(_blocks(flat[piece], below[piece]), used[_rows(piece)])
+            q = _quantised(_blocks(flat[piece], below[piece]), used[rows(piece)])
             codes[piece] = q.reshape(-1)[: piece.stop - piece.start] + EVEN
         return Encoded(stored.tobytes() + _shorter(_packed(codes).tobytes(), deflated(codes.tobytes())), {"exponent": exponent})
 
@@ -81,12 +94,8 @@ class Int4Delta(Codec):
         for piece in pieces(like.count):
             q = codes[piece].astype(np.float32) - EVEN
             with np.errstate(over="ignore", invalid="ignore"):
-                values[piece] += q * np.repeat(scales[_rows(piece)], BLOCK)[: q.size]
+                values[piece] += q * np.repeat(scales[rows(piece)], BLOCK)[: q.size]
         return Decoded(values.reshape(like.shape))
-
-
-def _rows(piece: slice) -> slice:
-    return slice(piece.start // BLOCK, -(-piece.stop // BLOCK))
 
 
 def _blocks(values: Array, base: Array) -> Array:
@@ -141,17 +150,6 @@ def stored_scales(scales: NDArray[np.float64]) -> tuple[NDArray[np.float16], int
     exponent = min(max(int(np.frexp(largest)[1]) - 15, LOWEST_EXPONENT), HIGHEST_EXPONENT) if largest else 0
     with np.errstate(under="ignore", invalid="ignore"):
         return np.minimum(np.ldexp(scales, -exponent), LARGEST_SCALE).astype(SCALE), exponent
-
-
-def read_scales(stored: NDArray[np.float16], exponent: int) -> Array:
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a peer may send signalling NaNs
-        return stored.astype(np.float32) * np.float32(2.0**exponent)
-
-
-def check_exponent(encoded: Encoded, like: TensorSpec) -> None:
-    exponent: Any = encoded.meta.get("exponent")
-    if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
-        raise UpdateRejectedError("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
 
 
 @attrs.frozen

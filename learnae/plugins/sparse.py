@@ -11,8 +11,8 @@ from attrs.validators import and_, ge, gt, le
 from learnae.config.tables import option
 from learnae.elementwise import pieces
 from learnae.errors import UpdateRejectedError
-from learnae.plugins.codec import SCALE, deflated, from_bfloat16, inflated, to_bfloat16
-from learnae.plugins.delta import check_exponent, read_scales, stored_scales
+from learnae.plugins.codec import SCALE, check_exponent, deflated, from_bfloat16, inflated, read_scales, to_bfloat16
+from learnae.plugins.delta import stored_scales
 from learnae.plugins.patch import FAR_GAP, counts, gaps_of, places_of
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec

@@ -149,26 +149,32 @@ def _added(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tensor
 
 def _added_to_residue(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tensor) -> Tensor:
     difference = torch.sub(new, old, out=like(scratch[0], new))
-    return _within(mine.dtype, like(scratch[1], mine).copy_(mine).add_(rest).add_(difference))
+    return within(mine.dtype, like(scratch[1], mine).copy_(mine).add_(rest).add_(difference))
 
 
 def _page_for_residue(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tensor) -> Tensor:
-    return _within(mine.dtype, like(scratch[1], mine).copy_(new))
+    return within(mine.dtype, like(scratch[1], mine).copy_(new))
 
 
 _rounded = _page_for_residue  # the same, but what rounding takes away is gone
 
 
-def _within(dtype: torch.dtype, values: Tensor) -> Tensor:
+def within(dtype: torch.dtype, values: Tensor) -> Tensor:
+    """Values of float32 that this type of low precision can hold, in place."""
     limit = torch.finfo(dtype).max
     return values.clamp_(-limit, limit)
 
 
+def whole_numbers(dtype: torch.dtype, values: Tensor) -> Tensor:
+    """Values of int64 that this type, which has no fractions, can hold."""
+    if dtype == torch.bool:
+        return values != 0
+    info = torch.iinfo(dtype)
+    return values.clamp(info.min, info.max)
+
+
 def _integers(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tensor) -> Tensor:
-    if mine.dtype == torch.bool:
-        return new != 0
-    info = torch.iinfo(mine.dtype)
-    return new.clamp(info.min, info.max)
+    return whole_numbers(mine.dtype, new)
 
 
 def _raised(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scratch: Tensor) -> Tensor:

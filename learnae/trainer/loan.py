@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor, float32
 
-from learnae.trainer.copying import CHUNK, like, pieces
+from learnae.trainer.copying import CHUNK, like, pieces, whole_numbers, within
 from learnae.trainer.shared import LOW_PRECISION
 from learnae.trainer.shared_memory import plainly, zeros
 
@@ -67,15 +67,12 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 def _fill(tensor: Tensor, merged: Tensor) -> None:
     """With what an adoption of the merged one would make of it."""
-    if tensor.dtype == torch.bool:
-        _assign(tensor, merged != 0)
-    elif not tensor.is_floating_point():
-        info = torch.iinfo(tensor.dtype)
-        _assign(tensor, merged.clamp(info.min, info.max))
+    if not tensor.is_floating_point():
+        _assign(tensor, whole_numbers(tensor.dtype, merged))
     elif tensor.dtype in LOW_PRECISION:
-        limit, scratch = torch.finfo(tensor.dtype).max, zeros((CHUNK,), float32)
+        scratch = zeros((CHUNK,), float32)
         for mine, new in pieces(tensor, merged):
-            _assign(mine, like(scratch, new).copy_(new).clamp_(-limit, limit))
+            _assign(mine, within(tensor.dtype, like(scratch, new).copy_(new)))
     else:
         _assign(tensor, merged)
 
