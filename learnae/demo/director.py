@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import trio
@@ -44,6 +45,8 @@ class Director:
     _child_of: dict[int, DemoProcess] = attrs.field(factory=dict)
     _heard: trio.Event = attrs.field(factory=trio.Event)  # the next line of any peer
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _limit: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _reached: tuple[int, ...] = ()  # see `_renew_patience`
 
     def __attrs_post_init__(self) -> None:
         self.casts = {act: [Peer(number, classes) for number, classes in enumerate(self.plan.classes, 1)] for act in self.plan.acts}
@@ -62,15 +65,15 @@ class Director:
     async def play(self) -> None:
         """See `failure` and `interrupted` for how it ended. However it did, no process is left."""
         try:
-            with self._scope, trio.move_on_after(self.plan.limit_seconds) as limit:
+            with self._scope, trio.move_on_after(self.plan.patience_seconds) as self._limit:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals)
                     await self._acts(nursery)
                     nursery.cancel_scope.cancel()
         finally:
             await self._end_all()
-        if limit.cancelled_caught:
-            self._fail(f"it was not over after {self.plan.limit_seconds:.0f} seconds: {self._states()}")
+        if self._limit.cancelled_caught:
+            self._fail(f"it was not over, and nothing moved for {self.plan.patience_seconds:.0f} seconds: {self._states()}")
 
     async def _acts(self, nursery: trio.Nursery) -> None:
         self._tell("the peers start, and load PyTorch")
@@ -106,14 +109,29 @@ class Director:
         async for line in child.lines():
             peer = self.casts[line["act"]][peer.number - 1]
             if child is self._child_of[peer.number] and peer.state != State.KILLED:
-                peer.hear(line, self.seconds)
-                self._heard.set()
-                self._heard = trio.Event()
+                self.hear(peer, line)
         code = await child.process.wait()
         peer = list(self.casts.values())[-1][peer.number - 1]
         if child is self._child_of[peer.number] and peer.state not in (State.KILLED, State.DONE):
             peer.state = State.FAILED
             self._fail(f"{peer.name} ended with exit code {code}; the end of its log:\n{self._end_of_log(peer)}")
+
+    def hear(self, peer: Peer, line: Mapping[str, Any]) -> None:
+        """Take in what a process of this peer says."""
+        peer.hear(line, self.seconds)
+        self._renew_patience()
+        self._heard.set()
+        self._heard = trio.Event()
+
+    def _renew_patience(self) -> None:
+        """If the play has come nearer to its end. On a busy machine it takes longer, and goes well all the same."""
+        played = [peer for peers in self.casts.values() for peer in peers]
+        steps = sum(min(peer.steps, self.plan.steps) for peer in played)
+        merged = sum(min(peer.merged_since_return, MERGED) for peer in played)
+        reached = (len(self.events), sum(peer.state != State.STARTING for peer in played), steps, merged)
+        if reached > self._reached:
+            self._reached = reached
+            self._limit.deadline = trio.current_time() + self.plan.patience_seconds
 
     def _kill(self, victim: Peer) -> None:
         self._child_of[victim.number].kill()
@@ -165,6 +183,7 @@ class Director:
 
     def _tell(self, event: str) -> None:
         self.events.append((self.seconds, event))
+        self._renew_patience()
 
     def _fail(self, why: str) -> None:
         self.failure = self.failure or why

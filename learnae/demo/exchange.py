@@ -33,7 +33,6 @@ EXCHANGE = Plan(
         ROWS: {"data": DATA, "selector": {"use": "fixed", "count": 1}, "join": BY_ITSELF},
         BOTH: {"data": DATA, "selector": {"use": "planner"}},
     },
-    limit_seconds=300.0,
 )
 """Two digits a peer. In the second act nobody is named whose models it should fetch, so it fetches none."""
 

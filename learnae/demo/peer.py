@@ -53,6 +53,7 @@ class Reporter:
     published: int = 0
 
     def __call__(self, event: str) -> None:
+        trained = accuracy(self.model, self.test)
         if event == "final" and self.swarm.status.merged:
             self._await_a_merge()
         else:
@@ -65,7 +66,7 @@ class Reporter:
         data = {"bytes": self.fetched + self.published, "fetched": self.fetched, "rows": self._rows()}
         with self.swarm.merged():  # between two merges a peer forgets what it has no images of
             reached = accuracy(self.model, self.test)
-        say({"event": event, "act": self.act, "steps": status.steps, "accuracy": reached, **counts, **data})
+        say({"event": event, "act": self.act, "steps": status.steps, "accuracy": reached, "trained": trained, **counts, **data})
 
     def _rows(self) -> int:
         return sum(rows for _, rows in self.dataset.slices()) if self.dataset else 0

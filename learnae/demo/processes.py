@@ -35,7 +35,7 @@ class Plan:
     victim: int = 2  # the number of the peer that is killed, from 1
     kill_after: float = 0.5  # share of the steps
     away_seconds: float = 2.0
-    limit_seconds: float = 150.0  # then it has failed, whatever the reason
+    patience_seconds: float = 150.0  # without a step nearer to its end: then it has failed, whatever the reason
     scenery: Mapping[str, Any] = attrs.field(factory=dict)  # tables of each peer's file, beside those of `config`
     further: tuple[Mapping[str, Mapping[str, Any]], ...] = ()  # for each peer, more keys of its storage and its announcer
     acts: Mapping[str, Mapping[str, Any]] = attrs.field(factory=lambda: {"": {}})  # one after the other: each one's own tables, by its name
@@ -241,6 +241,7 @@ class Peer:
     accuracy: float | None = None
     curve: list[tuple[float, float]] = attrs.field(factory=list)  # (seconds, accuracy)
     by_steps: list[tuple[int, float]] = attrs.field(factory=list)  # (steps, accuracy)
+    trained: list[tuple[float, float]] = attrs.field(factory=list)  # (seconds, accuracy of the model that trains, between two merges)
     killed_at: float | None = None
     back_at: float | None = None
     now: Counts = attrs.field(factory=Counts)
@@ -272,6 +273,7 @@ class Peer:
         self.now = Counts(line["merged"], line["refused"], line["bytes"])
         self.rows, self.fetched = line["rows"], line["fetched"]
         self.curve.append((seconds, line["accuracy"]))
+        self.trained.append((seconds, line["trained"]))
         self.by_steps.append((line["steps"], line["accuracy"]))
         if line["event"] == "final":
             self.state = State.DONE

@@ -38,7 +38,6 @@ EMBEDDED = "directory"
 STEPS_PER_SECOND = 30.0  # daemons share the cores, and rounds take longer
 LEARNING_RATE = 0.1  # more steps pass between two merges, each by itself on two or three of the digits
 STEPS = 2500  # so it takes more of them
-LIMIT_SECONDS = 400.0
 
 
 @attrs.frozen
@@ -88,7 +87,7 @@ def _slower(plan: Plan) -> Plan:
         steps_per_second=STEPS_PER_SECOND,
         learning_rate=LEARNING_RATE,
         steps=steps,
-        limit_seconds=max(LIMIT_SECONDS, 2 * plan.limit_seconds),
+        patience_seconds=2 * plan.patience_seconds,
     )
 
 
@@ -231,7 +230,7 @@ def _show(programme: Programme, director: Director, out: Path, console: Screen) 
 async def _play(programme: Programme, director: Director, console: Screen) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, director, console, programme.manner)
-        nursery.start_soon(partial(trio.to_thread.run_sync, _write_data, director.stage, abandon_on_cancel=True))
+        nursery.start_soon(partial(trio.to_thread.run_sync, prepare_data, director.stage, abandon_on_cancel=True))
         await director.play()
         nursery.cancel_scope.cancel()
 
@@ -262,7 +261,7 @@ def _make(out: Path) -> None:
         raise ConfigError(Problem("--out", f"{out} cannot be made: {error.strerror}", "name another folder")) from error
 
 
-def _write_data(stage: Stage) -> None:
+def prepare_data(stage: Stage) -> None:
     """Read once for all processes, while they load PyTorch: importing scikit-learn takes longer than the digits take to learn."""
     import numpy as np
 

@@ -46,6 +46,12 @@ def test_the_cost_of_a_round_is_measured_by_part():
     assert all(float(rows[part][1]) > 0 for part in ("encode", "decode", "merge")), "each took part in the rounds"
 
 
+def test_what_the_peers_of_the_demo_reach_is_measured_merged_and_in_training():
+    (row,) = (row for name, row in rows_of(quick("demo.py")).items() if name == "1")
+    merged, trained = (float(cell.removesuffix(" %")) for cell in row[2:4])
+    assert 0 < merged <= 100 and 0 < trained <= 100
+
+
 def test_the_cost_of_a_sketch_and_its_error_are_measured():
     assert len(rows_of(quick("sketches.py"))["digits, 64-32-10"]) == 4
 

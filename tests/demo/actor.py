@@ -39,10 +39,10 @@ def main(mood: str, acts: list[str], number: int) -> None:
         step = 0
         while not ended.wait(0.01) and not cues.acquire(blocking=False):
             step += 1
-            say(event="progress", steps=step, accuracy=0.9, merged=step, **counts)
+            say(event="progress", steps=step, accuracy=0.9, trained=0.8, merged=step, **counts)
             if number == 3 and step == 3:
                 act_up(mood)
-        say(event="final", steps=step, accuracy=0.95, merged=step, **counts)
+        say(event="final", steps=step, accuracy=0.95, trained=0.9, merged=step, **counts)
 
 
 if __name__ == "__main__":

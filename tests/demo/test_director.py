@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from learnae import PluginError
 from learnae.demo.director import Baselines, Director
@@ -16,8 +17,8 @@ ACTOR = str(Path(__file__).with_name("actor.py"))
 COMPARED = 'import sys; print(\'{"steps": %s, "alone": [0.3, 0.3, 0.2, 0.2], "central": 0.97}\' % sys.stdin.readline().strip())'
 
 
-def direct(folder: Path, mood: str = "calm", baselines: str = COMPARED, limit_seconds: float = 60.0) -> Director:
-    plan = Plan(steps=20, away_seconds=0.0, limit_seconds=limit_seconds)
+def direct(folder: Path, mood: str = "calm", baselines: str = COMPARED, patience_seconds: float = 60.0) -> Director:
+    plan = Plan(steps=20, away_seconds=0.0, patience_seconds=patience_seconds)
     commands = Commands((sys.executable, ACTOR, mood), (sys.executable, "-c", baselines))
     return Director(plan, Stage(folder), commands)
 
@@ -70,9 +71,30 @@ def test_a_peer_that_dies_by_itself_ends_the_play_with_the_end_of_its_log(tmp_pa
 
 
 def test_a_play_that_does_not_move_is_ended(tmp_path: Path) -> None:
-    director = direct(tmp_path, "mute", limit_seconds=0.5)
+    director = direct(tmp_path, "mute", patience_seconds=0.5)
     trio.run(director.play)
     assert "not over" in director.failure and "peer 1 is loading PyTorch at step 0" in director.failure
+
+
+class Rehearsal(Director):
+    """No processes: peers make a step from time to time, on a clock of their own. After `stop` steps they say the same again and again."""
+
+    stop = 10**6
+
+    async def _acts(self, nursery: trio.Nursery) -> None:
+        for step in range(self.plan.steps):
+            await trio.sleep(50.0)
+            for peer in self.peers:
+                counts = {"heard": 0, "merged": 0, "refused": 0, "bytes": 0, "fetched": 0, "rows": 0}
+                self.hear(peer, {"event": "progress", "steps": min(step, self.stop), "accuracy": 0.5, "trained": 0.5, **counts})
+
+
+@pytest.mark.parametrize(("stop", "over"), [(10**6, True), (15, False)])
+def test_a_slow_play_goes_on_as_long_as_it_comes_nearer_to_its_end(tmp_path: Path, stop: int, over: bool) -> None:
+    director = Rehearsal(Plan(steps=20, patience_seconds=120.0), Stage(tmp_path))
+    director.stop = stop
+    trio.run(director.play, clock=MockClock(autojump_threshold=0))
+    assert (director.failure == "") is over
 
 
 def test_models_that_cannot_be_compared_with_are_a_failure(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def director(tmp_path: Path) -> ExchangeDirector:
 
 def test_one_act_follows_the_other_with_the_same_processes(tmp_path: Path) -> None:
     commands = Commands((sys.executable, ACTOR, "calm"), (sys.executable, "-c", COMPARED))
-    director = ExchangeDirector(attrs.evolve(EXCHANGE, steps=5, limit_seconds=60.0), Stage(tmp_path), commands)
+    director = ExchangeDirector(attrs.evolve(EXCHANGE, steps=5, patience_seconds=60.0), Stage(tmp_path), commands)
     trio.run(director.play)
     assert director.failure == ""
     assert {act: {peer.state for peer in peers} for act, peers in director.casts.items()} == {

@@ -12,7 +12,7 @@ from learnae.demo.processes import Counts, Peer, State
 
 def line(steps: int, accuracy: float, merged: int, event: str = "progress") -> dict[str, Any]:
     counts = {"heard": 3, "merged": merged, "refused": 1, "bytes": 100, "fetched": 60, "rows": 0}
-    return {"event": event, "act": "", "steps": steps, "accuracy": accuracy, **counts}
+    return {"event": event, "act": "", "steps": steps, "accuracy": accuracy, "trained": accuracy / 2, **counts}
 
 
 def ended(*accuracies: float | None, victim: int | None = 2, merged: int = 3) -> list[Peer]:
@@ -38,6 +38,7 @@ def test_a_peer_that_comes_back_counts_on_from_its_first_life() -> None:
     assert peer.total == Counts(merged=12, refused=2, bytes=200)
     assert peer.merged_since_return == 5
     assert peer.curve == [(2.0, 0.5), (7.0, 0.75), (8.0, 0.875)]
+    assert peer.trained == [(2.0, 0.25), (7.0, 0.375), (8.0, 0.4375)]
 
 
 def test_the_demo_is_content_at_its_limits() -> None:
