@@ -80,7 +80,7 @@ $(DOCS_READY): $(READY)
 constraints: $(READY)  ## take the newest versions of everything we build on
 	$(BIN)/uv pip compile pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml tools/bootstrap.in tools/pyota.in \
 		examples/flights/requirements.txt --overrides tools/pyota-overrides.in --overrides tools/flights-overrides.in \
-		--extra torch --extra demo --extra tables --extra feed --group dev --group docs --python-version 3.11 \
+		--extra torch --extra dashboard --extra demo --extra tables --extra feed --group dev --group docs --python-version 3.11 \
 		--upgrade --no-emit-package learnae --no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.new
 	@{ sed '/^[^#]/,$$d' constraints.txt; cat constraints.new; } > constraints.both
 	@rm constraints.new && mv constraints.both constraints.txt

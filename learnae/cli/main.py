@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "key": CommandEntry(place="learnae.cli.new:key", short_help="Make the key of a private swarm."),
     "plugins": CommandEntry(place="learnae.cli.plugins:plugins", short_help="List all strategies, and broken plugins."),
     "status": CommandEntry(place="learnae.cli.status:status", short_help="Show how a peer is, and whom it hears."),
+    "dashboard": CommandEntry(place="learnae.cli.dashboard.command:dashboard", short_help="Show peers as a page for a browser."),
     "why": CommandEntry(place="learnae.cli.why:why", short_help="Tell what became of each update, and why."),
     "history": CommandEntry(place="learnae.cli.history:history", short_help="Show the rounds of a peer."),
     "contributions": CommandEntry(place="learnae.cli.contributions:contributions", short_help="Show what each other peer gave."),

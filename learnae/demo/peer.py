@@ -66,6 +66,8 @@ class Reporter:
         data = {"bytes": self.fetched + self.published, "fetched": self.fetched, "rows": self._rows()}
         with self.swarm.merged():  # between two merges a peer forgets what it has no images of
             reached = accuracy(self.model, self.test)
+        if event != "final":  # there is no round any more that could take it
+            self.swarm.log_metrics({"accuracy": reached})
         say({"event": event, "act": self.act, "steps": status.steps, "accuracy": reached, "trained": trained, **counts, **data})
 
     def _rows(self) -> int:

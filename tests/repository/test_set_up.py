@@ -63,6 +63,7 @@ def machine(tmp_path: Path) -> Machine:
     made.has("cc", "true")
     made.has("ip", "true")
     made.has("nft", "true")
+    made.has("chromium", "true")
     made.has("uv", 'echo "uv $*" >> called')
     made.has("pip", 'echo "pip $*" >> called')
     made.has_python()
@@ -160,6 +161,12 @@ def test_root_gets_what_networks_of_a_test_are_made_with(machine: Machine) -> No
     machine.has("nft", "exit 127")
     assert machine.set_up().returncode == 0
     assert "apt-get install -y -qq --no-install-recommends iproute2 nftables" in machine.calls()
+
+
+def test_root_gets_the_browser_in_which_pages_are_tested(machine: Machine) -> None:
+    machine.has("chromium", "exit 127")
+    assert machine.set_up().returncode == 0
+    assert "apt-get install -y -qq --no-install-recommends chromium" in machine.calls()
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["root, without a network", "others"])
