@@ -11,6 +11,7 @@ BIN := .venv/bin
 # Named after the folder, since an environment that was moved or copied along with it still runs the code of the old place.
 READY := .venv/ready-$(shell pwd | cksum | cut -d ' ' -f 1)
 DOCS_READY := $(subst ready,docs,$(READY))
+PICTURES := build/pictures/dashboard.png
 PYTEST_ARGS ?=
 # With three on two cores the same took a tenth less time, and a test of speeds that are only just reached failed.
 WORKERS ?= 2
@@ -64,8 +65,16 @@ fuzz: $(READY)  ## a million hostile inputs for each decoder
 reference: $(READY)  ## write docs/reference/ from the code
 	$(BIN)/python tools/reference.py
 
+.PHONY: pictures
+pictures: $(READY)  ## the pictures of the documents, of a demo in Chromium, in build/pictures; two minutes
+	@$(BIN)/python tools/pictures.py build/pictures
+
+# Where there is no browser, and where a demo does not end well, the documents have none.
+$(PICTURES): $(wildcard learnae/cli/dashboard/*.py learnae/cli/dashboard/page/*) tools/pictures.py | $(READY)
+	@$(BIN)/python tools/pictures.py build/pictures || echo "docs: without pictures" >&2
+
 .PHONY: docs
-docs: $(DOCS_READY)  ## the documents as a site in build/docs/html, with every link checked
+docs: $(DOCS_READY) $(if $(shell command -v chromium),$(PICTURES))  ## the documents as a site in build/docs/html, with every link checked
 	@$(BIN)/sphinx-build --quiet --fresh-env --nitpicky --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/docs/doctrees . build/docs/html
 	@echo "docs: open build/docs/html/index.html"
 

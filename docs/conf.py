@@ -5,12 +5,14 @@ Nothing in the site comes from elsewhere: no fonts, no scripts, no counters. Its
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
+PICTURES = "build/pictures"  # where `make pictures` puts them: no binary is in the repository
 
 project = "Learnae"
 author = "the Learnae developers"
@@ -33,6 +35,7 @@ html_css_files = ["site.css"]
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _add_contents)
+    app.connect("source-read", _add_pictures)
     app.connect("build-finished", _lead_to_the_index)
 
 
@@ -43,6 +46,18 @@ def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += "".join(_toctree(pages, caption) for caption, pages in sections.items())
     elif page == "docs/decisions/README":
         source[0] += _toctree(sorted(path.stem for path in (ROOT / "docs" / "decisions").glob("*.md") if path.stem != "README"))
+
+
+def _add_pictures(app: Sphinx, page: str, source: list[str]) -> None:
+    """Where a page says `<!-- picture NAME: what it shows -->`, and the picture was made."""
+    source[0] = re.sub(r"^<!-- picture ([\w-]+): (.+) -->$", _figure, source[0], flags=re.MULTILINE)
+
+
+def _figure(found: re.Match[str]) -> str:
+    name, caption = found.groups()
+    if not (ROOT / PICTURES / f"{name}.png").is_file():
+        return ""
+    return f"```{{figure}} /{PICTURES}/{name}.png\n:alt: {caption}\n\n{caption}\n```"
 
 
 def _toctree(pages: list[str], caption: str = "") -> str:
