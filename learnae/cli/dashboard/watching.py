@@ -30,7 +30,8 @@ def rest_after(seconds: float) -> float:
 
 def homes_of(places: Sequence[str]) -> list[Path]:
     """All homes that these mean; without any, those that a command without HOME means. By name. Raises ConfigError where there is none."""
-    found = [home for place in (places or [None]) for home in find_homes(place)]
+    wanted: Sequence[str | None] = places or [None]
+    found = [home for place in wanted for home in find_homes(place)]
     return sorted(dict.fromkeys(found))[:MOST_HOMES]
 
 

@@ -168,7 +168,7 @@ function drawTables() {
   ], state.lineages, "No lineage yet.");
   table("reasons", [
     ["updates", "number", (one) => counted(one.count)], ["stage", "short", (one) => one.stage], ["reason", "text", (one) => one.reason],
-    ["what that means", "text dim", (one) => one.meaning],
+    ...(state.reasons.some((one) => one.meaning) ? [["what that means", "text dim", (one) => one.meaning]] : []),
   ], state.reasons, "Every update that was tried was merged.");
   table("refusals", [
     ["when", "short", (one) => moment(one.at)], ["by", "short", (one) => one.home], ["of", "short", (one) => one.peer],
