@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from learnae.cli.dashboard.overview import KEY_DIGITS, MOST_PEERS, Given, HomeView, Overview
+from learnae.cli.dashboard.overview import KEY_DIGITS, MOST_PEERS, HomeView, Overview, TakenUpdates
 from learnae.cli.options import ago, counted, of_bytes
 from learnae.texts import CELL_CHARACTERS, harmless
 
@@ -30,7 +30,7 @@ def shown(text: str) -> str:
 
 
 @attrs.frozen
-class Node:
+class GraphNode:
     """A peer, and where it stands: on a circle."""
 
     peer: str
@@ -42,15 +42,15 @@ class Node:
 
 
 @attrs.frozen
-class Arrow:
+class GraphArrow:
     """From the peer that gave to the one that took."""
 
-    giver: Node
-    taker: Node
-    given: Given
+    giver: GraphNode
+    taker: GraphNode
+    given: TakenUpdates
 
 
-def nodes_of(overview: Overview, swarm: str) -> dict[str, Node]:
+def nodes_of(overview: Overview, swarm: str) -> dict[str, GraphNode]:
     """By key: first those whose homes these are, then those they know, the most heard first."""
     lineages: dict[str, str | None] = {}
     views = {view.peer: (place, view) for place, view in enumerate(overview.homes) if view.peer and view.swarm == swarm}
@@ -67,14 +67,14 @@ def nodes_of(overview: Overview, swarm: str) -> dict[str, Node]:
         turn = 2 * math.pi * number / len(chosen) + math.pi / 4
         place, view_here = views.get(peer, (0, None))
         colour = COLOURS[place % len(COLOURS)] if view_here else GREY
-        found[peer] = Node(peer, view_here, lineages[peer], -math.cos(turn), math.sin(turn), colour)
+        found[peer] = GraphNode(peer, view_here, lineages[peer], -math.cos(turn), math.sin(turn), colour)
     return found
 
 
-def arrows_of(nodes: Mapping[str, Node]) -> list[Arrow]:
+def arrows_of(nodes: Mapping[str, GraphNode]) -> list[GraphArrow]:
     """Those with the most merges first."""
     arrows = [
-        Arrow(nodes[given.peer], node, given)
+        GraphArrow(nodes[given.peer], node, given)
         for node in nodes.values()
         if node.view is not None
         for given in node.view.given
@@ -102,7 +102,7 @@ def draw_graph(overview: Overview, swarm: str) -> Figure:
     }
 
 
-def _ends(arrow: Arrow) -> tuple[float, float, float, float]:
+def _ends(arrow: GraphArrow) -> tuple[float, float, float, float]:
     """Where it begins and ends: beside the line between the two, and outside of them."""
     across, up = arrow.taker.x - arrow.giver.x, arrow.taker.y - arrow.giver.y
     length = math.hypot(across, up) or 1.0
@@ -116,7 +116,7 @@ def _ends(arrow: Arrow) -> tuple[float, float, float, float]:
     )
 
 
-def _arrow(arrow: Arrow, most: int, newest: float) -> Figure:
+def _arrow(arrow: GraphArrow, most: int, newest: float) -> Figure:
     from_x, from_y, to_x, to_y = _ends(arrow)
     return {
         "x": to_x,
@@ -137,7 +137,7 @@ def _arrow(arrow: Arrow, most: int, newest: float) -> Figure:
     }
 
 
-def _hovered(overview: Overview, arrows: Sequence[Arrow]) -> Figure:
+def _hovered(overview: Overview, arrows: Sequence[GraphArrow]) -> Figure:
     """Points on the arrows, which are not seen: plotly says what belongs to a point, and not to an arrow."""
     ends = [_ends(arrow) for arrow in arrows]
     return {
@@ -151,7 +151,7 @@ def _hovered(overview: Overview, arrows: Sequence[Arrow]) -> Figure:
     }
 
 
-def _told(overview: Overview, arrow: Arrow) -> str:
+def _told(overview: Overview, arrow: GraphArrow) -> str:
     given = arrow.given
     taker, giver = shown(overview.name_of(arrow.taker.peer)), shown(overview.name_of(arrow.giver.peer))
     return (
@@ -160,7 +160,7 @@ def _told(overview: Overview, arrow: Arrow) -> str:
     )
 
 
-def _drawn(overview: Overview, nodes: Sequence[Node]) -> Figure:
+def _drawn(overview: Overview, nodes: Sequence[GraphNode]) -> Figure:
     lineages = list(dict.fromkeys(node.lineage for node in nodes if node.lineage))
     symbols = ("circle", "diamond", "square", "star")
     return {
@@ -182,7 +182,7 @@ def _drawn(overview: Overview, nodes: Sequence[Node]) -> Figure:
     }
 
 
-def _about(node: Node) -> str:
+def _about(node: GraphNode) -> str:
     lineage = f"lineage {shown(node.lineage)}" if node.lineage else "no lineage yet"
     if node.view is None:
         return f"peer {shown(node.peer[:KEY_DIGITS])}, heard by these<br>{lineage}"

@@ -38,7 +38,7 @@ MOST_DEPTH = 8
 
 
 @attrs.frozen
-class Given:
+class TakenUpdates:
     """What a peer took of another one, over all its runs."""
 
     peer: str  # the other's key
@@ -50,7 +50,7 @@ class Given:
 
 
 @attrs.frozen
-class Refusal:
+class NotMerged:
     """An update that was not merged. `at` is None for a round that is forgotten."""
 
     at: float | None
@@ -87,8 +87,8 @@ class HomeView:
     measured: Mapping[str, Curve] = attrs.field(factory=dict)
     published: Curve = ()  # bytes, added up over all runs
     fetched: Curve = ()
-    given: Sequence[Given] = ()
-    refusals: Sequence[Refusal] = ()
+    given: Sequence[TakenUpdates] = ()
+    refusals: Sequence[NotMerged] = ()
     reasons: Sequence[Reason] = ()
 
     @property
@@ -180,7 +180,7 @@ def _view(seen: HomeState, name: str) -> HomeView:
         published=thinned(_added_up(rounds, [one.published_bytes for one in rounds], totals["published"])),
         fetched=thinned(_added_up(rounds, [one.fetched_bytes for one in rounds], totals["fetched"])),
         given=[
-            Given(harmless(one.peer), one.given.merged, one.given.refused, one.given.failed, one.given.bytes, one.last_at)
+            TakenUpdates(harmless(one.peer), one.given.merged, one.given.refused, one.given.failed, one.given.bytes, one.last_at)
             for one in reader.contributions()[:MOST_PEERS]
         ],
         refusals=[_refusal(verdict, name, times) for verdict in turned_away[:MOST_REFUSALS]],
@@ -226,8 +226,8 @@ def thinned(curve: Sequence[tuple[float, int, float]], most: int = MOST_POINTS) 
     return [curve[round(place * step)] for place in range(most)]
 
 
-def _refusal(verdict: UpdateVerdict, home: str, times: Mapping[int, float]) -> Refusal:
-    return Refusal(
+def _refusal(verdict: UpdateVerdict, home: str, times: Mapping[int, float]) -> NotMerged:
+    return NotMerged(
         at=times.get(verdict.round),
         home=home,
         peer=harmless(verdict.peer, CELL_CHARACTERS),
