@@ -64,11 +64,11 @@ def loss_of(model: Any, text: Any, rng: np.random.Generator, batch: int = BATCH)
 class TextTrainer:
     """Trains on its own part of the text. The node's tensors are copied into the model and back: it is a simulation."""
 
-    def __init__(self, text: Any, seed: int, steps: int, small: bool) -> None:
+    def __init__(self, text: Any, seed: int, steps: int, small: bool, rate: float = 1e-3) -> None:
         import torch
 
         self.model, self.text, self.steps, self.rng = make_model(small), text, steps, np.random.default_rng(seed)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-3)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), rate)
 
     def tensors(self) -> dict[str, Any]:
         return {name: tensor.detach().numpy().copy() for name, tensor in self.model.named_parameters()}

@@ -1,4 +1,7 @@
-"""The common task: 28 features, a multi-layer perceptron of 139,265 parameters, SGD 0.05 with momentum 0.9, batches of 256."""
+"""The common task: 28 features, a multi-layer perceptron of 139,265 parameters, SGD 0.05 with momentum 0.9, batches of 256.
+
+The peers have other rows of one distribution; or, with `divided`, other shares of the two labels and features that are shifted.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from examples.hepmass import hepmass
+from tests.support import partitions
 
 WIDTHS = (28, 256, 256, 256, 1)
 BATCH = 256
+ALPHA, SHIFT, LEAST = 0.3, 0.5, 0.01
 
 
 @attrs.frozen(eq=False)
@@ -25,10 +30,23 @@ class Data:
     test_y: Tensor
 
 
-def load(seed: int, rows: int, test_rows: int, *, rank: int = 0, peers: int = 1) -> Data:
-    """This peer's share of `rows` rows in all: each has other ones, of the same distribution. Deterministic."""
-    x, y = (torch.from_numpy(np.ascontiguousarray(part)) for part in hepmass.synthetic(rows + test_rows, seed))
-    return Data(x[rank:rows:peers], y[rank:rows:peers], x[rows:], y[rows:])
+def load(seed: int, rows: int, test_rows: int, *, rank: int = 0, peers: int = 1, divided: bool = False) -> Data:
+    """This peer's share of `rows` rows in all: each has other ones, of the same distribution. Deterministic.
+
+    With `divided` the peers differ: each label is divided among them by Dirichlet(0.3), so that each has a hundredth of all rows at
+    least, and each one's features have an offset from N(0, 0.5) of their own. Rows to be tested with have the offset of each peer in turn.
+    """
+    features, labels = hepmass.synthetic(rows + test_rows, seed)
+    x, y = np.ascontiguousarray(features), np.ascontiguousarray(labels)
+    mine: object = slice(rank, rows, peers)
+    if divided:
+        parts = partitions.dirichlet(y[:rows].astype(np.int64), peers, ALPHA, seed, least=max(1, int(LEAST * rows)))
+        offsets = np.random.default_rng([seed, peers]).normal(0, SHIFT, (peers, x.shape[1])).astype(np.float32)
+        for peer, (part, offset) in enumerate(zip(parts, offsets, strict=True)):
+            x[part] += offset
+            x[rows + peer :: peers] += offset
+        mine = parts[rank]
+    return Data(*(torch.from_numpy(part) for part in (x[mine], y[mine], x[rows:], y[rows:])))
 
 
 def make_model(seed: int, widths: tuple[int, ...] = WIDTHS) -> nn.Module:

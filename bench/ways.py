@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +41,9 @@ class Way(Protocol):
     def exchange(self) -> None:
         """One whole round now: from the model as it is to the merged one."""
 
+    def merged(self) -> AbstractContextManager[object]:
+        """The model holds what the last merge made; at the end what is trained is back."""
+
     def cpu_seconds(self) -> float:
         """Of this peer's other process."""
 
@@ -70,6 +75,9 @@ class Alone:
 
     def exchange(self) -> None:
         return
+
+    def merged(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
 
     def cpu_seconds(self) -> float:
         return 0.0
@@ -111,6 +119,15 @@ class Gloo(Alone):
             parameter.copy_(view)
         self.merges += 1
 
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[None]:
+        trained = [parameter.clone() for parameter in self._parameters]
+        for view, parameter in zip(self._views, self._parameters, strict=True):
+            parameter.copy_(view if self.merges else parameter)
+        yield
+        for before, parameter in zip(trained, self._parameters, strict=True):
+            parameter.copy_(before)
+
     def received(self) -> list[int]:
         """A ring passes 2 (n - 1) / n of the buffer through each peer."""
         one = 2 * (self._peers - 1) * self._flat.nbytes // self._peers
@@ -121,11 +138,13 @@ class Gloo(Alone):
 
 
 class Swarm(Alone):
-    """learnae.join() with everything at its default but `local_steps`, what the spec's "train" says, and the media by the way's name."""
+    """learnae.join() with everything at its default but `local_steps`, what the spec's "config" says, and the media by the way's name."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, spec: dict[str, Any]) -> None:
+        said = spec.get("config", {})
         config = {
-            "train": {"local_steps": spec["local_steps"], **spec.get("train", {})},
+            **said,
+            "train": {"local_steps": spec["local_steps"], **said.get("train", {})},
             **(OVER_LIBP2P if "libp2p" in spec["way"] else {}),
         }
         self._others = spec["peers"] - 1
@@ -147,6 +166,9 @@ class Swarm(Alone):
 
     def exchange(self) -> None:
         self._swarm.flush(EXCHANGE_SECONDS)
+
+    def merged(self) -> AbstractContextManager[object]:
+        return self._swarm.merged()
 
     def cpu_seconds(self) -> float:
         times = self._node.cpu_times()

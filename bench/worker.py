@@ -23,21 +23,24 @@ def main(spec: dict[str, Any]) -> None:
 
 def train(spec: dict[str, Any]) -> None:
     """So many steps; a line after each merge (alone: after each `local_steps`)."""
-    data = task.load(spec["seed"], spec["rows"], spec["test_rows"], rank=spec.get("share", spec["rank"]), peers=spec["shares"])
+    share = {"rank": spec.get("share", spec["rank"]), "peers": spec["shares"], "divided": spec.get("divided", False)}
+    data = task.load(spec["seed"], spec["rows"], spec["test_rows"], **share)
     training = task.Training(task.make_model(spec["seed"]), data, seed=spec["seed"] * 1000 + spec["rank"])
     way = ways.make(training.model, training.optimizer, spec)
     meet(way)
-    points = Points(way, training.model)
+    points, every = Points(way, training.model), spec.get("look_steps") or 0
     for step in range(1, spec["steps"] + 1):
         training.step()
         way.after_step()
         points.note(step, due=spec["way"] == "alone" and step % spec["local_steps"] == 0)
+        if every and step % every == 0:
+            points.look()
     end = points.point(spec["steps"])
     say("trained", end=end)
     await_word()
-    say(
-        "finished", began=points.began, accuracies=[score(training.model, data, copy) for copy in points.copies], received=points.received()
-    )
+    kept = {"accuracies": points.copies, "trained": points.trained, "merged": points.merged}
+    examined = {name: [score(training.model, data, copy) for copy in copies] for name, copies in kept.items()}
+    say("finished", began=points.began, received=points.received(), **examined)
     way.leave()
 
 
@@ -49,6 +52,8 @@ class Points:
         self.began, self._cpu, self._cpu_of_node = time.monotonic(), time.process_time(), way.cpu_seconds()
         self._first = self._merges = way.merges
         self.copies: list[torch.Tensor] = []
+        self.trained: list[torch.Tensor] = []
+        self.merged: list[torch.Tensor] = []
         self._merged_at: list[int] = []
 
     def note(self, step: int, *, due: bool) -> None:
@@ -56,8 +61,17 @@ class Points:
         if due or merges > self._merges:
             self._merges = merges
             self._merged_at.append(merges)
-            self.copies.append(torch.nn.utils.parameters_to_vector(self._model.parameters()).detach())
+            self.copies.append(self._copy())
             say("point", **self.point(step))
+
+    def look(self) -> None:
+        """At a moment that no merge chooses: the model that is trained, and the one that a user is told to evaluate."""
+        self.trained.append(self._copy())
+        with self._way.merged():
+            self.merged.append(self._copy())
+
+    def _copy(self) -> torch.Tensor:
+        return torch.nn.utils.parameters_to_vector(self._model.parameters()).detach()
 
     def point(self, step: int) -> dict[str, Any]:
         own, nodes = time.process_time() - self._cpu, self._way.cpu_seconds() - self._cpu_of_node

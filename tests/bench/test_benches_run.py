@@ -138,8 +138,28 @@ def test_what_many_identities_cost_is_measured():
 
 def test_learnae_is_compared_with_gloo():
     output = quick("comparison.py", *(["--libp2p"] if importlib.util.find_spec("libp2p") is not None else []))
-    assert "To 99.5% of central accuracy" in output
+    assert "to 99.5% of central accuracy" in output
     assert {"gloo", "learnae"} <= set(rows_of(output))
+
+
+def test_peers_with_different_rows_are_looked_at_between_two_merges():
+    at_any_moment, _, course = quick("comparison.py", "--skewed").partition("In the course")
+    ways = {f"{way}, {which}" for way in ("gloo", "learnae") for which in ("merged", "trained")}
+    assert set(rows_of(at_any_moment)) >= ways and set(rows_of(course)) >= ways
+    assert all(0 < float(cell) <= 1 for way in ways for cell in rows_of(at_any_moment)[way][:3])
+
+
+def test_peers_that_train_nothing_average_as_fast_as_without_a_network():
+    row = rows_of(quick("averaging.py"))["2 fetched, away 0"]
+    alone, nodes = (float(cell.split()[0]) for cell in row[2:])
+    assert abs(alone - nodes) <= 2, "rounds until the variance is below 1e-9"
+
+
+def test_merge_rules_are_compared_on_text_by_what_they_send_and_fetch():
+    rows = rows_of(quick("rules_text.py"))
+    up, down = ({name.split("`")[1]: float(cells[place]) for name, cells in rows.items() if "`" in name} for place in (3, 4))
+    assert set(up) == {"average", "diloco", "qgo", "noloco"}
+    assert down["diloco"] > up["diloco"] and down["noloco"] < down["qgo"], "who fetches more of others receives more than it sends"
 
 
 def test_the_others_go_on_when_one_of_a_swarm_is_killed():
