@@ -107,7 +107,9 @@ def compare(size: Size, ways: tuple[str, ...]) -> dict[str, float]:
         central.append(central_accuracy(size, seed))
         for way, done in runs.items():
             done.append(train(way, size, seed))
-            print(f"seed {seed}, {way}: {done[-1].accuracy(np.inf):.4f} in the end, central {central[-1]:.4f}", flush=True)
+            steps, trainers, nodes, sent = done[-1].reach(GOALS[-1] * central[-1])
+            last = f"to {GOALS[-1]:.1%} {steps:.0f} steps, {trainers + nodes:.2f} CPU s, {nodes:.2f} of it nodes, {sent:.2f} MB"
+            print(f"seed {seed}, {way}: {done[-1].accuracy(np.inf):.4f} in the end, central {central[-1]:.4f}; {last}", flush=True)
     show_starts(runs)
     return show_goals(central, runs, size)
 

@@ -21,7 +21,7 @@ import psutil
 
 WORKER = Path(__file__).with_name("worker.py")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-MEET_SECONDS = 120.0
+MEET_SECONDS = 400.0  # beside much other work a start takes minutes
 SILENT_SECONDS = 600.0
 LEAVE_SECONDS = 10.0
 LAST_LINES = 40

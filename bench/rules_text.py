@@ -28,6 +28,7 @@ from learnae.testing.swarm import SimulatedPeer, SimulatedSwarm, run_in_virtual_
 
 RATE, STEPS, HELD_OUT = 2e-3, 20, 8_000  # characters of each part
 LOOKED_AT = 96  # windows of 64 characters
+QUICK_STEPS, QUICK_ROUNDS = 4, 3
 
 
 @attrs.frozen
@@ -74,7 +75,8 @@ async def _run(rule: Rule, seed: int, rounds: int, small: bool) -> list[After]:
         "codec": {"use": "int8"},
     }
     async with SimulatedSwarm(seed=seed, settings=settings) as swarm:
-        trainers = [TextTrainer(part[:-HELD_OUT], 10 * seed + index, STEPS, small, RATE) for index, part in enumerate(parts)]
+        steps = QUICK_STEPS if small else STEPS
+        trainers = [TextTrainer(part[:-HELD_OUT], 10 * seed + index, steps, small, RATE) for index, part in enumerate(parts)]
         peers = [swarm.peer(f"peer-{index}", one.tensors(), one.train) for index, one in enumerate(trainers)]
         for peer in peers:
             peer.trainer.progress = attrs.evolve(peer.trainer.progress, lineage=b"lineage1")
@@ -128,7 +130,7 @@ def main(seeds: int, rounds: int, *, small: bool) -> None:
         print(f"{rule.name}: " + ", ".join(f"{one.loss:.3f}" for one in found[rule][0]), flush=True)
     goals = [max(runs[seed][-1].loss for runs in found.values()) for seed in range(seeds)]
     header = ["rule", "loss in the end", "of the worst peer", "rounds to the goal", "MB up till then", "MB down till then"]
-    title = f"{PEERS} peers, {rounds} rounds of {STEPS} steps; the goal is a loss of {statistics.fmean(goals):.3f}; means of {seeds} seeds"
+    title = f"{PEERS} peers, {rounds} rounds of {QUICK_STEPS if small else STEPS} steps; the goal is a loss of {statistics.fmean(goals):.3f}; means of {seeds} seeds"
     show(title, header, [cells(rule, runs, goals) for rule, runs in found.items()])
 
 
@@ -136,6 +138,6 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--rounds", type=int, default=24)
-    options.add_argument("--quick", action="store_true", help="a smaller model and four rounds")
+    options.add_argument("--quick", action="store_true", help="a smaller model, and three short rounds")
     chosen = options.parse_args()
-    main(chosen.seeds, 4 if chosen.quick else chosen.rounds, small=chosen.quick)
+    main(chosen.seeds, QUICK_ROUNDS if chosen.quick else chosen.rounds, small=chosen.quick)
