@@ -130,7 +130,8 @@ def main(seeds: int, rounds: int, *, small: bool) -> None:
         print(f"{rule.name}: " + ", ".join(f"{one.loss:.3f}" for one in found[rule][0]), flush=True)
     goals = [max(runs[seed][-1].loss for runs in found.values()) for seed in range(seeds)]
     header = ["rule", "loss in the end", "of the worst peer", "rounds to the goal", "MB up till then", "MB down till then"]
-    title = f"{PEERS} peers, {rounds} rounds of {QUICK_STEPS if small else STEPS} steps; the goal is a loss of {statistics.fmean(goals):.3f}; means of {seeds} seeds"
+    goal, steps = statistics.fmean(goals), QUICK_STEPS if small else STEPS
+    title = f"{PEERS} peers, {rounds} rounds of {steps} steps; the goal is a loss of {goal:.3f}; means of {seeds} seeds"
     show(title, header, [cells(rule, runs, goals) for rule, runs in found.items()])
 
 

@@ -149,6 +149,12 @@ def test_peers_with_different_rows_are_looked_at_between_two_merges():
     assert all(0 < float(cell) <= 1 for way in ways for cell in rows_of(at_any_moment)[way][:3])
 
 
+def test_where_nothing_comes_late_learnae_is_compared_with_the_average_of_all():
+    rows = rows_of(quick("lockstep.py", "--skewed"))
+    assert float(rows["the default"][3]) > float(rows["the average of all"][3]) == 0, "the one goes through nodes, the other does not"
+    assert all(0 < float(cell) <= 1 for way in ("the default", "the average of all") for cell in rows[way][:2])
+
+
 def test_peers_that_train_nothing_average_as_fast_as_without_a_network():
     row = rows_of(quick("averaging.py"))["2 fetched, away 0"]
     alone, nodes = (float(cell.split()[0]) for cell in row[2:])
