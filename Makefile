@@ -38,11 +38,11 @@ reproduce: $(READY)  ## the acceptance table of the merge rules, ours beside the
 
 .PHONY: test
 test: $(READY) $(NODES)  ## all tests; the last lines say what this machine could not run
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -p tests.support.cpu_cost $(PYTEST_ARGS)
 
 .PHONY: quick
 quick: $(READY) $(NODES)  ## the tests that take no more than a few seconds each
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -p tests.support.cpu_cost -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(READY)  ## style, types and the direction of imports

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ import pytest
 import trio
 
 from tests.support.limits import within
+from tests.support.warm import WarmSession
+from tests.support.warm.client import install
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a script: the tests' own children would not hear it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,11 +43,35 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real processes that import torch again and again take minutes on a busy machine: their own limits say what hangs."""
+WARM = pytest.StashKey[WarmSession]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-interpreters", action="store_true", help="start each program of a test as a user's would be: each imports torch"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[WARM] = WarmSession()
+    install(config.stash[WARM])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[WARM].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Real processes take minutes on a busy machine: their own limits say what hangs. Of several workers none begins with one last."""
+    longest: dict[Path, float] = defaultdict(float)
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        if item.get_closest_marker("slow"):
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+            marker = item.get_closest_marker("timeout")
+            longest[item.path] = max(longest[item.path], float(marker.args[0]) if marker and marker.args else SLOW_SECONDS)
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,6 +99,14 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def interpreters(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs that import torch are copies of one process that has it, except where a test looks at how they start."""
+    real = request.config.getoption("--real-interpreters") or request.node.get_closest_marker("real_interpreters")
+    with request.config.stash[WARM].paused() if real else nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)

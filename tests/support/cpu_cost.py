@@ -1,7 +1,8 @@
 """`pytest -p tests.support.cpu_cost`: what tests cost, each folder of them and the dearest ones, in CPU seconds and in time that passed.
 
 CPU seconds contain those of the processes that a test waited for: on a machine that others use too, they say more than time. What a killed
-parent left to others is not counted. Where a folder takes far more time than CPU, its tests wait.
+parent left to others is not counted, nor the import of torch that programs of tests share. Where a folder takes far more time than CPU, its
+tests wait.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import PurePosixPath
 import attrs
 import pytest
 
-SHOWN = 40
+SHOWN, FOLDERS_SHOWN = 20, 12
 NAME = "cost"
 
 
@@ -65,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == NAME
     }
     terminalreporter.section("what tests cost: CPU seconds, seconds")
-    for line in (*_lines(_by_folder(costs)), "", *_lines(costs, SHOWN)):
+    for line in (*_lines(_by_folder(costs), FOLDERS_SHOWN), "", *_lines(costs, SHOWN)):
         terminalreporter.write_line(line)
 
 
