@@ -72,6 +72,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             longest[item.path] = max(longest[item.path], float(marker.args[0]) if marker and marker.args else SLOW_SECONDS)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: -longest[item.path])
+        if longest:
+            config.stash[WARM].start()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,6 +101,11 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm(pytestconfig: pytest.Config) -> WarmSession:
+    return pytestconfig.stash[WARM]
 
 
 @pytest.fixture(autouse=True)

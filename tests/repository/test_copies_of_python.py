@@ -10,10 +10,21 @@ import sys
 import psutil
 import pytest
 
+from tests.support.warm import WarmSession
 from tests.support.warm.client import python_words
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: only there is a process copied")
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: only there is a process copied"),
+]
+READY_SECONDS = 500.0
 HAS_TORCH = "import torch, os, sys\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready(warm: WarmSession) -> None:
+    warm.start()
+    assert warm.wait(READY_SECONDS)
 
 
 def run(code: str, *arguments: str, **how) -> subprocess.CompletedProcess[str]:

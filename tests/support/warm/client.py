@@ -30,6 +30,7 @@ STARTING_FOLDERS = frozenset({"bench", "flights"})
 WITH_PARENT = ["--pdeathsig", "TERM", "--"]
 IMPORTS_TORCH = re.compile(r"^\s*(?:import|from) torch\b", re.MULTILINE)
 LENGTH = struct.Struct("!I")
+READY = b"r"
 MOST_DESCRIPTORS = 64
 MOST_BYTES = 1 << 22
 
@@ -49,11 +50,21 @@ class WarmInterpreter:
             return None
         asked = {"words": list(words), "cwd": cwd, "environment": dict(environment), "fds": list(fds), "session": session}
         asked["starts_others"], asked["ends_with_us"] = _starts_others(words), ends_with_us
-        with self._lock, contextlib.suppress(OSError):
-            send(self._ours, asked, fds.values())
-            answer, _ = receive(self._ours)
-            return answer["pid"] if answer else None
-        return None
+        with self._lock:
+            try:
+                send(self._ours, asked, fds.values())
+                answer, _ = receive(self._ours)
+            except BaseException as error:  # an interrupt as well: the answer would be taken for the next one's
+                self.close()
+                if not isinstance(error, OSError):
+                    raise
+                return None
+        return answer.get("pid")
+
+    def close(self) -> None:
+        """From now on it makes no process; the one behind it ends."""
+        self._owner = (0, 0, 0)
+        self._ours.close()
 
 
 def install(warm: Callable[[], WarmInterpreter | None]) -> None:

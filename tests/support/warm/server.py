@@ -190,5 +190,7 @@ if __name__ == "__main__":
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, all pages
-    asked = serve(socket.socket(fileno=int(sys.argv[1])), Areas())
+    theirs = socket.socket(fileno=int(sys.argv[1]))
+    theirs.sendall(client.READY)
+    asked = serve(theirs, Areas())
     finish(asked["words"], base)
