@@ -19,7 +19,7 @@ ROOM = " " * 20_000  # for what a copy is called, and for its environment
 
 
 class WarmSession:
-    """The process that has torch, from when it is first needed. Until it is ready nobody waits for it: programs start as they do for users."""
+    """The process that has torch, from when it is first needed. Nobody waits until it is ready: programs start as they do for users."""
 
     def __init__(self) -> None:
         self._environment, self._paused = dict(os.environ), not sys.platform.startswith("linux")
