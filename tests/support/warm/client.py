@@ -59,7 +59,7 @@ class WarmInterpreter:
                 if not isinstance(error, OSError):
                     raise
                 return None
-        return answer.get("pid")
+        return answer["pid"] if answer.get("pid", 0) > 0 else None
 
     def close(self) -> None:
         """From now on it makes no process; the one behind it ends."""
@@ -80,7 +80,7 @@ def install(warm: Callable[[], WarmInterpreter | None]) -> None:
         if env is not None:
             environment = dict(os.fsdecode(entry).split("=", 1) for entry in env)
         heavy = python_words(words[4 * ends_with_us :], environment)
-        if plain and heavy and _needs_torch(heavy, folder):
+        if plain and heavy and os.path.isdir(folder) and _needs_torch(heavy, folder):
             standard = {0: in_from, 1: out_to, 2: errors_to}
             fds = {number: number if ours == -1 else ours for number, ours in standard.items()} | {fd: fd for fd in keep if fd != failure}
             chosen, how = warm() if all(map(_is_open, fds.values())) else None, {"session": session, "ends_with_us": ends_with_us}

@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import types
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,14 +87,15 @@ def _become(asked: dict[str, Any], fds: list[int], areas: Areas) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     areas.show(ENVIRONMENT, [f"{name}={value}" for name, value in os.environ.items()])
-    ours = None
+    ours, behind = None, 0
     if asked["starts_others"]:
         ours, theirs = socket.socketpair()
-        if os.fork() == 0:
+        behind = os.fork()
+        if behind == 0:
             for fd in (*fds, ours.detach()):
                 os.close(fd)
             os.setpgid(0, 0)
-            asked.update(serve(theirs, areas))
+            asked.update({"leave": lambda: None} | serve(theirs, areas))
             return  # a copy of the copy
         theirs.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -114,6 +116,7 @@ def _become(asked: dict[str, Any], fds: list[int], areas: Areas) -> None:
     if keep is not None:
         warm = client.WarmInterpreter(socket.socket(fileno=keep), os.environ)
         client.install(lambda: warm)
+        asked["leave"] = lambda: (warm.close(), os.waitpid(behind, 0))
     _open_standard(bool(os.environ.get("PYTHONUNBUFFERED")))
     random.seed()
     sys.modules["numpy"].random.seed()
@@ -151,7 +154,7 @@ def run(words: list[str], path: list[str]) -> None:
         exec(compile(Path(words[0]).read_bytes(), words[0], "exec"), main.__dict__)
 
 
-def finish(words: list[str], path: list[str]) -> NoReturn:
+def finish(words: list[str], path: list[str], leave: Callable[[], object]) -> NoReturn:
     """Run it, and end as Python does; but what is in memory is not taken apart: of torch that costs a second."""
     code, interrupted = 0, False
     try:
@@ -170,6 +173,7 @@ def finish(words: list[str], path: list[str]) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             code = code or UNWRITTEN
+    leave()
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -193,4 +197,4 @@ if __name__ == "__main__":
     theirs = socket.socket(fileno=int(sys.argv[1]))
     theirs.sendall(client.READY)
     asked = serve(theirs, Areas())
-    finish(asked["words"], base)
+    finish(asked["words"], base, asked.get("leave", lambda: None))
