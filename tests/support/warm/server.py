@@ -116,7 +116,12 @@ def _become(asked: dict[str, Any], fds: list[int], areas: Areas) -> None:
     if keep is not None:
         warm = client.WarmInterpreter(socket.socket(fileno=keep), os.environ)
         client.install(lambda: warm)
-        asked["leave"] = lambda: (warm.close(), os.waitpid(behind, 0))
+
+        def leave() -> None:
+            warm.close()
+            os.waitpid(behind, 0)
+
+        asked["leave"] = leave
     _open_standard(bool(os.environ.get("PYTHONUNBUFFERED")))
     random.seed()
     sys.modules["numpy"].random.seed()
