@@ -79,7 +79,10 @@ ONLY_NAMES_IT = "import sys\nprint('torch' in sys.modules)\n" + 'text = """\nimp
 
 
 def has_torch(**how: Any) -> str:
-    return subprocess.run([sys.executable, "-c", ONLY_NAMES_IT], capture_output=True, text=True, check=True, **how).stdout.strip()
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-c", ONLY_NAMES_IT], capture_output=True, text=True, check=True, **how
+    )
+    return done.stdout.strip()
 
 
 @pytest.mark.real_interpreters
