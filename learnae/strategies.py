@@ -213,7 +213,10 @@ class Gate(Strategy, ABC):
 
     @abstractmethod
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
-        """Return one verdict for each received update, in the same order. The core applies weight and scale."""
+        """Return one verdict for each received update, in the same order. The core applies weight and scale.
+
+        A refusal that says nothing but that two models are far apart should not blame the peer: `Verdict(weight=0.0, blames=False)`.
+        """
 
 
 class Merge(Strategy, ABC):

@@ -109,6 +109,14 @@ class FetchAttempts:
         """The gates have accepted it. Whether the merge succeeded does not matter."""
         self._noted(entry).failures = 0
 
+    def refused(self, entry: InboxEntry, *, blamed: bool) -> None:
+        """The gates have refused it. A peer that has proved itself, and is not blamed, keeps its trust and its turn.
+
+        One that has not waits all the same: identities cost nothing, and they share a place with honest newcomers.
+        """
+        if blamed or not self.peers.accepted(entry.peer):
+            self.failed(entry)
+
     def failed(self, entry: InboxEntry) -> None:
         """It could not be had, or was refused. A peer that cannot be reached from here, but through a relay, loses no trust by that."""
         if (older := self._older_of(entry)) is not None:

@@ -28,6 +28,7 @@ class Judgement:
     scale: float
     stage: str
     reason: str
+    blames: bool = True  # whether the refusal, if it is one, says that the peer did wrong
 
     @property
     def accepted(self) -> bool:
@@ -85,7 +86,7 @@ def _plain(verdict: Any) -> Verdict:
     """Of Python's own numbers and text, since it goes to the history and to the trainer."""
     if not (isinstance(verdict, Verdict) and 0.0 <= verdict.weight <= 1.0 and verdict.scale >= 0.0 and math.isfinite(verdict.scale)):
         raise ValueError(f"a verdict has a weight from 0 to 1 and a finite scale, not {verdict!r}")
-    return Verdict(float(verdict.weight), float(verdict.scale), str(verdict.reason))
+    return Verdict(float(verdict.weight), float(verdict.scale), str(verdict.reason), blames=bool(verdict.blames))
 
 
 def _apply(judgement: Judgement, verdict: Verdict, stage: str) -> Judgement:
@@ -96,4 +97,4 @@ def _apply(judgement: Judgement, verdict: Verdict, stage: str) -> Judgement:
     received = attrs.evolve(received, weight=received.weight * verdict.weight)
     stage = stage if verdict.weight == 0 or verdict.reason else judgement.stage
     reason = "; ".join(filter(None, (judgement.reason, verdict.reason)))
-    return Judgement(received, judgement.scale * verdict.scale, stage, reason)
+    return Judgement(received, judgement.scale * verdict.scale, stage, reason, verdict.blames)

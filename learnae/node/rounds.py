@@ -242,7 +242,7 @@ class Rounds:
             elif judgement.accepted:
                 self.attempts.sound(item.entry)
             elif judgement.stage != PLUGIN:
-                self.attempts.failed(item.entry)
+                self.attempts.refused(item.entry, blamed=judgement.blames)
             round_record.judged(
                 item.entry, judgement, merged=judgement.accepted and not failure, failure=failure if judgement.accepted else ""
             )

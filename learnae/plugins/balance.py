@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REMEMBERED = 20
-FEWEST = 3  # a peer that is refused waits 2, 4, 8 rounds for its next turn: of a single other one, 20 would never be judged
+FEWEST = 3  # a stranger that is refused waits 2, 4, 8 rounds for its next turn: of a single other one, 20 would never be judged
 MANY = 1 / 3
 
 
@@ -125,4 +125,4 @@ def _verdict(far: float | None, limit: float, *, scaled: bool) -> Verdict:
         return Verdict(reason=f"distance {far:.4g} within the limit {limit:.4g}")
     if scaled:
         return Verdict(scale=limit / far, reason=f"distance {far:.4g} scaled down to the limit {limit:.4g}: too many were refused")
-    return Verdict(weight=0.0, reason=f"too-far: distance {far:.4g} beyond the limit {limit:.4g}")
+    return Verdict(weight=0.0, reason=f"too-far: distance {far:.4g} beyond the limit {limit:.4g}", blames=False)

@@ -44,6 +44,7 @@ def learnae_register_gate() -> Mapping[str, str]:
         "clip": "learnae.plugins.gate:Clip",
         "pace": "learnae.plugins.progress:OwnPace",
         "progress": "learnae.plugins.progress:Progress",
+        "reputation": "learnae.plugins.reputation:Reputation",
         "sane": "learnae.plugins.gate:Sane",
     }
 

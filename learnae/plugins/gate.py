@@ -69,6 +69,8 @@ def _floating(tensor: Array) -> bool:
 
 REMEMBERED = 20
 FIRST_SHARE = 0.05
+MOST = 20.0  # own paces: ten times what honest peers are apart, and what lets the two sides of a partition find together
+PACE_ROUNDS = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +93,9 @@ class Clip(Gate):
     - the own displacement since the last merge. No peer can lie about it. So a flood of tiny updates cannot shrink the limit for good, and
       within this limit others undo at most what the own training did.
 
+    It is never more than 20 times the own pace, a running mean of the own displacements. Else two liars, if these are all that is fetched,
+    would double it again and again. A peer that does not train has no pace, and no such bound.
+
     In its first round a peer has neither. Then the limit is the lowest norm of this round, so that a liar beside an honest peer gains
     nothing. It is also at most 5 % of the norm of the own model, so that a liar alone gains little. The same holds after a time in which
     nothing moved, because a limit of zero would last for ever.
@@ -101,18 +106,17 @@ class Clip(Gate):
 
     def judge(self, local: LocalModel, received: Sequence[Received], state: State) -> Judged:
         norms = [distance(local.current, item.tensors, item.masks) if item.weight > 0 else None for item in received]
-        history = np.asarray(state.get("norms", ()), np.float64)
+        history, pace = np.asarray(state.get("norms", ()), np.float64), float(state.get("pace", 0.0))
         moved = [norm for norm in norms if norm is not None and math.isfinite(norm)]
         if not moved:
             return Judged([_verdict(norm, math.inf) for norm in norms])
-        limit = self._limit(local, moved, history)
-        return Judged([_verdict(norm, limit) for norm in norms], _remember(history, moved, limit))
-
-    def _limit(self, local: LocalModel, moved: Sequence[float], history: NDArray[np.float64]) -> float:
         limit = self.options.factor * _lower_median(history)
-        if max(moved) <= limit:
-            return limit  # the usual case: the two own models need not be read
-        return max(limit, distance(local.start, local.current)) or _first(local, moved)
+        if max(moved) > min(limit, MOST * pace):  # else, as usual, the two own models need not be read
+            own = distance(local.start, local.current)
+            if math.isfinite(own):
+                pace = pace + (own - pace) / PACE_ROUNDS if pace and own else pace or own
+            limit = min(max(limit, own) or _first(local, moved), max(MOST * pace, own) or math.inf)
+        return Judged([_verdict(norm, limit) for norm in norms], {**_remember(history, moved, limit), "pace": pace})
 
 
 def _first(local: LocalModel, moved: Sequence[float]) -> float:

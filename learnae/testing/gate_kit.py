@@ -54,6 +54,7 @@ class GateConformance(Kit):
             assert 0 <= verdict.weight <= 1
             assert 0 <= verdict.scale <= 1
             assert isinstance(verdict.reason, str)
+            assert isinstance(verdict.blames, bool)
 
     @needs("accepts_agreement")
     def test_a_model_like_the_own_one_passes_as_it_is(self, gate: Gate) -> None:

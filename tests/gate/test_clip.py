@@ -27,6 +27,11 @@ def judge(own, *others, start=None, norms=(), factor=2.0, **claims):
     return Clip(ClipOptions(factor=factor), None).judge(local, [received(vector(*other), **claims) for other in others], state)
 
 
+def judge_in(state, own, *others, start=None):
+    local = local_model(vector(*own), vector(*own if start is None else start))
+    return Clip(ClipOptions(), None).judge(local, [received(vector(*other)) for other in others], state)
+
+
 def scales(judged):
     return [verdict.scale for verdict in judged.verdicts]
 
@@ -99,6 +104,30 @@ def test_what_cannot_be_scaled_is_refused():
 def test_a_factor_below_one_is_refused():
     with pytest.raises(ValueError, match="factor"):
         ClipOptions(factor=0.9)
+
+
+def test_two_liars_who_are_all_that_is_fetched_do_not_raise_the_limit_without_end():
+    """Each round they lie just far enough away to be remembered with the whole limit. The own training moves by 1 in a round."""
+    state, limit = {"norms": [1.0] * 20}, 0.0
+    for _ in range(300):
+        judged = judge_in(state, (0,), (1e9,), (-1e9,), start=(1,))
+        state, limit = judged.state, judged.verdicts[0].scale * 1e9
+        assert limit <= 20 * 1.001
+    assert limit > 10, "partitions heal all the same"
+
+
+def test_liars_who_stay_within_the_limit_of_each_round_do_not_raise_it_without_end_either():
+    state, limit = {"norms": [1.0] * 20}, 2.0
+    for _ in range(300):
+        judged = judge_in(state, (0,), (limit,), (-limit,), start=(1,))
+        state = judged.state
+        limit = 2 * float(np.sort(state["norms"])[9])
+    assert max(state["norms"]) <= 20 * 1.001
+
+
+def test_a_peer_that_does_not_train_has_no_pace_that_bounds_the_limit():
+    state = {"norms": [100.0] * 20}
+    assert scales(judge_in(state, (0,), (1000,))) == [0.2]
 
 
 class Peer:

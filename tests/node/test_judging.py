@@ -98,6 +98,11 @@ def test_one_that_is_refused_keeps_the_name_of_its_gate_and_the_reason(judged):
     assert gates[1].shown == []
 
 
+def test_a_refusal_blames_the_peer_unless_its_gate_says_otherwise(judged):
+    judgements, _, _, _ = judged([8.0, 1.0, 2.0], each(Verdict(0.0), Verdict(0.0, blames=False), Verdict()), each(Verdict(0.0, blames=False)))
+    assert [(judgement.accepted, judgement.blames) for judgement in judgements] == [(False, True), (False, False), (False, False)]
+
+
 def test_without_gates_everything_is_accepted(judged):
     judgements, changed, _, _ = judged([8.0, 1.0])
     assert [(j.accepted, j.stage) for j in judgements] == [(True, "merge")] * 2

@@ -51,6 +51,20 @@ class RefusesAll(Gate):
         return Judged([Verdict(0.0, 1.0, "no")] * len(received))
 
 
+class Moody(Gate):
+    """Merges what comes first, and refuses all else: it says that the peer did wrong, or that the two are too far apart."""
+
+    blames = True
+
+    def judge(self, local, received, state):
+        verdicts = [Verdict(1.0 if "met" not in state else 0.0, 1.0, "no", blames=self.blames) for _ in received]
+        return Judged(verdicts, {"met": 1})
+
+
+class MildlyMoody(Moody):
+    blames = False
+
+
 class Remembering(Selector):
     shown: list[int]
 
@@ -71,7 +85,7 @@ class OneRoundInTwo(Selector):
         return Selected(view.candidates[: view.count], {"rounds": view.round})
 
 
-GATES = {"warming-up": WarmingUp, "counting": Counting, "noting": Noting, "refuses-all": RefusesAll}
+GATES = {"warming-up": WarmingUp, "counting": Counting, "noting": Noting, "refuses-all": RefusesAll, "moody": Moody, "mildly-moody": MildlyMoody}
 SELECTORS = {"remembering": Remembering, "one-in-two": OneRoundInTwo}
 STRATEGIES = {"gate": GATES, "merge": {"torn": Torn}, "selector": SELECTORS}
 COUNTING = {"gate": {"use": "counting"}}
@@ -90,6 +104,15 @@ def test_a_gate_with_a_warm_up_lets_a_peer_through_in_the_end(run):
     fates = [verdict.merged for report in a.trainer.reports for verdict in report.verdicts]
     assert fates[:WARM_UP] == [False] * WARM_UP
     assert all(fates[WARM_UP:]) and len(fates) > WARM_UP
+
+
+def test_a_peer_that_is_too_far_away_keeps_its_turn_and_one_that_did_wrong_waits_longer_and_longer(run):
+    judged = {}
+    for gate in ("moody", "mildly-moody"):
+        a, _ = run(lambda world, gate=gate: world.two_for(60, gate={"use": gate}))
+        judged[gate] = sum(len(report.verdicts) for report in a.trainer.reports)
+    assert judged["moody"] <= 8, "after 2, 4, 8, 16 and 32 rounds"
+    assert judged["mildly-moody"] >= 40
 
 
 def test_what_was_learned_counts_also_when_another_gate_refused_everything(run):
