@@ -256,8 +256,8 @@ class Received:
 class Verdict:
     """What a gate decides about one update: a weight from 0 (refused) to 1, a scale for its displacement from `current`, and a reason.
 
-    `blames`: whether a refusal says that the peer did wrong. Such a peer waits longer for its next turn. False where the two models are only
-    too far apart: then a peer of which something was merged before keeps its trust and its turn.
+    `blames`: whether a refusal says that the peer did wrong. Such a peer waits longer for its next turn. It is false where the two models
+    are only too far apart: then a peer of which something was merged before keeps its trust and its turn.
     """
 
     weight: float = 1.0

@@ -63,7 +63,9 @@ class Reputation(Gate):
         if beyond <= 0:
             return Verdict()
         weight = max(self.options.least, math.exp(-self.options.power * beyond))
-        return Verdict(weight=weight, reason=f"reputation: its updates use to lie {self.options.typical * math.exp(beyond):.2g} times as far away")
+        return Verdict(
+            weight=weight, reason=f"reputation: its updates use to lie {self.options.typical * math.exp(beyond):.2g} times as far away"
+        )
 
 
 def _apart(far: float, typical: float) -> float:

@@ -56,6 +56,11 @@ def test_the_cost_of_a_sketch_and_its_error_are_measured():
     assert len(rows_of(quick("sketches.py"))["digits, 64-32-10"]) == 4
 
 
+def test_how_far_a_model_times_a_thousand_moves_an_honest_one_is_measured():
+    rows = rows_of(quick("thousandfold.py"))
+    assert float(rows["the mean alone"][0].split()[0]) > 100 > float(rows["the preset open"][0].split()[0])
+
+
 def test_what_each_codec_takes_is_measured():
     digits, text, tuned = re.split(r"\nA transformer|`patch`: a transformer", quick("codecs.py"))
     codecs = {"`fp32`", "`bf16`", "`int8`", "`int4-delta`", "`random-subset`", "`sparse`", "`patch`"}

@@ -101,6 +101,7 @@ KNOWN: dict[tuple[str, str], type] = {
     ("gate", "balance-own"): Trim,
     ("gate", "progress"): NoOptions,
     ("gate", "pace"): NoOptions,
+    ("gate", "reputation"): NoOptions,
     ("outer", "qgo"): Trim,
     ("merge", "average"): NoOptions,
     ("merge", "rich"): Rich,

@@ -93,5 +93,5 @@ def test_of_too_many_peers_the_ones_that_were_judged_longest_ago_are_forgotten()
 
 @pytest.mark.parametrize("wrong", [{"least": 0.0}, {"least": 1.5}, {"typical": 0.9}, {"power": -1.0}])
 def test_options_without_meaning_are_refused(wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         ReputationOptions(**wrong)

@@ -99,7 +99,9 @@ def test_one_that_is_refused_keeps_the_name_of_its_gate_and_the_reason(judged):
 
 
 def test_a_refusal_blames_the_peer_unless_its_gate_says_otherwise(judged):
-    judgements, _, _, _ = judged([8.0, 1.0, 2.0], each(Verdict(0.0), Verdict(0.0, blames=False), Verdict()), each(Verdict(0.0, blames=False)))
+    judgements, _, _, _ = judged(
+        [8.0, 1.0, 2.0], each(Verdict(0.0), Verdict(0.0, blames=False), Verdict()), each(Verdict(0.0, blames=False))
+    )
     assert [(judgement.accepted, judgement.blames) for judgement in judgements] == [(False, True), (False, False), (False, False)]
 
 

@@ -85,7 +85,14 @@ class OneRoundInTwo(Selector):
         return Selected(view.candidates[: view.count], {"rounds": view.round})
 
 
-GATES = {"warming-up": WarmingUp, "counting": Counting, "noting": Noting, "refuses-all": RefusesAll, "moody": Moody, "mildly-moody": MildlyMoody}
+GATES = {
+    "warming-up": WarmingUp,
+    "counting": Counting,
+    "noting": Noting,
+    "refuses-all": RefusesAll,
+    "moody": Moody,
+    "mildly-moody": MildlyMoody,
+}
 SELECTORS = {"remembering": Remembering, "one-in-two": OneRoundInTwo}
 STRATEGIES = {"gate": GATES, "merge": {"torn": Torn}, "selector": SELECTORS}
 COUNTING = {"gate": {"use": "counting"}}
