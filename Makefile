@@ -61,6 +61,10 @@ fuzz: $(READY)  ## a million hostile inputs for each decoder
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python atheris
 	@$(BIN)/python tools/fuzz.py
 
+.PHONY: kernels
+kernels: $(READY)  ## whether the compiled inner loops give the bits of numpy's, on a million random pieces
+	@PYTHONPATH=. $(BIN)/python tools/compare_kernels.py
+
 .PHONY: reference
 reference: $(READY)  ## write docs/reference/ from the code
 	$(BIN)/python tools/reference.py
@@ -106,7 +110,7 @@ $(HORNET): tools/hornet/go.mod tools/hornet/go.sum tools/build-node
 .PHONY: setup
 setup: $(READY)  ## only the environment in .venv
 
-$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in tools/byzfl.in examples/flights/requirements.txt tools/set-up
+$(READY): pyproject.toml plugins/iota/pyproject.toml plugins/ipfs/pyproject.toml plugins/libp2p/pyproject.toml constraints.txt tools/bootstrap.in tools/pyota.in tools/byzfl.in examples/flights/requirements.txt tools/set-up kernels/pyproject.toml kernels/Cargo.toml kernels/Cargo.lock $(wildcard kernels/src/*.rs)
 	@tools/set-up $@
 
 .PHONY: clean

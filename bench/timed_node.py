@@ -23,6 +23,7 @@ import learnae.node.node
 import learnae.node.publishing
 import learnae.node.sending
 import learnae.node.services
+import learnae.plugins.codec
 import learnae.plugins.directory.announcer
 import learnae.plugins.directory.search
 from learnae.node.__main__ import run
@@ -41,7 +42,7 @@ from learnae.plugins.directory.storage import DirectoryStorage
 from learnae.plugins.merge import Average
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "check of the snapshot": [(learnae.node.node, "finite")],
+    "check of the snapshot": [(learnae.node.node, "length")],
     "encode": [(Int8, "encode")],
     "pack, with hashes": [(learnae.node.publishing, "pack")],
     "put": [(PackWriter, "add_all"), (PackWriter, "commit")],
@@ -49,9 +50,9 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "fetch: find and read": [(learnae.plugins.directory.search, "look"), (Pack, "index"), (Pack, "read")],
     "fetch: hashes": [(learnae.plugins.directory.search, "check"), (learnae.node.services, "check"), (learnae.node.fetching, "check")],
     "check of what came": [(Decoder, "check")],
-    "decode": [(Decoder, "decode")],
+    "decode": [(Decoder, "decode"), (learnae.plugins.codec.kernels, "dequantise")],
     "gates": [(GateChain, "judge")],
-    "merge": [(Average, "combine")],
+    "merge": [(Average, "combine"), (Average, "combine_into")],
     "stack, check and write the page": [(ModelWriter, "write")],
     "history": [(History, name) for name in ("next_number", "add_published", "drop_published", "published")] + [(Node, "_write")],
     "drop old blocks": [(DirectoryStorage, "_unlink")],

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
+
+from learnae.readers import PIECE as PIECE
+from learnae.readers import TensorReader, overrides, reader_of
+from learnae.readers import pieces as pieces
 
 if TYPE_CHECKING:
     from learnae.records import LocalModel, Received
@@ -15,14 +20,6 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_] | None
 
 Array = NDArray[np.float32]
-PIECE = 1 << 16
-"""Elements in a piece: 256 KiB of float32, so that a few rows stay in the cache of a core."""
-
-
-def pieces(count: int, size: int = PIECE) -> Iterator[slice]:
-    """Cut `count` elements into consecutive slices of at most `size`."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
 
 
 def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]) -> Iterator[tuple[str, Array | None]]:
@@ -36,6 +33,24 @@ def combine_all(merge: ElementwiseMerge, local: LocalModel, received: Sequence[R
         yield from ((name, None) for name in local.current)
         return
     yield from combine_rows(local, taking, _checked_combine(merge, weights), merge.CHUNK)
+
+
+def combine_in_pieces(
+    merge: ElementwiseMerge, local: LocalModel, received: Sequence[Received]
+) -> Iterator[tuple[str, Array | TensorReader | None]]:
+    """The same, but a parameter that came whole is merged piece by piece when it is read: to the same bits, and without a copy of it."""
+    taking, weights = _taking_part(merge, local, received)
+    if not taking:
+        yield from ((name, None) for name in local.current)
+        return
+    combine = _combined_into(merge, weights)
+    scratch = np.empty((1 + len(taking)) * min(PIECE, max((tensor.size for tensor in local.current.values()), default=0)), np.float32)
+    for name, own in local.current.items():
+        if np.issubdtype(own.dtype, np.floating) and name not in local.buffers and all(item.masks.get(name) is None for item in taking):
+            yield name, _MergedReader(own, [reader_of(item.tensors, name) for item in taking], combine, scratch)
+        else:
+            kept = attrs.evolve(local, current={name: own})
+            yield from combine_rows(kept, taking, _checked_combine(merge, weights), merge.CHUNK)
 
 
 def combine_rows(
@@ -85,6 +100,35 @@ def _add_squares(rows: Array, difference: Array, total: NDArray[np.float64]) -> 
                 wide = rows[one].astype(np.float64) - rows[other]
                 squares = float(wide @ wide)
             total[one, other] += squares
+
+
+Into = Callable[[Sequence[Array], Array], None]
+
+
+class _MergedReader(TensorReader):
+    """What a merge makes of one tensor."""
+
+    def __init__(self, own: Array, theirs: Sequence[TensorReader], combine: Into, scratch: Array) -> None:
+        self._own, self._theirs, self._combine, self._scratch = own.reshape(-1), theirs, combine, scratch
+        self.shape, self.size = own.shape, own.size
+
+    def read(self, piece: slice, room: Array) -> Array:
+        size = piece.stop - piece.start
+        rooms = self._scratch[: len(self._theirs) * size].reshape(len(self._theirs), size)
+        rows = [self._own[piece], *(reader.read(piece, row) for reader, row in zip(self._theirs, rooms, strict=True))]
+        self._combine(rows, room)
+        return room
+
+
+def _combined_into(merge: ElementwiseMerge, weights: Array) -> Into:
+    if overrides(type(merge), "combine_into", "combine"):
+        return lambda rows, out: merge.combine_into(rows, weights, out)  # type: ignore[attr-defined]  # optional
+    combine = _checked_combine(merge, weights)
+
+    def stacked(rows: Sequence[Array], out: Array) -> None:
+        out[:] = combine(np.stack(rows))
+
+    return stacked
 
 
 class _Theirs:

@@ -281,7 +281,7 @@ class Merged:
     `None` in place of a tensor leaves that tensor as it is. `state=None` leaves the state as it was.
     """
 
-    tensors: Iterable[tuple[str, Array | None]]
+    tensors: Iterable[tuple[str, Any]]  # an array, None, or a `TensorReader`
     state: State | None = None
 
 

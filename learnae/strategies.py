@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from learnae.errors import Problem
+    from learnae.readers import Slices, TensorReader
     from learnae.records import Array
     from learnae.waiting import RunInThread
 
@@ -262,6 +263,8 @@ class Outer(Strategy, ABC):
     `local`, `merged` and `masks` hold trained parameters only, no buffers and no integers.
     """
 
+    takes_readers: ClassVar[bool] = False  # true: in place of an array `merged` may yield a `TensorReader`, and so may what it returns
+
     @abstractmethod
     def step(self, local: LocalModel, merged: Iterator[tuple[str, Array | None]], masks: Mapping[str, Any], state: State) -> Merged:
         """Return the model after this step.
@@ -308,3 +311,10 @@ class Codec(Strategy, ABC):
     def finite(self, encoded: Encoded) -> bool:
         """Return whether every value that came is surely finite, without decoding. The core calls it after `check`."""
         return False
+
+    def reader(self, data: Slices, meta: Mapping[str, Any], like: TensorSpec) -> TensorReader | None:
+        """Return what decodes a tensor without a base piece by piece, to the same bits as `decode`; None: it is decoded as a whole.
+
+        Such a tensor always comes whole, without a mask. Raises UpdateRejectedError where `check` would: then this is called in its place.
+        """
+        return None

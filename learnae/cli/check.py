@@ -16,7 +16,7 @@ import attrs
 import click
 import trio
 
-from learnae import opening
+from learnae import kernels, opening
 from learnae.cli import exit_codes, options
 from learnae.cli.entries import READINGS_KEY, ROWS_KEY, find_entry
 from learnae.config.folders import check_folder, default_home, existing, meeting_place
@@ -318,7 +318,7 @@ def check_strategies(config: Config, manager: PluginManager, findings: Findings)
         made = _made(config, manager, home, findings)
         services = [one for one in made if isinstance(one.strategy, Service)]
         _say_who_takes_part(config, services, findings)
-        findings.passed.extend(in_words(config))
+        findings.passed.extend([*in_words(config), kernels.in_words()])
         if made:
             findings.passed.append(f"the strategies can be made: {', '.join(one.name for one in made)}")
         _say_who_keeps_no_budget(config, services, findings)

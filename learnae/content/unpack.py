@@ -10,7 +10,7 @@ import attrs
 
 from learnae.content.cids import is_dag
 from learnae.content.encryption import NO_ENCRYPTION, Encryption, room
-from learnae.content.meta import Limits, Meta, TensorEntry, block_lengths, decode_meta
+from learnae.content.meta import ByteRange, Limits, Meta, TensorEntry, block_lengths, decode_meta
 from learnae.content.roots import decode_part, decode_parts, decode_root, is_part
 from learnae.errors import UnavailableError, UpdateRejectedError
 from learnae.records import Cid, Encoded
@@ -98,6 +98,11 @@ class Content:
         entry = self._entries[name]
         return Encoded(self._bytes(entry), entry.meta)
 
+    def slices(self, name: str) -> tuple[BytesInBlocks, TensorEntry]:
+        """The bytes of one tensor where they lie, without a copy. Raises KeyError for a name that the meta has not."""
+        entry = self._entries[name]
+        return BytesInBlocks(self, entry.place), entry
+
     @cached_property
     def _entries(self) -> Mapping[str, TensorEntry]:
         return {entry.spec.name: entry for entry in self.meta.tensors}
@@ -113,6 +118,27 @@ class Content:
         if cid not in self._opened:
             self._opened[cid] = self.encryption.open(self.blocks[cid])
         return self._opened[cid]
+
+
+class BytesInBlocks:
+    """The bytes of one tensor, which go from the end of a block on to the beginning of the next one."""
+
+    def __init__(self, content: Content, place: ByteRange) -> None:
+        self._room, self._offset, self._length = room(content.encryption), place.offset, place.length
+        self._views = [memoryview(content._open(content.data_cids[block])) for block, _, _ in place.spans(self._room)]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> bytes | memoryview:
+        """A view, or a copy of what lies in several blocks."""
+        start, stop, _ = part.indices(self._length)
+        if stop <= start:
+            return b""
+        (first, begin), (last, end) = divmod(self._offset + start, self._room), divmod(self._offset + stop - 1, self._room)
+        if first == last:
+            return self._views[first][begin : end + 1]
+        return b"".join([self._views[first][begin:], *self._views[first + 1 : last], self._views[last][: end + 1]])
 
 
 def _page_cids(meta: Cid, data: bytes, limits: Limits) -> tuple[Cid, ...]:

@@ -36,6 +36,7 @@ from learnae.link.messages import (
     Want,
 )
 from learnae.observations import RoundReport
+from learnae.readers import ModelInMemory
 
 if TYPE_CHECKING:
     from learnae.records import Array
@@ -90,7 +91,7 @@ class NodeLink:
         while not self._gone:
             if self._taken is not None:
                 taken, self._taken = self._taken, None
-                return Snapshot(taken.slot, taken.progress, self._slots[taken.slot])
+                return Snapshot(taken.slot, taken.progress, ModelInMemory(self._slots[taken.slot]))
             self._ask()
             await self._changed.park()
         raise TrainerGoneError

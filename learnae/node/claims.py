@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median_low
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -20,6 +20,7 @@ from learnae.node.inbox import LONGEST_SECONDS, InboxEntry
 from learnae.node.receive import Receiver
 from learnae.node.selection import UpdateSelection
 from learnae.node.tensors import finite, is_counter
+from learnae.readers import ReadableModel, TensorReader, reader_of
 from learnae.records import AnnouncementKind, LocalModel, PeerId, Received
 
 if TYPE_CHECKING:
@@ -67,15 +68,19 @@ def held(theirs: Array, own: Array, own_age: int, age: int) -> Array:
     return np.asarray(np.maximum(own, np.minimum(theirs, most)))
 
 
-class BoundedTensors(Mapping[str, Any]):
+class BoundedTensors(ReadableModel):
     """The same tensors, with each counter limited to its value in `most`."""
 
     def __init__(self, tensors: Mapping[str, Array], most: Mapping[str, Array]) -> None:
+        super().__init__()
         self._tensors, self._most = tensors, most
 
     def __getitem__(self, name: str) -> Array:
         tensor = self._tensors[name]
         return np.asarray(np.minimum(tensor, self._most[name])) if name in self._most else tensor
+
+    def reader(self, name: str) -> TensorReader:
+        return reader_of(self._tensors, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

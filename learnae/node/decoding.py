@@ -12,6 +12,7 @@ from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.tensors import check_raw, decode_raw, is_mixed, is_raw
+from learnae.readers import ArrayReader, ReadableModel, ShrunkReader, TensorReader, overrides
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -27,6 +28,7 @@ class Decoder:
     codec: ConfiguredStrategy[Codec]
     specs: Mapping[str, TensorSpec]
     before: Decoder | None = attrs.field(default=None, repr=False)
+    _readers: dict[str, TensorReader] = attrs.field(factory=dict, init=False, eq=False, repr=False)
     sound: set[str] = attrs.field(factory=set, init=False, eq=False)
     """Tensors of which `check` could tell without decoding them that all that came is finite."""
 
@@ -37,7 +39,10 @@ class Decoder:
         if shapes != {name: spec.shape for name, spec in self.specs.items()}:
             raise UpdateRejectedError("architecture", "the meta lists other tensors than the announced architecture stands for")
         for spec in self.specs.values():
-            self._check(spec, self.content.encoded(spec.name))
+            if (reader := self.reader(spec.name)) is None:
+                self._check(spec, self.content.encoded(spec.name))
+            elif reader.sound:
+                self.sound.add(spec.name)
 
     def _check(self, spec: TensorSpec, encoded: Encoded) -> None:
         if is_raw(spec, encoded):
@@ -51,6 +56,26 @@ class Decoder:
                 finite = bool(self.codec.strategy.finite(encoded)) and (base is None or self._is_sound_before(spec.name))
         if finite:
             self.sound.add(spec.name)
+
+    def reader(self, name: str) -> TensorReader | None:
+        """One tensor in pieces; None where it must be decoded as a whole. Raises UpdateRejectedError, not after `check`."""
+        if name not in self._readers and self.before is None and self.specs[name].floating:
+            reader = self._make_reader(self.specs[name])
+            if reader is not None:
+                self._readers[name] = reader
+        return self._readers.get(name)
+
+    def _make_reader(self, spec: TensorSpec) -> TensorReader | None:
+        data, entry = self.content.slices(spec.name)
+        if is_raw(spec, entry):
+            encoded = self.content.encoded(spec.name)
+            finite, reader = check_raw(spec, encoded), ArrayReader(decode_raw(spec, encoded))
+            reader.sound = finite
+            return reader
+        if not overrides(type(self.codec.strategy), "reader", "decode"):
+            return None
+        with self.codec.calling(f"checking what codec {self.codec.name!r} shall decode"):
+            return self.codec.strategy.reader(data, entry.meta, spec)
 
     def base(self, name: str) -> Array | None:
         """What this tensor is encoded beside, read-only. None in an update without a base."""
@@ -88,7 +113,7 @@ def _check_decoded(decoded: Any, spec: TensorSpec) -> None:
         raise ValueError(f"a mask of shape {spec.shape} was wanted, not {mask.dtype} {mask.shape}")
 
 
-class LazyTensors(Mapping[str, Any]):
+class LazyTensors(ReadableModel):
     """Decodes a tensor when it is read, and keeps only the last one. `scale` shrinks the displacement from `current`.
 
     A tensor that is never mixed (`is_mixed`) has the own value here, so that neither gates nor merges decide about it. A scale above 1
@@ -96,6 +121,7 @@ class LazyTensors(Mapping[str, Any]):
     """
 
     def __init__(self, decoder: Decoder, current: Mapping[str, Array], scale: float = 1.0) -> None:
+        super().__init__()
         self.decoder, self.current, self.scale = decoder, current, scale
         self._last: tuple[str, Decoded] | None = None
 
@@ -111,6 +137,19 @@ class LazyTensors(Mapping[str, Any]):
     def scaled(self, scale: float) -> LazyTensors:
         return LazyTensors(self.decoder, self.current, self.scale * scale)
 
+    def reader(self, name: str) -> TensorReader:
+        if (reader := self._in_pieces(name)) is None:
+            return ArrayReader(self[name])
+        scale = self._scale(self.decoder.specs[name])
+        return reader if scale == 1.0 else ShrunkReader(reader, self.current[name], scale)
+
+    def came_whole(self, name: str) -> bool:
+        """Whether it has no mask, for sure, and can be had in pieces."""
+        return self._in_pieces(name) is not None
+
+    def _in_pieces(self, name: str) -> TensorReader | None:
+        return self.decoder.reader(name) if self._mixed(name) else None
+
     def _decoded(self, name: str) -> Decoded:
         if self._last is None or self._last[0] != name:
             self._last = (name, self._shrink(name, self.decoder.decode(name)) if self._mixed(name) else Decoded(self.current[name]))
@@ -121,12 +160,15 @@ class LazyTensors(Mapping[str, Any]):
 
     def _shrink(self, name: str, decoded: Decoded) -> Decoded:
         spec = self.decoder.specs[name]
-        scale = min(self.scale, 1.0) if spec.buffer else self.scale
+        scale = self._scale(spec)
         if scale == 1.0 or not spec.floating:
             return decoded
         own = self.current[name]
         with np.errstate(invalid="ignore", over="ignore"):  # a mask may hide anything
             return Decoded(own + np.float32(scale) * (decoded.array - own), decoded.mask)
+
+    def _scale(self, spec: TensorSpec) -> float:
+        return min(self.scale, 1.0) if spec.buffer else self.scale
 
 
 class LazyMasks(Mapping[str, Any]):
@@ -136,20 +178,22 @@ class LazyMasks(Mapping[str, Any]):
         self._tensors = tensors
 
     def __getitem__(self, name: str) -> Any:
-        mask = self._tensors._decoded(name).mask
-        if mask is None:
+        if (mask := self._mask(name)) is None:
             raise KeyError(name)
         return mask
 
     def get(self, name: str, default: Any = None) -> Any:
-        mask = self._tensors._decoded(name).mask
+        mask = self._mask(name)
         return default if mask is None else mask
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._tensors if name in self)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tensors.decoder.specs and self._tensors._decoded(str(name)).mask is not None
+        return name in self._tensors.decoder.specs and self._mask(str(name)) is not None
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _mask(self, name: str) -> Any:
+        return None if self._tensors.came_whole(name) else self._tensors._decoded(name).mask

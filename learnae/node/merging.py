@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from learnae.elementwise import pieces
+from learnae.elementwise import PIECE, combine_in_pieces, pieces
+from learnae.kernels import is_finite
 from learnae.node.strategy_set import ConfiguredStrategy
 from learnae.node.strategy_state import checked_state
 from learnae.node.tensors import finite, is_mixed, is_trained
+from learnae.readers import TensorReader, overrides, read_into
 from learnae.records import LocalModel, Merged, Received, State, TensorSpec
-from learnae.strategies import Merge, Outer
+from learnae.strategies import ElementwiseMerge, Merge, Outer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +79,7 @@ def _lengths(vectors: Array, axis: int) -> NDArray[np.float64]:
     return np.sqrt(np.expand_dims(squares, axis))
 
 
-Pairs = Iterable[tuple[str, "Array | None"]]
+Pairs = Iterable[tuple[str, "Array | TensorReader | None"]]
 
 
 @attrs.define
@@ -87,6 +90,8 @@ class ModelWriter:
     accepted: Sequence[Received]
     specs: Mapping[str, TensorSpec]
     page: Mapping[str, Array]
+    reading: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Around reading a tensor piece by piece: whose call that is."""
     _missing: set[str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -96,7 +101,7 @@ class ModelWriter:
         for name, tensor in tensors:
             self._write(name, tensor)
 
-    def takes(self, name: str, tensor: Array | None) -> bool:
+    def takes(self, name: str, tensor: Array | TensorReader | None) -> bool:
         """What an outer optimiser must not step over goes into the page as it is merged."""
         if name not in self.specs or is_trained(self.specs[name]):
             return False
@@ -107,13 +112,16 @@ class ModelWriter:
         if self._missing:
             raise ValueError(f"{len(self._missing)} tensors did not come, {min(self._missing)!r} among them")
 
-    def _write(self, name: str, tensor: Array | None) -> None:
+    def _write(self, name: str, tensor: Array | TensorReader | None) -> None:
         if name not in self._missing:
             raise ValueError(f"tensor {name!r} came twice, or was never asked for")
         self._missing.discard(name)
         target, own = self.page[name], self.local.current[name]
         if tensor is None:
             np.copyto(target, own)
+            return
+        if isinstance(tensor, TensorReader):
+            self._write_pieces(name, tensor, target)
             return
         _check(name, tensor, target)
         if name in self.specs and not is_mixed(self.specs[name]):
@@ -122,6 +130,19 @@ class ModelWriter:
         _copy_finite(name, tensor, target)
         if name in self.specs and self.specs[name].floating and self.specs[name].buffer:
             self._hold(name, target, own)
+
+    def _write_pieces(self, name: str, reader: TensorReader, target: Array) -> None:
+        """A parameter, made where it belongs; each piece is looked at while it is in the cache."""
+        room = target.reshape(-1)
+        with self.reading():
+            sound = True
+            for piece in pieces(room.size):
+                read_into(reader, piece, room[piece])
+                sound = sound and is_finite(room[piece])
+        if not sound:
+            raise ValueError(f"tensor {name!r} holds values that are not finite")
+        if name in self.specs and not is_mixed(self.specs[name]):  # read all the same: an outer step remembers it
+            np.copyto(target, self.local.current[name])
 
     def _hold(self, name: str, target: Array, own: Array) -> None:
         theirs = [(item.tensors[name], item.masks.get(name)) for item in self.accepted]
@@ -184,9 +205,9 @@ class Merger:
         """Fill the page with the merged model. Returns the new states of the strategies."""
         changed: dict[str, State | None] = {}
         with self.merge.calling(self._merging):
-            merged = _checked(self.merge.strategy.merge(local, accepted, states.get("merge", {})))
+            merged = _checked(self._merged(local, accepted, states.get("merge", {})))
         tensors, changed["merge"] = _drawn(self.merge, self._merging, merged.tensors), merged.state
-        writer = ModelWriter(local, accepted, self.specs, page)
+        writer = ModelWriter(local, accepted, self.specs, page, lambda: self.merge.calling(self._merging))
         if self.outer is not None:
             changed["outer"] = self._step(self.outer, local, accepted, tensors, states.get("outer", {}), writer)
         else:
@@ -195,12 +216,19 @@ class Merger:
                 writer.check_complete()
         return {name: state for name, state in changed.items() if state is not None}
 
+    def _merged(self, local: LocalModel, accepted: Sequence[Received], state: State) -> Merged:
+        """In pieces where that comes to the same."""
+        merge = self.merge.strategy
+        if isinstance(merge, ElementwiseMerge) and type(merge).merge is ElementwiseMerge.merge and merge.CHUNK == PIECE:
+            return Merged(combine_in_pieces(merge, local, accepted))
+        return merge.merge(local, accepted, state)
+
     def _step(
         self,
         outer: ConfiguredStrategy[Outer],
         local: LocalModel,
         accepted: Sequence[Received],
-        merged: Iterator[tuple[str, Array | None]],
+        merged: Iterator[tuple[str, Any]],
         state: State,
         writer: ModelWriter,
     ) -> State | None:
@@ -208,7 +236,7 @@ class Merger:
         names = [name for name in local.current if name not in self.specs or is_trained(self.specs[name])]
         shown = attrs.evolve(local, start=_only(names, local.start), current=_only(names, local.current), buffers=())
         masks = dict(_union_of_masks(names, accepted))
-        parameters = self._parameters(merged, writer)
+        parameters = self._parameters(merged, writer, readers=overrides(type(outer.strategy), "takes_readers", "step"))
         with outer.calling(self._stepping):
             stepped = _checked(outer.strategy.step(shown, parameters, masks, state))
         with outer.calling(self._stepping, within=math.inf):
@@ -218,10 +246,12 @@ class Merger:
             writer.check_complete()
         return stepped.state
 
-    def _parameters(self, merged: Iterator[tuple[str, Array | None]], writer: ModelWriter) -> Iterator[tuple[str, Array | None]]:
+    def _parameters(self, merged: Iterator[tuple[str, Any]], writer: ModelWriter, *, readers: bool) -> Iterator[tuple[str, Any]]:
         for name, tensor in merged:
             with self.merge.calling(self._merging):  # it is the merge's fault if this cannot be written
                 taken = writer.takes(name, tensor)
+                if not taken and not readers and isinstance(tensor, TensorReader):
+                    tensor = tensor.whole()
             if not taken:
                 yield name, tensor
 

@@ -27,6 +27,7 @@ from learnae.node.reports import RoundRecord
 from learnae.node.runtime import Runtime
 from learnae.node.selection import UpdateSelection
 from learnae.node.strategy_state import StrategyStates
+from learnae.readers import ModelInMemory
 from learnae.records import LocalModel, PeerId, Received, State
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class MergeBuffers:
         if self._start_page is None:
             self._start_page = 0
             copy_tensors(snapshot.tensors, self.link.page(0))
-        start = {name: _read_only(array) for name, array in self.link.page(self._start_page).items()}
+        start = ModelInMemory({name: _read_only(array) for name, array in self.link.page(self._start_page).items()})
         progress = snapshot.progress
         return LocalModel(
             start=start, current=snapshot.tensors, age=progress.age, samples=progress.samples, loss=progress.loss, buffers=self._buffers

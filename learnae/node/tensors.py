@@ -12,11 +12,13 @@ import numpy as np
 
 from learnae.elementwise import pieces
 from learnae.errors import UpdateRejectedError
+from learnae.kernels import is_finite
 from learnae.records import Encoded, TensorSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from learnae.content.meta import TensorEntry
     from learnae.records import Array
 
 
@@ -44,12 +46,9 @@ def _count(array: NDArray[Any]) -> int:
 
 
 def _finite(values: NDArray[Any]) -> bool:
-    """A sum of squares takes a third of the time, but may overflow; a sum in float64 cannot: it is finite if and only if all values are."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return all(
-            bool(np.isfinite(part @ part)) or bool(np.isfinite(np.add.reduce(part, dtype=np.float64)))
-            for part in (values[piece] for piece in pieces(values.size))
-        )
+    if values.dtype != np.float32:
+        return bool(np.isfinite(values).all())
+    return all(is_finite(values[piece]) for piece in pieces(values.size))
 
 
 def is_trained(spec: TensorSpec) -> bool:
@@ -97,7 +96,7 @@ def encode_raw(spec: TensorSpec, tensor: Array) -> Encoded:
     return Encoded(tensor.astype(INTEGER, copy=False).tobytes())
 
 
-def is_raw(spec: TensorSpec, encoded: Encoded) -> bool:
+def is_raw(spec: TensorSpec, encoded: Encoded | TensorEntry) -> bool:
     return not spec.floating or NOTE in encoded.meta
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnae import kernels
 from learnae.elementwise import PIECE, pieces
 from learnae.errors import UpdateRejectedError
+from learnae.kernels import BLOCK, LEVELS
+from learnae.readers import Slices, TensorReader
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
 
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 
     Scales = NDArray[np.float16]
 
-BLOCK = 64
-LEVELS = 127
 LOWEST_LEVEL = -128  # that no encoder of ours writes, but others might
 SCALE = np.dtype("<f2")
 LITTLE = np.dtype("<f4")
@@ -46,30 +47,68 @@ class Int8(Codec):
         scales = read_scales(stored, exponent)
         data = io.BytesIO()  # hands its bytes over without another copy
         data.write(stored.data)
-        for piece, blocks, scratch in _blocks(values):
-            levels = _quantised(blocks, scales[rows(piece)], scratch).reshape(-1)
-            data.write(levels[: piece.stop - piece.start].data)
+        room = np.empty(min(PIECE, values.size), np.int8)
+        for piece in pieces(values.size):
+            levels = room[: piece.stop - piece.start]
+            kernels.quantise(values[piece], scales[rows(piece)], levels)
+            data.write(levels.data)
         return Encoded(data.getvalue(), {"exponent": exponent})
 
     def decode(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> Decoded:
-        self.check(encoded, like, base)
-        blocks = -(-like.count // BLOCK)
-        scales = read_scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
-        levels = np.frombuffer(encoded.data, np.int8, offset=blocks * SCALE.itemsize)
-        return Decoded(_dequantised(levels, scales).reshape(like.shape))
+        return Decoded(self.reader(encoded.data, encoded.meta, like).whole())
+
+    def reader(self, data: Slices, meta: Mapping[str, Any], like: TensorSpec) -> TensorReader:
+        _check(len(data), meta, like)
+        return _Int8Reader(data, int(meta["exponent"]), like)
 
     def check(self, encoded: Encoded, like: TensorSpec, base: Array | None) -> None:
-        expected = -(-like.count // BLOCK) * SCALE.itemsize + like.count
-        if len(encoded.data) != expected:
-            raise UpdateRejectedError("codec", f"{like.name}: {len(encoded.data)} bytes, expected {expected} for the shape {like.shape}")
-        check_exponent(encoded, like)
+        _check(len(encoded.data), encoded.meta, like)
 
     def finite(self, encoded: Encoded) -> bool:
         """By the scales alone: of n values and b = ceil(n / 64) blocks there are n + 2 b bytes."""
         blocks = -(-len(encoded.data) // (BLOCK + SCALE.itemsize))
-        scales = read_scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"]))
-        with np.errstate(over="ignore", invalid="ignore"):
-            return bool(np.isfinite(scales * np.float32(-LOWEST_LEVEL)).all())
+        return _finite(read_scales(np.frombuffer(encoded.data, SCALE, blocks), int(encoded.meta["exponent"])))
+
+
+def _check(size: int, meta: Mapping[str, Any], like: TensorSpec) -> None:
+    expected = -(-like.count // BLOCK) * SCALE.itemsize + like.count
+    if size != expected:
+        raise UpdateRejectedError("codec", f"{like.name}: {size} bytes, expected {expected} for the shape {like.shape}")
+    check_exponent(meta, like)
+
+
+def _finite(scales: Array) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(scales * np.float32(-LOWEST_LEVEL)).all())
+
+
+class _Int8Reader(TensorReader):
+    """Of bytes that were checked."""
+
+    def __init__(self, data: Slices, exponent: int, like: TensorSpec) -> None:
+        self._data, self._at = data, -(-like.count // BLOCK) * SCALE.itemsize
+        self.shape, self.size = like.shape, like.count
+        self._scales = read_scales(np.frombuffer(data[: self._at], SCALE), exponent)
+        self.sound = _finite(self._scales)
+
+    def read(self, piece: slice, room: Array) -> Array:
+        kernels.dequantise(self._levels(piece), self._scales[rows(piece)], room)
+        return room
+
+    def every(self, start: int, step: int) -> Array:
+        found = np.empty(len(range(start, self.size, step)), np.float32)
+        done, at = 0, start
+        for piece in pieces(self.size):
+            if at < piece.stop:
+                part = self._levels(piece)[at - piece.start :: step]
+                found[done : done + part.size] = part
+                done, at = done + part.size, at + part.size * step
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            found *= self._scales[np.arange(start, self.size, step) // BLOCK]
+        return found
+
+    def _levels(self, piece: slice) -> NDArray[np.int8]:
+        return np.frombuffer(self._data[self._at + piece.start : self._at + piece.stop], np.int8)
 
 
 def rows(piece: slice) -> slice:
@@ -77,29 +116,11 @@ def rows(piece: slice) -> slice:
     return slice(piece.start // BLOCK, -(-piece.stop // BLOCK))
 
 
-def _blocks(values: Array) -> Iterator[tuple[slice, Array, Array]]:
-    """Pieces as rows of 64, the last row filled up with zeros, each with the same scratch of that shape."""
-    scratch = np.empty(min(PIECE, values.size + BLOCK), np.float32)
-    for piece in pieces(values.size):
-        blocks = _filled_up(values[piece])
-        yield piece, blocks, scratch[: blocks.size].reshape(-1, BLOCK)
-
-
-def _filled_up(part: Array) -> Array:
-    if part.size % BLOCK == 0:
-        return part.reshape(-1, BLOCK)
-    filled = np.zeros((part.size // BLOCK + 1, BLOCK), np.float32)
-    filled.reshape(-1)[: part.size] = part
-    return filled
-
-
 def _largest(values: Array) -> NDArray[np.float64]:
     """The largest absolute value of each block; NaN where one is not finite."""
-    largest = np.zeros(-(-values.size // BLOCK), np.float64)
-    for piece, blocks, scratch in _blocks(values):
-        flat = np.abs(blocks, out=scratch).reshape(-1)
-        largest[rows(piece)] = np.maximum.reduceat(flat, np.arange(0, flat.size, BLOCK))  # twice as fast as max(axis=1)
-    largest[np.isinf(largest)] = np.nan
+    largest = np.empty(-(-values.size // BLOCK), np.float64)
+    for piece in pieces(values.size):
+        kernels.largest(values[piece], largest[rows(piece)])
     return largest
 
 
@@ -112,9 +133,9 @@ def _stored(scales: NDArray[np.float64]) -> tuple[Scales, int]:
         return np.ldexp(scales, -exponent).astype(SCALE), exponent
 
 
-def check_exponent(encoded: Encoded, like: TensorSpec) -> None:
+def check_exponent(meta: Mapping[str, Any], like: TensorSpec) -> None:
     """Raises UpdateRejectedError for one with which `read_scales` cannot go on."""
-    exponent: Any = encoded.meta.get("exponent")
+    exponent = meta.get("exponent")
     if type(exponent) is not int or not LOWEST_EXPONENT <= exponent <= HIGHEST_EXPONENT:
         raise UpdateRejectedError("codec", f"{like.name}: the exponent is not a whole number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")
 
@@ -123,31 +144,6 @@ def read_scales(stored: Scales, exponent: int) -> Array:
     """What encoder and decoder multiply with: float32, one per block."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a peer may send signalling NaNs
         return stored.astype(np.float32) * np.float32(2.0**exponent)
-
-
-def _quantised(blocks: Array, scales: Array, scratch: Array) -> NDArray[np.int8]:
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        np.divide(blocks, scales[:, None], out=scratch)
-    np.rint(scratch, out=scratch)
-    np.clip(scratch, -LEVELS, LEVELS, out=scratch)  # a scale near the smallest float16 may be rounded by up to a half
-    scratch[~(scales > 0)] = 0.0
-    return scratch.astype(np.int8)
-
-
-def _dequantised(levels: NDArray[np.int8], scales: Array) -> Array:
-    values = np.empty(levels.size, np.float32)
-    for piece in pieces(levels.size):
-        part = values[piece]
-        part[:] = levels[piece]
-        _scale(part, scales[rows(piece)])
-    return values
-
-
-def _scale(part: Array, scales: Array) -> None:
-    whole = part.size // BLOCK
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        part[: whole * BLOCK].reshape(-1, BLOCK)[...] *= scales[:whole, None]
-        part[whole * BLOCK :] *= scales[whole:]  # the last block, if it is not full
 
 
 class Fp32(Codec):

@@ -12,8 +12,8 @@ from attrs.validators import and_, ge, gt, le
 from learnae.config.tables import option
 from learnae.elementwise import PIECE, pieces
 from learnae.errors import UpdateRejectedError
+from learnae.kernels import BLOCK
 from learnae.plugins.codec import (
-    BLOCK,
     HIGHEST_EXPONENT,
     LOWEST_EXPONENT,
     SCALE,
@@ -86,7 +86,7 @@ class Int4Delta(Codec):
         if base is None:
             whole = len(encoded.data) >= 2 * like.count
             return Decoded(from_bfloat16(encoded.data if whole else from_planes(inflated(encoded.data, 2 * like.count, like), WORD), like))
-        check_exponent(encoded, like)
+        check_exponent(encoded.meta, like)
         at = -(-like.count // BLOCK) * SCALE_BYTES
         codes = _codes(encoded.data[at:], like)
         scales = read_scales(np.frombuffer(encoded.data[:at], SCALE), int(encoded.meta["exponent"]))

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 from attrs.validators import ge, in_
 
+from learnae import kernels
 from learnae.config.tables import option
 from learnae.records import LocalModel, Received
 from learnae.strategies import ElementwiseMerge
@@ -50,11 +51,16 @@ class Average(ElementwiseMerge):
 
         In this form models that agree give exactly that model; a sum of rounded products changes up to 30 % of the coordinates.
         """
-        try:
-            with np.errstate(over="raise", invalid="raise"):
-                return _moved(stacked, weights)
-        except FloatingPointError:
+        result: Array = np.empty_like(stacked[0])
+        flat = [row.reshape(-1) for row in stacked]
+        if not kernels.moved(flat[0], flat[1:], weights[1:], result.reshape(-1)):
             return _mean_of_the_largest(stacked, weights)
+        return result
+
+    def combine_into(self, rows: Sequence[Array], weights: Array, out: Array) -> None:
+        """The same to the same bits, without a copy of the rows."""
+        if not kernels.moved(rows[0], rows[1:], weights[1:], out):
+            out[:] = _mean_of_the_largest(np.stack(rows), weights)
 
     def _relative(self, local: LocalModel, item: Received) -> float:
         """The update's age (or samples) over the own; less than one counts as one, so that newcomers among themselves are equals."""
@@ -67,16 +73,6 @@ class Average(ElementwiseMerge):
 
     def _freshness(self, item: Received) -> float:
         return math.pow(1.0 + max(item.staleness, 0.0), -self.options.staleness_power)
-
-
-def _moved(stacked: Array, weights: Array) -> Array:
-    own: Array = stacked[0]
-    result, difference = own.copy(), np.empty_like(own)
-    for other, weight in zip(stacked[1:], weights[1:], strict=True):
-        np.subtract(other, own, out=difference)
-        np.multiply(difference, weight, out=difference)
-        np.add(result, difference, out=result)
-    return result
 
 
 def _mean_of_the_largest(stacked: Array, weights: Array) -> Array:

@@ -9,14 +9,13 @@ import attrs
 import numpy as np
 from attrs.validators import and_, ge, gt, le, lt
 
+from learnae import kernels
 from learnae.config.tables import option
-from learnae.elementwise import PIECE, pieces
+from learnae.readers import ArrayReader, TensorReader, read_into
 from learnae.records import LocalModel, Merged, State
 from learnae.strategies import Outer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from learnae.records import Array
 
 MOMENTUM = and_(ge(0.0), lt(1.0))
@@ -51,64 +50,54 @@ class OuterMomentum(Outer):
 
     nesterov: bool
     """Whether the step looks ahead along the momentum."""
+    takes_readers = True
 
     def step(self, local: LocalModel, merged: Iterator[tuple[str, Array | None]], masks: Mapping[str, Any], state: State) -> Merged:
         changed = dict(state)
         return Merged(self._stepped(local, merged, masks, changed), changed)
 
     def _stepped(
-        self, local: LocalModel, merged: Iterator[tuple[str, Array | None]], masks: Mapping[str, Any], state: dict[str, Any]
-    ) -> Iterator[tuple[str, Array]]:
-        scratch = np.empty(PIECE, np.float32)
+        self, local: LocalModel, merged: Iterator[tuple[str, Any]], masks: Mapping[str, Any], state: dict[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
         for name, tensor in merged:
-            current = local.current[name]
-            result = np.array(current if tensor is None else tensor, np.float32)
-            del tensor
-            state[name] = momentum = _momentum(state.get(name), result)
+            start, current = local.start[name], local.current[name]
+            reader = tensor if isinstance(tensor, TensorReader) else ArrayReader(current if tensor is None else np.asarray(tensor))
+            before = _momentum(state.get(name), start)
+            state[name] = after = np.empty(start.shape, np.float32)
+            stepped = _SteppedReader(self, reader, start, before, after)
             mask = masks.get(name)
-            for piece in pieces(result.size):
-                came = None if mask is None else mask.reshape(-1)[piece]
-                self._step_piece(_Piece.of(local.start[name], current, result, momentum, piece), came, scratch)
+            if isinstance(tensor, TensorReader) and mask is None:
+                yield name, stepped
+                continue
+            result = stepped.whole()
+            if mask is not None:
+                np.copyto(result, current, where=~mask)
+                np.copyto(after, 0.0 if before is None else before, where=~mask)
             yield name, result
             del result
 
-    def _step_piece(self, piece: _Piece, came: NDArray[np.bool_] | None, scratch: Array) -> None:
-        """In place: 64 k values at a time, while they are in the cache."""
-        mu, rate = np.float32(self.options.momentum), np.float32(self.options.rate)
-        displacement = scratch[: piece.result.size]
-        np.subtract(piece.start, piece.result, out=displacement)
-        before = None if came is None else piece.momentum.copy()
-        np.multiply(piece.momentum, mu, out=piece.momentum)
-        np.add(piece.momentum, displacement, out=piece.momentum)
-        if self.nesterov:
-            displacement += mu * piece.momentum
-        else:
-            displacement[:] = piece.momentum
-        np.multiply(displacement, rate, out=displacement)
-        np.subtract(piece.start, displacement, out=piece.result)
-        if came is not None and before is not None:
-            np.copyto(piece.result, piece.current, where=~came)
-            np.copyto(piece.momentum, before, where=~came)
+
+class _SteppedReader(TensorReader):
+    """One tensor after the step. Each piece of it is read once, and fills the same piece of `after`, the new momentum."""
+
+    def __init__(self, outer: OuterMomentum, merged: TensorReader, start: Array, before: Array | None, after: Array) -> None:
+        self._merged, self._start, self._after = merged, start.reshape(-1), after.reshape(-1)
+        self._before = None if before is None else before.reshape(-1)
+        self._options, self._nesterov = outer.options, outer.nesterov
+        self.shape, self.size = merged.shape, merged.size
+
+    def read(self, piece: slice, room: Array) -> Array:
+        read_into(self._merged, piece, room)
+        before = np.zeros(room.size, np.float32) if self._before is None else self._before[piece]
+        mu, rate = self._options.momentum, self._options.rate
+        kernels.step(self._start[piece], room, before, self._after[piece], mu, rate, self._nesterov)
+        return room
 
 
-@attrs.frozen
-class _Piece:
-    """The same piece of four tensors, each flat."""
-
-    start: Array
-    current: Array
-    result: Array
-    momentum: Array
-
-    @classmethod
-    def of(cls, start: Array, current: Array, result: Array, momentum: Array, piece: slice) -> _Piece:
-        return cls(*(array.reshape(-1)[piece] for array in (start, current, result, momentum)))
-
-
-def _momentum(before: Any, like: Array) -> Array:
-    """A copy of what was remembered, or zeros for a tensor that is new, or has another shape than it had."""
+def _momentum(before: Any, like: Array) -> Array | None:
+    """What was remembered; None for a tensor that is new, or has another shape than it had."""
     known = isinstance(before, np.ndarray) and before.shape == like.shape and before.dtype == np.float32
-    return np.array(before) if known else np.zeros_like(like)
+    return before if known else None
 
 
 class QuasiGlobal(OuterMomentum):

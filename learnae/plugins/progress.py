@@ -12,6 +12,7 @@ from attrs.validators import ge, gt
 
 from learnae.config.tables import option
 from learnae.plugins.gate import distance
+from learnae.readers import reader_of
 from learnae.records import Judged, LocalModel, Received, State, Verdict
 from learnae.strategies import Gate
 
@@ -86,10 +87,10 @@ class _Sample:
 
     def received(self, local: LocalModel, item: Received) -> Array:
         """What did not come counts as the own value."""
-        return self._joined(self._came(local.current[name], item.tensors[name], item.masks.get(name)) for name in self.names)
+        return self._joined(self._came(local.current[name], item, name) for name in self.names)
 
-    def _came(self, own: Array, theirs: Array, mask: NDArray[np.bool_] | None) -> Array:
-        came: Array = self._some(theirs)
+    def _came(self, own: Array, item: Received, name: str) -> Array:
+        mask, came = item.masks.get(name), reader_of(item.tensors, name).every(self.offset % self.stride, self.stride)
         return came if mask is None else np.where(self._some(mask), came, self._some(own))
 
     def _some(self, tensor: Any) -> Any:

@@ -75,7 +75,7 @@ class Sparse(Codec):
         if base is None:
             return Decoded(from_bfloat16(encoded.data, like))
         sent, far = counts(encoded, like, "sent")
-        check_exponent(encoded, like)
+        check_exponent(encoded.meta, like)
         bits: Any = encoded.meta.get("bits")
         if type(bits) is not int or not 2 <= bits <= 4:
             raise UpdateRejectedError("codec", f"{like.name}: values of 2 to 4 bits, not {bits!r:.40}")

@@ -111,6 +111,18 @@ class CodecConformance(Kit):
                 tensor, _decode(codec, _encode(codec, tensor, base), tensor.shape, base), self.error_bound_beside(tensor, base)
             )
 
+    @pytest.mark.parametrize("count", [0, 1, 63, 64, PIECE, 2 * PIECE + 65])
+    def test_a_reader_gives_what_decoding_gives(self, codec: Codec, count: int) -> None:
+        tensor = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+        encoded = _encode(codec, tensor)
+        like = TensorSpec(name="w", dtype="float32", shape=(count,))
+        if (reader := codec.reader(encoded.data, encoded.meta, like)) is None:
+            pytest.skip("this codec decodes tensors as a whole")
+        whole = _decode(codec, encoded, like.shape).array
+        np.testing.assert_array_equal(reader.whole(), whole)
+        np.testing.assert_array_equal(reader.every(3, 7), whole[3::7])
+        assert not reader.sound or np.isfinite(whole).all()
+
     @inherited
     @given(tensor=tensors)
     def test_the_same_tensor_gives_the_same_bytes(self, codec: Codec, tensor: Array) -> None:

@@ -32,6 +32,7 @@ from learnae.node.runtime import Runtime, SharedResources, inline
 from learnae.observations import RoundReport
 from learnae.plugins.manager import PluginManager
 from learnae.plugins.memory import MemoryMedium
+from learnae.readers import ModelInMemory
 from learnae.records import PeerId, TensorSpec
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class MemoryLink:
             np.copyto(array, self.trainer.model[name])
         if self._newest is not None:
             self._free.add(self._newest.slot)
-        self._newest = Snapshot(slot, self.trainer.progress, self.slots[slot])
+        self._newest = Snapshot(slot, self.trainer.progress, ModelInMemory(self.slots[slot]))
         self._notify()
 
     def name_adopted(self, number: int) -> None:

@@ -52,6 +52,11 @@ def test_what_the_peers_of_the_demo_reach_is_measured_merged_and_in_training():
     assert 0 < merged <= 100 and 0 < trained <= 100
 
 
+def test_the_work_of_a_round_is_measured_by_part():
+    rows = rows_of(quick("round_work.py", "--numpy"))
+    assert {"encode", "gates", "merge, outer step, check, page", "all"} <= set(rows)
+
+
 def test_the_cost_of_a_sketch_and_its_error_are_measured():
     assert len(rows_of(quick("sketches.py"))["digits, 64-32-10"]) == 4
 

@@ -61,7 +61,8 @@ def test_no_file_names_a_path_of_one_machine(pattern: re.Pattern[str]) -> None:
 
 @pytest.mark.parametrize("pattern", REGISTRIES, ids=lambda pattern: pattern.pattern)
 def test_no_file_names_the_address_of_a_registry(pattern: re.Pattern[str]) -> None:
-    assert found(pattern) == []
+    locked = "kernels/Cargo.lock:"  # cargo writes beside each version which index it is of, and fetches from what the machine is set to
+    assert [line for line in found(pattern) if not line.startswith(locked)] == []
 
 
 def test_no_file_is_binary_or_large() -> None:

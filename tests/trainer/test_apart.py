@@ -79,6 +79,9 @@ class Update:
     def decode(self, name: str) -> Decoded:
         return Decoded(self.values[name])
 
+    def reader(self, name: str) -> None:
+        return None
+
 
 def merge_into(model: nn.Module, other: nn.Module) -> None:
     """A whole round, without what lies between: snapshot, average, adoption."""
