@@ -1,4 +1,4 @@
-"""What the three scripts train: handwritten digits, of which each peer has some only."""
+"""What the scripts train: handwritten digits, of which each peer has some only."""
 
 import argparse
 
@@ -28,11 +28,13 @@ def accuracy(model, test):
     return (model(images).argmax(dim=1) == labels).float().mean().item()
 
 
-def arguments(doc, steps=3000):
+def arguments(doc, steps=3000, more=()):
     options = argparse.ArgumentParser(description=doc)
     options.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9", help="the digits that this peer has images of, such as 0,1,2,3,4")
     options.add_argument("--steps", type=int, default=steps)
     options.add_argument("--alone", action="store_true", help="without a swarm, to compare")
+    for name, option in dict(more).items():
+        options.add_argument(name, **option)
     chosen = options.parse_args()
     chosen.classes = [int(digit) for digit in chosen.classes.split(",")]
     return chosen

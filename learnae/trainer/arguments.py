@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from learnae.config.words import did_you_mean
 from learnae.content.validators import MAX_INTEGER
@@ -154,15 +154,6 @@ def _refuse_masters(inner: Any, model: nn.Module) -> None:
         raise ConfigError(Problem("optimizer", *MASTERS))
     if foreign and not any(id(param) in own for group in inner.param_groups for param in group["params"]):
         raise ConfigError(Problem("optimizer", "trains none of the model's parameters", "build it from model.parameters()"))
-
-
-def refuse_many_processes(environ: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError where several processes train one replica each: adoptions in one of them would let them drift apart."""
-    size = environ.get("WORLD_SIZE", "")
-    grouped = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-    if grouped or (size.isdecimal() and int(size) > 1):
-        what = "several processes train this model together (WORLD_SIZE > 1), which is not supported yet"
-        raise ConfigError(Problem("world_size", what, "start each process as a peer of its own, without torch.distributed"))
 
 
 def unwrap(optimizer: Any) -> Any:

@@ -159,6 +159,15 @@ def _page_for_residue(mine: Tensor, new: Tensor, old: Tensor, rest: Tensor, scra
 _rounded = _page_for_residue  # the same, but what rounding takes away is gone
 
 
+def assign(tensor: Tensor, values: Tensor) -> None:
+    """Also where the tensor was made in inference mode: such a one may be written to only there."""
+    if tensor.is_inference():
+        with torch.inference_mode():
+            tensor.copy_(values)
+    else:
+        tensor.copy_(values)
+
+
 def within(dtype: torch.dtype, values: Tensor) -> Tensor:
     """Values of float32 that this type of low precision can hold, in place."""
     limit = torch.finfo(dtype).max

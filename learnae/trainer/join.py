@@ -20,10 +20,13 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.manager import open_document, open_peer_file
-from learnae.trainer.arguments import called_by, check_arguments, refuse_many_processes, refuse_masters
+from learnae.trainer.arguments import called_by, check_arguments, refuse_masters
 from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.model_progress import checked
 from learnae.trainer.observing import ObserverSwarm
+from learnae.trainer.other_rank import join_behind
+from learnae.trainer.rank_zero import RankZeroSwarm
+from learnae.trainer.ranks import HOME, RESUMED, SETTINGS, Ranks
 from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.step_hook import StepHook, check_hook
@@ -98,35 +101,57 @@ def join(
     `resume` is what `Swarm.state_dict()` gave when the model was saved. It may be a function instead: it gets the home, loads the model
     from there, and returns that state, or None if there is none.
 
+    In a job of `torch.distributed` (torchrun; DDP, FSDP2) all ranks are one peer. Each of them calls this, and `step`, `flush`, `merged`
+    and `load_state_dict` likewise. Rank 0 has the node and the home; the others read nothing of `config`, `name` and `home`.
+
     With `[peer] role = "observer"` the swarm does not train: its `step` is refused, its `next_model` adopts what others publish.
 
     An earlier swarm of this process may hold the same model or the same home. It leaves first, if nothing uses it any more.
-    Raises ConfigError with all that cannot be used as it is, PluginError, and what `resume` raises.
+    Raises ConfigError with all that cannot be used as it is, PluginError, RankFailed where rank 0 could not join, and what `resume` raises.
     """
     fill_standard()
     check_arguments(model=model, name=name, config=config, optimizer=optimizer, home=home, overrides=overrides, resume=resume, log=log)
-    refuse_many_processes()
+    ranks = Ranks.of_this_process()
     if auto:
         check_hook(optimizer)
     if optimizer is not None:
         refuse_masters(optimizer, model)
-    settings = _read(config, name, overrides, make_logger(**(log or {})))
-    _refuse_role(settings.peer.role, auto=auto)
+    if ranks.rank:
+        swarm: Swarm = join_behind(model, ranks, resume)
+    else:
+        with ranks.leading():
+            swarm = _join(model, ranks, name, config, optimizer, home, overrides, resume, log or {}, auto=auto)
+    if auto:
+        StepHook(swarm, optimizer)
+    return swarm
+
+
+def _join(
+    model: nn.Module, ranks: Ranks, name: str | None, config: str | os.PathLike[str] | Mapping[str, Any] | None, optimizer: Any,
+    home: str | os.PathLike[str] | None, overrides: Sequence[str], resume: Any, log: Mapping[str, str], *, auto: bool,
+) -> Swarm:  # fmt: skip
+    """In the one process that has the node."""
+    settings = _read(config, name, overrides, make_logger(**log))
+    _refuse_role(settings.peer.role, ranks, auto=auto)
+    ranks.say(SETTINGS, keep_local=settings.model.keep_local)
     named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
-    shared = find_shared(model, settings.model.keep_local)
+    shared = ranks.agree(lambda: find_shared(model, settings.model.keep_local))
     state = None if resume is None or callable(resume) else checked(resume)
     if RESIDENTS:
         forget(Swarm)
     RESIDENTS.make_way(settings.swarm.name, shared, named)
     with ExitStack() as undo:
         claimed = undo.enter_context(_claim(settings, named))
-        if callable(resume) and (found := called_by(resume, claimed.path)) is not None:
-            state = checked(found)
+        if callable(resume):
+            ranks.say(HOME, home=str(claimed.path))
+            found = ranks.agree(lambda: called_by(resume, claimed.path))
+            state = None if found is None else checked(found)
         if resume is not None:  # frozen tensors may have come from there too
-            shared = find_shared(model, settings.model.keep_local, state["local"] if state else ())
-        swarm_settings = _swarm_settings(settings, claimed, log or {})
-        kind = ObserverSwarm if settings.peer.role == "observer" else Swarm
-        swarm = kind(model, shared, swarm_settings, optimizer=optimizer)
+            local = state["local"] if state else ()
+            ranks.say(RESUMED, local=local)
+            shared = ranks.agree(lambda: find_shared(model, settings.model.keep_local, local))
+        swarm_settings = _swarm_settings(settings, claimed, log)
+        swarm = _make(model, shared, swarm_settings, optimizer, ranks)
         undo.callback(swarm.leave)
         if state is not None:
             swarm.load_state_dict(state)
@@ -138,9 +163,16 @@ def join(
     _tell_of(shared, swarm_settings)
     swarm_settings.logger.info("swarm.looking", swarm=settings.swarm.name, home=swarm_settings.home, advice="this may take some seconds")
     swarm.start()
-    if auto:
-        StepHook(swarm, optimizer)
+    if isinstance(swarm, RankZeroSwarm):
+        swarm.begin()
     return swarm
+
+
+def _make(model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, optimizer: Any, ranks: Ranks) -> Swarm:
+    if ranks.size > 1:
+        return RankZeroSwarm(model, shared, swarm_settings, optimizer=optimizer, ranks=ranks)
+    kind = ObserverSwarm if swarm_settings.role == "observer" else Swarm
+    return kind(model, shared, swarm_settings, optimizer=optimizer)
 
 
 def _read(
@@ -151,9 +183,11 @@ def _read(
     return open_peer_file(None if config is None else expanded(os.fspath(config), "config"), name=name, overrides=overrides, log=log)[0]
 
 
-def _refuse_role(role: str, *, auto: bool) -> None:
+def _refuse_role(role: str, ranks: Ranks, *, auto: bool) -> None:
     if role in SERVING:
         raise ConfigError(Problem("peer.role", f"a {role} has no model to join with", "start it by `learnae run`"))
+    if ranks.size > 1 and role == "observer":
+        raise ConfigError(Problem("peer.role", "an observer is one process, and this job has several", "start it without torchrun"))
     if auto and role == "observer":
         raise ConfigError(Problem("auto", "counts steps, and this peer is an observer, which does not train", "leave it out"))
 

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor, float32
 
-from learnae.trainer.copying import CHUNK, like, pieces, whole_numbers, within
+from learnae.trainer.copying import CHUNK, assign, like, pieces, whole_numbers, within
 from learnae.trainer.shared import LOW_PRECISION
 from learnae.trainer.shared_memory import plainly, zeros
 
@@ -40,7 +40,7 @@ class ModelLoan:
         self.over = True
         with plainly():
             for tensor, own in zip(self.tensors, self.own, strict=True):
-                _assign(tensor, own)
+                assign(tensor, own)
 
 
 def merged_tensors(state: Mapping[str, object], tensors: Sequence[Tensor], merged: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -68,18 +68,10 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 def _fill(tensor: Tensor, merged: Tensor) -> None:
     """With what an adoption of the merged one would make of it."""
     if not tensor.is_floating_point():
-        _assign(tensor, whole_numbers(tensor.dtype, merged))
+        assign(tensor, whole_numbers(tensor.dtype, merged))
     elif tensor.dtype in LOW_PRECISION:
         scratch = zeros((CHUNK,), float32)
         for mine, new in pieces(tensor, merged):
-            _assign(mine, within(tensor.dtype, like(scratch, new).copy_(new)))
+            assign(mine, within(tensor.dtype, like(scratch, new).copy_(new)))
     else:
-        _assign(tensor, merged)
-
-
-def _assign(tensor: Tensor, values: Tensor) -> None:
-    if tensor.is_inference():  # one that was made in inference mode may be written to only there
-        with torch.inference_mode():
-            tensor.copy_(values)
-    else:
-        tensor.copy_(values)
+        assign(tensor, merged)

@@ -17,7 +17,8 @@ from pathlib import Path
 import attrs
 
 from learnae.errors import ConfigError, Problem
-from learnae.trainer.session import Session, within
+from learnae.trainer.interrupts import within
+from learnae.trainer.session import Session
 from learnae.trainer.shared import SharedModel, listed
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.supervisor import Supervisor
@@ -50,7 +51,7 @@ class Membership:
     def in_common(self, shared: SharedModel) -> list[str]:
         """The names of those tensors that are in this swarm too."""
         own = {id(getattr(place.owner, place.attribute, None)) for place in self.session.places}
-        return [place.name for place in shared.places if id(place.tensor()) in own]
+        return [place.name for place in shared.places if id(getattr(place.owner, place.attribute, None)) in own]
 
     def lives_in(self, home: Path) -> bool:
         with contextlib.suppress(OSError):

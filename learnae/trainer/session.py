@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager
 from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 
-from learnae.errors import LearnaeError
 from learnae.link.messages import (
     GarbledError,
     Hello,
@@ -28,6 +27,7 @@ from learnae.link.messages import (
 )
 from learnae.observations import RoundReport
 from learnae.trainer.copying import AdoptionInProgress, ModelCopier
+from learnae.trainer.interrupts import held, refuse_in_the_middle, to_the_end, within
 from learnae.trainer.loan import ModelLoan, merged_tensors
 from learnae.trainer.model_progress import ModelProgress, SnapshotSchedule, WaitBudget
 from learnae.trainer.session_state import SessionState
@@ -45,7 +45,7 @@ BY_ITSELF = ("alone", "founded")  # outcomes of a round in which nothing of othe
 class Session:
     """Hands snapshots over and adopts offers. `due` says at which step: any thread sets it, the trainer reads it without the lock."""
 
-    def __init__(self, shared: SharedModel, swarm_settings: SwarmSettings) -> None:
+    def __init__(self, shared: SharedModel, swarm_settings: SwarmSettings, *, copier: Callable[..., ModelCopier] = ModelCopier) -> None:
         self.shared_memory = SharedMemory(shared.specs, pinned=any(place.tensor().is_cuda for place in shared.places))
         self.watchdog = Watchdog(
             HangDetector(self.shared_memory.calls, swarm_settings.hang_seconds),
@@ -59,7 +59,7 @@ class Session:
         self.left = False
         self._shared, self._swarm_settings = shared, swarm_settings
         self._structure = ModelStructure(shared, swarm_settings.logger)
-        self._copier = ModelCopier(shared.places, self.shared_memory.slots, self.shared_memory.pages)
+        self._copier = copier(shared.places, self.shared_memory.slots, self.shared_memory.pages)
         self._session_state = SessionState()
         self._send: Callable[[ToNode], None] = _to_nobody
         self._schedule = SnapshotSchedule(swarm_settings.local_steps, swarm_settings.round_seconds)
@@ -79,6 +79,11 @@ class Session:
         if self._loan is None or self._lending is None or self._loan.over:
             return False
         return getgeneratorstate(self._lending) != GEN_CLOSED  # an interrupt may come before the first instruction that takes it back
+
+    @property
+    def merged_page(self) -> int | None:
+        """Where the last merged model is, if the last round has made one."""
+        return self._merged_page
 
     @property
     def adoption(self) -> int:
@@ -109,7 +114,7 @@ class Session:
 
     def attend(self) -> None:
         """Adopt what waits; hand over a snapshot if one is due, and be patient."""
-        _refuse("step()", within(self._lock, __file__))
+        refuse_in_the_middle("step()", within(self._lock, __file__))
         with self._lock:
             began = time.monotonic()
             self._follow()
@@ -123,7 +128,7 @@ class Session:
     def flush(self, seconds: float) -> None:
         """Adopt, hand over a snapshot as soon as the node wants one, adopt what comes of it: within so many seconds."""
         deadline = time.monotonic() + seconds
-        _refuse("flush()", within(self._lock, __file__))
+        refuse_in_the_middle("flush()", within(self._lock, __file__))
         with self._lock:
             self._follow()
             self._finish()
@@ -136,7 +141,7 @@ class Session:
     def observe(self, seconds: float) -> None:
         """Without training: hand over a snapshot when its time has come, until a model was adopted or so many seconds are over."""
         deadline = time.monotonic() + seconds
-        _refuse("flush()", within(self._lock, __file__))
+        refuse_in_the_middle("flush()", within(self._lock, __file__))
         with self._lock:
             before = self.adoption
             self._follow()
@@ -158,7 +163,7 @@ class Session:
 
     def merged(self) -> AbstractContextManager[bool]:
         """Lend the last merged model, if there is one of the last round. Nothing is adopted until it comes back."""
-        _refuse("merged()", within(self._lock, __file__))
+        refuse_in_the_middle("merged()", within(self._lock, __file__))
         self._lending = lending = self._lend()
         return contextmanager(lambda: lending)()
 
@@ -175,7 +180,7 @@ class Session:
                 lent = self.lent
             yield lent
         finally:
-            _to_the_end(self._take_back)
+            to_the_end(self._take_back)
 
     def merged_tensors(self, state: Mapping[str, object]) -> dict[str, Any] | None:
         """What the last merged model has in place of tensors in a module's state; None if the last round has merged nothing."""
@@ -197,7 +202,7 @@ class Session:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> bool:
         """Whether this was news."""
-        _refuse("load_state_dict()", within(self._lock, __file__))
+        refuse_in_the_middle("load_state_dict()", within(self._lock, __file__))
         with self._lock:
             if self.model_progress.is_at(state):
                 return False
@@ -263,16 +268,16 @@ class Session:
         self._copier.follow(self._shared.places)
 
     def _adopt_what_waits(self) -> None:
-        _to_the_end(self._adopt)
+        to_the_end(self._adopt)
 
     def _finish(self) -> None:
         """What two interrupts in a row left undone; a node that has ended meanwhile has written to no page since."""
         if self._loan is not None and not self.lent:
-            _to_the_end(self._take_back)
+            to_the_end(self._take_back)
         if self._adopting is not None:
             self._adopt_what_waits()
         if self._taken is not None:
-            _to_the_end(self._deliver)
+            to_the_end(self._deliver)
 
     def _adopt(self) -> None:
         """All steps of it may be taken twice, one after the other or one call within another."""
@@ -319,7 +324,7 @@ class Session:
         taken = Taken(slot, self.model_progress.progress(self.adoption), self._handed_over + 1)
         self._copier.snapshot(slot, self.model_progress.steps)
         self._taken = taken
-        _to_the_end(self._deliver)
+        to_the_end(self._deliver)
 
     def _deliver(self) -> None:
         """It may be sent twice: the node goes by its number. All else comes before: the node may have answered when it is sent again."""
@@ -360,38 +365,5 @@ class Session:
         )
 
 
-def _to_the_end(work: Callable[[], None]) -> None:
-    """A signal's handler may raise anything anywhere: then what was begun is finished first. What fails for another reason fails again."""
-    try:
-        work()
-    except LearnaeError:
-        raise
-    except BaseException:
-        work()
-        raise
-
-
-def _refuse(call: str, in_the_middle: bool) -> None:
-    if in_the_middle:
-        remedy = "let the handler only note that the signal came, and act after step()"
-        raise RuntimeError(f"{call} was called by a signal's handler in the middle of another call: {remedy}")
-
-
 def _to_nobody(message: ToNode) -> None:
     """Between two nodes."""
-
-
-def held(lock: threading.RLock) -> bool:
-    """Whether the thread that asks is at work under the lock: its call comes from a signal's handler, or from the collector."""
-    return bool(lock._is_owned())  # type: ignore[attr-defined]  # a Condition asks its lock the same
-
-
-def within(lock: threading.RLock, file: str) -> bool:
-    """Whether a function of that file, further out than the one that asks, is at work under the lock.
-
-    The stack has the last word: an interrupt just before a `with` lets go of its lock leaves it held, and nothing is going on.
-    """
-    frame = sys._getframe(1).f_back if held(lock) else None
-    while frame is not None and frame.f_code.co_filename != file:
-        frame = frame.f_back
-    return frame is not None

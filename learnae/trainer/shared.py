@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import reduce
+from typing import Any
 
 import attrs
 import torch
@@ -34,11 +35,39 @@ def why_not(tensor: Tensor, *, frozen: bool = False) -> str:
         return "is on the meta device and has no values: materialise the model first"
     if tensor.layout != torch.strided:
         return f"is {tensor.layout}: make it dense"
-    if hasattr(tensor, "device_mesh") or is_traceable_wrapper_subclass(tensor):
-        return f"is a {type(tensor).__name__}: sharded and wrapped tensors are not supported yet, share the plain model"
+    if hasattr(tensor, "device_mesh"):
+        return _why_not_sharded(tensor, frozen=frozen)
+    if is_traceable_wrapper_subclass(tensor):
+        return f"is a {type(tensor).__name__}: wrapped tensors are not supported, share the plain model"
     if tensor.is_quantized:
         return "is quantised: share the model before quantising it"
     return "" if frozen else _why_not_plain(tensor)
+
+
+def _why_not_sharded(tensor: Any, *, frozen: bool) -> str:
+    """Of what torch calls a DTensor. That of FSDP2 is sharded by its rows."""
+    sharded = [placement for placement in tensor.placements if not placement.is_replicate()]
+    if any(type(placement).__name__ != "Shard" or placement.dim != 0 for placement in sharded) or len(sharded) > 1 or not tensor.dim():
+        return "is sharded otherwise than by its rows: use torch.distributed.fsdp.fully_shard, which shards those"
+    if tensor.dtype != torch.float32 and not frozen:
+        return f"is sharded in {tensor.dtype}: hold it in float32, and compute in another type by fully_shard(mp_policy=...)"
+    return ""
+
+
+def own_part(tensor: Any) -> Tensor:
+    """What this process holds of it: all, or of one that is sharded over a job its own rows, in the same memory."""
+    if not hasattr(tensor, "device_mesh"):
+        whole: Tensor = tensor
+        return whole
+    with torch.no_grad():
+        part: Tensor = tensor.to_local()
+    return part
+
+
+def _whole(tensor: Any) -> Tensor:
+    """All ranks of a job have to ask for it."""
+    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "device_mesh") else tensor
+    return whole
 
 
 def _why_not_plain(tensor: Tensor) -> str:
@@ -90,7 +119,10 @@ def _identity(tensor: Tensor) -> object:
     """Equal for tensors that are one: the same object, or two views of all of the same memory."""
     if why_not(tensor) or tensor.numel() == 0:
         return id(tensor)
-    return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
+    part = own_part(tensor)
+    if part.numel() == 0:
+        return id(tensor)
+    return part.device, part.data_ptr(), part.dtype, tuple(part.shape), part.stride()
 
 
 _UNIT_VECTOR = re.compile(r"(.*_)?[uv]\d*")
@@ -213,13 +245,13 @@ class SharedTensor:
     spec: TensorSpec
 
     def tensor(self) -> Tensor:
-        """Raises ConfigError if the module was rebuilt with another shape, or without it."""
+        """What this process holds of it. Raises ConfigError if the module was rebuilt with another shape, or without it."""
         tensor: Tensor | None = getattr(self.owner, self.attribute, None)
         if tensor is None or tuple(tensor.shape) != self.spec.shape:
             now = "is gone" if tensor is None else f"has the shape {tuple(tensor.shape)} now"
             what = f"{now} and had the shape {self.spec.shape} at learnae.join()"
             raise ConfigError(Problem(f"model: {self.name}", what, "join again after changing the model"))
-        return tensor
+        return own_part(tensor)
 
 
 @attrs.frozen
@@ -260,7 +292,7 @@ def find_shared(model: nn.Module, keep_local: Sequence[str] = (), kept_before: C
         _digest([one for one in mine if not one.trained]),
         unmatched=tuple(pattern for pattern in keep_local if not matches(names, [pattern])),
         kept=kept,
-        broken=tuple(one.names[0] for one in trained if not one.buffer and not is_finite(one.tensor)),
+        broken=tuple(one.names[0] for one in trained if not one.buffer and not is_finite(own_part(one.tensor))),
         model=model,
         keep_local=tuple(keep_local),
     )
@@ -320,5 +352,5 @@ def _digest(frozen: Sequence[FoundTensor]) -> bytes:
     digest = hashlib.sha256()
     for one in sorted(frozen, key=lambda one: one.names[0]):
         digest.update(f"{one.names[0]} {one.tensor.dtype} {tuple(one.tensor.shape)}\n".encode())
-        digest.update(one.tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_whole(one.tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()

@@ -36,9 +36,11 @@ class Swarm:
     Call `step` after each optimiser step, always from the same thread. End it by `with` or by `leave()`.
     """
 
-    def __init__(self, model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, *, optimizer: Any = None) -> None:
+    def __init__(
+        self, model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, *, optimizer: Any = None, session: Session | None = None
+    ) -> None:
         self._model, self._optimizer, self._swarm_settings = model, optimizer, swarm_settings
-        self._session = Session(shared, swarm_settings)
+        self._session = Session(shared, swarm_settings) if session is None else session
         self._model_progress = self._session.model_progress
         fds = [fd for fd in (self._session.shared_memory.fd, swarm_settings.home_fd) if fd >= 0]
         self._node = Supervisor(

@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "trainers"
@@ -42,3 +44,28 @@ def test_two_peers_with_five_digits_each_read_all_ten(script: str, tmp_path: Pat
 def test_three_lines_are_all_that_is_added(script: str) -> None:
     marked = re.findall(r"  # (\d)", (EXAMPLE / script).read_text())
     assert marked == [str(number) for number in range(1, len(marked) + 1)] and len(marked) <= 3
+
+
+@pytest.mark.timeout(900)
+def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_from_its_checkpoint_beside_a_sharded_one(tmp_path: Path) -> None:
+    def job(*arguments: str) -> subprocess.Popen[str]:
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "torchrun_digits.py")
+        return start(torchrun[0], tmp_path, *torchrun[1:], *arguments)
+
+    sharded = job("--fsdp", "--classes", "5,6,7,8,9", "--steps", "1500", "--home", str(tmp_path / "sharded"))
+    checkpoint = tmp_path / "checkpoint.pt"
+    replicas = ("--classes", "0,1,2,3,4", "--steps", "1500", "--home", str(tmp_path / "replicas"), "--checkpoint", str(checkpoint))
+    first = job(*replicas)
+    while not checkpoint.exists():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.05)
+    ranks = [child for child in psutil.Process(first.pid).children(recursive=True) if "torchrun_digits.py" in child.cmdline()]
+    max(ranks, key=lambda child: int(child.environ().get("RANK", "0"))).kill()
+    first.communicate(timeout=500)
+    assert first.returncode, "torchrun ends the job whose process is gone"
+    second = job(*replicas)
+    said, _ = second.communicate(timeout=500)
+    assert second.returncode == 0 and (resumed := re.search(r"going on from step (\d+)", said)), said
+    assert int(resumed[1]) > 0
+    assert (merged := re.search(r"after (\d+) merged", said)) and int(merged[1]) > 0, said
+    assert accuracy(sharded) > 0.4

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CODE = [
     path for root in ("learnae", "plugins") for path in sorted((ROOT / root).rglob("*.py")) if "tests" not in path.relative_to(ROOT).parts
 ]
-MOST_FILES = 262
+MOST_FILES = 267
 """Each file is a subject that one can name. Raise it for new subjects, named in the message of the commit, and fold slivers first."""
 
 STAND_TWICE: Mapping[str, str] = {

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from learnae.link.messages import MergeResult, Start, Want
-from learnae.trainer import copying, loan, model_progress, session
+from learnae.trainer import copying, interrupts, loan, model_progress, session
 from learnae.trainer.session import Session
 from learnae.trainer.shared import find_shared
 from learnae.trainer.status import SwarmSettings
 
 STRIDE = 11  # instructions; those in between are for the slow run
 FIRST = [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, STRIDE))]
-TRACED = {module.__file__ for module in (copying, loan, session, model_progress)}
+TRACED = {module.__file__ for module in (copying, interrupts, loan, session, model_progress)}
 
 
 def interrupt() -> None:

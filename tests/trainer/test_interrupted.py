@@ -61,7 +61,7 @@ def second_attempts(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
                 work()
             raise
 
-    monkeypatch.setattr(session, "_to_the_end", to_the_end)
+    monkeypatch.setattr(session, "to_the_end", to_the_end)
 
 
 def half_way(trainer: Trainer) -> None:

@@ -92,7 +92,7 @@ def test_a_model_that_cannot_be_shared_claims_no_home(state_home: Path) -> None:
     assert not (state_home / "learnae").exists()
 
 
-def test_several_processes_for_one_model_are_refused(zeros: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_that_are_no_group_are_refused(zeros: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ConfigError, match="WORLD_SIZE"):
         learnae.join(zeros, "a")

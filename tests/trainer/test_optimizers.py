@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from learnae.errors import ConfigError
-from learnae.trainer.arguments import refuse_many_processes, refuse_masters
+from learnae.trainer.arguments import refuse_masters
 
 
 @pytest.fixture
@@ -64,13 +64,3 @@ def test_an_optimizer_that_says_it_keeps_masters_is_refused_for_low_precision_on
 def test_an_optimizer_of_another_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="none of the model's parameters"):
         refuse_masters(torch.optim.SGD(nn.Linear(2, 3).parameters(), lr=0.1), nn.Linear(2, 3))
-
-
-@pytest.mark.parametrize("environ", [{}, {"WORLD_SIZE": "1"}, {"WORLD_SIZE": ""}, {"WORLD_SIZE": "many"}])
-def test_one_process_is_fine(environ: dict[str, str]) -> None:
-    refuse_many_processes(environ)
-
-
-def test_several_processes_for_one_model_are_refused() -> None:
-    with pytest.raises(ConfigError, match="WORLD_SIZE"):
-        refuse_many_processes({"WORLD_SIZE": "2"})

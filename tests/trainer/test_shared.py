@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -129,13 +130,38 @@ def test_a_lazy_module_is_refused() -> None:
     assert "run one batch" in problem(nn.LazyLinear(3))
 
 
-def test_a_sharded_tensor_is_refused() -> None:
+@attrs.frozen
+class Shard:
+    dim: int
+
+    def is_replicate(self) -> bool:
+        return False
+
+
+@attrs.frozen
+class OtherShard(Shard):
+    """Stands in for another kind of placement."""
+
+
+@pytest.mark.parametrize(
+    ("placements", "dtype", "said"),
+    [
+        ([Shard(1)], torch.float32, "fully_shard"),
+        ([Shard(0), Shard(0)], torch.float32, "fully_shard"),
+        ([OtherShard(0)], torch.float32, "fully_shard"),
+        ([Shard(0)], torch.bfloat16, "mp_policy"),
+    ],
+)
+def test_a_tensor_that_is_sharded_otherwise_than_by_rows_of_float32_is_refused(
+    placements: list[Shard], dtype: torch.dtype, said: str
+) -> None:
     class Sharded(torch.Tensor):
         device_mesh = "mesh"
 
-    model = nn.Linear(2, 2)
+    model = nn.Linear(2, 2, bias=False, dtype=dtype)
     model.weight.__class__ = Sharded  # stands in for DTensor, which needs several processes
-    assert "is a Sharded" in problem(model)
+    model.weight.placements = placements
+    assert said in problem(model)
 
 
 @pytest.mark.parametrize("model", [nn.ReLU(), nn.Linear(2, 2).requires_grad_(False)], ids=["empty", "frozen"])
