@@ -124,7 +124,10 @@ def test_a_model_that_is_not_finite_is_not_adopted_but_another_one_is(run_world,
         await trio.sleep(2.5)
         return d
 
-    monkeypatch.setattr("learnae.node.node.finite", lambda arrays: True)  # else it would not even be published
+    async def is_sound(node, snapshot):
+        return True
+
+    monkeypatch.setattr("learnae.node.node.Node._is_sound", is_sound)  # else it would not even be published
     d = run_world(main, seed=seed, **NOW)
     assert (value(d), d.lineage) == (5.0, LINEAGE)
 
