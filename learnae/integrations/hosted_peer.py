@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import attrs
-from torch import nn
+from torch import distributed, nn
 
+from learnae.errors import ConfigError, Problem
 from learnae.trainer.join import join
 from learnae.trainer.loop import told
 from learnae.trainer.step_hook import StepHook, check_hook
@@ -35,6 +36,7 @@ class HostedPeer:
         """End what an interrupted run has left, and join. `wait` is that of `StepHook`. Raises as `learnae.join`."""
         self.end(adopt=False)
         check_hook(optimizer)
+        refuse_ranks()
         resume, self.resume = self.resume, None  # for this run: the next one may train another model
         self.swarm = join(model, self.name, optimizer=optimizer, resume=resume, **self.arguments)
         self.hook = StepHook(self.swarm, optimizer, wait=wait)
@@ -89,6 +91,13 @@ class HostedPeer:
             return dict(self.resume or {})
         with self.trained():
             return self.swarm.state_dict()
+
+
+def refuse_ranks() -> None:
+    """Raises ConfigError in a job of several processes: hosts ask rank 0 alone for a part of what all ranks would have to do."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        remedy = "train in one process, or write the loop yourself: learnae.join(..., auto=True) in each process"
+        raise ConfigError(Problem("LearnaeCallback", "is for one process, and this job has several", remedy))
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from learnae.content.unpack import Content
 from learnae.errors import PluginError, UpdateRejectedError
 from learnae.node.strategy_set import ConfiguredStrategy
-from learnae.node.tensors import check_raw, decode_raw, is_mixed, is_raw
+from learnae.node.tensors import SMALL, check_raw, decode_raw, is_mixed, is_raw
 from learnae.readers import ArrayReader, ReadableModel, ShrunkReader, TensorReader, overrides
 from learnae.records import Decoded, Encoded, TensorSpec
 from learnae.strategies import Codec
@@ -61,6 +61,8 @@ class Decoder:
         """One tensor in pieces; None where it must be decoded as a whole. Raises UpdateRejectedError, not after `check`."""
         if name not in self._readers and self.before is None and self.specs[name].floating:
             reader = self._make_reader(self.specs[name])
+            if isinstance(reader, ArrayReader) and reader.size > SMALL:
+                return reader  # the sender says what travels raw: a copy of all that would stay as long as this update is judged
             if reader is not None:
                 self._readers[name] = reader
         return self._readers.get(name)

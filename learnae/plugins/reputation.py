@@ -19,6 +19,8 @@ MOST_PEERS = 512
 """Of more the ones that were judged longest ago are forgotten."""
 FEWEST = 3  # updates of a peer before its reputation counts, and over about how many of the last it is a mean
 MOST_APART = math.log(4.0)
+LEAST_APART = -math.log(1.25)
+"""Little: who sends copies of the own model earns no credit to spend on an update from far away."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,9 +35,9 @@ class ReputationOptions:
 class Reputation(Gate):
     """Lowers the weight of a peer whose updates lie further away than those of others, again and again. Refuses no update.
 
-    For an update at the distance d from the own `current`, and m the median of the last 20 distances of all, the score s of its peer is a
-    running mean of log(d / m), within log 4 of 0: s += (log(d / m) - s) / min(n, 3), in its nth update. From the third one on its weight is
-    (typical / exp(s)) ^ power, from `least` to 1.
+    For an update at the distance d from the own `current`, and m the upper median of the last 20 distances of all, the score s of its
+    peer is a running mean of log(d / m), from log 0.8 to log 4: s += (log(d / m) - s) / min(n, 3), in its nth update. From the third one
+    on its weight is (typical / exp(s)) ^ power, from `least` to 1.
 
     A single round tells little, since each honest peer is far away at some time. Who trains on wrong labels is so in every round: the
     others undo what it has learned, so its loss stays high, and it learns the same again. Robust rules need such a memory
@@ -49,7 +51,7 @@ class Reputation(Gate):
         found = [distance(local.current, item.tensors, item.masks) if item.weight > 0 else None for item in received]
         told = [far for far in found if far is not None and math.isfinite(far)]
         distances = np.append(np.asarray(state.get("distances", ()), np.float64), told)[-REMEMBERED:]
-        typical = float(np.median(distances)) if distances.size else 0.0
+        typical = float(np.sort(distances)[distances.size // 2]) if distances.size else 0.0
         book = _Book.of(state)
         verdicts = [self._verdict(book, item, far, typical) for item, far in zip(received, found, strict=True)]
         return Judged(verdicts, {**book.state(), "distances": distances})
@@ -71,8 +73,8 @@ class Reputation(Gate):
 def _apart(far: float, typical: float) -> float:
     """log(far / typical), within bounds. Where most agree, whoever does not is as far away as can be."""
     if not far or not typical:
-        return MOST_APART if far else (-MOST_APART if typical else 0.0)
-    return min(max(math.log(far) - math.log(typical), -MOST_APART), MOST_APART)
+        return MOST_APART if far else (LEAST_APART if typical else 0.0)
+    return min(max(math.log(far) - math.log(typical), LEAST_APART), MOST_APART)
 
 
 @attrs.frozen(eq=False)

@@ -20,13 +20,13 @@ from learnae.errors import ConfigError, Problem
 from learnae.identity.homes import Home, claim, claim_free
 from learnae.logs import make_logger
 from learnae.plugins.manager import open_document, open_peer_file
-from learnae.trainer.arguments import called_by, check_arguments, refuse_masters
+from learnae.trainer.arguments import check_arguments, refuse_masters
 from learnae.trainer.memberships import RESIDENTS
 from learnae.trainer.model_progress import checked
 from learnae.trainer.observing import ObserverSwarm
-from learnae.trainer.other_rank import join_behind
+from learnae.trainer.other_rank import join_behind, load_alike
 from learnae.trainer.rank_zero import RankZeroSwarm
-from learnae.trainer.ranks import HOME, RESUMED, SETTINGS, Ranks
+from learnae.trainer.ranks import BUILD, FIND, LOAD, Ranks
 from learnae.trainer.shared import SharedModel, by_reason, find_shared, is_known, listed
 from learnae.trainer.status import SwarmSettings
 from learnae.trainer.step_hook import StepHook, check_hook
@@ -133,27 +133,27 @@ def _join(
     """In the one process that has the node."""
     settings = _read(config, name, overrides, make_logger(**log))
     _refuse_role(settings.peer.role, ranks, auto=auto)
-    ranks.say(SETTINGS, keep_local=settings.model.keep_local)
+    keep_local = settings.model.keep_local
     named = settings.peer.home if home is None else expanded(os.fspath(home), "home").absolute()
-    shared = ranks.agree(lambda: find_shared(model, settings.model.keep_local))
+    shared = _find_alike(model, ranks, keep_local, ())
     state = None if resume is None or callable(resume) else checked(resume)
     if RESIDENTS:
         forget(Swarm)
     RESIDENTS.make_way(settings.swarm.name, shared, named)
     with ExitStack() as undo:
         claimed = undo.enter_context(_claim(settings, named))
-        if callable(resume):
-            ranks.say(HOME, home=str(claimed.path))
-            found = ranks.agree(lambda: called_by(resume, claimed.path))
-            state = None if found is None else checked(found)
+        if resume is not None:
+            ranks.say(LOAD, home=str(claimed.path))
+            state = load_alike(ranks, resume, claimed.path)
         if resume is not None:  # frozen tensors may have come from there too
             local = state["local"] if state else ()
-            ranks.say(RESUMED, local=local)
-            shared = ranks.agree(lambda: find_shared(model, settings.model.keep_local, local))
+            shared = _find_alike(model, ranks, keep_local, local)
         swarm_settings = _swarm_settings(settings, claimed, log)
         swarm = _make(model, shared, swarm_settings, optimizer, ranks)
         undo.callback(swarm.leave)
-        if state is not None:
+        if state is not None and isinstance(swarm, RankZeroSwarm):
+            swarm.begin_from(state)
+        elif state is not None:
             swarm.load_state_dict(state)
         undo.pop_all()
     if name is None and settings.swarm.name == SwarmTable().name:
@@ -168,8 +168,14 @@ def _join(
     return swarm
 
 
+def _find_alike(model: nn.Module, ranks: Ranks, keep_local: Sequence[str], local: Sequence[str]) -> SharedModel:
+    ranks.say(FIND, keep_local=keep_local, local=local)
+    return ranks.agree(lambda: find_shared(model, keep_local, local))
+
+
 def _make(model: nn.Module, shared: SharedModel, swarm_settings: SwarmSettings, optimizer: Any, ranks: Ranks) -> Swarm:
     if ranks.size > 1:
+        ranks.say(BUILD)
         return RankZeroSwarm(model, shared, swarm_settings, optimizer=optimizer, ranks=ranks)
     kind = ObserverSwarm if swarm_settings.role == "observer" else Swarm
     return kind(model, shared, swarm_settings, optimizer=optimizer)

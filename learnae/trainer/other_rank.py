@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from learnae.records import PeerId
 from learnae.trainer.arguments import called_by, checked_metrics, loss_of, seconds_of, whole
 from learnae.trainer.model_progress import checked
 from learnae.trainer.rank_zero import loss_told
-from learnae.trainer.ranks import ADOPT, DONE, HOME, JOINED, LEND, RESUMED, SETTINGS, SNAPSHOT, Ranks
+from learnae.trainer.ranks import ADOPT, BUILD, DONE, FIND, FLUSH, JOINED, LEND, LOAD, LOADED, MERGED, SNAPSHOT, STEP, Ranks
 from learnae.trainer.shards import FollowingCopier, Shards, gather_again
 from learnae.trainer.shared import SharedModel, find_shared
 from learnae.trainer.status import Status
@@ -35,29 +36,24 @@ class OtherRankSwarm(Swarm):
         self._told: Mapping[str, Any] = {}
         self._left = self._lent = False
 
-    def begin(self) -> None:
-        """Wait until rank 0 has joined."""
-        _, told = self._ranks.hear(JOINED)
-        self._hear_where_all_stand(told)
-
     def step(self, num_samples: int = 0, loss: Any = None, *, samples: int | None = None) -> None:
         self._refuse_if_unable()
         num_samples = whole(num_samples if samples is None else samples, "num_samples")
         self._loss = loss if loss is None else loss_of(loss)
         self._steps, self._samples = self._steps + 1, self._samples + num_samples
         if self._steps >= self._boundary:
-            self._meet()
+            self._meet(STEP)
 
     def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
         self._refuse_if_unable()
         seconds_of(timeout if seconds is None else seconds, "timeout")
-        self._meet()
+        self._meet(FLUSH)
 
     @contextmanager
     def merged(self) -> Iterator[bool]:
         """As on one process. All ranks have to enter it."""
         self._refuse_if_unable()
-        give_back = self._meet()
+        give_back = self._meet(MERGED)
         self._lent = give_back is not None
         try:
             yield self._lent
@@ -127,11 +123,11 @@ class OtherRankSwarm(Swarm):
         """As on one process. All ranks have to call it."""
         self._refuse_if_unable()
         checked(state)
-        self._meet()
+        self._meet(LOADED)
 
-    def _meet(self) -> Callable[[], None] | None:
+    def _meet(self, call: float) -> Callable[[], None] | None:
         """Do what rank 0 says, until it is done. What it lends, this rank holds until it calls what is returned."""
-        self._ranks.total(float(self._steps), float(self._samples), *loss_told(self._loss))
+        self._ranks.meet(call, self._steps, float(self._samples), *loss_told(self._loss))
         self._samples, self._loss = 0, None
         gather_again(self._model)
         give_back = None
@@ -144,10 +140,10 @@ class OtherRankSwarm(Swarm):
             elif word == LEND:
                 give_back = self._copier.lend()
             else:
-                self._hear_where_all_stand(told)
+                self.hear_where_all_stand(told)
                 return give_back
 
-    def _hear_where_all_stand(self, told: Mapping[str, Any]) -> None:
+    def hear_where_all_stand(self, told: Mapping[str, Any]) -> None:
         self._told, self._steps, self._boundary = told, told["state"]["steps"], told["boundary"]
 
     def _refuse_if_lent(self) -> None:
@@ -161,16 +157,36 @@ class OtherRankSwarm(Swarm):
 
 
 def join_behind(model: nn.Module, ranks: Ranks, resume: Any) -> OtherRankSwarm:
-    """Join by rank 0. Raises RankFailed if that cannot, ConfigError for a model that cannot be shared."""
-    _, settings = ranks.hear(SETTINGS)
-    keep_local = settings["keep_local"]
-    shared = ranks.agree(lambda: find_shared(model, keep_local))
-    if callable(resume):
-        home = Path(ranks.hear(HOME)[1]["home"])
-        ranks.agree(lambda: called_by(resume, home))
-    if resume is not None:
-        local = ranks.hear(RESUMED)[1]["local"]
-        shared = ranks.agree(lambda: find_shared(model, keep_local, local))
-    swarm = OtherRankSwarm(model, shared, ranks)
-    swarm.begin()
-    return swarm
+    """Join by rank 0, which says what all ranks do next. Raises RankFailed if it cannot, ConfigError for a model that cannot be shared."""
+    shared, swarm = SharedModel((), b""), None
+    while True:
+        word, told = ranks.hear(FIND, LOAD, BUILD, JOINED)
+        if word == FIND:
+            shared = ranks.agree(partial(find_shared, model, told["keep_local"], told["local"]))
+        elif word == LOAD:
+            load_alike(ranks, resume, Path(told["home"]))
+        elif word == BUILD:
+            swarm = OtherRankSwarm(model, shared, ranks)
+        elif swarm is not None:
+            swarm.hear_where_all_stand(told)
+            return swarm
+
+
+def load_alike(ranks: Ranks, resume: Any, home: Path) -> dict[str, Any] | None:
+    """What this rank resumes from. All ranks call it. Raises ConfigError if ranks whose `resume` is a function found different states."""
+
+    def load() -> dict[str, Any] | None:
+        found = called_by(resume, home) if callable(resume) else resume
+        return None if found is None else checked(found)
+
+    state = ranks.agree(load)
+    mine = [None if state is None else [state["run"], state["steps"]]] if callable(resume) else []
+    told = {str(one["found"]) for one in ranks.collect({"found": mine}) if one["found"]}
+
+    def check() -> None:
+        if len(told) > 1:
+            what = "the ranks of this job found different checkpoints, or some found none"
+            raise ConfigError(Problem("resume", what, "let all of them read the same one"))
+
+    ranks.agree(check)
+    return state

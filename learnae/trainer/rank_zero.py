@@ -13,17 +13,13 @@ import attrs
 from torch import nn
 
 from learnae.trainer.arguments import seconds_of
-from learnae.trainer.model_progress import JOINING_SECONDS
-from learnae.trainer.ranks import DONE, JOINED, Ranks
+from learnae.trainer.model_progress import JOINING_SECONDS, checked
+from learnae.trainer.ranks import DONE, FLUSH, JOINED, LOADED, MERGED, STEP, Ranks
 from learnae.trainer.session import Session
 from learnae.trainer.shards import RankedCopier, Shards, gather_again
 from learnae.trainer.shared import SharedModel
 from learnae.trainer.status import Status, SwarmSettings
 from learnae.trainer.swarm import Swarm
-
-DIFFERENT = (
-    "the ranks of this job count different steps ({mine} here, {mean:g} on average): each of them calls swarm.step() after each step"
-)
 
 
 class RankZeroSession(Session):
@@ -32,25 +28,28 @@ class RankZeroSession(Session):
     _copier: RankedCopier
 
     def __init__(self, shared: SharedModel, swarm_settings: SwarmSettings, ranks: Ranks) -> None:
-        self._ranks, self._boundary, self._counted = ranks, 0, 0
+        self._ranks, self._boundary, self.counted = ranks, 0, 0
         self._met_at = (0, time.monotonic())  # steps
         self.counts: Mapping[str, Any] = {}  # of rounds, as all ranks know them
         super().__init__(shared, swarm_settings, copier=partial(RankedCopier, ranks=ranks, shards=Shards.of(shared.places, ranks)))
 
     def attend(self) -> None:
-        with self.meeting():
+        with self.meeting(STEP):
             super().attend()
 
     def flush(self, seconds: float) -> None:
-        with self.meeting():
+        with self.meeting(FLUSH):
             super().flush(seconds)
 
     @contextmanager
-    def meeting(self) -> Iterator[None]:
-        """All ranks are here. Inside, rank 0 works, and they do what it says. At its end they hear where all stand."""
-        steps, samples, loss, losses = self._ranks.total(*self._told())
+    def meeting(self, call: float) -> Iterator[None]:
+        """All ranks are here, by the same call. Inside, rank 0 works, and they do what it says. At its end they hear where all stand."""
+        progress = self.model_progress
+        samples, loss, losses = self._ranks.meet(call, progress.steps, float(progress.samples - self.counted), *loss_told(progress.loss))
         with self._ranks.leading():
-            self._take_in(steps, samples, loss, losses)
+            progress.samples = self.counted = self.counted + int(samples)
+            if losses:
+                progress.loss = loss / losses
             gather_again(self._shared.model)
             yield
         self.part()
@@ -77,24 +76,11 @@ class RankZeroSession(Session):
 
     def load_state_dict(self, state: Any) -> bool:
         news = super().load_state_dict(state)
-        self._counted = self.model_progress.samples
+        self.counted = self.model_progress.samples
         return news
 
-    def _reschedule(self) -> None:
-        super()._reschedule()
-        self.due = 0 if self.left or self.lent else self._boundary
-
-    def _told(self) -> tuple[float, float, float, float]:
-        progress = self.model_progress
-        return float(progress.steps), float(progress.samples - self._counted), *loss_told(progress.loss)
-
-    def _take_in(self, steps: float, samples: float, loss: float, losses: float) -> None:
-        progress = self.model_progress
-        if steps != progress.steps * self._ranks.size:
-            raise RuntimeError(DIFFERENT.format(mine=progress.steps, mean=steps / self._ranks.size))
-        progress.samples = self._counted = self._counted + int(samples)
-        if losses:
-            progress.loss = loss / losses
+    def _next_due(self) -> int:
+        return 0 if self.lent else self._boundary
 
     def _steps_to_go(self) -> int:
         """`local_steps`, or so many as fit into `round_seconds`."""
@@ -122,8 +108,8 @@ class RankZeroSwarm(Swarm):
 
     @property
     def status(self) -> Status:
-        """As on one process, but for what rounds have brought: that is as all ranks know it since they met last, so that they do alike."""
-        return attrs.evolve(super().status, **self._session.counts)
+        """As on one process, but for samples and rounds: these are as all ranks know them since they met last, so that they do alike."""
+        return attrs.evolve(super().status, samples=self._session.counted, **self._session.counts)
 
     def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
         seconds_of(timeout, "timeout")  # before the other ranks are met, who refuse it likewise
@@ -132,8 +118,9 @@ class RankZeroSwarm(Swarm):
     @contextmanager
     def merged(self) -> Iterator[bool]:
         """As on one process. All ranks have to enter it."""
+        self._check()  # before the other ranks are met
         with ExitStack() as until_the_end:
-            with self._session.meeting():
+            with self._session.meeting(MERGED):
                 lent = until_the_end.enter_context(super().merged())
                 if lent:
                     self._session.lend()
@@ -144,8 +131,14 @@ class RankZeroSwarm(Swarm):
 
     def load_state_dict(self, state: Any) -> None:
         """As on one process. All ranks have to call it."""
-        with self._session.meeting():
+        self._check()
+        checked(state)
+        with self._session.meeting(LOADED):
             super().load_state_dict(state)
+
+    def begin_from(self, state: Any) -> None:
+        """Go on from there before the node runs: the other ranks hear of it when it does."""
+        super().load_state_dict(state)
 
 
 def loss_told(loss: Any) -> tuple[float, float]:

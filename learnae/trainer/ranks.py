@@ -19,9 +19,12 @@ from learnae.errors import ConfigError, LearnaeError, Problem
 from learnae.trainer.copying import assign
 from learnae.trainer.shared_memory import CPU, plainly, zeros
 
-SETTINGS, HOME, RESUMED, JOINED = "settings", "home", "resumed", "joined"  # while they join
+FIND, LOAD, BUILD, JOINED = "find", "load", "build", "joined"  # while they join
 SNAPSHOT, ADOPT, LEND, DONE = "snapshot", "adopt", "lend", "done"  # where all call the swarm
 FAILED = "failed"
+
+STEP, FLUSH, MERGED, LOADED = 1.0, 2.0, 3.0, 4.0  # what a rank calls where all ranks meet
+CALLS = {STEP: "step()", FLUSH: "flush()", MERGED: "merged()", LOADED: "load_state_dict()"}
 
 Values = Mapping[str, Any]
 T = TypeVar("T")
@@ -118,6 +121,14 @@ class Ranks:
             self._known = error
             raise error
         return result[0]
+
+    def meet(self, call: float, steps: int, *numbers: float) -> list[float]:
+        """All ranks are here, by the same call after as many steps: the sum of each number. Else all of them raise RuntimeError."""
+        calls, steps_there, squares, *sums = self.total(call, steps, call**2 + steps**2, *numbers)
+        if (calls, steps_there, squares) != (self.size * call, self.size * steps, self.size * (call**2 + steps**2)):
+            here = f"{CALLS[call]} after {steps} steps here, {steps_there / self.size:g} steps on average"
+            raise RuntimeError(f"the ranks of this job do not call the swarm alike: {here}; all have to make the same calls, in one order")
+        return sums
 
     def total(self, *numbers: float) -> list[float]:
         """The sum of each number over all ranks, told to all."""

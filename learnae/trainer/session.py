@@ -342,15 +342,17 @@ class Session:
             self._wait_budget.latency = time.monotonic() - self._lent_at[message.slot]
 
     def _reschedule(self) -> None:
-        if self._session_state.offer is not None or self._adopting is not None or self._taken is not None:
-            self.due = 0
-        elif self._session_state.wanted and self._session_state.free_slot() is not None:
-            self.due = self._schedule.step
-        else:
-            self.due = NEVER
-        if self.left or self.lent:  # looked at last, since it is set without the lock
+        self.due = self._next_due()  # written once: the trainer reads it without the lock
+        if self.left:  # looked at last, since it is set without the lock
             self.due = 0
         self.changed.notify_all()
+
+    def _next_due(self) -> int:
+        if self.lent or self._session_state.offer is not None or self._adopting is not None or self._taken is not None:
+            return 0
+        if self._session_state.wanted and self._session_state.free_slot() is not None:
+            return self._schedule.step
+        return NEVER
 
     def _make_lock(self) -> None:
         self._lock = threading.RLock()  # entered as such by the thread that trains: a Condition may be interrupted while it enters

@@ -5,7 +5,9 @@ The rows of all ranks come together in the memory that rank 0 shares with its no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -19,6 +21,7 @@ from learnae.trainer.shared import SharedTensor
 from learnae.trainer.shared_memory import plainly, zeros
 
 Tensors = Mapping[str, Tensor]
+ONE_MODEL = "a job trains one model, the same in all its processes; start a peer for each other model without torch.distributed"
 REMEDY = "shard it with torch.distributed.fsdp.fully_shard over all ranks of the job"
 
 
@@ -44,12 +47,16 @@ class Shards:
     @classmethod
     def of(cls, places: Iterable[SharedTensor], ranks: Ranks) -> Shards:
         """All ranks have to call this. Raises ConfigError for a tensor of which some rows are nowhere."""
+        places = list(places)
+        outline = hashlib.sha256(repr([(place.spec, is_sharded(place)) for place in places]).encode()).hexdigest()
+        outlines = {one["outline"] for one in ranks.collect({"outline": outline})}
+        ranks.agree(partial(_refuse, len(outlines) > 1, "model", "the ranks of this job share different tensors of it", ONE_MODEL))
         sharded = {place.name: getattr(place.owner, place.attribute) for place in places if is_sharded(place)}
         told = ranks.collect({name: _where(tensor) for name, tensor in sharded.items()})
         rows = {name: [Rows(name, rank, *_span([one[name] for one in told], rank)) for rank in range(ranks.size)] for name in sharded}
         for name, tensor in sharded.items():
-            if sum({one.start: one.count for one in rows[name] if one.count}.values()) != len(tensor):
-                raise ConfigError(Problem(f"model: {name}", "is sharded over other processes than those of this job", REMEDY))
+            missing = sum({one.start: one.count for one in rows[name] if one.count}.values()) != len(tensor)
+            ranks.agree(partial(_refuse, missing, f"model: {name}", "is sharded over other processes than those of this job", REMEDY))
         return cls(rows)
 
     def held_by(self, rank: int, tensors: Tensors) -> dict[str, Tensor]:
@@ -68,6 +75,11 @@ class Shards:
     def to_scatter(self) -> Iterator[Rows]:
         """All rows that the other ranks hold."""
         yield from (one for spans in self.rows.values() for one in spans[1:] if one.count)
+
+
+def _refuse(wrong: bool, key: str, what: str, remedy: str) -> None:
+    if wrong:
+        raise ConfigError(Problem(key, what, remedy))
 
 
 def is_sharded(place: SharedTensor) -> bool:

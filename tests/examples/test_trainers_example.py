@@ -47,6 +47,7 @@ def test_three_lines_are_all_that_is_added(script: str) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.real_interpreters  # it looks for the processes of a job by their command lines, and ends one
 def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_from_its_checkpoint_beside_a_sharded_one(tmp_path: Path) -> None:
     def job(*arguments: str) -> subprocess.Popen[str]:
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "torchrun_digits.py")

@@ -48,6 +48,20 @@ def test_a_single_update_from_far_away_costs_little():
     assert weights["c"] > 0.9
 
 
+def test_copies_of_the_own_model_do_not_make_an_honest_peer_look_far_away():
+    """One liar of two sends what this peer has itself: then half of all distances are nearly zero."""
+    weights, _ = rounds(30, {"liar": 1e-6, "honest": 1.0})
+    assert weights["honest"] == 1.0
+
+
+def test_updates_from_nearby_earn_no_credit_for_one_from_far_away():
+    weights, state = rounds(12, {"a": 1.0, "b": 1.0, "liar": 1.0})
+    for _ in range(4):
+        _, state = rounds(2, {"a": 1.0, "b": 1.0, "liar": 1e-6}, state)
+        weights, state = judge({"a": 1.0, "b": 1.0, "liar": 4.0}, state)
+    assert weights["liar"] < 0.35
+
+
 def test_whoever_comes_near_counts_fully_again():
     _, state = rounds(10, {"a": 1.0, "b": 1.0, "far": 4.0})
     weights, state = rounds(5, {"a": 1.0, "b": 1.0, "far": 1.0}, state)

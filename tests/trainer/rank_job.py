@@ -91,17 +91,25 @@ def refusals(_: str, folder: Path) -> dict[str, Any]:
             lambda: learnae.join(model, "jobs", home=folder / "refused", overrides=["train.local_steps=none"] if first else [])
         )
     }
+    (folder / "file").touch()
+    told["home"] = error_of(lambda: learnae.join(model, "jobs", home=folder / "file" / "home"))
     halves = nn.Linear(4, 4).to(torch.bfloat16)
     fully_shard(halves, mesh=init_device_mesh("cpu", (distributed.get_world_size(),)))
     told["low precision"] = error_of(lambda: learnae.join(halves, "jobs", home=folder / "refused"))
+    told["models"] = error_of(lambda: learnae.join(nn.Linear(2, 2 if first else 3), "jobs", home=folder / "refused"))
     with learnae.join(model, "jobs", home=folder / "refused", overrides=["train.local_steps=2"]) as swarm:
         swarm.step()
         swarm.step()
         swarm.flush(0.0)
+        state = {**swarm.state_dict(), "steps": 7}
         told["dataset"] = error_of(lambda: None if first else swarm.dataset([1.0]))
+        told["calls"] = error_of(lambda: swarm.flush(0.0) if first else swarm.merged().__enter__())
         if first:
             swarm._session.model_progress.steps += 1  # as if it had called step() once more
         told["steps"] = error_of(lambda: swarm.flush(0.0))
+    told["checkpoints"] = error_of(lambda: learnae.join(model, "jobs", home=folder / "refused", resume=lambda _: state if first else None))
+    with learnae.join(model, "jobs", home=folder / "refused", resume=state) as swarm:
+        told["resumed"] = swarm.status.steps
     return told
 
 

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -25,6 +25,7 @@ from learnae.trainer.shared import SharedTensor
 
 JOB = Path(__file__).with_name("rank_job.py")
 LIMIT_SECONDS = 500.0
+T = TypeVar("T")
 
 
 def start(kind: str, ranks: int, folder: Path) -> subprocess.Popen[str]:
@@ -68,8 +69,12 @@ def test_what_rank_0_cannot_do_ends_the_other_ranks_too_and_they_are_told_why(tm
     assert first["config"].startswith("ConfigError") and "train.local_steps" in first["config"]
     assert other["config"].startswith("RankFailed") and "train.local_steps" in other["config"]
     assert all("bfloat16" in one["low precision"] and "mp_policy" in one["low precision"] for one in (first, other))
-    assert first["steps"].startswith("RuntimeError") and "different steps" in first["steps"]
-    assert other["steps"].startswith("RankFailed") and "different steps" in other["steps"]
+    assert first["home"].startswith("ConfigError") and other["home"].startswith("RankFailed"), "rank 0 fails when the others have begun"
+    for what in ("steps", "calls"):
+        assert all(one[what].startswith("RuntimeError") and "call the swarm alike" in one[what] for one in (first, other)), what
+    assert all(one["models"].startswith("ConfigError") and "different tensors" in one["models"] for one in (first, other))
+    assert all(one["checkpoints"].startswith("ConfigError") and "checkpoints" in one["checkpoints"] for one in (first, other))
+    assert first["resumed"] == other["resumed"] == 7, "they go on from the checkpoint that both were given"
     assert other["dataset"].startswith("ConfigError")
 
 
@@ -124,7 +129,12 @@ class Told(Ranks):
         super().__init__(rank, len(tensors))
         self._tensors = tensors
 
+    def agree(self, work: Callable[[], T]) -> T:
+        return work()
+
     def collect(self, mine: Any) -> list[Any]:
+        if "w" not in mine:
+            return [mine for _ in self._tensors]
         return [
             {"w": [len(one.to_local()), one.device_mesh.coordinates[-1], list(one.device_mesh.coordinates[:-1]), True]}
             for one in self._tensors

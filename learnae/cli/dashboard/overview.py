@@ -161,7 +161,7 @@ def view_of(home: Path, name: str) -> HomeView:
             return HomeView(home=harmless(str(home)), name=name, facts=_harmless(sensor_facts(home)))
         with read_home(home) as seen:
             return _view(seen, name)
-    except LearnaeError as error:
+    except (LearnaeError, OSError, ValueError, ArithmeticError) as error:  # one damaged home does not end the page of the others
         running = {"running": processes_of(home).running}
         return HomeView(home=harmless(str(home)), name=name, facts=running, error=harmless(str(error), CELL_CHARACTERS))
 
