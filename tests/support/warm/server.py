@@ -142,7 +142,7 @@ def run(words: list[str], path: list[str]) -> None:
     sys.orig_argv = [sys.executable, *words]
     safe = words[:1] == ["-P"]
     words = words[safe:]
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main = sys.modules["__main__"] = sys.modules["__mp_main__"] = types.ModuleType("__main__")  # as if multiprocessing came later
     main.__dict__["__builtins__"] = __builtins__
     if words[0] == "-m":
         sys.argv[:] = words[1:]
