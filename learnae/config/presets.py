@@ -36,17 +36,17 @@ PRESETS: Mapping[str, Preset] = {
         doc="For peers that nobody hostile can join: of all updates that can be merged, the mean.",
     ),
     "open": Preset(
-        gates=("sane", "balance-own", "progress", "reputation", "pace"),
+        gates=("sane", "balance-own", "progress", "pace"),
         merge="average",
         outer="qgo",
-        doc="For peers of whom some may be hostile or broken: what lies too far away or behind is refused, who does so again "
-        "and again counts less, and nobody moves a model far.",
+        doc="For peers of whom some may be hostile or broken: what lies too far away or behind is refused, and nobody moves a model far.",
     ),
     "paranoid": Preset(
         gates=("sane", "balance", "progress", "reputation", "pace"),
         merge="average",
         outer="qgo",
-        doc="The same with a strict radius. Where peers train long between two merges it refuses honest ones, too.",
+        doc="The same with a strict radius, and whoever lies far away again and again counts less. Where peers train long between two "
+        "merges it refuses honest ones, too.",
     ),
 }
 DEFAULT = "open"

@@ -18,7 +18,7 @@ def test_an_empty_file_is_a_peer_with_the_defaults(read: Read) -> None:
     assert config.storage == (StorageChoice("directory", NoOptions(), write=True),)
     assert config.announcer == (Choice("directory", NoOptions()),)
     assert config.selector == SelectorChoice("least-recently-tried", NoOptions(), count=2)
-    assert [gate.use for gate in config.gate] == ["sane", "balance-own", "progress", "reputation", "pace"]
+    assert [gate.use for gate in config.gate] == ["sane", "balance-own", "progress", "pace"]
     assert (config.merge.use, config.codec.use, config.outer.use) == ("average", "int8", "qgo")
 
 

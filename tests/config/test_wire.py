@@ -84,7 +84,7 @@ def test_a_dumped_config_loads_as_an_equal_one(document: dict[str, Any], options
 def test_what_the_file_left_out_is_dumped_with_its_default(read: Read) -> None:
     dumped = dump(read())
     assert dumped["train"] == {"local_steps": 20, "round_seconds": 10.0, "patience": 0.1, "save_seconds": 30.0}
-    assert [gate["use"] for gate in dumped["gate"]] == ["sane", "balance-own", "progress", "reputation", "pace"]
+    assert [gate["use"] for gate in dumped["gate"]] == ["sane", "balance-own", "progress", "pace"]
     assert dumped["gate"][1] == {"use": "balance-own", "trim": 0.2}
     assert dumped["outer"] == {"use": "qgo", "trim": 0.2}
     assert "folder" not in dumped
