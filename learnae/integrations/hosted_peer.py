@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import attrs
-from torch import distributed, nn
+from torch import nn
 
 from learnae.errors import ConfigError, Problem
 from learnae.trainer.join import join
 from learnae.trainer.loop import told
+from learnae.trainer.ranks import in_a_job
 from learnae.trainer.step_hook import StepHook, check_hook
 from learnae.trainer.swarm import Swarm
 
@@ -95,7 +96,7 @@ class HostedPeer:
 
 def refuse_ranks() -> None:
     """Raises ConfigError in a job of several processes: hosts ask rank 0 alone for a part of what all ranks would have to do."""
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+    if in_a_job():
         remedy = "train in one process, or write the loop yourself: learnae.join(..., auto=True) in each process"
         raise ConfigError(Problem("LearnaeCallback", "is for one process, and this job has several", remedy))
 

@@ -20,7 +20,7 @@ from learnae.trainer.ranks import ADOPT, BUILD, DONE, FIND, FLUSH, JOINED, LEND,
 from learnae.trainer.shards import FollowingCopier, Shards, gather_again
 from learnae.trainer.shared import SharedModel, find_shared
 from learnae.trainer.status import Status
-from learnae.trainer.swarm import Swarm
+from learnae.trainer.swarm import LENT, Swarm
 
 WHERE = "rank 0 of this job has the node, and knows: ask it"
 
@@ -148,7 +148,7 @@ class OtherRankSwarm(Swarm):
 
     def _refuse_if_lent(self) -> None:
         if self._lent:
-            raise RuntimeError("the model holds the merged one now: call this after `with swarm.merged()`, where the trained one is back")
+            raise RuntimeError(LENT)
 
     def _refuse_if_unable(self) -> None:
         self._refuse_if_lent()

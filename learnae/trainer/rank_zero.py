@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 from torch import nn
 
-from learnae.trainer.arguments import seconds_of
 from learnae.trainer.model_progress import JOINING_SECONDS, checked
 from learnae.trainer.ranks import DONE, FLUSH, JOINED, LOADED, MERGED, STEP, Ranks
 from learnae.trainer.session import Session
@@ -110,10 +109,6 @@ class RankZeroSwarm(Swarm):
     def status(self) -> Status:
         """As on one process, but for samples and rounds: these are as all ranks know them since they met last, so that they do alike."""
         return attrs.evolve(super().status, samples=self._session.counted, **self._session.counts)
-
-    def flush(self, timeout: float = 0.0, *, seconds: float | None = None) -> None:
-        seconds_of(timeout, "timeout")  # before the other ranks are met, who refuse it likewise
-        super().flush(timeout, seconds=seconds)
 
     @contextmanager
     def merged(self) -> Iterator[bool]:

@@ -30,6 +30,11 @@ Values = Mapping[str, Any]
 T = TypeVar("T")
 
 
+def in_a_job() -> bool:
+    """Whether this process is one of several that torch.distributed has joined."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
 class RankFailed(LearnaeError):
     """Another rank of this job could not go on, and has told so."""
 
@@ -44,7 +49,7 @@ class Ranks:
     @classmethod
     def of_this_process(cls, environ: Mapping[str, str] = os.environ) -> Ranks:
         """All ranks have to call this. Raises ConfigError where several processes were started, and are no group yet."""
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if in_a_job():
             group = distributed.new_group(backend="gloo")
             return cls(distributed.get_rank(), distributed.get_world_size(), group)
         size = environ.get("WORLD_SIZE", "")

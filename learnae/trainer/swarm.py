@@ -28,6 +28,7 @@ from learnae.trainer.status import Status, SwarmSettings
 from learnae.trainer.supervisor import Supervisor
 
 START_SECONDS = 20.0
+LENT = "the model holds the merged one now: call this after `with swarm.merged()`, where the trained one is back"
 
 
 class Swarm:
@@ -265,7 +266,7 @@ class Swarm:
 
     def _refuse_if_lent(self) -> None:
         if self._session.lent:
-            raise RuntimeError("the model holds the merged one now: call this after `with swarm.merged()`, where the trained one is back")
+            raise RuntimeError(LENT)
 
     def _refuse_if_left(self) -> None:
         if self._membership.left:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from learnae.errors import LearnaeError
 from learnae.link.messages import Adopted, Taken
-from learnae.trainer import copying, session
+from learnae.trainer import copying, interrupts, session
 from tests.trainer.interrupting import FIRST, STRIDE, Interrupts, Trainer, make_model
 
 
@@ -52,16 +52,15 @@ def second_attempts(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """What an interrupt cut short is interrupted again, before that instruction of the second attempt."""
 
     def to_the_end(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except LearnaeError:
-            raise
-        except BaseException:
-            with Interrupts(at):
-                work()
-            raise
+        attempts = iter([work, partial(_under, Interrupts(at), work)])
+        interrupts.to_the_end(lambda: next(attempts)())
 
     monkeypatch.setattr(session, "to_the_end", to_the_end)
+
+
+def _under(interruption: Interrupts, work: Callable[[], None]) -> None:
+    with interruption:
+        work()
 
 
 def half_way(trainer: Trainer) -> None:
